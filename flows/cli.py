@@ -1,0 +1,295 @@
+"""The front door: arguments → configuration → one flow.
+
+Only click and the standard library are imported here; a command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+Command = Callable[..., dict[str, Any] | None]
+
+
+def _answering(command: Command) -> Callable[..., None]:
+    """Turn what a command returns or raises into output and exit status."""
+
+    @functools.wraps(command)
+    def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
+        from tasks.base.environment import turn_telemetry_off
+        from tasks.base.errors import KeepfitError
+
+        turn_telemetry_off()
+        try:
+            answer = command(*args, as_json=as_json, **kwargs)
+        except KeepfitError as error:
+            _fail(error.kind, error.message, error.remedy, error.exit_status, as_json)
+        except KeyboardInterrupt:
+            _fail(
+                "interrupted", "Interrupted.", "Run it again: finished work is reused.", 1, as_json
+            )
+        except Exception as error:
+            if os.environ.get("KEEPFIT_TRACEBACK"):
+                raise
+            _fail(*_unexpected(error), as_json)
+        else:
+            if as_json and answer is not None:
+                click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str))
+
+    return run
+
+
+def _unexpected(error: Exception) -> tuple[str, str, str, int]:
+    """Describe an error that keepfit did not raise on purpose."""
+    import errno
+
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "infrastructure", f"The disk is full: {error}.", "Free some space; run again.", 1
+    if isinstance(error, PermissionError):
+        return "infrastructure", f"Not permitted: {error}.", "Check the folder's owner and mode.", 1
+    return (
+        "internal",
+        f"{type(error).__name__}: {error}",
+        "This looks like a bug of keepfit; KEEPFIT_TRACEBACK=1 shows where it happened.",
+        1,
+    )
+
+
+def _fail(kind: str, message: str, remedy: str, status: int, as_json: bool) -> NoReturn:
+    if as_json:
+        error = {"error": {"kind": kind, "message": message, "remedy": remedy}}
+        click.echo(json.dumps(error, ensure_ascii=False))
+    else:
+        click.echo(f"keepfit: {message}", err=True)
+        if remedy:
+            click.echo(remedy, err=True)
+    sys.exit(status)
+
+
+class _Group(click.Group):
+    """A group whose usage errors answer with JSON when asked for it."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        arguments = list(args[0]) if args and args[0] is not None else sys.argv[1:]
+        if "--json" not in arguments:
+            return super().main(*args, **kwargs)
+        kwargs["standalone_mode"] = False
+        try:
+            return super().main(*args, **kwargs)
+        except click.ClickException as error:
+            _fail("usage", error.format_message(), "`keepfit --help` shows how.", 2, True)
+        except click.Abort:
+            _fail("interrupted", "Interrupted.", "", 1, True)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keepfit", prog_name="keepfit")
+def main() -> None:
+    """Keep tabular models fit for use.
+
+    From one YAML file and one table: a checked contract, six candidates compared, a challenger
+    judged by a gate, a registered champion in MLflow, and a report.
+
+    Start with:  keepfit init demo --demo flights  &&  keepfit run demo
+    """
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="CSV or Parquet file, or folder.")
+@click.option("--target", help="Column to predict.")
+@click.option("--time", "time_column", help="Column with each row's time.")
+@click.option("--id", "id_columns", multiple=True, help="Column that names a row; repeatable.")
+@click.option("--exclude", multiple=True, help="Column that is no feature; repeatable.")
+@click.option(
+    "--demo",
+    type=click.Choice(["flights", "digits", "diabetes", "breast_cancer"]),
+    help="Bundled real data instead of --data.",
+)
+@_JSON
+@_answering
+def init(folder: Path, as_json: bool, **options: Any) -> dict[str, Any]:
+    """Write a working pipeline into FOLDER: keepfit.yaml and its inferred contract.
+
+    Never asks a question, never overwrites. Says what it assumed and where to change it.
+    """
+    from tasks.projects.drafting import Request, draft_project
+
+    draft = draft_project(Request(folder=folder, **options))
+    if not as_json:
+        from flows.terminal import show_draft
+
+        show_draft(draft)
+    return draft.model_dump(mode="json")
+
+
+@main.command()
+@_FILE
+@click.option("--fresh", is_flag=True, help="Recompute everything; reuse nothing.")
+@_JSON
+@_answering
+def run(file: Path | None, fresh: bool, as_json: bool) -> dict[str, Any]:
+    """Train once: contract, candidates, gate, registry, report.
+
+    FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done
+    (a champion kept is done), 2 a mistake in the file, 3 that the data broke its contract.
+    """
+    from flows.sessions import run_training
+
+    outcome = run_training(file, fresh=fresh)
+    if not as_json:
+        from flows.terminal import show_training
+
+        show_training(outcome)
+    return outcome.answer()
+
+
+@main.command()
+@_FILE
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="New rows to score.")
+@click.option("--output", "output_path", type=click.Path(path_type=Path), help=".parquet or .csv")
+@_JSON
+@_answering
+def score(
+    file: Path | None, input_path: Path | None, output_path: Path | None, as_json: bool
+) -> dict[str, Any]:
+    """Score new rows with the champion.
+
+    Without --input the pipeline's own source is scored; without --output the sink of the file,
+    or a Parquet file in the state folder.
+    """
+    from flows.sessions import run_scoring
+
+    outcome = run_scoring(file, input_path=input_path, output_path=output_path)
+    if not as_json:
+        from flows.terminal import show_scoring
+
+        show_scoring(outcome)
+    return outcome.answer()
+
+
+@main.command()
+@_FILE
+@_JSON
+@_answering
+def status(file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Show the champion, its age, and the last trainings."""
+    from flows.sessions import read_status
+
+    found = read_status(file)
+    if not as_json:
+        from flows.terminal import show_status
+
+        show_status(found)
+    return found.model_dump(mode="json")
+
+
+@main.group()
+def contract() -> None:
+    """Infer the data contract, or check rows against it."""
+
+
+@contract.command("infer")
+@_FILE
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write; never overwrites.")
+@_JSON
+@_answering
+def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dict[str, Any]:
+    """Write an editable contract from the training window."""
+    from tasks.base.pipeline_file import load_pipeline
+    from tasks.projects.contracts import infer_contract_file
+
+    written = infer_contract_file(load_pipeline(file), output)
+    if not as_json:
+        from flows.terminal import show_contract
+
+        show_contract(written)
+    return written.model_dump(mode="json")
+
+
+@contract.command("check")
+@_FILE
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to check.")
+@_JSON
+@_answering
+def contract_check(file: Path | None, input_path: Path | None, as_json: bool) -> dict[str, Any]:
+    """Check the source, or --input, against the contract; exit status 3 when it is broken."""
+    from tasks.base.pipeline_file import load_pipeline
+    from tasks.projects.contracts import check_contract_file
+    from tasks.validation.checking import require_passed
+
+    result = check_contract_file(load_pipeline(file), input_path)
+    require_passed(result)
+    if not as_json:
+        from flows.terminal import show_contract_result
+
+        show_contract_result(result)
+    return result.model_dump(mode="json")
+
+
+@main.group()
+def config() -> None:
+    """Check the pipeline file, print its schema, explain a key."""
+
+
+@config.command("check")
+@_FILE
+@_JSON
+@_answering
+def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Check a pipeline file without touching data; exit status 2 when it is wrong."""
+    from tasks.base.pipeline_file import load_pipeline
+    from tasks.base.reference import unused_sections
+
+    pipeline = load_pipeline(file)
+    unused = unused_sections(pipeline.config)
+    if not as_json:
+        click.echo(f"{pipeline.path} is right. State: {pipeline.state}")
+        if unused:
+            click.echo(f"Read, not yet used by this version: {', '.join(unused)}.")
+        click.echo(f"Next: keepfit run {pipeline.path}")
+    return {
+        "file": str(pipeline.path),
+        "pipeline": pipeline.config.name,
+        "state": str(pipeline.state),
+        "not_used_yet": unused,
+    }
+
+
+@config.command("schema")
+@_JSON
+@_answering
+def config_schema(as_json: bool) -> None:
+    """Print the JSON schema of the pipeline file, for editors."""
+    from tasks.base.reference import schema
+
+    click.echo(json.dumps(schema(), indent=None if as_json else 2))
+
+
+@config.command("explain")
+@click.argument("key", required=False)
+@_JSON
+@_answering
+def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
+    """Say what KEY means (training.budget, say), its type and its default; all keys without one."""
+    from tasks.base.reference import explain
+
+    entries = explain(key)
+    if not as_json:
+        for entry in entries:
+            click.echo(entry.sentence())
+    return {"keys": [entry.model_dump(mode="json") for entry in entries]}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The process environment that keeps telemetry off and stores in the state folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+_TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "true",  # MLflow ignores "1"
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+
+
+def turn_telemetry_off(environ: MutableMapping[str, str] | None = None) -> None:
+    """Turn off what Prefect, MLflow and Great Expectations would send; call before importing them.
+
+    Overrides what is set: no telemetry leaves a machine that runs keepfit.
+    """
+    (os.environ if environ is None else environ).update(_TELEMETRY_OFF)
+
+
+def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None) -> None:
+    """Let Prefect keep its database and results in `state`, unless the environment says where."""
+    target = os.environ if environ is None else environ
+    target.setdefault("PREFECT_HOME", str(state / "prefect"))
+    target.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    target.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
+    target.setdefault("PREFECT_CLI_PROMPT", "false")

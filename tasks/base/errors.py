@@ -1,0 +1,98 @@
+"""Every error keepfit raises on purpose.
+
+KeepfitError                 exit status, kind, message, remedy
+├── UsageError               2  the command line is wrong
+├── ConfigError              2  the pipeline file or a contract file is wrong
+├── SourceError              2  the source cannot be read as the file says
+├── DataError                3  the rows cannot be trained or scored
+│   └── ContractError        3  the rows broke their contract
+├── EvidenceError            1  a number a decision needs is absent
+├── ModelRefusedError        1  a model holds a type that is not allowed
+└── InfrastructureError      1  a store, server or disk failed
+    └── TransientError       1  ... and may work on the next try
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KeepfitError(Exception):
+    """An error with its remedy.
+
+    Parameters
+    ----------
+    message
+        The rule that was broken and the value received.
+    remedy
+        The command or line that mends it.
+    """
+
+    exit_status: ClassVar[int] = 1
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class UsageError(KeepfitError):
+    """The command line is wrong."""
+
+    exit_status = 2
+    kind = "usage"
+
+
+class ConfigError(KeepfitError):
+    """The pipeline file or a contract file is wrong."""
+
+    exit_status = 2
+    kind = "configuration"
+
+
+class SourceError(KeepfitError):
+    """The source cannot be read as the pipeline file says."""
+
+    exit_status = 2
+    kind = "source"
+
+
+class DataError(KeepfitError):
+    """The rows cannot be trained or scored."""
+
+    exit_status = 3
+    kind = "data"
+
+
+class ContractError(DataError):
+    """The rows broke their contract."""
+
+    kind = "contract"
+
+
+class EvidenceError(KeepfitError):
+    """A number that a decision needs is absent or not finite."""
+
+    kind = "evidence"
+
+
+class ModelRefusedError(KeepfitError):
+    """A model holds a type that is not on the allow-list."""
+
+    kind = "model"
+
+
+class InfrastructureError(KeepfitError):
+    """A store, a server or the disk failed."""
+
+    kind = "infrastructure"
+
+
+class TransientError(InfrastructureError):
+    """An infrastructure failure that may work on the next try; the only kind a door retries."""
+
+    kind = "transient"

@@ -1,0 +1,261 @@
+"""The pipeline file: found, read, checked, every error with its line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import ConfigError
+from tasks.base.validation import validate_document
+from tasks.base.yaml import Document, Location, read_yaml
+
+DEFAULT_FILE = "keepfit.yaml"
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_HOME = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A checked pipeline file.
+
+    Attributes
+    ----------
+    config
+        The file's values.
+    path, base, root
+        The file, its folder, and the folder that relative paths may not leave.
+    state
+        Where everything that keepfit keeps of it lives.
+    digest
+        SHA-256 of what decides a training (config without state and schedules), 64 hex digits.
+    secrets
+        Values that came from the environment; never printed or stored.
+    """
+
+    config: PipelineConfig
+    document: Document
+    path: Path
+    base: Path
+    root: Path
+    state: Path
+    digest: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def line_of(self, *location: str | int) -> int:
+        """Return the line on which the value at `location` stands."""
+        return self.document.line_of(location)
+
+    @property
+    def contract_path(self) -> Path | None:
+        """The contract file, or None when the pipeline names none."""
+        if self.config.contract is None:
+            return None
+        return confined(self.config.contract, self, "contract")
+
+    @property
+    def work(self) -> Path:
+        """The folder of this pipeline's snapshots, fits and reports."""
+        return self.state / "pipelines" / self.config.name
+
+
+def find_file(path: Path | None) -> Path:
+    """Return the pipeline file that `path` means: itself, one in that folder, or the default."""
+    found = path if path is not None else Path(DEFAULT_FILE)
+    if found.is_dir():
+        found = found / DEFAULT_FILE
+    if not found.exists():
+        raise ConfigError(
+            f"{found}: no such pipeline file.",
+            "Write one with `keepfit init mine --data my.csv --target y`, or try "
+            "`keepfit init demo --demo flights`.",
+        )
+    return found
+
+
+def load_pipeline(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Pipeline:
+    """Read and check a pipeline file; nothing is created.
+
+    Raises
+    ------
+    ConfigError
+        With file, line, what was wrong, what is allowed and the nearest valid name.
+    """
+    variables = os.environ if environ is None else environ
+    file = find_file(path)
+    document = read_yaml(file)
+    if not isinstance(document.values, dict):
+        raise ConfigError(f"{file}, line 1: a pipeline file holds keys and values.")
+    secrets: list[str] = []
+    values = _interpolate(document.values, (), document, variables, secrets)
+    config = validate_document(PipelineConfig, values, document, "keepfit config explain")
+    base = file.resolve().parent
+    root = _root_of(base)
+    pipeline = Pipeline(
+        config=config,
+        document=document,
+        path=file,
+        base=base,
+        root=root,
+        state=_state_of(config, base, root, variables, file, document),
+        digest=_digest(config),
+        secrets=tuple(secrets),
+    )
+    _check_paths(pipeline)
+    return pipeline
+
+
+def confined(path: str, pipeline: Pipeline, key: str) -> Path:
+    """Return `path` resolved against the file's folder; it may not leave the project."""
+    resolved = (pipeline.base / path).resolve()
+    if not Path(path).is_absolute() and not resolved.is_relative_to(pipeline.root):
+        raise ConfigError(
+            f"{pipeline.path}, line {pipeline.line_of(*key.split('.'))}: "
+            f"`{key}` leaves the project's folder: {path}.",
+            f"Name a path inside {pipeline.root}, or write it as an absolute path.",
+        )
+    return resolved
+
+
+def require_columns(pipeline: Pipeline, available: Iterable[str], *, scoring: bool = False) -> None:
+    """Refuse columns that the file names and the source does not have.
+
+    Raises
+    ------
+    ConfigError
+        For the first absent column, with its line and the nearest name.
+    """
+    names = list(available)
+    config = pipeline.config
+    named: list[tuple[Location, str]] = [] if scoring else [(("target",), config.target)]
+    if config.time_column:
+        named.append((("time_column",), config.time_column))
+    named += [(("id_columns", i), c) for i, c in enumerate(config.id_columns)]
+    if not scoring:
+        named += [(("exclude", i), c) for i, c in enumerate(config.exclude)]
+        named += [(("kinds", c), c) for c in config.kinds]
+    for location, column in named:
+        if column not in names:
+            raise ConfigError(
+                f"{pipeline.path}, line {pipeline.line_of(*location)}: `{location[0]}` names "
+                f"the column {column!r}, which the source does not have.",
+                nearest(column, names),
+            )
+
+
+def nearest(name: str, allowed: Iterable[str], most: int = 12) -> str:
+    """Return a sentence with the nearest of the `allowed` names and the first few of them."""
+    names = list(allowed)
+    near = get_close_matches(name, names, n=1) or get_close_matches(
+        name.lower(), [n for n in names if n.islower()], n=1
+    )
+    shown = ", ".join(names[:most]) + (f" … {len(names) - most} more" if len(names) > most else "")
+    return (f"Did you mean {near[0]!r}? " if near else "") + f"It has: {shown}."
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without any of the `secrets`.
+
+    Examples
+    --------
+    >>> redact("postgresql://me:s3cret@db", ["s3cret"])
+    'postgresql://me:***@db'
+    """
+    for secret in secrets:
+        if len(secret) > 2:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _interpolate(
+    value: Any,
+    location: Location,
+    document: Document,
+    variables: Mapping[str, str],
+    secrets: list[str],
+) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: _interpolate(v, (*location, k), document, variables, secrets)
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _interpolate(v, (*location, i), document, variables, secrets)
+            for i, v in enumerate(value)
+        ]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        where = f"{document.path}, line {document.line_of(location)}"
+        if not _VARIABLE_NAME.match(name):
+            raise ConfigError(f"{where}: ${{{name}}} is no name of an environment variable.")
+        if name not in variables:
+            raise ConfigError(
+                f"{where}: the environment variable {name} is not set.",
+                f"Set it before the command: export {name}=…",
+            )
+        secrets.append(variables[name])
+        return variables[name]
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _root_of(base: Path) -> Path:
+    if base.is_relative_to(_HOME / "deploy"):
+        return _HOME
+    for folder in (base, *base.parents):
+        if (folder / ".git").exists():
+            return folder
+    return base
+
+
+def _state_of(
+    config: PipelineConfig,
+    base: Path,
+    root: Path,
+    variables: Mapping[str, str],
+    file: Path,
+    document: Document,
+) -> Path:
+    stated = variables.get("KEEPFIT_STATE")
+    if stated:
+        return Path(stated).expanduser().resolve()
+    resolved = (base / config.state).resolve()
+    if not Path(config.state).is_absolute() and not resolved.is_relative_to(root):
+        raise ConfigError(
+            f"{file}, line {document.line_of(('state',))}: `state` leaves the project's folder: "
+            f"{config.state}.",
+            "Name a path inside it, an absolute path, or set KEEPFIT_STATE.",
+        )
+    return resolved
+
+
+def _check_paths(pipeline: Pipeline) -> None:
+    contract = pipeline.contract_path
+    if contract is not None and not contract.is_file():
+        raise ConfigError(
+            f"{pipeline.path}, line {pipeline.line_of('contract')}: no such contract file: "
+            f"{pipeline.config.contract}.",
+            f"Write it with `keepfit contract infer {pipeline.path}`, or remove the line.",
+        )
+    sink = pipeline.config.scoring.sink
+    if sink is not None and sink.kind != "sql":
+        confined(sink.path, pipeline, "scoring.sink.path")
+
+
+def _digest(config: PipelineConfig) -> str:
+    values = config.model_dump(
+        mode="json", exclude={"state", "schedules", "alerts", "monitoring", "policy", "scoring"}
+    )
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,51 @@
+"""What the work says while it goes on: one reporter a process, set by the front door."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_LOGGER = logging.getLogger(__name__)
+_lock = threading.Lock()
+_reporter: Callable[[Step], None] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that began, moved on or ended.
+
+    Attributes
+    ----------
+    stage
+        load, contract, split, fit, evaluate, gate, refit, register, report.
+    text
+        What a person reads.
+    done, total
+        Pieces of work of this stage finished and planned; 0 and 0 where it is one piece.
+    seconds_left
+        Estimate to the end of the stage, where there is one.
+    """
+
+    stage: str
+    text: str
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+
+
+def set_reporter(reporter: Callable[[Step], None] | None) -> None:
+    """Send every later step to `reporter`; None sends them to the log."""
+    global _reporter
+    with _lock:
+        _reporter = reporter
+
+
+def report(step: Step) -> None:
+    """Tell the reporter of this process about `step`."""
+    with _lock:
+        if _reporter is None:
+            _LOGGER.info("%s: %s", step.stage, step.text)
+        else:
+            _reporter(step)

@@ -1,0 +1,290 @@
+"""Frozen values that pass between rooms, doors and flows.
+
+Large data never travels in a record: records carry paths to it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
+Task = Literal["binary", "multiclass", "regression"]
+Severity = Literal["error", "warning"]
+
+
+class Record(BaseModel):
+    """A frozen value; equal when its fields are equal; writes itself as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Snapshot(Record):
+    """A window of a source, read once and kept on disk as an Arrow IPC (Feather v2) file.
+
+    Attributes
+    ----------
+    path
+        The Arrow file; column order is the source's, names are unique.
+    digest
+        SHA-256 of the content (names, kinds and values), 64 hex digits.
+    kinds
+        Column name to kind, for every column of the file.
+    start, end
+        Least and greatest time in the time column; None without one.
+    assumptions
+        What was assumed while reading, one sentence each, with where to change it.
+    memory_bytes
+        Size of the table in memory, in bytes.
+    cached
+        Whether it was reused from an earlier run.
+    """
+
+    path: str
+    digest: str
+    rows: int
+    kinds: dict[str, Kind]
+    start: datetime | None = None
+    end: datetime | None = None
+    assumptions: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    cached: bool = False
+
+
+class Schema(Record):
+    """Which column plays which part.
+
+    Attributes
+    ----------
+    features
+        Feature column to kind, in table order.
+    classes
+        Class labels as text, in the order of the model's ``classes_``; empty for regression.
+    positive
+        The label (as text) whose probability is scored in a binary task.
+    dropped
+        Column that is no feature to the reason why.
+    """
+
+    target: str
+    task: Task
+    features: dict[str, Kind]
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
+    time_column: str | None = None
+    id_columns: tuple[str, ...] = ()
+    dropped: dict[str, str] = {}
+    assumptions: tuple[str, ...] = ()
+
+
+class Split(Record):
+    """Rows for training and for the holdout, as positions in a snapshot.
+
+    Attributes
+    ----------
+    train_path, holdout_path
+        ``.npy`` files of int64 row positions; in time order when the rule is ``time``.
+    rule
+        ``time`` (newest rows held out) or ``hash`` (stable hash of the id or the content).
+    holdout
+        Share of rows held out, a fraction.
+    boundary
+        First time of the holdout under the rule ``time``.
+    no_target
+        Rows left out because their target is null or not finite.
+    """
+
+    train_path: str
+    holdout_path: str
+    rule: Literal["time", "hash"]
+    holdout: float
+    n_train: int
+    n_holdout: int
+    boundary: datetime | None = None
+    no_target: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class RuleResult(Record):
+    """What one rule of a contract found.
+
+    Attributes
+    ----------
+    failed_share
+        Fraction of the rows checked that broke the rule; None for a rule on the whole table.
+    sample
+        Up to a handful of the values that broke it, as text.
+    """
+
+    column: str | None
+    rule: str
+    severity: Severity
+    passed: bool
+    expected: str
+    observed: str = ""
+    failed_rows: int = 0
+    failed_share: float | None = None
+    sample: tuple[str, ...] = ()
+
+
+class ContractResult(Record):
+    """The outcome of checking one table against its contract."""
+
+    passed: bool
+    contract_digest: str
+    data_digest: str
+    rows: int
+    rules: tuple[RuleResult, ...]
+    page: str = ""
+    seconds: float = 0.0
+    cached: bool = False
+
+    @property
+    def broken(self) -> tuple[RuleResult, ...]:
+        """Rules of severity ``error`` that did not hold."""
+        return tuple(r for r in self.rules if not r.passed and r.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[RuleResult, ...]:
+        """Rules of severity ``warning`` that did not hold."""
+        return tuple(r for r in self.rules if not r.passed and r.severity == "warning")
+
+
+class CandidateResult(Record):
+    """One candidate after fitting, or the reason why there is none.
+
+    Attributes
+    ----------
+    cv_mean, cv_std
+        Mean and standard deviation of the metric over the validation folds.
+    fit_seconds
+        Seconds of the fit on all training rows, encoding excluded.
+    predict_seconds
+        Seconds to predict the holdout, encoding included.
+    rows_fitted
+        Training rows used; fewer than there are when the candidate states a limit.
+    model_path
+        The skops file of the whole fitted sklearn Pipeline.
+    predictions_path
+        ``.npz`` with ``predicted`` and, for classification, ``probability`` of shape
+        (n_holdout, n_classes), in the order of the split's holdout file.
+    curves
+        Metric name to its value per iteration of an iterative learner.
+    importance
+        Feature to its share of the model's own importance, where the model has one.
+    """
+
+    candidate: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str = ""
+    cv_mean: float | None = None
+    cv_std: float | None = None
+    cv_folds: int = 0
+    fit_seconds: float | None = None
+    predict_seconds: float | None = None
+    rows_fitted: int = 0
+    model_bytes: int = 0
+    model_path: str = ""
+    predictions_path: str = ""
+    encoding: str = ""
+    params: dict[str, str | int | float | bool | None] = {}
+    curves: dict[str, tuple[float, ...]] = {}
+    notes: tuple[str, ...] = ()
+    cached: bool = False
+
+
+class MetricValue(Record):
+    """A metric on the holdout with its bootstrap interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Evaluation(Record):
+    """The metrics of one candidate on the holdout."""
+
+    candidate: str
+    metrics: dict[str, MetricValue]
+    per_class: dict[str, dict[str, MetricValue]] = {}
+    confusion: tuple[tuple[int, ...], ...] = ()
+    rows_per_second: float | None = None
+
+
+class LeaderboardRow(Record):
+    """One line of the leaderboard; scores are of the pipeline's metric, as the metric is named."""
+
+    candidate: str
+    status: str
+    cv_mean: float | None
+    cv_std: float | None
+    holdout: float | None
+    holdout_low: float | None = None
+    holdout_high: float | None = None
+    fit_seconds: float | None = None
+    predict_seconds: float | None = None
+    model_bytes: int = 0
+    reason: str = ""
+
+
+class GateEvidence(Record):
+    """What a gate decides on: per-replicate-free summary numbers, each required to be finite.
+
+    Attributes
+    ----------
+    difference, low, high
+        Challenger minus champion in the metric, oriented so that greater is better, with the
+        paired bootstrap interval.
+    baseline_difference, baseline_low, baseline_high
+        The same against the trivial baseline.
+    rows
+        Rows that neither model was trained on.
+    detectable
+        The smallest difference that the interval could have told from zero.
+    """
+
+    metric: str
+    rows: int
+    challenger_score: float | None
+    champion_score: float | None
+    baseline_score: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    baseline_difference: float | None
+    baseline_low: float | None
+    baseline_high: float | None
+    detectable: float | None = None
+    latency_ms_per_1k: float | None = None
+    model_bytes: int | None = None
+    blocks: int | None = None
+    challenger: str = ""
+
+
+class Verdict(Record):
+    """What the gate decided and why; ``sentence`` says it to a person."""
+
+    promoted: bool
+    rule: str
+    reason: str
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float = 0.95
+    champion_version: str | None = None
+    evidence: GateEvidence | None = None
+
+
+class ModelVersion(Record):
+    """A version in the registry."""
+
+    name: str
+    version: str
+    run_id: str
+    aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    created: datetime | None = None
+    description: str = ""

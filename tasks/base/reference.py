@@ -1,0 +1,138 @@
+"""What each key of the pipeline file means, told from the models that check it."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import UsageError
+from tasks.base.pipeline_file import nearest
+from tasks.base.records import Record
+
+NOT_USED_YET = ("monitoring", "policy", "schedules", "alerts")
+
+
+class KeyEntry(Record):
+    """One key: its path, what it takes, its default, what it is for."""
+
+    key: str
+    takes: str
+    default: str
+    about: str
+
+    def sentence(self) -> str:
+        """Return the entry as a line or two of text."""
+        about = f"\n    {self.about}" if self.about else ""
+        default = "required" if self.default == "required" else f"default {self.default}"
+        return f"{self.key}: {self.takes} ({default}){about}"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the pipeline file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "keepfit pipeline",
+        **PipelineConfig.model_json_schema(),
+    }
+
+
+def explain(key: str | None = None) -> list[KeyEntry]:
+    """Return the entries of `key` and below it; every one without a key.
+
+    Raises
+    ------
+    UsageError
+        When there is no such key, with the nearest.
+    """
+    entries = list(_entries(PipelineConfig, ""))
+    if key is None:
+        return entries
+    found = [e for e in entries if e.key == key or e.key.startswith(f"{key}.")]
+    if not found:
+        found = [e for e in entries if e.key.rsplit(".", 1)[-1] == key]
+    if not found:
+        raise UsageError(f"No key {key!r} in a pipeline file.", nearest(key, _names(entries)))
+    return found
+
+
+def unused_sections(config: PipelineConfig) -> list[str]:
+    """Return the sections of `config` that this version reads and does not use yet."""
+    return [name for name in NOT_USED_YET if name in config.model_fields_set]
+
+
+def _names(entries: list[KeyEntry]) -> list[str]:
+    return [e.key for e in entries]
+
+
+def _entries(model: type[BaseModel], prefix: str) -> list[KeyEntry]:
+    entries: list[KeyEntry] = []
+    for name, field in model.model_fields.items():
+        sections = [m for m in _models(field.annotation) if m is not model]
+        about = field.description or (sections[0].__doc__ or "" if len(sections) == 1 else "")
+        entry = KeyEntry(
+            key=f"{prefix}{name}",
+            takes=_takes(field),
+            default=_default(field),
+            about=about.strip().splitlines()[0] if about else "",
+        )
+        entries.append(entry)
+        seen = {entry.key}
+        for section in sections:
+            inner = _entries(section, f"{prefix}{name}.")
+            entries += [e for e in inner if e.key not in seen]
+            seen |= {e.key for e in inner}
+    return entries
+
+
+def _takes(field: FieldInfo) -> str:
+    bounds = [str(part) for part in field.metadata if type(part).__module__ == "annotated_types"]
+    text = _words(field.annotation)
+    return f"{text}, {', '.join(b.lower() for b in bounds)}" if bounds else text
+
+
+def _words(annotation: Any) -> str:
+    arguments = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(str(a) for a in arguments)
+    if origin in (Union, UnionType):
+        return " | ".join(_words(a) for a in arguments if a is not type(None))
+    if origin is tuple:
+        return f"list of {_words(arguments[0])}"
+    if origin is dict:
+        return f"mapping of {_words(arguments[0])} to {_words(arguments[1])}"
+    if arguments:
+        return _words(arguments[0])
+    plain = {
+        "str": "text", "int": "whole number", "float": "number", "bool": "true | false",
+        "timedelta": "duration such as 120s, 2h, 7d", "SecretStr": "text, from ${ENV}",
+    }  # fmt: skip
+    name = getattr(annotation, "__name__", str(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        tag = annotation.model_fields.get("kind")
+        options = get_args(tag.annotation) if tag else ()
+        return f"section of kind {options[0]}" if options else "section"
+    return plain.get(name, name)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "absent"
+    if isinstance(value, BaseModel):
+        return "as below"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in get_args(annotation) for m in _models(a)]

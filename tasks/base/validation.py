@@ -1,0 +1,146 @@
+"""pydantic's findings as sentences that name file, line, key, rule, value and remedy."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tasks.base.errors import ConfigError
+from tasks.base.yaml import Document, Location
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate_document(
+    model: type[Model], values: Any, document: Document, explain: str = ""
+) -> Model:
+    """Return `values` of `document` as a `model`.
+
+    Raises
+    ------
+    ConfigError
+        With one line of text for each finding, in the order of the file.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        findings = [_finding(model, detail, values, document) for detail in error.errors()]
+    sentences = [text for _, text in sorted(findings, key=lambda f: f[0])]
+    remedy = f"`{explain} KEY` says what a key means." if explain else ""
+    raise ConfigError("\n".join(sentences), remedy)
+
+
+def _finding(
+    model: type[BaseModel], detail: ErrorDetails, values: Any, document: Document
+) -> tuple[int, str]:
+    location = _in_file(detail["loc"], values)
+    key = ".".join(str(part) for part in location)
+    kind = detail["type"]
+    missing = ""
+    if kind == "missing":
+        missing = str(detail["loc"][-1])
+        text = f"the key `{missing}` is required"
+    elif kind == "extra_forbidden":
+        text = _unknown(model, detail["loc"], str(location[-1]))
+    elif kind == "union_tag_invalid":
+        context = detail.get("ctx", {})
+        text = f"`{key}.kind` is {context.get('tag')!r}; one of: {context.get('expected_tags')}"
+        location = (*location, "kind")
+    elif kind == "union_tag_not_found":
+        text = f"`{key}` needs a `kind`"
+    elif kind == "contradiction":
+        text = detail["msg"]
+        location = (*location, detail["ctx"]["at"])
+    else:
+        text = _sentence(key, detail, _value_at(values, location))
+    line = document.line_of(location)
+    return line, f"{document.path}, line {line}: {text.rstrip('.')}."
+
+
+def _sentence(key: str, detail: ErrorDetails, value: Any) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if not key:
+        return message
+    if isinstance(value, dict | list) and len(str(value)) > 60:
+        return f"`{key}`: {message}"
+    share = isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= 100
+    hint = f". Write {value / 100:g} for {value:g} %" if share and "than 1" in message else ""
+    if detail["type"] == "literal_error" and isinstance(value, str):
+        near = get_close_matches(value, re.findall(r"'([^']*)'", message), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+    pattern = detail["type"] == "string_pattern_mismatch" and key == "name"
+    if pattern:
+        message = (
+            "a name is 1 to 64 lower-case letters, digits, - and _, starting with a letter or digit"
+        )
+    return f"`{key}`: {message}; got {_short(value)}{hint}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _unknown(model: type[BaseModel], location: tuple[int | str, ...], name: str) -> str:
+    owner = _model_at(model, location[:-1])
+    allowed = sorted(owner.model_fields) if owner else []
+    near = get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    return f"unknown key `{name}`{hint} Allowed here: {', '.join(allowed)}"
+
+
+def _in_file(location: tuple[int | str, ...], values: Any) -> Location:
+    """Drop the parts that pydantic adds (tags of unions) and the file does not have."""
+    kept: list[int | str] = []
+    here = values
+    for part in location:
+        named = isinstance(here, dict) and part in here
+        placed = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if named or placed:
+            here = here[part]
+            kept.append(part)
+    return tuple(kept)
+
+
+def _value_at(values: Any, location: Location) -> Any:
+    for part in location:
+        values = values[part]
+    return values
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Return the model that holds the key at `location` of an error in `model`."""
+    here: list[type[BaseModel]] = [model]
+    for part in location:
+        tagged = [m for m in here if _tag_of(m) == part]
+        if tagged:
+            here = tagged
+            continue
+        inner = [m for owner in here for m in _models_in(_annotation(owner, part))]
+        here = inner or here
+    return here[0] if here else None
+
+
+def _annotation(owner: type[BaseModel], part: int | str) -> Any:
+    field = owner.model_fields.get(str(part))
+    return field.annotation if field else None
+
+
+def _tag_of(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    options = get_args(field.annotation) if field else ()
+    return str(options[0]) if len(options) == 1 else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, tuple, list, dict) or get_args(annotation):
+        return [m for a in get_args(annotation) for m in _models_in(a)]
+    return []

@@ -1,0 +1,156 @@
+"""YAML read safely, with the line of every value, for errors that point at the place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.base.errors import ConfigError
+
+Location = tuple[str | int, ...]
+
+MAX_BYTES = 5_000_000
+MAX_DEPTH = 40
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain values of a YAML file and the line (from 1) on which each of them starts."""
+
+    path: Path
+    text: str
+    values: Any
+    lines: dict[Location, int]
+
+    def line_of(self, location: Location) -> int:
+        """Return the line of the deepest part of `location` that is in the file."""
+        for length in range(len(location), -1, -1):
+            if location[:length] in self.lines:
+                return self.lines[location[:length]]
+        return 1
+
+
+def read_yaml(path: Path, example: str = "keepfit init") -> Document:
+    """Read one YAML 1.2 document of plain values.
+
+    Anchors, aliases and tags are refused: none is needed, and each can hide something.
+
+    Raises
+    ------
+    ConfigError
+        When the file is absent, too large, not text, not YAML, or uses what is refused.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file.", f"Write one with `{example}`, or name another file."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: {len(raw):,} bytes; at most {MAX_BYTES:,} are read.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}, line {line}: not UTF-8 text.", "Save the file as UTF-8."
+        ) from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Document:
+    """Parse `text`; `path` only names it in errors."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    lines: dict[Location, int] = {}
+    try:
+        loader = YAML(typ="safe", pure=True)
+        _refuse_indirection(loader, text, path)
+        node = loader.compose(text)
+        constructor = loader.constructor
+        values = {} if node is None else _plain(node, constructor, path, (), lines)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(
+            f"{path}, line {line}: not valid YAML: {error.problem or error.context}."
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    return Document(path, text, values, lines)
+
+
+def _refuse_indirection(loader: Any, text: str, path: Path) -> None:
+    depth = 0
+    for event in loader.parse(text):
+        line = event.start_mark.line + 1
+        name = type(event).__name__
+        if name == "AliasEvent" or getattr(event, "anchor", None):
+            raise ConfigError(
+                f"{path}, line {line}: anchors and aliases (& and *) are not allowed.",
+                "Write the value out, or put it in quotes.",
+            )
+        tag = getattr(event, "tag", None)
+        if name in {"ScalarEvent", "MappingStartEvent", "SequenceStartEvent"} and tag:
+            raise ConfigError(
+                f"{path}, line {line}: the tag {tag} is not allowed; values are plain.",
+                "Remove the tag, or put the value in quotes.",
+            )
+        depth += name.endswith("StartEvent") - name.endswith("EndEvent")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{path}, line {line}: nested deeper than {MAX_DEPTH} levels.")
+
+
+def _plain(
+    node: Any, constructor: Any, path: Path, location: Location, lines: dict[Location, int]
+) -> Any:
+    lines[location] = node.start_mark.line + 1
+    kind = type(node).__name__
+    if kind == "MappingNode":
+        return _mapping(node, constructor, path, location, lines)
+    if kind == "SequenceNode":
+        return [
+            _plain(child, constructor, path, (*location, index), lines)
+            for index, child in enumerate(node.value)
+        ]
+    return constructor.construct_object(node)
+
+
+def _mapping(
+    node: Any, constructor: Any, path: Path, location: Location, lines: dict[Location, int]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if type(key_node).__name__ != "ScalarNode":
+            raise ConfigError(f"{path}, line {line}: a key must be plain text.")
+        key = str(key_node.value)
+        if key in values:
+            first = lines[(*location, key)]
+            raise ConfigError(
+                f"{path}, line {line}: the key {key!r} stands twice; first on line {first}.",
+                "Keep one of the two.",
+            )
+        values[key] = _plain(value_node, constructor, path, (*location, key), lines)
+        lines[(*location, key)] = line
+    return values
+
+
+def dump_yaml(values: Any) -> str:
+    """Return `values` (plain dicts, lists and scalars) as YAML in the order given."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.allow_unicode = True
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.width = 100
+    out = io.StringIO()
+    writer.dump(values, out)
+    return out.getvalue()

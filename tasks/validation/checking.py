@@ -1,0 +1,176 @@
+"""A snapshot checked against its contract, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.base.errors import ConfigError, ContractError, InfrastructureError
+from tasks.base.files import write_whole
+from tasks.base.records import ContractResult, RuleResult, Snapshot
+
+if TYPE_CHECKING:
+    from expectations.contract import Contract
+
+_lock = threading.Lock()
+_waiting: list[subprocess.Popen[str]] = []
+
+
+def start_checker() -> None:
+    """Start the process that checks, so that its imports overlap with other work."""
+    with _lock:
+        if not _waiting:
+            _waiting.append(_spawn())
+
+
+def stop_checker() -> None:
+    """End a process that was started and not needed."""
+    with _lock:
+        while _waiting:
+            _end(_waiting.pop())
+
+
+def check_snapshot(
+    snapshot: Snapshot,
+    contract: Contract,
+    folder: Path,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    title: str = "",
+    fresh: bool = False,
+) -> ContractResult:
+    """Check every rule of `contract` on the rows of `snapshot`.
+
+    Parameters
+    ----------
+    folder
+        Where the HTML page and the result are kept, by the digests of data and contract.
+
+    Returns
+    -------
+    ContractResult
+        Passed or not; ``page`` is the HTML file. An earlier result of the same two digests is
+        reused (``cached``) unless `fresh`.
+    """
+    stem = f"contract-{snapshot.digest[:16]}-{contract.digest[:16]}"
+    page, kept = folder / f"{stem}.html", folder / f"{stem}.json"
+    if not fresh and kept.exists() and page.exists():
+        result = ContractResult.model_validate_json(kept.read_text(encoding="utf-8"))
+        return result.model_copy(update={"cached": True})
+    outcome = _ask(
+        {
+            "snapshot": snapshot.path,
+            "contract": contract.to_dict(),
+            "kinds": dict(kinds or snapshot.kinds),
+            "page": str(page),
+            "title": title,
+        }
+    )
+    result = ContractResult(
+        passed=outcome["passed"],
+        contract_digest=contract.digest,
+        data_digest=snapshot.digest,
+        rows=outcome["rows"],
+        rules=tuple(RuleResult.model_validate(rule) for rule in outcome["rules"]),
+        page=str(page),
+        seconds=outcome["seconds"],
+    )
+    write_whole(kept, result.model_dump_json(indent=1))
+    return result
+
+
+def require_passed(result: ContractResult, most: int = 12) -> None:
+    """Stop when a rule of severity ``error`` did not hold.
+
+    Raises
+    ------
+    ContractError
+        With a line for every broken rule: rows, share and a sample.
+    """
+    if result.passed:
+        return
+    broken = result.broken
+    lines = [describe(rule) for rule in broken[:most]]
+    if len(broken) > most:
+        lines.append(f"  … and {len(broken) - most} more, on the page.")
+    plural = "rule" if len(broken) == 1 else "rules"
+    raise ContractError(
+        f"The data broke {len(broken)} {plural} of its contract; nothing was fitted or scored.\n"
+        + "\n".join(lines),
+        f"The whole result: {result.page}. Mend the source, or change the contract if the rule "
+        "no longer holds.",
+    )
+
+
+def describe(rule: RuleResult) -> str:
+    """Return one line on a rule that did not hold."""
+    where = f"{rule.column}: " if rule.column else ""
+    text = f"  {where}{rule.rule}: expected {rule.expected}; found {rule.observed}"
+    if rule.failed_rows:
+        share = f", {100 * rule.failed_share:.3g} %" if rule.failed_share is not None else ""
+        text += f" [{rule.failed_rows:,} rows{share}]"
+    if rule.sample:
+        text += f" e.g. {', '.join(rule.sample[:3])}"
+    return text
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    with _lock:
+        process = _waiting.pop() if _waiting else _spawn()
+    try:
+        assert process.stdin is not None  # noqa: S101 - opened with a pipe
+        assert process.stdout is not None  # noqa: S101 - opened with a pipe
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.close()
+        line = process.stdout.readline()
+        process.wait(timeout=30)
+    except OSError as error:
+        raise InfrastructureError(f"The contract could not be checked: {error}.") from None
+    finally:
+        _end(process)
+    if not line:
+        raise InfrastructureError(
+            f"The process that checks the contract ended with status {process.returncode}.",
+            "It may have run out of memory; try a shorter `training.window`.",
+        )
+    reply: dict[str, Any] = json.loads(line)
+    if "error" in reply:
+        raise _error(reply["error"])
+    outcome: dict[str, Any] = reply["outcome"]
+    return outcome
+
+
+def _error(error: dict[str, str]) -> Exception:
+    if error["type"] in {"ContractFileError", "ValidationError"}:
+        return ConfigError(f"The contract cannot be used: {error['text']}")
+    if error["type"] in {"DataError", "ContractError"}:
+        return ContractError(error["text"])
+    return InfrastructureError(
+        f"The contract could not be checked: {error['type']}: {error['text']}"
+    )
+
+
+def _spawn() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tasks.validation.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.stdin and not process.stdin.closed:
+        process.stdin.close()
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    if process.stdout:
+        process.stdout.close()

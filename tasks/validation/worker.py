@@ -1,0 +1,58 @@
+"""A process that checks tables: Great Expectations is imported beside the work, not before it.
+
+It reads one request a line from its standard input, answers with one line, and ends with its
+input, and so with the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Check the snapshot that `request` names and return the outcome as plain values."""
+    from dataclasses import asdict
+
+    from expectations.check import check_frame
+    from expectations.contract import Contract
+    from expectations.page import render_page
+    from tasks.base.files import write_whole
+    from tasks.data.snapshots import read_frame
+
+    contract = Contract.from_dict(request["contract"])
+    frame = read_frame(request["snapshot"])
+    outcome = check_frame(frame, contract, kinds=request["kinds"])
+    write_whole(Path(request["page"]), render_page(outcome, contract, title=request["title"]))
+    return {
+        "passed": outcome.passed,
+        "rows": outcome.rows,
+        "seconds": outcome.seconds,
+        "rules": [asdict(result) for result in outcome.results],
+    }
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    from tasks.base.environment import turn_telemetry_off
+
+    turn_telemetry_off()
+    out = sys.stdout
+    sys.stdout = sys.stderr
+    import expectations.check
+    import expectations.suite
+
+    expectations.suite.load_engine()
+    for line in sys.stdin:
+        try:
+            reply = {"outcome": answer(json.loads(line))}
+        except Exception as error:  # noqa: BLE001 - the parent raises it with its kind
+            reply = {"error": {"type": type(error).__name__, "text": str(error)}}
+        out.write(json.dumps(reply, default=str) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()
