@@ -144,7 +144,7 @@ def run(file: Path | None, fresh: bool, as_json: bool) -> dict[str, Any]:
     FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done
     (a champion kept is done), 2 a mistake in the file, 3 that the data broke its contract.
     """
-    from flows.sessions import run_training
+    from flows.commands import run_training
 
     outcome = run_training(file, fresh=fresh)
     if not as_json:
@@ -168,7 +168,7 @@ def score(
     Without --input the pipeline's own source is scored; without --output the sink of the file,
     or a Parquet file in the state folder.
     """
-    from flows.sessions import run_scoring
+    from flows.commands import run_scoring
 
     outcome = run_scoring(file, input_path=input_path, output_path=output_path)
     if not as_json:
@@ -184,7 +184,7 @@ def score(
 @_answering
 def status(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Show the champion, its age, and the last trainings."""
-    from flows.sessions import read_status
+    from flows.commands import read_status
 
     found = read_status(file)
     if not as_json:

@@ -228,6 +228,12 @@ class PipelineConfig(Section):
             )
         if self.time_column is None and self.training.window is not None:
             raise _contradiction("training", "`training.window` needs a `time_column`")
+        if self.time_column is None and self.training.refit:
+            raise _contradiction(
+                "training",
+                "`training.refit: true` needs a `time_column`: without one nothing tells which "
+                "rows are new to a refitted model",
+            )
         self._metric_suits_task()
         return self
 

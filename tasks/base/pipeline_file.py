@@ -89,9 +89,13 @@ def load_pipeline(path: Path | None = None, environ: Mapping[str, str] | None = 
     ConfigError
         With file, line, what was wrong, what is allowed and the nearest valid name.
     """
+    return pipeline_of(read_yaml(find_file(path)), environ)
+
+
+def pipeline_of(document: Document, environ: Mapping[str, str] | None = None) -> Pipeline:
+    """Return the pipeline that the text of a file describes."""
     variables = os.environ if environ is None else environ
-    file = find_file(path)
-    document = read_yaml(file)
+    file = document.path
     if not isinstance(document.values, dict):
         raise ConfigError(f"{file}, line 1: a pipeline file holds keys and values.")
     secrets: list[str] = []
@@ -125,8 +129,15 @@ def confined(path: str, pipeline: Pipeline, key: str) -> Path:
     return resolved
 
 
-def require_columns(pipeline: Pipeline, available: Iterable[str], *, scoring: bool = False) -> None:
+def require_columns(
+    pipeline: Pipeline, available: Iterable[str], promised: Iterable[str] = ()
+) -> None:
     """Refuse columns that the file names and the source does not have.
+
+    Parameters
+    ----------
+    promised
+        Columns of the contract: where one of them is gone, the contract says so.
 
     Raises
     ------
@@ -135,15 +146,15 @@ def require_columns(pipeline: Pipeline, available: Iterable[str], *, scoring: bo
     """
     names = list(available)
     config = pipeline.config
-    named: list[tuple[Location, str]] = [] if scoring else [(("target",), config.target)]
+    named: list[tuple[Location, str]] = [(("target",), config.target)]
     if config.time_column:
         named.append((("time_column",), config.time_column))
     named += [(("id_columns", i), c) for i, c in enumerate(config.id_columns)]
-    if not scoring:
-        named += [(("exclude", i), c) for i, c in enumerate(config.exclude)]
-        named += [(("kinds", c), c) for c in config.kinds]
+    named += [(("exclude", i), c) for i, c in enumerate(config.exclude)]
+    named += [(("kinds", c), c) for c in config.kinds]
+    known = {*names, *promised}
     for location, column in named:
-        if column not in names:
+        if column not in known:
             raise ConfigError(
                 f"{pipeline.path}, line {pipeline.line_of(*location)}: `{location[0]}` names "
                 f"the column {column!r}, which the source does not have.",

@@ -107,6 +107,30 @@ class Split(Record):
     notes: tuple[str, ...] = ()
 
 
+class Prepared(Record):
+    """What a training works on, once its data is checked.
+
+    Attributes
+    ----------
+    roles
+        Which column plays which part.
+    key, fit_key
+        Digest of all that decides the training, and of all that decides its fits.
+    folder
+        Where the fits are kept.
+    refit
+        Whether a promoted challenger is fitted once more on the whole window.
+    """
+
+    roles: Schema
+    split: Split
+    metric: str
+    key: str
+    fit_key: str
+    folder: str
+    refit: bool
+
+
 class RuleResult(Record):
     """What one rule of a contract found.
 
@@ -191,6 +215,7 @@ class CandidateResult(Record):
     encoding: str = ""
     params: dict[str, str | int | float | bool | None] = {}
     curves: dict[str, tuple[float, ...]] = {}
+    importance: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     cached: bool = False
 
@@ -227,6 +252,54 @@ class LeaderboardRow(Record):
     predict_seconds: float | None = None
     model_bytes: int = 0
     reason: str = ""
+
+
+class Assessment(Record):
+    """Every candidate on the holdout, and which of them challenges."""
+
+    evaluations: tuple[Evaluation, ...]
+    leaderboard: tuple[LeaderboardRow, ...]
+    challenger: str
+
+    def of(self, candidate: str) -> Evaluation:
+        """Return the evaluation of `candidate`."""
+        return next(e for e in self.evaluations if e.candidate == candidate)
+
+
+class Basis(Record):
+    """What a training stands on: its rows, that they hold, and what is made of them."""
+
+    snapshot: Snapshot
+    contract: ContractResult
+    prepared: Prepared
+
+    @property
+    def roles(self) -> Schema:
+        """Which column plays which part."""
+        return self.prepared.roles
+
+    @property
+    def split(self) -> Split:
+        """Which rows are held out."""
+        return self.prepared.split
+
+
+class Figures(Record):
+    """Figures that were drawn.
+
+    Attributes
+    ----------
+    svg
+        Name to SVG text, in the order of the report.
+    captions
+        Name to what the figure lets one conclude.
+    files
+        Name to PNG file.
+    """
+
+    svg: dict[str, str] = {}
+    captions: dict[str, str] = {}
+    files: dict[str, str] = {}
 
 
 class GateEvidence(Record):

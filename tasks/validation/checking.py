@@ -107,6 +107,12 @@ def require_passed(result: ContractResult, most: int = 12) -> None:
     )
 
 
+def held(result: ContractResult) -> str:
+    """Return one line on a contract that held."""
+    known = ", unchanged" if result.cached else ""
+    return f"held: {len(result.rules)} rules, {len(result.warnings)} warnings{known}"
+
+
 def describe(rule: RuleResult) -> str:
     """Return one line on a rule that did not hold."""
     where = f"{rule.column}: " if rule.column else ""

@@ -1,0 +1,166 @@
+"""What the commands do: one flow each, in an environment that this process owns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+from flows.orchestrator import check_configured, configured_api, start_server
+from flows.terminal import progress
+from tasks.base.environment import keep_prefect_in, turn_telemetry_off
+from tasks.base.errors import InfrastructureError, KeepfitError
+from tasks.base.outcomes import PipelineStatus, ScoringOutcome, TrainingOutcome
+from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
+from tasks.base.progress import Step, report
+
+_LEAST_FREE_BYTES = 200_000_000
+
+
+def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
+    """Run the training flow of `file` once, in this process."""
+    began = monotonic()
+    pipeline = load_pipeline(file)
+    with progress(), _workplace(pipeline), _alone(pipeline), _companions(pipeline):
+        from flows.training import training
+
+        outcome = training(str(pipeline.path), fresh=fresh)
+    return outcome.model_copy(update={"seconds": monotonic() - began})
+
+
+def run_scoring(
+    file: Path | None, *, input_path: Path | None = None, output_path: Path | None = None
+) -> ScoringOutcome:
+    """Run the scoring flow of `file` once, in this process."""
+    began = monotonic()
+    pipeline = load_pipeline(file)
+    with progress(), _workplace(pipeline), _companions(pipeline, fits=False):
+        from flows.scoring import scoring
+
+        outcome = scoring(
+            str(pipeline.path),
+            str(input_path) if input_path else None,
+            str(output_path) if output_path else None,
+        )
+    return outcome.model_copy(update={"seconds": monotonic() - began})
+
+
+def read_status(file: Path | None) -> PipelineStatus:
+    """Return the champion of `file` and its last trainings."""
+    from tasks.registry.stores import store_of
+    from tasks.trainings.journal import last_outcomes
+
+    pipeline = load_pipeline(file)
+    name = pipeline.config.name
+    trainings = last_outcomes(pipeline.work)
+    champion, uri = None, ""
+    if trainings or os.environ.get("MLFLOW_TRACKING_URI"):
+        store = store_of(pipeline.state)
+        champion, uri = store.champion(name), store.address
+    age = None
+    if champion is not None and champion.created is not None:
+        age = (datetime.now(UTC) - champion.created).total_seconds() / 86_400
+    score = champion.tags.get("keepfit.score") if champion else None
+    return PipelineStatus(
+        pipeline=name,
+        champion=champion,
+        champion_age_days=age,
+        score=float(score) if score not in (None, "None") else None,
+        metric=champion.tags.get("keepfit.metric") if champion else None,
+        trainings=trainings,
+        mlflow_uri=uri,
+        state=str(pipeline.state),
+        state_bytes=_bytes_in(pipeline.state),
+        next_command=f"keepfit {'score' if champion else 'run'} {pipeline.path}",
+    )
+
+
+@contextlib.contextmanager
+def _workplace(pipeline: Pipeline) -> Iterator[None]:
+    """Make the state folder usable, and keep secrets out of what errors say."""
+    turn_telemetry_off()
+    try:
+        pipeline.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        pipeline.work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfrastructureError(
+            f"The state folder {pipeline.state} cannot be made: {error.strerror}.",
+            "Name another with `state:` in the file or KEEPFIT_STATE.",
+        ) from None
+    free = shutil.disk_usage(pipeline.state).free
+    if free < _LEAST_FREE_BYTES:
+        raise InfrastructureError(
+            f"{free / 1e6:.0f} MB are free on the disk of {pipeline.state}; a training needs "
+            f"{_LEAST_FREE_BYTES / 1e6:.0f} MB at least.",
+            "Free some space, or name another state folder with KEEPFIT_STATE.",
+        )
+    keep_prefect_in(pipeline.state)
+    try:
+        yield
+    except KeepfitError as error:
+        error.message = redact(error.message, pipeline.secrets)
+        error.remedy = redact(error.remedy, pipeline.secrets)
+        raise
+    except Exception as error:
+        if not any(secret in str(error) for secret in pipeline.secrets):
+            raise
+        text = redact(f"{type(error).__name__}: {error}", pipeline.secrets)
+        raise InfrastructureError(text) from None
+
+
+@contextlib.contextmanager
+def _alone(pipeline: Pipeline) -> Iterator[None]:
+    """Hold the lock of this pipeline's training; a second one waits and then finds it done."""
+    import fcntl
+
+    path = pipeline.work / "training.lock"
+    with path.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            report(Step("wait", f"process {lock.read().strip()} is training this pipeline", 0, 1))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _companions(pipeline: Pipeline, *, fits: bool = True) -> Iterator[None]:
+    """Start the processes that a flow needs, side by side with each other and with imports."""
+    from tasks.validation.checking import start_checker, stop_checker
+
+    configured = configured_api()
+    server = None
+    if configured is None:
+        server = start_server(pipeline.state)
+        os.environ["PREFECT_API_URL"] = server.url
+    else:
+        check_configured(configured)
+        os.environ["PREFECT_API_URL"] = configured
+    try:
+        start_checker()
+        if fits:
+            from tasks.models.fitting import warm_up
+
+            warm_up()
+        import prefect.flows  # noqa: F401 - while the server starts
+
+        if server is not None:
+            server.wait()
+        yield
+    finally:
+        stop_checker()
+        if server is not None:
+            os.environ.pop("PREFECT_API_URL", None)
+            server.stop()
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

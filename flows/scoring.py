@@ -1,0 +1,36 @@
+"""Scoring: champion → load → validate → predict → write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.base.outcomes import ScoringOutcome
+from tasks.base.pipeline_file import load_pipeline
+from tasks.load import load_rows
+from tasks.score import find_champion, score_rows
+from tasks.trainings.windows import with_overrides
+from tasks.validate import check_features
+
+
+@flow(name="scoring", flow_run_name="scoring {pipeline}")
+def scoring(
+    pipeline: str, input_path: str | None = None, output_path: str | None = None
+) -> ScoringOutcome:
+    """Score new rows of a pipeline file with its champion.
+
+    Parameters
+    ----------
+    pipeline
+        Path of the pipeline file.
+    input_path
+        File or folder to score instead of the file's source.
+    output_path
+        ``.parquet`` or ``.csv`` to write instead of the file's sink.
+    """
+    plan = with_overrides(load_pipeline(Path(pipeline)), input_path, output_path)
+    champion = find_champion(plan)
+    snapshot = load_rows(plan)
+    contract = check_features(plan, snapshot, champion)
+    return score_rows(plan, snapshot, contract, champion)

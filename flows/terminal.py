@@ -1,0 +1,292 @@
+"""What a person reads in a terminal of 80 columns: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from tasks.base.progress import Step, set_reporter
+
+if TYPE_CHECKING:
+    from tasks.base.outcomes import (
+        Draft,
+        PipelineStatus,
+        ScoringOutcome,
+        TrainingOutcome,
+        WrittenContract,
+    )
+    from tasks.base.records import ContractResult, LeaderboardRow
+
+_WIDTH = 80
+_SHOWN_COLUMNS = 40
+
+
+def _out() -> Console:
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
+    return console
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[None]:
+    """Show the steps of the work on stderr while it goes on."""
+    console = Console(stderr=True, highlight=False)
+    began = time.monotonic()
+    if not console.is_terminal:
+        set_reporter(lambda step: _line(step, began))
+        try:
+            yield
+        finally:
+            set_reporter(None)
+        return
+    with console.status("starting") as status:
+
+        def show(step: Step) -> None:
+            if step.done == step.total:
+                console.print(f"[dim]{_elapsed(began)}[/dim] {step.stage:<9} {escape(step.text)}")
+            status.update(f"{step.stage}: {escape(_moving(step))}")
+
+        set_reporter(show)
+        try:
+            yield
+        finally:
+            set_reporter(None)
+
+
+def _line(step: Step, began: float) -> None:
+    sys.stderr.write(f"{_elapsed(began)} {step.stage:<9} {_moving(step)}\n")
+    sys.stderr.flush()
+
+
+def _elapsed(began: float) -> str:
+    seconds = int(time.monotonic() - began)
+    return f"{seconds // 60:3d}:{seconds % 60:02d}"
+
+
+def _moving(step: Step) -> str:
+    text = step.text
+    if step.total > step.done:
+        text += f" ({step.done} of {step.total})"
+    if step.seconds_left is not None:
+        text += f", about {duration(step.seconds_left)} left"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` for people.
+
+    Examples
+    --------
+    >>> duration(0.25), duration(8.04), duration(75)
+    ('0.2 s', '8.0 s', '1 min 15 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def number(value: float | None) -> str:
+    """Return `value` with four significant digits, large numbers grouped.
+
+    Examples
+    --------
+    >>> number(0.69371), number(54213.2), number(None)
+    ('0.6937', '54,213', '–')
+    """
+    if value is None:
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) >= 1:
+        return f"{value:.4g}"
+    return f"{value:.4f}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> size(1536), size(0)
+    ('1.5 kB', '–')
+    """
+    if count <= 0:
+        return "–"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1024 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GB"
+
+
+def show_training(outcome: TrainingOutcome) -> None:
+    """Print leaderboard, verdict, version, report and one next command."""
+    console = _out()
+    console.print()
+    title = f"{outcome.pipeline}: {outcome.task}, {outcome.metric}"
+    rows = f"{outcome.rows_train:,} rows to train on, {outcome.rows_holdout:,} held out"
+    console.print(Text.assemble((title, "bold"), f"  {rows}"))
+    console.print(leaderboard(outcome.leaderboard, outcome.metric, outcome.challenger))
+    for row in outcome.leaderboard:
+        if row.reason:
+            console.print(f"  {row.candidate}: {row.reason}", markup=False)
+    console.print()
+    style = "bold green" if outcome.verdict.promoted else "bold yellow"
+    console.print(Text(outcome.verdict.sentence, style=style))
+    if outcome.unchanged:
+        console.print("Nothing changed since that training, so nothing was computed again.")
+        console.print("`--fresh` recomputes.", markup=False)
+    elif outcome.reused:
+        console.print(f"Used again, unchanged: {', '.join(outcome.reused)}.", markup=False)
+    _facts(console, outcome)
+
+
+def _facts(console: Console, outcome: TrainingOutcome) -> None:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    if outcome.model:
+        alias = "champion" if outcome.champion_version == outcome.model.version else "not champion"
+        facts.add_row("version", f"{outcome.model.name} v{outcome.model.version} ({alias})")
+    warned = outcome.contract_warnings
+    plural = "warning" if warned == 1 else "warnings"
+    facts.add_row("contract", f"held, {warned} {plural}: {escape(outcome.contract_page)}")
+    facts.add_row("report", escape(outcome.report))
+    facts.add_row("mlflow run", outcome.mlflow_run_id)
+    facts.add_row("took", duration(outcome.seconds))
+    console.print(facts)
+    console.print(Text.assemble("Next: ", (outcome.next_command, "bold")))
+
+
+def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) -> Table:
+    """Return the leaderboard as a table that fits 80 columns."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("candidate", no_wrap=True)
+    for name in (f"cv {metric}", "±", "holdout", "interval", "fit", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        chosen = row.candidate == challenger
+        label = Text(f"{'▸' if chosen else ' '} {row.candidate}", style="bold" if chosen else "")
+        if row.status != "ok":
+            table.add_row(label, Text(row.status, style="yellow"))
+            continue
+        interval = (
+            f"{number(row.holdout_low)} – {number(row.holdout_high)}"
+            if row.holdout_low is not None
+            else "–"
+        )
+        table.add_row(
+            label,
+            number(row.cv_mean),
+            number(row.cv_std),
+            number(row.holdout),
+            interval,
+            f"{row.fit_seconds:.1f} s" if row.fit_seconds is not None else "–",
+            size(row.model_bytes),
+        )
+    return table
+
+
+def show_scoring(outcome: ScoringOutcome) -> None:
+    """Print what was scored, by which version, and where it is."""
+    console = _out()
+    console.print(
+        f"{outcome.rows:,} rows scored by {outcome.pipeline} v{outcome.version} "
+        f"in {duration(outcome.seconds)}."
+    )
+    for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
+        share = 100 * count / max(outcome.rows, 1)
+        console.print(
+            f"  {column}: {count:,} rows ({share:.2g} %) with a category not seen in training",
+            markup=False,
+        )
+    if outcome.contract_warnings:
+        console.print(f"  {outcome.contract_warnings} contract warnings: {outcome.contract_page}")
+    console.print(f"Predictions: {outcome.output}", markup=False, soft_wrap=True)
+
+
+def show_draft(draft: Draft) -> None:
+    """Print what `init` saw, assumed and wrote."""
+    console = _out()
+    console.print(f"{draft.rows:,} rows, {len(draft.columns)} columns; task: {draft.task}")
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("column", max_width=44, overflow="ellipsis", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("role", overflow="fold")
+    for column in draft.columns[:_SHOWN_COLUMNS]:
+        table.add_row(escape(column.name), column.kind, escape(column.role))
+    console.print(table)
+    if len(draft.columns) > _SHOWN_COLUMNS:
+        console.print(f"… and {len(draft.columns) - _SHOWN_COLUMNS} more")
+    _assumptions(console, draft.assumptions)
+    console.print(f"Wrote {draft.file}", markup=False, soft_wrap=True)
+    console.print(f"      {draft.contract}", markup=False, soft_wrap=True)
+    console.print(Text.assemble("Next: ", (draft.next_command, "bold")))
+
+
+def _assumptions(console: Console, assumptions: tuple[str, ...]) -> None:
+    if assumptions:
+        console.print("Assumed:")
+    for sentence in assumptions:
+        console.print(f"  - {sentence}", markup=False)
+
+
+def show_contract(written: WrittenContract) -> None:
+    """Print where the contract was written."""
+    console = _out()
+    console.print(
+        f"Wrote {written.file}: {written.columns} columns, {written.rules} rules, "
+        f"from {written.rows:,} rows.",
+        markup=False,
+        soft_wrap=True,
+    )
+    _assumptions(console, written.assumptions)
+
+
+def show_contract_result(result: ContractResult) -> None:
+    """Print that the contract held, and what it warned of."""
+    from tasks.validation.checking import describe
+
+    console = _out()
+    held = sum(rule.passed for rule in result.rules)
+    console.print(f"The contract held: {held} of {len(result.rules)} rules, {result.rows:,} rows.")
+    for rule in result.warnings:
+        console.print(f"  warning {describe(rule).strip()}", markup=False)
+    console.print(f"Page: {result.page}", markup=False, soft_wrap=True)
+
+
+def show_status(found: PipelineStatus) -> None:
+    """Print the champion and the last trainings of a pipeline."""
+    console = _out()
+    console.print(Text(found.pipeline, style="bold"))
+    if found.champion is None:
+        console.print("No champion yet.")
+    else:
+        age = "" if found.champion_age_days is None else f", {found.champion_age_days:.1f} days old"
+        score = f", holdout {found.metric} {number(found.score)}" if found.metric else ""
+        console.print(f"Champion: v{found.champion.version}{age}{score}")
+    if found.trainings:
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
+        for name in ("finished (UTC)", "challenger", "holdout", "verdict", "took"):
+            table.add_column(name)
+        for outcome in found.trainings:
+            value = outcome.metrics.get(outcome.metric)
+            table.add_row(
+                outcome.finished.strftime("%Y-%m-%d %H:%M"),
+                outcome.challenger,
+                number(value.value if value else None),
+                "promoted" if outcome.verdict.promoted else outcome.verdict.reason,
+                duration(outcome.seconds),
+            )
+        console.print(table)
+    console.print(f"State: {found.state} ({size(found.state_bytes)})", markup=False, soft_wrap=True)
+    console.print(Text.assemble("Next: ", (found.next_command, "bold")))

@@ -1,0 +1,42 @@
+"""Doors: candidates are compared on the holdout and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import Assessment, Basis, CandidateResult, Figures
+
+
+@task(name="evaluate candidates", cache_policy=NO_CACHE)
+def evaluate_candidates(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult]
+) -> Assessment:
+    """Score every candidate on the holdout and choose the challenger by validation."""
+    from tasks.evaluation.assessing import assess
+
+    assessment = assess(results, basis, pipeline.config.training.seed)
+    create_table_artifact(
+        key=f"leaderboard-{pipeline.config.name.replace('_', '-')}",
+        table=[row.model_dump(mode="json") for row in assessment.leaderboard],
+        description=f"Candidates of {pipeline.config.name}, best validation first",
+    )
+    report(Step("evaluate", f"challenger: {assessment.challenger}"))
+    return assessment
+
+
+@task(name="draw figures", cache_policy=NO_CACHE)
+def draw_figures(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Figures:
+    """Draw the challenger's figures and the leaderboard."""
+    from tasks.evaluation.picturing import draw_all
+
+    figures = draw_all(pipeline, basis, results, assessment)
+    report(Step("figures", f"{len(figures.svg)} drawn"))
+    return figures

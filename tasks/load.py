@@ -1,0 +1,55 @@
+"""Doors: rows come in, and become parts."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import Prepared, Snapshot
+from tasks.base.retries import transient_only
+
+
+@task(
+    name="load window",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def load_window(pipeline: Pipeline, *, fresh: bool = False) -> Snapshot:
+    """Read the training window into a snapshot; an unchanged source is not read again."""
+    from tasks.trainings.windows import training_snapshot
+
+    snapshot = training_snapshot(pipeline, fresh=fresh)
+    report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
+    return snapshot
+
+
+@task(
+    name="load rows to score",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def load_rows(pipeline: Pipeline) -> Snapshot:
+    """Read the rows to score into a snapshot."""
+    from tasks.trainings.windows import scoring_snapshot
+
+    snapshot = scoring_snapshot(pipeline)
+    report(Step("load", f"{snapshot.rows:,} rows to score"))
+    return snapshot
+
+
+@task(name="split window", cache_policy=NO_CACHE)
+def split_window(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
+    """Decide each column's part and which rows are held out."""
+    from tasks.trainings.preparing import prepare
+
+    prepared = prepare(pipeline, snapshot)
+    split = prepared.split
+    text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.rule}"
+    report(Step("split", text))
+    return prepared

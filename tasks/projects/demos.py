@@ -1,0 +1,38 @@
+"""The bundled pipelines on real data that ships in packages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Each is a pipeline file without its name; `deploy/pipelines/` holds the same as files.
+DEMOS: dict[str, dict[str, Any]] = {
+    "flights": {
+        "target": "arr_late",
+        "source": {"kind": "demo", "name": "flights"},
+        "time_column": "time_hour",
+        "id_columns": ["flight_id"],
+        # Known only once the flight has left, or landed.
+        "exclude": ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"],
+        "split": {"holdout": 0.2},
+        "training": {"budget": "120s", "cv": 3},
+        "metric": "roc_auc",
+    },
+    "digits": {
+        "target": "label",
+        "task": "multiclass",
+        "source": {"kind": "demo", "name": "digits"},
+        "metric": "log_loss",
+    },
+    "diabetes": {
+        "target": "progression",
+        "task": "regression",
+        "source": {"kind": "demo", "name": "diabetes"},
+        "metric": "rmse",
+    },
+    "breast_cancer": {
+        "target": "diagnosis",
+        "positive": "malignant",
+        "source": {"kind": "demo", "name": "breast_cancer"},
+        "metric": "roc_auc",
+    },
+}

@@ -1,0 +1,227 @@
+"""`keepfit init`: a working pipeline from a table that nobody prepared."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.base.config import PipelineConfig, default_metric
+from tasks.base.errors import ConfigError, UsageError
+from tasks.base.files import write_whole
+from tasks.base.outcomes import Draft, DraftedColumn
+from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_of
+from tasks.base.records import Schema, Snapshot
+from tasks.base.yaml import dump_yaml, parse_yaml
+from tasks.projects.demos import DEMOS
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked `init` for."""
+
+    folder: Path
+    data: Path | None = None
+    target: str | None = None
+    time_column: str | None = None
+    id_columns: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    demo: str | None = None
+
+
+def draft_project(request: Request) -> Draft:
+    """Write ``keepfit.yaml`` and its inferred contract into a folder.
+
+    Raises
+    ------
+    UsageError
+        When there is a pipeline already, no data, or no such target.
+    """
+    from tasks.data.kinds import build_schema
+    from tasks.trainings.windows import training_snapshot
+    from tasks.validation.contracts import contract_text, infer_from
+
+    file = request.folder / DEFAULT_FILE
+    contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"
+    for path in (file, contract):
+        if path.exists():
+            raise UsageError(
+                f"{path} exists and is never overwritten.",
+                f"Name another folder, or use it as it is: keepfit run {request.folder}",
+            )
+    values = _values(request)
+    pipeline = _pipeline(values, file)
+    snapshot = training_snapshot(pipeline, keep_contract=False)
+    schema = build_schema(snapshot, pipeline.config)
+    values = _completed(values, schema, snapshot, request)
+    pipeline = _pipeline(values, file)
+    schema = build_schema(snapshot, pipeline.config)
+    inferred = infer_from(pipeline, snapshot)
+    assumptions = _assumptions(snapshot, schema, request)
+    write_whole(contract, contract_text(inferred))
+    write_whole(file, _text({**values, "contract": f"contracts/{contract.name}"}, assumptions))
+    return Draft(
+        folder=str(request.folder),
+        file=str(file),
+        contract=str(contract),
+        name=pipeline.config.name,
+        task=schema.task,
+        rows=snapshot.rows,
+        columns=_columns(snapshot, schema, pipeline.config),
+        assumptions=assumptions,
+        next_command=f"keepfit run {request.folder}",
+    )
+
+
+def _values(request: Request) -> dict[str, Any]:
+    """Return the keys of the file that the request decides."""
+    if (request.data is None) == (request.demo is None):
+        raise UsageError(
+            "`init` needs either --data or --demo.",
+            "keepfit init mine --data my.csv --target y, or keepfit init demo --demo flights",
+        )
+    head: dict[str, Any] = {"name": _name_of(request.folder)}
+    if request.demo is not None:
+        return head | DEMOS[request.demo]
+    source = _source(request)
+    if request.target is None:
+        raise UsageError("`--data` needs `--target`, the column to predict.", _columns_of(request))
+    values = head | {"target": request.target, "source": source}
+    if request.time_column:
+        values["time_column"] = request.time_column
+    if request.id_columns:
+        values["id_columns"] = list(request.id_columns)
+    if request.exclude:
+        values["exclude"] = list(request.exclude)
+    return values
+
+
+def _source(request: Request) -> dict[str, Any]:
+    data = request.data
+    assert data is not None  # noqa: S101 - decided by the caller
+    if not data.exists():
+        raise UsageError(f"No such file or folder: {data}.", _neighbours(data))
+    folder = request.folder.absolute()
+    relative = os.path.relpath(data.absolute(), folder)
+    path = str(data.absolute()) if data.is_absolute() else relative
+    parquet = data.is_dir() or data.suffix.lower() in {".parquet", ".pq"}
+    return {"kind": "parquet" if parquet else "csv", "path": path}
+
+
+def _neighbours(data: Path) -> str:
+    folder = data.parent
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    return nearest(data.name, names) if names else ""
+
+
+def _columns_of(request: Request) -> str:
+    """Return the columns there are to choose a target from."""
+    from tasks.base.config import CsvSource, ParquetSource
+    from tasks.data.sources import column_names
+
+    values = _source(request)
+    made = CsvSource if values["kind"] == "csv" else ParquetSource
+    names = column_names(made.model_validate(values), request.folder.absolute())
+    return f"The columns: {', '.join(names[:40])}."
+
+
+def _pipeline(values: dict[str, Any], file: Path) -> Pipeline:
+    """Return the pipeline that `values` would be; a column they misname is the user's slip."""
+    try:
+        return pipeline_of(parse_yaml(dump_yaml(values), file))
+    except ConfigError as error:
+        raise UsageError(error.message, error.remedy) from None
+
+
+def _completed(
+    values: dict[str, Any], schema: Schema, snapshot: Snapshot, request: Request
+) -> dict[str, Any]:
+    """Return the keys in the order of the file, with what was inferred stated."""
+    ids = values.get("id_columns") or _identifiers(snapshot, request)
+    stated: dict[str, Any] = {
+        "name": values["name"],
+        "target": values["target"],
+        "task": schema.task,
+    }
+    if schema.positive is not None:
+        stated["positive"] = values.get("positive", schema.positive)
+    stated["source"] = values["source"]
+    for key in ("time_column", "exclude", "kinds"):
+        if values.get(key):
+            stated[key] = values[key]
+    if ids:
+        stated["id_columns"] = ids
+    stated["split"] = values.get("split", {"holdout": 0.2})
+    stated["training"] = values.get("training", {"budget": "120s", "cv": 5})
+    stated["metric"] = values.get("metric", default_metric(schema.task))
+    return stated
+
+
+def _identifiers(snapshot: Snapshot, request: Request) -> list[str]:
+    """Return the first column that names rows, to recognise a scored row by."""
+    taken = {request.target, request.time_column, *request.exclude}
+    found = [c for c, kind in snapshot.kinds.items() if kind == "identifier" and c not in taken]
+    return found[:1]
+
+
+def _assumptions(snapshot: Snapshot, schema: Schema, request: Request) -> tuple[str, ...]:
+    said = [*snapshot.assumptions, *schema.assumptions]
+    times = [c for c, kind in snapshot.kinds.items() if kind == "datetime"]
+    if request.data is not None and not request.time_column and times:
+        said.append(
+            f"rows have no order in time: a stable hash decides the holdout; {times[0]!r} looks "
+            "like a time, and `time_column:` makes the newest rows the holdout"
+        )
+    return tuple(dict.fromkeys(said))
+
+
+def _columns(
+    snapshot: Snapshot, schema: Schema, config: PipelineConfig
+) -> tuple[DraftedColumn, ...]:
+    def role(name: str) -> str:
+        if name == schema.target:
+            return "target"
+        if name in schema.features:
+            return "time, feature" if name == schema.time_column else "feature"
+        if name == schema.time_column:
+            return "time"
+        if name in schema.id_columns:
+            return "id"
+        return f"not used: {schema.dropped.get(name, 'no feature')}"
+
+    columns = [
+        DraftedColumn(name=name, kind=kind, role=role(name))
+        for name, kind in snapshot.kinds.items()
+    ]
+    columns += [
+        DraftedColumn(name=name, kind="", role="not read: excluded")
+        for name in config.exclude
+        if name not in snapshot.kinds
+    ]
+    return tuple(columns)
+
+
+def _name_of(folder: Path) -> str:
+    """Return a pipeline name made of the folder's.
+
+    Examples
+    --------
+    >>> _name_of(Path("/tmp/My Churn (v2)"))
+    'my-churn-v2'
+    """
+    words = re.sub(r"[^a-z0-9_]+", "-", folder.absolute().name.lower()).strip("-_")[:64]
+    return words if _NAME.match(words) else "pipeline"
+
+
+def _text(values: dict[str, Any], assumptions: tuple[str, ...]) -> str:
+    lines = [
+        "# Written by `keepfit init`. `keepfit config explain` tells every key.",
+    ]
+    if assumptions:
+        lines.append("# Assumed, and changed here:")
+        lines += [f"#   - {' '.join(sentence.split())}" for sentence in assumptions]
+    return "\n".join(lines) + "\n" + dump_yaml(values)

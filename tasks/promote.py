@@ -1,0 +1,171 @@
+"""Doors: a training is recorded, its challenger judged, registered, and perhaps made champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import (
+    Assessment,
+    Basis,
+    CandidateResult,
+    Figures,
+    ModelVersion,
+    Verdict,
+)
+from tasks.base.retries import transient_only
+
+
+@task(name="find training", cache_policy=NO_CACHE)
+def find_training(pipeline: Pipeline, basis: Basis) -> TrainingOutcome | None:
+    """Return the finished training of the same data, contract, settings and versions."""
+    from tasks.trainings.outcomes import finished_training
+
+    found = finished_training(pipeline, basis.prepared.key)
+    if found is not None:
+        report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
+    return found
+
+
+@task(
+    name="open run",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
+    """Start the training's MLflow run, with a link to the Prefect run."""
+    from tasks.registry import recording
+    from tasks.registry.stores import store_of
+
+    return recording.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
+
+
+@task(
+    name="record candidates",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def record_candidates(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    run_id: str,
+) -> dict[str, str]:
+    """Log a child run for every candidate; return their ids by name."""
+    from tasks.registry import recording
+    from tasks.registry.stores import store_of
+
+    store = store_of(pipeline.state)
+    runs = recording.record_candidates(store, pipeline, basis, results, assessment, run_id)
+    report(Step("record", f"{len(runs)} candidates logged to MLflow"))
+    return runs
+
+
+@task(
+    name="judge challenger",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def judge_challenger(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Verdict:
+    """Let the gate decide, on rows that neither champion nor challenger was trained on."""
+    from tasks.registry.judging import judge
+    from tasks.registry.stores import store_of
+
+    store = store_of(pipeline.state)
+    verdict = judge(store, pipeline.config, basis, results, assessment.challenger)
+    create_markdown_artifact(key=f"verdict-{_key(pipeline)}", markdown=verdict.sentence)
+    report(Step("gate", "promoted" if verdict.promoted else f"refused: {verdict.rule}"))
+    return verdict
+
+
+@task(
+    name="register challenger",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def register_challenger(
+    pipeline: Pipeline,
+    basis: Basis,
+    winner: CandidateResult,
+    assessment: Assessment,
+    verdict: Verdict,
+    runs: Mapping[str, str],
+) -> ModelVersion:
+    """Register the model, verify it, and move the alias if the gate said so."""
+    from tasks.registry import recording
+    from tasks.registry.stores import store_of
+
+    store = store_of(pipeline.state)
+    version = recording.register_challenger(
+        store, pipeline, basis, winner, assessment, verdict, runs[assessment.challenger]
+    )
+    report(Step("register", f"{version.name} v{version.version}"))
+    return version
+
+
+@task(
+    name="conclude training",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def conclude_training(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    figures: Figures,
+    verdict: Verdict,
+    version: ModelVersion,
+    run_id: str,
+    prefect_run: str | None,
+) -> TrainingOutcome:
+    """Write the report, end the MLflow run, keep the outcome."""
+    from tasks.trainings.outcomes import conclude
+
+    outcome = conclude(
+        pipeline, basis, results, assessment, figures, verdict, version, run_id, prefect_run
+    )
+    key = _key(pipeline)
+    create_link_artifact(
+        key=f"report-{key}", link=Path(outcome.report).as_uri(), link_text="report"
+    )
+    create_markdown_artifact(
+        key=f"mlflow-{key}", markdown=f"MLflow run `{run_id}` at {outcome.mlflow_uri}"
+    )
+    report(Step("report", outcome.report))
+    return outcome
+
+
+def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:
+    """Mark the MLflow run that a failed flow left open."""
+    from tasks.registry.stores import store_of
+
+    store = store_of(pipeline.state)
+    left = store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")
+    if left is not None:
+        store.finish_run(left.run_id, "FAILED")
+
+
+def _key(pipeline: Pipeline) -> str:
+    """Return the pipeline's name in the letters that a Prefect artifact key allows."""
+    return pipeline.config.name.replace("_", "-")

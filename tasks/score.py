@@ -1,0 +1,51 @@
+"""Doors: new rows are scored by the champion and written."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.outcomes import ScoringOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.retries import transient_only
+
+
+@task(
+    name="find champion",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def find_champion(pipeline: Pipeline) -> ModelVersion:
+    """Return the version that scores now."""
+    from tasks.scoring.batches import champion_of
+
+    champion = champion_of(pipeline)
+    report(Step("champion", f"{champion.name} v{champion.version}"))
+    return champion
+
+
+@task(
+    name="score rows",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def score_rows(
+    pipeline: Pipeline, snapshot: Snapshot, contract: ContractResult, champion: ModelVersion
+) -> ScoringOutcome:
+    """Score the snapshot and write the predictions, all of them or none."""
+    from tasks.scoring.batches import score_batch
+
+    outcome = score_batch(pipeline, snapshot, contract, champion)
+    create_markdown_artifact(
+        key=f"scoring-{pipeline.config.name.replace('_', '-')}",
+        markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
+    )
+    report(Step("score", f"{outcome.rows:,} rows scored"))
+    return outcome

@@ -1,0 +1,41 @@
+"""Doors: candidates are fitted; the winner is fitted once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
+
+
+@task(name="fit candidates", cache_policy=NO_CACHE)
+def fit_candidates(
+    pipeline: Pipeline, basis: Basis, *, fresh: bool = False
+) -> tuple[CandidateResult, ...]:
+    """Fit every candidate side by side within the time budget; finished ones are reused."""
+    from tasks.trainings.fits import fit_all
+
+    results = fit_all(pipeline, basis, fresh=fresh)
+    fitted = sum(result.status == "ok" for result in results)
+    report(Step("fit", f"{fitted} of {len(results)} fitted, the baseline among them"))
+    return results
+
+
+@task(name="refit winner", cache_policy=NO_CACHE)
+def refit_winner(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    verdict: Verdict,
+) -> CandidateResult:
+    """Return the model to register: the judged one, or its refit on the whole window."""
+    from tasks.trainings.fits import winner_of
+
+    winner = winner_of(pipeline, basis, results, assessment, verdict)
+    report(Step("refit", f"{winner.candidate}, fitted on {winner.rows_fitted:,} rows"))
+    return winner

@@ -1,0 +1,66 @@
+"""Fits of a pipeline: candidates side by side, and the winner once more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base import progress
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
+
+if TYPE_CHECKING:
+    from tasks.models.fitting import Progress
+
+
+def fit_all(
+    pipeline: Pipeline, basis: Basis, *, fresh: bool = False
+) -> tuple[CandidateResult, ...]:
+    """Fit every candidate; those that an earlier run of the same fits finished are reused."""
+    from tasks.models.fitting import fit_candidates
+
+    folder = Path(basis.prepared.folder) / "candidates"
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return fit_candidates(
+        basis.snapshot.path,
+        basis.split,
+        basis.roles,
+        pipeline.config.training,
+        basis.prepared.metric,
+        folder,
+        progress=_tell,
+    )
+
+
+def winner_of(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    verdict: Verdict,
+) -> CandidateResult:
+    """Return the model to register.
+
+    A promoted challenger is fitted once more on training and holdout rows together where the
+    pipeline refits, so that the newest rows are learned too; else it is the judged model.
+    """
+    judged = next(r for r in results if r.candidate == assessment.challenger)
+    if not (verdict.promoted and basis.prepared.refit):
+        return judged
+    from tasks.models.fitting import refit
+
+    folder = Path(basis.prepared.folder) / "refit"
+    folder.mkdir(parents=True, exist_ok=True)
+    progress.report(progress.Step("refit", f"{judged.candidate} on the whole window", 0, 1))
+    return refit(
+        basis.snapshot.path, basis.split, basis.roles, pipeline.config.training, judged, folder
+    )
+
+
+def _tell(moved: Progress) -> None:
+    text = f"{moved.candidate}: {moved.stage}" if moved.candidate else moved.stage
+    progress.report(progress.Step("fit", text, moved.done, moved.total, moved.seconds_left))

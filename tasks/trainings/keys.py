@@ -1,0 +1,35 @@
+"""The identity of a training: the same data, contract, settings and versions give the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Snapshot
+
+_DECIDE_FITS = {
+    "target", "task", "positive", "time_column", "id_columns", "exclude", "kinds", "split",
+    "training", "metric",
+}  # fmt: skip
+_LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "pandas")
+
+
+def fit_key(pipeline: Pipeline, snapshot: Snapshot) -> str:
+    """Return the digest of all that decides the fitted candidates, 64 hex digits."""
+    settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
+    return _digest(snapshot.digest, settings, _versions())
+
+
+def training_key(pipeline: Pipeline, snapshot: Snapshot, contract_digest: str) -> str:
+    """Return the digest of all that decides a training, 64 hex digits."""
+    return _digest(snapshot.digest, contract_digest, pipeline.digest, _versions())
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

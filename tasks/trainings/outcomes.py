@@ -1,0 +1,111 @@
+"""The end of a training: its report, its record, and what a rerun finds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.base.files import write_whole
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import (
+    Assessment,
+    Basis,
+    CandidateResult,
+    Figures,
+    ModelVersion,
+    Verdict,
+)
+from tasks.registry import recording
+from tasks.registry.stores import store_of
+from tasks.trainings.journal import find_outcome, save_outcome
+from tasks.trainings.reporting import report_html
+
+
+def finished_training(pipeline: Pipeline, key: str) -> TrainingOutcome | None:
+    """Return the outcome with `key` if all that it names is still there."""
+    found = find_outcome(pipeline.work, key)
+    if found is None or found.model is None or not Path(found.report).exists():
+        return None
+    store = store_of(pipeline.state)
+    if store.version(found.model.name, found.model.version) is None:
+        return None
+    champion = store.champion(pipeline.config.name)
+    return found.model_copy(
+        update={
+            "unchanged": True,
+            "champion_version": champion.version if champion else None,
+            "next_command": next_command(pipeline, champion is not None),
+        }
+    )
+
+
+def conclude(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    figures: Figures,
+    verdict: Verdict,
+    version: ModelVersion,
+    run_id: str,
+    prefect_run: str | None,
+) -> TrainingOutcome:
+    """Write the report, end the MLflow run, and keep the outcome; the last of these is the mark
+    that the training is done.
+    """  # noqa: D205
+    store = store_of(pipeline.state)
+    champion = store.champion(pipeline.config.name)
+    report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.html"
+    outcome = TrainingOutcome(
+        key=basis.prepared.key,
+        pipeline=pipeline.config.name,
+        task=basis.roles.task,
+        metric=basis.prepared.metric,
+        rows_train=basis.split.n_train,
+        rows_holdout=basis.split.n_holdout,
+        leaderboard=assessment.leaderboard,
+        challenger=assessment.challenger,
+        metrics=assessment.of(assessment.challenger).metrics,
+        verdict=verdict,
+        model=version,
+        champion_version=champion.version if champion else None,
+        mlflow_run_id=run_id,
+        mlflow_uri=store.address,
+        prefect_run_id=prefect_run,
+        report=str(report),
+        contract_page=basis.contract.page,
+        contract_warnings=len(basis.contract.warnings),
+        assumptions=(*basis.snapshot.assumptions, *basis.roles.assumptions, *basis.split.notes),
+        reused=_reused(basis, results),
+        data_digest=basis.snapshot.digest,
+        finished=datetime.now(UTC),
+        next_command=next_command(pipeline, champion is not None),
+    )
+    write_whole(report, report_html(pipeline, basis, results, assessment, figures, outcome))
+    files = {"report.html": str(report)}
+    files |= {f"figures/{name}.png": path for name, path in figures.files.items()}
+    recording.close_run(store, run_id, assessment, verdict, version, files)
+    save_outcome(pipeline.work, outcome)
+    return outcome
+
+
+def next_command(pipeline: Pipeline, has_champion: bool) -> str:
+    """Return the one command that follows a training."""
+    file = pipeline.path
+    return f"keepfit score {file}" if has_champion else f"keepfit contract check {file}"
+
+
+def _reused(basis: Basis, results: Sequence[CandidateResult]) -> tuple[str, ...]:
+    reused = []
+    if basis.snapshot.cached:
+        reused.append("data")
+    if basis.contract.cached:
+        reused.append("contract check")
+    fitted = [r for r in results if r.status == "ok"]
+    cached = [r.candidate for r in fitted if r.cached]
+    if cached:
+        everything = len(cached) == len(fitted)
+        reused.append("all fits" if everything else f"fits of {', '.join(cached)}")
+    return tuple(reused)

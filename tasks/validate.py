@@ -1,0 +1,51 @@
+"""Doors: rows are checked against their contract before anything is fitted or scored."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.retries import transient_only
+
+
+@task(
+    name="check contract",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def check_contract(
+    pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
+) -> ContractResult:
+    """Check the training window; a broken rule of severity ``error`` ends the flow."""
+    from tasks.validation.checking import held, require_passed
+    from tasks.validation.pipelines import check_pipeline
+
+    result = check_pipeline(pipeline, snapshot, fresh=fresh)
+    require_passed(result)
+    report(Step("contract", held(result)))
+    return result
+
+
+@task(
+    name="check features",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def check_features(
+    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
+) -> ContractResult:
+    """Check rows to score against the contract's part on the champion's features."""
+    from tasks.validation.checking import held, require_passed
+    from tasks.validation.pipelines import check_pipeline
+
+    result = check_pipeline(pipeline, snapshot, champion=champion)
+    require_passed(result)
+    report(Step("contract", held(result)))
+    return result

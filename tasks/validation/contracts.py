@@ -1,0 +1,100 @@
+"""Which contract a pipeline has: the file it names, or the one inferred at its first training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base.errors import EvidenceError
+from tasks.base.files import write_whole
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import Snapshot
+from tasks.base.validation import validate_document
+from tasks.base.yaml import dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from expectations.contract import Contract
+
+
+def contract_file(pipeline: Pipeline) -> Path:
+    """Return where the pipeline's contract is, or will be written."""
+    return pipeline.contract_path or pipeline.work / "contract.yaml"
+
+
+def read_contract(path: Path) -> Contract:
+    """Read a contract file.
+
+    Raises
+    ------
+    ConfigError
+        With file, line, rule, value and what is allowed.
+    """
+    from expectations.contract import Contract
+
+    document = read_yaml(path, "keepfit contract infer")
+    return validate_document(Contract, document.values, document)
+
+
+def known_contract(pipeline: Pipeline) -> Contract | None:
+    """Return the pipeline's contract, or None before its first training."""
+    path = contract_file(pipeline)
+    if not path.exists():
+        return None
+    return _in_use(read_contract(path), pipeline)
+
+
+def ensure_contract(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
+    """Return the pipeline's contract; infer it from `snapshot` and keep it when there is none."""
+    known = known_contract(pipeline)
+    if known is not None:
+        return known
+    contract = infer_from(pipeline, snapshot)
+    path = contract_file(pipeline)
+    write_whole(path, contract_text(contract))
+    report(Step("contract", f"none named: inferred from this window, kept as {path}"))
+    return contract
+
+
+def contract_digest(pipeline: Pipeline) -> str:
+    """Return the digest of the pipeline's contract, which `ensure_contract` made sure of."""
+    known = known_contract(pipeline)
+    if known is None:
+        raise EvidenceError(f"{contract_file(pipeline)}: the contract is gone.", "Run again.")
+    return known.digest
+
+
+def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
+    """Return the contract that the rows of `snapshot` suggest."""
+    from expectations.infer import infer_contract
+    from tasks.data.snapshots import read_frame
+
+    config = pipeline.config
+    return infer_contract(
+        read_frame(snapshot.path),
+        snapshot.kinds,
+        name=config.name,
+        target=config.target,
+        time_column=config.time_column,
+        id_columns=config.id_columns,
+    )
+
+
+def contract_text(contract: Contract) -> str:
+    """Return the contract as the text of its file."""
+    head = (
+        "# What must hold of the table. Edit it: `keepfit contract check` says what fails.\n"
+        "# error stops the flow, warning is recorded.\n"
+    )
+    return head + dump_yaml(contract.to_dict())
+
+
+def _in_use(contract: Contract, pipeline: Pipeline) -> Contract:
+    """Leave out the rules of columns that the pipeline file excludes: they are not read."""
+    return contract.without(excluded_now(contract.columns, pipeline))
+
+
+def excluded_now(columns: Collection[str], pipeline: Pipeline) -> frozenset[str]:
+    """Return the columns of a contract that the pipeline file excludes."""
+    return frozenset(columns) & frozenset(pipeline.config.exclude)

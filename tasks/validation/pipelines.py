@@ -1,0 +1,36 @@
+"""A pipeline's rows against the pipeline's contract."""
+
+from __future__ import annotations
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
+from tasks.validation.checking import check_snapshot
+from tasks.validation.contracts import ensure_contract
+
+SCHEMA_TAG = "keepfit.schema"
+
+
+def check_pipeline(
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    *,
+    champion: ModelVersion | None = None,
+    fresh: bool = False,
+) -> ContractResult:
+    """Check `snapshot` against the contract of `pipeline`.
+
+    Parameters
+    ----------
+    champion
+        For scoring: only the rules over its features, time and ids are checked.
+    """
+    contract = ensure_contract(pipeline, snapshot)
+    title = f"{pipeline.config.name}: data contract"
+    if champion is not None:
+        roles = Schema.model_validate_json(champion.tags[SCHEMA_TAG])
+        time_column = [roles.time_column] if roles.time_column else []
+        contract = contract.feature_part([*roles.features, *roles.id_columns, *time_column])
+        title = f"{pipeline.config.name}: data contract, features"
+    report(Step("contract", f"checking {snapshot.rows:,} rows", 0, 1))
+    return check_snapshot(snapshot, contract, pipeline.work / "contracts", title=title, fresh=fresh)

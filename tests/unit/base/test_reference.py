@@ -1,0 +1,51 @@
+"""Every key of the file is explained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import UsageError
+from tasks.base.reference import explain, schema, unused_sections
+
+
+def test_every_top_level_key_is_explained() -> None:
+    keys = {entry.key for entry in explain()}
+
+    assert set(PipelineConfig.model_fields) <= keys
+
+
+def test_a_section_is_explained_with_its_keys() -> None:
+    keys = [entry.key for entry in explain("split")]
+
+    assert keys == ["split", "split.holdout"]
+
+
+def test_a_key_is_found_by_its_last_name() -> None:
+    assert [entry.key for entry in explain("budget")] == ["training.budget"]
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"training\.budget"):
+        explain("training.buget")
+
+
+def test_the_schema_is_json_and_knows_every_source() -> None:
+    text = json.dumps(schema())
+
+    assert all(kind in text for kind in ("csv", "parquet", "sql", "demo"))
+
+
+def test_sections_of_later_versions_are_told() -> None:
+    config = PipelineConfig.model_validate(
+        {
+            "name": "a",
+            "target": "y",
+            "source": {"kind": "csv", "path": "x"},
+            "policy": {"persistence": "2 of 3"},
+        }
+    )
+
+    assert unused_sections(config) == ["policy"]
