@@ -6,7 +6,6 @@ the process that started it.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import os
@@ -18,7 +17,6 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -72,8 +70,9 @@ class Server:
         self.lock.close()
 
     def stop(self) -> None:
-        """End the server; returns at once when it has ended."""
+        """Let what waits for the server be sent, then end it."""
         self.lock.close()
+        _drain()
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -138,28 +137,6 @@ _SERVICES_OFF = {
 }  # fmt: skip
 
 
-@contextlib.contextmanager
-def prefect_api(state: Path) -> Iterator[str]:
-    """Yield the address of a Prefect API that answers, and set PREFECT_API_URL to it.
-
-    Enter it before Prefect is imported: its settings are read then.
-    """
-    configured = configured_api()
-    if configured:
-        check_configured(configured)
-        os.environ["PREFECT_API_URL"] = configured
-        yield configured
-        return
-    server = start_server(state)
-    try:
-        os.environ["PREFECT_API_URL"] = server.url
-        server.wait()
-        yield server.url
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        server.stop()
-
-
 def check_configured(url: str) -> None:
     """Raise when the API that the environment names does not answer."""
     if not _healthy(url, 5.0):
@@ -181,6 +158,17 @@ def _healthy(url: str, timeout: float) -> bool:
         return error.code in {401, 403}
     except (OSError, ValueError):
         return False
+
+
+def _drain() -> None:
+    """Send the logs and events that Prefect still holds back."""
+    if "prefect.logging.handlers" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    EventsWorker.drain_all(timeout=5)
 
 
 def _serve(descriptor: int, parent: int) -> None:

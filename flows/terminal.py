@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _SHOWN_COLUMNS = 40
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 def _out() -> Console:
@@ -41,7 +43,7 @@ def progress() -> Iterator[None]:
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()
     if not console.is_terminal:
-        set_reporter(lambda step: _line(step, began))
+        set_reporter(_Lines(began))
         try:
             yield
         finally:
@@ -50,7 +52,7 @@ def progress() -> Iterator[None]:
     with console.status("starting") as status:
 
         def show(step: Step) -> None:
-            if step.done == step.total:
+            if step.done >= step.total:
                 console.print(f"[dim]{_elapsed(began)}[/dim] {step.stage:<9} {escape(step.text)}")
             status.update(f"{step.stage}: {escape(_moving(step))}")
 
@@ -61,9 +63,20 @@ def progress() -> Iterator[None]:
             set_reporter(None)
 
 
-def _line(step: Step, began: float) -> None:
-    sys.stderr.write(f"{_elapsed(began)} {step.stage:<9} {_moving(step)}\n")
-    sys.stderr.flush()
+class _Lines:
+    """Steps as lines of a log: what is done, and every few seconds what goes on."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._last = 0.0
+
+    def __call__(self, step: Step) -> None:
+        moving = step.done < step.total
+        if moving and time.monotonic() - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._last = time.monotonic()
+        sys.stderr.write(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}\n")
+        sys.stderr.flush()
 
 
 def _elapsed(began: float) -> str:
@@ -94,18 +107,18 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return `value` with four significant digits, large numbers grouped.
+    """Return `value` with digits enough to compare, large numbers grouped.
 
     Examples
     --------
-    >>> number(0.69371), number(54213.2), number(None)
-    ('0.6937', '54,213', '–')
+    >>> number(0.69371), number(1.0), number(83.217), number(54213.2), number(None)
+    ('0.6937', '1.0000', '83.22', '54,213', '–')
     """
     if value is None:
         return "–"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    if abs(value) >= 1:
+    if abs(value) >= 10:
         return f"{value:.4g}"
     return f"{value:.4f}"
 
@@ -151,27 +164,37 @@ def show_training(outcome: TrainingOutcome) -> None:
 
 
 def _facts(console: Console, outcome: TrainingOutcome) -> None:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim")
-    facts.add_column(overflow="fold")
-    if outcome.model:
-        alias = "champion" if outcome.champion_version == outcome.model.version else "not champion"
-        facts.add_row("version", f"{outcome.model.name} v{outcome.model.version} ({alias})")
     warned = outcome.contract_warnings
     plural = "warning" if warned == 1 else "warnings"
-    facts.add_row("contract", f"held, {warned} {plural}: {escape(outcome.contract_page)}")
-    facts.add_row("report", escape(outcome.report))
-    facts.add_row("mlflow run", outcome.mlflow_run_id)
-    facts.add_row("took", duration(outcome.seconds))
-    console.print(facts)
-    console.print(Text.assemble("Next: ", (outcome.next_command, "bold")))
+    facts = {
+        "contract": f"held, {warned} {plural}: {near(outcome.contract_page)}",
+        "report": near(outcome.report),
+        "mlflow run": outcome.mlflow_run_id,
+        "took": duration(outcome.seconds),
+    }
+    if outcome.model:
+        alias = "champion" if outcome.champion_version == outcome.model.version else "not champion"
+        facts = {"version": f"{outcome.model.name} v{outcome.model.version} ({alias})", **facts}
+    for name, value in facts.items():
+        line = Text.assemble((f"{name:<11}", "dim"), value)
+        console.print(line, soft_wrap=True)
+    console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
+
+
+def near(path: str) -> str:
+    """Return `path` from the working folder where that is the shorter way to say it."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:
+        return path
+    return relative if len(relative) < len(path) else path
 
 
 def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) -> Table:
     """Return the leaderboard as a table that fits 80 columns."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("candidate", no_wrap=True)
-    for name in (f"cv {metric}", "±", "holdout", "interval", "fit", "size"):
+    for name in (f"cv {metric}", "holdout", "95 % interval", "fit", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         chosen = row.candidate == challenger
@@ -179,17 +202,13 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
         if row.status != "ok":
             table.add_row(label, Text(row.status, style="yellow"))
             continue
-        interval = (
-            f"{number(row.holdout_low)} – {number(row.holdout_high)}"
-            if row.holdout_low is not None
-            else "–"
-        )
+        spread = "" if row.cv_std is None else f" ±{number(row.cv_std)}"
+        known = row.holdout_low is not None
         table.add_row(
             label,
-            number(row.cv_mean),
-            number(row.cv_std),
+            f"{number(row.cv_mean)}{spread}",
             number(row.holdout),
-            interval,
+            f"{number(row.holdout_low)}–{number(row.holdout_high)}" if known else "–",
             f"{row.fit_seconds:.1f} s" if row.fit_seconds is not None else "–",
             size(row.model_bytes),
         )
@@ -244,8 +263,7 @@ def show_contract(written: WrittenContract) -> None:
     """Print where the contract was written."""
     console = _out()
     console.print(
-        f"Wrote {written.file}: {written.columns} columns, {written.rules} rules, "
-        f"from {written.rows:,} rows.",
+        f"Wrote {written.file}: {written.columns} columns, from {written.rows:,} rows.",
         markup=False,
         soft_wrap=True,
     )

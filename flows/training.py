@@ -62,8 +62,8 @@ def training(pipeline: str, fresh: bool = False) -> TrainingOutcome:
     recording = record_candidates.submit(plan, basis, results, assessment, run_id)
     verdict = judge_challenger(plan, basis, results, assessment)
     winner = refit_winner(plan, basis, results, assessment, verdict)
-    version = register_challenger(plan, basis, winner, assessment, verdict, recording.result())
+    figures, runs = drawing.result(), recording.result()
+    version = register_challenger(plan, basis, winner, assessment, figures, verdict, runs)
     return conclude_training(
-        plan, basis, results, assessment, drawing.result(), verdict, version, run_id,
-        runtime.flow_run.id,
-    )  # fmt: skip
+        plan, basis, results, assessment, figures, verdict, version, run_id, runtime.flow_run.id
+    )

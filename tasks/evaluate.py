@@ -38,5 +38,5 @@ def draw_figures(
     from tasks.evaluation.picturing import draw_all
 
     figures = draw_all(pipeline, basis, results, assessment)
-    report(Step("figures", f"{len(figures.svg)} drawn"))
+    report(Step("figures", f"{len(figures.pictures)} drawn"))
     return figures

@@ -106,6 +106,7 @@ def register_challenger(
     basis: Basis,
     winner: CandidateResult,
     assessment: Assessment,
+    figures: Figures,
     verdict: Verdict,
     runs: Mapping[str, str],
 ) -> ModelVersion:
@@ -115,7 +116,14 @@ def register_challenger(
 
     store = store_of(pipeline.state)
     version = recording.register_challenger(
-        store, pipeline, basis, winner, assessment, verdict, runs[assessment.challenger]
+        store,
+        pipeline,
+        basis,
+        winner,
+        assessment,
+        verdict,
+        runs[assessment.challenger],
+        figures.importance,
     )
     report(Step("register", f"{version.name} v{version.version}"))
     return version

@@ -28,6 +28,7 @@ def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None
     """Let Prefect keep its database and results in `state`, unless the environment says where."""
     target = os.environ if environ is None else environ
     target.setdefault("PREFECT_HOME", str(state / "prefect"))
-    target.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # What fails is said once, by the front door; the whole log stands in the Prefect run.
+    target.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     target.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
     target.setdefault("PREFECT_CLI_PROMPT", "false")

@@ -137,7 +137,6 @@ class WrittenContract(Record):
 
     file: str
     columns: int
-    rules: int
     rows: int
     assumptions: tuple[str, ...] = ()
 

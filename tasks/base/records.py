@@ -284,22 +284,27 @@ class Basis(Record):
         return self.prepared.split
 
 
+class Picture(Record):
+    """A figure: its SVG text for the report, its PNG file for MLflow, and what to conclude."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    file: str
+
+
 class Figures(Record):
-    """Figures that were drawn.
+    """The figures of a training, in the order of the report.
 
     Attributes
     ----------
-    svg
-        Name to SVG text, in the order of the report.
-    captions
-        Name to what the figure lets one conclude.
-    files
-        Name to PNG file.
+    importance
+        Source column to what the metric loses when it is shuffled, the greatest first.
     """
 
-    svg: dict[str, str] = {}
-    captions: dict[str, str] = {}
-    files: dict[str, str] = {}
+    pictures: tuple[Picture, ...] = ()
+    importance: dict[str, float] = {}
 
 
 class GateEvidence(Record):

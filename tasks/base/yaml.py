@@ -147,7 +147,7 @@ def dump_yaml(values: Any) -> str:
     from ruamel.yaml import YAML
 
     writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
+    writer.default_flow_style = None  # innermost values on one line
     writer.allow_unicode = True
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.width = 100

@@ -35,7 +35,6 @@ def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContr
     return WrittenContract(
         file=str(path),
         columns=len(contract.columns),
-        rules=contract.rule_count,
         rows=snapshot.rows,
         assumptions=snapshot.assumptions,
     )

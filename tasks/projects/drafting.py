@@ -63,6 +63,7 @@ def draft_project(request: Request) -> Draft:
     inferred = infer_from(pipeline, snapshot)
     assumptions = _assumptions(snapshot, schema, request)
     write_whole(contract, contract_text(inferred))
+    values["source"] = _portable(values["source"], request)
     write_whole(file, _text({**values, "contract": f"contracts/{contract.name}"}, assumptions))
     return Draft(
         folder=str(request.folder),
@@ -105,11 +106,16 @@ def _source(request: Request) -> dict[str, Any]:
     assert data is not None  # noqa: S101 - decided by the caller
     if not data.exists():
         raise UsageError(f"No such file or folder: {data}.", _neighbours(data))
-    folder = request.folder.absolute()
-    relative = os.path.relpath(data.absolute(), folder)
-    path = str(data.absolute()) if data.is_absolute() else relative
     parquet = data.is_dir() or data.suffix.lower() in {".parquet", ".pq"}
-    return {"kind": "parquet" if parquet else "csv", "path": path}
+    return {"kind": "parquet" if parquet else "csv", "path": str(data.absolute())}
+
+
+def _portable(source: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return the source with its path as the person gave it: relative stays relative."""
+    if request.data is None or request.data.is_absolute():
+        return source
+    path = os.path.relpath(request.data.absolute(), request.folder.absolute())
+    return {**source, "path": path}
 
 
 def _neighbours(data: Path) -> str:

@@ -83,9 +83,9 @@ def conclude(
         finished=datetime.now(UTC),
         next_command=next_command(pipeline, champion is not None),
     )
-    write_whole(report, report_html(pipeline, basis, results, assessment, figures, outcome))
+    write_whole(report, report_html(pipeline, basis, assessment, figures, outcome, store))
     files = {"report.html": str(report)}
-    files |= {f"figures/{name}.png": path for name, path in figures.files.items()}
+    files |= {f"figures/{picture.name}.png": picture.file for picture in figures.pictures}
     recording.close_run(store, run_id, assessment, verdict, version, files)
     save_outcome(pipeline.work, outcome)
     return outcome

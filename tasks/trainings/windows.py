@@ -18,7 +18,7 @@ from tasks.base.config import (
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, require_columns
 from tasks.base.records import Kind, Snapshot
-from tasks.validation.contracts import ensure_contract, known_contract
+from tasks.validation.contracts import ensure_contract, kinds_of, known_contract
 
 
 def training_snapshot(
@@ -43,7 +43,7 @@ def training_snapshot(
     require_columns(pipeline, available, promised)
     config = _readable(pipeline.config, available)
     if contract is not None:
-        config = _with_kinds(config, contract.kinds(), available)
+        config = _with_kinds(config, kinds_of(contract), available)
     snapshot = load_window(config, pipeline.base, pipeline.work / "data", fresh=fresh)
     if keep_contract:
         ensure_contract(pipeline, snapshot)
@@ -67,7 +67,7 @@ def scoring_snapshot(pipeline: Pipeline) -> Snapshot:
     readable = _readable(whole, available)
     contract = known_contract(pipeline)
     if contract is not None:
-        readable = _with_kinds(readable, contract.kinds(), available)
+        readable = _with_kinds(readable, kinds_of(contract), available)
     return load_window(readable, pipeline.base, pipeline.work / "scoring", for_scoring=True)
 
 

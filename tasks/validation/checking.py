@@ -57,7 +57,7 @@ def check_snapshot(
         Passed or not; ``page`` is the HTML file. An earlier result of the same two digests is
         reused (``cached``) unless `fresh`.
     """
-    stem = f"contract-{snapshot.digest[:16]}-{contract.digest[:16]}"
+    stem = f"contract-{snapshot.digest[:16]}-{contract.digest()[:16]}"
     page, kept = folder / f"{stem}.html", folder / f"{stem}.json"
     if not fresh and kept.exists() and page.exists():
         result = ContractResult.model_validate_json(kept.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def check_snapshot(
     )
     result = ContractResult(
         passed=outcome["passed"],
-        contract_digest=contract.digest,
+        contract_digest=contract.digest(),
         data_digest=snapshot.digest,
         rows=outcome["rows"],
         rules=tuple(RuleResult.model_validate(rule) for rule in outcome["rules"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from tasks.base.errors import EvidenceError
 from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
-from tasks.base.records import Snapshot
+from tasks.base.records import Kind, Snapshot
 from tasks.base.validation import validate_document
 from tasks.base.yaml import dump_yaml, read_yaml
 
@@ -62,7 +61,7 @@ def contract_digest(pipeline: Pipeline) -> str:
     known = known_contract(pipeline)
     if known is None:
         raise EvidenceError(f"{contract_file(pipeline)}: the contract is gone.", "Run again.")
-    return known.digest
+    return known.digest()
 
 
 def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
@@ -92,9 +91,19 @@ def contract_text(contract: Contract) -> str:
 
 def _in_use(contract: Contract, pipeline: Pipeline) -> Contract:
     """Leave out the rules of columns that the pipeline file excludes: they are not read."""
-    return contract.without(excluded_now(contract.columns, pipeline))
+    excluded = frozenset(contract.columns) & frozenset(pipeline.config.exclude)
+    if not excluded:
+        return contract
+    unique = tuple(key for key in contract.table.unique if excluded.isdisjoint(key))
+    return contract.model_copy(
+        update={
+            "columns": {c: r for c, r in contract.columns.items() if c not in excluded},
+            "rules": tuple(r for r in contract.rules if excluded.isdisjoint(r.columns)),
+            "table": contract.table.model_copy(update={"unique": unique}),
+        }
+    )
 
 
-def excluded_now(columns: Collection[str], pipeline: Pipeline) -> frozenset[str]:
-    """Return the columns of a contract that the pipeline file excludes."""
-    return frozenset(columns) & frozenset(pipeline.config.exclude)
+def kinds_of(contract: Contract) -> dict[str, Kind]:
+    """Return the kind of each column that the contract names."""
+    return {column: rule.kind for column, rule in contract.columns.items()}

@@ -41,10 +41,10 @@ def main() -> None:
     turn_telemetry_off()
     out = sys.stdout
     sys.stdout = sys.stderr
-    import expectations.check
+    import expectations.check  # noqa: F401 - imported before the first request
     import expectations.suite
 
-    expectations.suite.load_engine()
+    expectations.suite.warm_up()
     for line in sys.stdin:
         try:
             reply = {"outcome": answer(json.loads(line))}

@@ -1,0 +1,154 @@
+"""A table checked against its contract: one result in words for every rule."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from expectations.columns import ColumnCheck, missing_column
+from expectations.condition import parse_condition
+from expectations.contract import Contract
+from expectations.results import CheckOutcome, CheckResult, grade, say_failed
+from expectations.rules import Rule
+from expectations.sqlrows import broken_rows
+from expectations.suite import RawResult, run_suite
+from expectations.tables import check_table
+from expectations.values import ColumnFacts, gather_facts
+from expectations.words import say_share, shorten
+
+__all__ = ["CheckOutcome", "CheckResult", "check_frame"]
+
+
+def check_frame(
+    frame: pd.DataFrame,
+    contract: Contract,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    show_values: bool = True,
+    now: datetime | None = None,
+) -> CheckOutcome:
+    """Check every rule of `contract` on `frame`, which is not changed.
+
+    Parameters
+    ----------
+    kinds
+        Kinds inferred from this table, where known; they only help to say what was found.
+    show_values
+        Whether values of rows may stand in the results.
+    now
+        The moment that freshness is judged at; None: the clock.
+
+    Raises
+    ------
+    RuleError
+        When an entry of ``rules`` names an expectation or an argument that does not exist.
+    """
+    started = time.monotonic()
+    facts = gather_facts(frame, contract.columns)
+    raw = run_suite(frame, contract, facts)
+    results = [
+        *_of_table(frame, contract, facts, raw, now or datetime.now(UTC), show_values),
+        *_of_columns(frame, contract, facts, raw, kinds or {}, show_values),
+        *_of_rules(frame, contract, raw, show_values),
+    ]
+    return CheckOutcome(
+        passed=all(result.passed or result.severity == "warning" for result in results),
+        results=tuple(results),
+        rows=len(frame),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _of_table(
+    frame: pd.DataFrame,
+    contract: Contract,
+    facts: Mapping[str, ColumnFacts],
+    raw: list[RawResult],
+    now: datetime,
+    show_values: bool,
+) -> Iterator[CheckResult]:
+    verdicts = {result.rule: result for result in raw if result.column is None}
+    return check_table(frame, contract, facts, verdicts, now, show_values=show_values)
+
+
+def _of_columns(
+    frame: pd.DataFrame,
+    contract: Contract,
+    facts: Mapping[str, ColumnFacts],
+    raw: list[RawResult],
+    kinds: Mapping[str, str],
+    show_values: bool,
+) -> Iterator[CheckResult]:
+    verdicts: dict[str, dict[str, RawResult]] = {}
+    for result in raw:
+        if result.column is not None:
+            verdicts.setdefault(result.column, {})[result.rule] = result
+    strangers = [str(name) for name in frame.columns if name not in contract.columns]
+    for name, rule in contract.columns.items():
+        if name not in facts:
+            yield missing_column(name, rule, strangers)
+            continue
+        check = ColumnCheck(
+            name, rule, facts[name], verdicts.get(name, {}), kinds.get(name), show_values
+        )
+        yield from check.results()
+
+
+def _of_rules(
+    frame: pd.DataFrame, contract: Contract, raw: list[RawResult], show_values: bool
+) -> Iterator[CheckResult]:
+    written = {result.rule: result for result in raw if result.column is None}
+    for index, rule in enumerate(contract.rules):
+        if rule.sql is not None:
+            result = _sql_result(frame, rule)
+        else:
+            result = _expectation_result(len(frame), rule, written[f"#{index}"])
+        yield result if show_values else replace(result, sample=())
+
+
+def _sql_result(frame: pd.DataFrame, rule: Rule) -> CheckResult:
+    rows = len(frame)
+    expected = shorten(rule.sql or "", 200)
+    expected += (
+        f" in at least {say_share(1 - rule.max_share)} of the rows" if rule.max_share else ""
+    )
+    result = CheckResult(None, shorten(rule.title, 80), rule.severity, False, expected)
+    found = broken_rows(frame, parse_condition(rule.sql or ""))
+    if found.problem:
+        return replace(result, observed=found.problem)
+    passed = found.failed_rows <= rule.max_share * rows
+    graded = grade(found.failed_rows, rows, rule.max_share, rule.severity)
+    return replace(
+        result,
+        passed=passed,
+        severity=rule.severity if passed else graded,
+        observed=f"{say_failed(found.failed_rows, rows)} break it"
+        if found.failed_rows
+        else "holds",
+        failed_rows=found.failed_rows,
+        failed_share=found.failed_rows / max(rows, 1),
+        sample=found.sample,
+    )
+
+
+def _expectation_result(rows: int, rule: Rule, raw: RawResult) -> CheckResult:
+    said = ", ".join(f"{key} = {value}" for key, value in rule.arguments.items())
+    observed = raw.problem or ("holds" if raw.success else raw.observed or "does not hold")
+    if raw.failed_rows:
+        observed = f"{say_failed(raw.failed_rows, rows)} break it"
+    columns = rule.columns
+    return CheckResult(
+        column=columns[0] if len(columns) == 1 else None,
+        rule=shorten(rule.title, 80),
+        severity=rule.severity,
+        passed=raw.success,
+        expected=shorten(f"{rule.expect}({said})", 200),
+        observed=observed,
+        failed_rows=raw.failed_rows,
+        failed_share=raw.failed_rows / max(rows, 1) if raw.failed_rows else None,
+        sample=raw.sample,
+    )

@@ -1,0 +1,266 @@
+"""The rules of one column, each answered in words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expectations.contract import ColumnRule
+from expectations.results import CheckResult, grade, say_failed
+from expectations.suite import RawResult
+from expectations.values import ColumnFacts, Mask, outside, repeated, unseen
+from expectations.words import (
+    Severity,
+    sample_of,
+    say_number,
+    say_rows,
+    say_share,
+    say_value,
+    shorten,
+)
+
+MIN_VARYING = 50
+_STORED = {
+    "number": "numbers",
+    "text": "text",
+    "boolean": "true and false",
+    "time": "times",
+    "mixed": "values of several types",
+    "empty": "no values",
+}
+
+
+@dataclass(frozen=True)
+class ColumnCheck:
+    """One column and everything its rules are judged by.
+
+    Attributes
+    ----------
+    verdicts
+        Rule to what Great Expectations said of it.
+    kind
+        The kind inferred from the table at hand, where known.
+    """
+
+    name: str
+    rule: ColumnRule
+    facts: ColumnFacts
+    verdicts: Mapping[str, RawResult]
+    kind: str | None = None
+    show_values: bool = True
+
+    def results(self) -> Iterator[CheckResult]:
+        """Yield one result for every rule of the column."""
+        yield CheckResult(
+            self.name, "present", self.rule.severity, True, "the column is there", "it is there"
+        )
+        kind = self._kind()
+        yield kind
+        if self.rule.nulls is not None:
+            yield self._nulls()
+        if not kind.passed:
+            return
+        judged: tuple[tuple[bool, Callable[[], CheckResult]], ...] = (
+            (self.rule.range is not None, self._range),
+            (self.rule.categories is not None, self._categories),
+            (self.rule.unique, self._unique),
+            (self.rule.varies, self._varies),
+        )
+        for asked, judge in judged:
+            if asked:
+                yield judge()
+
+    def _kind(self) -> CheckResult:
+        wanted, found = self.rule.storage, self.facts.stored
+        said = f"{self.rule.kind}" + (f", stored as {_STORED[wanted]}" if wanted else "")
+        result = CheckResult(self.name, "kind", self.rule.severity, True, said, _STORED[found])
+        if found == "empty" or wanted in {None, found}:
+            return result
+        misfits = _misfits(self.facts, str(wanted))
+        count = len(misfits)
+        observed = _STORED[found] + (f" (read as {self.kind})" if self.kind else "")
+        if wanted == "number" and found == "text":
+            observed += (
+                f"; {say_failed(count, self.facts.present)} are no number"
+                if count
+                else "; every value reads as a number, but is stored as text"
+            )
+        failed = count or self.facts.present
+        return replace(
+            result,
+            passed=False,
+            observed=observed,
+            failed_rows=failed,
+            failed_share=failed / self.facts.present,
+            sample=self._sample(misfits if count else self.facts.values.dropna().head(5)),
+        )
+
+    def _nulls(self) -> CheckResult:
+        rule = self.rule.nulls
+        assert rule is not None  # noqa: S101 - the caller asked
+        rows, nulls = len(self.facts.values), self.facts.nulls
+        usual = rule.max if rule.usual is None else rule.usual
+        passed = self._verdict("nulls", nulls <= usual * rows + 1e-9)
+        severity: Severity = rule.severity or self.rule.severity
+        if not passed:
+            severity = grade(nulls, rows, rule.max, severity)
+        expected = f"at most {say_share(rule.max)} missing"
+        if rule.usual is not None and rule.usual < rule.max:
+            expected += f", usually at most {say_share(usual)}"
+        return CheckResult(
+            self.name, "nulls", severity, passed, expected,
+            f"{say_failed(nulls, rows)} missing" if nulls else "none missing",
+            0 if passed else nulls, 0.0 if passed or not rows else nulls / rows,
+        )  # fmt: skip
+
+    def _range(self) -> CheckResult:
+        rule = self.rule.range
+        assert rule is not None  # noqa: S101 - the caller asked
+        expected = _say_range(rule.min, rule.max)
+        if rule.max_share:
+            expected += f" in at least {say_share(1 - rule.max_share)} of the rows with a value"
+        ends = _say_ends(self.facts)
+        passing = ends if self.show_values and self.facts.present else "none outside"
+        return self._judged(
+            "range",
+            lambda: outside(self.facts, rule.min, rule.max),
+            rule.max_share,
+            rule.severity,
+            expected,
+            passing,
+            f"outside; {ends}" if self.show_values else "outside",
+        )
+
+    def _categories(self) -> CheckResult:
+        rule = self.rule.categories
+        assert rule is not None  # noqa: S101 - the caller asked
+        listed = ", ".join(say_value(value) for value in rule.values[:6])
+        more = f" and {len(rule.values) - 6:,} more" if len(rule.values) > 6 else ""
+        expected = f"one of {listed}{more}"
+        if rule.max_unseen:
+            expected += f" in at least {say_share(1 - rule.max_unseen)} of the rows with a value"
+        return self._judged(
+            "categories",
+            lambda: unseen(self.facts, rule.values),
+            rule.max_unseen,
+            rule.severity,
+            expected,
+            "no unseen value",
+            "with an unseen value",
+        )
+
+    def _unique(self) -> CheckResult:
+        return self._judged(
+            "unique",
+            lambda: repeated(pd.DataFrame({"value": self.facts.values}), ["value"]),
+            0.0,
+            None,
+            "no value twice",
+            "no value twice",
+            "share their value with another row",
+        )
+
+    def _varies(self) -> CheckResult:
+        constant = self.facts.constant and self.facts.present >= MIN_VARYING
+        observed = "values differ"
+        if constant:
+            observed = f"one value in all {say_rows(self.facts.present)}"
+            if self.show_values:
+                observed += f": {say_value(self.facts.values.dropna().iloc[0])}"
+        return CheckResult(
+            self.name, "varies", "warning", not constant, "values differ", observed,
+            self.facts.present if constant else 0, 1.0 if constant else 0.0,
+        )  # fmt: skip
+
+    def _judged(
+        self,
+        rule: str,
+        broken: Callable[[], Mask],
+        limit: float,
+        own: Severity | None,
+        expected: str,
+        passing: str,
+        failing: str,
+    ) -> CheckResult:
+        severity = own or self.rule.severity
+        verdict = self.verdicts.get(rule)
+        result = CheckResult(self.name, rule, severity, True, expected, passing, 0, 0.0)
+        if self.facts.stored == "empty":
+            return replace(result, observed="no value to judge")
+        if verdict is not None and verdict.success:
+            return result
+        mask = broken()
+        failed = int(mask.sum())
+        if not failed:
+            problem = verdict.problem if verdict is not None else ""
+            said = f"could not be evaluated: {problem}" if problem else passing
+            return replace(result, passed=verdict is None, observed=said)
+        return replace(
+            result,
+            passed=False,
+            severity=grade(failed, self.facts.present, limit, severity),
+            observed=f"{say_failed(failed, self.facts.present)} {failing}",
+            failed_rows=failed,
+            failed_share=failed / self.facts.present,
+            sample=self._sample(self.facts.values[mask]),
+        )
+
+    def _verdict(self, rule: str, own: bool) -> bool:
+        verdict = self.verdicts.get(rule)
+        return own if verdict is None else verdict.success
+
+    def _sample(self, values: pd.Series[Any]) -> tuple[str, ...]:
+        return sample_of(values.drop_duplicates().head(20)) if self.show_values else ()
+
+
+def missing_column(name: str, rule: ColumnRule, strangers: Sequence[str]) -> CheckResult:
+    """Return the result for a column that is not there; `strangers` are columns not asked for."""
+    folded = {stranger.strip().casefold(): stranger for stranger in strangers}
+    near = folded.get(name.strip().casefold())
+    if near is None:
+        near = next(iter(difflib.get_close_matches(name, strangers, n=1)), None)
+    observed = "it is absent"
+    if near is not None:
+        observed += f"; {shorten(repr(near), 60)} is new: was it renamed?"
+    return CheckResult(name, "present", rule.severity, False, "the column is there", observed)
+
+
+def _misfits(facts: ColumnFacts, wanted: str) -> pd.Series[Any]:
+    """Return the values that are not what was wanted; texts that read as numbers are no misfit."""
+    values = facts.values[facts.values.notna()]
+    if wanted == "number" and facts.stored == "text":
+        return values[pd.to_numeric(values, errors="coerce").isna()]
+    if facts.stored != "mixed":
+        return values
+    fits: dict[str, tuple[type, ...]] = {
+        "number": (int, float, np.number),
+        "text": (str,),
+        "boolean": (bool, np.bool_),
+        "time": (pd.Timestamp, np.datetime64),
+    }
+    accepted = fits[wanted]
+    odd = [
+        not isinstance(value, accepted) or (wanted == "number" and isinstance(value, bool))
+        for value in values
+    ]
+    return values[np.array(odd, dtype=bool)]
+
+
+def _say_ends(facts: ColumnFacts) -> str:
+    if facts.constant:
+        return f"all {say_value(facts.low)}"
+    return f"{say_value(facts.low)} to {say_value(facts.high)}"
+
+
+def _say_range(low: Any, high: Any) -> str:
+    say = say_number if isinstance(low if low is not None else high, int | float) else say_value
+    if low is None:
+        return f"at most {say(high)}"
+    if high is None:
+        return f"at least {say(low)}"
+    return f"{say(low)} to {say(high)}"

@@ -1,0 +1,285 @@
+"""A contract inferred from a table, with slack, so that later rows of the same process keep it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from expectations.columns import MIN_VARYING
+from expectations.contract import (
+    CategoryRule,
+    ColumnRule,
+    Contract,
+    FreshnessRule,
+    Kind,
+    NullRule,
+    RangeRule,
+    RowsRule,
+    Storage,
+    TableRule,
+)
+from expectations.history import RowOrder, order_rows
+from expectations.spans import as_naive_utc
+from expectations.values import ColumnFacts, facts_of
+
+MAX_CATEGORIES = 200
+_MAX_CATEGORY_LENGTH = 200
+_TREND_SLACK = 10.0
+_ALWAYS_NEW = 0.4
+_LIVE = timedelta(days=90)
+_BY_KIND: dict[str, Storage] = {"numeric": "number", "boolean": "boolean", "datetime": "time"}
+
+
+def infer_contract(
+    frame: pd.DataFrame,
+    kinds: Mapping[str, str],
+    *,
+    target: str | None = None,
+    time_column: str | None = None,
+    id_columns: Sequence[str] = (),
+    slack: float = 0.5,
+    name: str = "table",
+    now: datetime | None = None,
+) -> Contract:
+    """Return what holds of `frame`, loosened by what later rows may differ in.
+
+    Ranges reach `slack` times their span further on both sides, but stay on one side of 0 when all
+    values do; columns that move with time get ten spans. Missing values may become 5 percentage
+    points more, and more where about half are missing.
+
+    Parameters
+    ----------
+    kinds
+        Column to kind; columns of `frame` without one are left out.
+    slack
+        Share of the span (greatest minus least value).
+    now
+        The moment that decides whether the table is still being added to; None: the clock.
+    """
+    order = order_rows(frame, time_column)
+    columns = {
+        str(column): _column(facts_of(frame[column]), kinds[str(column)], order, slack)
+        for column in frame.columns
+        if str(column) in kinds
+    }
+    columns |= dict(_roles(frame, columns, target, id_columns))
+    return Contract(
+        contract=name,
+        table=TableRule(
+            rows=RowsRule(min=max(1, _round_down(len(frame) / 20))),
+            freshness=_freshness(frame, columns, time_column, now or datetime.now(UTC)),
+            unique=_unique_together(frame, columns, id_columns),
+        ),
+        columns=columns,
+    )
+
+
+def _column(facts: ColumnFacts, kind: str, order: RowOrder, slack: float) -> ColumnRule:
+    rule = ColumnRule(
+        kind=_kind(kind), stored_as=_stored_as(facts, kind), nulls=_nulls(facts, order)
+    )
+    if facts.stored == "empty":
+        return rule
+    if kind == "constant" or facts.constant:
+        return rule.model_copy(update=_of_constant(facts))
+    changes: dict[str, Any] = {}
+    if kind == "numeric" and facts.stored == "number":
+        trend = order.moves_along(facts.values)
+        # Little data shows little of what its values can be.
+        wider = min(4.0, max(1.0, math.sqrt(1000 / facts.present)))
+        changes["range"] = _range(facts, _TREND_SLACK if trend else slack * wider)
+        # The month, or the year, is rightly constant in a short table.
+        rightly_constant = trend and facts.values.nunique() < MIN_VARYING
+        changes["varies"] = not rightly_constant and order.often_differs(facts.values)
+    elif kind == "datetime" and facts.stored == "time":
+        changes["range"] = _time_range(facts, slack)
+    elif kind in {"categorical", "boolean"}:
+        changes["varies"] = order.often_differs(facts.values)
+        changes["categories"] = _categories(facts, order) if kind == "categorical" else None
+    return rule.model_copy(update=changes)
+
+
+def _kind(kind: str) -> Kind:
+    return ColumnRule.model_validate({"kind": kind}).kind
+
+
+def _stored_as(facts: ColumnFacts, kind: str) -> Storage | None:
+    if facts.stored in {"empty", "mixed"}:
+        return None
+    usual = None if kind == "constant" else _BY_KIND.get(kind, "text")
+    return None if facts.stored == usual else facts.stored  # type: ignore[return-value]
+
+
+def _nulls(facts: ColumnFacts, order: RowOrder) -> NullRule:
+    rows = len(facts.values)
+    if rows == 0 or facts.nulls == rows:
+        return NullRule(max=1.0)
+    if not facts.nulls:
+        return NullRule(max=max(0.05, _up(3 / rows)), usual=0.0)
+    share = facts.nulls / rows
+    missing = facts.values.isna().to_numpy()
+    # Missing values come in stretches: the worst stretch of the past is what may come again.
+    worst = max(float(missing[block].mean()) for block in order.blocks)
+    error = 4 * math.sqrt(worst * (1 - worst) / len(order.blocks[0]))
+    limit = worst + max(0.05, error) + 0.4 * worst * (1 - worst)
+    # Half of the values going missing is never usual, all of them is an error unless few were.
+    usual = min(worst + max(0.01, error), share + 0.4 * (1 - share))
+    ceiling = 1.0 if share > 0.95 else 1 - (1 - share) / 4
+    limit = max(usual, min(limit, ceiling))
+    return NullRule(max=_up(limit), usual=_up(usual))
+
+
+def _up(share: float) -> float:
+    """Round up to a hundredth, or finer close to 1 where a hundredth would reach it."""
+    for digits in (2, 3, 4, 6) if share < 0.9 else (3, 4, 6):
+        rounded = math.ceil(share * 10**digits - 1e-9) / 10**digits
+        if rounded < 1.0 or share >= 1.0:
+            return min(rounded, 1.0)
+    return share
+
+
+def _of_constant(facts: ColumnFacts) -> dict[str, Any]:
+    if facts.stored == "number" and np.isfinite([facts.low, facts.high]).all():
+        low, high = _plain(facts.low), _plain(facts.high)
+        return {"range": RangeRule(min=low, max=high, severity="warning")}
+    if facts.stored in {"text", "boolean"}:
+        values = _listed(facts)
+        if values:
+            return {"categories": CategoryRule(values=values, severity="warning")}
+    return {}
+
+
+def _range(facts: ColumnFacts, slack: float) -> RangeRule | None:
+    low, high, infinite = facts.low, facts.high, 0
+    if not np.isfinite([low, high]).all():
+        values = facts.values.to_numpy(np.float64, na_value=np.nan)
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            return None
+        low, high, infinite = finite.min(), finite.max(), facts.present - finite.size
+    reach = slack * (float(high) - float(low)) if low < high else slack * abs(float(low)) or 1.0
+    least = _outward(float(low) - reach, reach, math.floor)
+    most = _outward(float(high) + reach, reach, math.ceil)
+    if not (math.isfinite(least) and math.isfinite(most)):
+        least, most = float(low), float(high)
+    allowed = max(0.05, _up(2 * infinite / facts.present))
+    if types.is_integer_dtype(facts.values.dtype):
+        least, most = math.floor(least), math.ceil(most)
+    return RangeRule(
+        min=_plain(max(least, 0.0) if low >= 0 else least),
+        max=_plain(min(most, 0.0) if high <= 0 else most),
+        max_share=min(1.0, allowed),
+    )
+
+
+def _outward(value: float, reach: float, turn: Any) -> float:
+    """Round away from the data to two digits of `reach`, for numbers that people can read."""
+    if not math.isfinite(value) or not reach > 1e-300:
+        return value
+    digits = 1 - math.floor(math.log10(reach))
+    if digits >= 0:
+        return round(float(turn(value * 10**digits)) / float(10**digits), digits)
+    unit = float(10**-digits)
+    return float(turn(value / unit)) * unit
+
+
+def _plain(value: Any) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < 1e15 else number
+
+
+def _time_range(facts: ColumnFacts, slack: float) -> RangeRule:
+    low = pd.Timestamp(facts.low).to_pydatetime(warn=False)
+    span = pd.Timestamp(facts.high).to_pydatetime(warn=False) - low
+    try:
+        least = low - max(span * slack, timedelta(days=1))
+    except OverflowError:
+        least = low
+    return RangeRule(min=least.replace(hour=0, minute=0, second=0, microsecond=0))
+
+
+def _categories(facts: ColumnFacts, order: RowOrder) -> CategoryRule | None:
+    if facts.stored not in {"text", "number", "boolean"}:
+        return None
+    values = _listed(facts)
+    novelty = order.novelty(facts.values) if values else 1.0
+    if novelty > _ALWAYS_NEW:
+        return None
+    return CategoryRule(values=values, max_unseen=max(0.05, _up(2 * novelty)))
+
+
+def _listed(facts: ColumnFacts) -> tuple[Any, ...]:
+    known = facts.values.dropna()
+    # Most columns with too many values show it early.
+    if known.iloc[:10_000].nunique() > MAX_CATEGORIES:
+        return ()
+    found = known.unique().tolist()
+    if len(found) > MAX_CATEGORIES:
+        return ()
+    if facts.stored == "text":
+        return tuple(sorted(found)) if max(map(len, found)) <= _MAX_CATEGORY_LENGTH else ()
+    if facts.stored == "boolean":
+        return tuple(sorted(bool(value) for value in found))
+    numbers = sorted(_plain(value) for value in found if math.isfinite(value))
+    return tuple(numbers)
+
+
+def _roles(
+    frame: pd.DataFrame,
+    columns: Mapping[str, ColumnRule],
+    target: str | None,
+    id_columns: Collection[str],
+) -> list[tuple[str, ColumnRule]]:
+    changed = []
+    if target in columns:
+        rule = columns[str(target)]
+        if rule.categories is not None:
+            strict = rule.categories.model_copy(update={"max_unseen": 0.0})
+            changed.append((str(target), rule.model_copy(update={"categories": strict})))
+    if len(id_columns) == 1:
+        (name,) = id_columns
+        if name in columns and columns[name].kind != "constant" and frame[name].is_unique:
+            changed.append((name, columns[name].model_copy(update={"unique": True})))
+    return changed
+
+
+def _unique_together(
+    frame: pd.DataFrame, columns: Mapping[str, ColumnRule], id_columns: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    names = tuple(id_columns)
+    if len(names) < 2 or not all(name in columns for name in names):
+        return ()
+    return () if frame.duplicated(list(names)).any() else (names,)
+
+
+def _round_down(rows: float) -> int:
+    """Return `rows` with one digit that is not 0."""
+    if rows < 10:
+        return int(rows)
+    unit = 10 ** math.floor(math.log10(rows))
+    return int(rows // unit * unit)
+
+
+def _freshness(
+    frame: pd.DataFrame,
+    columns: Mapping[str, ColumnRule],
+    time_column: str | None,
+    now: datetime,
+) -> FreshnessRule | None:
+    """Ask for fresh rows only of a table that is still being added to."""
+    if time_column is None or time_column not in columns:
+        return None
+    facts = facts_of(frame[time_column])
+    if facts.stored != "time":
+        return None
+    age = as_naive_utc(now) - pd.Timestamp(facts.high).to_pydatetime(warn=False)
+    if not timedelta(0) <= age <= _LIVE:
+        return None
+    days = max(1, math.ceil(2 * age / timedelta(days=1)))
+    return FreshnessRule(column=time_column, max_age=timedelta(days=days))

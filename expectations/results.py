@@ -1,0 +1,88 @@
+"""What a check found, as frozen values, and how a share is graded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expectations.words import Severity, say_rows, say_share
+
+SMALL = 100
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one rule of a contract found.
+
+    Attributes
+    ----------
+    severity
+        How grave the finding is: a limit with a tolerance is a ``warning`` inside it.
+    expected, observed
+        In words.
+    failed_share
+        Fraction of the rows checked that broke the rule; of the rows with a value where missing
+        values are not judged; None for a rule on the whole table.
+    sample
+        Up to five different values that broke it, each of at most 40 characters.
+    """
+
+    column: str | None
+    rule: str
+    severity: Severity
+    passed: bool
+    expected: str
+    observed: str = ""
+    failed_rows: int = 0
+    failed_share: float | None = None
+    sample: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """The outcome of checking one table; ``passed`` when no rule of severity error is broken."""
+
+    passed: bool
+    results: tuple[CheckResult, ...]
+    rows: int
+    seconds: float
+
+    @property
+    def errors(self) -> tuple[CheckResult, ...]:
+        """Broken rules of severity ``error``."""
+        return tuple(r for r in self.results if not r.passed and r.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[CheckResult, ...]:
+        """Broken rules of severity ``warning``."""
+        return tuple(r for r in self.results if not r.passed and r.severity == "warning")
+
+
+def exceeds(failed: int, rows: int, limit: float) -> bool:
+    """Return whether `failed` of `rows` are more than the share `limit` allows.
+
+    Below 100 rows as many may fail as would of 100, so that one odd row in a small batch does not
+    stop it.
+
+    Examples
+    --------
+    >>> exceeds(6, 100, 0.05), exceeds(1, 1, 0.05), exceeds(1, 1, 0.0)
+    (True, False, True)
+    """
+    return failed > limit * max(rows, SMALL) + _ROUNDING
+
+
+def grade(failed: int, rows: int, limit: float, severity: Severity) -> Severity:
+    """Return the severity of a rule that some rows broke."""
+    return severity if exceeds(failed, rows, limit) else "warning"
+
+
+def say_failed(failed: int, rows: int) -> str:
+    """Return a count with its share.
+
+    Examples
+    --------
+    >>> say_failed(12, 300000)
+    '12 rows (0.004 %)'
+    """
+    return f"{say_rows(failed)} ({say_share(failed / max(rows, 1))})"

@@ -1,0 +1,139 @@
+"""SQL conditions evaluated on the rows of a frame, in an in-memory SQLite that can only read.
+
+Great Expectations has row conditions in SQL for databases only. Rows that agree in all columns of a
+condition are evaluated once, which keeps most tables small; over a million differing rows take
+seconds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expectations.condition import Condition
+from expectations.values import facts_of
+from expectations.words import MAX_SAMPLE, say_value
+
+CHUNK = 200_000
+_MAX_TEXT = 1_000_000
+_READING = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+}
+
+
+@dataclass(frozen=True)
+class RowsFound:
+    """Rows that break a condition, a sample of them, or why it could not be evaluated."""
+
+    failed_rows: int = 0
+    sample: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def broken_rows(frame: pd.DataFrame, condition: Condition) -> RowsFound:
+    """Count the rows of `frame` on which `condition` is false.
+
+    A row where it is unknown, because a value is missing, is not counted.
+    """
+    columns, problem = _resolve(condition, [str(name) for name in frame.columns])
+    if problem:
+        return RowsFound(problem=problem)
+    aliases = {name: f"c{index}" for index, name in enumerate(columns)}
+    fields = [f'"{alias}"' for alias in aliases.values()]
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(f"CREATE TABLE t ({', '.join([*fields, 'n'])})")
+        insert = f"INSERT INTO t VALUES ({', '.join('?' * (len(fields) + 1))})"  # noqa: S608
+        for rows in _rows(frame[list(columns.values())]):
+            connection.executemany(insert, rows)
+        connection.commit()
+        _only_read(connection)
+        return _query(connection, condition.sql(aliases), list(columns.values()), fields)
+    except (sqlite3.Error, OverflowError) as error:
+        return RowsFound(problem=f"SQLite could not evaluate it: {error}")
+    finally:
+        connection.close()
+
+
+def _resolve(condition: Condition, columns: list[str]) -> tuple[dict[str, str], str]:
+    found: dict[str, str] = {}
+    for name in condition.names:
+        alike = [column for column in columns if column.casefold() == name.casefold()]
+        if name in columns:
+            found[name] = name
+        elif len(alike) == 1:
+            found[name] = alike[0]
+        else:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"; the nearest is {say_value(near[0])}" if near else ""
+            return {}, f"the table has no column {say_value(name)}{hint}"
+    return found, ""
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[Iterator[tuple[Any, ...]]]:
+    for start in range(0, len(frame), CHUNK):
+        part = frame.iloc[start : start + CHUNK]
+        columns, counts = _distinct(part)
+        yield zip(*[_for_sqlite(columns[name]) for name in columns], counts, strict=True)
+
+
+def _distinct(part: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
+    if part.shape[1] == 0:
+        return part, [len(part)]
+    try:
+        grouped = part.groupby(list(part.columns), dropna=False, sort=False, observed=True).size()
+    except TypeError:
+        return part, [1] * len(part)
+    return grouped.index.to_frame(index=False), [int(n) for n in grouped.to_numpy()]
+
+
+def _for_sqlite(column: pd.Series[Any]) -> list[Any]:
+    facts = facts_of(column)
+    values = facts.values
+    if facts.stored == "time":
+        values = values.dt.strftime("%Y-%m-%d %H:%M:%S")
+    missing = np.asarray(values.isna(), dtype=bool)
+    return [
+        None if absent else _plain(value)
+        for value, absent in zip(values.tolist(), missing, strict=True)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return float(value)
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def _only_read(connection: sqlite3.Connection) -> None:
+    def authorise(action: int, *_: object) -> int:
+        return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
+
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_TEXT)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.set_authorizer(authorise)
+
+
+def _query(
+    connection: sqlite3.Connection, condition: str, names: list[str], fields: list[str]
+) -> RowsFound:
+    where = f"FROM t WHERE NOT ({condition})"
+    (failed,) = connection.execute(f"SELECT coalesce(sum(n), 0) {where}").fetchone()
+    rows: list[tuple[Any, ...]] = []
+    if failed and fields:
+        listed = ", ".join(fields)
+        rows = connection.execute(f"SELECT DISTINCT {listed} {where} LIMIT {MAX_SAMPLE}").fetchall()
+    return RowsFound(int(failed), tuple(_say_row(names, row) for row in rows))
+
+
+def _say_row(names: list[str], row: tuple[Any, ...]) -> str:
+    said = ("missing" if value is None else say_value(value) for value in row)
+    return ", ".join(f"{say_value(n)} = {v}" for n, v in zip(names, said, strict=True))

@@ -1,0 +1,316 @@
+"""The contract as a suite of Great Expectations; the only module that imports it.
+
+Every rule becomes the cheapest expectation that decides it: a range is checked on the column's
+ends, because GX compares value by value in Python. Counting what failed is left to the caller, for
+the few rules that did.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from expectations.contract import ColumnRule, Contract
+from expectations.rules import Rule, RuleError
+from expectations.values import ColumnFacts, bound_of, gather_facts
+from expectations.words import MAX_SAMPLE, sample_of, say_value
+
+_ROUNDING = 1e-9
+_CRITICAL = {"error": "critical", "warning": "warning"}
+
+
+@dataclass(frozen=True)
+class RawResult:
+    """What Great Expectations said of one rule.
+
+    Attributes
+    ----------
+    column
+        None for a rule of the table and for an entry of ``rules``.
+    rule
+        Name of the rule; for an entry of ``rules`` ``#`` and its position.
+    problem
+        Why it could not be evaluated.
+    """
+
+    column: str | None
+    rule: str
+    success: bool
+    problem: str = ""
+    observed: str = ""
+    failed_rows: int = 0
+    sample: tuple[str, ...] = ()
+
+
+def warm_up() -> None:
+    """Import Great Expectations, which takes seconds; meant for a thread beside other work."""
+    _great_expectations()
+
+
+def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = None) -> Any:
+    """Return the contract as a ``great_expectations.ExpectationSuite``.
+
+    Parameters
+    ----------
+    facts
+        Columns of the table to be checked; rules that cannot be asked of them (a column that is
+        absent, empty, or of another type) are left out. None: every rule is compiled.
+
+    Raises
+    ------
+    RuleError
+        When an entry of ``rules`` names an expectation or an argument that does not exist.
+    """
+    gx = _great_expectations()
+    made = [*_native(gx, contract, facts)]
+    made += [_written(index, rule) for index, rule in enumerate(contract.rules) if rule.sql is None]
+    return gx.ExpectationSuite(name=contract.contract, expectations=made)
+
+
+def run_suite(
+    frame: pd.DataFrame, contract: Contract, facts: Mapping[str, ColumnFacts] | None = None
+) -> list[RawResult]:
+    """Check `frame` and return one result for every rule that could be asked of it.
+
+    Raises
+    ------
+    RuleError
+        When an entry of ``rules`` names an expectation or an argument that does not exist.
+    """
+    known = gather_facts(frame, contract.columns) if facts is None else facts
+    gx = _great_expectations()
+    native = [*_native(gx, contract, known)]
+    written = {
+        index: _written(index, rule)
+        for index, rule in enumerate(contract.rules)
+        if rule.sql is None
+    }
+    if not native and not written:
+        return []
+    plain = pd.DataFrame({name: one.values for name, one in known.items()}, index=frame.index)
+    context = _context(gx)
+    results = _merged(_validate(gx, context, "columns", plain, native, "BOOLEAN_ONLY"))
+    absent = {index: _absent(frame, contract.rules[index]) for index in written}
+    asked = [expectation for index, expectation in written.items() if not absent[index]]
+    whole = frame.assign(**{str(name): plain[name] for name in plain}) if asked else frame
+    detail = {"result_format": "BASIC", "partial_unexpected_count": MAX_SAMPLE}
+    results += _validate(gx, context, "rules", whole, asked, detail)
+    results += [
+        RawResult(None, f"#{index}", False, problem) for index, problem in absent.items() if problem
+    ]
+    return results
+
+
+def _great_expectations() -> Any:
+    if "great_expectations" not in sys.modules:
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        shown = warnings.showwarning
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import great_expectations.expectations
+
+            if warnings.showwarning is not shown:
+                # GX sends every warning of the process to the log; that is not its decision.
+                logging.captureWarnings(False)
+    import great_expectations
+
+    return great_expectations
+
+
+def _context(gx: Any) -> Any:
+    from great_expectations.data_context.types import base
+
+    # In memory and without its site of documents, for which GX makes a folder.
+    config = base.DataContextConfig(
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(),
+        progress_bars=base.ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _validate(
+    gx: Any,
+    context: Any,
+    name: str,
+    frame: pd.DataFrame,
+    expectations: list[Any],
+    result_format: str | dict[str, Any],
+) -> list[RawResult]:
+    if not expectations:
+        return []
+    source = context.data_sources.add_or_update_pandas(name)
+    try:
+        whole = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+        batch = whole.get_batch(batch_parameters={"dataframe": frame})
+        suite = gx.ExpectationSuite(name=name, expectations=expectations)
+        validation = batch.validate(suite, result_format=result_format)
+        return [_raw(result) for result in validation.results]
+    finally:
+        # GX keeps its last context, and with it the frame, until the process ends.
+        context.data_sources.delete(name)
+
+
+def _raw(result: Any) -> RawResult:
+    meta = result.expectation_config.meta["keepfit"]
+    found = result.result or {}
+    observed = found.get("observed_value")
+    return RawResult(
+        column=meta["column"],
+        rule=meta["rule"],
+        success=bool(result.success),
+        problem=_problem(result.exception_info),
+        observed="" if observed is None else say_value(observed),
+        failed_rows=int(found.get("unexpected_count") or 0),
+        sample=sample_of(_flat(value) for value in found.get("partial_unexpected_list") or ()),
+    )
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return ", ".join(_say(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{say_value(key)} = {_say(one)}" for key, one in value.items())
+    return value
+
+
+def _say(value: Any) -> str:
+    return "missing" if value is None or value != value else say_value(value)
+
+
+def _problem(info: Mapping[str, Any] | None) -> str:
+    if not info:
+        return ""
+    parts = [info] if "raised_exception" in info else list(info.values())
+    for part in parts:
+        if isinstance(part, Mapping) and part.get("raised_exception"):
+            lines = str(part.get("exception_message") or "it failed").strip().splitlines()
+            return lines[0][:300] if lines else "it failed"
+    return ""
+
+
+def _merged(results: list[RawResult]) -> list[RawResult]:
+    """Join the two expectations of a range into one result."""
+    merged: dict[tuple[str | None, str], RawResult] = {}
+    for result in results:
+        key = (result.column, result.rule)
+        earlier = merged.get(key)
+        if earlier is None or (earlier.success and not result.success):
+            merged[key] = result
+    return list(merged.values())
+
+
+def _native(gx: Any, contract: Contract, facts: Mapping[str, ColumnFacts] | None) -> Iterator[Any]:
+    table = contract.table
+    if table.rows is not None:
+        yield gx.expectations.ExpectTableRowCountToBeBetween(
+            min_value=table.rows.min, max_value=table.rows.max,
+            **_meta(None, "rows", table.rows.severity),
+        )  # fmt: skip
+    for columns in table.unique:
+        if facts is None or all(column in facts for column in columns):
+            yield _together_unique(gx, columns)
+    for name, rule in contract.columns.items():
+        if name and (facts is None or name in facts):
+            yield from _of_column(gx, name, rule, None if facts is None else facts[name])
+
+
+def _together_unique(gx: Any, columns: tuple[str, ...]) -> Any:
+    meta = _meta(None, unique_rule(columns), "error")
+    if len(columns) == 1:
+        return gx.expectations.ExpectColumnValuesToBeUnique(column=columns[0], **meta)
+    return gx.expectations.ExpectCompoundColumnsToBeUnique(column_list=list(columns), **meta)
+
+
+def unique_rule(columns: tuple[str, ...]) -> str:
+    """Return the name of the rule that `columns` together are unique."""
+    return "unique " + " + ".join(columns)
+
+
+def _of_column(gx: Any, name: str, rule: ColumnRule, facts: ColumnFacts | None) -> Iterator[Any]:
+    make = gx.expectations
+    if rule.nulls is not None:
+        limit = rule.nulls.max if rule.nulls.usual is None else rule.nulls.usual
+        yield make.ExpectColumnValuesToNotBeNull(
+            column=name,
+            mostly=max(0.0, 1 - limit - _ROUNDING),
+            **_meta(name, "nulls", rule.nulls.severity or rule.severity),
+        )
+    if facts is not None and (facts.stored == "empty" or rule.storage not in {None, facts.stored}):
+        return
+    if rule.range is not None:
+        meta = _meta(name, "range", rule.range.severity or rule.severity)
+        if rule.range.min is not None:
+            low = bound_of(rule.range.min)
+            yield make.ExpectColumnMinToBeBetween(column=name, min_value=low, **meta)
+        if rule.range.max is not None:
+            high = bound_of(rule.range.max)
+            yield make.ExpectColumnMaxToBeBetween(column=name, max_value=high, **meta)
+    if rule.categories is not None:
+        yield make.ExpectColumnValuesToBeInSet(
+            column=name,
+            value_set=list(rule.categories.values),
+            **_meta(name, "categories", rule.categories.severity or rule.severity),
+        )
+    if rule.unique:
+        meta = _meta(name, "unique", rule.severity)
+        yield make.ExpectColumnValuesToBeUnique(column=name, **meta)
+
+
+def _meta(column: str | None, rule: str, severity: str) -> dict[str, Any]:
+    return {
+        "meta": {"keepfit": {"column": column, "rule": rule}},
+        "severity": _CRITICAL[severity],
+    }
+
+
+def _written(index: int, rule: Rule) -> Any:
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,
+        list_registered_expectation_implementations,
+    )
+
+    names = list_registered_expectation_implementations()
+    if rule.expect not in names:
+        near = difflib.get_close_matches(str(rule.expect), names, n=1)
+        hint = f" The nearest is {near[0]}." if near else ""
+        raise RuleError(
+            ("rules", index, "expect"), f"there is no expectation {rule.expect!r}.{hint}"
+        )
+    implementation = get_expectation_impl(str(rule.expect))
+    try:
+        return implementation(**rule.arguments, **_meta(None, f"#{index}", rule.severity))
+    except (TypeError, ValueError) as error:
+        raise _argument_error(index, rule, implementation, error) from None
+
+
+def _argument_error(index: int, rule: Rule, implementation: Any, error: Exception) -> RuleError:
+    listed = getattr(error, "errors", None)
+    first = listed()[0] if callable(listed) else {"loc": (), "msg": str(error)}
+    argument = str(first["loc"][0]) if first["loc"] else ""
+    message = f"{rule.expect}: {argument or 'arguments'}: {first['msg']}"
+    if first.get("type") == "value_error.extra":
+        near = difflib.get_close_matches(argument, list(implementation.__fields__), n=1)
+        message = f"{rule.expect} takes no {argument!r}." + (
+            f" The nearest is {near[0]!r}." if near else ""
+        )
+    loc = ("rules", index, argument) if argument in rule.arguments else ("rules", index)
+    return RuleError(loc, message)
+
+
+def _absent(frame: pd.DataFrame, rule: Rule) -> str:
+    columns = [str(name) for name in frame.columns]
+    for name in rule.columns:
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1)
+            hint = f"; the nearest is {say_value(near[0])}" if near else ""
+            return f"the table has no column {say_value(name)}{hint}"
+    return ""

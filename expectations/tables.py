@@ -1,0 +1,127 @@
+"""The rules of the table as a whole, each answered in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from expectations.contract import Contract, FreshnessRule, RowsRule
+from expectations.results import CheckResult, say_failed
+from expectations.spans import as_naive_utc, format_span
+from expectations.suite import RawResult, unique_rule
+from expectations.values import ColumnFacts, repeated
+from expectations.words import MAX_SAMPLE, Severity, say_rows, shorten
+
+_FUTURE = timedelta(days=1)
+
+
+def check_table(
+    frame: pd.DataFrame,
+    contract: Contract,
+    facts: Mapping[str, ColumnFacts],
+    verdicts: Mapping[str, RawResult],
+    now: datetime,
+    *,
+    show_values: bool,
+) -> Iterator[CheckResult]:
+    """Yield one result for every rule on the table as a whole."""
+    table = contract.table
+    if table.rows is not None:
+        yield _rows(len(frame), table.rows, verdicts.get("rows"))
+    if table.freshness is not None:
+        yield _freshness(table.freshness, facts.get(table.freshness.column), now)
+    names = [str(name) for name in frame.columns]
+    if table.extra_columns != "ignore":
+        yield _extra_columns(names, contract, table.extra_columns)
+    if table.column_order != "ignore":
+        yield _column_order(names, list(contract.columns), table.column_order)
+    for columns in table.unique:
+        yield _unique(frame, columns, verdicts.get(unique_rule(columns)), show_values)
+
+
+def _rows(rows: int, rule: RowsRule, verdict: RawResult | None) -> CheckResult:
+    within = rows >= rule.min and (rule.max is None or rows <= rule.max)
+    passed = within if verdict is None else verdict.success
+    expected = f"at least {say_rows(rule.min)}"
+    if rule.max is not None:
+        expected = f"{rule.min:,} to {say_rows(rule.max)}"
+    return CheckResult(None, "rows", rule.severity, passed, expected, say_rows(rows))
+
+
+def _freshness(rule: FreshnessRule, facts: ColumnFacts | None, now: datetime) -> CheckResult:
+    expected = f"newest {shorten(rule.column, 40)} at most {format_span(rule.max_age)} old"
+    result = CheckResult(None, "freshness", rule.severity, False, expected)
+    if facts is None:
+        return replace(result, observed=f"there is no column {shorten(rule.column, 40)}")
+    if facts.stored != "time":
+        return replace(result, observed=f"{shorten(rule.column, 40)} holds no times")
+    newest = pd.Timestamp(facts.high).to_pydatetime()
+    age = as_naive_utc(now) - newest
+    said = f"{newest.isoformat(sep=' ', timespec='seconds')} UTC"
+    if age < -_FUTURE:
+        return replace(result, observed=f"{said}, which is in the future")
+    return replace(result, passed=age <= rule.max_age, observed=f"{said}, {_say_age(age)} old")
+
+
+def _say_age(age: timedelta) -> str:
+    hours = max(age.total_seconds(), 0.0) / 3600
+    return f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:,.0f} hours"
+
+
+def _extra_columns(names: Sequence[str], contract: Contract, severity: Severity) -> CheckResult:
+    extra = [name for name in names if name not in contract.columns]
+    listed = ", ".join(shorten(name, 40) for name in extra[:MAX_SAMPLE])
+    more = f" and {len(extra) - MAX_SAMPLE:,} more" if len(extra) > MAX_SAMPLE else ""
+    return CheckResult(
+        None, "extra columns", severity, not extra,
+        f"no column but the contract's {len(contract.columns):,}",
+        f"{len(extra):,} more: {listed}{more}" if extra else "no other column",
+    )  # fmt: skip
+
+
+def _column_order(names: list[str], wanted: list[str], severity: Severity) -> CheckResult:
+    there = set(names)
+    known = set(wanted)
+    expected = [name for name in wanted if name in there]
+    found = [name for name in names if name in known]
+    moved = next((f for f, e in zip(found, expected, strict=False) if f != e), None)
+    return CheckResult(
+        None, "column order", severity, moved is None, "columns in the contract's order",
+        "in order" if moved is None else f"another order, from {shorten(moved, 40)} on",
+    )  # fmt: skip
+
+
+def _unique(
+    frame: pd.DataFrame, columns: tuple[str, ...], verdict: RawResult | None, show_values: bool
+) -> CheckResult:
+    named = " + ".join(shorten(column, 40) for column in columns)
+    result = CheckResult(
+        columns[0] if len(columns) == 1 else None, "unique", "error", True,
+        f"no two rows with the same {named}", "no two rows", 0, 0.0,
+    )  # fmt: skip
+    absent = [column for column in columns if column not in frame.columns]
+    if absent:
+        said = ", ".join(shorten(column, 40) for column in absent)
+        return replace(result, passed=False, observed=f"there is no column {said}")
+    if verdict is not None and verdict.success:
+        return result
+    mask = repeated(frame, list(columns))
+    failed = int(mask.sum())
+    if not failed:
+        return result
+    found = frame.loc[mask, list(columns)].drop_duplicates().head(MAX_SAMPLE)
+    sample = tuple(
+        shorten(", ".join(str(value) for value in row), 40)
+        for row in found.itertuples(index=False, name=None)
+    )
+    return replace(
+        result,
+        passed=False,
+        observed=f"{say_failed(failed, len(frame))} agree with another",
+        failed_rows=failed,
+        failed_share=failed / len(frame),
+        sample=sample if show_values else (),
+    )
