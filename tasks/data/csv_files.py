@@ -1,0 +1,291 @@
+"""CSV files: names, lines and cells, read as text by pyarrow and then given types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+from tasks.base.config import CsvSource
+from tasks.base.errors import DataError, SourceError
+from tasks.base.records import Kind
+from tasks.data import csv_repair, csv_survey
+from tasks.data.csv_survey import NO_DELIMITER, Survey
+from tasks.data.paths import check_size, resolve
+from tasks.data.tables import SourceTable, listed, nearest
+from tasks.data.text_rules import TextRules
+from tasks.data.typing_text import Typing
+
+_BLOCK = 1 << 24
+_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One file: how it is divided and what its columns are called."""
+
+    path: Path
+    survey: Survey
+    delimiter: str
+    names: tuple[str, ...]
+    nameless: frozenset[int]
+    notes: tuple[str, ...]
+    detected: dict[str, Any]
+
+
+def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
+    """Return the files of `source`, sorted."""
+    return resolve(source.path, base, endings=_ENDINGS)
+
+
+def csv_columns(source: CsvSource, base: Path) -> tuple[str, ...]:
+    """Return the column names of `source`, made unique; columns without a name included."""
+    return _layout(csv_paths(source, base)[0], source).names
+
+
+def read_csv(
+    source: CsvSource,
+    base: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    expected: Mapping[str, Kind] | None = None,
+) -> SourceTable:
+    """Read all rows of `source`.
+
+    Raises
+    ------
+    SourceError
+        When a file is not text, empty, or has lines that do not fit its header.
+    DataError
+        When there is a header and no row.
+    """
+    files = csv_paths(source, base)
+    check_size(files, source.max_bytes)
+    layouts = [_layout(path, source) for path in files]
+    _same_names(layouts)
+    _check_formats(source, layouts[0].names)
+    notes = [note for layout in layouts for note in layout.notes]
+    order = layouts[0].names
+    texts = pa.concat_tables([_text(layout, notes).select(order) for layout in layouts])
+    where = files[0].name if len(files) == 1 else source.path
+    if not texts.num_rows:
+        raise DataError(
+            f"{where}: a header and no row.", "Name a file with at least one line of values."
+        )
+    texts = _tidy(texts, layouts, notes)
+    if columns is not None:
+        texts = texts.select([name for name in texts.column_names if name in set(columns)])
+    typing = Typing(_rules(source, layouts[0].delimiter), expected)
+    cells = dict(zip(texts.column_names, texts.columns, strict=True))
+    del texts
+    table = typing.columns(cells)
+    detected = {**layouts[0].detected, **typing.detected}
+    return SourceTable(table, (*notes, *typing.notes.sentences()), None, detected)
+
+
+def _rules(source: CsvSource, delimiter: str) -> TextRules:
+    return TextRules(
+        source.decimal, source.thousands, source.null_values, source.date_formats, delimiter
+    )
+
+
+def _layout(path: Path, source: CsvSource) -> _Layout:
+    survey = csv_survey.survey(path, source.max_bytes, source.encoding)
+    notes, detected = [], {}
+    if survey.guessed:
+        detected["encoding"] = survey.encoding
+        notes.append(
+            f"{path.name}: not UTF-8; read as {survey.encoding} (`source.encoding` changes it)"
+        )
+    delimiter = source.delimiter or csv_survey.detect_delimiter(survey.sample)
+    if source.delimiter is None and delimiter not in (",", NO_DELIMITER):
+        detected["delimiter"] = delimiter
+    header = [name.strip() for name in csv_survey.header_of(survey.sample, delimiter)]
+    if not header:
+        raise SourceError(f"{path.name}: no line of names.", "Name a file with a header line.")
+    names, said = unique_names(header)
+    notes.extend(f"{path.name}: {sentence}" for sentence in said)
+    nameless = frozenset(i for i, name in enumerate(header) if not name)
+    return _Layout(path, survey, delimiter, names, nameless, tuple(notes), detected)
+
+
+def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return unique column names for `header`, and sentences on what was changed.
+
+    Examples
+    --------
+    >>> unique_names(["a", "a", ""])[0]
+    ('a', 'a_2', 'column_3')
+    """
+    taken = set(header)
+    names: list[str] = []
+    twice: list[str] = []
+    nameless: list[str] = []
+    for position, name in enumerate(header, start=1):
+        if name and name not in names:
+            names.append(name)
+            continue
+        stem, number = (name, 2) if name else (f"column_{position}", 1)
+        new = f"{stem}_{number}" if name else stem
+        while new in taken or new in names:
+            number += 1
+            new = f"{stem}_{number}"
+        names.append(new)
+        (twice if name else nameless).append(new)
+    said = []
+    if twice:
+        said.append(f"names that stand twice were numbered: {listed(twice)}")
+    if nameless:
+        said.append(f"columns without a name were named by position: {listed(nameless)}")
+    if all(_is_number(name) for name in header):
+        said.append("the first line holds only numbers and was taken as the column names")
+    return tuple(names), tuple(said)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _same_names(layouts: list[_Layout]) -> None:
+    first = layouts[0]
+    for layout in layouts[1:]:
+        if set(layout.names) != set(first.names):
+            odd = sorted(set(layout.names) ^ set(first.names))
+            raise SourceError(
+                f"{layout.path.name} and {first.path.name} differ in their columns: {listed(odd)}.",
+                "Give all files the same header, or name fewer files in source.path.",
+            )
+
+
+def _check_formats(source: CsvSource, names: Sequence[str]) -> None:
+    for name in source.date_formats:
+        if name not in names:
+            near = nearest(name, tuple(names))
+            raise SourceError(
+                f"source.date_formats names {name!r}, which the file lacks"
+                f"{f'; nearest: {near}' if near else ''}.",
+                f"The columns: {listed(list(names), 12)}.",
+            )
+
+
+def _text(layout: _Layout, notes: list[str]) -> Any:
+    """Return every cell of a file as text."""
+    survey, path = layout.survey, layout.path
+    try:
+        with csv_survey.open_bytes(path) as handle:
+            table = _parse(handle, survey.encoding, layout)
+    except pa.ArrowInvalid:
+        table = _mended(layout, notes)
+    except UnicodeError as error:
+        raise SourceError(
+            f"{path.name}: not text in {survey.encoding} ({error}).",
+            "State the right source.encoding, or leave it out to have it detected.",
+        ) from None
+    # Blank lines, or a field that holds line ends: the latter may be a quote left open.
+    if survey.quotes and survey.lines > table.num_rows + 1:
+        csv_repair.check_quotes(path, survey.encoding, layout.delimiter)
+    return table
+
+
+def _mended(layout: _Layout, notes: list[str]) -> Any:
+    path, encoding = layout.path, layout.survey.encoding
+    try:
+        with csv_repair.mended(path, encoding, layout.delimiter, len(layout.names)) as (file, said):
+            table = _parse(file, "utf-8", layout)
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{path.name}: cannot be read: {error}.") from None
+    if said:
+        notes.append(said)
+    return table
+
+
+def _parse(handle: Any, encoding: str, layout: _Layout) -> Any:
+    names = layout.names
+    return arrow_csv.read_csv(
+        handle,
+        read_options=arrow_csv.ReadOptions(
+            column_names=names,
+            skip_rows_after_names=1,
+            block_size=min(_BLOCK, max(layout.survey.size * 4 + 1024, 1 << 16)),
+            encoding="utf-8" if encoding == "utf-8-sig" else encoding,
+        ),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=layout.delimiter, newlines_in_values=True, ignore_empty_lines=len(names) > 1
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _tidy(table: Any, layouts: list[_Layout], notes: list[str]) -> Any:
+    table = _without_empty_end(table, notes)
+    nameless = [layouts[0].names[i] for i in sorted(layouts[0].nameless)]
+    dropped = []
+    while nameless and table.column_names[-1] == nameless[-1] and _blank(table[-1]):
+        dropped.append(nameless.pop())
+        table = table.drop_columns(dropped[-1])
+    if dropped:
+        notes.append(f"{len(dropped)} empty columns without a name at the end were dropped")
+        gone = "columns without a name were named"
+        notes[:] = [note for note in notes if gone not in note or nameless]
+    first = table.column_names[0]
+    if table.num_columns > 1 and (first in nameless or first == "Unnamed: 0"):
+        table = _without_index(table, first, notes)
+    return table
+
+
+def _blank(column: Any) -> bool:
+    return column.null_count == len(column) or bool(
+        pc.all(pc.equal(pc.ascii_trim_whitespace(column), "")).as_py()
+    )
+
+
+def _without_empty_end(table: Any, notes: list[str]) -> Any:
+    rows, step = table.num_rows, 1
+    # Look at ever longer ends: a file without empty rows costs one look at its last row.
+    while step < 2 * rows and all(_blank(c) for c in table.slice(max(rows - step, 0)).columns):
+        step *= 2
+    end = table.slice(max(rows - step, 0))
+    used = [
+        pc.not_equal(pc.fill_null(pc.ascii_trim_whitespace(column), ""), "")
+        for column in end.columns
+    ]
+    filled = used[0]
+    for mask in used[1:]:
+        filled = pc.or_(filled, mask)
+    last = end.num_rows - 1
+    while last >= 0 and not filled[last].as_py():
+        last -= 1
+    empty = end.num_rows - 1 - last
+    if not empty:
+        return table
+    if empty == rows:
+        raise DataError("every row is empty.", "Name a file with at least one line of values.")
+    notes.append(f"{empty:,} empty rows at the end were dropped")
+    return table.slice(0, rows - empty)
+
+
+def _without_index(table: Any, name: str, notes: list[str]) -> Any:
+    try:
+        numbers = table[0].cast(pa.int64())
+    except pa.ArrowInvalid:
+        return table
+    start = numbers[0].as_py()
+    counting = pa.array(range(start or 0, (start or 0) + len(numbers)))
+    if start not in (0, 1) or len(numbers) < 2 or not numbers.combine_chunks().equals(counting):
+        return table
+    notes[:] = [note for note in notes if not note.endswith(f"by position: {name}")]
+    notes.append("the first column counts the rows and was dropped")
+    return table.drop_columns(name)

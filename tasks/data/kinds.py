@@ -1,0 +1,289 @@
+"""What each column holds, and which part it plays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import ConfigError, DataError
+from tasks.base.records import Kind, Schema, Snapshot
+from tasks.data.tables import listed, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ID_NAME = re.compile(
+    r"(?:^|[_\s.-])(?:id|uuid|guid)$|^(?:row|record)[_ ]?(?:no|nr|num|number)$|[a-z](?:ID|Id)$",
+)
+_ID_WORD = re.compile(r"^(?:id|uuid|guid|.*[_\s.-]id)$", re.IGNORECASE)
+_COUNTING_ROWS = 20  # fewer rows may count up by chance
+_UNIQUE_SHARE = 0.95
+_TEXT_SHARE = 0.5
+_SAMPLE = 2000
+MAX_CLASSES = 100
+
+
+def infer_kinds(
+    table: Any,
+    overrides: Mapping[str, Kind],
+    *,
+    target: str | None = None,
+    time_column: str | None = None,
+    id_columns: Sequence[str] = (),
+) -> tuple[dict[str, Kind], tuple[str, ...]]:
+    """Return the kind of every column, and what was assumed.
+
+    Text with few distinct values for its rows is categorical; nearly unique short words are an
+    identifier; long phrases are text. Unique whole numbers that count the rows, or are called
+    like an id, are an identifier. A column with one value and no null, or without any value, is
+    constant. `overrides` decide over all of it; the target is never an identifier.
+
+    Raises
+    ------
+    ConfigError
+        When an override names a column that the table lacks.
+    """
+    names = list(table.column_names)
+    for name in overrides:
+        if name not in names:
+            raise _no_column("kinds", name, names)
+    kinds: dict[str, Kind] = {}
+    labels: list[str] = []
+    for position, name in enumerate(names):
+        column = table[position]
+        if name in overrides:
+            kinds[name] = overrides[name]
+        elif name in id_columns:
+            kinds[name] = "identifier"
+        else:
+            kinds[name] = _kind(column, name, is_target=name == target)
+            if pa.types.is_integer(column.type) and kinds[name] == "categorical":
+                labels.append(name)
+    if time_column is not None and pa.types.is_timestamp(table[time_column].type):
+        kinds[time_column] = "datetime"
+    said = []
+    if labels:
+        said.append(
+            f"{listed(labels)}: whole numbers called like an id, taken as categories "
+            "(`kinds: {column: numeric}` changes it)"
+        )
+    return kinds, tuple(said)
+
+
+def _kind(column: Any, name: str, *, is_target: bool) -> Kind:
+    if _constant(column):
+        return "constant" if not is_target else _plain_kind(column)
+    if is_target:
+        return _plain_kind(column)
+    if pa.types.is_integer(column.type):
+        return _kind_of_integers(column, name)
+    if pa.types.is_string(column.type):
+        return _kind_of_text(column)
+    return _plain_kind(column)
+
+
+def _plain_kind(column: Any) -> Kind:
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_timestamp(kind):
+        return "datetime"
+    return "categorical" if pa.types.is_string(kind) else "numeric"
+
+
+def _constant(column: Any) -> bool:
+    if column.null_count == len(column):
+        return True
+    if column.null_count:
+        return False
+    first = column[0]
+    # Most columns vary within a few rows.
+    if not pc.all(pc.equal(column[:100], first)).as_py():
+        return False
+    return bool(pc.all(pc.equal(column, first)).as_py())
+
+
+def _kind_of_integers(column: Any, name: str) -> Kind:
+    named = bool(_ID_NAME.search(name) or _ID_WORD.match(name))
+    if not named and (len(column) < _COUNTING_ROWS or not _counts_up(column[:100])):
+        return "numeric"
+    if _counts_up(column) and (named or len(column) >= _COUNTING_ROWS):
+        return "identifier"
+    if not named:
+        return "numeric"
+    return "identifier" if _unique(column) else "categorical"
+
+
+def _counts_up(column: Any) -> bool:
+    if column.null_count or len(column) < 2:
+        return False
+    values = column.to_numpy()
+    return bool((np.diff(values) == 1).all())
+
+
+def _unique(column: Any) -> bool:
+    return bool(
+        pc.count_distinct(column, mode="only_valid").as_py() == len(column) - column.null_count
+    )
+
+
+def _kind_of_text(column: Any) -> Kind:
+    rows = len(column) - column.null_count
+    sample = column.drop_null()[:_SAMPLE]
+    # Where many rows share values at the start, the whole cannot be nearly unique.
+    if rows > 4 * _SAMPLE and pc.count_distinct(sample).as_py() < _TEXT_SHARE * len(sample) / 2:
+        return "categorical" if not _phrases(sample) else _by_share(column, rows, sample)
+    return _by_share(column, rows, sample)
+
+
+def _by_share(column: Any, rows: int, sample: Any) -> Kind:
+    distinct = pc.count_distinct(column, mode="only_valid").as_py()
+    share = distinct / rows
+    if distinct <= 20 and rows < 50:
+        # Too few rows to tell a category from a name; ten of ten may still repeat later.
+        return (
+            "identifier"
+            if rows >= _COUNTING_ROWS / 2 and share == 1 and not _phrases(sample)
+            else "categorical"
+        )
+    if share >= _TEXT_SHARE and _phrases(sample):
+        return "text"
+    return "identifier" if share >= _UNIQUE_SHARE else "categorical"
+
+
+def _phrases(sample: Any) -> bool:
+    """Return whether cells are phrases: three words or more, or very long, on average."""
+    words = pc.mean(pc.count_substring_regex(pc.utf8_trim_whitespace(sample), r"\s+")).as_py() or 0
+    return bool(words >= 1.5 or (pc.mean(pc.utf8_length(sample)).as_py() or 0) > 100)
+
+
+def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
+    """Return which column plays which part, and the task that the target gives.
+
+    Raises
+    ------
+    ConfigError
+        When the pipeline file names a column that the table lacks, or a task or label that the
+        target doesn't have.
+    DataError
+        When the target can't be learned: no value, one class, too many classes.
+    """
+    from tasks.data.leaks import suspicions
+    from tasks.data.snapshots import open_table
+    from tasks.data.targets import task_of
+
+    table = open_table(snapshot.path)
+    _check_names(config, list(snapshot.kinds))
+    judged = task_of(table[config.target], config)
+    features, dropped = _features(snapshot, config, table)
+    _check_declared(table, features)
+    if not features:
+        raise DataError(
+            "no column is left to predict from.",
+            f"Not used: {listed([f'{n} ({why})' for n, why in dropped.items()], 6)}.",
+        )
+    said = suspicions(table, features, config.target, judged)
+    return Schema(
+        target=config.target,
+        task=judged.task,
+        features=features,
+        classes=judged.classes,
+        positive=judged.positive,
+        time_column=config.time_column,
+        id_columns=config.id_columns,
+        dropped=dropped,
+        assumptions=(*judged.assumptions, *said),
+    )
+
+
+def _check_names(config: PipelineConfig, names: list[str]) -> None:
+    roles = (
+        ("target", (config.target,)),
+        ("time_column", (config.time_column,) if config.time_column else ()),
+        ("id_columns", config.id_columns),
+        ("kinds", tuple(c for c in config.kinds if c not in config.exclude)),
+    )
+    for role, columns in roles:
+        for column in columns:
+            if column not in names:
+                raise _no_column(role, column, names)
+
+
+def _no_column(role: str, column: str, names: list[str]) -> ConfigError:
+    near = nearest(column, names)
+    return ConfigError(
+        f"`{role}` names {column!r}, which the table lacks{f'; nearest: {near}' if near else ''}.",
+        f"The columns: {listed(names, 12)}.",
+    )
+
+
+def _features(
+    snapshot: Snapshot, config: PipelineConfig, table: Any
+) -> tuple[dict[str, Kind], dict[str, str]]:
+    features: dict[str, Kind] = {}
+    dropped: dict[str, str] = dict.fromkeys(config.exclude, "excluded by the pipeline file")
+    for name, kind in snapshot.kinds.items():
+        if name == config.target or name in config.exclude:
+            continue
+        if name in config.id_columns:
+            dropped[name] = "names the rows"
+        elif kind == "identifier":
+            dropped[name] = "an identifier: nearly every row has its own value"
+        elif kind == "constant":
+            empty = table[name].null_count == table.num_rows
+            dropped[name] = "no value in any row" if empty else "the same in every row"
+        else:
+            features[name] = kind
+    return features, dropped
+
+
+def _check_declared(table: Any, features: Mapping[str, Kind]) -> None:
+    """Refuse a column declared as numbers or times that holds something else."""
+    for name, kind in features.items():
+        column = table[name]
+        if not _suits(column.type, kind):
+            raise DataError(
+                f"column {name!r} is declared {kind} and holds {_first_misfit(column, kind)!r}.",
+                "Mend the cells, list them in source.null_values, or change `kinds`.",
+            )
+
+
+def _suits(stored: Any, kind: Kind) -> bool:
+    if kind == "datetime":
+        return bool(pa.types.is_timestamp(stored))
+    if kind in ("numeric", "boolean"):
+        return not (pa.types.is_string(stored) or pa.types.is_timestamp(stored))
+    return True
+
+
+def _first_misfit(column: Any, kind: Kind) -> str:
+    from tasks.data.number_text import PLAIN
+
+    cells = column.drop_null()
+    if kind == "numeric" and pa.types.is_string(column.type):
+        odd = cells.filter(pc.invert(pc.match_substring_regex(cells, PLAIN.pattern)))
+        cells = odd if len(odd) else cells
+    return str(cells[0].as_py())[:40] if len(cells) else ""
+
+
+def target_values(frame: pd.DataFrame, schema: Schema) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the target of the rows that have a usable one, and which rows these are.
+
+    Returns
+    -------
+    y
+        Shape (n_kept,): float64 for regression; else booleans, int64 or text.
+    keep
+        Shape (n_rows,): True where the target is present, finite and of a known class.
+    """
+    from tasks.data.targets import labels_of
+
+    column = pa.chunked_array([pa.array(frame[schema.target], from_pandas=True)])
+    return labels_of(column, schema)

@@ -1,0 +1,181 @@
+"""Features that look too good to be true, and features that are there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks.base.records import Kind
+from tasks.data.targets import Judged
+
+SAMPLE_ROWS = 20_000
+SAMPLE_CELLS = 3_000_000  # wide tables: fewer rows, at least 1,000
+LEAK_AUC = 0.99
+LEAK_RANK_CORRELATION = 0.999
+_SEED = 0
+
+
+def suspicions(
+    table: Any, features: Mapping[str, Kind], target: str, judged: Judged
+) -> tuple[str, ...]:
+    """Return a sentence on each feature that looks like a leak or equals another one.
+
+    Judged on at most 20,000 rows. A feature is suspicious when it equals the target, when it
+    alone reaches a ROC AUC above 0.99 (binary), gives each row's class (multiclass), or ranks
+    the rows as the target does (regression: Spearman's correlation above 0.999).
+    """
+    from tasks.base.records import Schema
+    from tasks.data.targets import labels_of
+
+    sample = _sampled(table, len(features))
+    schema = Schema(target=target, task=judged.task, features={}, classes=judged.classes)
+    y, keep = labels_of(sample[target], schema)
+    if len(y) < 20:
+        return ()
+    codes = y if judged.task == "regression" else np.unique(y, return_inverse=True)[1]
+    said = []
+    for name, kind in features.items():
+        values = _values(sample[name], keep)
+        why = "" if values is None else _too_good(values, kind, codes, judged)
+        if why:
+            said.append(
+                f"{name!r} looks like a leak: {why}; unless it is known before the prediction is "
+                "made, put it under `exclude`"
+            )
+    return (*said, *_twins(table, features))
+
+
+def _sampled(table: Any, features: int) -> Any:
+    most = max(1000, min(SAMPLE_ROWS, SAMPLE_CELLS // max(features, 1)))
+    if table.num_rows <= most:
+        return table
+    rows = np.random.default_rng(_SEED).choice(table.num_rows, most, replace=False)
+    return table.take(pa.array(np.sort(rows)))
+
+
+def _values(column: Any, keep: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """Return a column as numbers, nulls as NaN; text by codes."""
+    if pa.types.is_string(column.type):
+        encoded = column.combine_chunks().dictionary_encode()
+        column = pa.chunked_array([encoded.indices])
+    elif pa.types.is_timestamp(column.type):
+        return None
+    numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+    return numbers[keep]
+
+
+def _too_good(values: NDArray[np.float64], kind: Kind, y: NDArray[Any], judged: Judged) -> str:
+    if judged.task == "regression":
+        if kind in ("categorical", "text"):
+            return ""
+        correlation = _rank_correlation(values, y)
+        if correlation > LEAK_RANK_CORRELATION:
+            return f"it ranks the rows as the target does (rank correlation {correlation:.4f})"
+        return ""
+    if judged.task == "multiclass":
+        purity = _purity(values, y)
+        return "each of its values stands for one class" if purity > LEAK_AUC else ""
+    scored = _target_rate(values, y) if kind in ("categorical", "text") else (values, y)
+    if scored is None:
+        return ""
+    area = auc(*scored)
+    return f"it alone reaches a ROC AUC of {area:.3f}" if area > LEAK_AUC else ""
+
+
+def auc(values: NDArray[np.float64], y: NDArray[Any]) -> float:
+    """Return the ROC AUC of one feature, or of its negative where that is greater.
+
+    Nulls rank below all values. Shape of both: (n,); `y` is 0 or 1.
+
+    References
+    ----------
+    Hanley and McNeil (1982), The meaning and use of the area under a ROC curve, Radiology 143.
+
+    Examples
+    --------
+    >>> auc(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1]))
+    1.0
+    """
+    ranks = _ranks(values)
+    positives = int(np.sum(y == 1))
+    negatives = len(y) - positives
+    if not positives or not negatives:
+        return 0.5
+    above = ranks[y == 1].sum() - positives * (positives + 1) / 2
+    area = float(above / (positives * negatives))
+    return max(area, 1 - area)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return average ranks from 1; ties share theirs."""
+    filled = np.where(np.isnan(values), -np.inf, values)
+    _, place, counts = np.unique(filled, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    averages: NDArray[np.float64] = last - (counts - 1) / 2
+    return averages[place]
+
+
+def _rank_correlation(values: NDArray[np.float64], y: NDArray[Any]) -> float:
+    present = np.isfinite(values)
+    if present.sum() < max(20, 0.5 * len(values)):
+        return 0.0
+    a, b = _ranks(values[present]), _ranks(np.asarray(y[present], np.float64))
+    if a.std() == 0 or b.std() == 0:
+        return 0.0
+    return float(abs(np.corrcoef(a, b)[0, 1]))
+
+
+def _half(rows: int) -> NDArray[np.bool_]:
+    # By chance, not by turns: tables often alternate.
+    return np.random.default_rng(_SEED).random(rows) < 0.5
+
+
+def _target_rate(
+    values: NDArray[np.float64], y: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[Any]] | None:
+    """Return each category's rate of positives in one half of the rows, for the other half."""
+    half = _half(len(y))
+    codes = np.unique(np.where(np.isnan(values), -1, values), return_inverse=True)[1]
+    seen = np.bincount(codes[half], minlength=codes.max() + 1)
+    hits = np.bincount(codes[half], weights=y[half] == 1, minlength=codes.max() + 1)
+    rate = np.divide(
+        hits, seen, out=np.full(len(seen), float(np.mean(y[half] == 1))), where=seen > 0
+    )
+    if len(np.unique(y[~half])) < 2:
+        return None
+    return rate[codes[~half]], y[~half]
+
+
+def _purity(values: NDArray[np.float64], y: NDArray[Any]) -> float:
+    """Return the share of one half's rows whose class their value's most frequent class is."""
+    codes = np.unique(np.where(np.isnan(values), -1, values), return_inverse=True)[1]
+    half = _half(len(y))
+    classes = int(y.max()) + 1
+    if codes.max() > 4 * classes + 10 or codes.max() < 1:
+        return 0.0
+    counts = np.zeros((codes.max() + 1, classes), np.int64)
+    np.add.at(counts, (codes[half], y[half]), 1)
+    guess = counts.argmax(axis=1)
+    return float(np.mean(guess[codes[~half]] == y[~half]))
+
+
+def _twins(table: Any, features: Mapping[str, Kind]) -> list[str]:
+    """Return a sentence on each feature that equals an earlier one in every row."""
+    first: dict[tuple[Any, ...], list[str]] = {}
+    said = []
+    for name in features:
+        column = table[name]
+        head = (str(column.type), column.null_count, tuple(column[:50].to_pylist()))
+        known = first.setdefault(head, [])
+        twin = next((other for other in known if table[other].equals(column)), None)
+        if twin is None:
+            known.append(name)
+        else:
+            said.append(
+                f"{name!r} equals {twin!r} in every row; one of them may go under `exclude`"
+            )
+    return said

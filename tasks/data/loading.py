@@ -1,0 +1,233 @@
+"""The window of a pipeline: read, given kinds, and kept as a snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.base.config import CsvSource, PipelineConfig, Source, plain
+from tasks.base.errors import ConfigError, DataError
+from tasks.base.files import write_whole
+from tasks.base.records import Snapshot
+from tasks.data.sources import SourceTable, column_names, fingerprint, newest_time, read_source
+from tasks.data.tables import as_utc, listed, nearest, time_range, within
+from tasks.data.time_columns import declared_times
+
+# Raise it when the same source would give another snapshot than before.
+_FORMAT = 1
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What to read of which source."""
+
+    config: PipelineConfig
+    source: Source
+    base: Path
+    window: timedelta | None
+    for_scoring: bool
+
+
+def load_window(
+    config: PipelineConfig,
+    base: Path,
+    folder: Path,
+    *,
+    for_scoring: bool = False,
+    fresh: bool = False,
+) -> Snapshot:
+    """Read what a pipeline works on into a snapshot; an unchanged source is not read again.
+
+    Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
+    source, and does without the target. Excluded columns are never read. The kinds that the
+    configuration states decide how text is read.
+
+    Parameters
+    ----------
+    base
+        Folder at which the source's relative paths start.
+    folder
+        Where snapshots and the record of the last reading are kept.
+    fresh
+        Read again whatever is there.
+
+    Raises
+    ------
+    ConfigError
+        When the configuration names a column that the source lacks.
+    SourceError, DataError, TransientError
+        As the source gives them.
+    """
+    wanted = _wanted(config, base, for_scoring=for_scoring)
+    record = _record(wanted, folder)
+    if record is not None and not fresh:
+        known = _known(record)
+        if known is not None:
+            return known
+    snapshot = _read(wanted, folder)
+    if record is not None:
+        write_whole(record, snapshot.model_dump_json())
+    return snapshot
+
+
+def _wanted(config: PipelineConfig, base: Path, *, for_scoring: bool) -> _Wanted:
+    if for_scoring:
+        return _Wanted(config, config.scoring.source or config.source, base, None, True)
+    return _Wanted(config, config.source, base, config.training.window, False)
+
+
+def _columns(wanted: _Wanted) -> tuple[str, ...]:
+    """Return the columns to read, once those that the configuration names are there."""
+    config = wanted.config
+    names = column_names(wanted.source, wanted.base)
+    needed = {
+        "time_column": (config.time_column,) if config.time_column else (),
+        "id_columns": config.id_columns,
+    }
+    if not wanted.for_scoring:
+        needed["target"] = (config.target,)
+        needed["exclude"] = config.exclude
+        needed["kinds"] = tuple(config.kinds)
+    for role, columns in needed.items():
+        for column in columns:
+            if column not in names:
+                raise _no_column(role, column, names)
+    return tuple(name for name in names if name not in config.exclude)
+
+
+def _no_column(role: str, column: str, names: Sequence[str]) -> ConfigError:
+    near = nearest(column, tuple(names))
+    return ConfigError(
+        f"`{role}` names {column!r}, which the source lacks{f'; nearest: {near}' if near else ''}.",
+        f"The columns: {listed(list(names), 12)}.",
+    )
+
+
+def _record(wanted: _Wanted, folder: Path) -> Path | None:
+    """Return the file that remembers this reading; None where the source has no identity."""
+    identity = fingerprint(wanted.source, wanted.base)
+    if identity is None:
+        return None
+    config = wanted.config
+    parts = {
+        "format": _FORMAT,
+        "fingerprint": identity,
+        "source": plain(wanted.source),
+        "exclude": config.exclude,
+        "for_scoring": wanted.for_scoring,
+        "target": config.target,
+        "time_column": config.time_column,
+        "id_columns": config.id_columns,
+        "kinds": dict(config.kinds),
+        "window": None if wanted.window is None else wanted.window.total_seconds(),
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return folder / f"read-{key[:32]}.json"
+
+
+def _known(record: Path) -> Snapshot | None:
+    try:
+        snapshot = Snapshot.model_validate_json(record.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    if not Path(snapshot.path).is_file():
+        return None
+    return snapshot.model_copy(update={"cached": True})
+
+
+def _read(wanted: _Wanted, folder: Path) -> Snapshot:
+    from tasks.data.kinds import infer_kinds
+    from tasks.data.snapshots import write_snapshot
+
+    config = wanted.config
+    read = _window(wanted, _columns(wanted))
+    table, said = declared_times(read.table, config.kinds), list(read.assumptions)
+    if config.time_column is not None:
+        said += _future(table, config.time_column)
+    overrides = {name: kind for name, kind in config.kinds.items() if name in table.column_names}
+    kinds, assumed = infer_kinds(
+        table,
+        overrides,
+        target=config.target,
+        time_column=config.time_column,
+        id_columns=config.id_columns,
+    )
+    return write_snapshot(
+        table, kinds, folder, time_column=config.time_column, assumptions=(*said, *assumed)
+    )
+
+
+def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
+    """Read the newest window: its end is the newest time that is not in the future."""
+    time_column, now = wanted.config.time_column, datetime.now(UTC)
+    if time_column is None or wanted.window is None:
+        return _rows(wanted, columns)
+    latest = newest_time(wanted.source, wanted.base, time_column)
+    if latest is not None and as_utc(latest) <= now:
+        return _filled(
+            _rows(wanted, columns, latest - wanted.window + _TICK, latest + _TICK), wanted
+        )
+    read = _rows(wanted, columns)
+    past = within(read.table, time_column, None, now)
+    latest = time_range((past if past.num_rows else read.table)[time_column])[1]
+    if latest is None:
+        raise DataError(
+            f"the time column {time_column!r} has no value.", "Name another time_column."
+        )
+    start, end = latest - wanted.window + _TICK, latest + _TICK
+    later = read.table.num_rows - within(read.table, time_column, None, end).num_rows
+    said = read.assumptions
+    if later and past.num_rows:
+        said += (
+            f"{later:,} rows lie after {latest:%Y-%m-%d %H:%M} UTC, or have no time, and are "
+            "not read",
+        )
+    table = within(read.table, time_column, start, end)
+    return _filled(SourceTable(table, said, latest, read.detected), wanted)
+
+
+def _rows(
+    wanted: _Wanted,
+    columns: tuple[str, ...],
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> SourceTable:
+    return read_source(
+        wanted.source,
+        wanted.base,
+        columns=columns,
+        time_column=wanted.config.time_column,
+        start=start,
+        end=end,
+        expected=wanted.config.kinds,
+    )
+
+
+def _filled(read: SourceTable, wanted: _Wanted) -> SourceTable:
+    if not read.table.num_rows:
+        raise DataError(
+            f"no row lies in the training window ({wanted.config.training.window}).",
+            "Write a longer training.window.",
+        )
+    return read
+
+
+def _future(table: Any, time_column: str) -> list[str]:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    later = within(table, time_column, tomorrow, None).num_rows
+    return [f"{time_column}: {later:,} rows lie in the future"] if later else []
+
+
+def stated_options(source: Source, base: Path) -> dict[str, Any]:
+    """Return the options that reading a CSV source found out, as its file would state them."""
+    if not isinstance(source, CsvSource):
+        return {}
+    return dict(read_source(source, base).detected)

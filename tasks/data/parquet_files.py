@@ -1,0 +1,233 @@
+"""Parquet files: only the columns and the range of time that are asked for are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tasks.base.config import ParquetSource
+from tasks.base.errors import DataError, SourceError
+from tasks.base.records import Kind
+from tasks.data.arrow_types import plain_table
+from tasks.data.paths import PARQUET_ENDINGS, check_size, resolve
+from tasks.data.tables import SourceTable, as_utc, listed, moment_scalar, time_range, within
+from tasks.data.text_rules import TextRules
+from tasks.data.time_columns import require_times
+from tasks.data.typing_text import Typing
+
+_RULES = TextRules(loose=False)
+# Where a writer left checksums, a page that changed on disk is an error and not other numbers.
+_CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+
+
+def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
+    """Return the files of `source`, sorted."""
+    return resolve(source.path, base, endings=PARQUET_ENDINGS)
+
+
+def parquet_columns(source: ParquetSource, base: Path) -> tuple[str, ...]:
+    """Return the column names of `source`, partition columns included."""
+    return tuple(_dataset(source, base, []).schema.names)
+
+
+def read_parquet(
+    source: ParquetSource,
+    base: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    time_column: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    expected: Mapping[str, Kind] | None = None,
+) -> SourceTable:
+    """Read the rows of `source` whose time lies in [start, end).
+
+    Raises
+    ------
+    SourceError
+        When a file is damaged, no Parquet, or disagrees with the others on a column's type.
+    DataError
+        When there is no row.
+    """
+    notes: list[str] = []
+    data = _dataset(source, base, notes)
+    if columns is not None:
+        asked = set(columns)
+        columns = [name for name in data.schema.names if name in asked]
+    table = _rows(source, base, data, columns, _time_filter(data, time_column, start, end))
+    if not table.num_rows and start is None and end is None:
+        raise DataError(f"{source.path}: no row.", "Name a file with at least one row.")
+    typing = Typing(_RULES, expected)
+    plain = plain_table(table, notes)
+    del table
+    columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
+    del plain
+    table = typing.columns(columns_read)
+    table = require_times(table, time_column, notes)
+    latest = None
+    if time_column is not None:
+        table = within(table, time_column, start, end)
+        latest = time_range(table[time_column])[1]
+    return SourceTable(table, (*notes, *typing.notes.sentences()), latest)
+
+
+def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> datetime | None:
+    """Return the greatest time in `source`, in UTC; reads that one column."""
+    data = _dataset(source, base, [])
+    table = plain_table(_rows(source, base, data, [time_column], None), [])
+    table = require_times(table, time_column, [])
+    return time_range(table[time_column])[1]
+
+
+def _dataset(source: ParquetSource, base: Path, notes: list[str]) -> Any:
+    files = parquet_paths(source, base)
+    check_size(files, source.max_bytes)
+    schemas = [_schema_of(path, source) for path in files]
+    whole = len(files) == 1 and files[0] == (base / source.path).absolute()
+    hive = None if whole else ds.partitioning(flavor="hive")
+    schema = _united(files, schemas, notes)
+    names = [str(path) for path in files]
+    try:
+        if hive is not None:
+            found = ds.dataset(names, format=_CHECKED, partitioning=hive).schema
+            for field in found:
+                if field.name not in schema.names:
+                    schema = schema.append(field)
+        return ds.dataset(names, schema=schema, format=_CHECKED, partitioning=hive)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise SourceError(f"{source.path}: cannot be read: {_first_line(error)}.") from None
+
+
+def _schema_of(path: Path, source: ParquetSource) -> Any:
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path.name}: the file is empty.", "Name a Parquet file.")
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata, schema = file.metadata, file.schema_arrow
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(
+            f"{path.name}: not a whole Parquet file ({_first_line(error)}).",
+            "It may be cut short: fetch or write it again. For CSV write `kind: csv`.",
+        ) from None
+    unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if unpacked > source.max_bytes:
+        raise SourceError(
+            f"{path.name}: {unpacked:,} bytes once unpacked; source.max_bytes allows "
+            f"{source.max_bytes:,}.",
+            "Raise source.max_bytes, or name fewer files.",
+        )
+    if len(set(schema.names)) < len(schema.names):
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        raise SourceError(f"{path.name}: columns that stand twice: {listed(twice)}.")
+    return schema
+
+
+def _united(files: tuple[Path, ...], schemas: list[Any], notes: list[str]) -> Any:
+    """Return one schema for all files; a type that no other can take in is refused."""
+    first, united = _decoded(schemas[0]), _decoded(schemas[0])
+    for path, schema in zip(files[1:], schemas[1:], strict=True):
+        schema = _decoded(schema)
+        if schema.equals(first):
+            continue
+        for field in schema:
+            at = united.get_field_index(field.name)
+            if at < 0:
+                united = united.append(field)
+            elif united.field(at).type != field.type:
+                united = united.set(at, _wider(united.field(at), field, path, files[0]))
+    for name in united.names:
+        lacking = [p.name for p, s in zip(files, schemas, strict=True) if name not in s.names]
+        if lacking:
+            notes.append(f"{name}: absent in {listed(lacking)}; its cells there are null")
+    return united
+
+
+def _decoded(schema: Any) -> Any:
+    """Return a schema in which text is plain strings: the scanner turns it batch by batch."""
+    return pa.schema([pa.field(field.name, _text_as_string(field.type)) for field in schema])
+
+
+def _text_as_string(kind: Any) -> Any:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.string() if pa.types.is_large_string(kind) else kind
+
+
+def _wider(ours: Any, theirs: Any, path: Path, first: Path) -> Any:
+    both = [pa.schema([pa.field(f.name, f.type)]) for f in (ours, theirs)]
+    try:
+        return pa.unify_schemas(both, promote_options="permissive").field(0)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        raise SourceError(
+            f"column {ours.name!r} is {theirs.type} in {path.name} and {ours.type} in "
+            f"{first.name}.",
+            "Write the files with one type, or name fewer files in source.path.",
+        ) from None
+
+
+def _time_filter(
+    data: Any, time_column: str | None, start: datetime | None, end: datetime | None
+) -> Any | None:
+    if time_column is None or time_column not in data.schema.names:
+        return None
+    kind = data.schema.field(time_column).type
+    if pa.types.is_date(kind):
+        # A day is kept when any moment of it may lie in the window; `within` is exact later.
+        start, end = _day(start), end
+        limit = [None if m is None else pa.scalar(as_utc(m).date(), kind) for m in (start, end)]
+        compare = (pc.greater_equal, pc.less_equal)
+    elif pa.types.is_timestamp(kind):
+        limit = [None if m is None else moment_scalar(m, kind) for m in (start, end)]
+        compare = (pc.greater_equal, pc.less)
+    else:
+        return None
+    terms = [
+        test(ds.field(time_column), value)
+        for value, test in zip(limit, compare, strict=True)
+        if value is not None
+    ]
+    return terms[0] & terms[1] if len(terms) == 2 else (terms or [None])[0]
+
+
+def _day(moment: datetime | None) -> datetime | None:
+    return None if moment is None else as_utc(moment).replace(hour=0, minute=0, second=0)
+
+
+def _rows(
+    source: ParquetSource, base: Path, data: Any, columns: Sequence[str] | None, condition: Any
+) -> Any:
+    try:
+        return data.to_table(columns=columns, filter=condition)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        bad = _first_bad(parquet_paths(source, base), columns)
+        where = source.path if bad is None else bad.name
+        raise SourceError(
+            f"{where}: the Parquet data cannot be read ({_first_line(error)}).",
+            "The file is damaged: fetch or write it again.",
+        ) from None
+
+
+def _first_bad(files: tuple[Path, ...], columns: Sequence[str] | None) -> Path | None:
+    for path in files:
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                names = set(file.schema_arrow.names)
+                for _ in file.iter_batches(columns=[c for c in columns or names if c in names]):
+                    pass
+        except (pa.ArrowInvalid, OSError):
+            return path
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

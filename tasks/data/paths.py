@@ -1,0 +1,106 @@
+"""Files that a source names."""
+
+from __future__ import annotations
+
+import hashlib
+from difflib import get_close_matches
+from pathlib import Path
+
+from tasks.base.errors import SourceError
+
+PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
+
+
+def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    """Return the files that `path` names, sorted; relative paths start at `base`.
+
+    A folder stands for the files below it whose name ends with one of `endings`.
+
+    Raises
+    ------
+    SourceError
+        When there is no such file; the message names the nearest one there is.
+    """
+    if "://" in path:
+        raise SourceError(
+            f"source.path must name local files; got {path!r}.", "Copy the files here first."
+        )
+    if "\0" in path:
+        raise SourceError(f"source.path holds a NUL character: {path!r}.")
+    full = (base / path).absolute()
+    try:
+        return _files(path, full, endings)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
+    if full.is_file():
+        return (full,)
+    if full.is_dir():
+        found = _below(full, endings)
+        if not found:
+            wanted = " or ".join(endings) or "a file name"
+            raise SourceError(
+                f"{path} is a folder without files that end with {wanted}.",
+                "Name a file in source.path.",
+            )
+        return found
+    if any(sign in path for sign in "*?["):
+        root = Path(full.anchor)
+        found = tuple(sorted(p for p in root.glob(str(full.relative_to(root))) if p.is_file()))
+        if not found:
+            raise SourceError(f"no file matches source.path {path!r}.", _hint(full))
+        return found
+    raise SourceError(f"source.path: no such file: {path}.", _hint(full))
+
+
+def _below(folder: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
+    # Writers of partitioned data mark their own files with a leading dot or underscore.
+    return tuple(
+        sorted(
+            p
+            for p in folder.rglob("*")
+            if p.suffix.lower() in endings
+            and not any(part[0] in "._" for part in p.relative_to(folder).parts)
+            and p.is_file()
+        )
+    )
+
+
+def _hint(full: Path) -> str:
+    folder = full.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    names = sorted(p.name for p in folder.iterdir())
+    near = get_close_matches(full.name, names, n=1, cutoff=0.4)
+    if near and folder == full.parent:
+        return f"Nearest there is: {near[0]}."
+    last = folder.name or str(folder)
+    return f"Relative paths start at the pipeline file; the last folder found is {last}."
+
+
+def identity(files: tuple[Path, ...]) -> str:
+    """Return a digest of the files' names, sizes and times of change."""
+    lines = []
+    for file in files:
+        stat = file.stat()
+        lines.append(f"{file}\t{stat.st_size}\t{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def check_size(files: tuple[Path, ...], max_bytes: int) -> None:
+    """Refuse files that are larger together than `max_bytes`.
+
+    Raises
+    ------
+    SourceError
+        When they are.
+    """
+    total = sum(file.stat().st_size for file in files)
+    if total > max_bytes:
+        raise SourceError(
+            f"{files[0].name}: {total:,} bytes in {len(files)} file(s); "
+            f"source.max_bytes allows {max_bytes:,}.",
+            "Raise source.max_bytes, or name fewer files.",
+        )

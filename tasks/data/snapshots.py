@@ -1,0 +1,227 @@
+"""Snapshots: a window of a source on disk, known by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.records import Kind, Snapshot
+from tasks.data.arrow_types import plain_table
+from tasks.data.tables import time_range
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BATCH_ROWS = 1 << 18
+
+
+def write_snapshot(
+    table: Any,
+    kinds: Mapping[str, Kind],
+    folder: Path,
+    *,
+    time_column: str | None,
+    assumptions: Sequence[str],
+) -> Snapshot:
+    """Write a table as an Arrow file named by its content; the same content is written once.
+
+    Identifiers are kept as text. A categorical column of whole numbers with nulls is kept as
+    text too, so that 5 stays "5" and does not become 5.0 where a null makes it a float.
+
+    Raises
+    ------
+    InfrastructureError
+        When the disk refuses.
+    """
+    notes: list[str] = []
+    table = plain_table(table, notes)
+    kinds = {name: kinds[name] for name in table.column_names}
+    table = pa.table({name: _stored(table[name], kind) for name, kind in kinds.items()})
+    start = end = None
+    if time_column is not None and pa.types.is_timestamp(table[time_column].type):
+        start, end = time_range(table[time_column])
+    digest = content_digest(table, kinds)
+    path = folder / f"{digest[:32]}.arrow"
+    if not path.exists():
+        _write(table, path)
+    return Snapshot(
+        path=str(path),
+        digest=digest,
+        rows=table.num_rows,
+        kinds=kinds,
+        start=start,
+        end=end,
+        assumptions=(*assumptions, *notes),
+        memory_bytes=table.nbytes,
+    )
+
+
+def _stored(column: Any, kind: Kind) -> Any:
+    if kind == "text":
+        return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    whole = pa.types.is_integer(column.type)
+    if kind not in ("identifier", "categorical") or not (
+        whole or pa.types.is_floating(column.type)
+    ):
+        return column
+    if not whole:
+        if not pc.all(pc.equal(column, pc.floor(column))).as_py():
+            return column.cast(pa.string()) if kind == "identifier" else column
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return column
+    text = kind == "identifier" or column.null_count
+    return column.cast(pa.string()) if text else column
+
+
+def content_digest(table: Any, kinds: Mapping[str, Kind]) -> str:
+    """Return the SHA-256 of names, kinds, types and values, however the table is chunked."""
+
+    def of_column(name: str) -> bytes:
+        return _column_digest(table[name])
+
+    whole = hashlib.sha256(str(table.num_rows).encode())
+    # hashlib lets go of the interpreter lock while it works.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for name, digest in zip(
+            table.column_names, pool.map(of_column, table.column_names), strict=True
+        ):
+            head = f"\0{name}\0{kinds[name]}\0{table.schema.field(name).type}\0"
+            whole.update(head.encode("utf-8", "surrogatepass") + digest)
+    return whole.hexdigest()
+
+
+def _column_digest(column: Any) -> bytes:
+    values, lengths, validity = (hashlib.sha256() for _ in range(3))
+    text = pa.types.is_string(column.type)
+    filler = "" if text else pa.scalar(0, pa.int64()).cast(_number_type(column.type))
+    for chunk in column.chunks:
+        if chunk.null_count:
+            validity.update(pc.is_null(chunk).cast(pa.uint8()).to_numpy(zero_copy_only=False))
+            if not text:
+                chunk = chunk.cast(_number_type(column.type))
+            chunk = pc.fill_null(chunk, filler)
+        else:
+            validity.update(bytes(len(chunk)))
+        if text:
+            offsets, data = _text_buffers(chunk)
+            lengths.update(np.diff(offsets).astype("<i4").data)
+            values.update(data)
+        else:
+            values.update(np.ascontiguousarray(_numbers(chunk)).data)
+    return values.digest() + lengths.digest() + validity.digest()
+
+
+def _number_type(kind: Any) -> Any:
+    if pa.types.is_boolean(kind):
+        return pa.uint8()
+    return pa.int64() if pa.types.is_timestamp(kind) else kind
+
+
+def _numbers(chunk: Any) -> NDArray[Any]:
+    kind = _number_type(chunk.type)
+    numbers: NDArray[Any] = chunk.cast(kind).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _text_buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
+    _, offset_buffer, data = chunk.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    if data is None or not len(offsets):
+        return np.zeros(len(chunk) + 1, np.int32), b""
+    return offsets, memoryview(data)[int(offsets[0]) : int(offsets[-1])]
+
+
+def _write(table: Any, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
+        try:
+            with pa.OSFile(beside, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=_BATCH_ROWS)
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InfrastructureError(
+            f"{path.parent}: the snapshot ({table.nbytes:,} bytes) cannot be written "
+            f"({error.strerror or error}).",
+            "Free space there, or set `state` to another folder.",
+        ) from None
+
+
+def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
+    """Return a snapshot's table, mapped from disk.
+
+    Raises
+    ------
+    DataError
+        When the file is gone or damaged, or lacks one of `columns`.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            names = reader.schema.names
+            absent = [name for name in columns or () if name not in names]
+            if absent:
+                raise DataError(f"the snapshot has no column {absent[0]!r}.", "Run with --fresh.")
+            table = reader.read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path}: the snapshot cannot be read ({error}).", "Run with --fresh to read it anew."
+        ) from None
+    return table if columns is None else table.select(list(columns))
+
+
+def read_frame(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    rows: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
+    """Return a snapshot, or a part of it, as a frame with the index 0..n-1.
+
+    Parameters
+    ----------
+    columns
+        Columns in the order wanted; None for all.
+    rows
+        Positions of the rows in the order wanted, shape (n,); None for all.
+
+    Notes
+    -----
+    Numbers are int64 or float64 (smaller widths as the source had them), float with NaN where
+    there are nulls; booleans are ``bool``, or ``object`` of True, False and None; text is pandas'
+    ``str``; times are ``datetime64[us]`` that mean UTC, with or without the zone.
+    """
+    import pandas as pd
+
+    table = open_table(path, columns)
+    if rows is not None:
+        table = _taken(table, np.asarray(rows, np.int64))
+    frame: pd.DataFrame = table.to_pandas()
+    # Whole numbers with nulls come as float64 already; nothing may depend on Arrow's metadata.
+    frame.index = pd.RangeIndex(table.num_rows)
+    return frame
+
+
+def _taken(table: Any, rows: NDArray[np.int64]) -> Any:
+    if not len(rows):
+        return table.slice(0, 0)
+    first, count = int(rows[0]), len(rows)
+    if int(rows[-1]) - first == count - 1 and bool((np.diff(rows) == 1).all()):
+        return table.slice(first, count)
+    return table.take(pa.array(rows))

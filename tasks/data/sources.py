@@ -1,0 +1,142 @@
+"""Where rows come from: one way in for CSV, Parquet, SQL and the bundled demos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
+from tasks.base.records import Kind
+from tasks.data.tables import SourceTable, time_range, within
+from tasks.data.time_columns import require_times
+
+__all__ = ["SourceTable", "column_names", "fingerprint", "newest_time", "read_source"]
+
+
+def fingerprint(source: Source, base: Path) -> str | None:
+    """Return a cheap identity of the source's content; None for SQL, which has none.
+
+    Files are known by name, size and time of change, a demo by the version of its package.
+    """
+    from tasks.data.paths import identity
+
+    if isinstance(source, CsvSource):
+        from tasks.data.csv_files import csv_paths
+
+        return identity(csv_paths(source, base))
+    if isinstance(source, ParquetSource):
+        from tasks.data.parquet_files import parquet_paths
+
+        return identity(parquet_paths(source, base))
+    if isinstance(source, DemoSource):
+        from tasks.data.demos import demo_version
+
+        return f"{source.name} {source.months} {demo_version(source.name)}"
+    return None
+
+
+def read_source(
+    source: Source,
+    base: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    time_column: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    expected: Mapping[str, Kind] | None = None,
+) -> SourceTable:
+    """Read the rows of `source` whose time lies in [start, end).
+
+    Parameters
+    ----------
+    base
+        Folder at which relative paths start.
+    columns
+        Columns to read, in the source's order; absent ones are skipped. None reads all.
+    expected
+        Column to kind, as at an earlier reading: text is then read as that kind, and stays text
+        where it can't be.
+
+    Raises
+    ------
+    SourceError
+        When the source can't be read as the pipeline file says.
+    DataError
+        When there are no rows, or the time column holds what is not a time.
+    TransientError
+        When a database is not there just now.
+    """
+    if isinstance(source, ParquetSource):
+        from tasks.data.parquet_files import read_parquet
+
+        return read_parquet(
+            source, base, columns=columns, time_column=time_column, start=start, end=end,
+            expected=expected,
+        )  # fmt: skip
+    if isinstance(source, SqlSource):
+        from tasks.data.sql_queries import read_sql
+
+        return read_sql(
+            source, base, columns=columns, time_column=time_column, start=start, end=end,
+            expected=expected,
+        )  # fmt: skip
+    if isinstance(source, CsvSource):
+        from tasks.data.csv_files import read_csv
+
+        return _windowed(
+            read_csv(source, base, columns=columns, expected=expected), time_column, start, end
+        )
+    from tasks.data.demos import demo_table
+
+    table = demo_table(source.name, source.months, columns)
+    return _windowed(SourceTable(table), time_column, start, end)
+
+
+def _windowed(
+    read: SourceTable, time_column: str | None, start: datetime | None, end: datetime | None
+) -> SourceTable:
+    if time_column is None or time_column not in read.table.column_names:
+        return read
+    notes: list[str] = []
+    table = require_times(read.table, time_column, notes)
+    table = within(table, time_column, start, end)
+    latest = time_range(table[time_column])[1]
+    return SourceTable(table, (*read.assumptions, *notes), latest, read.detected)
+
+
+def newest_time(source: Source, base: Path, time_column: str) -> datetime | None:
+    """Return the greatest time of `source` in UTC where finding it is cheap, else None.
+
+    Parquet reads the one column, a database looks for itself; CSV would be read whole.
+    """
+    if isinstance(source, ParquetSource):
+        from tasks.data.parquet_files import newest_in_parquet
+
+        return newest_in_parquet(source, base, time_column)
+    if isinstance(source, SqlSource):
+        from tasks.data.sql_queries import newest_in_sql
+
+        return newest_in_sql(source, base, time_column)
+    if isinstance(source, DemoSource):
+        return read_source(source, base, columns=[time_column], time_column=time_column).latest
+    return None
+
+
+def column_names(source: Source, base: Path) -> tuple[str, ...]:
+    """Return the names of the source's columns, in its order."""
+    if isinstance(source, CsvSource):
+        from tasks.data.csv_files import csv_columns
+
+        return csv_columns(source, base)
+    if isinstance(source, ParquetSource):
+        from tasks.data.parquet_files import parquet_columns
+
+        return parquet_columns(source, base)
+    if isinstance(source, SqlSource):
+        from tasks.data.sql_queries import sql_columns
+
+        return sql_columns(source, base)
+    from tasks.data.demos import demo_columns
+
+    return demo_columns(source.name)

@@ -1,0 +1,203 @@
+"""Which rows are trained on and which are held out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.records import Schema, Snapshot, Split
+from tasks.data.hashing import row_hashes, shares
+from tasks.data.snapshots import open_table
+from tasks.data.tables import as_utc, listed
+from tasks.data.targets import labels_of
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    train: Positions
+    holdout: Positions
+    boundary: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+
+def split_rows(snapshot: Snapshot, schema: Schema, holdout: float, folder: Path) -> Split:
+    """Set rows aside as the holdout and write both parts as ``.npy`` files of positions.
+
+    With a time column the newest rows are held out, from a boundary that rows of one time never
+    straddle. Without, a row is held out when the stable hash of its id columns (without any: of
+    its content, identifiers left out), as a number in [0, 1), is below `holdout`. So a row once
+    held out stays so when rows are added and when the share grows, equal rows are on one side,
+    and the shares within each class are about the same.
+
+    Parameters
+    ----------
+    holdout
+        Share of the rows to hold out, a fraction.
+
+    Raises
+    ------
+    DataError
+        When a part would have no row.
+    """
+    names = [name for name, kind in snapshot.kinds.items() if _counts(name, kind, schema)]
+    table = open_table(snapshot.path)
+    y, keep = labels_of(table[schema.target], schema)
+    usable = np.flatnonzero(keep).astype(np.int64)
+    if schema.time_column is not None:
+        parts = _by_time(table[schema.time_column], usable, holdout)
+    else:
+        parts = _by_hash(table, schema, names, usable, y, holdout)
+    _check(parts, len(usable), holdout)
+    return Split(
+        train_path=_save(parts.train, folder / "train.npy"),
+        holdout_path=_save(parts.holdout, folder / "holdout.npy"),
+        rule="hash" if schema.time_column is None else "time",
+        holdout=holdout,
+        n_train=len(parts.train),
+        n_holdout=len(parts.holdout),
+        boundary=parts.boundary,
+        no_target=snapshot.rows - len(usable),
+        notes=parts.notes,
+    )
+
+
+def _counts(name: str, kind: str, schema: Schema) -> bool:
+    """Return whether a column counts in the hash of a row's content.
+
+    Constant columns do: one that starts to vary must not move every earlier row.
+    """
+    return kind != "identifier" and name not in schema.id_columns
+
+
+def _by_time(column: Any, usable: Positions, holdout: float) -> _Parts:
+    known = np.asarray(column.is_valid().to_numpy()).astype(bool)[usable]
+    rows, notes = usable[known], []
+    if len(rows) < len(usable):
+        notes.append(f"{len(usable) - len(rows):,} rows without a time are set aside")
+    micro = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).fill_null(0)
+    times = micro.to_numpy()[rows]
+    order = np.argsort(times, kind="stable")
+    rows, times = rows[order], times[order]
+    cut = _cut(times, holdout)
+    boundary = None
+    if cut < len(times):
+        boundary = as_utc(pa.scalar(int(times[cut]), pa.timestamp("us")).as_py())
+    share = 1 - cut / max(len(times), 1)
+    if abs(share - holdout) > 0.05:
+        notes.append(
+            f"rows of one time stay together: {share:.0%} are held out instead of {holdout:.0%}"
+        )
+    return _Parts(rows[:cut], rows[cut:], boundary, tuple(notes))
+
+
+def _cut(times: NDArray[np.int64], holdout: float) -> int:
+    """Return how many of the sorted `times` are trained on: the change of time nearest the share.
+
+    Examples
+    --------
+    >>> _cut(np.array([1, 1, 2, 2, 2]), 0.5)
+    2
+    """
+    wanted = round(len(times) * (1 - holdout))
+    changes = np.flatnonzero(np.diff(times)) + 1
+    if not len(changes):
+        return len(times)
+    return int(changes[np.argmin(np.abs(changes - wanted))])
+
+
+def _by_hash(
+    table: Any,
+    schema: Schema,
+    content: Sequence[str],
+    usable: Positions,
+    y: NDArray[Any],
+    holdout: float,
+) -> _Parts:
+    columns = schema.id_columns or content
+    numbers = shares(row_hashes(table, columns))[usable]
+    held = numbers < holdout
+    notes = []
+    if schema.task != "regression":
+        notes += _fill_classes(held, numbers, y)
+    if schema.id_columns:
+        notes += _shared(table, content, usable, held)
+    return _Parts(usable[~held], usable[held], notes=tuple(notes))
+
+
+def _fill_classes(
+    held: NDArray[np.bool_], numbers: NDArray[np.float64], y: NDArray[Any]
+) -> list[str]:
+    """Move one row of a class that a part would lack, in place; return what was done."""
+    labels, codes = np.unique(y, return_inverse=True)
+    moved = []
+    for code, label in enumerate(labels):
+        rows = np.flatnonzero(codes == code)
+        inside = held[rows]
+        if len(rows) < 2 or (inside.any() and not inside.all()):
+            continue
+        if inside.all():
+            held[rows[np.argmax(numbers[rows])]] = False
+        else:
+            held[rows[np.argmin(numbers[rows])]] = True
+        moved.append(str(label))
+    if not moved:
+        return []
+    return [
+        f"one row each of {listed(moved)} was moved so that both parts know the class; it may "
+        "move back when rows are added"
+    ]
+
+
+def _shared(
+    table: Any, content: Sequence[str], usable: Positions, held: NDArray[np.bool_]
+) -> list[str]:
+    """Say how many held-out rows have a twin in training under another id."""
+    hashes = row_hashes(table, content)[usable]
+    twins = int(np.isin(hashes[held], hashes[~held]).sum())
+    if not twins:
+        return []
+    return [
+        f"{twins:,} held-out rows equal a training row in all but their id; without id_columns "
+        "equal rows stay on one side"
+    ]
+
+
+def _check(parts: _Parts, rows: int, holdout: float) -> None:
+    if len(parts.train) and len(parts.holdout):
+        return
+    lacking = "training" if not len(parts.train) else "the holdout"
+    raise DataError(
+        f"no row is left for {lacking}: {rows:,} labelled rows, holdout {holdout:g}"
+        f"{', all of one time' if parts.boundary is None and rows > 1 else ''}.",
+        "Load more rows, or change split.holdout.",
+    )
+
+
+def _save(positions: Positions, path: Path) -> str:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.save(file, positions.astype(np.int64, copy=False))
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InfrastructureError(
+            f"{path}: the split cannot be written ({error.strerror or error}).", "Free some space."
+        ) from None
+    return str(path)

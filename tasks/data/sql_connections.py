@@ -1,0 +1,115 @@
+"""Connections that only read, and errors without the password."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from tasks.base.config import SqlSource
+from tasks.base.errors import SourceError, TransientError
+
+_PASSING = (
+    "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",
+    "starting up", "shutting down",
+    "too many connections", "too many clients", "reset by peer", "lost connection", "gone away",
+    "deadlock", "could not serialize",
+)  # fmt: skip
+
+
+@contextmanager
+def connected(source: SqlSource, base: Path) -> Iterator[Connection]:
+    """Open a connection that only reads; every error leaves without the URL's password."""
+    url = _url(source)
+    try:
+        engine = _engine(url, base)
+    except (NoSuchModuleError, ImportError) as error:
+        raise SourceError(
+            f"no driver for {url.drivername} databases ({error}).",
+            "Install it; for PostgreSQL: pip install 'keepfit[postgres]'.",
+        ) from None
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise _explained(error, url) from None
+    finally:
+        engine.dispose()
+
+
+def _url(source: SqlSource) -> URL:
+    try:
+        return make_url(source.url.get_secret_value())
+    except ArgumentError:
+        raise SourceError(
+            "source.url is not a database URL.",
+            "Write it as postgresql+psycopg://user:${PASSWORD}@host/name or sqlite:///file.db.",
+        ) from None
+
+
+def _engine(url: URL, base: Path) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return sa.create_engine("sqlite://", creator=_sqlite_opener(url, base), poolclass=NullPool)
+    engine = sa.create_engine(url, poolclass=NullPool)
+    statements = {
+        "postgresql": (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SET TIME ZONE 'UTC'",
+        ),
+        "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'"),
+        "mariadb": ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'"),
+    }.get(engine.dialect.name, ())
+
+    def prepare(raw: Any, _record: Any) -> None:
+        with raw.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        raw.commit()
+
+    if statements:
+        sa.event.listen(engine, "connect", prepare)
+    return engine
+
+
+def _sqlite_opener(url: URL, base: Path) -> Any:
+    if not url.database or url.database == ":memory:":
+        raise SourceError("source.url names no SQLite file.", "Write sqlite:///folder/file.db.")
+    path = (base / url.database).absolute()
+    if not path.is_file():
+        raise SourceError(
+            f"source.url: no such SQLite file: {url.database}.",
+            "Relative paths start at the pipeline file.",
+        )
+    wait = url.query.get("timeout", "20")
+    seconds = float(wait) if isinstance(wait, str) and re.fullmatch(r"[\d.]+", wait) else 20.0
+
+    def opened() -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro", uri=True, timeout=seconds, check_same_thread=False
+        )
+
+    return opened
+
+
+def _explained(error: SQLAlchemyError, url: URL) -> SourceError | TransientError:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    text = " ".join(str(origin).split())[:300]
+    if url.password:
+        text = text.replace(str(url.password), "***")
+    if "authentication" in text:
+        return SourceError(f"the database refused: {text}.", "Mend source.url.")
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or any(word in text.lower() for word in _PASSING):
+        return TransientError(f"the database did not answer: {text}.", "Try again.")
+    return SourceError(
+        f"the database refused: {text}.", "Mend source.query, source.table or source.url."
+    )

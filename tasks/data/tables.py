@@ -1,0 +1,95 @@
+"""A table as a source gave it: typed columns, and what was assumed to get there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """Rows read from a source.
+
+    Attributes
+    ----------
+    table
+        A ``pyarrow.Table`` of numbers, booleans, timestamps and strings; unique names.
+    assumptions
+        What was assumed, one sentence each, with where to change it.
+    latest
+        Greatest time of the time column, in UTC; None without one.
+    detected
+        Options of the source that were found out, as the pipeline file would state them.
+    """
+
+    table: Any
+    assumptions: tuple[str, ...] = ()
+    latest: datetime | None = None
+    detected: Mapping[str, Any] = field(default_factory=dict)
+
+
+def as_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC; one without a zone is taken as UTC.
+
+    Examples
+    --------
+    >>> as_utc(datetime(2013, 1, 1)).isoformat()
+    '2013-01-01T00:00:00+00:00'
+    """
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def time_range(column: Any) -> tuple[datetime | None, datetime | None]:
+    """Return least and greatest time of a timestamp column, in UTC; None without any."""
+    ends = pc.min_max(column)
+    low, high = (ends[name].cast(pa.timestamp("us", column.type.tz)).as_py() for name in ends)
+    return (None if low is None else as_utc(low), None if high is None else as_utc(high))
+
+
+def within(table: Any, time_column: str, start: datetime | None, end: datetime | None) -> Any:
+    """Return the rows whose time lies in [start, end); without both ends, all rows."""
+    if start is None and end is None:
+        return table
+    column = table[time_column]
+    keep = pc.is_valid(column)
+    for moment, compare in ((start, pc.greater_equal), (end, pc.less)):
+        if moment is not None:
+            keep = pc.and_kleene(keep, compare(column, moment_scalar(moment, column.type)))
+    return table.filter(keep)
+
+
+def moment_scalar(moment: datetime, kind: Any) -> Any:
+    """Return `moment` as a scalar that compares with a timestamp column of type `kind`."""
+    scalar = pa.scalar(as_utc(moment), pa.timestamp("us", "UTC"))
+    return scalar if kind.tz is not None else scalar.cast(pa.timestamp("us"))
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return the known name closest to `name`, or an empty text.
+
+    Examples
+    --------
+    >>> nearest("arr_lat", ["carrier", "arr_late"])
+    'arr_late'
+    """
+    folded = {candidate.casefold(): candidate for candidate in reversed(known)}
+    near = get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)
+    return folded[near[0]] if near else ""
+
+
+def listed(names: list[str] | tuple[str, ...], most: int = 4) -> str:
+    """Return `names` as a short list for a sentence.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

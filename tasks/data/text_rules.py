@@ -1,0 +1,62 @@
+"""How text becomes values, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tasks.data.tables import listed
+
+# Cells that mean "no value" in any column of a CSV file, and those that do so only among numbers.
+NULL_TOKENS = (
+    "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "NONE", "<NA>",
+    "#N/A", "NaT",
+)  # fmt: skip
+SOFT_NULL_TOKENS = ("?", "-", "--", ".", "..", "*")
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How text becomes values.
+
+    Attributes
+    ----------
+    loose
+        Everything is text, as in CSV. Otherwise the source has types of its own, and text turns
+        into numbers or times only where nothing else is possible.
+    """
+
+    decimal: str | None = None
+    thousands: str | None = None
+    null_values: tuple[str, ...] | None = None
+    date_formats: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str = ","
+    loose: bool = True
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Return the cells that mean no value."""
+        if not self.loose:
+            return ("",)
+        return NULL_TOKENS if self.null_values is None else ("", *self.null_values)
+
+
+class Notes:
+    """Sentences on columns; columns with the same sentence share it."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[str]] = {}
+
+    def add(self, sentence: str, column: str) -> None:
+        """Say `sentence` of `column`."""
+        self._columns.setdefault(sentence, []).append(column)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return one sentence for each thing said."""
+        return tuple(
+            f"{listed([_short(n) for n in names])}: {text}" for text, names in self._columns.items()
+        )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:39]}…"

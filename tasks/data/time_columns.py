@@ -1,0 +1,67 @@
+"""The time column of a source, whatever it is written as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.base.errors import DataError
+from tasks.base.records import Kind
+from tasks.data import time_text
+from tasks.data.distinct import Distinct
+from tasks.data.text_rules import NULL_TOKENS
+
+
+def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
+    """Return `table` with its time column as timestamps.
+
+    Raises
+    ------
+    DataError
+        When there is no such column, or it holds something that is not a time.
+    """
+    if time_column is None or time_column not in table.column_names:
+        return table
+    position = table.column_names.index(time_column)
+    column = table[position]
+    if pa.types.is_timestamp(column.type):
+        return table
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        found = time_text.numbers_as_times(column)
+        if found is not None:
+            notes.append(f"{time_column}: numbers taken as {found[1]}")
+            return table.set_column(position, time_column, found[0])
+    elif pa.types.is_string(column.type):
+        distinct = Distinct(column, NULL_TOKENS)
+        times = time_text.parse_times(distinct.values) if len(distinct.values) else None
+        if times is not None:
+            return table.set_column(position, time_column, distinct.spread(times.values))
+    raise _no_time(column, time_column)
+
+
+def declared_times(table: Any, kinds: Mapping[str, Kind]) -> Any:
+    """Return `table` with the columns declared as times made into times, where they can be."""
+    for name, kind in kinds.items():
+        if kind == "datetime" and name in table.column_names:
+            try:
+                table = require_times(table, name, [])
+            except DataError:
+                # The contract names what a later file broke; build_schema what never was a time.
+                continue
+    return table
+
+
+def _no_time(column: Any, time_column: str) -> DataError:
+    present = column.drop_null()
+    example = repr(str(present[0].as_py())[:40]) if len(present) else "no value"
+    if pa.types.is_string(column.type):
+        for row, cell in enumerate(column[:100_000].to_pylist()):
+            if cell and time_text.parse_times(pa.array([cell.strip()])) is None:
+                example = f"{cell[:40]!r} in row {row + 1:,}"
+                break
+    return DataError(
+        f"the time column {time_column!r} holds {example}, which is not a time.",
+        "Name another time_column, mend the cell, or state source.date_formats.",
+    )

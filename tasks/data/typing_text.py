@@ -1,0 +1,313 @@
+"""Types for columns of text: numbers, booleans, times, or text after all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.base.errors import DataError, SourceError
+from tasks.base.records import Kind
+from tasks.data import number_text, time_text
+from tasks.data.boolean_text import parse_booleans
+from tasks.data.distinct import Distinct, is_sorted, some_cells
+from tasks.data.tables import listed
+from tasks.data.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
+
+_MOSTLY = 0.9
+_TEXTUAL: tuple[Kind, ...] = ("categorical", "text", "identifier")
+
+
+class Typing:
+    """One reading of a table's text columns.
+
+    Attributes
+    ----------
+    detected
+        Options of the source found out on the way.
+    """
+
+    def __init__(self, rules: TextRules, expected: Mapping[str, Kind] | None = None) -> None:
+        self.rules = rules
+        self.expected = expected or {}
+        self.notes = Notes()
+        self.detected: dict[str, Any] = {}
+        self._allowed = number_text.styles_allowed(rules.decimal, rules.thousands)
+        if not rules.loose:
+            self._allowed = (number_text.PLAIN,)
+        self._decimal, self._proved = rules.decimal or ".", rules.decimal is not None
+        self._ambiguous: dict[str, tuple[Distinct, time_text.Times]] = {}
+        self._orders: set[time_text.Order] = set()
+        self._second_header: list[str] = []
+
+    def columns(self, columns: dict[str, Any]) -> Any:
+        """Return a table of `columns` with a type for each; empties `columns` as it goes.
+
+        The text of a column goes as its values come, which bounds the memory.
+        """
+        if not self._allowed:
+            raise SourceError("source.decimal and source.thousands must be two different signs.")
+        self._settle_decimal(columns)
+        typed: dict[str, Any] = {}
+        for name in list(columns):
+            column = columns.pop(name)
+            typed[name] = self._column(column, name) if pa.types.is_string(column.type) else column
+        self._settle_dates(typed)
+        for name in self._second_header:
+            self.notes.add(
+                "numbers but for the first row, which looks like a second line of names; "
+                "remove that line to read them as numbers", name
+            )  # fmt: skip
+        return pa.table(typed)
+
+    def _settle_decimal(self, columns: dict[str, Any]) -> None:
+        rules = self.rules
+        if not rules.loose or rules.decimal is not None:
+            return
+        votes: dict[str, list[str]] = {".": [], ",": []}
+        for name, column in columns.items():
+            if self.expected.get(name) in _TEXTUAL:
+                continue
+            sign = number_text.decimal_evidence(some_cells(column, rules.missing))
+            if sign is not None:
+                votes[sign].append(name)
+        commas, points = votes[","], votes["."]
+        if commas or points:
+            self._decimal = "," if len(commas) > len(points) else "."
+            self._proved = not (commas and points)
+        else:
+            self._decimal = "," if rules.delimiter == ";" else "."
+        if commas and self._decimal == ",":
+            self.detected["decimal"] = ","
+            self.notes.add("decimal comma (`source.decimal` changes it)", listed(commas))
+
+    def _column(self, column: Any, name: str) -> Any:
+        kind = self.expected.get(name)
+        form = self.rules.date_formats.get(name)
+        if form is not None:
+            return self._by_format(column, name, form)
+        if kind in _TEXTUAL:
+            return self._text(column, name)
+        if column.null_count == len(column):
+            return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+        plain = self._plain(column, name) if kind in (None, "numeric", "constant") else None
+        if plain is not None:
+            return plain
+        if not self._may_have_type(column, kind):
+            return self._text(column, name)
+        return self._by_distinct(column, name, kind)
+
+    def _may_have_type(self, column: Any, kind: Kind | None) -> bool:
+        """Return whether a few cells leave open that the column is no text."""
+        if kind is not None:
+            return True
+        some = pc.ascii_trim_whitespace(column[:500])
+        some = some.filter(pc.invert(pc.is_in(some, value_set=pa.array(self.rules.missing))))
+        look = r"(?i)^(?:[+-]?[.,]?[0-9]|yes$|no$|true$|false$|[yntf]$|[?*.-]+$|[+-]?inf)"
+        hits = pc.sum(pc.match_substring_regex(some.drop_null(), look)).as_py() or 0
+        return bool(hits >= 0.5 * len(some.drop_null()))
+
+    def _plain(self, column: Any, name: str) -> Any | None:
+        typed = number_text.plain_numbers(column)
+        if typed is None or (self._decimal == "." and number_text.PLAIN in self._allowed):
+            if typed is not None and not self.rules.loose:
+                return self._numbers_of_text_source(column, typed, name)
+            return typed
+        dotted = pc.any(pc.match_substring(column, ".")).as_py()
+        if not dotted:
+            return typed
+        cells = column.drop_null()
+        grouped = number_text.Style(",", ".")
+        if grouped in self._allowed and number_text.fitting(cells, (grouped,)):
+            self.notes.add("a point between thousands (`source.thousands` changes it)", name)
+            return number_text.convert(column, grouped)
+        return typed if number_text.PLAIN in self._allowed else None
+
+    def _numbers_of_text_source(self, column: Any, typed: Any, name: str) -> Any:
+        # Whole numbers that a typed source keeps as text are codes more often than amounts.
+        if pa.types.is_integer(typed.type) and self.expected.get(name) != "numeric":
+            return column
+        self.notes.add("text that holds numbers only, read as numbers", name)
+        return typed
+
+    def _by_distinct(self, column: Any, name: str, kind: Kind | None) -> Any:
+        distinct = Distinct(column, self.rules.missing)
+        if not len(distinct.values):
+            return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+        for reader in self._readers(kind):
+            typed = reader(distinct, name)
+            if typed is not None:
+                return typed
+        if kind is None:
+            self._say_nearly(distinct, name)
+        return self._text(column, name)
+
+    def _readers(self, kind: Kind | None) -> tuple[Callable[[Distinct, str], Any | None], ...]:
+        if kind == "boolean":
+            return (self._booleans,)
+        if kind == "datetime":
+            return (self._times,)
+        if not self.rules.loose:
+            return (self._numbers,) if kind == "numeric" else (self._numbers, self._times)
+        if kind == "numeric":
+            return (self._numbers, self._time_of_day)
+        return (self._booleans, self._numbers, self._times, self._time_of_day)
+
+    def _booleans(self, distinct: Distinct, name: str) -> Any | None:
+        asked = self.expected.get(name) == "boolean"
+        found = parse_booleans(distinct.values, asked=asked)
+        if found is None:
+            return None
+        if not asked and found[1] != "True/False":
+            self.notes.add(
+                f"{found[1]} read as true/false (`kinds: {{column: categorical}}` keeps the words)",
+                name,
+            )
+        return distinct.spread(found[0])
+
+    def _numbers(self, distinct: Distinct, name: str) -> Any | None:
+        found = self._styles(distinct)
+        if found is None and self.rules.null_values is None:
+            soft = [v for v in SOFT_NULL_TOKENS if v in set(distinct.values[:5000].to_pylist())]
+            if soft and len(soft) < len(distinct.values):
+                distinct = distinct.without(tuple(soft))
+                found = self._styles(distinct)
+                if found is not None:
+                    said = " or ".join(map(repr, soft))
+                    self.notes.add(
+                        f"{said} among numbers read as missing (`source.null_values` changes it)",
+                        name,
+                    )
+        if found is None:
+            return None
+        style, both = number_text.choose(found, self._decimal)
+        typed = number_text.convert(distinct.values, style)
+        if typed is None:
+            return None
+        if not self.rules.loose:
+            return self._numbers_of_typed_source(distinct, typed, name)
+        self._say_style(distinct, name, style, both)
+        return distinct.spread(typed)
+
+    def _numbers_of_typed_source(self, distinct: Distinct, typed: Any, name: str) -> Any | None:
+        if pa.types.is_integer(typed.type) and self.expected.get(name) != "numeric":
+            return None
+        self.notes.add("text that holds numbers and blanks only, read as numbers and nulls", name)
+        return distinct.spread(typed)
+
+    def _styles(self, distinct: Distinct) -> tuple[number_text.Style, ...] | None:
+        return number_text.fitting(distinct.values, self._allowed) or None
+
+    def _say_style(
+        self, distinct: Distinct, name: str, style: number_text.Style, both: bool
+    ) -> None:
+        signs = pc.match_substring_regex(distinct.values, "[.,]")
+        if both and not self._proved and pc.any(signs).as_py():
+            example = distinct.values.filter(signs)[0].as_py()
+            number = number_text.convert(pa.array([example]), style)
+            read = example if number is None else number[0].as_py()
+            self.notes.add(
+                f"{example!r} read as {read} here and alike in its column; "
+                "`source.decimal` and `source.thousands` change it", name
+            )  # fmt: skip
+        elif style.thousands and style.thousands != self.rules.thousands:
+            self.notes.add(
+                f"{style.thousands!r} between thousands (`source.thousands` changes it)", name
+            )
+
+    def _times(self, distinct: Distinct, name: str) -> Any | None:
+        times = time_text.parse_times(distinct.values)
+        if times is None or (times.order != "iso" and not self.rules.loose):
+            return None
+        if times.order == "ambiguous":
+            self._ambiguous[name] = (distinct, times)
+        else:
+            self._orders.add(times.order)
+            self._say_order(name, times.order)
+            self._keep_format(name, distinct, times.order)
+        return distinct.spread(times.values)
+
+    def _say_order(self, name: str, order: time_text.Order) -> None:
+        if order in ("day_first", "month_first"):
+            said = "day before month" if order == "day_first" else "month before day"
+            self.notes.add(f"dates read with the {said} (`source.date_formats` changes it)", name)
+
+    def _keep_format(self, name: str, distinct: Distinct, order: time_text.Order) -> None:
+        form = time_text.format_of(distinct.values, order)
+        if form is not None:
+            self.detected.setdefault("date_formats", {})[name] = form
+
+    def _time_of_day(self, distinct: Distinct, name: str) -> Any | None:
+        typed = time_text.parse_time_of_day(distinct.values)
+        if typed is None:
+            return None
+        self.notes.add("times of day read as seconds since midnight", name)
+        return distinct.spread(typed)
+
+    def _settle_dates(self, typed: dict[str, Any]) -> None:
+        """Decide dates such as 01/02/2013 by the other columns, else by their order."""
+        for name, (distinct, times) in self._ambiguous.items():
+            month_first = distinct.spread(times.other)
+            proved = self._orders & {"day_first", "month_first"}
+            why = "as in the other columns"
+            if len(proved) != 1:
+                sorted_so = [is_sorted(typed[name]), is_sorted(month_first)]
+                proved = {"month_first"} if sorted_so == [False, True] else {"day_first"}
+                why = "the rows are in order so" if sum(sorted_so) == 1 else "an assumption"
+            order = next(iter(proved))
+            if order == "month_first":
+                typed[name] = month_first
+            self._keep_format(name, distinct, order)
+            said = "day before month" if order == "day_first" else "month before day"
+            self.notes.add(
+                f"dates can be read two ways; read with the {said} ({why}); "
+                "state `source.date_formats` to be sure", name
+            )  # fmt: skip
+
+    def _by_format(self, column: Any, name: str, form: str) -> Any:
+        distinct = Distinct(column, self.rules.missing)
+        typed = time_text.parse_format(distinct.values, form)
+        if typed is None:
+            bad = next(
+                v for v in distinct.values.to_pylist()
+                if time_text.parse_format(pa.array([v]), form) is None
+            )  # fmt: skip
+            raise DataError(
+                f"column {name!r}, row {distinct.first_row(bad) + 1}: {bad!r} is not written "
+                f"{form!r}.",
+                f"Change source.date_formats.{name}, or mend the cell.",
+            )
+        return distinct.spread(typed)
+
+    def _say_nearly(self, distinct: Distinct, name: str) -> None:
+        style = max(self._allowed, key=lambda s: number_text.numbers_in(distinct.values, s))
+        good = pc.match_substring_regex(distinct.values, style.pattern)
+        bad = distinct.values.filter(pc.invert(good))
+        numbers, others = distinct.cells(distinct.values.filter(good)), distinct.cells(bad)
+        if not others or numbers < _MOSTLY * (numbers + others):
+            return
+        example = bad[0].as_py()
+        if others == 1 and distinct.first_row(example) == 0 and numbers > 10:
+            self._second_header.append(name)
+            return
+        self.notes.add(
+            f"kept as text: {others:,} of {numbers + others:,} cells are no numbers (such as "
+            f"{example[:40]!r} in row {distinct.first_row(example) + 1:,}); list them in "
+            "`source.null_values` if they mean no value", name
+        )  # fmt: skip
+
+    def _text(self, column: Any, name: str) -> Any:
+        if not self.rules.loose:
+            return column
+        missing = pa.array(self.rules.missing, pa.string())
+        nulls = pc.is_in(pc.ascii_trim_whitespace(column), value_set=missing)
+        if not pc.any(nulls).as_py():
+            return column
+        words = pc.unique(pc.ascii_trim_whitespace(column.filter(nulls))).drop_null().to_pylist()
+        words = sorted(word for word in words if word)
+        if words and self.rules.null_values is None:
+            said = ", ".join(map(repr, words))
+            self.notes.add(f"{said} read as missing (`source.null_values` changes it)", name)
+        return pc.if_else(nulls, pa.scalar(None, pa.string()), column)

@@ -1,0 +1,135 @@
+"""A real PostgreSQL server for one test session: its own folder and port, stopped by its pid."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_USER = "keepfit"
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server and how to reach it."""
+
+    host: str
+    port: int
+    password: str
+
+    def url(self, database: str = "postgres", password: str | None = None) -> str:
+        """Return a SQLAlchemy URL."""
+        secret = self.password if password is None else password
+        return f"postgresql+psycopg://{_USER}:{secret}@{self.host}:{self.port}/{database}"
+
+
+def programs() -> Path | None:
+    """Return the folder of the newest server's programs; None where there is none."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[-3])
+    )
+    if found:
+        return found[-1].parent
+    onpath = shutil.which("initdb")
+    return None if onpath is None else Path(onpath).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """Start a server of its own; skip with the reason where it can't be had."""
+    folder = programs()
+    if folder is None:
+        pytest.skip("no PostgreSQL here: apt-get install postgresql")
+    root = os.geteuid() == 0
+    if root and (shutil.which("runuser") is None or not _known("postgres")):
+        pytest.skip("PostgreSQL does not run as root, and there is no user `postgres`")
+    home = Path(tempfile.mkdtemp(prefix="keepfit-pg-"))
+    try:
+        if root:
+            shutil.chown(home, "postgres")
+        yield from _running(folder, home, ["runuser", "-u", "postgres", "--"] if root else [])
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _known(user: str) -> bool:
+    import pwd
+
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _running(folder: Path, home: Path, prefix: list[str]) -> Iterator[Server]:
+    server = Server("127.0.0.1", _free_port(), secrets.token_hex(12))
+    secret = home / "secret"
+    secret.write_text(server.password)
+    secret.chmod(0o644)  # the folder is the owner's alone
+    data = home / "data"
+    _call([*prefix, str(folder / "initdb"), "-D", str(data), "-U", _USER, "-A", "scram-sha-256",
+           f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C"])  # fmt: skip
+    log = home / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*prefix, str(folder / "postgres"), "-D", str(data), "-p", str(server.port),
+             "-h", server.host, "-k", str(home), "-F", "-c", "max_connections=20"],
+            stdout=output, stderr=output, cwd=home,
+        )  # fmt: skip
+    try:
+        _await(server, process, log, data)
+        yield server
+    finally:
+        _stop(process, data)
+
+
+def _call(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, cwd="/")
+    if done.returncode:
+        pytest.skip(f"PostgreSQL can't be set up here: {done.stderr.strip()[-300:]}")
+
+
+def _await(server: Server, process: subprocess.Popen[bytes], log: Path, data: Path) -> None:
+    """Wait until the server says it is ready (its pid file's last line)."""
+    until = time.monotonic() + _PATIENCE
+    state = data / "postmaster.pid"
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        if state.exists() and "ready" in state.read_text():
+            return
+        time.sleep(0.05)
+    pytest.skip(f"PostgreSQL did not start: {log.read_text(errors='replace')[-300:]}")
+
+
+def _stop(process: subprocess.Popen[bytes], data: Path) -> None:
+    """Stop the server by the pid it wrote: under runuser it is not the process we started."""
+    state = data / "postmaster.pid"
+    if state.exists():
+        os.kill(int(state.read_text().splitlines()[0]), signal.SIGINT)
+    elif process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=5)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,55 @@
+"""Files that a source names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.base.errors import SourceError
+from tasks.data.paths import check_size, identity, resolve
+
+
+def test_a_path_may_leave_its_folder_and_be_a_glob(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("b.csv", "a.csv", "c.txt"):
+        (tmp_path / "data" / name).write_text("x")
+    base = tmp_path / "pipelines"
+    base.mkdir()
+    found = resolve("../data/*.csv", base)
+    assert [path.name for path in found] == ["a.csv", "b.csv"]
+    assert resolve(str(tmp_path / "data" / "c.txt"), base)[0].name == "c.txt"
+    assert len(resolve("../data", base, endings=(".csv",))) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("sales.cvs", "Nearest there is: sales.csv"),
+        ("*.parquet", "no file matches"),
+        ("empty", "folder without files"),
+        ("nowhere/sales.csv", "last folder found"),
+        ("s3://bucket/sales.csv", "local files"),
+        ("sales.csv\0.txt", "NUL"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_a_hint(tmp_path: Path, path: str, said: str) -> None:
+    (tmp_path / "sales.csv").write_text("x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=said):
+        resolve(path, tmp_path, endings=(".csv",))
+
+
+def test_the_identity_changes_with_content(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("x")
+    first = identity((file,))
+    assert identity((file,)) == first
+    file.write_text("xy")
+    assert identity((file,)) != first
+
+
+def test_files_larger_together_than_allowed_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x" * 100)
+    with pytest.raises(SourceError, match="100 bytes in 1 file"):
+        check_size((tmp_path / "a.csv",), 99)
