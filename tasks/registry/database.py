@@ -1,0 +1,148 @@
+"""The SQLite database of the local store: made whole, once, whoever comes first."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from tasks.base.errors import ConfigError
+from tasks.registry.locks import locked
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` and what is missing above it, readable by its owner only; return it resolved."""
+    whole = path.resolve()
+    for folder in (*reversed(whole.parents), whole):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True, mode=0o700)
+    return whole
+
+
+def sqlite_address(path: Path) -> str:
+    """Return the address of the SQLite database at `path`.
+
+    Raises
+    ------
+    ConfigError
+        When the path holds a character that an address gives another meaning.
+
+    Examples
+    --------
+    >>> sqlite_address(Path("/srv/my state/mlflow.db"))
+    'sqlite:////srv/my state/mlflow.db'
+    """
+    if "?" in str(path) or "#" in str(path):
+        raise ConfigError(
+            f"{path}: the state folder's path holds ? or #, which end a database address.",
+            "Set KEEPFIT_STATE to a folder without them.",
+        )
+    return f"sqlite:///{path}"
+
+
+def sqlite_path(address: str) -> Path | None:
+    """Return the file of a SQLite address; None for another address or one in memory.
+
+    Examples
+    --------
+    >>> sqlite_path("sqlite:////srv/mlflow.db")
+    PosixPath('/srv/mlflow.db')
+    >>> sqlite_path("http://127.0.0.1:5000") is None
+    True
+    """
+    scheme, _, rest = address.partition(":///")
+    if scheme not in ("sqlite", "sqlite+pysqlite") or rest in ("", ":memory:"):
+        return None
+    return Path(rest.partition("?")[0])
+
+
+def is_database(address: str) -> bool:
+    """Return whether `address` is that of a database, not of an MLflow server.
+
+    Examples
+    --------
+    >>> is_database("postgresql+psycopg://db/mlflow"), is_database("https://mlflow.example")
+    (True, False)
+    """
+    scheme = urlsplit(address).scheme.partition("+")[0]
+    return scheme in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def make_once(path: Path, create: Callable[[str], None]) -> None:
+    """Make the SQLite database `path` with `create`, which receives an address, if it is absent.
+
+    It is made beside its place and renamed when it is whole: a process killed on the way leaves
+    nothing half made, and of several that start at once one makes it and the others wait. The
+    write-ahead log is turned on, so that readers and the writer do not lock each other out.
+    """
+    private_folder(path.parent)
+    if path.exists():
+        return
+    with locked(path.with_name(f".{path.name}.lock"), seconds=120):
+        if path.exists():
+            return
+        beside = path.with_name(f".{path.name}.new")
+        for leftover in path.parent.glob(f"{beside.name}*"):
+            leftover.unlink()
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        # Hundreds of small commits: the disk is waited for once, at the end.
+        undo = wait_less(beside, "OFF")
+        try:
+            create(sqlite_address(beside))
+        finally:
+            undo()
+        with closing(sqlite3.connect(beside)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def wait_less(path: Path, mode: Literal["OFF", "NORMAL"]) -> Callable[[], None]:
+    """Let SQLAlchemy's new connections to the SQLite database `path` wait less for the disk.
+
+    ``OFF`` never waits; ``NORMAL``, with a write-ahead log, only when the log is written back: a
+    process that is killed loses nothing, a machine without power at most the last commits.
+
+    Returns
+    -------
+    undo
+        Ends it, for connections made later.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    whole = str(path.resolve())
+
+    def connected(connection: Any, _: object) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        if connection.execute("PRAGMA database_list").fetchone()[2] == whole:
+            connection.execute(f"PRAGMA synchronous={mode}")
+
+    event.listen(Engine, "connect", connected)
+    return lambda: event.remove(Engine, "connect", connected)
+
+
+def settle(path: Path) -> None:
+    """Wait until the disk holds everything that was committed to the SQLite database `path`."""
+    with closing(sqlite3.connect(path, timeout=20)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def reachable(address: str) -> None:
+    """Connect once to a database server, within seconds.
+
+    MLflow by itself would try for a minute and a half before it says that nobody is there.
+    """
+    import sqlalchemy
+
+    timeout = {"connect_timeout": 5} if "postgresql" in address else {}
+    engine = sqlalchemy.create_engine(address, connect_args=timeout)
+    with engine.connect():
+        pass
+    engine.dispose()

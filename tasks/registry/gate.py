@@ -1,0 +1,223 @@
+"""The gate: by which evidence a challenger becomes champion. Pure.
+
+A number that a rule needs and that is absent or not finite refuses; nothing is defaulted.
+A gain is a difference in the metric, turned so that greater is better.
+"""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+
+from tasks.base.config import GateConfig
+from tasks.base.records import GateEvidence, Verdict
+
+LEAST_ROWS = 30
+LEAST_BLOCKS = 10
+_MEGABYTE = 1_000_000
+
+
+def decide(
+    evidence: GateEvidence,
+    gate: GateConfig,
+    *,
+    champion_version: str | None,
+    new_evidence: bool,
+) -> Verdict:
+    """Return whether the challenger becomes champion, and why.
+
+    Without a champion the challenger must beat the trivial baseline. With one it must besides
+    be superior (the lower end of the interval above ``gate.min_gain``) or, under that rule,
+    non-inferior (above minus ``gate.margin``). Either way it must stay within the latency and
+    the size that the gate allows.
+
+    Parameters
+    ----------
+    champion_version
+        None where there is no champion.
+    new_evidence
+        Whether the rows are ones that neither model was trained on.
+
+    Examples
+    --------
+    >>> evidence = GateEvidence(
+    ...     metric="roc_auc", rows=5000, challenger_score=0.8, champion_score=None,
+    ...     baseline_score=0.5, difference=None, low=None, high=None, baseline_difference=0.3,
+    ...     baseline_low=0.28, baseline_high=0.32, challenger="lightgbm")
+    >>> verdict = decide(evidence, GateConfig(), champion_version=None, new_evidence=True)
+    >>> verdict.promoted, verdict.rule
+    (True, 'first champion')
+    """
+    first = champion_version is None
+    stop = _cannot_judge(evidence, gate, first=first, new_evidence=new_evidence)
+    rule = stop[0] if stop else "first champion" if first else gate.rule
+    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version)
+    achieved = _achieved(evidence, gate, champion_version)
+    reasons = tuple(refusals) or (achieved,)
+    gain, low, high = _gain(evidence, first=first)
+    return Verdict(
+        promoted=not refusals,
+        rule=rule,
+        reason="; ".join(reasons),
+        sentence=_sentence(evidence, champion_version, refusals, achieved, judged=stop is None),
+        reasons=reasons,
+        difference=gain,
+        interval=(low, high) if low is not None and high is not None else None,
+        confidence=gate.confidence,
+        champion_version=champion_version,
+        evidence=evidence,
+    )
+
+
+def _cannot_judge(
+    evidence: GateEvidence, gate: GateConfig, *, first: bool, new_evidence: bool
+) -> tuple[str, str] | None:
+    """Return the rule and the reason that end the case before it is weighed."""
+    if not first and (not new_evidence or evidence.rows == 0):
+        return "no new evidence", (
+            "no new evidence: there are no rows that neither model was trained on"
+        )
+    if evidence.rows < LEAST_ROWS:
+        return "too few rows", (
+            f"too few rows: {evidence.rows:,} to judge on, at least {LEAST_ROWS} are needed"
+        )
+    if evidence.blocks is not None and evidence.blocks < LEAST_BLOCKS:
+        return "too few rows", (
+            f"too few blocks of time: {evidence.blocks} to judge on, "
+            f"at least {LEAST_BLOCKS} are needed"
+        )
+    missing = _missing(evidence, gate, first=first)
+    if missing:
+        return "absent evidence", f"absent evidence: {', '.join(missing)}"
+    return None
+
+
+def _missing(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> list[str]:
+    """Return what the rules need and the evidence lacks, in words."""
+    needed: dict[str, tuple[float | None, ...]] = {
+        f"the challenger's {evidence.metric}": (evidence.challenger_score,),
+        f"the baseline's {evidence.metric}": (evidence.baseline_score,),
+        "the gain over the baseline": (evidence.baseline_difference,),
+        "the interval of that gain": (evidence.baseline_low, evidence.baseline_high),
+    }
+    if not first:
+        needed[f"the champion's {evidence.metric}"] = (evidence.champion_score,)
+        needed["the gain over the champion"] = (evidence.difference,)
+        needed["its interval"] = (evidence.low, evidence.high)
+    if gate.max_latency_ms_per_1k is not None:
+        needed["the latency"] = (evidence.latency_ms_per_1k,)
+    if gate.max_size_mb is not None:
+        needed["the model's size"] = (evidence.model_bytes,)
+    return [
+        name for name, values in needed.items() if any(v is None or not isfinite(v) for v in values)
+    ]
+
+
+def _refusals(evidence: GateEvidence, gate: GateConfig, champion_version: str | None) -> list[str]:
+    """Return every rule that the challenger fails; all numbers are known to be there."""
+    found = []
+    if _known(evidence.baseline_low) <= 0:
+        measured = _measured(evidence, gate, first=True)
+        found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
+    if champion_version is not None and _known(evidence.low) <= _bound(gate):
+        words = "beat" if gate.rule == "superior" else "be about as good as"
+        measured = _measured(evidence, gate, first=False)
+        found.append(
+            f"not shown to {words} champion v{champion_version} in {evidence.metric} "
+            f"({measured}; the lower end must lie above {_bound(gate):g})"
+        )
+    return found + _guardrails(evidence, gate)
+
+
+def _guardrails(evidence: GateEvidence, gate: GateConfig) -> list[str]:
+    found = []
+    slowest, largest = gate.max_latency_ms_per_1k, gate.max_size_mb
+    if slowest is not None and (latency := _known(evidence.latency_ms_per_1k)) > slowest:
+        found.append(f"too slow: {latency:.4g} ms for 1,000 rows, at most {slowest:g} are allowed")
+    if largest is not None and (size := _known(evidence.model_bytes) / _MEGABYTE) > largest:
+        found.append(f"too large: {size:.4g} MB, at most {largest:g} are allowed")
+    return found
+
+
+def _bound(gate: GateConfig) -> float:
+    """Return what the lower end of the gain must exceed."""
+    return gate.min_gain if gate.rule == "superior" else -gate.margin if gate.margin else 0.0
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise AssertionError("absent evidence is refused before it is weighed")
+    return value
+
+
+def _gain(
+    evidence: GateEvidence, *, first: bool
+) -> tuple[float | None, float | None, float | None]:
+    """Return the gain that matters with its interval: over the champion, else the baseline."""
+    if first:
+        return evidence.baseline_difference, evidence.baseline_low, evidence.baseline_high
+    return evidence.difference, evidence.low, evidence.high
+
+
+def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
+    """Return a gain, its interval and what it was measured on, in words."""
+    gain, low, high = _gain(evidence, first=first)
+    if gain is None or low is None or high is None:
+        return "gain not known"
+    half = (high - low) / 2
+    blocks = "" if evidence.blocks is None else f"{evidence.blocks:,} blocks, "
+    return (
+        f"gain {_number(gain, half)}, {gate.confidence * 100:g} % interval "
+        f"{_number(low, half)} to {_number(high, half)}, {blocks}{evidence.rows:,} rows"
+    )
+
+
+def _number(value: float, half_width: float) -> str:
+    """Return `value` with the digits that its interval supports.
+
+    Examples
+    --------
+    >>> _number(0.0123456, 0.004)
+    '0.0123'
+    >>> _number(1234.5, 300)
+    '1,234'
+    """
+    if not isfinite(value) or not isfinite(half_width) or half_width <= 0:
+        return f"{value:.4g}"
+    places = min(8, max(0, 1 - floor(log10(half_width))))
+    text = f"{value:,.{places}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
+
+
+def _achieved(evidence: GateEvidence, gate: GateConfig, champion_version: str | None) -> str:
+    """Return what a promoted challenger has shown."""
+    measured = _measured(evidence, gate, first=champion_version is None)
+    metric = evidence.metric
+    if champion_version is None:
+        return f"is the first champion and beats the trivial baseline in {metric} ({measured})"
+    if gate.rule == "superior":
+        return f"beats champion v{champion_version} in {metric} ({measured})"
+    return (
+        f"is not worse than champion v{champion_version} in {metric} "
+        f"by more than {gate.margin:g} ({measured})"
+    )
+
+
+def _sentence(
+    evidence: GateEvidence,
+    champion_version: str | None,
+    refusals: list[str],
+    achieved: str,
+    *,
+    judged: bool,
+) -> str:
+    """Return the verdict for a person, with the numbers it rests on."""
+    name = evidence.challenger or "the challenger"
+    if not refusals:
+        return f"Promoted: {name} {achieved}."
+    kept = "No champion" if champion_version is None else f"Kept champion v{champion_version}"
+    sentence = f"{kept}, {name} refused: {'; '.join(refusals)}."
+    unseen = evidence.detectable
+    if not judged or champion_version is None or unseen is None or not isfinite(unseen):
+        return sentence
+    seen = _number(unseen, unseen)
+    return f"{sentence} A difference below {seen} could not have been seen on these rows."

@@ -1,0 +1,222 @@
+"""Challenger and champion on rows that neither was trained on, and what the gate says of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.records import (
+    Basis,
+    CandidateResult,
+    ModelVersion,
+    Schema,
+    Split,
+    Verdict,
+)
+from tasks.evaluation.assessing import (
+    BASELINE,
+    blocks_of,
+    holdout_target,
+    holdout_times,
+    read_predictions,
+)
+from tasks.evaluation.comparison import Predictions, paired_evidence
+from tasks.registry.gate import decide
+from tasks.registry.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+SCHEMA_TAG = "keepfit.schema"
+TRAINED_UNTIL_TAG = "keepfit.trained_until"
+HOLDOUT_TAG = "keepfit.holdout"
+RULE_TAG = "keepfit.split"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Holdout rows that neither model was trained on, as a mask over the holdout."""
+
+    mask: NDArray[np.bool_]
+    why_not: str = ""
+
+
+def judge(
+    store: Store,
+    config: PipelineConfig,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    challenger: str,
+) -> Verdict:
+    """Return the gate's verdict on the challenger `challenger`.
+
+    Parameters
+    ----------
+    results
+        Fitted candidates with their predictions of the holdout; the baseline among them.
+
+    Returns
+    -------
+    Verdict
+        Refused, with the reason, when evidence is absent: no new rows, or a champion that
+        cannot score them.
+    """
+    by_name = {result.candidate: result for result in results}
+    champion = store.champion(config.name)
+    rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
+    theirs, problem = None, rows.why_not
+    if champion is not None and rows.mask.any():
+        theirs, problem = _champion_predictions(store, champion, basis, rows.mask)
+    times = holdout_times(basis)
+    evidence = paired_evidence(
+        basis.prepared.metric,
+        holdout_target(basis)[rows.mask],
+        _masked(by_name[challenger], rows.mask),
+        theirs,
+        _masked(by_name[BASELINE], rows.mask),
+        basis.roles,
+        blocks=None if times is None else blocks_of(times[rows.mask]),
+        gate=config.gate,
+        seed=config.training.seed,
+        name=challenger,
+    )
+    evidence = evidence.model_copy(
+        update={
+            "latency_ms_per_1k": _latency(by_name[challenger], basis.split.n_holdout),
+            "model_bytes": by_name[challenger].model_bytes,
+        }
+    )
+    verdict = decide(
+        evidence,
+        config.gate,
+        champion_version=champion.version if champion else None,
+        new_evidence=bool(rows.mask.any()),
+    )
+    if problem and not verdict.promoted:
+        return verdict.model_copy(
+            update={
+                "reasons": (*verdict.reasons, problem),
+                "sentence": f"{verdict.sentence} {problem}",
+            }
+        )
+    return verdict
+
+
+def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
+    """Return the tags by which a later gate knows what a version was trained on."""
+    split = basis.split
+    tags = {
+        SCHEMA_TAG: basis.roles.model_dump_json(exclude_defaults=True),
+        RULE_TAG: split.rule,
+        HOLDOUT_TAG: repr(split.holdout),
+    }
+    until = basis.snapshot.end if refitted else split.boundary
+    if split.rule == "time" and until is not None:
+        # Windows are closed at their start: the boundary itself was not trained on, the end was.
+        tags[TRAINED_UNTIL_TAG] = f"{until.isoformat()}{' included' if refitted else ''}"
+    return tags
+
+
+def _all_rows(split: Split) -> _Rows:
+    return _Rows(np.ones(split.n_holdout, dtype=bool))
+
+
+def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
+    split = basis.split
+    none = np.zeros(split.n_holdout, dtype=bool)
+    if champion.tags.get(RULE_TAG) != split.rule:
+        return _Rows(none, "The champion was split by another rule, so its rows are not known.")
+    if split.rule == "time":
+        return _newer(champion, basis)
+    from tasks.data.splits import split_rows
+
+    theirs = float(champion.tags[HOLDOUT_TAG])
+    if split.holdout <= theirs:
+        return _all_rows(split)
+    # A row below the smaller share is a holdout row under both.
+    folder = Path(split.holdout_path).parent / "champion"
+    folder.mkdir(exist_ok=True)
+    smaller = split_rows(basis.snapshot, basis.roles, theirs, folder)
+    return _Rows(np.isin(np.load(split.holdout_path), np.load(smaller.holdout_path)))
+
+
+def _newer(champion: ModelVersion, basis: Basis) -> _Rows:
+    times = holdout_times(basis)
+    stated = champion.tags.get(TRAINED_UNTIL_TAG, "")
+    if times is None or not stated:
+        return _Rows(
+            np.zeros(basis.split.n_holdout, dtype=bool), "The champion's training end is absent."
+        )
+    text, _, included = stated.partition(" ")
+    until = np.datetime64(_naive(datetime.fromisoformat(text)), "us")
+    mask = times > until if included else times >= until
+    why = "" if mask.any() else f"The champion was trained on rows up to {text}; none is newer."
+    return _Rows(np.asarray(mask), why)
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _champion_predictions(
+    store: Store,
+    champion: ModelVersion,
+    basis: Basis,
+    mask: NDArray[np.bool_],
+) -> tuple[Predictions | None, str]:
+    """Return what the champion predicts of the rows, or None and why it can't."""
+    from tasks.data.snapshots import read_frame
+    from tasks.models.prediction import predict
+
+    theirs = Schema.model_validate_json(champion.tags[SCHEMA_TAG])
+    schema = basis.roles
+    if theirs.task != schema.task or theirs.target != schema.target:
+        return None, f"The champion predicts {theirs.target!r} ({theirs.task})."
+    absent = [column for column in theirs.features if column not in basis.snapshot.kinds]
+    if absent:
+        return None, (
+            f"The champion needs columns that the pipeline no longer reads: "
+            f"{', '.join(absent[:5])}."
+        )
+    rows = np.load(basis.split.holdout_path)[mask]
+    X = read_frame(basis.snapshot.path, columns=list(theirs.features), rows=rows)
+    try:
+        predicted, probability = predict(store.load(champion), X)
+    except TransientError:
+        raise
+    except KeepfitError as error:
+        return None, f"The champion cannot score these rows: {error.message}"
+    return Predictions(predicted, _aligned(probability, theirs.classes, schema.classes)), ""
+
+
+def _aligned(
+    probability: NDArray[Any] | None, theirs: Sequence[str], ours: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """Return probabilities in the order of our classes; a class it never saw has none."""
+    if probability is None or tuple(theirs) == tuple(ours):
+        return probability
+    aligned = np.zeros((len(probability), len(ours)))
+    for place, label in enumerate(ours):
+        if label in theirs:
+            aligned[:, place] = probability[:, list(theirs).index(label)]
+    return aligned
+
+
+def _masked(result: CandidateResult, mask: NDArray[np.bool_]) -> Predictions:
+    all_rows = read_predictions(result.predictions_path)
+    probability = None if all_rows.probability is None else all_rows.probability[mask]
+    return Predictions(np.asarray(all_rows.predicted)[mask], probability)
+
+
+def _latency(result: CandidateResult, rows: int) -> float | None:
+    if result.predict_seconds is None or rows == 0:
+        return None
+    return 1_000_000 * result.predict_seconds / rows

@@ -1,0 +1,110 @@
+"""Where a run comes from: version, commit, and the process that owns it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from importlib import metadata
+from pathlib import Path
+
+PROCESS_TAG = "keepfit.process"
+
+
+def keepfit_version() -> str:
+    """Return the version of keepfit that is installed."""
+    try:
+        return metadata.version("keepfit")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def git_commit(folder: Path) -> str | None:
+    """Return the commit checked out in the repository around `folder`, 40 or 64 hex digits.
+
+    Read from the repository's files: no program is started. None outside a repository, and in
+    one without a commit.
+    """
+    for place in (folder.resolve(), *folder.resolve().parents):
+        if (place / ".git").exists():
+            try:
+                return _head(_git_folder(place / ".git"))
+            except (OSError, UnicodeDecodeError):
+                return None
+    return None
+
+
+def _git_folder(dot_git: Path) -> Path:
+    if dot_git.is_dir():
+        return dot_git
+    # A worktree or submodule: the file names the folder.
+    target = dot_git.read_text("utf-8").removeprefix("gitdir:").strip()
+    return (dot_git.parent / target).resolve()
+
+
+def _head(git: Path) -> str | None:
+    head = (git / "HEAD").read_text("utf-8").strip()
+    if not head.startswith("ref:"):
+        return _hexadecimal(head)
+    ref = head.removeprefix("ref:").strip()
+    common = git / "commondir"
+    shared = (git / common.read_text("utf-8").strip()).resolve() if common.exists() else git
+    for root in (git, shared):
+        if (root / ref).is_file():
+            return _hexadecimal((root / ref).read_text("utf-8").strip())
+    packed = shared / "packed-refs"
+    lines = packed.read_text("utf-8").splitlines() if packed.is_file() else []
+    found = [line.split()[0] for line in lines if line.endswith(f" {ref}")]
+    return _hexadecimal(found[0]) if found else None
+
+
+def _hexadecimal(text: str) -> str | None:
+    return text if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", text) else None
+
+
+def this_process() -> str:
+    """Return what tells this process from every other: host, boot, number and start time.
+
+    Host and boot are hashed, so that neither leaks.
+    """
+    pid = os.getpid()
+    return f"{_hash(socket.gethostname())}-{_boot()}-{pid}-{_started(pid)}"
+
+
+def has_ended(process: str) -> bool:
+    """Return whether a process that `this_process` named has ended; False if unknowable.
+
+    A process of another host is never said to have ended. A number used again by a later process
+    is told by its start time.
+    """
+    named = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9]+)-([0-9]+)", process)
+    if named is None or _boot() == "unknown":
+        return False
+    host, boot, pid, started = named.groups()
+    if host != _hash(socket.gethostname()):
+        return False
+    return boot != _boot() or started != _started(int(pid))
+
+
+def _started(pid: int) -> str | None:
+    """Return when `pid` started, in clock ticks since boot; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    # The second field is the program's name in brackets and may hold spaces and brackets.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _boot() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return _hash(boot + str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        return "unknown"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

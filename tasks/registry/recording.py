@@ -1,0 +1,310 @@
+"""A training as MLflow runs: one parent, one child a candidate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.base.config import greater_is_better
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import (
+    Assessment,
+    Basis,
+    CandidateResult,
+    Evaluation,
+    MetricValue,
+    ModelVersion,
+    Snapshot,
+    Verdict,
+)
+from tasks.registry.judging import version_tags
+from tasks.registry.provenance import git_commit
+from tasks.registry.store import Store
+
+_DIGITS = 16
+
+
+def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
+    """Start the parent run of a training and return its id.
+
+    It holds the settings, the data's digests, the pipeline file and the contract's result.
+    """
+    store.close_leftovers()
+    config, split, roles = pipeline.config, basis.split, basis.roles
+    snapshot, prepared, contract = basis.snapshot, basis.prepared, basis.contract
+    experiment = store.experiment(
+        config.name,
+        metric=prepared.metric,
+        greater_is_better=greater_is_better(prepared.metric),
+    )
+    tags = {
+        **common_tags(pipeline, basis),
+        "keepfit.role": "training",
+        "keepfit.key": prepared.key,
+        "keepfit.note": (
+            f"Training of **{config.name}**: `{roles.target}` ({roles.task}) from "
+            f"{snapshot.rows:,} rows, {split.n_train:,} to train on and {split.n_holdout:,} "
+            f"held out by {split.rule}. Metric: `{prepared.metric}`.\n\n"
+            "The report is the artifact `report.html`."
+        ),
+    }
+    if prefect_run:
+        tags["keepfit.prefect_flow_run"] = prefect_run
+    params: dict[str, object] = {
+        **flat(config.model_dump(mode="json", exclude={"alerts", "schedules", "kinds"})),
+        "rows": snapshot.rows,
+        "rows_train": split.n_train,
+        "rows_holdout": split.n_holdout,
+        "features": len(roles.features),
+        "task": roles.task,
+        "metric": prepared.metric,
+    }
+    run_id = store.start_run(
+        experiment, f"training {snapshot.digest[:8]}", tags=tags, params=params
+    )
+    for context, rows in (("training", split.n_train), ("holdout", split.n_holdout)):
+        store.log_dataset(
+            run_id,
+            name=config.name,
+            digest=snapshot.digest,
+            rows=rows,
+            schema=roles,
+            context=context,
+            source=source_words(pipeline),
+        )
+    # The file's own text: what came from the environment is not in it.
+    store.log_text(run_id, "pipeline.yaml", pipeline.document.text)
+    files: dict[str, str | Path] = {}
+    if contract.page:
+        files["contract.html"] = contract.page
+    store.log_files(run_id, files)
+    store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
+    store.log_text(run_id, "schema.json", roles.model_dump_json(indent=1))
+    return run_id
+
+
+def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
+    """Return the tags by which runs and versions are found and told apart."""
+    tags = {
+        "keepfit.pipeline": pipeline.config.name,
+        "keepfit.task": basis.roles.task,
+        "keepfit.metric": basis.prepared.metric,
+        "keepfit.data_digest": basis.snapshot.digest[:_DIGITS],
+        "keepfit.contract_digest": basis.contract.contract_digest[:_DIGITS],
+        "keepfit.config_digest": pipeline.digest[:_DIGITS],
+        "keepfit.training_key": basis.prepared.key[:_DIGITS],
+    }
+    commit = git_commit(pipeline.base)
+    return {**tags, "keepfit.git_commit": commit} if commit else tags
+
+
+def record_candidates(
+    store: Store,
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    run_id: str,
+) -> dict[str, str]:
+    """Log a child run for every candidate and return their run ids by name."""
+    common = common_tags(pipeline, basis)
+    experiment = store.experiment(pipeline.config.name)
+    evaluations = {e.candidate: e for e in assessment.evaluations}
+    runs = {}
+    for rank, row in enumerate(assessment.leaderboard, start=1):
+        result = next(r for r in results if r.candidate == row.candidate)
+        tags = {
+            **common,
+            "keepfit.role": "candidate",
+            "keepfit.candidate": result.candidate,
+            "keepfit.status": result.status,
+            "keepfit.rank": str(rank),
+            "keepfit.challenger": str(result.candidate == assessment.challenger).lower(),
+        }
+        if result.reason:
+            tags["keepfit.reason"] = result.reason
+        child = store.start_run(
+            experiment, result.candidate, tags=tags, params=_params(result), parent=run_id
+        )
+        store.log(
+            child,
+            metrics=_metrics(result, evaluations.get(result.candidate)),
+            curves=result.curves,
+        )
+        store.finish_run(child, "FAILED" if result.status == "failed" else "FINISHED")
+        runs[result.candidate] = child
+    return runs
+
+
+def close_run(
+    store: Store,
+    run_id: str,
+    assessment: Assessment,
+    verdict: Verdict,
+    version: ModelVersion,
+    files: Mapping[str, str],
+) -> None:
+    """Log the challenger's metrics and figures, the verdict and the report; end the parent run."""
+    evaluation = assessment.of(assessment.challenger)
+    tags = {
+        "keepfit.challenger": assessment.challenger,
+        "keepfit.verdict": "promoted" if verdict.promoted else "refused",
+        "keepfit.reason": verdict.reason,
+        "keepfit.model_version": version.version,
+    }
+    store.log(run_id, metrics=_values(evaluation.metrics), tags=tags)
+    store.log_text(run_id, "verdict.json", verdict.model_dump_json(indent=1))
+    store.log_text(run_id, "leaderboard.json", assessment.model_dump_json(indent=1))
+    store.log_files(run_id, files)
+    store.finish_run(run_id)
+
+
+def register_challenger(
+    store: Store,
+    pipeline: Pipeline,
+    basis: Basis,
+    winner: CandidateResult,
+    assessment: Assessment,
+    verdict: Verdict,
+    run_id: str,
+    importance: Mapping[str, float],
+) -> ModelVersion:
+    """Register a model and load it back; then, if the gate says so, let it be champion.
+
+    Parameters
+    ----------
+    winner
+        The model to register: the challenger, fitted once more on the whole window if so decided.
+    run_id
+        The challenger's own run.
+    importance
+        Source column to what the metric loses when it is shuffled.
+    """
+    from tasks.data.snapshots import read_frame
+    from tasks.models.loading import load_model
+    from tasks.models.prediction import predict
+
+    roles, metric = basis.roles, basis.prepared.metric
+    rows = _sample_rows(basis.snapshot)
+    sample = read_frame(basis.snapshot.path, columns=list(roles.features), rows=rows)
+    predicted, _ = predict(load_model(Path(winner.model_path)), sample)
+    evaluation = assessment.of(winner.candidate)
+    value = evaluation.metrics[metric]
+    refitted = verdict.promoted and basis.prepared.refit
+    version = store.register(
+        pipeline.config.name,
+        run_id=run_id,
+        model=Path(winner.model_path),
+        sample=sample,
+        predictions=predicted,
+        schema=roles,
+        metrics=_values(evaluation.metrics),
+        tags={
+            **common_tags(pipeline, basis),
+            **version_tags(basis, refitted=refitted),
+            "keepfit.candidate": winner.candidate,
+            "keepfit.score": repr(value.value),
+            "keepfit.verdict": "promoted" if verdict.promoted else "refused",
+            "keepfit.refitted": str(refitted).lower(),
+            "keepfit.rows_fitted": str(winner.rows_fitted),
+            "keepfit.params": json.dumps(winner.params),
+            "keepfit.importance": json.dumps(_greatest(importance)),
+        },
+        description=(
+            f"{winner.candidate}, {metric} {_with_interval(value)} on "
+            f"{basis.split.n_holdout:,} held-out rows.\n\n{verdict.sentence}"
+            + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
+        ),
+    )
+    version = store.verify(version, sample, predicted)
+    if not verdict.promoted:
+        return version
+    return store.set_champion(version.name, version.version, verdict.champion_version)
+
+
+def _greatest(importance: Mapping[str, float], most: int = 10) -> dict[str, str]:
+    ordered = sorted(importance.items(), key=lambda item: -item[1])[:most]
+    return {column: f"{loss:.4g}" for column, loss in ordered}
+
+
+def source_words(pipeline: Pipeline) -> str:
+    """Return where the rows come from, without secrets."""
+    source = pipeline.config.source
+    if source.kind == "sql":
+        return f"sql: {source.table or 'a query'}"
+    if source.kind == "demo":
+        return f"demo: {source.name}"
+    return f"{source.kind}: {source.path}"
+
+
+def _sample_rows(snapshot: Snapshot) -> Any:
+    import numpy as np
+
+    # Spread over the window, so that columns with nulls are seen to have some.
+    return np.unique(np.linspace(0, snapshot.rows - 1, num=min(snapshot.rows, 500), dtype=np.int64))
+
+
+def _with_interval(value: MetricValue) -> str:
+    if value.value is None:
+        return "not defined"
+    if value.low is None or value.high is None:
+        return f"{value.value:.4g}"
+    return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g})"
+
+
+def _params(result: CandidateResult) -> dict[str, object]:
+    return {
+        "candidate": result.candidate,
+        "encoding": result.encoding,
+        "rows_fitted": result.rows_fitted,
+        **{f"model.{k}": v for k, v in result.params.items()},
+    }
+
+
+def _metrics(result: CandidateResult, evaluation: Evaluation | None) -> dict[str, float | None]:
+    metrics: dict[str, float | None] = {
+        "cv_mean": result.cv_mean,
+        "cv_std": result.cv_std,
+        "fit_seconds": result.fit_seconds,
+        "predict_seconds": result.predict_seconds,
+        "model_bytes": float(result.model_bytes),
+    }
+    if evaluation is not None:
+        metrics |= _values(evaluation.metrics)
+        metrics["rows_per_second"] = evaluation.rows_per_second
+        for label, values in evaluation.per_class.items():
+            metrics |= {f"{n}_{label}": v.value for n, v in values.items()}
+    # A deviation over one validation part does not exist: it is left out, not stored as absent.
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _values(metrics: Mapping[str, MetricValue]) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for name, metric in metrics.items():
+        if metric.value is None:
+            continue
+        values[name] = metric.value
+        if metric.low is not None and metric.high is not None:
+            values[f"{name}_low"], values[f"{name}_high"] = metric.low, metric.high
+    return values
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Return nested settings as one level with dots in the names; secrets are hidden already.
+
+    Examples
+    --------
+    >>> flat({"training": {"cv": 5, "window": None}})
+    {'training.cv': 5}
+    """
+    level: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            level |= flat(value, f"{prefix}{key}.")
+        elif value is not None and value != []:
+            level[f"{prefix}{key}"] = (
+                ",".join(map(str, value)) if isinstance(value, list) else value
+            )
+    return level

@@ -1,0 +1,301 @@
+"""Runs: parameters, metrics, curves, files and datasets of a training and of its candidates."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tasks.base.errors import InfrastructureError
+from tasks.base.records import Record, Schema
+from tasks.registry import faults, names, packaging, provenance
+from tasks.registry.connected import Connected, quoted
+
+_COLUMN_TYPES = {"numeric": "double", "boolean": "boolean", "datetime": "datetime"}
+
+
+class Run(Record):
+    """A run that was found."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    started: datetime
+
+
+class Runs(Connected):
+    """The tracking part of a store."""
+
+    _experiments: dict[str, str]
+
+    @faults.guarded
+    def experiment(
+        self, name: str, *, metric: str | None = None, greater_is_better: bool = True
+    ) -> str:
+        """Return the id of the experiment `name`, made or restored if need be.
+
+        Parameters
+        ----------
+        metric
+            The metric MLflow shows first, for a new experiment.
+        """
+        if name in self._experiments:
+            return self._experiments[name]
+        client = self._client()
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            identity = self._create_experiment(name, metric, greater_is_better)
+        else:
+            identity = str(found.experiment_id)
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(identity)
+        self._experiments[name] = identity
+        return identity
+
+    def _create_experiment(self, name: str, metric: str | None, greater_is_better: bool) -> str:
+        # By its kind MLflow opens the pages of training, not those of chat models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        if metric is not None:
+            tags["mlflow.experiment.primaryMetric.name"] = names.stored_name(metric)
+            better = str(greater_is_better).lower()
+            tags["mlflow.experiment.primaryMetric.greaterIsBetter"] = better
+        where = None if self.artifacts is None else (self.artifacts / name).as_uri()
+        client = self._client()
+        try:
+            return str(client.create_experiment(name, artifact_location=where, tags=tags))
+        except Exception as error:
+            made = client.get_experiment_by_name(name) if faults.exists_already(error) else None
+            if made is None:
+                raise
+            return str(made.experiment_id)
+
+    @faults.guarded
+    def start_run(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, object] | None = None,
+        parent: str | None = None,
+        started: datetime | None = None,
+    ) -> str:
+        """Start a run and return its id; tags name the process that owns it.
+
+        Parameters
+        ----------
+        experiment
+            Id of the experiment.
+        tags
+            The commit in ``keepfit.git_commit`` becomes MLflow's commit too; Markdown in
+            ``keepfit.note`` becomes the run's description.
+        parent
+            Run id of the run it belongs to.
+        """
+        given = {
+            "mlflow.user": "keepfit",
+            "mlflow.source.name": "keepfit",
+            "mlflow.source.type": "PROJECT",
+            "keepfit.version": provenance.keepfit_version(),
+            provenance.PROCESS_TAG: provenance.this_process(),
+            **(tags or {}),
+        }
+        marks = {
+            "mlflow.source.git.commit": given.get("keepfit.git_commit"),
+            "mlflow.note.content": given.pop("keepfit.note", None),
+            "mlflow.parentRunId": parent,
+        }
+        given |= {key: value for key, value in marks.items() if value}
+        run = self._client().create_run(
+            experiment,
+            start_time=None if started is None else int(started.timestamp() * 1000),
+            tags={k: names.stored_text(v, names.MAX_TAG) for k, v in given.items()},
+            run_name=names.stored_text(name, names.MAX_NAME),
+        )
+        run_id = str(run.info.run_id)
+        self.log(run_id, params=params)
+        return run_id
+
+    @faults.guarded
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write parameters, metrics, curves with steps and tags together.
+
+        A metric without a finite value is not stored; the tag ``keepfit.not_finite`` names it.
+        Long curves are thinned; long texts are cut, visibly.
+        """
+        finite, absent = names.finite_metrics(metrics or {})
+        said = dict(tags or {})
+        if absent:
+            said["keepfit.not_finite"] = ", ".join(absent)
+        fields = {str(key): value for key, value in (params or {}).items()}
+        keys = names.stored_names(fields)
+        points = [(name, 0, value) for name, value in finite.items()]
+        points += [(n, step, v) for n, c in (curves or {}).items() for step, v in names.thinned(c)]
+        param, tag = self._entities.Param, self._entities.RunTag
+        self._write(
+            run_id,
+            self._points(points, int(time.time() * 1000)),
+            [param(keys[k], names.stored_text(v, names.MAX_PARAM)) for k, v in fields.items()],
+            [tag(k, names.stored_text(v, names.MAX_TAG)) for k, v in said.items()],
+        )
+
+    @faults.guarded
+    def log_files(self, run_id: str, files: Mapping[str, str | Path]) -> None:
+        """Store local files under the run; keys are their paths there, as ``figures/roc.png``.
+
+        A folder as value stores what is in it.
+        """
+        if not files:
+            return
+        self._client()
+        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
+            for path, local in files.items():
+                _gather(Path(local), Path(scratch) / _relative(path))
+            self._client().log_artifacts(run_id, scratch)
+
+    @faults.guarded
+    def log_text(self, run_id: str, path: str, text: str) -> None:
+        """Store `text` under the run as the file `path`."""
+        self._client().log_text(run_id, text, str(_relative(path)))
+
+    @faults.guarded
+    def log_dataset(
+        self,
+        run_id: str,
+        *,
+        name: str,
+        digest: str,
+        rows: int,
+        schema: Schema,
+        context: str,
+        source: str = "",
+    ) -> None:
+        """Record the rows a run used as an MLflow dataset.
+
+        Parameters
+        ----------
+        digest
+            Digest of the snapshot; MLflow keeps its first 36 characters.
+        context
+            ``training`` or ``holdout``.
+        source
+            Where the rows came from; credentials in an address are left out.
+        """
+        columns = [
+            {"type": _COLUMN_TYPES.get(kind, "string"), "name": column, "required": False}
+            for column, kind in schema.features.items()
+        ]
+        described = json.dumps({"mlflow_colspec": columns})
+        place = names.stored_text(faults.without_credentials(source), 2000)
+        dataset = self._entities.Dataset(
+            name=names.stored_text(f"{name} {context}", 500),
+            digest=digest[:36],
+            source_type="local",
+            source=json.dumps({"uri": place}),
+            schema=described if len(described) < 1_000_000 else None,
+            profile=json.dumps({"num_rows": rows, "num_elements": rows * len(columns)}),
+        )
+        tag = self._entities.InputTag(key="mlflow.data.context", value=context)
+        used = self._entities.DatasetInput(dataset=dataset, tags=[tag])
+        self._client().log_inputs(run_id, datasets=[used])
+
+    @faults.guarded
+    def finish_run(self, run_id: str, status: str = "FINISHED") -> None:
+        """End a run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        self._client().set_terminated(run_id, status)
+
+    @faults.guarded
+    def find_run(self, tags: Mapping[str, str], *, status: str | None = "FINISHED") -> Run | None:
+        """Return the newest run that carries all of `tags`, in any experiment; None without one."""
+        found = self._search(tags, status, 1)
+        return found[0] if found else None
+
+    @faults.guarded
+    def children(self, run_id: str) -> tuple[Run, ...]:
+        """Return the runs whose parent is `run_id`, newest first."""
+        return tuple(self._search({"mlflow.parentRunId": run_id}, None, 1000))
+
+    @faults.guarded
+    def close_dead_runs(self, unknown_after: float = 172_800.0) -> tuple[str, ...]:
+        """Mark runs RUNNING whose process has ended as KILLED; return their ids.
+
+        Parameters
+        ----------
+        unknown_after
+            Seconds after which a run of another host, of which nothing can be known, counts as
+            ended.
+        """
+        closed = []
+        mine = provenance.this_process()
+        for run in self._search({}, "RUNNING", 1000):
+            age = time.time() - run.started.timestamp()
+            process = run.tags.get(provenance.PROCESS_TAG, "")
+            forgotten = bool(process) and age > unknown_after and process != mine
+            if forgotten or provenance.has_ended(process):
+                client = self._client()
+                client.set_tag(run.run_id, "keepfit.killed", "its process ended without finishing")
+                client.set_terminated(run.run_id, "KILLED")
+                closed.append(run.run_id)
+        return tuple(closed)
+
+    def _search(self, tags: Mapping[str, str], status: str | None, most: int) -> list[Run]:
+        client = self._client()
+        conditions = [f"tags.`{key}` = {quoted(value)}" for key, value in tags.items()]
+        if status is not None:
+            conditions.append(f"attributes.status = {quoted(status)}")
+        runs = client.search_runs(
+            [experiment.experiment_id for experiment in client.search_experiments()],
+            filter_string=" and ".join(conditions),
+            max_results=most,
+            order_by=["attributes.start_time DESC"],
+        )
+        return [_run(run) for run in runs]
+
+    def run_page(self, experiment: str, run_id: str) -> str | None:
+        """Return the address of a run's page on the MLflow server; None without a server."""
+        if self.artifacts is not None:
+            return None
+        server = faults.without_credentials(self.uri).rstrip("/")
+        return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def _run(run: Any) -> Run:
+    return Run(
+        run_id=str(run.info.run_id),
+        experiment_id=str(run.info.experiment_id),
+        name=str(run.info.run_name),
+        status=str(run.info.status),
+        tags=dict(run.data.tags),
+        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+    )
+
+
+def _gather(local: Path, target: Path) -> None:
+    if local.is_dir():
+        for path in sorted(p for p in local.rglob("*") if p.is_file()):
+            packaging.place(path, target / path.relative_to(local))
+    else:
+        packaging.place(local, target)
+
+
+def _relative(path: str) -> PurePosixPath:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or not parts.name:
+        raise InfrastructureError(
+            f"An artifact's path is relative and stays inside its run; got {path!r}."
+        )
+    return parts

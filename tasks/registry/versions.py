@@ -1,0 +1,263 @@
+"""Versions of a model: registered whole, loaded back only through keepfit's own checks."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.errors import ModelRefusedError
+from tasks.base.files import write_whole
+from tasks.base.records import ModelVersion, Schema
+from tasks.registry import database, faults, names, packaging, promotion, provenance
+from tasks.registry.catalog import Catalog, recorded
+from tasks.registry.mlmodel import mlmodel, signature_of
+
+
+class Versions(Catalog):
+    """The registry part of a store: what changes it."""
+
+    @faults.guarded
+    def register(
+        self,
+        name: str,
+        *,
+        run_id: str,
+        model: str | Path,
+        sample: pd.DataFrame,
+        predictions: NDArray[Any],
+        schema: Schema,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+        description: str = "",
+    ) -> ModelVersion:
+        """Store a fitted pipeline as an MLflow model and register it as a version of `name`.
+
+        Asked again for the same file and run, it returns the version that is there.
+
+        Parameters
+        ----------
+        model
+            A skops file that keepfit wrote; its types are checked against the allow-list again.
+        sample
+            Feature rows as the pipeline takes them, with nulls where the columns have some:
+            they give the signature and, the first few, the input example.
+        predictions
+            What the pipeline predicts of `sample`; gives the signature's output.
+        metrics
+            Metrics of the holdout, shown on the model's own page.
+
+        Raises
+        ------
+        ModelRefusedError
+            When the model holds a type that is not allowed.
+        """
+        from tasks.models.loading import types_of
+
+        types = sorted(types_of(model))
+        file = Path(model)
+        digest = packaging.digest_of(file)
+        for version in self.versions(name):
+            if version.run_id == run_id and version.tags.get(packaging.DIGEST_TAG) == digest:
+                return version
+        mine = {provenance.PROCESS_TAG: provenance.this_process()}
+        given = {**mine, **(tags or {}), packaging.DIGEST_TAG: digest}
+        logged = self._log_model(name, run_id, schema, given)
+        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
+            packaging.fill_folder(Path(scratch), file, sample, types)
+            text = mlmodel(
+                model_id=logged.model_id,
+                run_id=run_id,
+                location=logged.artifact_location,
+                size=file.stat().st_size,
+                types=types,
+                signature=signature_of(sample, predictions, schema.target),
+            )
+            write_whole(Path(scratch) / "MLmodel", text)
+            self._client().log_model_artifacts(logged.model_id, scratch)
+        self._finish_model(run_id, logged.model_id, metrics or {})
+        return self._create_version(name, run_id, logged, given, description)
+
+    def _log_model(self, name: str, run_id: str, schema: Schema, tags: dict[str, str]) -> Any:
+        client = self._client()
+        try:
+            client.create_registered_model(
+                name,
+                tags={"keepfit.task": schema.task, "keepfit.target": schema.target},
+                description=f"Predicts `{schema.target}` ({schema.task}); kept fit by keepfit.",
+            )
+        except Exception as error:
+            if not faults.exists_already(error):
+                raise
+        run = client.get_run(run_id)
+        return client.create_logged_model(
+            run.info.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags={k: v for k, v in tags.items() if len(v) <= names.MAX_TAG},
+            params=dict(run.data.params),
+            model_type=schema.task,
+        )
+
+    def _finish_model(
+        self, run_id: str, model_id: str, metrics: Mapping[str, float | None]
+    ) -> None:
+        client = self._client()
+        finite, _ = names.finite_metrics(metrics)
+        points = [(name, 0, value) for name, value in finite.items()]
+        held = self._holdout(run_id)
+        self._write(run_id, self._points(points, int(time.time() * 1000), model_id, held), [], [])
+        output = self._entities.LoggedModelOutput(model_id, step=0)
+        client.log_outputs(run_id, models=[output])
+        client.finalize_logged_model(model_id, "READY")
+
+    def _holdout(self, run_id: str) -> tuple[str, str] | None:
+        """Return name and digest of the holdout that the run recorded, where it did."""
+        for used in self._client().get_run(run_id).inputs.dataset_inputs:
+            if any(tag.value == "holdout" for tag in used.tags):
+                return used.dataset.name, used.dataset.digest
+        return None
+
+    def _create_version(
+        self, name: str, run_id: str, logged: Any, tags: dict[str, str], description: str
+    ) -> ModelVersion:
+        client = self._client()
+        made = client.create_model_version(
+            name,
+            source=logged.artifact_location,
+            run_id=run_id,
+            tags=names.in_parts({**tags, "keepfit.model_id": logged.model_id}),
+            description=description or None,
+            model_id=logged.model_id,
+            await_creation_for=0,
+        )
+        link = json.dumps([{"name": name, "version": str(made.version)}])
+        client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
+        return recorded(made)
+
+    @faults.guarded
+    def model_file(self, version: ModelVersion) -> Path:
+        """Return the local path of a version's skops file, unchanged since it was registered.
+
+        Nothing else of the stored folder is read: `MLmodel` could name any loader.
+
+        Raises
+        ------
+        ModelRefusedError
+            When the file is absent, leads out of its folder or differs from what was registered.
+        """
+        source = self._client().get_model_version_download_uri(version.name, version.version)
+        digest = self._fresh(version).tags.get(packaging.DIGEST_TAG, "")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ModelRefusedError(
+                f"{version.name} version {version.version} carries no digest of its model file.",
+                "keepfit did not register it; train and register again.",
+            )
+        local = local_folder(source)
+        if local is not None:
+            path = packaging.confined(local, root=self.artifacts)
+        else:
+            folder = database.private_folder(self.state / "models" / digest)
+            if not (folder / packaging.MODEL_FILE).is_file():
+                self._download(f"{source.rstrip('/')}/{packaging.MODEL_FILE}", folder)
+            path = packaging.confined(folder)
+        packaging.unchanged(path, digest)
+        return path
+
+    def load(self, version: ModelVersion) -> Any:
+        """Return the fitted pipeline of a version, checked against keepfit's allow-list.
+
+        Raises
+        ------
+        ModelRefusedError
+            When its file is not the registered one or holds a type that is not allowed.
+        """
+        from tasks.models.loading import load_model
+
+        return load_model(self.model_file(version))
+
+    def verify(
+        self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]
+    ) -> ModelVersion:
+        """Load a version back and ask it for the same predictions; mark it as verified.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it cannot be loaded or predicts something else.
+        """
+        from tasks.models.prediction import predict
+
+        predicted, _ = predict(self.load(version), sample)
+        if not same_predictions(np.asarray(predicted), np.asarray(expected)):
+            raise ModelRefusedError(
+                f"{version.name} version {version.version}, loaded back, does not predict what "
+                "the fitted pipeline predicted.",
+                "It cannot become champion; run the training again with --fresh.",
+            )
+        self.tag_version(version, {promotion.VERIFIED: "true"})
+        return self._fresh(version)
+
+    @faults.guarded
+    def set_champion(self, name: str, version: str, expected_previous: str | None) -> ModelVersion:
+        """Let `version` be the champion of `name` if the champion is still `expected_previous`.
+
+        Raises
+        ------
+        EvidenceError
+            When another version became champion since, or `version` was not verified.
+        """
+        self._client()
+        return promotion.promote(self, self._promotions, name, version, expected_previous)
+
+    @faults.guarded
+    def recover(self) -> tuple[str, ...]:
+        """Complete or revert promotions that killed processes left; return the models' names."""
+        return tuple(intent.name for intent in promotion.recover(self, self._promotions))
+
+    @property
+    def _promotions(self) -> Path:
+        return self.state / "promotions"
+
+
+def same_predictions(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Return whether two models predict the same: labels equal, numbers within rounding.
+
+    Examples
+    --------
+    >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-15]))
+    True
+    >>> same_predictions(np.array(["a"]), np.array(["b"]))
+    False
+    """
+    if first.shape != second.shape:
+        return False
+    if first.dtype.kind == "f" and second.dtype.kind == "f":
+        return bool(np.allclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True))
+    return bool(np.array_equal(first.astype(str), second.astype(str)))
+
+
+def local_folder(source: str) -> Path | None:
+    """Return the folder of a ``file:`` address or path; None for another address.
+
+    Examples
+    --------
+    >>> local_folder("file:///srv/my%20models/m-1")
+    PosixPath('/srv/my models/m-1')
+    >>> local_folder("s3://bucket/m-1") is None
+    True
+    """
+    parts = urlsplit(source)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(url2pathname(parts.path))
+    return Path(source) if parts.scheme == "" else None

@@ -1,0 +1,205 @@
+"""Predictions of a model, row by row beside what identifies the row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tasks.base.errors import DataError
+from tasks.base.records import ModelVersion, Record, Schema
+from tasks.models.columns import texts_of
+from tasks.models.prediction import in_order, predict
+
+CHUNK_ROWS = 200_000
+ROW_NUMBER = "row"
+_MARKS = ("model_name", "model_version", "run_id", "batch")
+
+
+class ScoringCounts(Record):
+    """What was counted while scoring.
+
+    Attributes
+    ----------
+    unseen
+        Categorical column to the rows whose level the training window did not have, where there
+        are any; the model scored them by its fallback for rare levels.
+    predicted
+        Class to the rows it was predicted for; empty for regression.
+    """
+
+    rows: int
+    unseen: dict[str, int] = Field(default_factory=dict)
+    predicted: dict[str, int] = Field(default_factory=dict)
+
+
+def score_frame(
+    frame: pd.DataFrame,
+    schema: Schema,
+    pipeline: Any,
+    *,
+    version: ModelVersion,
+    run_id: str,
+    batch: str,
+    known: Mapping[str, Collection[str]] | None = None,
+) -> tuple[pd.DataFrame, ScoringCounts]:
+    """Predict every row of `frame` and count the levels the model never saw.
+
+    Rows are predicted in parts, so that encoded matrices of a bounded size are in memory.
+
+    Parameters
+    ----------
+    frame
+        Rows with at least the features and ids of `schema`; others are not looked at.
+    pipeline
+        A fitted pipeline that takes the features.
+    run_id
+        MLflow run that the version came from.
+    batch
+        Digest of the data; rows written again for the same batch replace the earlier ones.
+    known
+        Categorical column to its levels in the training window, as text.
+
+    Returns
+    -------
+    predictions
+        In the order of `frame`: id columns (or ``row``, counted from 0, without any), the time
+        column where there is one, ``prediction``, ``probability_<class>`` per class,
+        ``model_name``, ``model_version``, ``run_id`` and ``batch``. An id column that has one of
+        these names gets ``_input`` behind it.
+    counts
+        Rows, unseen levels and predicted classes.
+
+    Raises
+    ------
+    DataError
+        When features or ids are missing, all of them named, or the model cannot take the values.
+    """
+    _require(frame, schema)
+    predicted, probability = _predictions(pipeline, frame, schema)
+    columns = {"prediction": pd.Series(predicted)}
+    for place, label in enumerate(schema.classes):
+        columns[f"probability_{label}"] = pd.Series(probability[:, place])
+    marks = (version.name, version.version, run_id, batch)
+    for name, mark in zip(_MARKS, marks, strict=True):
+        columns[name] = pd.Series(mark, index=range(len(frame)), dtype="str")
+    kept = _identity(frame, schema, columns)
+    counts = ScoringCounts(
+        rows=len(frame),
+        unseen=unseen_levels(frame, known or {}),
+        predicted=_class_counts(predicted, schema),
+    )
+    return pd.DataFrame({**kept, **columns}, copy=False), counts
+
+
+def unseen_levels(frame: pd.DataFrame, known: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """Return, per column with any, how many rows hold a level that is not among `known`.
+
+    A null is no level. 3, 3.0 and "3" are the same one.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"carrier": ["AA", "ZZ", None], "month": [1, 2, 1]})
+    >>> unseen_levels(rows, {"carrier": ["AA"], "month": ["1", "2"]})
+    {'carrier': 1}
+    """
+    counts = {}
+    for column, levels in known.items():
+        if column not in frame:
+            continue
+        texts = texts_of(frame[column])
+        seen = pc.is_in(texts, value_set=pa.array(list(levels), type=texts.type))
+        unseen = pc.and_(pc.is_valid(texts), pc.invert(seen))
+        if rows := int(pc.sum(unseen).as_py() or 0):
+            counts[column] = rows
+    return counts
+
+
+def _require(frame: pd.DataFrame, schema: Schema) -> None:
+    features = [column for column in schema.features if column not in frame]
+    ids = [column for column in schema.id_columns if column not in frame]
+    if not features and not ids:
+        return
+    parts = [
+        f"{word} {', '.join(map(repr, missing))}"
+        for word, missing in (("features", features), ("id columns", ids))
+        if missing
+    ]
+    raise DataError(
+        f"The rows to score lack columns that the model was trained with: {'; '.join(parts)}.",
+        "Add them to the source, with nulls where a value is not known; or train without them.",
+    )
+
+
+def _predictions(
+    pipeline: Any, frame: pd.DataFrame, schema: Schema
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return labels or values, and probabilities of shape (n_rows, n_classes)."""
+    predicted: list[NDArray[Any]] = []
+    probability: list[NDArray[np.float64]] = []
+    for start in range(0, max(1, len(frame)), CHUNK_ROWS):
+        part = frame.iloc[start : start + CHUNK_ROWS][list(schema.features)]
+        labels, shares = _ask(pipeline, part, schema)
+        predicted.append(labels)
+        probability.append(shares)
+    return np.concatenate(predicted), np.concatenate(probability)
+
+
+def _ask(
+    pipeline: Any, part: pd.DataFrame, schema: Schema
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    if not len(part):
+        # Encoders refuse to look at nothing.
+        classes = getattr(pipeline[-1], "classes_", np.empty(0))
+        return classes[:0], np.empty((0, len(schema.classes)))
+    try:
+        labels, shares = predict(pipeline, part)
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"The model cannot take these rows: {reason[0][:300]}",
+            "Compare the columns' kinds with the contract: `keepfit contract check`.",
+        ) from None
+    if shares is None:
+        return labels, np.empty((len(part), 0))
+    unnamed = sorted({str(label) for label in pipeline[-1].classes_} - set(schema.classes))
+    if unnamed:
+        raise DataError(
+            f"The model predicts classes that its schema does not name: {', '.join(unnamed[:5])}.",
+            "Train again: the model and its schema do not belong together.",
+        )
+    return labels, in_order(shares, pipeline[-1].classes_, schema.classes)
+
+
+def _identity(
+    frame: pd.DataFrame, schema: Schema, taken: Iterable[str]
+) -> dict[str, pd.Series[Any]]:
+    names = dict.fromkeys(schema.id_columns)
+    if schema.time_column is not None and schema.time_column in frame:
+        names[schema.time_column] = None
+    used = set(taken)
+    kept: dict[str, pd.Series[Any]] = {}
+    if not schema.id_columns:
+        kept[_free(ROW_NUMBER, {*used, *names})] = pd.Series(np.arange(len(frame)))
+    for name in names:
+        kept[_free(name, used | kept.keys())] = frame[name].reset_index(drop=True)
+    return kept
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name = f"{name}_input"
+    return name
+
+
+def _class_counts(predicted: NDArray[Any], schema: Schema) -> dict[str, int]:
+    if not schema.classes:
+        return {}
+    labels, counts = np.unique(predicted.astype(str), return_counts=True)
+    return {str(label): int(count) for label, count in zip(labels, counts, strict=True)}

@@ -1,0 +1,121 @@
+"""Where predictions go: a file or a table, a batch whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import pandas as pd
+
+from tasks.base.config import Sink
+from tasks.base.errors import ConfigError, InfrastructureError
+from tasks.scoring.tables import write_table
+
+_RUN_BY_SPREADSHEETS = r"^[=+\-@\t\r]"
+
+
+def write_predictions(frame: pd.DataFrame, sink: Sink, base: Path) -> str:
+    """Write predictions and return where to, in words without secrets.
+
+    A reader sees the file or table as it was or with the whole batch.
+
+    Parameters
+    ----------
+    base
+        Folder that a relative path starts from.
+
+    Raises
+    ------
+    ConfigError
+        When the path is a folder, or the table's columns do not fit.
+    InfrastructureError
+        When the disk or the database fails.
+    """
+    if sink.kind == "sql":
+        return write_table(frame, sink.url.get_secret_value(), sink.table, base)
+    path = base / sink.path
+    if path.is_dir():
+        raise ConfigError(
+            f"{path}: predictions are written to one file; this is a folder.",
+            f"Name a file in it, such as {path / f'predictions.{sink.kind}'}.",
+        )
+    _write_beside(path, _as_csv(frame) if sink.kind == "csv" else _as_parquet(frame))
+    return str(path)
+
+
+def without_formulas(column: pd.Series[str]) -> pd.Series[str]:
+    """Return texts with ``'`` before those that a spreadsheet would run.
+
+    Examples
+    --------
+    >>> without_formulas(pd.Series(["=1+1", "-", "a=1", None])).tolist()
+    ["'=1+1", "'-", 'a=1', nan]
+    """
+    risky = column.str.match(_RUN_BY_SPREADSHEETS, na=False).astype(bool)
+    return column.mask(risky, "'" + column) if risky.any() else column
+
+
+def _as_parquet(frame: pd.DataFrame) -> Callable[[Path], None]:
+    return lambda path: frame.to_parquet(path, index=False, engine="pyarrow")
+
+
+def _as_csv(frame: pd.DataFrame) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        safe = frame.copy(deep=False)
+        places = range(frame.shape[1])
+        for place in places:
+            column = frame.iloc[:, place]
+            if _is_text(column):
+                safe.isetitem(place, _safe_texts(column).array)
+        safe.columns = pd.Index(
+            without_formulas(pd.Series([str(c) for c in frame.columns], dtype="str"))
+        )
+        # By default a carriage return is not quoted, and a reader would break the line there.
+        returns = any(_is_text(safe.iloc[:, i]) and _has_return(safe.iloc[:, i]) for i in places)
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        safe.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", quoting=quoting)
+
+    return write
+
+
+def _is_text(column: pd.Series[str]) -> bool:
+    return isinstance(column.dtype, pd.StringDtype) or pd.api.types.is_object_dtype(column.dtype)
+
+
+def _has_return(column: pd.Series[str]) -> bool:
+    return bool(column.astype("str").str.contains("\r", regex=False, na=False).any())
+
+
+def _safe_texts(column: pd.Series[str]) -> pd.Series[str]:
+    """Quote the texts of a column that may hold numbers or booleans too; those stay."""
+    if isinstance(column.dtype, pd.StringDtype):
+        return without_formulas(column)
+    texts = column.map(lambda value: value if isinstance(value, str) else None).astype("str")
+    return column.where(texts.isna(), without_formulas(texts).astype(object))
+
+
+def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
+    beside = path.with_name(f".{path.stem[:40]}-{uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise _failed(path, error) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _failed(path: Path, error: OSError) -> InfrastructureError:
+    return InfrastructureError(
+        f"{path}: the predictions cannot be written ({error.strerror or error}).",
+        "Nothing that was there has changed. Free space or name another path.",
+    )
