@@ -42,6 +42,7 @@ def draft_project(request: Request) -> Draft:
         When there is a pipeline already, no data, or no such target.
     """
     from tasks.data.kinds import build_schema
+    from tasks.data.loading import stated_options
     from tasks.trainings.windows import training_snapshot
     from tasks.validation.contracts import contract_text, infer_from
 
@@ -57,6 +58,8 @@ def draft_project(request: Request) -> Draft:
     pipeline = _pipeline(values, file)
     snapshot = training_snapshot(pipeline, keep_contract=False)
     schema = build_schema(snapshot, pipeline.config)
+    options = stated_options(pipeline.config.source, pipeline.base)
+    values["source"] = {**values["source"], **options}
     values = _completed(values, schema, snapshot, request)
     pipeline = _pipeline(values, file)
     schema = build_schema(snapshot, pipeline.config)

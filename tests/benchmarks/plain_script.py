@@ -15,7 +15,7 @@ from pathlib import Path
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
-import matplotlib
+import matplotlib as mpl
 import mlflow
 import mlflow.sklearn
 import numpy as np
@@ -47,8 +47,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+mpl.use("Agg")
+import matplotlib.pyplot as plt
 
 NUMERIC = [
     "month", "day", "hour", "minute", "distance", "temp", "dewp", "humid", "wind_dir",

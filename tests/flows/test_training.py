@@ -1,0 +1,310 @@
+"""The training flow as a person meets it: run, run again, score, new rows, bad rows, a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.program import Ran, keepfit
+from tests.tables import FAST, write_churn, write_pipeline
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pipeline that was trained once."""
+
+    folder: Path
+    data: Path
+    first: Ran
+
+    @property
+    def file(self) -> Path:
+        """The pipeline file."""
+        return self.folder / "keepfit.yaml"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("churn")
+    data = write_churn(folder / "rows.csv", rows=600)
+    write_pipeline(folder, data)
+    return Trained(folder, data, keepfit("run", folder, "--json"))
+
+
+def scores(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the leaderboard without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k != "fit_seconds"} for row in answer["leaderboard"]]
+
+
+def test_the_first_training_ends_with_a_champion(trained: Trained) -> None:
+    assert trained.first.status == 0, trained.first.err
+    answer = trained.first.answer
+
+    assert answer["task"] == "binary"
+    assert answer["rows"]["train"] + answer["rows"]["holdout"] == 600
+    assert {row["candidate"] for row in answer["leaderboard"]} == {
+        "baseline", "logistic_regression", "decision_tree",
+    }  # fmt: skip
+    assert answer["challenger"] == "logistic_regression"
+    assert answer["metrics"]["roc_auc"] > 0.9
+    assert answer["verdict"]["promoted"] is True
+    assert answer["verdict"]["interval"][0] > 0
+    assert answer["model"] == {"name": "churn", "version": "1"}
+
+
+def test_progress_goes_to_stderr_and_nothing_else_to_stdout(trained: Trained) -> None:
+    assert trained.first.out.count("\n") == 1
+    for stage in ("load", "contract", "split", "fit", "gate", "register", "report"):
+        assert stage in trained.first.err
+    assert "Traceback" not in trained.first.err
+    assert "Warning" not in trained.first.err
+
+
+def test_the_report_needs_nothing_but_itself(trained: Trained) -> None:
+    page = Path(trained.first.answer["report"]).read_text(encoding="utf-8")
+
+    assert "logistic_regression" in page
+    assert "<script" not in page
+    assert 'src="http' not in page
+    assert trained.first.answer["verdict"]["sentence"].split(":")[0] in page
+
+
+def test_mlflow_holds_a_parent_a_child_each_and_the_champion(trained: Trained) -> None:
+    from tasks.registry.stores import store_of
+
+    store = store_of(trained.folder / ".keepfit")
+    parent = trained.first.answer["mlflow_run_id"]
+    found = store.find_run({"keepfit.role": "training", "keepfit.pipeline": "churn"})
+    children = store.children(parent)
+    champion = store.champion("churn")
+
+    assert found is not None
+    assert found.run_id == parent
+    assert found.tags["keepfit.prefect_flow_run"] == trained.first.answer["prefect_flow_run_id"]
+    assert {c.tags["keepfit.candidate"] for c in children} == {
+        "baseline", "logistic_regression", "decision_tree",
+    }  # fmt: skip
+    assert champion is not None
+    assert champion.version == "1"
+    assert champion.tags["keepfit.verdict"] == "promoted"
+    assert champion.run_id in {c.run_id for c in children}
+
+
+def test_mlflow_s_own_loader_answers_with_the_champion(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    uri = trained.first.answer["mlflow_uri"]
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    rows = pd.read_csv(trained.data)[["Monthly fee", "plan", "größe"]]
+
+    predicted = mlflow.pyfunc.load_model("models:/churn@champion").predict(rows.head(50))
+
+    assert set(map(str, predicted)) == {"True", "False"}
+
+
+def test_an_unchanged_rerun_computes_nothing_and_says_so(trained: Trained) -> None:
+    again = keepfit("run", trained.folder)
+    answer = keepfit("run", trained.folder, "--json").answer
+
+    assert again.status == 0, again.err
+    assert "nothing was computed again" in again.out.replace("\n", " ")
+    assert max(len(line) for line in again.out.splitlines() if "/" not in line) <= 80
+    assert answer["unchanged"] is True
+    assert answer["mlflow_run_id"] == trained.first.answer["mlflow_run_id"]
+    assert answer["model"] == trained.first.answer["model"]
+
+
+def test_fresh_gives_the_same_numbers_and_is_judged_again(trained: Trained) -> None:
+    answer = keepfit("run", trained.folder, "--fresh", "--json").answer
+
+    assert scores(answer) == scores(trained.first.answer)
+    assert answer["metrics"] == trained.first.answer["metrics"]
+    assert answer["unchanged"] is False
+    assert answer["verdict"]["promoted"] is False
+    assert "champion v1" in answer["verdict"]["sentence"]
+
+
+def test_scoring_writes_one_row_each_with_version_and_probability(
+    trained: Trained, tmp_path: Path
+) -> None:
+    new = write_churn(tmp_path / "new.csv", rows=50, seed=9, start=5000)
+    new.write_text(new.read_text(encoding="utf-8").replace("pro\n", "pro\n"), encoding="utf-8")
+    output = tmp_path / "out" / "scored.parquet"
+
+    ran = keepfit("score", trained.folder, "--input", new, "--output", output, "--json")
+
+    assert ran.status == 0, ran.err
+    table = pq.read_table(output)
+    assert ran.answer["rows"] == table.num_rows == 50
+    assert table["customer"].to_pylist()[0] == "c05000"
+    assert set(table["model_version"].to_pylist()) == {ran.answer["version"]}
+    probability = table["probability_True"].to_numpy()
+    assert ((probability >= 0) & (probability <= 1)).all()
+
+
+def test_rows_to_score_need_no_target_and_no_order(trained: Trained, tmp_path: Path) -> None:
+    new = write_churn(tmp_path / "new.csv", rows=40, seed=3, start=9000)
+    lines = [line.split(",") for line in new.read_text(encoding="utf-8").splitlines()]
+    turned = "\n".join(",".join([r[4], r[3], r[2], r[0]]) for r in lines)
+    new.write_text(turned + "\n", encoding="utf-8")
+
+    ran = keepfit("score", trained.folder, "--input", new, "--output", tmp_path / "o.csv", "--json")
+
+    assert ran.status == 0, ran.err
+    assert ran.answer["rows"] == 40
+
+
+def test_rows_without_a_feature_are_refused_by_name(trained: Trained, tmp_path: Path) -> None:
+    new = write_churn(tmp_path / "new.csv", rows=40, seed=3)
+    new.write_text(new.read_text(encoding="utf-8").replace("Monthly fee", "Fee"), encoding="utf-8")
+
+    ran = keepfit("score", trained.folder, "--input", new, "--output", tmp_path / "o.parquet")
+
+    assert ran.status == 3
+    assert "Monthly fee" in ran.err
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_an_unseen_category_is_scored_and_counted(trained: Trained, tmp_path: Path) -> None:
+    new = write_churn(tmp_path / "new.csv", rows=200, seed=4)
+    text = new.read_text(encoding="utf-8").split("\n")
+    text[1] = text[1].replace("basic", "gold").replace("plus", "gold").replace("pro", "gold")
+    new.write_text("\n".join(text), encoding="utf-8")
+
+    ran = keepfit("score", trained.folder, "--input", new, "--json")
+
+    assert ran.status == 0, ran.err
+    assert ran.answer["unseen"] == {"plan": 1}
+    assert ran.answer["contract_warnings"] >= 1
+
+
+def test_status_shows_champion_and_trainings(trained: Trained) -> None:
+    text = keepfit("status", trained.folder)
+    answer = keepfit("status", trained.folder, "--json").answer
+
+    assert "Champion: v1" in text.out
+    assert answer["champion"]["version"] == "1"
+    assert answer["trainings"]
+
+
+def test_a_broken_contract_stops_before_anything_is_fitted(tmp_path: Path) -> None:
+    data = write_churn(tmp_path / "rows.csv", rows=300)
+    file = write_pipeline(tmp_path, data)
+    assert keepfit("contract", "infer", file, "--output", tmp_path / "c.yaml").status == 0
+    file.write_text(file.read_text(encoding="utf-8") + "contract: c.yaml\n", encoding="utf-8")
+    rows = data.read_text(encoding="utf-8").splitlines()
+    broken = [rows[0], *(",".join([*r.split(",")[:2], "", *r.split(",")[3:]]) for r in rows[1:])]
+    data.write_text("\n".join(broken) + "\n", encoding="utf-8")
+
+    ran = keepfit("run", file, "--json")
+
+    assert ran.status == 3
+    assert ran.answer["error"]["kind"] == "contract"
+    assert "Monthly fee" in ran.answer["error"]["message"]
+    assert "300 rows" in ran.answer["error"]["message"]
+    assert not list((tmp_path / ".keepfit").rglob("model.skops"))
+
+
+def test_new_rows_are_judged_by_the_champion_and_old_ones_are_no_evidence(tmp_path: Path) -> None:
+    data = write_churn(tmp_path / "rows.csv", rows=900)
+    file = write_pipeline(tmp_path, data, time=True)
+    first = keepfit("run", file, "--json")
+    file.write_text(file.read_text(encoding="utf-8").replace("cv: 2", "cv: 3"), encoding="utf-8")
+    same_rows = keepfit("run", file, "--json")
+    later = write_churn(tmp_path / "later.csv", rows=600, seed=5, start=900)
+    more = later.read_text(encoding="utf-8").split("\n", 1)[1]
+    data.write_text(data.read_text(encoding="utf-8") + more, encoding="utf-8")
+    new_rows = keepfit("run", file, "--json")
+
+    assert first.answer["verdict"]["promoted"] is True, first.err
+    assert same_rows.answer["verdict"]["promoted"] is False
+    assert "no new evidence" in same_rows.answer["verdict"]["reason"]
+    assert new_rows.answer["verdict"]["difference"] is not None
+    assert "champion v1" in new_rows.answer["verdict"]["sentence"]
+
+
+def test_a_killed_training_leaves_no_process_and_the_rerun_goes_on(tmp_path: Path) -> None:
+    data = write_churn(tmp_path / "rows.csv", rows=3000)
+    extra = "training: {budget: 120s, cv: 5, candidates: [logistic_regression, random_forest]}\n"
+    file = write_pipeline(tmp_path, data, extra)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", str(file)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    done = tmp_path / ".keepfit/pipelines/churn/fits"
+    _until(lambda: bool(list(done.glob("*/candidates/logistic_regression/result.json"))), 90)
+    tree = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    _until(lambda: not any(_alive(child) for child in tree), 15)
+    again = keepfit("run", file, "--json")
+
+    assert again.status == 0, again.err
+    assert any(
+        "logistic_regression" in text or "all fits" in text for text in again.answer["reused"]
+    )
+    assert again.answer["verdict"]["promoted"] is True
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _until(condition: Any, seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not come to pass in time"
+        time.sleep(0.05)
+
+
+def test_a_secret_is_in_no_file_and_no_output(tmp_path: Path) -> None:
+    import sqlite3
+
+    import pandas as pd
+
+    data = write_churn(tmp_path / "rows.csv", rows=300)
+    folder = tmp_path / "canary-4711"
+    folder.mkdir()
+    with sqlite3.connect(folder / "rows.db") as connection:
+        pd.read_csv(data).to_sql("churn", connection, index=False)
+    pipeline = tmp_path / "pipe"
+    pipeline.mkdir()
+    (pipeline / "keepfit.yaml").write_text(
+        "name: churn\ntarget: Churned?\nexclude: [when]\nid_columns: [customer]\n"
+        "source: {kind: sql, url: '${ROWS_URL}', table: churn}\n" + FAST,
+        encoding="utf-8",
+    )
+
+    ran = keepfit("run", pipeline, "--json", ROWS_URL=f"sqlite:///{folder}/rows.db")
+
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["rows"]
+    assert "canary-4711" not in ran.out + ran.err
+    found = [
+        path
+        for path in (pipeline / ".keepfit").rglob("*")
+        if path.is_file() and b"canary-4711" in path.read_bytes()
+    ]
+    assert found == []
