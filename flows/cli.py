@@ -209,7 +209,7 @@ def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dic
     from tasks.base.pipeline_file import load_pipeline
     from tasks.projects.contracts import infer_contract_file
 
-    written = infer_contract_file(load_pipeline(file), output)
+    written = infer_contract_file(load_pipeline(file, contract_exists=False), output)
     if not as_json:
         from flows.terminal import show_contract
 

@@ -81,18 +81,33 @@ def find_file(path: Path | None) -> Path:
     return found
 
 
-def load_pipeline(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Pipeline:
+def load_pipeline(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    contract_exists: bool = True,
+) -> Pipeline:
     """Read and check a pipeline file; nothing is created.
+
+    Parameters
+    ----------
+    contract_exists
+        Whether the contract file that it names must be there already.
 
     Raises
     ------
     ConfigError
         With file, line, what was wrong, what is allowed and the nearest valid name.
     """
-    return pipeline_of(read_yaml(find_file(path)), environ)
+    return pipeline_of(read_yaml(find_file(path)), environ, contract_exists=contract_exists)
 
 
-def pipeline_of(document: Document, environ: Mapping[str, str] | None = None) -> Pipeline:
+def pipeline_of(
+    document: Document,
+    environ: Mapping[str, str] | None = None,
+    *,
+    contract_exists: bool = True,
+) -> Pipeline:
     """Return the pipeline that the text of a file describes."""
     variables = os.environ if environ is None else environ
     file = document.path
@@ -113,7 +128,7 @@ def pipeline_of(document: Document, environ: Mapping[str, str] | None = None) ->
         digest=_digest(config),
         secrets=tuple(secrets),
     )
-    _check_paths(pipeline)
+    _check_paths(pipeline, contract_exists)
     return pipeline
 
 
@@ -252,9 +267,9 @@ def _state_of(
     return resolved
 
 
-def _check_paths(pipeline: Pipeline) -> None:
+def _check_paths(pipeline: Pipeline, contract_exists: bool) -> None:
     contract = pipeline.contract_path
-    if contract is not None and not contract.is_file():
+    if contract_exists and contract is not None and not contract.is_file():
         raise ConfigError(
             f"{pipeline.path}, line {pipeline.line_of('contract')}: no such contract file: "
             f"{pipeline.config.contract}.",

@@ -24,11 +24,11 @@ from tasks.base.records import (
 )
 from tasks.evaluation.assessing import (
     BASELINE,
-    blocks_of,
     holdout_target,
     holdout_times,
     read_predictions,
 )
+from tasks.evaluation.bootstrap import time_blocks
 from tasks.evaluation.comparison import Predictions, paired_evidence
 from tasks.registry.gate import decide
 from tasks.registry.store import Store
@@ -83,7 +83,7 @@ def judge(
         theirs,
         _masked(by_name[BASELINE], rows.mask),
         basis.roles,
-        blocks=None if times is None else blocks_of(times[rows.mask]),
+        blocks=None if times is None else time_blocks(times[rows.mask]),
         gate=config.gate,
         seed=config.training.seed,
         name=challenger,

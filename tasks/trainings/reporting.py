@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -71,7 +73,7 @@ def _settings(pipeline: Pipeline) -> dict[str, str]:
 def _links(basis: Basis, outcome: TrainingOutcome) -> tuple[Link, ...]:
     links = [
         Link("MLflow run", f"{outcome.mlflow_run_id} at {outcome.mlflow_uri}"),
-        Link("Data contract", basis.contract.page),
+        Link("Data contract", os.path.relpath(basis.contract.page, Path(outcome.report).parent)),
     ]
     if outcome.prefect_run_id:
         links.append(Link("Prefect flow run", outcome.prefect_run_id))

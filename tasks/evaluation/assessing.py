@@ -1,0 +1,138 @@
+"""All candidates on the same holdout rows: metrics, leaderboard, challenger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import greater_is_better
+from tasks.base.errors import InfrastructureError
+from tasks.base.progress import Step, report
+from tasks.base.records import (
+    Assessment,
+    Basis,
+    CandidateResult,
+    Evaluation,
+    LeaderboardRow,
+)
+from tasks.evaluation.bootstrap import time_blocks
+from tasks.evaluation.comparison import Predictions
+from tasks.evaluation.metrics import evaluate
+
+BASELINE = "baseline"
+
+
+def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Assessment:
+    """Evaluate every fitted candidate on the holdout and choose the challenger by validation.
+
+    The challenger is the candidate with the best ``cv_mean``; the holdout decides nothing here.
+
+    Raises
+    ------
+    InfrastructureError
+        When no candidate was fitted, with the reason of each.
+    """
+    metric, schema = basis.prepared.metric, basis.roles
+    challenger = choose(results, metric)
+    y_true = holdout_target(basis)
+    times = holdout_times(basis)
+    blocks = None if times is None else time_blocks(times)
+    fitted = [result for result in results if result.status == "ok"]
+    evaluations = []
+    for done, result in enumerate(fitted):
+        report(Step("evaluate", result.candidate, done, len(fitted)))
+        predictions = read_predictions(result.predictions_path)
+        evaluation = evaluate(
+            result.candidate,
+            y_true,
+            predictions.predicted,
+            predictions.probability,
+            schema,
+            blocks=blocks,
+            seed=seed,
+        )
+        speed = len(y_true) / result.predict_seconds if result.predict_seconds else None
+        evaluations.append(evaluation.model_copy(update={"rows_per_second": speed}))
+    return Assessment(
+        evaluations=tuple(evaluations),
+        leaderboard=_leaderboard(results, evaluations, metric),
+        challenger=challenger,
+    )
+
+
+def choose(results: Sequence[CandidateResult], metric: str) -> str:
+    """Return the name of the candidate that validation prefers."""
+    able = [
+        r for r in results if r.status == "ok" and r.candidate != BASELINE and r.cv_mean is not None
+    ]
+    if not able:
+        reasons = "; ".join(f"{r.candidate}: {r.reason}" for r in results if r.reason)
+        raise InfrastructureError(
+            f"No candidate could be fitted and validated. {reasons}",
+            "Raise `training.budget`, or name other `training.candidates`.",
+        )
+    sign = 1.0 if greater_is_better(metric) else -1.0
+    return max(able, key=lambda r: sign * float(r.cv_mean or 0.0)).candidate
+
+
+def holdout_target(basis: Basis) -> NDArray[Any]:
+    """Return the true target of the holdout rows, in the split's order."""
+    from tasks.data.kinds import target_values
+    from tasks.data.snapshots import read_frame
+
+    rows = np.load(basis.split.holdout_path)
+    frame = read_frame(basis.snapshot.path, columns=[basis.roles.target], rows=rows)
+    y_true, _ = target_values(frame, basis.roles)
+    return np.asarray(y_true)
+
+
+def holdout_times(basis: Basis) -> NDArray[np.datetime64] | None:
+    """Return the time of each holdout row (UTC); None where the split is not by time."""
+    column = basis.roles.time_column
+    if column is None or basis.split.rule != "time":
+        return None
+    from tasks.data.snapshots import read_frame
+
+    rows = np.load(basis.split.holdout_path)
+    frame = read_frame(basis.snapshot.path, columns=[column], rows=rows)
+    return np.asarray(frame[column].to_numpy(dtype="datetime64[us]"))
+
+
+def read_predictions(path: str) -> Predictions:
+    """Return the predictions that a candidate left for the holdout."""
+    with np.load(path, allow_pickle=False) as kept:
+        probability = kept["probability"] if "probability" in kept.files else None
+        return Predictions(kept["predicted"], probability)
+
+
+def _leaderboard(
+    results: Sequence[CandidateResult], evaluations: Sequence[Evaluation], metric: str
+) -> tuple[LeaderboardRow, ...]:
+    by_name = {evaluation.candidate: evaluation.metrics[metric] for evaluation in evaluations}
+    rows = []
+    for result in results:
+        value = by_name.get(result.candidate)
+        rows.append(
+            LeaderboardRow(
+                candidate=result.candidate,
+                status=result.status,
+                cv_mean=result.cv_mean,
+                cv_std=result.cv_std,
+                holdout=value.value if value else None,
+                holdout_low=value.low if value else None,
+                holdout_high=value.high if value else None,
+                fit_seconds=result.fit_seconds,
+                predict_seconds=result.predict_seconds,
+                model_bytes=result.model_bytes,
+                reason=result.reason,
+            )
+        )
+    sign = -1.0 if greater_is_better(metric) else 1.0
+
+    def rank(row: LeaderboardRow) -> tuple[bool, float]:
+        return row.cv_mean is None, 0.0 if row.cv_mean is None else sign * row.cv_mean
+
+    return tuple(sorted(rows, key=rank))

@@ -1,0 +1,152 @@
+"""Challenger, champion and baseline compared on the same rows, under the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.base.config import GateConfig, greater_is_better
+from tasks.base.records import GateEvidence, Schema
+from tasks.evaluation.bootstrap import Floats, Plan, interval, resampling
+from tasks.evaluation.metrics import sampled
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of the rows.
+
+    Attributes
+    ----------
+    predicted
+        Native labels or values, shape (rows,).
+    probability
+        Shape (rows, n_classes) in the order of the schema's classes; None where there is none.
+    """
+
+    predicted: ArrayLike
+    probability: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class _Scored:
+    value: float
+    replicates: Floats
+
+
+def paired_evidence(
+    metric: str,
+    y_true: ArrayLike,
+    challenger: Predictions,
+    champion: Predictions | None,
+    baseline: Predictions,
+    schema: Schema,
+    *,
+    blocks: ArrayLike | None,
+    gate: GateConfig,
+    seed: int,
+    name: str = "",
+) -> GateEvidence:
+    """Return the evidence that a gate decides on.
+
+    Differences are the challenger's metric minus the other's, turned so that greater is better.
+    Their intervals are two-sided at ``gate.confidence``, from replicates in which every model
+    is scored on the same drawn rows; a promotion reads only the lower end, so a challenger that
+    is truly no better passes in half of the cases that a two-sided interval misses.
+
+    Parameters
+    ----------
+    y_true
+        Native labels or values of rows that no model was fitted on, shape (rows,).
+    champion
+        None where there is no champion yet; its fields are then None.
+    blocks
+        Block of each row for rows that lie in time; None draws rows.
+    name
+        The challenger's name.
+
+    Returns
+    -------
+    GateEvidence
+        What is undefined is None. ``detectable`` is half the width of the interval: a true
+        difference below it would mostly not have been told from zero.
+
+    References
+    ----------
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+    """
+    rows = len(np.asarray(y_true))
+    classes, positive = schema.classes, schema.positive
+    curves = len(classes) if len(classes) > 2 else 1
+    plan = resampling(rows, blocks, gate.replicates, seed, curves=curves)
+    baseline = _meaningful(metric, baseline, challenger, classes, positive)
+
+    def scored(predictions: Predictions) -> _Scored:
+        predicted, probability = predictions.predicted, predictions.probability
+        return _Scored(*sampled(metric, y_true, predicted, probability, schema, plan))
+
+    ours, trivial = scored(challenger), scored(baseline)
+    theirs = scored(champion) if champion is not None else None
+    sign = 1 if greater_is_better(metric) else -1
+    difference, low, high = _difference(ours, theirs, sign, plan, gate.confidence)
+    to_baseline = _difference(ours, trivial, sign, plan, gate.confidence)
+    ends = (low, high) if theirs is not None else to_baseline[1:]
+    return GateEvidence(
+        metric=metric,
+        rows=rows,
+        challenger_score=_finite(ours.value),
+        champion_score=_finite(theirs.value) if theirs is not None else None,
+        baseline_score=_finite(trivial.value),
+        difference=difference,
+        low=low,
+        high=high,
+        baseline_difference=to_baseline[0],
+        baseline_low=to_baseline[1],
+        baseline_high=to_baseline[2],
+        detectable=(ends[1] - ends[0]) / 2 if ends[0] is not None and ends[1] is not None else None,
+        blocks=len(np.unique(np.asarray(blocks))) if blocks is not None else None,
+        challenger=name,
+    )
+
+
+def _difference(
+    ours: _Scored, theirs: _Scored | None, sign: int, plan: Plan, confidence: float
+) -> tuple[float | None, float | None, float | None]:
+    """Return the difference and the ends of its interval; None where undefined."""
+    if theirs is None:
+        return None, None, None
+    difference = _finite(sign * (ours.value - theirs.value))
+    ends = interval(sign * (ours.replicates - theirs.replicates), confidence, plan.n_units)
+    if difference is None or ends is None or not plan.replicates:
+        return difference, None, None
+    return difference, ends[0], ends[1]
+
+
+def _meaningful(
+    metric: str,
+    baseline: Predictions,
+    challenger: Predictions,
+    classes: Sequence[str],
+    positive: str | None,
+) -> Predictions:
+    """Return the trivial rule whose `metric` is defined.
+
+    A baseline that predicts the commoner class may predict no positive row, which leaves its
+    precision undefined; the trivial rule to beat in precision calls every row positive.
+    """
+    if metric != "precision" or len(classes) != 2:
+        return baseline
+    label = positive if positive is not None else classes[-1]
+    if any(str(v) == label for v in np.unique(np.asarray(baseline.predicted))):
+        return baseline
+    found = [v for v in np.unique(np.asarray(challenger.predicted)) if str(v) == label]
+    if not found:
+        return baseline
+    return Predictions(np.full(len(np.asarray(baseline.predicted)), found[0]))
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

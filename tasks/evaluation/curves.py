@@ -1,0 +1,192 @@
+"""What the figures show, as values; `figures` draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tasks.base.records import Schema
+from tasks.evaluation.bootstrap import Floats, Ints, ranked
+from tasks.evaluation.classification import CALIBRATION_BINS
+from tasks.evaluation.labels import encode_truth
+
+CURVE_POINTS = 300
+SCATTER_POINTS = 2_000
+# Beyond this an axis overflows.
+_DRAWABLE = 1e100
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve of at most 300 points with the area under it, or its average height."""
+
+    label: str
+    x: Floats
+    y: Floats
+    area: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """ROC or precision-recall curves, one for each class that has both kinds of rows.
+
+    Attributes
+    ----------
+    chance
+        Height of precision for guessing; None where it is not one number.
+    """
+
+    lines: tuple[Line, ...]
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Stated probability against what happened, by bins of equal mass.
+
+    Attributes
+    ----------
+    low, high
+        Wilson's 95 % interval of what happened (Wilson 1927).
+    excess
+        Mean stated probability minus the share that happened: above 0 the model claims too much.
+    """
+
+    stated: Floats
+    happened: Floats
+    low: Floats
+    high: Floats
+    error: float
+    excess: float
+    of: str
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Observed against predicted values, and what is left; of at most 2,000 rows.
+
+    Attributes
+    ----------
+    edges, counts
+        Histogram of all residuals (observed minus predicted) between their 0.5 % and 99.5 %.
+    half
+        Half of the predictions lie within this of the observed value.
+    """
+
+    predicted: Floats
+    observed: Floats
+    edges: Floats
+    counts: Ints
+    mean: float
+    half: float
+
+
+def roc_curves(y_true: ArrayLike, probability: Floats, schema: Schema) -> Ranking:
+    """Return the share of negatives flagged against the share of positives found."""
+    lines = []
+    for label, positives, negatives in _by_threshold(y_true, probability, schema):
+        x = np.append(0.0, np.cumsum(negatives) / negatives.sum())
+        y = np.append(0.0, np.cumsum(positives) / positives.sum())
+        lines.append(Line(label, *_thinned(x, y), area=float(np.trapezoid(y, x))))
+    return Ranking(tuple(lines))
+
+
+def precision_recall_curves(y_true: ArrayLike, probability: Floats, schema: Schema) -> Ranking:
+    """Return recall against precision; the area is the average precision."""
+    lines = []
+    chances = []
+    for label, positives, negatives in _by_threshold(y_true, probability, schema):
+        found = np.cumsum(positives)
+        recall, precision = found / found[-1], found / (found + np.cumsum(negatives))
+        area = float((positives / found[-1] * precision).sum())
+        x, y = np.append(0.0, recall), np.append(precision[0], precision)
+        lines.append(Line(label, *_thinned(x, y), area=area))
+        chances.append(float(found[-1] / (found[-1] + negatives.sum())))
+    return Ranking(tuple(lines), chances[0] if len(chances) == 1 else None)
+
+
+def _by_threshold(
+    y_true: ArrayLike, probability: Floats, schema: Schema
+) -> list[tuple[str, Floats, Floats]]:
+    """Return class, positives and negatives at each score, from the highest score down."""
+    truth = encode_truth(y_true, schema.classes)
+    wanted: Sequence[str] = schema.classes
+    if len(wanted) == 2:
+        wanted = (schema.positive or wanted[-1],)
+    found = []
+    for label in wanted:
+        k = schema.classes.index(label)
+        groups, scores = ranked(np.asarray(probability[:, k], dtype=np.float64), None)
+        positive = truth == k
+        counts = [
+            np.bincount(groups[rows], minlength=len(scores))[::-1].astype(np.float64)
+            for rows in (positive, ~positive)
+        ]
+        if positive.any() and not positive.all():
+            found.append((label, counts[0], counts[1]))
+    return found
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return at most 300 points, evenly along the curve, with both of its ends."""
+    if len(x) <= CURVE_POINTS:
+        return x, y
+    along = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+    places = np.searchsorted(along, np.linspace(0, along[-1], CURVE_POINTS - 1))
+    keep = np.unique(np.append(places, len(x) - 1))
+    return x[keep], y[keep]
+
+
+def calibration(y_true: ArrayLike, probability: Floats, schema: Schema) -> Calibration:
+    """Return stated probabilities against what happened, in 15 bins of equal mass.
+
+    Of the positive class in a binary task, of the likeliest class otherwise.
+    """
+    truth = encode_truth(y_true, schema.classes)
+    if len(schema.classes) == 2:
+        of = schema.positive or schema.classes[-1]
+        k = schema.classes.index(of)
+        stated, right = probability[:, k], truth == k
+    else:
+        of = "the likeliest class"
+        top = probability.argmax(axis=1)
+        stated, right = probability[np.arange(len(truth)), top], truth == top
+    bins, _ = ranked(np.asarray(stated, dtype=np.float64), CALIBRATION_BINS)
+    n = np.bincount(bins).astype(np.float64)
+    mean = np.bincount(bins, stated) / n
+    share = np.bincount(bins, right) / n
+    z = 1.96
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    error = float((n * np.abs(mean - share)).sum() / n.sum())
+    excess = float(np.mean(stated) - np.mean(right))
+    return Calibration(mean, share, middle - half, middle + half, error, excess, of)
+
+
+def residuals(y_true: ArrayLike, predicted: ArrayLike, *, seed: int = 0) -> Residuals | None:
+    """Return observed against predicted values; None where no row can be drawn."""
+    observed = np.asarray(y_true, dtype=np.float64)
+    said = np.asarray(predicted, dtype=np.float64)
+    usable = (np.abs(observed) < _DRAWABLE) & (np.abs(said) < _DRAWABLE)
+    observed, said = observed[usable], said[usable]
+    left = observed - said
+    if not len(left):
+        return None
+    low, high = np.quantile(left, [0.005, 0.995])
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-300):
+        low, high = low - 0.5 * max(abs(low), 1.0), high + 0.5 * max(abs(high), 1.0)
+    counts, edges = np.histogram(left, bins=40, range=(float(low), float(high)))
+    rows = np.arange(len(left))
+    if len(left) > SCATTER_POINTS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, SCATTER_POINTS, replace=False))
+    return Residuals(
+        said[rows],
+        observed[rows],
+        edges,
+        counts.astype(np.int64),
+        float(left.mean()),
+        float(np.median(np.abs(left))),
+    )

@@ -1,0 +1,145 @@
+"""The look of the figures, and how they become PNG files and SVG text.
+
+Figures are drawn once, on nothing, in one dark ink. As PNG they get a white ground; as SVG the
+ink becomes ``currentColor``, so that a page's light or dark text colour shows through.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import warnings
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+INK = "#1b1f24"
+# Legible on white and on near black; told apart by the colour-blind (after Okabe and Ito 2008).
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#2f7fc8", "#d9660a", "#0f9d76", "#a56cc9", "#8a8f98"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#c0708f", "#b58900")
+LONGEST = 26
+_SIZE = 9
+
+# Settings of matplotlib hold for the whole process while it writes.
+_WRITING = threading.Lock()
+
+
+def plain(text: object, longest: int = LONGEST) -> str:
+    """Return `text` as a label: one line, shortened in the middle, no mathematics.
+
+    Examples
+    --------
+    >>> plain("a" * 40, 9)
+    'aaaa…aaaa'
+    """
+    line = _printable(str(text))
+    if len(line) > longest:
+        kept = longest - 1
+        line = f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"
+    return line.replace("$", r"\$")
+
+
+def _printable(text: str) -> str:
+    """Return `text` on one line, without what no page can hold."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(line.split())
+
+
+def compact(value: float, _place: int | None = None) -> str:
+    """Return a tick's label, short.
+
+    Examples
+    --------
+    >>> compact(0.25), compact(150_000.0), compact(-2_500_000.0)
+    ('0.25', '150k', '-2.5M')
+    """
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e12:
+            return f"{value / (1e3 if unit == 'k' else size):g}{unit}"
+    return f"{value:.6g}"
+
+
+def canvas(width: float = 4.4, height: float = 3.3) -> tuple[Figure, Axes]:
+    """Return an empty figure with one set of axes; width and height in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(facecolor="none")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set(color=INK, alpha=0.5, linewidth=0.8)
+    axes.tick_params(colors=INK, labelsize=_SIZE, length=3, width=0.8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(compact))
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def grid(axes: Axes, which: Any = "both") -> None:
+    """Draw faint lines at the ticks of `which` axis."""
+    axes.grid(visible=True, axis=which, color=INK, alpha=0.14, linewidth=0.8)
+
+
+def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
+    """Name the axes."""
+    axes.set_xlabel(x, color=INK, fontsize=_SIZE)
+    axes.set_ylabel(y, color=INK, fontsize=_SIZE)
+
+
+def legend(axes: Axes, **where: Any) -> None:
+    """Draw a legend without a frame."""
+    axes.legend(fontsize=_SIZE - 1, labelcolor=INK, frameon=False, handlelength=1.4, **where)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG on white."""
+    return _written(figure, "png", "", facecolor="white", dpi=160)
+
+
+def to_svg(figure: Figure, name: str, title: str) -> str:
+    """Return the figure as an SVG element to be put into a page.
+
+    Parameters
+    ----------
+    name
+        Unique in the page.
+    title
+        What a person who cannot see it is told.
+    """
+    raw = _written(figure, "svg", name, transparent=True, dpi=150).decode("utf-8")
+    body = raw[raw.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    for wordy in (r'<g id="[^"]*"/>', r' transform="rotate\(-0 [^"]*"', r"font-family: [^;\"]*; "):
+        body = re.sub(wordy, "", body)
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = re.sub(r"\n\s*", "\n", body).replace(INK, "currentColor")
+    box = re.search(r'viewBox="[^"]*"', body)
+    attributes = (
+        'xmlns="http://www.w3.org/2000/svg"',
+        'xmlns:xlink="http://www.w3.org/1999/xlink"',
+        box[0] if box else "",
+        'font-family="system-ui, sans-serif"',
+        f'role="img" aria-label="{escape(_printable(title))}"',
+    )
+    return f"<svg {' '.join(attributes)}>" + body[body.index(">") + 1 :].strip()
+
+
+def _written(figure: Figure, kind: str, salt: str, **how: Any) -> bytes:
+    target = io.BytesIO()
+    settings = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt})
+    with _WRITING, settings, warnings.catch_warnings():
+        # A label in a script that the bundled font lacks is no fault of the figure.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(target, format=kind, metadata=metadata, **how)
+    return target.getvalue()

@@ -1,0 +1,149 @@
+"""Permutation importance of the source columns.
+
+References
+----------
+Breiman (2001), Random forests, section 10. Fisher, Rudin and Dominici (2019), All models are
+wrong, but many are useful, section 3: any model, any loss.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.base.config import greater_is_better
+from tasks.base.records import Schema
+from tasks.evaluation.bootstrap import Floats, interval, resampling
+from tasks.evaluation.metrics import sampled
+
+_PREDICTED = 60_000
+_LEAST_ROWS = 300
+
+Predict = Callable[[pd.DataFrame], tuple[ArrayLike, NDArray[np.float64] | None]]
+
+
+@dataclass(frozen=True)
+class ColumnImportance:
+    """What the metric loses when one column is shuffled; `low` and `high` are its interval."""
+
+    column: str
+    loss: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Columns by loss, the greatest first.
+
+    Attributes
+    ----------
+    rows
+        Holdout rows that were used.
+    left_out
+        Columns not tried, because there were too many or the time was up.
+    """
+
+    metric: str
+    rows: int
+    columns: tuple[ColumnImportance, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def permutation_importance(
+    predict: Predict,
+    X: pd.DataFrame,
+    y: ArrayLike,
+    schema: Schema,
+    metric: str,
+    *,
+    first: Sequence[str] = (),
+    most_rows: int = 2_000,
+    most_columns: int = 30,
+    repeats: int = 3,
+    seconds: float = 20.0,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Importance | None:
+    """Return what the metric loses when each column is shuffled, with its interval.
+
+    Whole source columns are shuffled, before any encoding. The interval is a paired bootstrap
+    over the rows, of the mean over `repeats` shuffles.
+
+    Parameters
+    ----------
+    predict
+        Takes rows as `X` and returns labels or values, and probabilities or None.
+    X, y
+        Rows that the model was not fitted on; at most `most_rows` of them are drawn, fewer for
+        many columns, so that about 60,000 rows are predicted in all.
+    first
+        Columns to try first, such as the ones that the model's own importance ranks highest.
+    seconds
+        No further column is started after this time: a bound for very slow models, as it makes
+        the result depend on the machine.
+
+    Returns
+    -------
+    Importance or None
+        None where there are no rows, or the metric is undefined on them.
+    """
+    if X.empty:
+        return None
+    started = time.monotonic()
+    rng = np.random.default_rng(seed)
+    columns = _ordered(list(X.columns), first)
+    tried = columns[:most_columns]
+    n_rows = min(len(X), most_rows, max(_LEAST_ROWS, _PREDICTED // (repeats * len(tried))))
+    rows = np.sort(rng.choice(len(X), n_rows, replace=False))
+    frame, truth = X.iloc[rows].reset_index(drop=True), np.asarray(y)[rows]
+    plan = resampling(n_rows, None, 100, seed)
+    sign = 1 if greater_is_better(metric) else -1
+
+    def scored(shuffled: list[pd.DataFrame]) -> list[tuple[float, Floats]]:
+        predicted, probability = predict(pd.concat(shuffled, ignore_index=True))
+        found = []
+        for part in np.split(np.arange(n_rows * len(shuffled)), len(shuffled)):
+            p = None if probability is None else probability[part]
+            found.append(sampled(metric, truth, np.asarray(predicted)[part], p, schema, plan))
+        return [(sign * value, sign * replicates) for value, replicates in found]
+
+    ((base, base_replicates),) = scored([frame])
+    if not isfinite(base):
+        return None
+    found: list[ColumnImportance] = []
+    for column in tried:
+        if found and time.monotonic() - started > seconds:
+            break
+        orders = [rng.permutation(n_rows) for _ in range(repeats)]
+        runs = scored([_shuffled(frame, column, order) for order in orders])
+        loss = base - float(np.mean([value for value, _ in runs]))
+        losses = base_replicates - np.mean([replicates for _, replicates in runs], axis=0)
+        ends = interval(losses, confidence, plan.n_units)
+        if isfinite(loss) and ends is not None:
+            found.append(ColumnImportance(column, loss, min(ends[0], loss), max(ends[1], loss)))
+    known = {c.column for c in found}
+    return Importance(
+        metric,
+        n_rows,
+        tuple(sorted(found, key=lambda c: -c.loss)),
+        tuple(c for c in columns if c not in known),
+    )
+
+
+def _ordered(columns: Sequence[str], first: Sequence[str]) -> list[str]:
+    known = set(columns)
+    ahead = [c for c in dict.fromkeys(first) if c in known]
+    return [*ahead, *(c for c in columns if c not in set(ahead))]
+
+
+def _shuffled(frame: pd.DataFrame, column: str, order: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the frame with one column in another order; its kind of values stays the same."""
+    values = frame[column].take(order).set_axis(frame.index)
+    return frame.assign(**{column: values})

@@ -1,0 +1,61 @@
+"""Labels as positions in the schema's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.base.errors import EvidenceError
+
+
+def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the position of each label in `classes`, shape (rows,); len(classes) if unknown.
+
+    Parameters
+    ----------
+    labels
+        Native labels: booleans, integers or text.
+    classes
+        Labels as text, in the model's order.
+
+    Examples
+    --------
+    >>> encode([True, False], ("False", "True"))
+    array([1, 0])
+    """
+    values: NDArray[Any] = np.asarray(labels)
+    codes, found = pd.factorize(values)
+    places = {name: place for place, name in enumerate(classes)}
+    unknown = len(classes)
+    lookup = [places.get(_text(label, places), unknown) for label in found]
+    # A null label has the code -1, which takes the last place.
+    return np.asarray([*lookup, unknown], dtype=np.int64)[codes]
+
+
+def encode_truth(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the position of each true label in `classes`, shape (rows,).
+
+    Raises
+    ------
+    EvidenceError
+        If a label is not among `classes`.
+    """
+    codes = encode(labels, classes)
+    if (codes == len(classes)).any():
+        first = np.asarray(labels)[codes == len(classes)][0]
+        raise EvidenceError(
+            f"every true label must be one of the {len(classes)} known classes; got {first!r}.",
+            "Run with --fresh, so that the classes are read from the data again.",
+        )
+    return codes
+
+
+def _text(label: Any, places: dict[str, int]) -> str:
+    text = str(label)
+    if text not in places and isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return text

@@ -1,0 +1,245 @@
+"""The metrics of a candidate on rows it was not fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tasks.base.errors import EvidenceError
+from tasks.base.records import Evaluation, MetricValue, Schema
+from tasks.evaluation import classification, regression
+from tasks.evaluation.bootstrap import Floats, Ints, Plan, interval, resampling, whole
+from tasks.evaluation.classification import ClassScores
+from tasks.evaluation.labels import encode, encode_truth
+from tasks.evaluation.regression import ValueScores
+
+Scores = ClassScores | ValueScores
+
+
+def score(
+    metric: str,
+    y_true: ArrayLike,
+    predicted: ArrayLike,
+    probability: Floats | None,
+    classes: Sequence[str],
+    positive: str | None,
+) -> float:
+    """Return one metric, as scikit-learn's scorer of that name without ``neg_`` gives it.
+
+    With more than two classes ``precision``, ``recall`` and ``f1`` are their macro averages,
+    ``roc_auc`` is the macro average of one class against the rest, ``average_precision``
+    likewise, and ``brier`` the squared distance summed over the classes, from 0 to 2.
+    ``calibration_error`` is the expected calibration error over 15 bins of equal mass, of the
+    positive class or, with more than two, of the likeliest one (Guo and others, 2017).
+
+    Parameters
+    ----------
+    y_true, predicted
+        Native labels, or values of a regression; shape (rows,).
+    probability
+        Shape (rows, n_classes) in the order of `classes`; None where there is none.
+    classes
+        Labels as text in sorted order; empty for a regression.
+    positive
+        The positive label of a binary task, as text; None: the last class.
+
+    Returns
+    -------
+    float
+        Not a number where the metric is undefined: one class only, no probability, a target
+        of zero under ``mape``, no rows.
+
+    Raises
+    ------
+    EvidenceError
+        If the metric is unknown to the task or the shapes do not match.
+
+    Examples
+    --------
+    >>> score("accuracy", [1, 0, 1], [1, 0, 0], None, ("0", "1"), "1")
+    0.6666666666666666
+    """
+    plan = whole(len(np.asarray(y_true)))
+    scores = prepare(y_true, predicted, probability, classes, positive, plan, (metric,))
+    return point(scores)[metric]
+
+
+def evaluate(
+    candidate: str,
+    y_true: ArrayLike,
+    predicted: ArrayLike,
+    probability: Floats | None,
+    schema: Schema,
+    *,
+    blocks: ArrayLike | None = None,
+    replicates: int = 200,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Evaluation:
+    """Return every metric of the task, each with its bootstrap interval.
+
+    Parameters
+    ----------
+    blocks
+        Block of each row, such as the day, for rows that lie in time; see `time_blocks`.
+    replicates
+        Bootstrap replicates; 0: no intervals.
+
+    Returns
+    -------
+    Evaluation
+        A metric that is undefined is None. The confusion matrix has a row for each true class
+        and a column for each predicted one, in the order of ``schema.classes``.
+    """
+    names = classification.NAMES if schema.classes else regression.NAMES
+    curves = len(schema.classes) if len(schema.classes) > 2 else 1
+    plan = resampling(len(np.asarray(y_true)), blocks, replicates, seed, curves=curves)
+    given = (y_true, predicted, probability, schema.classes, schema.positive)
+    drawn = prepare(*given, plan, names)
+    # Binned scores are good for replicates, not for the values.
+    exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), names)
+    points = point(exact)
+    replicated = replicate(drawn, points)
+    metrics = {n: _valued(points[n], replicated[n], plan, confidence, name=n) for n in names}
+    if not isinstance(exact, ClassScores) or not isinstance(drawn, ClassScores):
+        return Evaluation(candidate=candidate, metrics=metrics)
+    truth, guess = encode_truth(y_true, schema.classes), encode(predicted, schema.classes)
+    return Evaluation(
+        candidate=candidate,
+        metrics=metrics,
+        per_class=_per_class(exact, drawn, schema.classes, confidence),
+        confusion=_confusion(truth, guess, len(schema.classes)),
+    )
+
+
+def sampled(
+    metric: str,
+    y_true: ArrayLike,
+    predicted: ArrayLike,
+    probability: Floats | None,
+    schema: Schema,
+    plan: Plan,
+) -> tuple[float, Floats]:
+    """Return one metric of the rows, and of every replicate of `plan`, shape (replicates,)."""
+    given = (y_true, predicted, probability, schema.classes, schema.positive)
+    drawn = prepare(*given, plan, (metric,))
+    exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), (metric,))
+    points = point(exact)
+    return points[metric], replicate(drawn, points)[metric]
+
+
+def prepare(
+    y_true: ArrayLike,
+    predicted: ArrayLike,
+    probability: Floats | None,
+    classes: Sequence[str],
+    positive: str | None,
+    plan: Plan,
+    wanted: Collection[str],
+) -> Scores:
+    """Return truth and predictions ready to be scored under the weights of `plan`.
+
+    Raises
+    ------
+    EvidenceError
+        If a metric is unknown to the task or the shapes do not match.
+    """
+    known = classification.NAMES if classes else regression.NAMES
+    for name in wanted:
+        if name not in known:
+            raise EvidenceError(f"the metric must be one of {', '.join(known)}; got {name!r}.")
+    rows = len(np.asarray(y_true))
+    if len(np.asarray(predicted)) != rows:
+        raise EvidenceError(f"{rows} true values need as many predictions; got {len(predicted)}.")  # type: ignore[arg-type]
+    if not classes:
+        truth = np.asarray(y_true, dtype=np.float64)
+        return ValueScores(truth, np.asarray(predicted, dtype=np.float64), plan, wanted)
+    k = len(classes)
+    if probability is not None:
+        probability = np.asarray(probability, dtype=np.float64)
+        if probability.shape != (rows, k):
+            raise EvidenceError(
+                f"probabilities must have the shape ({rows}, {k}); got {probability.shape}."
+            )
+    place = _positive_place(classes, positive)
+    truths, guesses = encode_truth(y_true, classes), encode(predicted, classes)
+    return ClassScores(truths, guesses, probability, k, place, plan, wanted)
+
+
+def point(scores: Scores) -> dict[str, float]:
+    """Return the metrics of the rows as they are."""
+    values = scores.under(np.ones((1, scores.plan.n_units)))
+    return {name: float(v[0]) for name, v in values.items()}
+
+
+def replicate(scores: Scores, points: Mapping[str, float]) -> dict[str, Floats]:
+    """Return the metrics of every replicate, shape (replicates,) each.
+
+    Where the plan puts scores into bins, replicates are shifted by what binning does to `points`.
+    """
+    chunks = [scores.under(weights) for weights in scores.plan.weights(scores.width)]
+    values = {name: np.concatenate([c[name] for c in chunks]) for name in scores.wanted}
+    if scores.plan.bins is None:
+        return values
+    binned = point(scores)
+    return {name: v + (points[name] - binned[name]) for name, v in values.items()}
+
+
+def _positive_place(classes: Sequence[str], positive: str | None) -> int | None:
+    if len(classes) > 2:
+        return None
+    if positive is None:
+        return len(classes) - 1
+    if positive not in classes:
+        raise EvidenceError(
+            f"the positive label must be one of {', '.join(classes)}; got {positive!r}.",
+            "Name one of them as `positive` in the pipeline file.",
+        )
+    return list(classes).index(positive)
+
+
+def _valued(
+    value: float, replicates: Floats, plan: Plan, confidence: float, *, name: str = ""
+) -> MetricValue:
+    """Return `value` with its interval; None where it is not defined."""
+    if not np.isfinite(value):
+        return MetricValue(value=None)
+    ends = interval(replicates, confidence, plan.n_units) if plan.replicates else None
+    if ends is None or ends[0] == ends[1]:
+        # Replicates that all agree, as after no mistake at all, do not tell how sure it is.
+        return MetricValue(value=value)
+    low, high = ends
+    if name == "calibration_error":
+        # An absolute gap grows with noise, so a replicate lies above what it replicates; the
+        # basic interval turns that round (Efron and Tibshirani 1993, section 13.4).
+        low, high = max(0.0, 2 * value - high), 2 * value - low
+    return MetricValue(value=value, low=min(low, value), high=max(high, value))
+
+
+def _per_class(
+    exact: ClassScores, drawn: ClassScores, classes: Sequence[str], confidence: float
+) -> dict[str, dict[str, MetricValue]]:
+    """Return precision, recall, F1 and the number of rows of each class."""
+    names = ("precision", "recall", "f1")
+    plan = drawn.plan
+    with np.errstate(all="ignore"):
+        whole_counts = exact.counts(np.ones((1, exact.plan.n_units)))
+        chunks = [drawn.counts(weights) for weights in plan.weights(drawn.width)]
+        values = {n: getattr(whole_counts, n)[0] for n in names}
+        replicated = {n: np.concatenate([getattr(c, n) for c in chunks]) for n in names}
+    return {
+        label: {
+            name: _valued(float(values[name][k]), replicated[name][:, k], plan, confidence)
+            for name in names
+        }
+        | {"support": MetricValue(value=float(whole_counts.true[0, k]))}
+        for k, label in enumerate(classes)
+    }
+
+
+def _confusion(truth: Ints, predicted: Ints, k: int) -> tuple[tuple[int, ...], ...]:
+    """Return rows by true and predicted class; a prediction of no known class is left out."""
+    cells = np.bincount(truth * (k + 1) + predicted, minlength=k * (k + 1))
+    return tuple(tuple(int(v) for v in row[:k]) for row in cells.reshape(k, k + 1))

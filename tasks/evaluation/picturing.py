@@ -1,0 +1,80 @@
+"""The figures of one training, drawn and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
+from tasks.evaluation.assessing import holdout_target, read_predictions
+from tasks.evaluation.figures import (
+    Drawing,
+    diagnose,
+    draw_importance,
+    draw_leaderboard,
+    draw_learning,
+    save_figures,
+)
+from tasks.evaluation.importance import Importance, permutation_importance
+
+_IMPORTANCE_ROWS = 2_000
+
+
+def draw_all(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Figures:
+    """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
+    challenger = next(r for r in results if r.candidate == assessment.challenger)
+    metric = basis.prepared.metric
+    board = draw_leaderboard(assessment.leaderboard, metric, assessment.challenger)
+    predictions = read_predictions(challenger.predictions_path)
+    drawn = diagnose(
+        holdout_target(basis),
+        predictions.predicted,
+        predictions.probability,
+        basis.roles,
+        assessment.of(challenger.candidate),
+    )
+    importance = _importance(basis, challenger, pipeline.config.training.seed)
+    relied = None if importance is None else draw_importance(importance)
+    learned = draw_learning(challenger.candidate, challenger.curves)
+    drawings = [d for d in (board, *drawn, relied, *learned) if d is not None]
+    folder = pipeline.work / "figures" / basis.prepared.key[:16]
+    return _kept(drawings, importance, folder)
+
+
+def _kept(drawings: Sequence[Drawing], importance: Importance | None, folder: Path) -> Figures:
+    files = save_figures(drawings, folder)
+    return Figures(
+        pictures=tuple(
+            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name])
+            for d in drawings
+        ),
+        importance={} if importance is None else {c.column: c.loss for c in importance.columns},
+    )
+
+
+def _importance(basis: Basis, challenger: CandidateResult, seed: int) -> Importance | None:
+    """Return what the challenger relies on, from a sample of the holdout."""
+    from tasks.data.snapshots import read_frame
+    from tasks.models.loading import load_model
+    from tasks.models.prediction import predict
+
+    rows = np.load(basis.split.holdout_path)
+    chosen = np.unique(
+        np.linspace(0, len(rows) - 1, num=min(len(rows), _IMPORTANCE_ROWS)).astype(int)
+    )
+    X = read_frame(basis.snapshot.path, columns=list(basis.roles.features), rows=rows[chosen])
+    pipeline = load_model(Path(challenger.model_path))
+    return permutation_importance(
+        lambda frame: predict(pipeline, frame),
+        X,
+        holdout_target(basis)[chosen],
+        basis.roles,
+        basis.prepared.metric,
+        first=sorted(challenger.importance, key=lambda c: -challenger.importance[c]),
+        seed=seed,
+    )

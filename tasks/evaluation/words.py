@@ -1,0 +1,97 @@
+"""Numbers, times and metric names as a person reads them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import floor, isfinite, log10
+
+ABSENT = "–"
+_WORDS = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision (PR AUC)",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "f1_macro": "F1, macro",
+    "precision_macro": "precision, macro",
+    "recall_macro": "recall, macro",
+    "mse": "mean squared error",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "median_ae": "median absolute error",
+    "mape": "mean absolute percentage error, as a fraction",
+    "r2": "R²",
+}
+
+
+def number(value: float | None, half_width: float | None = None) -> str:
+    """Return `value` with the digits its interval supports, or four without one.
+
+    Examples
+    --------
+    >>> number(0.123456, 0.01), number(55.6789), number(1234567.0), number(None)
+    ('0.123', '55.68', '1,234,567', '–')
+    """
+    if value is None or not isfinite(value):
+        return ABSENT
+    scale = half_width if half_width and isfinite(half_width) else abs(value) / 200
+    if scale <= 0:
+        return f"{value:.4g}"
+    places = 1 - floor(log10(scale))
+    if places > 8:
+        return f"{value:.4g}"
+    text = f"{value:,.{max(0, places)}f}"
+    return text.lstrip("-") if not text.strip("-0.,") else text
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration for a person.
+
+    Examples
+    --------
+    >>> seconds(0.0123), seconds(12.3), seconds(75)
+    ('12 ms', '12.3 s', '1 min 15 s')
+    """
+    if value is None or not isfinite(value):
+        return ABSENT
+    if value < 0.001:
+        return "< 1 ms"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    return f"{int(value // 60)} min {value % 60:.0f} s"
+
+
+def size(value: int) -> str:
+    """Return a size for a person.
+
+    Examples
+    --------
+    >>> size(0), size(1500), size(2_300_000)
+    ('–', '1.5 kB', '2.3 MB')
+    """
+    amount = float(value)
+    if amount <= 0:
+        return ABSENT
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
+
+
+def moment(value: datetime | None) -> str:
+    """Return a time in UTC; one without a zone is taken to be in UTC."""
+    if value is None:
+        return ABSENT
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC)
+    return f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def metric_words(metric: str) -> str:
+    """Return a metric's name for a person."""
+    return _WORDS.get(metric, metric.replace("_", " "))

@@ -1,0 +1,122 @@
+"""A whole report with names of the caller's choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tasks.base.config import GateConfig
+from tasks.base.records import (
+    ContractResult,
+    LeaderboardRow,
+    RuleResult,
+    Schema,
+    Snapshot,
+    Split,
+)
+from tasks.evaluation.comparison import Predictions, paired_evidence
+from tasks.evaluation.figures import diagnose, draw_importance, draw_leaderboard, draw_learning
+from tasks.evaluation.importance import ColumnImportance, Importance
+from tasks.evaluation.metrics import evaluate
+from tasks.evaluation.report import Change, Link, ReportData, figure_text
+from tasks.registry.gate import decide
+from tests.unit.evaluation.problems import binary
+
+
+def report_data(name: str = "x", **changes: Any) -> ReportData:
+    """Return a report on a binary task in which `name` stands wherever a name can."""
+    return replace(_report_data(name), **changes)
+
+
+@cache
+def _report_data(name: str) -> ReportData:
+    y, predicted, probability, _ = binary(300)
+    classes = tuple(sorted((name, "~other")))
+    labels = {"no": classes[0], "yes": classes[1]}
+    y = np.array([labels[v] for v in y], dtype=object)
+    predicted = np.array([labels[v] for v in predicted], dtype=object)
+    schema = Schema(
+        target=name,
+        task="binary",
+        features={"a": "numeric", f"{name} ": "categorical"},
+        classes=classes,
+        positive=name,
+        dropped={f"{name}  ": f"constant: {name}"},
+    )
+    challenger = evaluate(name, y, predicted, probability, schema, replicates=50)
+    trivial = Predictions(np.full(300, classes[0], dtype=object), np.full((300, 2), 0.5))
+    baseline = evaluate("baseline", y, trivial.predicted, trivial.probability, schema, replicates=0)
+    ours = Predictions(predicted, probability)
+    gate = GateConfig(replicates=200)
+    evidence = paired_evidence(
+        "roc_auc", y, ours, trivial, trivial, schema, blocks=None, gate=gate, seed=0, name=name
+    )
+    board = tuple(
+        LeaderboardRow(
+            candidate=candidate, status=status, cv_mean=cv, cv_std=0.01, holdout=cv, reason=reason
+        )
+        for candidate, status, cv, reason in (
+            (name, "ok", 0.8, ""),
+            ("baseline", "ok", 0.5, ""),
+            ("svm", "failed", None, f"ValueError: {name}"),
+        )
+    )
+    drawings = [
+        draw_leaderboard(board, "roc_auc", name),
+        *diagnose(y, predicted, probability, schema, challenger),
+        draw_importance(Importance("roc_auc", 300, (ColumnImportance(name, 0.1, 0.05, 0.2),))),
+        *draw_learning("lightgbm", {name: [1.0, 0.5, 0.4]}),
+    ]
+    rule = RuleResult(
+        column=name,
+        rule="categories",
+        severity="warning",
+        passed=False,
+        expected=f"one of {name}",
+        observed=name,
+        failed_rows=3,
+        failed_share=0.01,
+        sample=(name,),
+    )
+    return ReportData(
+        pipeline="flights",
+        keepfit_version="0.1.0",
+        created=datetime(2026, 3, 1, 14, 5, tzinfo=UTC),
+        source=f"parquet files {name}",
+        snapshot=Snapshot(
+            path="a.arrow",
+            digest="ab" * 32,
+            rows=1000,
+            kinds={"a": "numeric", name: "categorical", f"{name} ": "text", f"{name}  ": "text"},
+        ),
+        schema=schema,
+        split=Split(
+            train_path="a.npy",
+            holdout_path="b.npy",
+            rule="hash",
+            holdout=0.3,
+            n_train=700,
+            n_holdout=300,
+        ),
+        metric="roc_auc",
+        leaderboard=board,
+        challenger=challenger,
+        verdict=decide(evidence, gate, champion_version="3", new_evidence=True),
+        contract=ContractResult(
+            passed=True, contract_digest="c", data_digest="d", rows=1000, rules=(rule,)
+        ),
+        assumptions=(f"`{name}` is categorical.", name),
+        baseline=baseline,
+        champion_version="3",
+        registered="flights v4",
+        figures=tuple(figure_text(d) for d in drawings if d is not None),
+        changes={name: (Change(name, name, None),)},
+        settings={"seed": name},
+        seconds={"load": 0.2, name: 75.0},
+        links=(Link("run", "http://127.0.0.1:5000/#/1"), Link(name, f"javascript:{name}")),
+        next_command="keepfit score",
+    )
