@@ -17,6 +17,7 @@ from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.outcomes import PipelineStatus, ScoringOutcome, TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
 from tasks.base.progress import Step, report
+from tasks.trainings.seen import remember_training, trained_before
 
 _LEAST_FREE_BYTES = 200_000_000
 
@@ -25,10 +26,13 @@ def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
     """Run the training flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), _workplace(pipeline), _alone(pipeline), _companions(pipeline):
-        from flows.training import training
+    with progress(), _workplace(pipeline), _alone(pipeline):
+        known = not fresh and trained_before(pipeline)
+        with _companions(pipeline, checks=not known, fits=not known):
+            from flows.training import training
 
-        outcome = training(str(pipeline.path), fresh=fresh)
+            outcome = training(str(pipeline.path), fresh=fresh)
+        remember_training(pipeline)
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
@@ -38,7 +42,7 @@ def run_scoring(
     """Run the scoring flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), _workplace(pipeline), _companions(pipeline, fits=False):
+    with progress(), _workplace(pipeline), _companions(pipeline, checks=True, fits=False):
         from flows.scoring import scoring
 
         outcome = scoring(
@@ -132,8 +136,15 @@ def _alone(pipeline: Pipeline) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _companions(pipeline: Pipeline, *, fits: bool = True) -> Iterator[None]:
-    """Start the processes that a flow needs, side by side with each other and with imports."""
+def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[None]:
+    """Start the processes that a flow needs, side by side with each other and with imports.
+
+    Parameters
+    ----------
+    checks, fits
+        Whether a contract will probably be checked and models fitted. Where that turns out
+        wrong, the process is started when it is needed.
+    """
     from tasks.validation.checking import start_checker, stop_checker
 
     configured = configured_api()
@@ -145,11 +156,14 @@ def _companions(pipeline: Pipeline, *, fits: bool = True) -> Iterator[None]:
         check_configured(configured)
         os.environ["PREFECT_API_URL"] = configured
     try:
-        start_checker()
+        if checks:
+            start_checker()
         if fits:
             from tasks.models.fitting import warm_up
 
             warm_up()
+        if not fits:
+            _connect_early(pipeline)
         import prefect.flows  # noqa: F401 - while the server starts
 
         if server is not None:
@@ -160,6 +174,19 @@ def _companions(pipeline: Pipeline, *, fits: bool = True) -> Iterator[None]:
         if server is not None:
             os.environ.pop("PREFECT_API_URL", None)
             server.stop()
+
+
+def _connect_early(pipeline: Pipeline) -> None:
+    """Import MLflow and connect while the server starts; a failure shows where it is needed."""
+    import threading
+
+    def connect() -> None:
+        from tasks.registry.stores import store_of
+
+        with contextlib.suppress(KeepfitError):
+            store_of(pipeline.state).warm_up()
+
+    threading.Thread(target=connect, daemon=True).start()
 
 
 def _bytes_in(folder: Path) -> int:

@@ -15,6 +15,8 @@ turn_telemetry_off()
 for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "KEEPFIT_STATE"):
     os.environ.pop(variable, None)
 
+collect_ignore = ["benchmarks"]
+
 _connect = socket.socket.connect
 
 

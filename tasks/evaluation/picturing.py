@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
 from tasks.evaluation.assessing import holdout_target, read_predictions
-from tasks.evaluation.figures import (
-    Drawing,
-    diagnose,
-    draw_importance,
-    draw_leaderboard,
-    draw_learning,
-    save_figures,
-)
-from tasks.evaluation.importance import Importance, permutation_importance
+
+if TYPE_CHECKING:
+    from tasks.evaluation.figures import Drawing
+    from tasks.evaluation.importance import Importance
 
 _IMPORTANCE_ROWS = 2_000
 
@@ -27,6 +23,51 @@ def draw_all(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
     """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
+    from tasks.models.calls import call
+
+    drawn = call(
+        "tasks.evaluation.picturing:draw_plain",
+        basis=basis.model_dump(mode="json"),
+        results=[result.model_dump(mode="json") for result in results],
+        assessment=assessment.model_dump(mode="json"),
+        seed=pipeline.config.training.seed,
+        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
+    )
+    return Figures.model_validate(drawn)
+
+
+def draw_plain(
+    basis: dict[str, Any],
+    results: list[dict[str, Any]],
+    assessment: dict[str, Any],
+    seed: int,
+    folder: str,
+) -> dict[str, Any]:
+    """Draw from plain values into `folder`; runs where the model can be loaded."""
+    figures = _draw(
+        Basis.model_validate(basis),
+        [CandidateResult.model_validate(result) for result in results],
+        Assessment.model_validate(assessment),
+        seed,
+        Path(folder),
+    )
+    return figures.model_dump(mode="json")
+
+
+def _draw(
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    seed: int,
+    folder: Path,
+) -> Figures:
+    from tasks.evaluation.figures import (
+        diagnose,
+        draw_importance,
+        draw_leaderboard,
+        draw_learning,
+    )
+
     challenger = next(r for r in results if r.candidate == assessment.challenger)
     metric = basis.prepared.metric
     board = draw_leaderboard(assessment.leaderboard, metric, assessment.challenger)
@@ -38,15 +79,16 @@ def draw_all(
         basis.roles,
         assessment.of(challenger.candidate),
     )
-    importance = _importance(basis, challenger, pipeline.config.training.seed)
+    importance = _importance(basis, challenger, seed)
     relied = None if importance is None else draw_importance(importance)
     learned = draw_learning(challenger.candidate, challenger.curves)
     drawings = [d for d in (board, *drawn, relied, *learned) if d is not None]
-    folder = pipeline.work / "figures" / basis.prepared.key[:16]
     return _kept(drawings, importance, folder)
 
 
 def _kept(drawings: Sequence[Drawing], importance: Importance | None, folder: Path) -> Figures:
+    from tasks.evaluation.figures import save_figures
+
     files = save_figures(drawings, folder)
     return Figures(
         pictures=tuple(
@@ -60,6 +102,7 @@ def _kept(drawings: Sequence[Drawing], importance: Importance | None, folder: Pa
 def _importance(basis: Basis, challenger: CandidateResult, seed: int) -> Importance | None:
     """Return what the challenger relies on, from a sample of the holdout."""
     from tasks.data.snapshots import read_frame
+    from tasks.evaluation.importance import permutation_importance
     from tasks.models.loading import load_model
     from tasks.models.prediction import predict
 

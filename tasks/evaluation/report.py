@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,7 +22,9 @@ from tasks.base.records import (
 )
 from tasks.evaluation import report_view as view
 from tasks.evaluation import words
-from tasks.evaluation.figures import Drawing
+
+if TYPE_CHECKING:
+    from tasks.evaluation.figures import Drawing
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

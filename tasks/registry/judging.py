@@ -173,8 +173,7 @@ def _champion_predictions(
     mask: NDArray[np.bool_],
 ) -> tuple[Predictions | None, str]:
     """Return what the champion predicts of the rows, or None and why it can't."""
-    from tasks.data.snapshots import read_frame
-    from tasks.models.prediction import predict
+    from tasks.models.calls import predict_rows
 
     theirs = Schema.model_validate_json(champion.tags[SCHEMA_TAG])
     schema = basis.roles
@@ -187,9 +186,10 @@ def _champion_predictions(
             f"{', '.join(absent[:5])}."
         )
     rows = np.load(basis.split.holdout_path)[mask]
-    X = read_frame(basis.snapshot.path, columns=list(theirs.features), rows=rows)
     try:
-        predicted, probability = predict(store.load(champion), X)
+        predicted, probability = predict_rows(
+            store.model_file(champion), basis.snapshot.path, list(theirs.features), rows
+        )
     except TransientError:
         raise
     except KeepfitError as error:

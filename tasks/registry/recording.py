@@ -183,13 +183,13 @@ def register_challenger(
         Source column to what the metric loses when it is shuffled.
     """
     from tasks.data.snapshots import read_frame
-    from tasks.models.loading import load_model
-    from tasks.models.prediction import predict
+    from tasks.models.calls import predict_rows
 
     roles, metric = basis.roles, basis.prepared.metric
     rows = _sample_rows(basis.snapshot)
-    sample = read_frame(basis.snapshot.path, columns=list(roles.features), rows=rows)
-    predicted, _ = predict(load_model(Path(winner.model_path)), sample)
+    features = list(roles.features)
+    sample = read_frame(basis.snapshot.path, columns=features, rows=rows)
+    predicted, _ = predict_rows(Path(winner.model_path), basis.snapshot.path, features, rows)
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and basis.prepared.refit
@@ -218,7 +218,8 @@ def register_challenger(
             + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
         ),
     )
-    version = store.verify(version, sample, predicted)
+    again, _ = predict_rows(store.model_file(version), basis.snapshot.path, features, rows)
+    version = store.confirm(version, again, predicted)
     if not verdict.promoted:
         return version
     return store.set_champion(version.name, version.version, verdict.champion_version)

@@ -199,6 +199,18 @@ class Versions(Catalog):
         from tasks.models.prediction import predict
 
         predicted, _ = predict(self.load(version), sample)
+        return self.confirm(version, predicted, expected)
+
+    def confirm(
+        self, version: ModelVersion, predicted: NDArray[Any], expected: NDArray[Any]
+    ) -> ModelVersion:
+        """Mark a version as verified if what it `predicted`, loaded back, is as `expected`.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it is not.
+        """
         if not same_predictions(np.asarray(predicted), np.asarray(expected)):
             raise ModelRefusedError(
                 f"{version.name} version {version.version}, loaded back, does not predict what "

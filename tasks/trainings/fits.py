@@ -23,7 +23,8 @@ def fit_all(
 
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
+        for stale in (folder, folder.with_name("refit")):
+            shutil.rmtree(stale, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return fit_candidates(
         basis.snapshot.path,

@@ -41,7 +41,7 @@ def main() -> None:
     turn_telemetry_off()
     out = sys.stdout
     sys.stdout = sys.stderr
-    import expectations.check  # noqa: F401 - imported before the first request
+    import expectations.check
     import expectations.suite
 
     expectations.suite.warm_up()

@@ -21,7 +21,7 @@ class Measured:
     Attributes
     ----------
     wall, cpu
-        Seconds; CPU of the process and of all children it waited for.
+        Seconds; CPU of every process of the tree as last seen, at most a sample before its end.
     peak
         Greatest sum over the tree of proportional set sizes, bytes: a page shared by several
         processes counts once.
@@ -38,36 +38,42 @@ def measure(
     command: Sequence[str], cwd: Path, environ: Mapping[str, str] | None = None
 ) -> Measured:
     """Run `command` and return what it cost; its failure is an error."""
-    before = os.times()
     began = time.perf_counter()
     with (cwd / "out.txt").open("w+") as out, (cwd / "err.txt").open("w+") as err:
         process = subprocess.Popen(
             command, cwd=cwd, env={**os.environ, **(environ or {})}, stdout=out, stderr=err
         )
         peak = 0
+        cpu: dict[tuple[int, float], float] = {}
         while process.poll() is None:
-            peak = max(peak, _memory(process.pid))
+            tree = _tree(process.pid)
+            peak = max(peak, sum(_proportional(one) for one in tree))
+            for one in tree:
+                _note_cpu(one, cpu)
             time.sleep(_SAMPLE_SECONDS)
         wall = time.perf_counter() - began
-        after = os.times()
         out.seek(0)
         err.seek(0)
         said, told = out.read(), err.read()
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{told[-3000:]}")
-    cpu = (after.children_user - before.children_user) + (
-        after.children_system - before.children_system
-    )
-    return Measured(wall, cpu, peak, said, told)
+    return Measured(wall, sum(cpu.values()), peak, said, told)
 
 
-def _memory(pid: int) -> int:
+def _tree(pid: int) -> list[psutil.Process]:
     try:
         root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
+        return [root, *root.children(recursive=True)]
     except psutil.Error:
-        return 0
-    return sum(_proportional(process) for process in tree)
+        return []
+
+
+def _note_cpu(process: psutil.Process, seen: dict[tuple[int, float], float]) -> None:
+    try:
+        spent = process.cpu_times()
+        seen[process.pid, process.create_time()] = spent.user + spent.system
+    except psutil.Error:
+        return
 
 
 def _proportional(process: psutil.Process) -> int:

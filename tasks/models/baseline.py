@@ -1,0 +1,62 @@
+"""The trivial model that stands in every leaderboard: what the target alone tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from tasks.base.records import CandidateResult
+from tasks.models.keeping import keep, keep_predictions
+from tasks.models.matrices import read_folds, read_rows
+from tasks.models.prediction import outputs
+from tasks.models.preprocessing import FeatureEncoder
+from tasks.models.trials import score_part
+from tasks.models.work import BASELINE, Run
+
+
+def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
+    """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``."""
+    tell("fit")
+    rows, folds = read_rows(run), read_folds(run)
+    notes: list[str] = []
+    scores: list[float] = []
+    strategy = "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
+
+    def fitted(y: NDArray[Any]) -> Any:
+        model = DummyClassifier() if run.classification else DummyRegressor(strategy=strategy)
+        return model.fit(np.empty((len(y), 0)), y)
+
+    for fold in folds:
+        model, y = fitted(rows.y[fold.train]), rows.y[fold.valid]
+        scores += score_part(run, model, *_constant(model, len(y)), y, notes)
+    started = time.perf_counter()
+    model = fitted(rows.y)
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    keep_predictions(run, BASELINE, model, *_constant(model, run.split.n_holdout))
+    encoder = FeatureEncoder(list(run.schema.features), ColumnTransformer([]))
+    encoder.fit(pd.DataFrame({name: [0.0, 1.0] for name in run.schema.features}))
+    result = CandidateResult(
+        candidate=BASELINE,
+        status="ok",
+        cv_mean=float(np.mean(scores)) if scores else None,
+        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        cv_folds=len(scores),
+        fit_seconds=seconds,
+        predict_seconds=time.perf_counter() - started,
+        rows_fitted=len(rows),
+        params={"strategy": "prior" if run.classification else strategy},
+        notes=tuple(notes),
+    )
+    keep(run, result, encoder, model)
+
+
+def _constant(model: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    return outputs(model, np.empty((rows, 0), dtype=np.float32))

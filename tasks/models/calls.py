@@ -1,0 +1,135 @@
+"""Single pieces of work done in a child of the worker process, which has the libraries imported.
+
+Loading a model and asking it costs the process that calls neither an import nor memory, and a
+model that crashes native code takes only the child with it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base import errors
+from tasks.base.errors import InfrastructureError, KeepfitError
+from tasks.models import workers
+
+# One piece of work at a time: a second worker process would import everything again.
+_one_at_a_time = threading.Lock()
+
+
+def call(function: str, **arguments: Any) -> Any:
+    """Call ``package.module:function`` in a child of the worker process.
+
+    Parameters
+    ----------
+    function
+        A function of keepfit that takes and returns plain JSON values.
+
+    Raises
+    ------
+    KeepfitError
+        As the function raised it.
+    InfrastructureError
+        When it failed otherwise, or its process died.
+    """
+    with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder, _one_at_a_time:
+        asked, answer = Path(folder, "asked.json"), Path(folder, "answer.json")
+        asked.write_text(json.dumps({"function": function, "arguments": arguments}))
+        log = Path(folder, "call.log")
+        with workers.borrowed() as worker:
+            worker.send(
+                {
+                    "task": 0,
+                    "do": "call",
+                    "about": function,
+                    "asked": str(asked),
+                    "answer": str(answer),
+                    "log": str(log),
+                }
+            )
+            code = _ended(worker)
+        if code != 0:
+            raise _failure(function, code, log)
+        return json.loads(answer.read_text())
+
+
+def answer_call(command: dict[str, Any]) -> None:
+    """Do what `call` asked for; runs in the child."""
+    asked = json.loads(Path(command["asked"]).read_text())
+    module, _, name = asked["function"].partition(":")
+    result = getattr(import_module(module), name)(**asked["arguments"])
+    Path(command["answer"]).write_text(json.dumps(result))
+
+
+def predict_rows(
+    model: Path, snapshot: str, columns: Sequence[str], rows: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return what the model in a skops file predicts of rows of a snapshot.
+
+    Parameters
+    ----------
+    columns
+        Features of the model, in its order.
+    rows
+        Positions in the snapshot.
+
+    Returns
+    -------
+    predicted, probability
+        As `tasks.models.prediction.predict` returns them.
+    """
+    with tempfile.TemporaryDirectory(prefix="keepfit-predict-") as folder:
+        positions, out = Path(folder, "rows.npy"), Path(folder, "predicted.npz")
+        np.save(positions, rows)
+        call(
+            "tasks.models.calls:predict_into",
+            model=str(model),
+            snapshot=snapshot,
+            columns=list(columns),
+            rows=str(positions),
+            out=str(out),
+        )
+        with np.load(out, allow_pickle=False) as kept:
+            probability = kept["probability"] if "probability" in kept.files else None
+            return kept["predicted"], probability
+
+
+def predict_into(model: str, snapshot: str, columns: list[str], rows: str, out: str) -> None:
+    """Predict and leave the result in the file `out`; runs in the child."""
+    from tasks.data.snapshots import read_frame
+    from tasks.models.loading import load_model
+    from tasks.models.prediction import predict
+
+    X = read_frame(snapshot, columns=columns, rows=np.load(rows))
+    predicted, probability = predict(load_model(Path(model)), X)
+    labels = np.asarray(predicted)
+    kept = {"predicted": labels.astype(str) if labels.dtype == object else labels}
+    if probability is not None:
+        kept["probability"] = probability
+    np.savez(out, **kept)  # type: ignore[arg-type]
+
+
+def _ended(worker: workers.Worker) -> int:
+    while True:
+        for message in worker.hear(1.0):
+            if message["event"] == "ended":
+                return int(message["code"])
+
+
+def _failure(function: str, code: int, log: Path) -> KeepfitError:
+    try:
+        told = json.loads(log.with_suffix(".error").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return InfrastructureError(f"{function} ended with status {code}.")
+    known = getattr(errors, told["name"], None)
+    if isinstance(known, type) and issubclass(known, KeepfitError):
+        return known(told["text"])
+    return InfrastructureError(f"{function} failed: {told['name']}: {told['text']}")

@@ -1,0 +1,98 @@
+"""The one table of candidates: a new model is one more row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.models import families
+from tasks.models.settings import Learned, Params, Setting
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model family.
+
+    Attributes
+    ----------
+    encoding
+        Of its matrix, see ``preprocessing.build_encoder``.
+    max_rows, max_cells
+        More rows, or more rows × columns, are thinned to so many.
+    cost
+        Seconds of a fit in proportion to the others', to estimate the time left.
+    threaded
+        Whether its fit gains from threads without a change to its result.
+    build
+        Returns the unfitted estimator.
+    fit
+        Fits it.
+    params
+        Constants of the table that ``build`` reads.
+    """
+
+    name: str
+    encoding: Literal["native", "tree", "linear"]
+    max_rows: int
+    max_cells: int
+    cost: float
+    build: Callable[[Setting, Params], Any]
+    params: Params
+    fit: Callable[[Any, NDArray[np.float32], NDArray[Any], Setting], Learned] = families.fit_plain
+    iterative: bool = False
+    threaded: bool = False
+
+    def rows_for(self, rows: int, columns: int) -> int:
+        """Return how many of `rows` are fitted on, given the columns of the matrix."""
+        return min(rows, self.max_rows, max(1_000, self.max_cells // max(1, columns)))
+
+
+CANDIDATES: tuple[Candidate, ...] = (
+    Candidate(
+        "logistic_regression", "linear", 500_000, 40_000_000, 2.0, families.logistic,
+        MappingProxyType({"max_iter": 300}),
+    ),
+    Candidate(
+        "decision_tree", "tree", 500_000, 40_000_000, 2.0, families.tree,
+        MappingProxyType({"leaf": 0.5}),
+    ),
+    Candidate(
+        "random_forest", "tree", 500_000, 40_000_000, 10.0, families.forest,
+        MappingProxyType({"trees": 100, "rows_a_tree": 20_000}), threaded=True,
+    ),
+    Candidate(
+        "svm", "linear", 50_000, 10_000_000, 5.0, families.svm,
+        MappingProxyType({"exact_rows": 4_000, "components": 200}), fit=families.fit_svm,
+    ),
+    Candidate(
+        "mlp", "linear", 300_000, 30_000_000, 8.0, families.mlp,
+        MappingProxyType({"epochs": 200, "learning_rate": 1e-3}),
+        fit=families.fit_mlp, iterative=True,
+    ),
+    Candidate(
+        "lightgbm", "native", 50_000_000, 4_000_000_000, 4.0, families.lightgbm,
+        MappingProxyType({"trees": 1_000, "learning_rate": 0.05}),
+        fit=families.fit_lightgbm, iterative=True, threaded=True,
+    ),
+)  # fmt: skip
+
+START_ORDER = (
+    "lightgbm", "logistic_regression", "random_forest", "mlp", "svm", "decision_tree",
+)  # fmt: skip
+"""Good and quick ones first, so that a small budget still yields a model; then the longest."""
+
+
+def find(name: str) -> Candidate:
+    """Return the row of the table with `name`.
+
+    Examples
+    --------
+    >>> find("lightgbm").encoding
+    'native'
+    """
+    return next(candidate for candidate in CANDIDATES if candidate.name == name)

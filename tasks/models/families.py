@@ -1,0 +1,239 @@
+"""Model families: how each is built for a table's size and kind of target, and fitted.
+
+Heavy libraries are imported by the functions, which only run in worker processes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.models.settings import Learned, Params, Setting
+
+STOPPING_ROUNDS = 30
+WIDE = 200
+"""Columns from which LightGBM builds its histograms column by column; either way, fixed: left to
+measure which is faster, it would give other numbers from one run to the next."""
+
+
+def fit_plain(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: Setting) -> Learned:
+    """Fit as scikit-learn does."""
+    return Learned(estimator.fit(X, y))
+
+
+def logistic(at: Setting, params: Params) -> Any:
+    """Return logistic regression, or ridge for numbers."""
+    from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+
+    if not at.classification:
+        if at.rows * at.columns <= 5_000_000:
+            return RidgeCV(alphas=np.logspace(-2, 5, 15))
+        return Ridge(alpha=1.0)
+    # Few rows a column need a stronger penalty: C is 1 from 50 rows a column on.
+    strength = float(np.clip(at.rows / (50 * max(1, at.columns)), 0.005, 1.0))
+    return LogisticRegression(
+        C=strength, max_iter=int(params["max_iter"]), tol=1e-4, class_weight=at.class_weight
+    )
+
+
+def _leaf(at: Setting, factor: float) -> int:
+    if not at.classification:
+        return max(3, int(0.1 * np.sqrt(at.rows)))
+    return max(5, int(factor * np.sqrt(at.rows) * 2 / max(2, at.classes)))
+
+
+def tree(at: Setting, params: Params) -> Any:
+    """Return a decision tree."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    leaf = {"min_samples_leaf": _leaf(at, params["leaf"]), "random_state": at.seed}
+    if at.classification:
+        return DecisionTreeClassifier(class_weight=at.class_weight, **leaf)
+    return DecisionTreeRegressor(**leaf)
+
+
+def forest(at: Setting, params: Params) -> Any:
+    """Return a random forest, each tree on a bounded sample."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    drawn = min(at.rows, int(params["rows_a_tree"]))
+    common: dict[str, Any] = {
+        "n_estimators": int(params["trees"] * (2 if at.rows < 5_000 else 1)),
+        "max_samples": drawn if drawn < at.rows else None,
+        "n_jobs": at.threads,
+        "random_state": at.seed,
+    }
+    if at.classification:
+        return RandomForestClassifier(
+            min_samples_leaf=int(np.clip(drawn / 4_000, 1, 5)),
+            max_features="sqrt",
+            class_weight=at.class_weight,
+            **common,
+        )
+    return RandomForestRegressor(
+        min_samples_leaf=int(np.clip(drawn / 5_000, 2, 5)), max_features=0.34, **common
+    )
+
+
+def svm(at: Setting, params: Params) -> Any:
+    """Return a machine with an exact kernel, or with Nyström features where rows are many."""
+    if at.rows <= params["exact_rows"]:
+        return _exact_svm(at)
+    return _nystroem_svm(at, int(params["components"]))
+
+
+def _exact_svm(at: Setting) -> Any:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.svm import SVC, SVR
+
+    if not at.classification:
+        return _scaled_target(SVR(C=3.0))
+    folds = StratifiedKFold(max(2, min(3, at.fewest)), shuffle=True, random_state=at.seed)
+    machine = SVC(class_weight=at.class_weight, random_state=at.seed)
+    return CalibratedClassifierCV(machine, cv=folds, ensemble=False)
+
+
+def _nystroem_svm(at: Setting, components: int) -> Any:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.model_selection import StratifiedShuffleSplit
+    from sklearn.pipeline import Pipeline
+    from sklearn.svm import LinearSVC, LinearSVR
+
+    features = Nystroem(n_components=components, random_state=at.seed)
+    if not at.classification:
+        machine = LinearSVR(
+            C=1.0, loss="squared_epsilon_insensitive", dual=False, random_state=at.seed
+        )
+        return _scaled_target(Pipeline([("features", features), ("machine", machine)]))
+    linear = LinearSVC(C=0.3, dual=False, class_weight=at.class_weight, random_state=at.seed)
+    # One part calibrates what the others fitted: a fourth of the cost of folds.
+    part = StratifiedShuffleSplit(1, test_size=0.2, random_state=at.seed)
+    calibrated = CalibratedClassifierCV(linear, cv=part, ensemble=True)
+    return Pipeline([("features", features), ("machine", calibrated)])
+
+
+def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, leaving out classes that cannot be calibrated."""
+    if not at.classification or at.fewest >= 2:
+        return fit_plain(estimator, X, y, at)
+    # A class of one row can be fitted or calibrated, not both.
+    labels, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    keep = counts[codes] >= 2
+    named = ", ".join(str(label) for label in labels[counts < 2][:5])
+    note = f"classes of one training row are not learnt: {named}"
+    return Learned(estimator.fit(X[keep], y[keep]), notes=(note,))
+
+
+def mlp(at: Setting, params: Params) -> Any:
+    """Return a network that stops early, or after known iterations."""
+    from tasks.models.estimators import EarlyMLPClassifier, EarlyMLPRegressor
+
+    large = at.rows > 20_000
+    common: dict[str, Any] = {
+        "hidden_layer_sizes": (64, 32),
+        "alpha": 1e-4 if large else 1e-2,
+        "batch_size": int(min(at.rows, np.clip(2 ** round(np.log2(at.rows / 100)), 32, 512))),
+        "learning_rate_init": params["learning_rate"],
+        "max_iter": at.iterations or int(params["epochs"] // (5 if large else 1)),
+        "random_state": at.seed,
+        "early": at.iterations is None,
+        "ordered": at.ordered,
+        "patience": 4 if large else 12,
+    }
+    if at.classification:
+        return EarlyMLPClassifier(class_weight=at.class_weight, **common)
+    return _scaled_target(EarlyMLPRegressor(**common))
+
+
+def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, and tell the epochs and the losses."""
+    estimator.fit(X, y)
+    network = estimator if at.classification else estimator.regressor_
+    name = "validation_log_loss" if at.classification else "validation_mse_scaled"
+    curve = tuple(float(loss) for loss in network.validation_losses_)
+    return Learned(estimator, network.epochs_, {name: curve} if curve else {})
+
+
+def _scaled_target(estimator: Any) -> Any:
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.preprocessing import StandardScaler
+
+    return TransformedTargetRegressor(estimator, transformer=StandardScaler())
+
+
+def lightgbm(at: Setting, params: Params) -> Any:
+    """Return boosted trees whose numbers do not depend on the threads."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    # Each round of a multiclass model grows a tree for every class.
+    many = at.classes > 2
+    trees = int(params["trees"] if not many else max(50, 3 * params["trees"] // at.classes))
+    pace = params["learning_rate"] * (3 if many else 1 if at.rows < 20_000 else 2)
+    common: dict[str, Any] = {
+        "n_estimators": at.iterations or trees,
+        "learning_rate": round(pace, 6),
+        "num_leaves": 15 if at.rows < 2_000 else 31,
+        "min_child_samples": int(np.clip(at.rows / 50, 2, 20)),
+        "subsample": 0.8,
+        "subsample_freq": 1,
+        # A wide table has many columns that say the same.
+        "colsample_bytree": 0.8 * min(1.0, float(np.sqrt(100 / max(1, at.columns)))),
+        "reg_lambda": 1.0,
+        "random_state": at.seed,
+        "n_jobs": at.threads,
+        "deterministic": True,
+        "force_col_wise" if at.columns > WIDE else "force_row_wise": True,
+        "verbosity": -1,
+    }
+    if at.classification:
+        return LGBMClassifier(class_weight=at.class_weight, **common)
+    absolute = at.metric in {"mae", "median_ae", "mape"}
+    return LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
+
+
+def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, stopping early on rows set aside unless the iterations are known."""
+    from lightgbm import early_stopping
+    from lightgbm.basic import LGBMDeprecationWarning
+
+    from tasks.models.folds import inner_part, inner_share
+
+    codes = list(range(at.categorical))
+    if at.iterations is not None:
+        return Learned(_slim(estimator.fit(X, y, categorical_feature=codes)), at.iterations)
+    part = inner_part(
+        y,
+        inner_share(len(y)),
+        ordered=at.ordered,
+        classification=at.classification,
+        seed=at.seed,
+    )
+    with warnings.catch_warnings():
+        # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.
+        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        estimator.fit(
+            X[part.train],
+            y[part.train],
+            eval_set=[(X[part.valid], y[part.valid])],
+            categorical_feature=codes,
+            callbacks=[early_stopping(STOPPING_ROUNDS, verbose=False)],
+        )
+    curves = {
+        f"validation_{name}": tuple(float(v) for v in values)
+        for name, values in estimator.evals_result_["valid_0"].items()
+    }
+    best = int(estimator.best_iteration_ or estimator.n_estimators_)
+    return Learned(_slim(estimator), best, curves)
+
+
+def _slim(estimator: Any) -> Any:
+    """Drop the record of the fit: skops would keep a file for each of its numbers."""
+    estimator._evals_result = {}
+    estimator._best_score = {}
+    estimator._Booster.best_score = {}
+    return estimator

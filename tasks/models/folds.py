@@ -1,0 +1,144 @@
+"""Which rows are fitted on, which validate: positions only, the same for the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.int64]
+
+VALIDATION_SHARE = 0.2
+"""Share of the training rows that validate where there is one validation part."""
+INNER_SHARE = 0.1
+INNER_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Positions among the training rows: those fitted on, and those that validate."""
+
+    train: Positions
+    valid: Positions
+
+
+def thin(rows: int, limit: int) -> Positions:
+    """Return at most `limit` positions out of `rows`, evenly spread and in order.
+
+    Examples
+    --------
+    >>> thin(10, 4).tolist()
+    [1, 3, 6, 8]
+    >>> thin(3, 4).tolist()
+    [0, 1, 2]
+    """
+    if rows <= limit:
+        return np.arange(rows, dtype=np.int64)
+    return ((np.arange(limit, dtype=np.int64) * 2 + 1) * rows) // (2 * limit)
+
+
+def make_folds(
+    y: NDArray[Any], folds: int, *, ordered: bool, classification: bool, seed: int
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    """Return folds over the rows of `y` and what is to be said about them.
+
+    Rows in time order are validated forward in time: each part by a model of the parts before it.
+    Other rows are shuffled, and for classification stratified.
+
+    Parameters
+    ----------
+    folds
+        0 or 1 asks for one validation part, a fifth of the rows (the newest, if `ordered`).
+    """
+    notes: list[str] = []
+    if folds > 1 and len(y) < 2 * (folds + ordered):
+        notes.append(f"{len(y)} training rows: one validation part instead of {folds} folds")
+        folds = 1
+    if folds > 1 and classification and not ordered:
+        fewest = int(np.unique(y, return_counts=True)[1].min())
+        if fewest < folds:
+            fitting = max(2, fewest)
+            if fitting < folds:
+                notes.append(
+                    f"{fitting} folds instead of {folds}: "
+                    f"the smallest class has {fewest} training rows"
+                )
+                folds = fitting
+    if folds <= 1:
+        made: tuple[Fold, ...] = (_one_part(y, ordered, classification, seed),)
+    elif ordered:
+        made = _forward(len(y), folds)
+    else:
+        made = _shuffled(y, folds, classification, seed)
+    return made, tuple(notes)
+
+
+def _one_part(y: NDArray[Any], ordered: bool, classification: bool, seed: int) -> Fold:
+    return inner_part(
+        y, VALIDATION_SHARE, ordered=ordered, classification=classification, seed=seed
+    )
+
+
+def _forward(rows: int, folds: int) -> tuple[Fold, ...]:
+    edges = [rows * part // (folds + 1) for part in range(folds + 2)]
+    everything = np.arange(rows, dtype=np.int64)
+    return tuple(
+        Fold(everything[: edges[part]], everything[edges[part] : edges[part + 1]])
+        for part in range(1, folds + 1)
+    )
+
+
+def _shuffled(y: NDArray[Any], folds: int, classification: bool, seed: int) -> tuple[Fold, ...]:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    if classification:
+        # Dealt out class by class, so that every fold has its share of each.
+        order = order[np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")]
+    place = np.empty(len(y), dtype=np.int64)
+    place[order] = np.arange(len(y)) % folds
+    return tuple(
+        Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)
+    )
+
+
+def inner_part(
+    y: NDArray[Any], share: float, *, ordered: bool, classification: bool, seed: int
+) -> Fold:
+    """Set `share` of the rows aside to validate: the newest ones, if `ordered`.
+
+    A class is never set aside whole: a model can only be judged on classes it has seen.
+    """
+    rows = len(y)
+    held = np.zeros(rows, dtype=bool)
+    wanted = min(max(1, round(share * rows)), rows - 1)
+    if ordered:
+        held[rows - wanted :] = True
+    elif classification:
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(rows)
+        codes = np.unique(y, return_inverse=True)[1]
+        order = order[np.argsort(codes[order], kind="stable")]
+        # Every k-th of the rows in class order, counted from the middle of the first step.
+        held[order[thin(rows, wanted)]] = True
+    else:
+        held[np.random.default_rng(seed).permutation(rows)[:wanted]] = True
+    if classification:
+        codes = np.unique(y, return_inverse=True)[1]
+        seen = np.bincount(codes[~held], minlength=int(codes.max(initial=0)) + 1) > 0
+        held &= seen[codes]
+    return Fold(np.flatnonzero(~held), np.flatnonzero(held))
+
+
+def inner_share(rows: int) -> float:
+    """Return the share of `rows` that tells an iterative learner when to stop.
+
+    Examples
+    --------
+    >>> inner_share(100), inner_share(10_000), inner_share(10_000_000)
+    (0.2, 0.1, 0.02)
+    """
+    if rows < 2_000:
+        return VALIDATION_SHARE
+    return min(INNER_SHARE, INNER_ROWS / rows)

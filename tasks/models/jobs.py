@@ -1,0 +1,88 @@
+"""What a child of the worker process does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tasks.base.errors import DataError
+from tasks.models.folds import Fold, make_folds, thin
+from tasks.models.work import Run
+
+
+def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    """Do the task that `command` names; `say` tells how far it is."""
+    from threadpoolctl import threadpool_limits
+
+    run = Run.of(command["run"])
+
+    def tell(stage: str) -> None:
+        say({"candidate": command["about"], "stage": stage})
+
+    with threadpool_limits(1):
+        if command["do"] == "prepare":
+            prepare(run, tell)
+        elif command["do"] == "encode":
+            from tasks.models.matrices import encode
+
+            encode(run, command["about"], tell)
+        else:
+            from tasks.models.trials import fit_candidate
+
+            fit_candidate(run, command["about"], int(command["threads"]), tell)
+
+
+def prepare(run: Run, tell: Callable[[str], None]) -> None:
+    """Read targets, make folds, fit the baseline: what every other task builds on."""
+    from tasks.data.kinds import target_values
+    from tasks.data.snapshots import read_frame
+    from tasks.models.baseline import fit_baseline
+
+    tell("reading the target")
+    positions = np.load(run.split.train_path).astype(np.int64, copy=False)
+    if run.whole:
+        positions = np.concatenate([positions, np.load(run.split.holdout_path)])
+    column = run.schema.target
+    y, keep = target_values(
+        read_frame(run.snapshot_path, columns=[column], rows=positions), run.schema
+    )
+    if len(y) == len(keep):
+        y = y[keep]
+    positions = positions[keep]
+    if y.dtype == object:
+        y = y.astype(str)
+    if len(y) < 2 or (run.classification and len(np.unique(y)) < 2):
+        raise DataError(
+            f"training needs rows of at least two classes; got {len(y):,} rows."
+            if run.classification
+            else f"training needs at least two rows; got {len(y):,}.",
+            "Train on a longer window, or set a smaller split.holdout.",
+        )
+    np.save(run.at("rows.npy"), positions)
+    np.save(run.at("y.npy"), y)
+    folds, notes = _folds(run, y)
+    kept: dict[str, Any] = {f"train{i}": fold.train for i, fold in enumerate(folds)}
+    kept |= {f"valid{i}": fold.valid for i, fold in enumerate(folds)}
+    np.savez(run.at("folds.npz"), **kept)
+    run.at("notes.json").write_text(json.dumps(notes))
+    if not run.whole or not run.names:
+        fit_baseline(run, tell)
+
+
+def _folds(run: Run, y: np.ndarray[Any, Any]) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    if run.whole:
+        return (), ()
+    sample = thin(len(y), run.training.cv_rows)
+    folds, notes = make_folds(
+        y[sample],
+        run.training.cv,
+        ordered=run.ordered,
+        classification=run.classification,
+        seed=run.training.seed,
+    )
+    if len(sample) < len(y):
+        notes = (*notes, f"folds are made of {len(sample):,} of {len(y):,} rows, evenly spread")
+    return tuple(Fold(sample[fold.train], sample[fold.valid]) for fold in folds), notes

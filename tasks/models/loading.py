@@ -1,0 +1,175 @@
+"""Fitted pipelines as skops files, checked against keepfit's own list on both ways.
+
+skops trusts every estimator of scikit-learn by default and reads several ways to rebuild an
+object; keepfit's pipelines need few of either. A file is judged by its text before anything in it
+is imported, and never is what a file asks to be trusted taken as trusted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.base.errors import ModelRefusedError
+from tasks.base.files import write_whole
+from tasks.models.allowed import ALLOWED_LOADERS, ALLOWED_TYPES
+
+OLDEST_PROTOCOL = 2
+MAX_SCHEMA_BYTES = 200_000_000
+_RETRAIN = "Train again with this version of keepfit; do not load the file by other means."
+
+
+def save_model(pipeline: Any, path: str | Path, *, compress: bool = True) -> None:
+    """Write `pipeline` to `path`, whole or not at all.
+
+    Raises
+    ------
+    ModelRefusedError
+        If it holds a type that is not on keepfit's list; nothing is written then.
+    """
+    from skops.io import dumps
+
+    if compress:
+        # The least effort already halves trees; more of it takes longer than the disk.
+        data = dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+    else:
+        data = dumps(pipeline)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        _check(_schema(file, Path(path)), Path(path))
+    write_whole(Path(path), data)
+
+
+def load_model(path: str | Path) -> Any:
+    """Return the fitted pipeline in `path`.
+
+    Raises
+    ------
+    ModelRefusedError
+        If the file is no skops file, is damaged, or holds a type that is not on keepfit's list.
+        Nothing in it is imported or built in that case.
+    """
+    file = Path(path)
+    # Read once: what is checked is what is loaded.
+    data = _read(file)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as opened:
+            schema = _schema(opened, file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(file, error) from None
+    types = _check(schema, file)
+    from skops.io import loads
+
+    try:
+        model = loads(data, trusted=sorted(types))
+    except ModelRefusedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file may fail in any way
+        raise _damaged(file, error) from None
+    _check_trees(model, file)
+    return model
+
+
+def types_of(path: str | Path) -> list[str]:
+    """Return the types in a model file that skops does not trust by itself, sorted.
+
+    Raises
+    ------
+    ModelRefusedError
+        If one of them is not on keepfit's list.
+    """
+    file = Path(path)
+    try:
+        with zipfile.ZipFile(file) as opened:
+            schema = _schema(opened, file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(file, error) from None
+    return sorted(t for t in _check(schema, file) if not t.startswith(("builtins.", "numpy.nd")))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelRefusedError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _schema(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    try:
+        if file.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
+            raise ValueError("its schema is too large")
+        schema = json.loads(file.read("schema.json"))
+        protocol = schema["protocol"]
+        if isinstance(protocol, bool) or protocol < OLDEST_PROTOCOL:
+            raise ValueError(f"protocol {protocol!r}")
+    except (KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from None
+    return dict(schema)
+
+
+def _check(schema: dict[str, Any], path: Path) -> set[str]:
+    """Return every type named in `schema`, or refuse."""
+    types, loaders = set(), set()
+    for node in _nodes(schema):
+        types.add(f"{node.get('__module__')}.{node.get('__class__')}")
+        loaders.add(str(node["__loader__"]))
+    refused = sorted(types - ALLOWED_TYPES) + sorted(loaders - ALLOWED_LOADERS)
+    if refused or not types:
+        named = ", ".join(refused[:5]) or "nothing"
+        raise ModelRefusedError(
+            f"{path.name}: a model may only hold types on keepfit's list; it holds {named}.",
+            _RETRAIN,
+        )
+    return types
+
+
+def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    waiting: list[Any] = [schema]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if "__loader__" in value:
+                yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _damaged(path: Path, error: BaseException) -> ModelRefusedError:
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return ModelRefusedError(f"{path.name}: not a model file keepfit can read ({text}).", _RETRAIN)
+
+
+def _check_trees(model: Any, path: Path) -> None:
+    """Refuse trees that point outside themselves.
+
+    scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is
+    not theirs.
+    """
+    for tree in _trees(model):
+        nodes = tree.node_count
+        left, right, feature = tree.children_left, tree.children_right, tree.feature
+        inner = left != -1
+        sound = (
+            (left[inner] > 0).all()
+            and (left[inner] < nodes).all()
+            and (right[inner] > 0).all()
+            and (right[inner] < nodes).all()
+            and (feature[inner] >= 0).all()
+            and (feature[inner] < tree.n_features).all()
+            and len(tree.value) >= nodes
+        )
+        if not sound:
+            raise _damaged(path, ValueError("a tree in it points outside itself"))
+
+
+def _trees(model: Any) -> Iterator[Any]:
+    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
+    for step in steps:
+        for estimator in getattr(step, "estimators_", [step]):
+            tree = getattr(estimator, "tree_", None)
+            if tree is not None:
+                yield tree

@@ -1,0 +1,89 @@
+"""Predictions of a fitted pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK_ROWS = 200_000
+
+
+def predict(pipeline: Any, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return what `pipeline` predicts of `X`.
+
+    Returns
+    -------
+    tuple
+        Labels or values of shape (n_rows,); probabilities of shape (n_rows, n_classes) in the
+        order of ``pipeline.classes_``, None for regression.
+
+    Raises
+    ------
+    DataError
+        If a feature has no column in `X`.
+    """
+    encoder, model = pipeline[0], pipeline[-1]
+    starts = range(0, max(1, len(X)), CHUNK_ROWS)
+    return _joined([_outputs(model, encoder, X.iloc[s : s + CHUNK_ROWS]) for s in starts])
+
+
+def _outputs(
+    model: Any, encoder: Any, X: pd.DataFrame
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    encoded = encoder.transform(X)
+    return outputs(model, encoded) if len(X) else _nothing(model)
+
+
+def _nothing(model: Any) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    if not hasattr(model, "classes_"):
+        return np.empty(0), None
+    return model.classes_[:0], np.empty((0, len(model.classes_)))
+
+
+def outputs(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return what the last step of a pipeline predicts of encoded rows, as ``predict`` does."""
+    if not hasattr(model, "classes_"):
+        values = np.asarray(model.predict(X), dtype=np.float64)
+        return values.reshape(len(X)), None
+    probability = np.asarray(model.predict_proba(X), dtype=np.float64)
+    return model.classes_[probability.argmax(axis=1)], probability
+
+
+def outputs_of_matrix(
+    model: Any, X: NDArray[np.float32]
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return what the last step predicts of a matrix on disk, read a part at a time."""
+    starts = range(0, max(1, len(X)), CHUNK_ROWS)
+    if not len(X):
+        return _nothing(model)
+    return _joined([outputs(model, np.array(X[s : s + CHUNK_ROWS])) for s in starts])
+
+
+def _joined(
+    parts: list[tuple[NDArray[Any], NDArray[np.float64] | None]],
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    predicted = np.concatenate([labels for labels, _ in parts])
+    probabilities = [p for _, p in parts if p is not None]
+    return predicted, np.concatenate(probabilities) if probabilities else None
+
+
+def in_order(
+    probability: NDArray[np.float64], labels: NDArray[Any], classes: tuple[str, ...]
+) -> NDArray[np.float64]:
+    """Return `probability` with a column for each of `classes`; 0 for one the model never saw.
+
+    Examples
+    --------
+    >>> in_order(np.array([[0.3, 0.7]]), np.array(["a", "c"]), ("a", "b", "c")).tolist()
+    [[0.3, 0.0, 0.7]]
+    """
+    spread = np.zeros((len(probability), len(classes)))
+    places = {name: place for place, name in enumerate(classes)}
+    for column, label in enumerate(labels):
+        spread[:, places[str(label)]] = probability[:, column]
+    return spread

@@ -1,0 +1,189 @@
+"""The tasks of one run: started as cores come free, heard, and stopped at the deadline."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.base.durations import format_duration
+from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.records import CandidateResult
+from tasks.models import workers
+from tasks.models.keeping import kept
+from tasks.models.schedule import Task, plan, ready, seconds_left
+from tasks.models.work import BASELINE, Run
+
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the fits are.
+
+    Attributes
+    ----------
+    candidate
+        Which one moved on; empty for work that several share.
+    stage
+        What it does now.
+    done, total
+        Tasks.
+    seconds_left
+        Estimate to the end; None before there is anything to estimate from.
+    """
+
+    candidate: str
+    stage: str
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+Report = Callable[[Progress], None]
+
+
+class Fits:
+    """The tasks of one run: started as cores come free, heard, and stopped at the deadline."""
+
+    def __init__(self, run: Run, budget: float, report: Report) -> None:
+        self._run, self._budget, self._report = run, budget, report
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        self._threads = run.training.threads or cores or os.cpu_count() or 1
+        self._tasks = plan(run.names, self._threads)
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
+        self._done: set[int] = set()
+        self._failed: dict[int, tuple[str, str]] = {}
+
+    def results(self) -> dict[str, CandidateResult]:
+        """Do all tasks and return what became of each candidate."""
+        self._started = time.monotonic()
+        plain = self._run.plain()
+        with workers.borrowed() as worker:
+            while not self._over():
+                for task in self._startable():
+                    self._begun.add(task.number)
+                    worker.send({**self._command(task), "run": plain})
+                for message in worker.hear(self._patience()):
+                    self._heard(message)
+                if self._late():
+                    self._stop(worker)
+        first = self._failed.get(0)
+        if first is not None:
+            raise _error_of(*first)
+        named = (BASELINE, *self._run.names)
+        return {name: self._result(name) for name in named}
+
+    def _startable(self) -> tuple[Task, ...]:
+        failed = set(self._failed)
+        return ready(self._tasks, self._done, failed, self._begun, self._threads)
+
+    def _command(self, task: Task) -> dict[str, Any]:
+        return {
+            "task": task.number,
+            "do": task.do,
+            "about": task.about,
+            "threads": task.threads,
+            "log": str(self._log(task)),
+        }
+
+    def _log(self, task: Task) -> Path:
+        return self._run.at(f"{task.do}-{task.about}.log")
+
+    def _over(self) -> bool:
+        # Children that were stopped are waited for: the worker's next run numbers its tasks anew.
+        told = len(self._done) + len(self._failed) == len(self._tasks)
+        return told and self._ended == self._begun
+
+    def _late(self) -> bool:
+        return time.monotonic() - self._started > self._budget
+
+    def _patience(self) -> float:
+        left = self._started + self._budget - time.monotonic()
+        return min(_POLL_SECONDS, left) if left > 0 else _POLL_SECONDS
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if message["event"] == "step":
+            about = message["candidate"]
+            stage = message["stage"]
+            shared = about not in (BASELINE, *self._run.names)
+            self._tell("" if shared else about, stage)
+        elif message["event"] == "ended":
+            task = self._tasks[int(message["task"])]
+            self._ended.add(task.number)
+            if task.number not in self._failed:
+                self._finish(task, int(message["code"]))
+
+    def _finish(self, task: Task, code: int) -> None:
+        if code == 0:
+            self._done.add(task.number)
+            self._tell(task.about if task.do == "fit" else "", "done")
+            return
+        self._fail(task, *self._why(task, code))
+
+    def _fail(self, task: Task, status: str, reason: str) -> None:
+        self._failed[task.number] = (status, reason)
+        if task.do == "fit" and self._log(task).is_file():
+            # Beside the candidates' folders: the whole traceback, for who wants to know.
+            shutil.copyfile(self._log(task), Path(self._run.folder) / f"{task.about}.log")
+        for other in self._tasks:
+            if task.number in other.needs and other.number not in self._failed:
+                self._fail(other, status, reason)
+
+    def _why(self, task: Task, code: int) -> tuple[str, str]:
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = "; it may have run out of memory" if name == "SIGKILL" else ""
+            return "failed", f"its process was ended by {name}{hint}"
+        try:
+            told = json.loads(self._log(task).with_suffix(".error").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return "failed", f"its process ended with status {code}"
+        if told["kind"]:
+            return told["kind"], told["text"]
+        return "failed", f"{told['name']}: {told['text']}"
+
+    def _stop(self, worker: workers.Worker) -> None:
+        """Stop what would overrun the budget; the baseline costs next to nothing and goes on."""
+        reason = (
+            f"would overrun the time budget of {format_duration(self._run.training.budget)}; "
+            "raise training.budget, lower training.cv, or leave it out of training.candidates"
+        )
+        for task in self._tasks:
+            if task.number == 0 or task.number in self._done or task.number in self._failed:
+                continue
+            self._failed[task.number] = ("skipped", reason)
+            if task.number in self._begun:
+                worker.send({"do": "kill", "task": task.number})
+
+    def _tell(self, candidate: str, stage: str) -> None:
+        elapsed = time.monotonic() - self._started
+        over = self._done | set(self._failed)
+        left = seconds_left(self._tasks, over, elapsed, self._threads, self._budget)
+        self._report(Progress(candidate, stage, len(over), len(self._tasks), left))
+
+    def _result(self, name: str) -> CandidateResult:
+        for task in self._tasks:
+            if task.about == name and task.number in self._failed:
+                status, reason = self._failed[task.number]
+                kind = "skipped" if status == "skipped" else "failed"
+                return CandidateResult(candidate=name, status=kind, reason=reason)
+        found = kept(Path(self._run.folder), name)
+        if found is None:
+            return CandidateResult(
+                candidate=name, status="failed", reason="its files are not complete"
+            )
+        return found.model_copy(update={"cached": False})
+
+
+def _error_of(status: str, reason: str) -> DataError | InfrastructureError:
+    if status == DataError.kind:
+        return DataError(reason)
+    return InfrastructureError(f"the training rows could not be read: {reason}.")

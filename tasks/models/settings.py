@@ -1,0 +1,56 @@
+"""What an estimator is built for, and what its fit tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.base.records import Task
+
+Params = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an estimator is built for.
+
+    Attributes
+    ----------
+    columns
+        Of the encoded matrix.
+    categorical
+        How many leading columns are codes of categories.
+    ordered
+        Whether rows are in time order.
+    iterations
+        Of an iterative learner, where they are known already; no rows are set aside then.
+    """
+
+    task: Task
+    metric: str
+    rows: int
+    columns: int
+    classes: int = 0
+    fewest: int = 0
+    categorical: int = 0
+    ordered: bool = False
+    seed: int = 0
+    threads: int = 1
+    class_weight: str | None = None
+    iterations: int | None = None
+
+    @property
+    def classification(self) -> bool:
+        """Whether the target is a class."""
+        return self.task != "regression"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted estimator and what is to be told of its fit."""
+
+    estimator: Any
+    iterations: int | None = None
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

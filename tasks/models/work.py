@@ -1,0 +1,76 @@
+"""The files that the tasks of one run share: where they are, and what the run was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from tasks.base.config import TrainingConfig
+from tasks.base.records import Schema, Split
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of fits works on.
+
+    Attributes
+    ----------
+    folder
+        Where candidates are kept, a folder each.
+    work
+        Where matrices and what else is of no use afterwards are kept.
+    names
+        Candidates to fit.
+    whole
+        Whether holdout rows are fitted on as well, with settings that are known: a refit.
+    """
+
+    snapshot_path: str
+    split: Split
+    schema: Schema
+    training: TrainingConfig
+    metric: str
+    folder: str
+    work: str
+    names: tuple[str, ...]
+    whole: bool = False
+
+    @property
+    def ordered(self) -> bool:
+        """Whether rows are in time order."""
+        return self.split.rule == "time"
+
+    @cached_property
+    def classification(self) -> bool:
+        """Whether the target is a class."""
+        return self.schema.task != "regression"
+
+    def candidate(self, name: str) -> Path:
+        """Return the folder of a candidate."""
+        return Path(self.folder) / name
+
+    def at(self, *parts: str) -> Path:
+        """Return a path among the shared files."""
+        return Path(self.work).joinpath(*parts)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the run as JSON values."""
+        values = {**asdict(self), "names": list(self.names)}
+        for name in ("split", "schema", "training"):
+            values[name] = getattr(self, name).model_dump(mode="json")
+        return values
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """Return the run that `plain` wrote."""
+        records = {
+            "split": Split.model_validate(values["split"]),
+            "schema": Schema.model_validate(values["schema"]),
+            "training": TrainingConfig.model_validate(values["training"]),
+            "names": tuple(values["names"]),
+        }
+        return cls(**{**values, **records})
