@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -118,7 +119,9 @@ def _stop(process: subprocess.Popen[bytes], data: Path) -> None:
     """Stop the server by the pid it wrote: under runuser it is not the process we started."""
     state = data / "postmaster.pid"
     if state.exists():
-        os.kill(int(state.read_text().splitlines()[0]), signal.SIGINT)
+        # It may have ended by itself since it wrote its number.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(state.read_text().splitlines()[0]), signal.SIGINT)
     elif process.poll() is None:
         process.terminate()
     try:

@@ -242,13 +242,16 @@ def test_new_rows_are_judged_by_the_champion_and_old_ones_are_no_evidence(tmp_pa
     assert "champion v1" in new_rows.answer["verdict"]["sentence"]
 
 
-def test_a_killed_training_leaves_no_process_and_the_rerun_goes_on(tmp_path: Path) -> None:
+def test_a_killed_training_leaves_no_server_and_no_child_and_the_rerun_goes_on(
+    tmp_path: Path,
+) -> None:
     data = write_churn(tmp_path / "rows.csv", rows=3000)
     extra = "training: {budget: 120s, cv: 5, candidates: [logistic_regression, random_forest]}\n"
     file = write_pipeline(tmp_path, data, extra)
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", str(file)],
         cwd=Path(__file__).parents[2],
+        env={name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
