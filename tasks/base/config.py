@@ -119,7 +119,9 @@ class GateConfig(Section):
     replicates: int = Field(1000, ge=200, le=10_000, description="bootstrap replicates")
     max_latency_ms_per_1k: float | None = Field(None, gt=0)
     max_size_mb: float | None = Field(None, gt=0)
-    slices: tuple[Column, ...] = ()
+    slices: tuple[Column, ...] = Field(
+        (), description="columns on whose levels a challenger may not be significantly worse"
+    )
 
 
 class ParquetSink(Section):

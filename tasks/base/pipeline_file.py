@@ -167,14 +167,19 @@ def require_columns(
     named += [(("id_columns", i), c) for i, c in enumerate(config.id_columns)]
     named += [(("exclude", i), c) for i, c in enumerate(config.exclude)]
     named += [(("kinds", c), c) for c in config.kinds]
+    named += [(("gate", "slices", i), c) for i, c in enumerate(config.gate.slices)]
     known = {*names, *promised}
     for location, column in named:
         if column not in known:
             raise ConfigError(
-                f"{pipeline.path}, line {pipeline.line_of(*location)}: `{location[0]}` names "
+                f"{pipeline.path}, line {pipeline.line_of(*location)}: `{_key_of(location)}` names "
                 f"the column {column!r}, which the source does not have.",
                 nearest(column, names),
             )
+
+
+def _key_of(location: Location) -> str:
+    return "gate.slices" if location[0] == "gate" else str(location[0])
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 12) -> str:

@@ -31,6 +31,7 @@ from tasks.evaluation.assessing import (
 from tasks.evaluation.bootstrap import time_blocks
 from tasks.evaluation.comparison import Predictions, paired_evidence
 from tasks.registry.gate import decide
+from tasks.registry.slices import worse_slices
 from tasks.registry.store import Store
 
 _LOGGER = logging.getLogger(__name__)
@@ -76,12 +77,14 @@ def judge(
     if champion is not None and rows.mask.any():
         theirs, problem = _champion_predictions(store, champion, basis, rows.mask)
     times = holdout_times(basis)
+    y_true = holdout_target(basis)[rows.mask]
+    ours, trivial = (_masked(by_name[name], rows.mask) for name in (challenger, BASELINE))
     evidence = paired_evidence(
         basis.prepared.metric,
-        holdout_target(basis)[rows.mask],
-        _masked(by_name[challenger], rows.mask),
+        y_true,
+        ours,
         theirs,
-        _masked(by_name[BASELINE], rows.mask),
+        trivial,
         basis.roles,
         blocks=None if times is None else time_blocks(times[rows.mask]),
         gate=config.gate,
@@ -100,6 +103,12 @@ def judge(
         champion_version=champion.version if champion else None,
         new_evidence=bool(rows.mask.any()),
     )
+    if verdict.promoted and theirs is not None:
+        positions = np.load(basis.split.holdout_path)[rows.mask]
+        judged_at = None if times is None else times[rows.mask]
+        worse = worse_slices(config, basis, y_true, (ours, theirs, trivial), judged_at, positions)
+        if worse:
+            return _refused(verdict, worse)
     if problem and not verdict.promoted:
         return verdict.model_copy(
             update={
@@ -108,6 +117,20 @@ def judge(
             }
         )
     return verdict
+
+
+def _refused(verdict: Verdict, worse: list[str]) -> Verdict:
+    """Return a promotion taken back because of slices that would lose."""
+    said = "; ".join(worse)
+    return verdict.model_copy(
+        update={
+            "promoted": False,
+            "rule": "slices",
+            "reason": said,
+            "reasons": tuple(worse),
+            "sentence": f"Kept champion v{verdict.champion_version}: the challenger is {said}.",
+        }
+    )
 
 
 def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""Slices of the holdout on which a challenger may not be significantly worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.records import Basis
+from tasks.evaluation.bootstrap import time_blocks
+from tasks.evaluation.comparison import Predictions, paired_evidence
+
+LEAST_ROWS = 200
+MOST_LEVELS = 20
+
+
+def worse_slices(
+    config: PipelineConfig,
+    basis: Basis,
+    y_true: NDArray[np.generic],
+    models: tuple[Predictions, Predictions, Predictions],
+    times: NDArray[np.datetime64] | None,
+    rows: NDArray[np.int64],
+) -> list[str]:
+    """Return the slices of ``gate.slices`` on which the challenger is worse beyond doubt.
+
+    The interval of each slice is widened for the number of slices looked at, so that many slices
+    do not refuse a good challenger by chance.
+
+    Parameters
+    ----------
+    y_true, times, rows
+        True target, time and position in the snapshot of each row that is judged on.
+    models
+        Challenger, champion and baseline on these rows.
+
+    References
+    ----------
+    Dunn (1961), Multiple comparisons among means.
+    """
+    slices = list(_slices(config.gate.slices, basis, rows))
+    if not slices:
+        return []
+    doubt = (1 - config.gate.confidence) / len(slices)
+    gate = config.gate.model_copy(
+        update={
+            "confidence": 1 - doubt,
+            "replicates": min(10_000, max(config.gate.replicates, ceil(40 / doubt))),
+        }
+    )
+    challenger, champion, baseline = models
+    found = []
+    for name, mask in slices:
+        evidence = paired_evidence(
+            basis.prepared.metric,
+            y_true[mask],
+            _part(challenger, mask),
+            _part(champion, mask),
+            _part(baseline, mask),
+            basis.roles,
+            blocks=None if times is None else time_blocks(times[mask]),
+            gate=gate,
+            seed=config.training.seed,
+        )
+        if evidence.high is not None and evidence.high < 0 and evidence.difference is not None:
+            found.append(
+                f"worse where {name}: {evidence.difference:.4g} on {evidence.rows:,} rows, "
+                f"interval up to {evidence.high:.4g}"
+            )
+    return found
+
+
+def _slices(
+    columns: Sequence[str], basis: Basis, rows: NDArray[np.int64]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield the levels of each column that have rows enough, the commonest first."""
+    if not columns:
+        return
+    from tasks.data.snapshots import read_frame
+
+    frame = read_frame(basis.snapshot.path, columns=list(dict.fromkeys(columns)), rows=rows)
+    for column in frame.columns:
+        values = frame[column].astype("str")
+        counts = values.value_counts()
+        for level in counts[counts >= LEAST_ROWS].index[:MOST_LEVELS]:
+            yield f"{column} = {level}", (values == level).to_numpy(dtype=bool, na_value=False)
+
+
+def _part(model: Predictions, mask: NDArray[np.bool_]) -> Predictions:
+    probability = None if model.probability is None else model.probability[mask]
+    return Predictions(np.asarray(model.predicted)[mask], probability)
