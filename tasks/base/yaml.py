@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ Location = tuple[str | int, ...]
 
 MAX_BYTES = 5_000_000
 MAX_DEPTH = 40
+_ONE_LINE = 90
+_HARMLESS = re.compile(r"[^\W_][\w .+/()-]*(?<! )")
 
 
 @dataclass(frozen=True)
@@ -141,16 +144,55 @@ def _mapping(
 
 
 def dump_yaml(values: Any) -> str:
-    """Return `values` (plain dicts, lists and scalars) as YAML in the order given."""
+    """Return `values` (plain dicts, lists and scalars) as YAML in the order given.
+
+    What is short and innermost stands on one line. No text is ever wrapped: a key in two lines
+    would not be read again.
+    """
     import io
 
     from ruamel.yaml import YAML
 
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = None  # innermost values on one line
+    writer = YAML(typ="rt", pure=True)
     writer.allow_unicode = True
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    writer.width = 100
+    writer.width = 1_000_000
+    writer.indent(mapping=2, sequence=4, offset=2)
     out = io.StringIO()
-    writer.dump(values, out)
+    writer.dump(_laid_out(values), out)
     return out.getvalue()
+
+
+def _laid_out(value: Any) -> Any:
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    if isinstance(value, str):
+        return _quoted(value)
+    if not isinstance(value, dict | list):
+        return value
+    made: Any
+    if isinstance(value, dict):
+        made = CommentedMap((_laid_out(key), _laid_out(inner)) for key, inner in value.items())
+        inner_values = list(value.values())
+    else:
+        made = CommentedSeq(_laid_out(inner) for inner in value)
+        inner_values = value
+    innermost = not any(isinstance(inner, dict | list) and inner for inner in inner_values)
+    if innermost and len(str(value)) <= _ONE_LINE:
+        made.fa.set_flow_style()
+    else:
+        made.fa.set_block_style()
+    return made
+
+
+def _quoted(text: str) -> str:
+    """Return `text` marked to be quoted unless it is made of harmless characters.
+
+    ruamel.yaml quotes what would be read as another type, but writes ``? y`` in a list bare.
+    """
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
+
+    if _HARMLESS.fullmatch(text):
+        return text
+    made = SingleQuotedScalarString if text.isprintable() else DoubleQuotedScalarString
+    quoted: str = made(text)
+    return quoted
