@@ -89,7 +89,11 @@ def judge_challenger(
 
     store = store_of(pipeline.state)
     verdict = judge(store, pipeline.config, basis, results, assessment.challenger)
-    create_markdown_artifact(key=f"verdict-{_key(pipeline)}", markdown=verdict.sentence)
+    create_markdown_artifact(
+        key=f"verdict-{_key(pipeline)}",
+        markdown=verdict.sentence,
+        description=f"What the gate decided about {pipeline.config.name}",
+    )
     report(Step("gate", "promoted" if verdict.promoted else f"refused: {verdict.rule}"))
     return verdict
 
@@ -155,10 +159,15 @@ def conclude_training(
     )
     key = _key(pipeline)
     create_link_artifact(
-        key=f"report-{key}", link=Path(outcome.report).as_uri(), link_text="report"
+        key=f"report-{key}",
+        link=Path(outcome.report).as_uri(),
+        link_text="report",
+        description=f"The report of the last training of {pipeline.config.name}",
     )
     create_markdown_artifact(
-        key=f"mlflow-{key}", markdown=f"MLflow run `{run_id}` at {outcome.mlflow_uri}"
+        key=f"mlflow-{key}",
+        markdown=f"MLflow run `{run_id}` at {outcome.mlflow_uri}",
+        description="The same training in MLflow",
     )
     report(Step("report", outcome.report))
     return outcome
