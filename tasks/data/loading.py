@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from tasks.base.config import CsvSource, PipelineConfig, Source, plain
@@ -160,9 +161,13 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         time_column=config.time_column,
         id_columns=config.id_columns,
     )
-    return write_snapshot(
+    snapshot = write_snapshot(
         table, kinds, folder, time_column=config.time_column, assumptions=(*said, *assumed)
     )
+    del table, read
+    # Arrow keeps what it freed for later; nothing as large comes again in this process.
+    pa.default_memory_pool().release_unused()
+    return snapshot
 
 
 def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:

@@ -65,6 +65,7 @@ def check_snapshot(
     outcome = _ask(
         {
             "snapshot": snapshot.path,
+            "rows": snapshot.rows,
             "contract": contract.to_dict(),
             "kinds": dict(kinds or snapshot.kinds),
             "page": str(page),

@@ -66,12 +66,14 @@ def contract_digest(pipeline: Pipeline) -> str:
 
 def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
     """Return the contract that the rows of `snapshot` suggest."""
-    from expectations.infer import infer_contract
+    from expectations.parts import infer_in_parts
     from tasks.data.snapshots import read_frame
 
     config = pipeline.config
-    return infer_contract(
-        read_frame(snapshot.path),
+    return infer_in_parts(
+        lambda columns: read_frame(snapshot.path, columns=columns),
+        list(snapshot.kinds),
+        snapshot.rows,
         snapshot.kinds,
         name=config.name,
         target=config.target,

@@ -1,0 +1,130 @@
+"""Contracts of large tables, inferred and checked a few columns at a time.
+
+A check keeps copies of what it looks at. Column by column rules need only their own column, so
+memory stays near that of a few columns however wide the table is; the results are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from expectations.check import CheckOutcome, CheckResult, check_frame
+from expectations.contract import Contract, TableRule
+from expectations.infer import infer_contract
+
+CELLS_AT_ONCE = 12_000_000
+_UNASKED = TableRule(rows=None, extra_columns="ignore", column_order="ignore")
+_OF_NAMES = {"extra columns", "column order"}
+
+Read = Callable[[Sequence[str]], pd.DataFrame]
+
+
+def check_in_parts(
+    read: Read,
+    bare: pd.DataFrame,
+    rows: int,
+    contract: Contract,
+    *,
+    kinds: Mapping[str, str] | None = None,
+) -> CheckOutcome:
+    """Check a table as `check_frame` does, holding few of its columns at a time.
+
+    Parameters
+    ----------
+    read
+        Returns the columns asked for, all rows.
+    bare
+        The table's columns in its order, without rows.
+    rows
+        How many rows the table has.
+    """
+    started = time.monotonic()
+    names = [str(name) for name in bare.columns]
+    if rows * len(names) <= CELLS_AT_ONCE:
+        return check_frame(read(names), contract, kinds=kinds)
+    together = _together(contract, names)
+    results = list(_of_names(bare, contract))
+    for part in (together, *_groups([n for n in names if n not in together], rows)):
+        piece = _piece(contract, part, whole=part is together)
+        results += check_frame(read(part), piece, kinds=kinds).results
+    return CheckOutcome(
+        passed=all(result.passed or result.severity == "warning" for result in results),
+        results=tuple(_in_order(results, contract)),
+        rows=rows,
+        seconds=time.monotonic() - started,
+    )
+
+
+def infer_in_parts(
+    read: Read,
+    names: Sequence[str],
+    rows: int,
+    kinds: Mapping[str, str],
+    *,
+    name: str,
+    target: str,
+    time_column: str | None,
+    id_columns: Sequence[str],
+) -> Contract:
+    """Infer a contract as `infer_contract` does, holding few columns at a time."""
+    roles: dict[str, Any] = {"name": name, "target": target, "time_column": time_column}
+    if rows * len(names) <= CELLS_AT_ONCE:
+        return infer_contract(read(names), kinds, id_columns=id_columns, **roles)
+    # Order in time decides on every column, so its column is in every part.
+    ordering = [time_column] if time_column is not None and time_column in names else []
+    first = [n for n in names if n in {*ordering, *id_columns}]
+    whole = infer_contract(read(first), kinds, id_columns=id_columns, **roles)
+    columns = dict(whole.columns)
+    for part in _groups([n for n in names if n not in first], rows):
+        columns |= {
+            column: rule
+            for column, rule in infer_contract(
+                read([*ordering, *part]), kinds, **roles
+            ).columns.items()
+            if column in part
+        }
+    return whole.model_copy(update={"columns": {n: columns[n] for n in names if n in columns}})
+
+
+def _groups(names: Sequence[str], rows: int) -> Iterator[list[str]]:
+    width = max(1, CELLS_AT_ONCE // max(rows, 1))
+    for start in range(0, len(names), width):
+        yield list(names[start : start + width])
+
+
+def _together(contract: Contract, names: Sequence[str]) -> list[str]:
+    """Return the columns that rules on the whole table look at together."""
+    wanted = {column for key in contract.table.unique for column in key}
+    if contract.table.freshness is not None:
+        wanted.add(contract.table.freshness.column)
+    named = {column for rule in contract.rules for column in rule.columns}
+    folded = {column.casefold() for column in named}
+    return [n for n in names if n in wanted | named or n.casefold() in folded] or [names[0]]
+
+
+def _piece(contract: Contract, part: Sequence[str], *, whole: bool) -> Contract:
+    columns = {n: rule for n, rule in contract.columns.items() if n in part}
+    if not whole:
+        return contract.model_copy(update={"columns": columns, "table": _UNASKED, "rules": ()})
+    asked = {"extra_columns": "ignore", "column_order": "ignore"}
+    table = contract.table.model_copy(update=asked)
+    return contract.model_copy(update={"columns": columns, "table": table})
+
+
+def _of_names(bare: pd.DataFrame, contract: Contract) -> Iterator[CheckResult]:
+    """Yield what the names alone decide: absent and extra columns, and their order."""
+    names = set(bare.columns)
+    structure = contract.model_copy(update={"rules": ()})
+    for result in check_frame(bare, structure).results:
+        absent = result.column is not None and result.column not in names
+        if absent or (result.column is None and result.rule in _OF_NAMES):
+            yield result
+
+
+def _in_order(results: Sequence[CheckResult], contract: Contract) -> list[CheckResult]:
+    places = {name: place for place, name in enumerate(contract.columns)}
+    return sorted(results, key=lambda r: -1 if r.column is None else places.get(r.column, -1))
