@@ -16,6 +16,7 @@ from tasks.data.distinct import Distinct, is_sorted, some_cells
 from tasks.data.tables import listed
 from tasks.data.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
 
+_LONG = 100_000
 _MOSTLY = 0.9
 _TEXTUAL: tuple[Kind, ...] = ("categorical", "text", "identifier")
 
@@ -95,7 +96,7 @@ class Typing:
         plain = self._plain(column, name) if kind in (None, "numeric", "constant") else None
         if plain is not None:
             return plain
-        if not self._may_have_type(column, kind):
+        if not self._may_have_type(column, kind) or self._plainly_text(column, name, kind):
             return self._text(column, name)
         return self._by_distinct(column, name, kind)
 
@@ -108,6 +109,19 @@ class Typing:
         look = r"(?i)^(?:[+-]?[.,]?[0-9]|yes$|no$|true$|false$|[yntf]$|[?*.-]+$|[+-]?inf)"
         hits = pc.sum(pc.match_substring_regex(some.drop_null(), look)).as_py() or 0
         return bool(hits >= 0.5 * len(some.drop_null()))
+
+    def _plainly_text(self, column: Any, name: str, kind: Kind | None) -> bool:
+        """Return whether a long column of a typed source is text already by its ends.
+
+        Looking at every distinct cell of a few million ids takes longer than reading them.
+        """
+        if self.rules.loose or kind is not None or len(column) < _LONG:
+            return False
+        ends = pa.chunked_array([some_cells(column, self.rules.missing)])
+        if not len(ends):
+            return False
+        probe = Typing(self.rules, {}).columns({name: ends})
+        return bool(pa.types.is_string(probe[name].type))
 
     def _plain(self, column: Any, name: str) -> Any | None:
         typed = number_text.plain_numbers(column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.errors import DataError, SourceError
+from tasks.data.text_rules import TextRules
+from tasks.data.typing_text import Typing
 from tests.unit.data.tables_made import csv_read
 
 
@@ -246,3 +249,23 @@ def test_contradicting_signs_are_refused(tmp_path: Path) -> None:
 def test_a_column_without_any_value_is_null(tmp_path: Path) -> None:
     column, _ = cells(tmp_path, ["", "NA", ""])
     assert column.null_count == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda i: f"2026-01-01 AA{i}", True),
+        (lambda i: f"{i}.5", False),
+        (lambda i: f"2026-01-{1 + i % 28:02d}", False),
+    ],
+    ids=["ids that begin like a date", "numbers", "dates"],
+)
+def test_a_long_text_column_of_a_typed_source_is_what_its_ends_are(
+    make: Callable[[int], str], text: bool
+) -> None:
+    column = pa.chunked_array([pa.array([make(i) for i in range(120_000)])])
+
+    typed = Typing(TextRules(loose=False), None).columns({"c": column})["c"]
+
+    assert pa.types.is_string(typed.type) == text
+    assert len(typed) == 120_000
