@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tasks.base.environment import module_command
 from tasks.base.errors import InfrastructureError
 
 _START_SECONDS = 90.0
@@ -115,7 +116,7 @@ def start_server(state: Path) -> Server:
     }
     with log.open("wb") as sink:
         process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-m", "flows.orchestrator", str(listener.fileno()), str(os.getpid())],
+            module_command("flows.orchestrator", str(listener.fileno()), str(os.getpid())),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,

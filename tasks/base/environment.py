@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -14,6 +15,22 @@ _TELEMETRY_OFF = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
 }
+
+
+_RUN_MODULE = (
+    "import sys, runpy; sys.path.append(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of keepfit in a process of its own.
+
+    The working folder is not searched (-P): it is a person's, and a file there may have the name
+    of a package.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    return [sys.executable, "-P", "-c", _RUN_MODULE, root, module, *arguments]
 
 
 def turn_telemetry_off(environ: MutableMapping[str, str] | None = None) -> None:

@@ -246,7 +246,7 @@ def _root_of(base: Path) -> Path:
     if base.is_relative_to(_HOME / "deploy"):
         return _HOME
     for folder in (base, *base.parents):
-        if (folder / ".git").exists():
+        if (folder / ".git").exists() or (folder / "pyproject.toml").exists():
             return folder
     return base
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.base.environment import module_command
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.files import write_whole
 from tasks.base.records import ContractResult, RuleResult, Snapshot
@@ -163,8 +163,8 @@ def _error(error: dict[str, str]) -> Exception:
 
 
 def _spawn() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tasks.validation.worker"],
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        module_command("tasks.validation.worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None,

@@ -285,6 +285,24 @@ def _until(condition: Any, seconds: float) -> None:
         time.sleep(0.05)
 
 
+def test_files_of_the_working_folder_shadow_nothing(tmp_path: Path) -> None:
+    for name in ("tasks", "flows", "expectations", "sklearn"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('shadowed')")
+    write_pipeline(tmp_path / "pipe", write_churn(tmp_path / "rows.csv", rows=200))
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "flows.cli", "run", "pipe", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_secret_is_in_no_file_and_no_output(tmp_path: Path) -> None:
     import sqlite3
 
