@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -56,7 +56,11 @@ def crown(store: Store, trained: Trained) -> ModelVersion:
 
 def environment(uri: str) -> dict[str, str]:
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    return {**os.environ, **quiet, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
+    # MLflow starts its server by name: the environment's programs come first, activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {
+        **os.environ, **quiet, "PATH": path, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)
+    }  # fmt: skip
 
 
 def free_port() -> int:
@@ -85,7 +89,9 @@ def running(arguments: list[str], uri: str, port: int, ready: str, cwd: Path) ->
                 time.sleep(0.2)
             yield address
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            # A program that ended by itself has said why above.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
