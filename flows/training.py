@@ -64,6 +64,7 @@ def training(pipeline: str, fresh: bool = False) -> TrainingOutcome:
     winner = refit_winner(plan, basis, results, assessment, verdict)
     figures, runs = drawing.result(), recording.result()
     version = register_challenger(plan, basis, winner, assessment, figures, verdict, runs)
+    flow_run = runtime.flow_run.id
     return conclude_training(
-        plan, basis, results, assessment, figures, verdict, version, run_id, runtime.flow_run.id
+        plan, basis, results, assessment, figures, verdict, version, runs, run_id, flow_run
     )

@@ -148,6 +148,7 @@ def conclude_training(
     figures: Figures,
     verdict: Verdict,
     version: ModelVersion,
+    runs: Mapping[str, str],
     run_id: str,
     prefect_run: str | None,
 ) -> TrainingOutcome:
@@ -155,7 +156,7 @@ def conclude_training(
     from tasks.trainings.outcomes import conclude
 
     outcome = conclude(
-        pipeline, basis, results, assessment, figures, verdict, version, run_id, prefect_run
+        pipeline, basis, results, assessment, figures, verdict, version, runs, run_id, prefect_run
     )
     key = _key(pipeline)
     create_link_artifact(

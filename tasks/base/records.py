@@ -301,10 +301,13 @@ class Figures(Record):
     ----------
     importance
         Source column to what the metric loses when it is shuffled, the greatest first.
+    of_candidates
+        Fitted candidate to figure name to PNG file.
     """
 
     pictures: tuple[Picture, ...] = ()
     importance: dict[str, float] = {}
+    of_candidates: dict[str, dict[str, str]] = {}
 
 
 class GateEvidence(Record):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
@@ -61,45 +62,51 @@ def _draw(
     seed: int,
     folder: Path,
 ) -> Figures:
-    from tasks.evaluation.figures import (
-        diagnose,
-        draw_importance,
-        draw_leaderboard,
-        draw_learning,
-    )
+    from tasks.evaluation.figures import draw_importance, draw_leaderboard, save_figures
 
     challenger = next(r for r in results if r.candidate == assessment.challenger)
     metric = basis.prepared.metric
+    y_true = holdout_target(basis)
     board = draw_leaderboard(assessment.leaderboard, metric, assessment.challenger)
-    predictions = read_predictions(challenger.predictions_path)
-    drawn = diagnose(
-        holdout_target(basis),
-        predictions.predicted,
-        predictions.probability,
-        basis.roles,
-        assessment.of(challenger.candidate),
-    )
-    importance = _importance(basis, challenger, seed)
+    drawn = {
+        result.candidate: _of_candidate(result, y_true, basis, assessment)
+        for result in results
+        if result.status == "ok"
+    }
+    importance = _importance(basis, challenger, y_true, seed)
     relied = None if importance is None else draw_importance(importance)
-    learned = draw_learning(challenger.candidate, challenger.curves)
-    drawings = [d for d in (board, *drawn, relied, *learned) if d is not None]
-    return _kept(drawings, importance, folder)
-
-
-def _kept(drawings: Sequence[Drawing], importance: Importance | None, folder: Path) -> Figures:
-    from tasks.evaluation.figures import save_figures
-
-    files = save_figures(drawings, folder)
+    own = drawn[challenger.candidate]
+    shown = [d for d in (board, *own, relied) if d is not None]
+    files = save_figures(shown, folder)
     return Figures(
         pictures=tuple(
             Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name])
-            for d in drawings
+            for d in shown
         ),
         importance={} if importance is None else {c.column: c.loss for c in importance.columns},
+        of_candidates={
+            name: save_figures(drawings, folder / name) for name, drawings in drawn.items()
+        },
     )
 
 
-def _importance(basis: Basis, challenger: CandidateResult, seed: int) -> Importance | None:
+def _of_candidate(
+    result: CandidateResult, y_true: NDArray[Any], basis: Basis, assessment: Assessment
+) -> tuple[Drawing, ...]:
+    """Return the figures of one candidate's predictions and of how it learned."""
+    from tasks.evaluation.figures import diagnose, draw_learning
+
+    predictions = read_predictions(result.predictions_path)
+    evaluation = assessment.of(result.candidate)
+    diagnosed = diagnose(
+        y_true, predictions.predicted, predictions.probability, basis.roles, evaluation
+    )
+    return (*diagnosed, *draw_learning(result.candidate, result.curves))
+
+
+def _importance(
+    basis: Basis, challenger: CandidateResult, y_true: NDArray[Any], seed: int
+) -> Importance | None:
     """Return what the challenger relies on, from a sample of the holdout."""
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.importance import permutation_importance
@@ -115,7 +122,7 @@ def _importance(basis: Basis, challenger: CandidateResult, seed: int) -> Importa
     return permutation_importance(
         lambda frame: predict(pipeline, frame),
         X,
-        holdout_target(basis)[chosen],
+        y_true[chosen],
         basis.roles,
         basis.prepared.metric,
         first=sorted(challenger.importance, key=lambda c: -challenger.importance[c]),

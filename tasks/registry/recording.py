@@ -138,6 +138,14 @@ def record_candidates(
     return runs
 
 
+def log_candidate_figures(
+    store: Store, runs: Mapping[str, str], figures: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Store each candidate's figures under its own run, so that runs compare by picture too."""
+    for candidate, files in figures.items():
+        store.log_files(runs[candidate], {f"figures/{n}.png": p for n, p in files.items()})
+
+
 def close_run(
     store: Store,
     run_id: str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def conclude(
     figures: Figures,
     verdict: Verdict,
     version: ModelVersion,
+    runs: Mapping[str, str],
     run_id: str,
     prefect_run: str | None,
 ) -> TrainingOutcome:
@@ -86,6 +87,7 @@ def conclude(
     write_whole(report, report_html(pipeline, basis, assessment, figures, outcome, store))
     files = {"report.html": str(report)}
     files |= {f"figures/{picture.name}.png": picture.file for picture in figures.pictures}
+    recording.log_candidate_figures(store, runs, figures.of_candidates)
     recording.close_run(store, run_id, assessment, verdict, version, files)
     save_outcome(pipeline.work, outcome)
     return outcome

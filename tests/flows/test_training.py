@@ -95,6 +95,10 @@ def test_mlflow_holds_a_parent_a_child_each_and_the_champion(trained: Trained) -
     assert {c.tags["keepfit.candidate"] for c in children} == {
         "baseline", "logistic_regression", "decision_tree",
     }  # fmt: skip
+    artifacts = trained.folder / ".keepfit/mlflow/artifacts"
+    for child in children:
+        figures = {path.name for path in artifacts.rglob(f"{child.run_id}/artifacts/figures/*")}
+        assert {"confusion_matrix.png", "roc.png", "calibration.png"} <= figures
     assert champion is not None
     assert champion.version == "1"
     assert champion.tags["keepfit.verdict"] == "promoted"
@@ -242,6 +246,7 @@ def test_new_rows_are_judged_by_the_champion_and_old_ones_are_no_evidence(tmp_pa
     assert "champion v1" in new_rows.answer["verdict"]["sentence"]
 
 
+@pytest.mark.slow
 def test_a_killed_training_leaves_no_server_and_no_child_and_the_rerun_goes_on(
     tmp_path: Path,
 ) -> None:
