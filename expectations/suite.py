@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,13 +151,33 @@ def _validate(
     source = context.data_sources.add_or_update_pandas(name)
     try:
         whole = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-        batch = whole.get_batch(batch_parameters={"dataframe": frame})
-        suite = gx.ExpectationSuite(name=name, expectations=expectations)
-        validation = batch.validate(suite, result_format=result_format)
+        with _without_fingerprint():
+            batch = whole.get_batch(batch_parameters={"dataframe": frame})
+            suite = gx.ExpectationSuite(name=name, expectations=expectations)
+            validation = batch.validate(suite, result_format=result_format)
         return [_raw(result) for result in validation.results]
     finally:
         # GX keeps its last context, and with it the frame, until the process ends.
         context.data_sources.delete(name)
+
+
+@contextmanager
+def _without_fingerprint() -> Iterator[None]:
+    """Keep GX from hashing every cell of the table for a marker that nothing reads.
+
+    On 3.3 million ids that hash takes 10 of 11 seconds and four times the table's memory.
+    """
+    from great_expectations.execution_engine import pandas_execution_engine as engine
+
+    known = getattr(engine, "hash_pandas_dataframe", None)
+    if known is None:
+        yield
+        return
+    engine.hash_pandas_dataframe = lambda _: "not computed"
+    try:
+        yield
+    finally:
+        engine.hash_pandas_dataframe = known
 
 
 def _raw(result: Any) -> RawResult:

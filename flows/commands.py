@@ -17,6 +17,7 @@ from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.outcomes import PipelineStatus, ScoringOutcome, TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
 from tasks.base.progress import Step, report
+from tasks.trainings.journal import save_outcome
 from tasks.trainings.seen import remember_training, trained_before
 
 _LEAST_FREE_BYTES = 200_000_000
@@ -33,7 +34,10 @@ def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
 
             outcome = training(str(pipeline.path), fresh=fresh)
         remember_training(pipeline)
-    return outcome.model_copy(update={"seconds": monotonic() - began})
+        outcome = outcome.model_copy(update={"seconds": monotonic() - began})
+        if not outcome.unchanged:
+            save_outcome(pipeline.work, outcome)
+    return outcome
 
 
 def run_scoring(

@@ -302,7 +302,7 @@ def show_status(found: PipelineStatus) -> None:
                 outcome.finished.strftime("%Y-%m-%d %H:%M"),
                 outcome.challenger,
                 number(value.value if value else None),
-                "promoted" if outcome.verdict.promoted else outcome.verdict.reason,
+                "promoted" if outcome.verdict.promoted else f"kept: {outcome.verdict.rule}",
                 duration(outcome.seconds),
             )
         console.print(table)
