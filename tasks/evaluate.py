@@ -22,7 +22,7 @@ def evaluate_candidates(
 
     assessment = assess(results, basis, pipeline.config.training.seed)
     create_table_artifact(
-        key=f"leaderboard-{pipeline.config.name.replace('_', '-')}",
+        key=f"leaderboard-{pipeline.key}",
         table=[row.model_dump(mode="json") for row in assessment.leaderboard],
         description=f"Candidates of {pipeline.config.name}, best validation first",
     )

@@ -90,7 +90,7 @@ def judge_challenger(
     store = store_of(pipeline.state)
     verdict = judge(store, pipeline.config, basis, results, assessment.challenger)
     create_markdown_artifact(
-        key=f"verdict-{_key(pipeline)}",
+        key=f"verdict-{pipeline.key}",
         markdown=verdict.sentence,
         description=f"What the gate decided about {pipeline.config.name}",
     )
@@ -158,15 +158,14 @@ def conclude_training(
     outcome = conclude(
         pipeline, basis, results, assessment, figures, verdict, version, runs, run_id, prefect_run
     )
-    key = _key(pipeline)
     create_link_artifact(
-        key=f"report-{key}",
+        key=f"report-{pipeline.key}",
         link=Path(outcome.report).as_uri(),
         link_text="report",
         description=f"The report of the last training of {pipeline.config.name}",
     )
     create_markdown_artifact(
-        key=f"mlflow-{key}",
+        key=f"mlflow-{pipeline.key}",
         markdown=f"MLflow run `{run_id}` at {outcome.mlflow_uri}",
         description="The same training in MLflow",
     )
@@ -182,8 +181,3 @@ def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:
     left = store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")
     if left is not None:
         store.finish_run(left.run_id, "FAILED")
-
-
-def _key(pipeline: Pipeline) -> str:
-    """Return the pipeline's name in the letters that a Prefect artifact key allows."""
-    return pipeline.config.name.replace("_", "-")

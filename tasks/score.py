@@ -44,7 +44,7 @@ def score_rows(
 
     outcome = score_batch(pipeline, snapshot, contract, champion)
     create_markdown_artifact(
-        key=f"scoring-{pipeline.config.name.replace('_', '-')}",
+        key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
     )
     report(Step("score", f"{outcome.rows:,} rows scored"))

@@ -62,6 +62,11 @@ class Pipeline:
         return confined(self.config.contract, self, "contract")
 
     @property
+    def key(self) -> str:
+        """The name in the letters that keys of artifacts allow."""
+        return self.config.name.replace("_", "-")
+
+    @property
     def work(self) -> Path:
         """The folder of this pipeline's snapshots, fits and reports."""
         return self.state / "pipelines" / self.config.name

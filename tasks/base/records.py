@@ -14,6 +14,8 @@ Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identif
 Task = Literal["binary", "multiclass", "regression"]
 Severity = Literal["error", "warning"]
 
+SCHEMA_TAG = "keepfit.schema"
+
 
 class Record(BaseModel):
     """A frozen value; equal when its fields are equal; writes itself as JSON."""
@@ -369,3 +371,8 @@ class ModelVersion(Record):
     tags: dict[str, str] = {}
     created: datetime | None = None
     description: str = ""
+
+    @property
+    def roles(self) -> Schema:
+        """Which column played which part in its training."""
+        return Schema.model_validate_json(self.tags[SCHEMA_TAG])

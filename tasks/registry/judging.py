@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.records import (
+    SCHEMA_TAG,
     Basis,
     CandidateResult,
     ModelVersion,
-    Schema,
     Split,
     Verdict,
 )
@@ -36,7 +36,6 @@ from tasks.registry.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
-SCHEMA_TAG = "keepfit.schema"
 TRAINED_UNTIL_TAG = "keepfit.trained_until"
 HOLDOUT_TAG = "keepfit.holdout"
 RULE_TAG = "keepfit.split"
@@ -198,7 +197,7 @@ def _champion_predictions(
     """Return what the champion predicts of the rows, or None and why it can't."""
     from tasks.models.calls import predict_rows
 
-    theirs = Schema.model_validate_json(champion.tags[SCHEMA_TAG])
+    theirs = champion.roles
     schema = basis.roles
     if theirs.task != schema.task or theirs.target != schema.target:
         return None, f"The champion predicts {theirs.target!r} ({theirs.task})."

@@ -9,13 +9,11 @@ from tasks.base.config import ParquetSink, Sink
 from tasks.base.errors import UsageError
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
+from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.registry.stores import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-SCHEMA_TAG = "keepfit.schema"
 
 
 def champion_of(pipeline: Pipeline) -> ModelVersion:
@@ -43,7 +41,7 @@ def score_batch(
     from tasks.scoring.predict import score_frame
     from tasks.scoring.sinks import write_predictions
 
-    roles = Schema.model_validate_json(champion.tags[SCHEMA_TAG])
+    roles = champion.roles
     wanted = [*roles.features, *roles.id_columns]
     if roles.time_column and roles.time_column not in wanted:
         wanted.append(roles.time_column)

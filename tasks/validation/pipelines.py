@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
-from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
+from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.validation.checking import check_snapshot
 from tasks.validation.contracts import ensure_contract
-
-SCHEMA_TAG = "keepfit.schema"
 
 
 def check_pipeline(
@@ -28,7 +26,7 @@ def check_pipeline(
     contract = ensure_contract(pipeline, snapshot)
     title = f"{pipeline.config.name}: data contract"
     if champion is not None:
-        roles = Schema.model_validate_json(champion.tags[SCHEMA_TAG])
+        roles = champion.roles
         time_column = [roles.time_column] if roles.time_column else []
         contract = contract.feature_part([*roles.features, *roles.id_columns, *time_column])
         title = f"{pipeline.config.name}: data contract, features"

@@ -151,7 +151,6 @@ def test_scoring_writes_one_row_each_with_version_and_probability(
     trained: Trained, tmp_path: Path
 ) -> None:
     new = write_churn(tmp_path / "new.csv", rows=50, seed=9, start=5000)
-    new.write_text(new.read_text(encoding="utf-8").replace("pro\n", "pro\n"), encoding="utf-8")
     output = tmp_path / "out" / "scored.parquet"
 
     ran = keepfit("score", trained.folder, "--input", new, "--output", output, "--json")
