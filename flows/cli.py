@@ -11,9 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -21,7 +24,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 Command = Callable[..., dict[str, Any] | None]
 
 
-def _answering(command: Command) -> Callable[..., None]:
+def answering(command: Command) -> Callable[..., None]:
     """Turn what a command returns or raises into output and exit status."""
 
     @functools.wraps(command)
@@ -76,8 +79,24 @@ def _fail(kind: str, message: str, remedy: str, status: int, as_json: bool) -> N
     sys.exit(status)
 
 
+def _added() -> dict[str, EntryPoint]:
+    """Return the commands that the storey above brings, by name; none is imported yet."""
+    from importlib.metadata import distribution
+
+    found = distribution("keepfit").entry_points
+    return {entry.name: entry for entry in found if entry.group == "keepfit.commands"}
+
+
 class _Group(click.Group):
     """A group whose usage errors answer with JSON when asked for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_added()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        entry = None if own is not None else _added().get(cmd_name)
+        return own if entry is None else entry.load()
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         arguments = list(args[0]) if args and args[0] is not None else sys.argv[1:]
@@ -113,11 +132,11 @@ def main() -> None:
 @click.option("--exclude", multiple=True, help="Column that is no feature; repeatable.")
 @click.option(
     "--demo",
-    type=click.Choice(["flights", "digits", "diabetes", "breast_cancer"]),
+    type=click.Choice(["flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons"]),
     help="Bundled real data instead of --data.",
 )
 @_JSON
-@_answering
+@answering
 def init(folder: Path, as_json: bool, **options: Any) -> dict[str, Any]:
     """Write a working pipeline into FOLDER: keepfit.yaml and its inferred contract.
 
@@ -137,7 +156,7 @@ def init(folder: Path, as_json: bool, **options: Any) -> dict[str, Any]:
 @_FILE
 @click.option("--fresh", is_flag=True, help="Recompute everything; reuse nothing.")
 @_JSON
-@_answering
+@answering
 def run(file: Path | None, fresh: bool, as_json: bool) -> dict[str, Any]:
     """Train once: contract, candidates, gate, registry, report.
 
@@ -159,7 +178,7 @@ def run(file: Path | None, fresh: bool, as_json: bool) -> dict[str, Any]:
 @click.option("--input", "input_path", type=click.Path(path_type=Path), help="New rows to score.")
 @click.option("--output", "output_path", type=click.Path(path_type=Path), help=".parquet or .csv")
 @_JSON
-@_answering
+@answering
 def score(
     file: Path | None, input_path: Path | None, output_path: Path | None, as_json: bool
 ) -> dict[str, Any]:
@@ -180,18 +199,116 @@ def score(
 
 @main.command()
 @_FILE
+@click.option("--window", help="A..B, dates or times; absent: the latest complete window.")
+@click.option("--check", is_flag=True, help="Exit with status 4 when there is an alarm.")
 @_JSON
-@_answering
-def status(file: Path | None, as_json: bool) -> dict[str, Any]:
-    """Show the champion, its age, and the last trainings."""
-    from flows.commands import read_status
+@answering
+def monitor(file: Path | None, window: str | None, check: bool, as_json: bool) -> dict[str, Any]:
+    """Look at one window: contract, drift, performance, and what the policy says.
 
-    found = read_status(file)
+    Without --window the latest complete one of the scoring source. Exit status 3 means that its
+    rows broke the contract, 4 (only with --check) that it is an alarm.
+    """
+    from flows.commands import run_monitoring
+
+    outcome = run_monitoring(file, window=window)
     if not as_json:
-        from flows.terminal import show_status
+        from flows.terminal_loop import show_monitoring
 
-        show_status(found)
-    return found.model_dump(mode="json")
+        show_monitoring(outcome)
+    if check and outcome.alarm:
+        click.get_current_context().call_on_close(functools.partial(sys.exit, 4))
+    return outcome.answer()
+
+
+@main.command()
+@click.argument("version")
+@_FILE
+@_JSON
+@answering
+def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Make VERSION the champion by hand; recorded like any other decision."""
+    from flows.steering import promote_by_hand
+
+    decision = promote_by_hand(file, version)
+    if not as_json:
+        from flows.terminal_loop import show_move
+
+        show_move(decision)
+    return decision.model_dump(mode="json")
+
+
+@main.command()
+@_FILE
+@_JSON
+@answering
+def rollback(file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Let the former champion score again; recorded like any other decision."""
+    from flows.steering import roll_back_by_hand
+
+    decision = roll_back_by_hand(file)
+    if not as_json:
+        from flows.terminal_loop import show_move
+
+        show_move(decision)
+    return decision.model_dump(mode="json")
+
+
+@main.command()
+@click.argument("version", required=False)
+@_FILE
+@click.option("--row", help="Explain the prediction of the row with this id instead.")
+@_JSON
+@answering
+def why(version: str | None, file: Path | None, row: str | None, as_json: bool) -> dict[str, Any]:
+    """Show the whole chain of evidence behind VERSION; the champion's when absent.
+
+    `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it tells
+    which columns pushed the prediction of one row of the scoring source.
+    """
+    from flows.steering import explain_row, read_chain
+
+    if version is not None and file is None and not version.removeprefix("v").isdigit():
+        file, version = Path(version), None
+    if row is not None:
+        explained = explain_row(file, row, version)
+        if not as_json:
+            from flows.terminal import show_row
+
+            show_row(explained)
+        return explained.answer()
+    chain = read_chain(file, version)
+    if not as_json:
+        from flows.terminal_loop import show_chain
+
+        show_chain(chain)
+    return chain.answer()
+
+
+@main.command()
+@_FILE
+@_JSON
+@answering
+def status(file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Show every pipeline of the state folder: champion, health, last and next runs.
+
+    FILE's pipeline comes first, with its last trainings.
+    """
+    from flows.commands import read_status
+    from flows.steering import read_health
+
+    found, health = read_status(file), read_health(file)
+    if not as_json:
+        from flows.terminal import show_trainings
+        from flows.terminal_loop import show_overview
+
+        show_overview(health)
+        show_trainings(found)
+    return {
+        **found.model_dump(mode="json"),
+        "health": health[0].answer(),
+        "pipelines": [one.answer() for one in health],
+    }
 
 
 @main.group()
@@ -203,7 +320,7 @@ def contract() -> None:
 @_FILE
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; never overwrites.")
 @_JSON
-@_answering
+@answering
 def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dict[str, Any]:
     """Write an editable contract from the training window."""
     from tasks.base.pipeline_file import load_pipeline
@@ -221,7 +338,7 @@ def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dic
 @_FILE
 @click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to check.")
 @_JSON
-@_answering
+@answering
 def contract_check(file: Path | None, input_path: Path | None, as_json: bool) -> dict[str, Any]:
     """Check the source, or --input, against the contract; exit status 3 when it is broken."""
     from tasks.base.pipeline_file import load_pipeline
@@ -245,30 +362,27 @@ def config() -> None:
 @config.command("check")
 @_FILE
 @_JSON
-@_answering
+@answering
 def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
     from tasks.base.pipeline_file import load_pipeline
-    from tasks.base.reference import unused_sections
+    from tasks.models.hooks import check_hooks
 
     pipeline = load_pipeline(file)
-    unused = unused_sections(pipeline.config)
+    check_hooks(pipeline.config.hooks, pipeline.base)
     if not as_json:
         click.echo(f"{pipeline.path} is right. State: {pipeline.state}")
-        if unused:
-            click.echo(f"Read, not yet used by this version: {', '.join(unused)}.")
         click.echo(f"Next: keepfit run {pipeline.path}")
     return {
         "file": str(pipeline.path),
         "pipeline": pipeline.config.name,
         "state": str(pipeline.state),
-        "not_used_yet": unused,
     }
 
 
 @config.command("schema")
 @_JSON
-@_answering
+@answering
 def config_schema(as_json: bool) -> None:
     """Print the JSON schema of the pipeline file, for editors."""
     from tasks.base.reference import schema
@@ -279,7 +393,7 @@ def config_schema(as_json: bool) -> None:
 @config.command("explain")
 @click.argument("key", required=False)
 @_JSON
-@_answering
+@answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     """Say what KEY means (training.budget, say), its type and its default; all keys without one."""
     from tasks.base.reference import explain

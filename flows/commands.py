@@ -9,14 +9,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from flows.orchestrator import check_configured, configured_api, start_server
 from flows.terminal import progress
-from tasks.base.environment import keep_prefect_in, turn_telemetry_off
+from tasks.base.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, KeepfitError
-from tasks.base.outcomes import PipelineStatus, ScoringOutcome, TrainingOutcome
+from tasks.base.loop import Cause, new_correlation
+from tasks.base.outcomes import (
+    MonitoringOutcome,
+    PipelineStatus,
+    ScoringOutcome,
+    TrainingOutcome,
+)
 from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
-from tasks.base.progress import Step, report
+from tasks.base.stack_file import TEMPORARY, running_stack
 from tasks.trainings.journal import save_outcome
 from tasks.trainings.seen import remember_training, trained_before
 
@@ -27,14 +34,14 @@ def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
     """Run the training flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), _workplace(pipeline), _alone(pipeline):
+    with progress(), workplace(pipeline):
         known = not fresh and trained_before(pipeline)
         with _companions(pipeline, checks=not known, fits=not known):
             from flows.training import training
 
-            outcome = training(str(pipeline.path), fresh=fresh)
+            answer: Any = training(str(pipeline.path), fresh=fresh, cause=by_hand())
         remember_training(pipeline)
-        outcome = outcome.model_copy(update={"seconds": monotonic() - began})
+        outcome: TrainingOutcome = answer.model_copy(update={"seconds": monotonic() - began})
         if not outcome.unchanged:
             save_outcome(pipeline.work, outcome)
     return outcome
@@ -46,19 +53,37 @@ def run_scoring(
     """Run the scoring flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), _workplace(pipeline), _companions(pipeline, checks=True, fits=False):
+    with progress(), workplace(pipeline), _companions(pipeline, checks=True, fits=False):
         from flows.scoring import scoring
 
         outcome = scoring(
             str(pipeline.path),
             str(input_path) if input_path else None,
             str(output_path) if output_path else None,
+            cause=by_hand(),
         )
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
+def run_monitoring(file: Path | None, *, window: str | None = None) -> MonitoringOutcome:
+    """Run the monitoring flow of `file` once, in this process."""
+    began = monotonic()
+    pipeline = load_pipeline(file)
+    with progress(), workplace(pipeline), _companions(pipeline, checks=True, fits=False):
+        from flows.monitoring import monitoring
+
+        outcome = monitoring(str(pipeline.path), window, cause=by_hand())
+    return outcome.model_copy(update={"seconds": monotonic() - began})
+
+
+def by_hand() -> Cause:
+    """Return the cause of what a person asked for."""
+    return Cause(kind="manual", correlation=new_correlation(), at=datetime.now(UTC))
+
+
 def read_status(file: Path | None) -> PipelineStatus:
     """Return the champion of `file` and its last trainings."""
+    from tasks.history.sizes import bytes_in
     from tasks.registry.stores import store_of
     from tasks.trainings.journal import last_outcomes
 
@@ -82,15 +107,16 @@ def read_status(file: Path | None) -> PipelineStatus:
         trainings=trainings,
         mlflow_uri=uri,
         state=str(pipeline.state),
-        state_bytes=_bytes_in(pipeline.state),
+        state_bytes=bytes_in(pipeline.state),
         next_command=f"keepfit {'score' if champion else 'run'} {pipeline.path}",
     )
 
 
 @contextlib.contextmanager
-def _workplace(pipeline: Pipeline) -> Iterator[None]:
+def workplace(pipeline: Pipeline) -> Iterator[None]:
     """Make the state folder usable, and keep secrets out of what errors say."""
     turn_telemetry_off()
+    keep_private()
     try:
         pipeline.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         pipeline.work.mkdir(parents=True, exist_ok=True)
@@ -121,25 +147,6 @@ def _workplace(pipeline: Pipeline) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(pipeline: Pipeline) -> Iterator[None]:
-    """Hold the lock of this pipeline's training; a second one waits and then finds it done."""
-    import fcntl
-
-    path = pipeline.work / "training.lock"
-    with path.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            report(Step("wait", f"process {lock.read().strip()} is training this pipeline", 0, 1))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-@contextlib.contextmanager
 def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[None]:
     """Start the processes that a flow needs, side by side with each other and with imports.
 
@@ -151,11 +158,13 @@ def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[Non
     """
     from tasks.validation.checking import start_checker, stop_checker
 
-    configured = configured_api()
+    stack = running_stack(pipeline.state)
+    configured = stack.prefect_api if stack else configured_api()
     server = None
     if configured is None:
         server = start_server(pipeline.state)
         os.environ["PREFECT_API_URL"] = server.url
+        os.environ[TEMPORARY] = "true"
     else:
         check_configured(configured)
         os.environ["PREFECT_API_URL"] = configured
@@ -177,6 +186,7 @@ def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[Non
         stop_checker()
         if server is not None:
             os.environ.pop("PREFECT_API_URL", None)
+            os.environ.pop(TEMPORARY, None)
             server.stop()
 
 
@@ -191,7 +201,3 @@ def _connect_early(pipeline: Pipeline) -> None:
             store_of(pipeline.state).warm_up()
 
     threading.Thread(target=connect, daemon=True).start()
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, runtime
 
+from flows.accounting import answerable
+from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import load_pipeline
 from tasks.load import load_rows
-from tasks.score import find_champion, score_rows
+from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
 from tasks.trainings.windows import with_overrides
 from tasks.validate import check_features
 
 
 @flow(name="scoring", flow_run_name="scoring {pipeline}")
 def scoring(
-    pipeline: str, input_path: str | None = None, output_path: str | None = None
+    pipeline: str,
+    input_path: str | None = None,
+    output_path: str | None = None,
+    cause: Cause | None = None,
 ) -> ScoringOutcome:
     """Score new rows of a pipeline file with its champion.
 
@@ -28,9 +33,16 @@ def scoring(
         File or folder to score instead of the file's source.
     output_path
         ``.parquet`` or ``.csv`` to write instead of the file's sink.
+    cause
+        Why. By hand every row is scored; by the calendar those that have come since.
     """
     plan = with_overrides(load_pipeline(Path(pipeline)), input_path, output_path)
-    champion = find_champion(plan)
-    snapshot = load_rows(plan)
-    contract = check_features(plan, snapshot, champion)
-    return score_rows(plan, snapshot, contract, champion)
+    with answerable(plan, "scoring", cause) as why:
+        champion = find_champion(plan)
+        snapshot = load_rows(plan, champion, why)
+        if why.kind != "manual" and not snapshot.rows:
+            return nothing_to_score(plan, snapshot, champion)
+        contract = check_features(plan, snapshot, champion)
+        outcome = score_rows(plan, snapshot, contract, champion, why)
+        record_scoring(plan, outcome, why, runtime.flow_run.id)
+    return outcome

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         WrittenContract,
     )
     from tasks.base.records import ContractResult, LeaderboardRow
+    from tasks.evaluation.explaining import RowExplanation
 
 _WIDTH = 80
 _SHOWN_COLUMNS = 40
+_SHOWN_PUSHES = 12
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -155,12 +157,28 @@ def show_training(outcome: TrainingOutcome) -> None:
     console.print()
     style = "bold green" if outcome.verdict.promoted else "bold yellow"
     console.print(Text(outcome.verdict.sentence, style=style))
+    _diagnosis(console, outcome.diagnosis)
     if outcome.unchanged:
         console.print("Nothing changed since that training, so nothing was computed again.")
         console.print("`--fresh` recomputes.", markup=False)
     elif outcome.reused:
         console.print(f"Used again, unchanged: {', '.join(outcome.reused)}.", markup=False)
     _facts(console, outcome)
+
+
+def _diagnosis(console: Console, lines: tuple[str, ...]) -> None:
+    """Print what the training teaches: a word in the margin, a sentence or two beside it."""
+    if not lines:
+        return
+    console.print()
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=10, style="dim")
+    table.add_column(overflow="fold")
+    for line in lines:
+        name, _, text = line.partition(": ")
+        table.add_row(name, escape(text))
+    console.print(table)
+    console.print()
 
 
 def _facts(console: Console, outcome: TrainingOutcome) -> None:
@@ -213,6 +231,33 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
             size(row.model_bytes),
         )
     return table
+
+
+def show_row(told: RowExplanation) -> None:
+    """Print what pushed the prediction of one row, the greatest push first."""
+    console = _out()
+    stated = "" if told.probability is None else f" ({told.probability:.1%})"
+    console.print(
+        f"{told.pipeline} v{told.version} predicts {told.prediction}{stated} of row {told.row}.",
+        markup=False,
+    )
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for name in ("column", "value"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=28)
+    table.add_column("push", justify="right")
+    most = max((abs(p.push) for p in told.pushes), default=0.0) or 1.0
+    for push in told.pushes[:_SHOWN_PUSHES]:
+        bar = ("+" if push.push > 0 else "-") * round(12 * abs(push.push) / most)
+        table.add_row(escape(push.column), escape(push.value), f"{push.push:+.3g}", bar)
+    console.print(table)
+    console.print(_scale_words(told), markup=False)
+
+
+def _scale_words(told: RowExplanation) -> str:
+    start = f"From {told.base:.3g}, the {told.scale} of an average row."
+    if told.method == "contributions":
+        return f"{start} The pushes of all columns add up to this row's."
+    return f"{start} A push is what is lost when only this column is replaced by other rows'."
 
 
 def show_scoring(outcome: ScoringOutcome) -> None:
@@ -282,19 +327,12 @@ def show_contract_result(result: ContractResult) -> None:
     console.print(f"Page: {result.page}", markup=False, soft_wrap=True)
 
 
-def show_status(found: PipelineStatus) -> None:
-    """Print the champion and the last trainings of a pipeline."""
+def show_trainings(found: PipelineStatus) -> None:
+    """Print the last trainings of a pipeline, and what its state folder takes."""
     console = _out()
-    console.print(Text(found.pipeline, style="bold"))
-    if found.champion is None:
-        console.print("No champion yet.")
-    else:
-        age = "" if found.champion_age_days is None else f", {found.champion_age_days:.1f} days old"
-        score = f", holdout {found.metric} {number(found.score)}" if found.metric else ""
-        console.print(f"Champion: v{found.champion.version}{age}{score}")
     if found.trainings:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
-        for name in ("finished (UTC)", "challenger", "holdout", "verdict", "took"):
+        for name in ("finished (UTC)", "challenger", f"holdout {found.metric or ''}", "verdict"):
             table.add_column(name)
         for outcome in found.trainings:
             value = outcome.metrics.get(outcome.metric)
@@ -303,8 +341,7 @@ def show_status(found: PipelineStatus) -> None:
                 outcome.challenger,
                 number(value.value if value else None),
                 "promoted" if outcome.verdict.promoted else f"kept: {outcome.verdict.rule}",
-                duration(outcome.seconds),
             )
+        console.print()
         console.print(table)
     console.print(f"State: {found.state} ({size(found.state_bytes)})", markup=False, soft_wrap=True)
-    console.print(Text.assemble("Next: ", (found.next_command, "bold")))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from prefect import flow, runtime
+from prefect.states import Completed
 
+from flows.accounting import answerable
+from tasks.alert import tell_decided
+from tasks.base.loop import Cause
 from tasks.base.outcomes import TrainingOutcome
-from tasks.base.pipeline_file import load_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Basis
-from tasks.evaluate import draw_figures, evaluate_candidates
+from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
 from tasks.load import load_window, split_window
+from tasks.monitor import refresh_page
 from tasks.promote import (
     conclude_training,
     fail_open_run,
@@ -19,9 +25,11 @@ from tasks.promote import (
     judge_challenger,
     open_run,
     record_candidates,
+    record_decisions,
     register_challenger,
 )
 from tasks.train import fit_candidates, refit_winner
+from tasks.trainings.admitting import admitted
 from tasks.validate import check_contract
 
 
@@ -36,7 +44,7 @@ def _close_open_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG0
     on_crashed=[_close_open_run],
     on_cancellation=[_close_open_run],
 )
-def training(pipeline: str, fresh: bool = False) -> TrainingOutcome:
+def training(pipeline: str, fresh: bool = False, cause: Cause | None = None) -> Any:
     """Train the model of a pipeline file once and let the gate decide about it.
 
     Parameters
@@ -45,19 +53,39 @@ def training(pipeline: str, fresh: bool = False) -> TrainingOutcome:
         Path of the pipeline file.
     fresh
         Recompute what an unchanged earlier training has done.
+    cause
+        Why: an alarm's event brings it along; the calendar or a person when absent.
+
+    Returns
+    -------
+    TrainingOutcome or State
+        A state named ``Skipped`` when the policy or another training holds it back.
     """
     plan = load_pipeline(Path(pipeline))
+    with answerable(plan, "training", cause) as why, admitted(plan, why) as answer:
+        if not answer.retrain:
+            tell_decided(plan, why.correlation)
+            return Completed(name="Skipped", message=answer.sentence)
+        outcome = _train(plan, why, fresh)
+        tell_decided(plan, why.correlation)
+        refresh_page(plan)
+    return outcome
+
+
+def _train(plan: Pipeline, why: Cause, fresh: bool) -> TrainingOutcome:
+    began = monotonic()
     snapshot = load_window(plan, fresh=fresh)
     checking = check_contract.submit(plan, snapshot, fresh=fresh)
     splitting = split_window.submit(plan, snapshot)
     basis = Basis(snapshot=snapshot, contract=checking.result(), prepared=splitting.result())
-    earlier = None if fresh else find_training(plan, basis)
+    earlier = None if fresh else find_training(plan, basis, why)
     if earlier is not None:
         return earlier
     opening = open_run.submit(plan, basis, runtime.flow_run.id)
     results = fit_candidates(plan, basis, fresh=fresh)
     assessment = evaluate_candidates(plan, basis, results)
     drawing = draw_figures.submit(plan, basis, results, assessment)
+    diagnosing = diagnose_training.submit(plan, basis, results, assessment)
     run_id = opening.result()
     recording = record_candidates.submit(plan, basis, results, assessment, run_id)
     verdict = judge_challenger(plan, basis, results, assessment)
@@ -65,6 +93,18 @@ def training(pipeline: str, fresh: bool = False) -> TrainingOutcome:
     figures, runs = drawing.result(), recording.result()
     version = register_challenger(plan, basis, winner, assessment, figures, verdict, runs)
     flow_run = runtime.flow_run.id
-    return conclude_training(
-        plan, basis, results, assessment, figures, verdict, version, runs, run_id, flow_run
+    outcome = conclude_training(
+        plan,
+        basis,
+        results,
+        assessment,
+        figures,
+        verdict,
+        version,
+        runs,
+        run_id,
+        flow_run,
+        diagnosing.result(),
     )
+    record_decisions(plan, basis, outcome, why, monotonic() - began)
+    return outcome

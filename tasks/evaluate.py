@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures
+from tasks.evaluation.findings import Diagnosis
 
 
 @task(name="evaluate candidates", cache_policy=NO_CACHE)
@@ -40,3 +41,15 @@ def draw_figures(
     figures = draw_all(pipeline, basis, results, assessment)
     report(Step("figures", f"{len(figures.pictures)} drawn"))
     return figures
+
+
+@task(name="diagnose", cache_policy=NO_CACHE)
+def diagnose_training(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Diagnosis:
+    """Say how the candidates fit, where the challenger is weak, and what is doubtful."""
+    from tasks.evaluation.diagnosing import diagnose_training as diagnose
+
+    diagnosis = diagnose(pipeline, basis, results, assessment)
+    report(Step("diagnose", f"{len(diagnosis.fits)} candidates"))
+    return diagnosis

@@ -5,9 +5,10 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.base.loop import Cause
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
-from tasks.base.records import Prepared, Snapshot
+from tasks.base.records import ModelVersion, Prepared, Snapshot
 from tasks.base.retries import transient_only
 
 
@@ -34,11 +35,13 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False) -> Snapshot:
     retry_condition_fn=transient_only,
     cache_policy=NO_CACHE,
 )
-def load_rows(pipeline: Pipeline) -> Snapshot:
-    """Read the rows to score into a snapshot."""
+def load_rows(pipeline: Pipeline, champion: ModelVersion, cause: Cause) -> Snapshot:
+    """Read the rows to score into a snapshot: all by hand, by the calendar what is new."""
+    from tasks.scoring.newcomers import scored_since
     from tasks.trainings.windows import scoring_snapshot
 
-    snapshot = scoring_snapshot(pipeline)
+    since = None if cause.kind == "manual" else scored_since(pipeline, champion)
+    snapshot = scoring_snapshot(pipeline, since)
     report(Step("load", f"{snapshot.rows:,} rows to score"))
     return snapshot
 

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from tasks.base.loop import Cause
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
@@ -20,24 +21,29 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.retries import transient_only
+from tasks.base.retries import PATIENT, transient_only
+from tasks.evaluation.findings import Diagnosis
 
 
 @task(name="find training", cache_policy=NO_CACHE)
-def find_training(pipeline: Pipeline, basis: Basis) -> TrainingOutcome | None:
+def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOutcome | None:
     """Return the finished training of the same data, contract, settings and versions."""
+    from tasks.trainings.decisions import record_training, record_unchanged
     from tasks.trainings.outcomes import finished_training
 
     found = finished_training(pipeline, basis.prepared.key)
     if found is not None:
         report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
+        # A process that was killed may have left its last step undone.
+        if not record_training(pipeline, basis, found, cause, found.seconds):
+            record_unchanged(pipeline, found, cause)
     return found
 
 
 @task(
     name="open run",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(PATIENT),
+    retry_delay_seconds=list(PATIENT),
     retry_condition_fn=transient_only,
     cache_policy=NO_CACHE,
 )
@@ -51,8 +57,8 @@ def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
 
 @task(
     name="record candidates",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(PATIENT),
+    retry_delay_seconds=list(PATIENT),
     retry_condition_fn=transient_only,
     cache_policy=NO_CACHE,
 )
@@ -75,8 +81,8 @@ def record_candidates(
 
 @task(
     name="judge challenger",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(PATIENT),
+    retry_delay_seconds=list(PATIENT),
     retry_condition_fn=transient_only,
     cache_policy=NO_CACHE,
 )
@@ -100,8 +106,8 @@ def judge_challenger(
 
 @task(
     name="register challenger",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(PATIENT),
+    retry_delay_seconds=list(PATIENT),
     retry_condition_fn=transient_only,
     cache_policy=NO_CACHE,
 )
@@ -135,8 +141,8 @@ def register_challenger(
 
 @task(
     name="conclude training",
-    retries=2,
-    retry_delay_seconds=[2, 10],
+    retries=len(PATIENT),
+    retry_delay_seconds=list(PATIENT),
     retry_condition_fn=transient_only,
     cache_policy=NO_CACHE,
 )
@@ -151,12 +157,23 @@ def conclude_training(
     runs: Mapping[str, str],
     run_id: str,
     prefect_run: str | None,
+    diagnosis: Diagnosis,
 ) -> TrainingOutcome:
     """Write the report, end the MLflow run, keep the outcome."""
     from tasks.trainings.outcomes import conclude
 
     outcome = conclude(
-        pipeline, basis, results, assessment, figures, verdict, version, runs, run_id, prefect_run
+        pipeline,
+        basis,
+        results,
+        assessment,
+        figures,
+        verdict,
+        version,
+        runs,
+        run_id,
+        prefect_run,
+        diagnosis,
     )
     create_link_artifact(
         key=f"report-{pipeline.key}",
@@ -171,6 +188,22 @@ def conclude_training(
     )
     report(Step("report", outcome.report))
     return outcome
+
+
+@task(
+    name="record decisions",
+    retries=len(PATIENT),
+    retry_delay_seconds=list(PATIENT),
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def record_decisions(
+    pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
+) -> None:
+    """Record in the ledger that the training ended and what the gate decided."""
+    from tasks.trainings.decisions import record_training
+
+    record_training(pipeline, basis, outcome, cause, seconds)
 
 
 def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
@@ -37,15 +38,49 @@ def find_champion(pipeline: Pipeline) -> ModelVersion:
     cache_policy=NO_CACHE,
 )
 def score_rows(
-    pipeline: Pipeline, snapshot: Snapshot, contract: ContractResult, champion: ModelVersion
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    contract: ContractResult,
+    champion: ModelVersion,
+    cause: Cause,
 ) -> ScoringOutcome:
-    """Score the snapshot and write the predictions, all of them or none."""
+    """Score the snapshot and write the predictions, all of them or none.
+
+    By the calendar the sink gets the rows that were never scored before.
+    """
     from tasks.scoring.batches import score_batch
 
-    outcome = score_batch(pipeline, snapshot, contract, champion)
+    outcome = score_batch(pipeline, snapshot, contract, champion, newcomers=cause.kind != "manual")
     create_markdown_artifact(
         key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
     )
     report(Step("score", f"{outcome.rows:,} rows scored"))
     return outcome
+
+
+@task(name="nothing to score", cache_policy=NO_CACHE)
+def nothing_to_score(
+    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
+) -> ScoringOutcome:
+    """Say that no row has come since the last scoring."""
+    from tasks.scoring.batches import nothing_new
+
+    report(Step("score", "no new rows"))
+    return nothing_new(pipeline, snapshot, champion)
+
+
+@task(
+    name="record scoring",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def record_scoring(
+    pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str | None
+) -> None:
+    """Record the batch among the decisions."""
+    from tasks.scoring.newcomers import record_batch
+
+    record_batch(pipeline, outcome, cause, prefect_run or "")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,53 +79,21 @@ def _running(folder: Path, home: Path, prefix: list[str]) -> Iterator[Server]:
     data = home / "data"
     _call([*prefix, str(folder / "initdb"), "-D", str(data), "-U", _USER, "-A", "scram-sha-256",
            f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C"])  # fmt: skip
-    log = home / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*prefix, str(folder / "postgres"), "-D", str(data), "-p", str(server.port),
-             "-h", server.host, "-k", str(home), "-F", "-c", "max_connections=20"],
-            stdout=output, stderr=output, cwd=home,
-        )  # fmt: skip
+    # It runs apart from this process: tests end whatever they find below themselves.
+    options = f"-p {server.port} -h {server.host} -k {home} -F -c max_connections=20"
+    program = [*prefix, str(folder / "pg_ctl"), "-D", str(data)]
+    _call([*program, "-l", str(home / "log"), "-o", options, "-w", "-t", "60", "start"])
     try:
-        _await(server, process, log, data)
         yield server
     finally:
-        _stop(process, data)
+        subprocess.run([*program, "-m", "fast", "-w", "-t", "20", "stop"], check=False, cwd="/",
+                       capture_output=True)  # fmt: skip
 
 
 def _call(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, cwd="/")
     if done.returncode:
         pytest.skip(f"PostgreSQL can't be set up here: {done.stderr.strip()[-300:]}")
-
-
-def _await(server: Server, process: subprocess.Popen[bytes], log: Path, data: Path) -> None:
-    """Wait until the server says it is ready (its pid file's last line)."""
-    until = time.monotonic() + _PATIENCE
-    state = data / "postmaster.pid"
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            break
-        if state.exists() and "ready" in state.read_text():
-            return
-        time.sleep(0.05)
-    pytest.skip(f"PostgreSQL did not start: {log.read_text(errors='replace')[-300:]}")
-
-
-def _stop(process: subprocess.Popen[bytes], data: Path) -> None:
-    """Stop the server by the pid it wrote: under runuser it is not the process we started."""
-    state = data / "postmaster.pid"
-    if state.exists():
-        # It may have ended by itself since it wrote its number.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(state.read_text().splitlines()[0]), signal.SIGINT)
-    elif process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(timeout=5)
 
 
 def _free_port() -> int:

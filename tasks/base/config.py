@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tasks.base.durations import Duration
+from tasks.base.durations import Delay, Duration
 from tasks.base.records import Kind, Task
 
 ClassificationMetric = Literal[
@@ -22,7 +34,11 @@ CandidateName = Literal[
     "logistic_regression", "decision_tree", "random_forest", "svm", "mlp", "lightgbm"
 ]
 
+DemoName = Literal["flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons"]
+DEMO_NAMES: tuple[str, ...] = get_args(DemoName)
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+HookName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Column = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)]
 
 
@@ -74,7 +90,7 @@ class DemoSource(Section):
     """Real data that ships in a package."""
 
     kind: Literal["demo"]
-    name: Literal["flights", "digits", "diabetes", "breast_cancer"]
+    name: DemoName
     months: tuple[int, int] | None = Field(
         None, description="flights only: first and last month, both included"
     )
@@ -89,6 +105,76 @@ class SplitConfig(Section):
     holdout: float = Field(0.2, gt=0.0, lt=1.0, description="share of rows, a fraction")
 
 
+class TuningConfig(Section):
+    """How hyperparameters are searched; `true` means the defaults."""
+
+    trials: int = Field(
+        30, ge=2, le=1000, description="for each candidate; the first is the untuned one"
+    )
+    share: float = Field(
+        0.5, gt=0.0, lt=1.0, description="of training.budget, after which no trial goes on"
+    )
+
+
+class SpaceConfig(Section):
+    """Where one hyperparameter is searched: between two ends, or among choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = Field(False, description="drawn evenly in its logarithm")
+    choices: tuple[str | int | float, ...] = ()
+
+    @model_validator(mode="after")
+    def _either(self) -> SpaceConfig:
+        if self.choices:
+            if (self.low, self.high, self.log) != (None, None, False):
+                raise ValueError("give either `choices` or `low` and `high`")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give `low` and `high`, or `choices`")
+        if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"`low` has to lie below `high`; got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"`log: true` needs a `low` above 0; got {self.low:g}")
+        return self
+
+
+def _tuning(value: Any) -> Any:
+    """Let `true` mean the defaults, and `false` what leaving it out means."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def _known_spaces(
+    given: dict[str, dict[str, SpaceConfig]],
+) -> dict[str, dict[str, SpaceConfig]]:
+    """Refuse candidates and hyperparameters that are not searched, each at its line."""
+    from difflib import get_close_matches
+
+    from tasks.models.spaces import fault_of
+
+    names = get_args(CandidateName)
+    findings: list[InitErrorDetails] = []
+    for candidate, spaces in given.items():
+        if candidate not in names:
+            near = get_close_matches(candidate, names, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else "."
+            text = f"no candidate `{candidate}`{hint} One of: {', '.join(names)}"
+            findings.append(_finding_at((), candidate, text))
+            continue
+        for name, space in spaces.items():
+            fault = fault_of(candidate, name, space.low, space.high, space.choices)
+            if fault:
+                findings.append(_finding_at((candidate,), name, fault))
+    if findings:
+        raise ValidationError.from_exception_data("spaces", findings)
+    return given
+
+
+def _finding_at(location: tuple[str, ...], key: str, text: str) -> InitErrorDetails:
+    error = PydanticCustomError("contradiction", "{text}", {"text": text, "at": key})
+    return InitErrorDetails(type=error, loc=location, input=None)
+
+
 class TrainingConfig(Section):
     """What is fitted, on which rows, for how long."""
 
@@ -101,12 +187,88 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int | None = Field(None, ge=1, description="absent: every core")
     class_weight: Literal["balanced"] | None = None
+    tuning: Annotated[TuningConfig | None, BeforeValidator(_tuning)] = Field(
+        None, description="true, or a section: hyperparameters are searched; absent: they are not"
+    )
+    spaces: Annotated[dict[str, dict[str, SpaceConfig]], AfterValidator(_known_spaces)] = Field(
+        {}, description="candidate to hyperparameter to where it is searched instead"
+    )
+    diagnosis: Literal["quick", "full"] = Field(
+        "quick", description="full: also a learning curve, which costs fits"
+    )
+    calibrate: Literal["auto", "none", "sigmoid", "isotonic"] = Field(
+        "none", description="probabilities of classes; auto: where it lowers the log loss"
+    )
+    ensemble: bool = Field(
+        False, description="a weighted mean of the candidates competes where it is better"
+    )
 
     @model_validator(mode="after")
     def _named_once(self) -> TrainingConfig:
         if len(set(self.candidates)) < len(self.candidates):
             raise ValueError("a candidate is named twice")
+        if self.tuning is not None and self.cv < 3:
+            raise _contradiction(
+                "tuning",
+                "`training.tuning` needs `training.cv` of at least 3: with fewer folds a gain "
+                f"cannot be told from noise; got {self.cv}",
+            )
         return self
+
+
+class ObjectiveConfig(Section):
+    """What a decision of a classifier costs, or must reach."""
+
+    cost: dict[str, float | dict[str, float]] | None = Field(
+        None,
+        description="false_positive and false_negative; or true class to predicted class to cost",
+    )
+    min_precision: float | None = Field(
+        None, gt=0.0, le=1.0, description="the most recall with at least this precision, a fraction"
+    )
+    min_recall: float | None = Field(
+        None, gt=0.0, le=1.0, description="the most precision with at least this recall, a fraction"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ObjectiveConfig:
+        given = [self.cost, self.min_precision, self.min_recall]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give one of `cost`, `min_precision` and `min_recall`")
+        if self.cost is not None:
+            _check_costs(self.cost)
+        return self
+
+
+def _check_costs(cost: dict[str, float | dict[str, float]]) -> None:
+    """Refuse costs that are none: negative, not finite, or of half a matrix."""
+    nested = [row for row in cost.values() if isinstance(row, dict)]
+    values = [v for row in nested for v in row.values()]
+    values += [v for v in cost.values() if not isinstance(v, dict)]
+    if any(not isfinite(v) or v < 0 for v in values):
+        raise ValueError("a cost is a finite number from 0 on")
+    if values and not any(values):
+        raise ValueError("some decision must cost more than 0")
+    if nested and len(nested) < len(cost):
+        raise ValueError("a cost is a number for each kind of error, or a mapping for each class")
+    if not nested and set(cost) != {"false_positive", "false_negative"}:
+        raise ValueError("a cost needs `false_positive` and `false_negative`")
+
+
+def _form(value: Any) -> str:
+    return "word" if isinstance(value, str) else "section"
+
+
+Objective = Annotated[
+    Annotated[Literal["f1"], Tag("word")] | Annotated[ObjectiveConfig, Tag("section")],
+    Discriminator(_form),
+]
+
+
+class HooksConfig(Section):
+    """A person's own code, as `module:object`; the module lies beside the pipeline file."""
+
+    features: HookName | None = Field(None, description="function of rows that adds columns")
 
 
 class GateConfig(Section):
@@ -156,30 +318,114 @@ class ScoringConfig(Section):
     sink: Sink | None = Field(None, description="absent: a Parquet file in the state folder")
 
 
+class ReportConfig(Section):
+    """What the report breaks down, and what it may show."""
+
+    ids: bool = Field(False, description="whether the worst rows are named by their ids")
+    by: tuple[Column, ...] = Field((), description="columns by whose values metrics are told")
+    sensitive: tuple[Column, ...] = Field(
+        (), description="columns whose groups are compared: selection, true positives, score"
+    )
+
+
+class LedgerConfig(Section):
+    """Where predictions, labels and decisions are kept."""
+
+    url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL; absent: SQLite in the state folder"
+    )
+
+
 class MonitoringConfig(Section):
     """How incoming windows are watched."""
 
-    window: Duration = Field("7d", validate_default=True)
+    window: Duration = Field("7d", validate_default=True, description="length of one window")
     reference: Literal["training"] = "training"
-    false_alarms: float = Field(0.05, gt=0.0, lt=1.0)
-    label_delay: Duration | None = None
+    false_alarms: float = Field(
+        0.05, gt=0.0, lt=1.0, description="share of ordinary windows that may raise an alarm"
+    )
+    min_rows: int = Field(200, ge=20, description="below it a window is not judged")
+    label_delay: Duration | None = Field(
+        None, description="after a window's end until its labels count as known; absent: none"
+    )
+    labels: Source | None = Field(
+        None, description="id columns and target; absent: the target column of the source"
+    )
+    sample_rows: int = Field(5_000, ge=100, description="rows of a side in Evidently's report")
 
 
 class PolicyConfig(Section):
     """What leads to retraining."""
 
-    retrain_on: tuple[Literal["schedule", "drift", "performance"], ...] = ("schedule", "drift")
-    persistence: str = Field("2 of 3", pattern=r"^[1-9]\d* of [1-9]\d*$")
-    cooldown: Duration = Field("7d", validate_default=True)
+    retrain_on: tuple[Literal["schedule", "drift", "performance"], ...] = (
+        "schedule",
+        "drift",
+        "performance",
+    )
+    persistence: str = Field(
+        "2 of 3",
+        pattern=r"^[1-9]\d* of [1-9]\d*$",
+        description="so many of the last windows must call for it",
+    )
+    cooldown: Delay = Field(
+        "7d", validate_default=True, description="after a training until the next on an alarm"
+    )
+    min_new_rows: int = Field(0, ge=0, description="rows newer than the last training's")
+    probation: int = Field(
+        3, ge=0, le=50, description="windows in which a new champion is compared with the former"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> PolicyConfig:
+        needed, of = self.persistent
+        if needed > of:
+            raise ValueError(f"`persistence` asks for {needed} of {of} windows")
+        return self
+
+    @property
+    def persistent(self) -> tuple[int, int]:
+        """Return how many of how many windows must call for a training."""
+        needed, of = self.persistence.split(" of ")
+        return int(needed), int(of)
+
+
+def _cron(value: Any) -> Any:
+    """Refuse what is no cron expression of five fields."""
+    from croniter import croniter
+
+    if isinstance(value, str) and (len(value.split()) != 5 or not croniter.is_valid(value)):
+        raise ValueError(
+            f"{value!r} is no cron expression: minute, hour, day of month, month, day of week, "
+            'such as "30 3 * * 1"'
+        )
+    return value
+
+
+def _timezone(value: Any) -> Any:
+    """Refuse what is no IANA time zone."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(str(value))
+    except (OSError, ValueError):
+        raise ValueError(
+            f"{value!r} is no time zone: write one such as UTC or Europe/Berlin"
+        ) from None
+    return value
+
+
+Cron = Annotated[str, BeforeValidator(_cron)]
 
 
 class SchedulesConfig(Section):
-    """Cron expressions."""
+    """Cron expressions of five fields; a flow without one is not scheduled."""
 
-    training: str | None = None
-    scoring: str | None = None
-    monitoring: str | None = None
-    timezone: str = "UTC"
+    training: Cron | None = None
+    scoring: Cron | None = None
+    monitoring: Cron | None = None
+    timezone: Annotated[str, BeforeValidator(_timezone)] = Field(
+        "UTC", description="IANA name; daylight saving is observed"
+    )
 
 
 class EngineConfig(Section):
@@ -192,6 +438,7 @@ class PipelineConfig(Section):
     """One pipeline: one model that is trained, scored and monitored."""
 
     name: Name
+    description: str = Field("", max_length=2000, description="what the model is for")
     target: Column = Field(min_length=1)
     source: Source
     task: Task | None = Field(None, description="absent: inferred from the target")
@@ -206,12 +453,21 @@ class PipelineConfig(Section):
     split: SplitConfig = SplitConfig()
     training: TrainingConfig = TrainingConfig()
     metric: Metric | None = Field(None, description="selects the challenger; the gate compares it")
+    objective: Objective | None = Field(
+        None, description="f1 or a section; by it the classes are told apart; absent: the likeliest"
+    )
+    hooks: HooksConfig = HooksConfig()
     gate: GateConfig = GateConfig()
     scoring: ScoringConfig = ScoringConfig()
-    monitoring: MonitoringConfig | None = None
-    policy: PolicyConfig | None = None
-    schedules: SchedulesConfig | None = None
-    alerts: tuple[SecretStr, ...] = ()
+    report: ReportConfig = ReportConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    policy: PolicyConfig = PolicyConfig()
+    schedules: SchedulesConfig = SchedulesConfig()
+    alerts: tuple[SecretStr, ...] = Field((), description="Apprise URLs, from ${ENV}")
+    retention: Duration = Field(
+        "90d", validate_default=True, description="flow runs, reports and fits older are removed"
+    )
     engine: EngineConfig = EngineConfig()
     state: str = Field(".keepfit", min_length=1)
 
@@ -236,10 +492,12 @@ class PipelineConfig(Section):
                 "`training.refit: true` needs a `time_column`: without one nothing tells which "
                 "rows are new to a refitted model",
             )
-        self._metric_suits_task()
+        self._suits_task()
         return self
 
-    def _metric_suits_task(self) -> None:
+    def _suits_task(self) -> None:
+        if self.objective is not None and self.task == "regression":
+            raise _contradiction("objective", "`objective` is about classes, not about regression")
         if self.metric is None or self.task is None:
             return
         fits = REGRESSION_METRICS if self.task == "regression" else CLASSIFICATION_METRICS

@@ -32,6 +32,19 @@ def parse_duration(value: Any) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def parse_delay(value: Any) -> timedelta:
+    """Return the duration that `value` writes, which may be none at all.
+
+    Examples
+    --------
+    >>> parse_delay("0s")
+    datetime.timedelta(0)
+    """
+    if isinstance(value, str) and re.fullmatch(r"\s*0\s*[smhdw]?\s*", value):
+        return timedelta(0)
+    return parse_duration(value)
+
+
 def format_duration(value: timedelta) -> str:
     """Return `value` in its largest whole unit.
 
@@ -52,6 +65,13 @@ def format_duration(value: timedelta) -> str:
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _PATTERN.pattern}),
+]
+
+Delay = Annotated[
+    timedelta,
+    BeforeValidator(parse_delay),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": _PATTERN.pattern}),
 ]

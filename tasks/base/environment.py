@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
+
+RUNNER_VARIABLE = "KEEPFIT_RUNNER"
+_PR_SET_PDEATHSIG = 1
+_PRIVATE = 0o077
+_UMASK_VARIABLE = "KEEPFIT_UMASK"
 
 _TELEMETRY_OFF = {
     "DO_NOT_TRACK": "true",  # MLflow ignores "1"
@@ -49,3 +56,39 @@ def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None
     target.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     target.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
     target.setdefault("PREFECT_CLI_PROMPT", "false")
+    reach_loopback_directly(target)
+
+
+def reach_loopback_directly(environ: MutableMapping[str, str]) -> None:
+    """Let no proxy stand between keepfit and the servers that it starts on this machine."""
+    for name in ("NO_PROXY", "no_proxy"):
+        named = [host for host in environ.get(name, "").split(",") if host]
+        if "*" not in named:
+            environ[name] = ",".join(dict.fromkeys((*named, "127.0.0.1", "localhost")))
+
+
+def keep_private() -> None:
+    """Let what this process makes from now on, and its children, be readable by its owner only."""
+    os.environ.setdefault(_UMASK_VARIABLE, f"{os.umask(_PRIVATE):o}")
+    os.umask(_PRIVATE)
+
+
+def mode_beside(folder: Path) -> int:
+    """Return the mode of a file that a person asked for: as open as `folder` and the umask are."""
+    umask = int(os.environ.get(_UMASK_VARIABLE, f"{_PRIVATE:o}"), 8)
+    return folder.stat().st_mode & 0o666 & ~umask | 0o600
+
+
+def die_with_parent() -> None:
+    """Let this process end with the runner that started it; nothing where none did.
+
+    The stack's runner names itself in the environment of the flow runs that it starts. Without
+    it, a run would go on unsupervised when its runner is killed.
+    """
+    runner = os.environ.get(RUNNER_VARIABLE)
+    if not runner:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if str(os.getppid()) != runner:
+        # It ended before this process could say that it wants to follow.
+        os._exit(1)

@@ -8,6 +8,7 @@ KeepfitError                 exit status, kind, message, remedy
 │   └── ContractError        3  the rows broke their contract
 ├── EvidenceError            1  a number a decision needs is absent
 ├── ModelRefusedError        1  a model holds a type that is not allowed
+├── Busy                     1  another process trains this pipeline (tasks/ledger/flights.py)
 └── InfrastructureError      1  a store, server or disk failed
     └── TransientError       1  ... and may work on the next try
 """

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from tasks.base.loop import DriftResult, Performance, PolicyDecision, Window
 from tasks.base.records import LeaderboardRow, MetricValue, ModelVersion, Record, Task, Verdict
 
 _ANSWERED = {"candidate", "status", "cv_mean", "cv_std", "holdout", "fit_seconds"}
@@ -18,6 +19,8 @@ class TrainingOutcome(Record):
     ----------
     key
         Digest of data, contract, configuration and version; the same key is not trained twice.
+    diagnosis
+        What the training teaches, a sentence or two each: fit, data, weak rows, suspicions.
     reused
         Stages whose earlier result was used again.
     unchanged
@@ -43,6 +46,7 @@ class TrainingOutcome(Record):
     contract_page: str = ""
     contract_warnings: int = 0
     assumptions: tuple[str, ...] = ()
+    diagnosis: tuple[str, ...] = ()
     reused: tuple[str, ...] = ()
     unchanged: bool = False
     data_digest: str = ""
@@ -81,6 +85,7 @@ class TrainingOutcome(Record):
             "report": self.report,
             "contract": {"page": self.contract_page, "warnings": self.contract_warnings},
             "assumptions": list(self.assumptions),
+            "diagnosis": list(self.diagnosis),
             "reused": list(self.reused),
             "unchanged": self.unchanged,
             "data_digest": self.data_digest,
@@ -90,7 +95,13 @@ class TrainingOutcome(Record):
 
 
 class ScoringOutcome(Record):
-    """What one scoring did."""
+    """What one scoring did.
+
+    Attributes
+    ----------
+    ledger_new, ledger_known
+        Rows whose prediction the ledger did not have, and rows whose earlier one it keeps.
+    """
 
     pipeline: str
     rows: int
@@ -103,11 +114,98 @@ class ScoringOutcome(Record):
     unseen: dict[str, int] = Field({})
     contract_warnings: int = 0
     contract_page: str = ""
+    ledger_new: int = 0
+    ledger_known: int = 0
     seconds: float = 0.0
 
     def answer(self) -> dict[str, object]:
         """Return what `keepfit score --json` prints."""
         return self.model_dump(mode="json")
+
+
+class MonitoringOutcome(Record):
+    """What one monitoring pass found and led to.
+
+    Attributes
+    ----------
+    performance
+        Of this window, and of earlier ones whose labels have matured since.
+    decision
+        What the policy made of it.
+    event
+        Id of the Prefect event that was emitted; empty without an alarm.
+    moved
+        Sentence about an alias that moved, or a probation that ended.
+    """
+
+    pipeline: str
+    version: str
+    window: Window | None
+    rows: int
+    alarm: bool
+    reasons: tuple[str, ...] = ()
+    sentence: str = ""
+    drift: DriftResult | None = None
+    performance: tuple[Performance, ...] = ()
+    decision: PolicyDecision
+    moved: str = ""
+    correlation: str
+    event: str = ""
+    contract_warnings: int = 0
+    report: str = ""
+    evidently: str = ""
+    mlflow_run_id: str = ""
+    prefect_run_id: str | None = None
+    seconds: float = 0.0
+    next_command: str = ""
+
+    @property
+    def latest(self) -> Performance | None:
+        """The performance on this pass's own window."""
+        return next((p for p in self.performance if p.window == self.window), None)
+
+    def answer(self) -> dict[str, object]:
+        """Return what `keepfit monitor --json` prints."""
+        window, latest = self.window, self.latest
+        return {
+            "pipeline": self.pipeline,
+            "version": self.version,
+            "window": {
+                "start": window.start.isoformat() if window else None,
+                "end": window.end.isoformat() if window else None,
+                "rows": self.rows,
+            },
+            "alarm": self.alarm,
+            "reasons": list(self.reasons),
+            "sentence": self.sentence,
+            "enough": self.drift.enough if self.drift else False,
+            "columns": [
+                c.model_dump(mode="json") for c in (self.drift.columns if self.drift else ())
+            ],
+            "performance": {
+                "metric": latest.metric if latest else None,
+                "estimated": _plain_value(latest.estimated if latest else None),
+                "realised": _plain_value(latest.realised if latest else None),
+                "reference": _plain_value(latest.reference if latest else None),
+                "labelled": latest.labelled if latest else 0,
+            },
+            "matured": [
+                p.model_dump(mode="json") for p in self.performance if p.window != self.window
+            ],
+            "decision": self.decision.model_dump(mode="json"),
+            "moved": self.moved,
+            "correlation": self.correlation,
+            "report": self.report,
+            "evidently": self.evidently,
+            "mlflow_run_id": self.mlflow_run_id,
+            "prefect_flow_run_id": self.prefect_run_id,
+            "seconds": round(self.seconds, 3),
+            "next": self.next_command,
+        }
+
+
+def _plain_value(value: MetricValue | None) -> dict[str, float | None] | None:
+    return None if value is None else value.model_dump()
 
 
 class DraftedColumn(Record):

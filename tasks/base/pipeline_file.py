@@ -292,6 +292,16 @@ def _check_paths(pipeline: Pipeline, contract_exists: bool) -> None:
 
 def _digest(config: PipelineConfig) -> str:
     values = config.model_dump(
-        mode="json", exclude={"state", "schedules", "alerts", "monitoring", "policy", "scoring"}
+        mode="json",
+        exclude={
+            "state",
+            "schedules",
+            "alerts",
+            "monitoring",
+            "policy",
+            "scoring",
+            "ledger",
+            "retention",
+        },
     )
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

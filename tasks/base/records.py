@@ -178,6 +178,41 @@ class ContractResult(Record):
         return tuple(r for r in self.rules if not r.passed and r.severity == "warning")
 
 
+class Trial(Record):
+    """One set of hyperparameters tried in validation; the first is the untuned one.
+
+    Attributes
+    ----------
+    params
+        Hyperparameter to value; of the untuned trial what its settings came to.
+    score
+        Mean of the metric over the folds it reached; None where it has none.
+    scores
+        The metric on each fold reached, in the order of the folds; None where it is not defined.
+    first
+        The metric of a fit on fewer rows that came before the folds; None without one.
+    rows
+        Training rows of its largest fit.
+    iterations
+        Of an iterative learner, for each fold.
+    chosen
+        Whether the candidate was fitted with it.
+    """
+
+    number: int
+    params: dict[str, str | int | float] = {}
+    state: Literal["complete", "pruned", "failed"]
+    score: float | None = None
+    scores: tuple[float | None, ...] = ()
+    first: float | None = None
+    seconds: float = 0.0
+    rows: int = 0
+    iterations: tuple[int, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    chosen: bool = False
+
+
 class CandidateResult(Record):
     """One candidate after fitting, or the reason why there is none.
 
@@ -200,6 +235,8 @@ class CandidateResult(Record):
         Metric name to its value per iteration of an iterative learner.
     importance
         Feature to its share of the model's own importance, where the model has one.
+    trials
+        What tuning tried, in the order of the numbers; empty without tuning.
     """
 
     candidate: str
@@ -219,7 +256,13 @@ class CandidateResult(Record):
     curves: dict[str, tuple[float, ...]] = {}
     importance: dict[str, float] = {}
     notes: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
     cached: bool = False
+
+    @property
+    def tuned(self) -> dict[str, str | int | float]:
+        """Hyperparameters that tuning chose; empty where the untuned ones were kept."""
+        return next((t.params for t in self.trials if t.chosen and t.number > 0), {})
 
 
 class MetricValue(Record):

@@ -13,8 +13,6 @@ from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import nearest
 from tasks.base.records import Record
 
-NOT_USED_YET = ("monitoring", "policy", "schedules", "alerts")
-
 
 class KeyEntry(Record):
     """One key: its path, what it takes, its default, what it is for."""
@@ -57,11 +55,6 @@ def explain(key: str | None = None) -> list[KeyEntry]:
     if not found:
         raise UsageError(f"No key {key!r} in a pipeline file.", nearest(key, _names(entries)))
     return found
-
-
-def unused_sections(config: PipelineConfig) -> list[str]:
-    """Return the sections of `config` that this version reads and does not use yet."""
-    return [name for name in NOT_USED_YET if name in config.model_fields_set]
 
 
 def _names(entries: list[KeyEntry]) -> list[str]:

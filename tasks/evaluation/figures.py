@@ -208,7 +208,7 @@ def draw_learning(candidate: str, curves: Mapping[str, Sequence[float]]) -> tupl
             f"learning_{candidate}" + (f"_{place}" if place else ""),
             f"Learning of {candidate}",
             _learning_caption(group),
-            diagrams.learning(group),
+            diagrams.learning(group, _cut(group)),
         )
         for place, group in enumerate(groups)
     )
@@ -226,8 +226,22 @@ def _learning_caption(curves: Mapping[str, Sequence[float]]) -> str:
     falling = len(y) > 1 and y[-1] < y[0]
     best = int(y.argmin() if falling else y.argmax()) + 1
     if best >= len(y) - 1:
-        return f"{name} was still improving, or flat, when it stopped after {len(y):,} iterations."
-    return f"{name} is best at iteration {best:,} of {len(y):,}; what follows is overfitting."
+        return (
+            f"{name} was still improving, or flat, when it stopped after {len(y):,} iterations: "
+            "more of them may help."
+        )
+    return (
+        f"{name} is best at iteration {best:,} of {len(y):,}, where early stopping cut (the dashed "
+        "line); what follows is overfitting, and is not in the model."
+    )
+
+
+def _cut(curves: Mapping[str, Sequence[float]]) -> int | None:
+    """Return the best iteration of the last curve; None where it is the last one."""
+    y = np.asarray(list(curves.values())[-1], dtype=np.float64)
+    falling = len(y) > 1 and y[-1] < y[0]
+    best = int(y.argmin() if falling else y.argmax()) + 1
+    return best if best < len(y) - 1 else None
 
 
 def save_figures(drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:

@@ -14,10 +14,14 @@ from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Pict
 from tasks.evaluation.assessing import holdout_target, read_predictions
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tasks.evaluation.figures import Drawing
     from tasks.evaluation.importance import Importance
 
 _IMPORTANCE_ROWS = 2_000
+_SHAP_ROWS = 500
+_MOVED = 5
 
 
 def draw_all(
@@ -62,7 +66,7 @@ def _draw(
     seed: int,
     folder: Path,
 ) -> Figures:
-    from tasks.evaluation.figures import draw_importance, draw_leaderboard, save_figures
+    from tasks.evaluation.figures import draw_leaderboard, save_figures
 
     challenger = next(r for r in results if r.candidate == assessment.challenger)
     metric = basis.prepared.metric
@@ -73,10 +77,8 @@ def _draw(
         for result in results
         if result.status == "ok"
     }
-    importance = _importance(basis, challenger, y_true, seed)
-    relied = None if importance is None else draw_importance(importance)
-    own = drawn[challenger.candidate]
-    shown = [d for d in (board, *own, relied) if d is not None]
+    importance, explained = _explained(basis, challenger, y_true, seed)
+    shown = [d for d in (board, *drawn[challenger.candidate], *explained) if d is not None]
     files = save_figures(shown, folder)
     return Figures(
         pictures=tuple(
@@ -104,11 +106,12 @@ def _of_candidate(
     return (*diagnosed, *draw_learning(result.candidate, result.curves))
 
 
-def _importance(
+def _explained(
     basis: Basis, challenger: CandidateResult, y_true: NDArray[Any], seed: int
-) -> Importance | None:
-    """Return what the challenger relies on, from a sample of the holdout."""
+) -> tuple[Importance | None, list[Drawing | None]]:
+    """Return what the challenger relies on, from a sample of the holdout, and its figures."""
     from tasks.data.snapshots import read_frame
+    from tasks.evaluation.figures import draw_importance
     from tasks.evaluation.importance import permutation_importance
     from tasks.models.loading import load_model
     from tasks.models.prediction import predict
@@ -119,7 +122,7 @@ def _importance(
     )
     X = read_frame(basis.snapshot.path, columns=list(basis.roles.features), rows=rows[chosen])
     pipeline = load_model(Path(challenger.model_path))
-    return permutation_importance(
+    importance = permutation_importance(
         lambda frame: predict(pipeline, frame),
         X,
         y_true[chosen],
@@ -128,3 +131,47 @@ def _importance(
         first=sorted(challenger.importance, key=lambda c: -challenger.importance[c]),
         seed=seed,
     )
+    moved = _moved(basis, pipeline, X, importance, challenger)
+    return importance, [None if importance is None else draw_importance(importance), *moved]
+
+
+def _moved(
+    basis: Basis,
+    pipeline: Any,
+    X: pd.DataFrame,
+    importance: Importance | None,
+    challenger: CandidateResult,
+) -> list[Drawing | None]:
+    """Return how the prediction moves with the columns that matter most, and what moves it."""
+    from tasks.evaluation.explaining import dependence, outputs_of, summary
+    from tasks.evaluation.lessons import draw_contributions, draw_dependence
+
+    schema = basis.roles
+    top = list(challenger.importance) if importance is None else _by_loss(importance)
+    label = _explained_class(basis, X, pipeline)
+    found = dependence(outputs_of(pipeline, schema, label), X, top[:_MOVED])
+    of = f"predicted {schema.target}" if label is None else f"stated probability of {label}"
+    scale = schema.target if label is None else "log-odds"
+    sample = X.iloc[:: max(1, len(X) // _SHAP_ROWS)][:_SHAP_ROWS]
+    return [
+        draw_dependence(found, of),
+        draw_contributions(summary(pipeline, sample), scale),
+    ]
+
+
+def _by_loss(importance: Importance) -> list[str]:
+    return [c.column for c in importance.columns if c.loss > 0]
+
+
+def _explained_class(basis: Basis, X: pd.DataFrame, pipeline: Any) -> str | None:
+    """Return the class whose probability is told: the positive one, or the most predicted."""
+    from tasks.models.prediction import predict
+
+    schema = basis.roles
+    if not schema.classes:
+        return None
+    if len(schema.classes) == 2:
+        return schema.positive or schema.classes[-1]
+    predicted, _ = predict(pipeline, X.iloc[:500])
+    labels, counts = np.unique(np.asarray(predicted).astype(str), return_counts=True)
+    return str(labels[counts.argmax()])

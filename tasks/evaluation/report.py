@@ -22,6 +22,7 @@ from tasks.base.records import (
 )
 from tasks.evaluation import report_view as view
 from tasks.evaluation import words
+from tasks.evaluation.findings import Diagnosis
 
 if TYPE_CHECKING:
     from tasks.evaluation.figures import Drawing
@@ -76,6 +77,8 @@ class ReportData:
         Title to what changed against the champion: settings, metrics, importance.
     settings
         Training settings by name, for reproduction.
+    compared
+        What the new model looks at that the champion did not, in a sentence.
     seconds
         Stage to the time it took.
     """
@@ -103,6 +106,8 @@ class ReportData:
     seconds: Mapping[str, float] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     next_command: str = ""
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    compared: str = ""
 
 
 def figure_text(drawing: Drawing) -> FigureText:
@@ -142,17 +147,21 @@ def render_report(data: ReportData) -> str:
     )
     environment.filters |= {
         "address": view.address,
+        "score": view.score_text,
         "code": view.code,
         "moment": words.moment,
         "number": words.number,
         "seconds": words.seconds,
     }
     figures = [(f, Markup(f.svg)) for f in data.figures]  # noqa: S704 - drawn by `figures`
+    lessons = {p.name: (p, Markup(p.svg)) for p in data.diagnosis.pictures}  # noqa: S704 - as above
     style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
     page = environment.get_template("report.html.j2").render(
         data=data,
         style=style,
         figures=figures,
+        lessons=lessons,
+        d=data.diagnosis,
         scores=view.headline(data),
         board=view.board(data),
         metrics=view.metric_rows(data),

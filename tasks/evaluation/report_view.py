@@ -107,6 +107,12 @@ def score(who: str, metric: MetricValue | None) -> Score:
     return Score(who, number(metric.value, half), ends)
 
 
+def score_text(metric: MetricValue) -> str:
+    """Return a metric with its interval as one text."""
+    told = score("", metric)
+    return f"{told.value} ({told.interval})" if told.interval else told.value
+
+
 def address(target: str) -> str | None:
     """Return `target` if it may stand in a link: http, https or the path of a page.
 

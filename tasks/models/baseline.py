@@ -17,7 +17,7 @@ from tasks.models.keeping import keep, keep_predictions
 from tasks.models.matrices import read_folds, read_rows
 from tasks.models.prediction import outputs
 from tasks.models.preprocessing import FeatureEncoder
-from tasks.models.trials import score_part
+from tasks.models.validating import score_part
 from tasks.models.work import BASELINE, Run
 
 

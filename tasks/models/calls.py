@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import threading
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,9 +19,6 @@ from numpy.typing import NDArray
 from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.models import workers
-
-# One piece of work at a time: a second worker process would import everything again.
-_one_at_a_time = threading.Lock()
 
 
 def call(function: str, **arguments: Any) -> Any:
@@ -40,7 +36,7 @@ def call(function: str, **arguments: Any) -> Any:
     InfrastructureError
         When it failed otherwise, or its process died.
     """
-    with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder, _one_at_a_time:
+    with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder:
         asked, answer = Path(folder, "asked.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps({"function": function, "arguments": arguments}))
         log = Path(folder, "call.log")
@@ -117,7 +113,7 @@ def predict_into(model: str, snapshot: str, columns: list[str], rows: str, out: 
     np.savez(out, **kept)  # type: ignore[arg-type]
 
 
-def _ended(worker: workers.Worker) -> int:
+def _ended(worker: workers.Lease) -> int:
     while True:
         for message in worker.hear(1.0):
             if message["event"] == "ended":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.models import families
 from tasks.models.settings import Learned, Params, Setting
+from tasks.models.spaces import SPACES, Space
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Candidate:
     fit
         Fits it.
     params
-        Constants of the table that ``build`` reads.
+        Constants of the table that ``build`` reads, and hyperparameters that were tuned.
     """
 
     name: str
@@ -50,6 +51,15 @@ class Candidate:
     def rows_for(self, rows: int, columns: int) -> int:
         """Return how many of `rows` are fitted on, given the columns of the matrix."""
         return min(rows, self.max_rows, max(1_000, self.max_cells // max(1, columns)))
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """What is searched of it, see `tasks.models.spaces`."""
+        return SPACES[self.name]
+
+    def with_params(self, params: Mapping[str, Any]) -> Candidate:
+        """Return the candidate with tuned hyperparameters in place of what it would choose."""
+        return replace(self, params=MappingProxyType({**self.params, **params}))
 
 
 CANDIDATES: tuple[Candidate, ...] = (
@@ -71,12 +81,12 @@ CANDIDATES: tuple[Candidate, ...] = (
     ),
     Candidate(
         "mlp", "linear", 300_000, 30_000_000, 8.0, families.mlp,
-        MappingProxyType({"epochs": 200, "learning_rate": 1e-3}),
+        MappingProxyType({"epochs": 200}),
         fit=families.fit_mlp, iterative=True,
     ),
     Candidate(
         "lightgbm", "native", 50_000_000, 4_000_000_000, 4.0, families.lightgbm,
-        MappingProxyType({"trees": 1_000, "learning_rate": 0.05}),
+        MappingProxyType({"trees": 1_000, "pace": 0.05}),
         fit=families.fit_lightgbm, iterative=True, threaded=True,
     ),
 )  # fmt: skip

@@ -29,13 +29,18 @@ def logistic(at: Setting, params: Params) -> Any:
     from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 
     if not at.classification:
+        if "alpha" in params:
+            return Ridge(alpha=params["alpha"])
         if at.rows * at.columns <= 5_000_000:
             return RidgeCV(alphas=np.logspace(-2, 5, 15))
         return Ridge(alpha=1.0)
     # Few rows a column need a stronger penalty: C is 1 from 50 rows a column on.
     strength = float(np.clip(at.rows / (50 * max(1, at.columns)), 0.005, 1.0))
     return LogisticRegression(
-        C=strength, max_iter=int(params["max_iter"]), tol=1e-4, class_weight=at.class_weight
+        C=params.get("C", strength),
+        max_iter=int(params["max_iter"]),
+        tol=1e-4,
+        class_weight=at.class_weight,
     )
 
 
@@ -49,10 +54,15 @@ def tree(at: Setting, params: Params) -> Any:
     """Return a decision tree."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    leaf = {"min_samples_leaf": _leaf(at, params["leaf"]), "random_state": at.seed}
+    common: dict[str, Any] = {
+        "min_samples_leaf": int(params.get("min_samples_leaf", _leaf(at, params["leaf"]))),
+        "max_features": params.get("max_features"),
+        "random_state": at.seed,
+    }
     if at.classification:
-        return DecisionTreeClassifier(class_weight=at.class_weight, **leaf)
-    return DecisionTreeRegressor(**leaf)
+        criterion = params.get("criterion", "gini")
+        return DecisionTreeClassifier(criterion=criterion, class_weight=at.class_weight, **common)
+    return DecisionTreeRegressor(**common)
 
 
 def forest(at: Setting, params: Params) -> Any:
@@ -68,49 +78,72 @@ def forest(at: Setting, params: Params) -> Any:
     }
     if at.classification:
         return RandomForestClassifier(
-            min_samples_leaf=int(np.clip(drawn / 4_000, 1, 5)),
-            max_features="sqrt",
+            min_samples_leaf=int(params.get("min_samples_leaf", np.clip(drawn / 4_000, 1, 5))),
+            max_features=params.get("max_features", "sqrt"),
+            criterion=params.get("criterion", "gini"),
             class_weight=at.class_weight,
             **common,
         )
     return RandomForestRegressor(
-        min_samples_leaf=int(np.clip(drawn / 5_000, 2, 5)), max_features=0.34, **common
+        min_samples_leaf=int(params.get("min_samples_leaf", np.clip(drawn / 5_000, 2, 5))),
+        max_features=params.get("max_features", 0.34),
+        **common,
     )
 
 
 def svm(at: Setting, params: Params) -> Any:
     """Return a machine with an exact kernel, or with Nyström features where rows are many."""
     if at.rows <= params["exact_rows"]:
-        return _exact_svm(at)
-    return _nystroem_svm(at, int(params["components"]))
+        return _exact_svm(at, params)
+    return _nystroem_svm(at, params)
 
 
-def _exact_svm(at: Setting) -> Any:
+def _gamma(at: Setting, params: Params, own: str | None) -> str | float | None:
+    """Return the kernel's width; matrices are scaled, so their variance is about one."""
+    scale = params.get("gamma_scale")
+    return own if scale is None else float(scale) / max(1, at.columns)
+
+
+def _exact_svm(at: Setting, params: Params) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import StratifiedKFold
     from sklearn.svm import SVC, SVR
 
     if not at.classification:
-        return _scaled_target(SVR(C=3.0))
+        return _scaled_target(SVR(C=params.get("C", 3.0), gamma=_gamma(at, params, "scale")))
     folds = StratifiedKFold(max(2, min(3, at.fewest)), shuffle=True, random_state=at.seed)
-    machine = SVC(class_weight=at.class_weight, random_state=at.seed)
+    machine = SVC(
+        C=params.get("C", 1.0),
+        gamma=_gamma(at, params, "scale"),
+        class_weight=at.class_weight,
+        random_state=at.seed,
+    )
     return CalibratedClassifierCV(machine, cv=folds, ensemble=False)
 
 
-def _nystroem_svm(at: Setting, components: int) -> Any:
+def _nystroem_svm(at: Setting, params: Params) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.kernel_approximation import Nystroem
     from sklearn.model_selection import StratifiedShuffleSplit
     from sklearn.pipeline import Pipeline
     from sklearn.svm import LinearSVC, LinearSVR
 
-    features = Nystroem(n_components=components, random_state=at.seed)
+    features = Nystroem(
+        n_components=int(params["components"]),
+        gamma=_gamma(at, params, None),
+        random_state=at.seed,
+    )
     if not at.classification:
         machine = LinearSVR(
-            C=1.0, loss="squared_epsilon_insensitive", dual=False, random_state=at.seed
+            C=params.get("C", 1.0),
+            loss="squared_epsilon_insensitive",
+            dual=False,
+            random_state=at.seed,
         )
         return _scaled_target(Pipeline([("features", features), ("machine", machine)]))
-    linear = LinearSVC(C=0.3, dual=False, class_weight=at.class_weight, random_state=at.seed)
+    linear = LinearSVC(
+        C=params.get("C", 0.3), dual=False, class_weight=at.class_weight, random_state=at.seed
+    )
     # One part calibrates what the others fitted: a fourth of the cost of folds.
     part = StratifiedShuffleSplit(1, test_size=0.2, random_state=at.seed)
     calibrated = CalibratedClassifierCV(linear, cv=part, ensemble=True)
@@ -134,16 +167,18 @@ def mlp(at: Setting, params: Params) -> Any:
     from tasks.models.estimators import EarlyMLPClassifier, EarlyMLPRegressor
 
     large = at.rows > 20_000
+    batch = np.clip(2 ** round(np.log2(at.rows / 100)), 32, 512)
+    layers = str(params.get("hidden_layer_sizes", "64,32"))
     common: dict[str, Any] = {
-        "hidden_layer_sizes": (64, 32),
-        "alpha": 1e-4 if large else 1e-2,
-        "batch_size": int(min(at.rows, np.clip(2 ** round(np.log2(at.rows / 100)), 32, 512))),
-        "learning_rate_init": params["learning_rate"],
+        "hidden_layer_sizes": tuple(int(size) for size in layers.split(",")),
+        "alpha": params.get("alpha", 1e-4 if large else 1e-2),
+        "batch_size": int(min(at.rows, params.get("batch_size", batch))),
+        "learning_rate_init": params.get("learning_rate_init", 1e-3),
         "max_iter": at.iterations or int(params["epochs"] // (5 if large else 1)),
         "random_state": at.seed,
         "early": at.iterations is None,
         "ordered": at.ordered,
-        "patience": 4 if large else 12,
+        "patience": int(params.get("patience", 4 if large else 12)),
     }
     if at.classification:
         return EarlyMLPClassifier(class_weight=at.class_weight, **common)
@@ -173,17 +208,21 @@ def lightgbm(at: Setting, params: Params) -> Any:
     # Each round of a multiclass model grows a tree for every class.
     many = at.classes > 2
     trees = int(params["trees"] if not many else max(50, 3 * params["trees"] // at.classes))
-    pace = params["learning_rate"] * (3 if many else 1 if at.rows < 20_000 else 2)
+    pace = params["pace"] * (3 if many else 1 if at.rows < 20_000 else 2)
+    rate = float(params.get("learning_rate", pace))
+    # A wide table has many columns that say the same.
+    share = 0.8 * min(1.0, float(np.sqrt(100 / max(1, at.columns))))
     common: dict[str, Any] = {
-        "n_estimators": at.iterations or trees,
-        "learning_rate": round(pace, 6),
-        "num_leaves": 15 if at.rows < 2_000 else 31,
-        "min_child_samples": int(np.clip(at.rows / 50, 2, 20)),
-        "subsample": 0.8,
+        # Small steps need more of them to get as far.
+        "n_estimators": at.iterations or int(trees * np.clip(pace / rate, 1, 3)),
+        "learning_rate": round(rate, 6),
+        "num_leaves": int(params.get("num_leaves", 15 if at.rows < 2_000 else 31)),
+        "min_child_samples": int(params.get("min_child_samples", np.clip(at.rows / 50, 2, 20))),
+        "subsample": params.get("subsample", 0.8),
         "subsample_freq": 1,
-        # A wide table has many columns that say the same.
-        "colsample_bytree": 0.8 * min(1.0, float(np.sqrt(100 / max(1, at.columns)))),
-        "reg_lambda": 1.0,
+        "colsample_bytree": params.get("colsample_bytree", share),
+        "reg_alpha": params.get("reg_alpha", 0.0),
+        "reg_lambda": params.get("reg_lambda", 1.0),
         "random_state": at.seed,
         "n_jobs": at.threads,
         "deterministic": True,
@@ -221,7 +260,7 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
             y[part.train],
             eval_set=[(X[part.valid], y[part.valid])],
             categorical_feature=codes,
-            callbacks=[early_stopping(STOPPING_ROUNDS, verbose=False)],
+            callbacks=[early_stopping(at.patience or STOPPING_ROUNDS, verbose=False)],
         )
     curves = {
         f"validation_{name}": tuple(float(v) for v in values)

@@ -13,16 +13,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tasks.base.config import TrainingConfig
+from tasks.base.config import PipelineConfig, TrainingConfig
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult, Schema, Split
 from tasks.models import workers
+from tasks.models.blending import blend_again, carry_adjustment, ensemble_of, members_of
+from tasks.models.choosing import Choice, write_choice
 from tasks.models.keeping import keep_result, kept
 from tasks.models.running import Fits, Progress, Report
-from tasks.models.work import BASELINE, Run
+from tasks.models.work import BASELINE, ENSEMBLE, Run
 
 __all__ = ["Progress", "fit_candidates", "refit", "warm_up"]
 
@@ -40,6 +43,7 @@ def fit_candidates(
     folder: Path,
     *,
     progress: Report | None = None,
+    objective: str | dict[str, Any] | None = None,
 ) -> tuple[CandidateResult, ...]:
     """Fit the baseline and every candidate of `training` on the training rows.
 
@@ -57,11 +61,14 @@ def fit_candidates(
         Where models, predictions and results are kept; candidates found complete in it are
         reused, so a run that was killed goes on where it was. Its name must change with data,
         settings and versions.
+    objective
+        By what classes are told apart, as the pipeline file has it.
 
     Returns
     -------
     tuple of CandidateResult
-        The baseline first, then the candidates in the order of ``training.candidates``.
+        The baseline first, then the candidates in the order of ``training.candidates``, then the
+        ensemble where ``training.ensemble`` asks for it.
 
     Raises
     ------
@@ -75,9 +82,15 @@ def fit_candidates(
     results = {name: result for name, result in found.items() if result is not None}
     if missing or found[BASELINE] is None:
         budget = training.budget.total_seconds()
-        with _shared(snapshot_path, split, schema, training, metric, folder, missing) as run:
+        given = (snapshot_path, split, schema, training, metric, folder, missing)
+        with _shared(*given, objective=objective) as run:
             results = Fits(run, budget, progress or _silent).results() | results
-    return tuple(results[name] for name in (BASELINE, *training.candidates))
+    fitted = tuple(results[name] for name in (BASELINE, *training.candidates))
+    if not training.ensemble:
+        return fitted
+    given = (snapshot_path, split, schema, training, metric, folder, ())
+    with _shared(*given, objective=objective) as run:
+        return (*fitted, ensemble_of(run, fitted, progress or _silent))
 
 
 def refit(
@@ -104,10 +117,14 @@ def refit(
     known = kept(folder, name)
     if known is not None:
         return known
+    if name == ENSEMBLE:
+        return _refit_ensemble(snapshot_path, split, schema, training, winner, folder)
     names = () if name == BASELINE else (name,)
     metric = "mae" if winner.params.get("strategy") == "median" else _objective(winner)
     with _shared(snapshot_path, split, schema, training, metric, folder, names, whole=True) as run:
         run.at("iterations.json").write_text(json.dumps(winner.params.get("iterations")))
+        write_choice(run, name, Choice(winner.tuned))
+        carry_adjustment(winner, Path(run.work))
         result = Fits(run, REFIT_SECONDS, _silent).results()[name]
     if result.status != "ok":
         raise InfrastructureError(
@@ -118,9 +135,32 @@ def refit(
         "cv_mean": winner.cv_mean,
         "cv_std": winner.cv_std,
         "cv_folds": winner.cv_folds,
+        "trials": winner.trials,
         "notes": (*result.notes, _agreement(winner, result)),
     }
     result = result.model_copy(update=update)
+    keep_result(folder, result)
+    return result
+
+
+def _refit_ensemble(
+    snapshot_path: str,
+    split: Split,
+    schema: Schema,
+    training: TrainingConfig,
+    winner: CandidateResult,
+    folder: Path,
+) -> CandidateResult:
+    """Fit each member once more and weigh them as before."""
+    members = []
+    for name in members_of(winner):
+        judged = kept(Path(winner.model_path).parents[1], name)
+        if judged is None:
+            raise InfrastructureError(f"the files of {name} are not there.", "Run with --fresh.")
+        members.append(refit(snapshot_path, split, schema, training, judged, folder))
+    with _shared(snapshot_path, split, schema, training, "", folder, (), whole=True) as run:
+        result = blend_again(run, winner, members)
+    result = result.model_copy(update={"notes": (*result.notes, _agreement(winner, result))})
     keep_result(folder, result)
     return result
 
@@ -153,6 +193,7 @@ def _shared(
     names: tuple[str, ...],
     *,
     whole: bool = False,
+    objective: str | dict[str, Any] | None = None,
 ) -> Iterator[Run]:
     """Yield a run with a folder for its shared files, which is removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +202,7 @@ def _shared(
     given = (str(snapshot_path), split, schema, training, metric, str(folder.resolve()))
     work = tempfile.mkdtemp(prefix=".work-", dir=folder.resolve())
     try:
-        yield Run(*given, work, names, whole)
+        yield Run(*given, work, names, whole, objective)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -173,6 +214,12 @@ def _remove_if_left(work: Path) -> None:
             shutil.rmtree(work, ignore_errors=True)
     except FileNotFoundError:
         return
+
+
+def objective_of(config: PipelineConfig) -> str | dict[str, Any] | None:
+    """Return the objective of a pipeline as JSON values."""
+    given = config.objective
+    return given if given is None or isinstance(given, str) else given.model_dump(mode="json")
 
 
 def _silent(progress: Progress) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,11 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
             from tasks.models.matrices import encode
 
             encode(run, command["about"], tell)
+        elif command["do"] == "trial":
+            from tasks.models.trying import try_params
+
+            answer, threads = Path(command["answer"]), int(command["threads"])
+            try_params(run, command["about"], command["trial"], answer, threads, tell)
         else:
             from tasks.models.trials import fit_candidate
 

@@ -32,6 +32,16 @@ def kept(folder: Path, name: str) -> CandidateResult | None:
     )
 
 
+def trials_file(run: Run, name: str) -> Path:
+    """Return the journal of a candidate's trials."""
+    return Path(run.folder) / f"{name}.trials.jsonl"
+
+
+def trial_folder(run: Run, name: str, number: int) -> Path:
+    """Return where the out-of-fold predictions of a trial are kept."""
+    return Path(run.folder) / f"{name}.trials" / str(number)
+
+
 def keep_result(folder: Path, result: CandidateResult) -> None:
     """Write `result`: a folder that has one is complete."""
     path = folder.resolve() / result.candidate / "result.json"

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.base.errors import ModelRefusedError
 from tasks.base.files import write_whole
 from tasks.models.allowed import ALLOWED_LOADERS, ALLOWED_TYPES
@@ -167,9 +169,20 @@ def _check_trees(model: Any, path: Path) -> None:
 
 
 def _trees(model: Any) -> Iterator[Any]:
-    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
-    for step in steps:
-        for estimator in getattr(step, "estimators_", [step]):
-            tree = getattr(estimator, "tree_", None)
-            if tree is not None:
-                yield tree
+    """Yield every tree in `model`, however deep it lies."""
+    waiting, seen = [model], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value).__name__ == "Tree" and hasattr(value, "children_left"):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, np.ndarray):
+            waiting.extend(value if value.dtype == object else ())
+        elif hasattr(value, "__dict__"):
+            waiting.extend(vars(value).values())

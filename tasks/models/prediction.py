@@ -51,6 +51,8 @@ def outputs(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[n
         values = np.asarray(model.predict(X), dtype=np.float64)
         return values.reshape(len(X)), None
     probability = np.asarray(model.predict_proba(X), dtype=np.float64)
+    if hasattr(model, "decide"):
+        return model.decide(probability), probability
     return model.classes_[probability.argmax(axis=1)], probability
 
 

@@ -14,10 +14,13 @@ from typing import Any
 
 from tasks.base.durations import format_duration
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.records import CandidateResult
+from tasks.base.records import CandidateResult, Trial
 from tasks.models import workers
+from tasks.models.candidates import find
 from tasks.models.keeping import kept
 from tasks.models.schedule import Task, plan, ready, seconds_left
+from tasks.models.searching import read_trial
+from tasks.models.tuning import Tuning
 from tasks.models.work import BASELINE, Run
 
 _POLL_SECONDS = 1.0
@@ -56,11 +59,13 @@ class Fits:
         self._run, self._budget, self._report = run, budget, report
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         self._threads = run.training.threads or cores or os.cpu_count() or 1
-        self._tasks = plan(run.names, self._threads)
+        self._tasks = list(plan(run.names, self._threads))
+        self._tuning = Tuning(run, self._threads, budget)
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._done: set[int] = set()
         self._failed: dict[int, tuple[str, str]] = {}
+        self._stopped: set[int] = set()
 
     def results(self) -> dict[str, CandidateResult]:
         """Do all tasks and return what became of each candidate."""
@@ -68,11 +73,13 @@ class Fits:
         plain = self._run.plain()
         with workers.borrowed() as worker:
             while not self._over():
-                for task in self._startable():
+                for task, more in self._startable():
                     self._begun.add(task.number)
-                    worker.send({**self._command(task), "run": plain})
+                    worker.send({**self._command(task), **more, "run": plain})
                 for message in worker.hear(self._patience()):
                     self._heard(message)
+                if self._tuning.due(self._elapsed()):
+                    self._cut(worker)
                 if self._late():
                     self._stop(worker)
         first = self._failed.get(0)
@@ -81,9 +88,45 @@ class Fits:
         named = (BASELINE, *self._run.names)
         return {name: self._result(name) for name in named}
 
-    def _startable(self) -> tuple[Task, ...]:
+    def _startable(self) -> list[tuple[Task, dict[str, Any]]]:
+        """Return the tasks to start now, and what their commands say beside the usual."""
+        self._tuning.settle({task.about for task in self._on_trial()})
+        held = {task.number for task in self._waiting()}
         failed = set(self._failed)
-        return ready(self._tasks, self._done, failed, self._begun, self._threads)
+        tasks = tuple(self._tasks)
+        now = ready(tasks, self._done, failed | held, self._begun, self._threads)
+        running = [task for task in tasks if task.number in self._begun - self._done - failed]
+        free = self._threads - sum(task.threads for task in (*running, *now))
+        return [(task, {}) for task in now] + self._next_trials(free)
+
+    def _waiting(self) -> list[Task]:
+        """Return the fits whose search is not over."""
+        searched = self._tuning.open
+        return [task for task in self._tasks if task.do == "fit" and task.about in searched]
+
+    def _next_trials(self, free: int) -> list[tuple[Task, dict[str, Any]]]:
+        names = {t.about for t in self._waiting() if self._done.issuperset(t.needs)}
+        started: list[tuple[Task, dict[str, Any]]] = []
+        while names and free > 0 and not self._late():
+            found = self._tuning.next(names, self._elapsed())
+            if found is None:
+                break
+            name, trial = found
+            cost, number = find(name).cost, int(trial["number"])
+            # Nothing runs beside the untuned trial of a candidate that is alone.
+            share = max(1, self._threads // len(self._run.names)) if number == 0 else 1
+            threads = min(share, free)
+            task = Task(len(self._tasks), "trial", name, (), threads, cost, number)
+            free -= threads
+            self._tasks.append(task)
+            started.append((task, {"trial": trial, "answer": str(self._answer(task))}))
+        return started
+
+    def _on_trial(self) -> list[Task]:
+        return [t for t in self._tasks if t.do == "trial" and t.number not in self._ended]
+
+    def _answer(self, task: Task) -> Path:
+        return self._run.at(f"trial-{task.about}-{task.trial}.json")
 
     def _command(self, task: Task) -> dict[str, Any]:
         return {
@@ -95,15 +138,19 @@ class Fits:
         }
 
     def _log(self, task: Task) -> Path:
-        return self._run.at(f"{task.do}-{task.about}.log")
+        number = "" if task.trial is None else f"-{task.trial}"
+        return self._run.at(f"{task.do}-{task.about}{number}.log")
 
     def _over(self) -> bool:
         # Children that were stopped are waited for: the worker's next run numbers its tasks anew.
         told = len(self._done) + len(self._failed) == len(self._tasks)
         return told and self._ended == self._begun
 
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
     def _late(self) -> bool:
-        return time.monotonic() - self._started > self._budget
+        return self._elapsed() > self._budget
 
     def _patience(self) -> float:
         left = self._started + self._budget - time.monotonic()
@@ -118,8 +165,35 @@ class Fits:
         elif message["event"] == "ended":
             task = self._tasks[int(message["task"])]
             self._ended.add(task.number)
-            if task.number not in self._failed:
+            if task.do == "trial":
+                self._finish_trial(task, int(message["code"]))
+            elif task.number not in self._failed:
                 self._finish(task, int(message["code"]))
+
+    def _finish_trial(self, task: Task, code: int) -> None:
+        assert task.trial is not None  # noqa: S101 - a trial has a number
+        self._done.add(task.number)
+        trial = read_trial(self._answer(task)) if code == 0 else None
+        if trial is None and task.number in self._stopped:
+            self._tuning.drop(task.about, task.trial)
+            return
+        if trial is None:
+            _, reason = self._why(task, code)
+            params = self._tuning.params_of(task.about, task.trial)
+            trial = Trial(number=task.trial, params=params, state="failed", reason=reason)
+        self._tuning.tell(task.about, trial)
+        if trial.number == 0 and trial.state == "failed":
+            fit = next(t for t in self._tasks if t.do == "fit" and t.about == task.about)
+            self._fail(fit, "failed", trial.reason)
+        score = "" if trial.score is None else f", {self._run.metric} {trial.score:.4g}"
+        self._tell(task.about, f"trial {trial.number} {trial.state}{score}")
+
+    def _cut(self, worker: workers.Lease, *, all_of_them: bool = False) -> None:
+        """Stop the trials, but not a candidate's untuned one in time: it is its validation."""
+        for task in self._on_trial():
+            if (task.trial != 0 or all_of_them) and task.number not in self._stopped:
+                self._stopped.add(task.number)
+                worker.send({"do": "kill", "task": task.number})
 
     def _finish(self, task: Task, code: int) -> None:
         if code == 0:
@@ -130,6 +204,7 @@ class Fits:
 
     def _fail(self, task: Task, status: str, reason: str) -> None:
         self._failed[task.number] = (status, reason)
+        self._tuning.give_up(task.about)
         if task.do == "fit" and self._log(task).is_file():
             # Beside the candidates' folders: the whole traceback, for who wants to know.
             shutil.copyfile(self._log(task), Path(self._run.folder) / f"{task.about}.log")
@@ -150,28 +225,30 @@ class Fits:
             return told["kind"], told["text"]
         return "failed", f"{told['name']}: {told['text']}"
 
-    def _stop(self, worker: workers.Worker) -> None:
+    def _stop(self, worker: workers.Lease) -> None:
         """Stop what would overrun the budget; the baseline costs next to nothing and goes on."""
         reason = (
             f"would overrun the time budget of {format_duration(self._run.training.budget)}; "
             "raise training.budget, lower training.cv, or leave it out of training.candidates"
         )
+        self._cut(worker, all_of_them=True)
         for task in self._tasks:
-            if task.number == 0 or task.number in self._done or task.number in self._failed:
+            if task.number in {0} | self._done | set(self._failed) or task.do == "trial":
                 continue
             self._failed[task.number] = ("skipped", reason)
+            self._tuning.give_up(task.about)
             if task.number in self._begun:
                 worker.send({"do": "kill", "task": task.number})
 
     def _tell(self, candidate: str, stage: str) -> None:
-        elapsed = time.monotonic() - self._started
         over = self._done | set(self._failed)
-        left = seconds_left(self._tasks, over, elapsed, self._threads, self._budget)
-        self._report(Progress(candidate, stage, len(over), len(self._tasks), left))
+        tasks = (*self._tasks, *self._tuning.to_come(len(self._tasks)))
+        left = seconds_left(tasks, over, self._elapsed(), self._threads, self._budget)
+        self._report(Progress(candidate, stage, len(over), len(tasks), left))
 
     def _result(self, name: str) -> CandidateResult:
         for task in self._tasks:
-            if task.about == name and task.number in self._failed:
+            if task.do != "trial" and task.about == name and task.number in self._failed:
                 status, reason = self._failed[task.number]
                 kind = "skipped" if status == "skipped" else "failed"
                 return CandidateResult(candidate=name, status=kind, reason=reason)

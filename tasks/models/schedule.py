@@ -24,14 +24,17 @@ class Task:
         Tasks that have to end well before this one starts.
     cost
         Seconds in proportion to the other tasks'.
+    trial
+        Number of the trial, where it is one.
     """
 
     number: int
-    do: Literal["prepare", "encode", "fit"]
+    do: Literal["prepare", "encode", "trial", "fit"]
     about: str
     needs: tuple[int, ...] = ()
     threads: int = 1
     cost: float = 1.0
+    trial: int | None = None
 
 
 def plan(names: tuple[str, ...], threads: int) -> tuple[Task, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.base.records import Task
 
-Params = Mapping[str, float]
+Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Setting:
         Whether rows are in time order.
     iterations
         Of an iterative learner, where they are known already; no rows are set aside then.
+    patience
+        Rounds without a better loss after which boosting stops, where they are tuned.
     """
 
     task: Task
@@ -39,6 +41,7 @@ class Setting:
     threads: int = 1
     class_weight: str | None = None
     iterations: int | None = None
+    patience: int | None = None
 
     @property
     def classification(self) -> bool:

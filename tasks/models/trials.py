@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.errors import KeepfitError
 from tasks.base.records import CandidateResult
+from tasks.models.adjusting import adjust, keep_adjustment
 from tasks.models.candidates import Candidate, find
-from tasks.models.folds import thin
+from tasks.models.choosing import read_choice
 from tasks.models.keeping import keep, keep_predictions
-from tasks.models.matrices import Rows, matrix, read_folds, read_rows
-from tasks.models.prediction import in_order, outputs_of_matrix
+from tasks.models.matrices import Rows, matrix, read_rows
+from tasks.models.prediction import outputs_of_matrix
 from tasks.models.settings import Learned, Setting
+from tasks.models.validating import fit_rows, validate, validated
 from tasks.models.work import Run
 
 Tell = Callable[[str], None]
@@ -29,27 +29,25 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     """Validate and fit one candidate, and keep its model, predictions and result."""
     from tasks.models.loading import load_model
 
-    candidate, rows, folds = find(name), read_rows(run), read_folds(run)
+    choice = read_choice(run, name)
+    candidate, rows = find(name).with_params(choice.params), read_rows(run)
     encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
-    notes: list[str] = []
-    scores: list[float] = []
-    learnt: list[Learned] = []
-    for number, fold in enumerate(folds):
-        tell(f"fold {number + 1} of {len(folds)}")
-        X = matrix(run, candidate.encoding, f"train{number}")
-        learned, _, _ = _fit(run, candidate, X, rows.y[fold.train], encoder, threads)
-        learnt.append(learned)
-        X = matrix(run, candidate.encoding, f"valid{number}")
-        scores += _score(run, learned.estimator, X, rows.y[fold.valid], notes)
+    found = validated(run, name, choice.chosen) or validate(
+        run, candidate, rows, encoder, threads, tell
+    )
     tell("fit")
     taken = np.load(run.at(candidate.encoding, "taken.npy"))
     X = matrix(run, candidate.encoding, "train")
-    known = _known_iterations(run, candidate, learnt, len(rows))
+    known = _known_iterations(run, candidate, found.stops, len(rows))
     learned, setting, seconds = _fit_final(
         run, candidate, X, rows.y[taken], encoder, threads, known
     )
     tell("holdout")
-    predicted = _predict_holdout(run, candidate, learned)
+    adjustment = adjust(run, found.held)
+    scores = list(found.known if adjustment.scores is None else adjustment.scores)
+    model = adjustment.wrap(learned.estimator, run.schema.classes)
+    predicted = _predict_holdout(run, candidate, model)
+    decided = keep_adjustment(run, name, adjustment)
     result = CandidateResult(
         candidate=name,
         status="ok",
@@ -60,93 +58,23 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
         predict_seconds=predicted,
         rows_fitted=setting.rows,
         encoding=candidate.encoding,
-        params=_params(learned),
+        params={**_params(learned), **choice.params, **decided.params},
         curves={k: tuple(v) for k, v in learned.curves.items()},
         importance=_importance(learned, encoder, X),
-        notes=(*_notes(run, setting, rows), *notes, *learned.notes),
+        notes=(
+            *_notes(run, setting, rows),
+            *((choice.note,) if choice.note else ()),
+            *found.notes,
+            *learned.notes,
+            *decided.notes,
+        ),
+        trials=choice.trials,
     )
-    keep(run, result, encoder, learned.estimator)
-
-
-def _fit(
-    run: Run,
-    candidate: Candidate,
-    X: NDArray[np.float32],
-    y: NDArray[Any],
-    encoder: Any,
-    threads: int,
-    iterations: int | None = None,
-) -> tuple[Learned, Setting, float]:
-    limit = candidate.rows_for(len(X), X.shape[1])
-    if limit < len(X):
-        chosen = thin(len(X), limit)
-        X, y = np.asarray(X[chosen]), y[chosen]
-    counts = np.unique(y, return_counts=True)[1] if run.classification else np.array([len(y)])
-    setting = Setting(
-        task=run.schema.task,
-        metric=run.metric,
-        rows=len(X),
-        columns=X.shape[1],
-        classes=len(counts) if run.classification else 0,
-        fewest=int(counts.min()),
-        categorical=int(encoder.categorical_),
-        ordered=run.ordered,
-        seed=run.training.seed,
-        threads=threads if candidate.threaded else 1,
-        class_weight=run.training.class_weight,
-        iterations=iterations,
-    )
-    if run.classification and setting.classes < 2:
-        raise KeepfitError(
-            f"a classifier needs two classes; the {len(y):,} rows it is fitted on have one.",
-            "Train on a longer window, or on fewer folds.",
-        )
-    started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        learned = candidate.fit(candidate.build(setting, candidate.params), X, y, setting)
-    seconds = time.perf_counter() - started
-    if any("onverge" in str(w.message) for w in said):
-        learned = replace(
-            learned, notes=(*learned.notes, "stopped at its most iterations, not converged")
-        )
-    return learned, setting, seconds
-
-
-def _score(
-    run: Run, model: Any, X: NDArray[np.float32], y: NDArray[Any], notes: list[str]
-) -> list[float]:
-    predicted, probability = outputs_of_matrix(model, X)
-    return score_part(run, model, predicted, probability, y, notes)
-
-
-def score_part(
-    run: Run,
-    model: Any,
-    predicted: NDArray[Any],
-    probability: NDArray[np.float64] | None,
-    y: NDArray[Any],
-    notes: list[str],
-) -> list[float]:
-    """Return the metric of one validation part, or nothing and a note where it has none."""
-    from tasks.evaluation.metrics import score
-
-    schema = run.schema
-    if probability is not None:
-        probability = in_order(probability, model.classes_, schema.classes)
-    try:
-        value = score(run.metric, y, predicted, probability, schema.classes, schema.positive)
-    except (KeepfitError, ValueError) as error:
-        notes.append(f"a validation part of {len(y):,} rows has no {run.metric}: {error}"[:200])
-        return []
-    if not np.isfinite(value):
-        notes.append(f"a validation part of {len(y):,} rows has no {run.metric}")
-        return []
-    return [value]
+    keep(run, result, encoder, model)
 
 
 def _known_iterations(
-    run: Run, candidate: Candidate, learnt: list[Learned], rows: int
+    run: Run, candidate: Candidate, stops: tuple[int, ...], rows: int
 ) -> int | None:
     """Return the iterations that folds over all rows have found, so that no row is set aside.
 
@@ -156,9 +84,9 @@ def _known_iterations(
         known: int | None = json.loads(run.at("iterations.json").read_text())
         return known
     sampled = rows > run.training.cv_rows
-    if not candidate.iterative or len(learnt) < 2 or sampled or run.ordered:
+    if not candidate.iterative or len(stops) < 2 or sampled or run.ordered:
         return None
-    return max(1, int(np.median([one.iterations or 1 for one in learnt])))
+    return max(1, int(np.median(stops)))
 
 
 def _fit_final(
@@ -176,19 +104,19 @@ def _fit_final(
     have a time these are the newest, which tell most about what comes next: it is fitted again
     with the iterations found, on all of them.
     """
-    learned, setting, seconds = _fit(run, candidate, X, y, encoder, threads, iterations)
+    learned, setting, seconds = fit_rows(run, candidate, X, y, encoder, threads, iterations)
     if not candidate.iterative or iterations is not None or not run.ordered:
         return learned, setting, seconds
-    again, setting, more = _fit(run, candidate, X, y, encoder, threads, learned.iterations)
+    again, setting, more = fit_rows(run, candidate, X, y, encoder, threads, learned.iterations)
     return replace(again, curves=learned.curves), setting, seconds + more
 
 
-def _predict_holdout(run: Run, candidate: Candidate, learned: Learned) -> float:
+def _predict_holdout(run: Run, candidate: Candidate, model: Any) -> float:
     started = time.perf_counter()
     X = matrix(run, candidate.encoding, "holdout")
-    predicted, probability = outputs_of_matrix(learned.estimator, X)
+    predicted, probability = outputs_of_matrix(model, X)
     seconds = time.perf_counter() - started
-    keep_predictions(run, candidate.name, learned.estimator, predicted, probability)
+    keep_predictions(run, candidate.name, model, predicted, probability)
     encoding = run.at(candidate.encoding, "holdout.json")
     return seconds + float(json.loads(encoding.read_text()))
 

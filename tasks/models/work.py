@@ -11,6 +11,7 @@ from tasks.base.config import TrainingConfig
 from tasks.base.records import Schema, Split
 
 BASELINE = "baseline"
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Run:
         Candidates to fit.
     whole
         Whether holdout rows are fitted on as well, with settings that are known: a refit.
+    objective
+        By what classes are told apart, as the pipeline file has it.
     """
 
     snapshot_path: str
@@ -38,6 +41,7 @@ class Run:
     work: str
     names: tuple[str, ...]
     whole: bool = False
+    objective: str | dict[str, Any] | None = None
 
     @property
     def ordered(self) -> bool:

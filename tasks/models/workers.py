@@ -7,6 +7,8 @@ start its worker first and let the imports of the two overlap.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import itertools
 import json
 import os
 import selectors
@@ -29,9 +31,12 @@ _ONE_THREAD = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONHASHSEED": "0",
 }
+_READING_SECONDS = 0.02
 _START = "import sys; sys.path.append(sys.argv[1]); from tasks.models.server import main; main()"
 
-_idle: list[Worker] = []
+# Task numbers of one borrower are below it.
+_SPAN = 100_000
+_running: list[Worker] = []
 _lock = threading.Lock()
 
 
@@ -58,11 +63,25 @@ class Worker:
         self._buffer = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._out, selectors.EVENT_READ)
+        self._sending = threading.Lock()
+        self._hearing = threading.Lock()
+        self._heard: dict[int, list[dict[str, Any]]] = {}
+        self._borrowers = itertools.count()
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def lend(self) -> Lease:
+        """Return a place to send tasks from, whose numbers are its own."""
+        place = next(self._borrowers)
+        self._heard[place] = []
+        return Lease(self, place)
+
+    def take_back(self, place: int) -> None:
+        """Forget what is still said to a borrower."""
+        self._heard.pop(place, None)
 
     def send(self, command: dict[str, Any]) -> None:
         """Send one command.
@@ -73,25 +92,41 @@ class Worker:
             If the worker process is gone.
         """
         try:
-            self._in.write((json.dumps(command) + "\n").encode())
+            with self._sending:
+                self._in.write((json.dumps(command) + "\n").encode())
         except (BrokenPipeError, ValueError):
             raise _gone(self._process.poll()) from None
 
-    def hear(self, seconds: float) -> list[dict[str, Any]]:
-        """Return what the worker said, waiting at most `seconds` for something.
+    def hear(self, place: int, seconds: float) -> list[dict[str, Any]]:
+        """Return what was said to a borrower, waiting at most `seconds` for something.
+
+        Whoever waits reads for all; a short while each, so that none waits for another's patience.
 
         Raises
         ------
         InfrastructureError
             If the worker process is gone.
         """
-        if not self._selector.select(max(0.0, seconds)):
-            return []
+        deadline = time.monotonic() + seconds
+        while not self._heard[place] and (left := deadline - time.monotonic()) > 0:
+            with self._hearing:
+                if not self._heard[place]:
+                    self._read(min(left, _READING_SECONDS))
+        heard, self._heard[place] = self._heard[place], []
+        return heard
+
+    def _read(self, seconds: float) -> None:
+        if not self._selector.select(seconds):
+            return
         data = os.read(self._out.fileno(), 65_536)
         if not data:
             raise _gone(self._process.wait())
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        for line in lines:
+            message = json.loads(line)
+            place, number = divmod(message.get("task", -1), _SPAN)
+            if place in self._heard:
+                self._heard[place].append({**message, "task": number})
 
     def close(self) -> None:
         """End the process and its children."""
@@ -105,6 +140,33 @@ class Worker:
         self._out.close()
 
 
+class Lease:
+    """What one borrower of a worker process talks to."""
+
+    def __init__(self, worker: Worker, place: int) -> None:
+        self._worker = worker
+        self._place = place
+        self._open: set[int] = set()
+
+    def send(self, command: dict[str, Any]) -> None:
+        """Send one command about one of the borrower's own tasks."""
+        self._open.add(command["task"])
+        self._worker.send({**command, "task": self._place * _SPAN + command["task"]})
+
+    def hear(self, seconds: float) -> list[dict[str, Any]]:
+        """Return what became of the borrower's tasks, waiting at most `seconds` for something."""
+        heard = self._worker.hear(self._place, seconds)
+        self._open -= {m["task"] for m in heard if m["event"] == "ended"}
+        return heard
+
+    def give_back(self) -> None:
+        """End the tasks that still go on."""
+        with contextlib.suppress(InfrastructureError):
+            for task in sorted(self._open):
+                self.send({"do": "kill", "task": task})
+        self._worker.take_back(self._place)
+
+
 def _gone(code: int | None) -> InfrastructureError:
     return InfrastructureError(
         f"the process that fits models ended unexpectedly (exit status {code}).",
@@ -113,46 +175,42 @@ def _gone(code: int | None) -> InfrastructureError:
 
 
 def warm_up() -> None:
-    """Start a worker process unless one waits, and return at once."""
+    """Start the worker process unless it runs, and return at once."""
     with _lock:
-        _drop_dead()
-        if not _idle:
-            _idle.append(_started())
+        _the_worker()
 
 
 @contextmanager
-def borrowed() -> Iterator[Worker]:
-    """Lend a worker process that nobody else uses; it is kept for the next one."""
+def borrowed() -> Iterator[Lease]:
+    """Lend the worker process; others may borrow it at the same time.
+
+    A second process would import everything again, which costs more than the work often does.
+    """
     with _lock:
-        _drop_dead()
-        worker = _idle.pop() if _idle else _started()
+        lease = _the_worker().lend()
     try:
-        yield worker
-    except BaseException:
-        worker.close()  # with its children, whatever they were doing
-        raise
-    with _lock:
-        _idle.append(worker)
+        yield lease
+    finally:
+        lease.give_back()
 
 
 def close_all() -> None:
-    """End the worker processes that wait."""
+    """End the worker process."""
     with _lock:
-        while _idle:
-            _idle.pop().close()
+        while _running:
+            _running.pop().close()
 
 
-def _drop_dead() -> None:
-    for worker in [w for w in _idle if not w.alive]:
-        _idle.remove(worker)
+def _the_worker() -> Worker:
+    for worker in [w for w in _running if not w.alive]:
+        _running.remove(worker)
         worker.close()
-
-
-def _started() -> Worker:
-    if not _registered:
-        _registered.append(time.monotonic())
-        atexit.register(close_all)
-    return Worker()
+    if not _running:
+        if not _registered:
+            _registered.append(time.monotonic())
+            atexit.register(close_all)
+        _running.append(Worker())
+    return _running[0]
 
 
 _registered: list[float] = []

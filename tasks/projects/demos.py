@@ -35,4 +35,31 @@ DEMOS: dict[str, dict[str, Any]] = {
         "source": {"kind": "demo", "name": "breast_cancer"},
         "metric": "roc_auc",
     },
+    "credit": {
+        "target": "status",
+        "positive": "bad",
+        "source": {"kind": "demo", "name": "credit"},
+        "id_columns": ["row_id"],
+        "metric": "roc_auc",
+        # A lost loan costs five refused ones.
+        "objective": {"cost": {"false_positive": 1, "false_negative": 5}},
+        "training": {
+            "candidates": ["logistic_regression", "random_forest", "lightgbm"],
+            "calibrate": "auto",
+            "ensemble": True,
+        },
+        "report": {"sensitive": ["marital"]},
+    },
+    "parkinsons": {
+        "target": "class",
+        "positive": "PD",
+        "source": {"kind": "demo", "name": "parkinsons"},
+        "id_columns": ["row_id"],
+        "metric": "roc_auc",
+        "training": {
+            "candidates": ["logistic_regression", "random_forest", "lightgbm"],
+            "calibrate": "auto",
+        },
+        "report": {"sensitive": ["gender"]},
+    },
 }

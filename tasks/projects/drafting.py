@@ -18,6 +18,7 @@ from tasks.base.yaml import dump_yaml, parse_yaml
 from tasks.projects.demos import DEMOS
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_SCHEDULES = {"training": "0 3 * * 1", "scoring": "0 * * * *", "monitoring": "30 3 * * *"}
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,11 @@ def _completed(
     stated["split"] = values.get("split", {"holdout": 0.2})
     stated["training"] = values.get("training", {"budget": "120s", "cv": 5})
     stated["metric"] = values.get("metric", default_metric(schema.task))
+    stated |= {key: values[key] for key in ("objective", "report") if key in values}
+    if stated.get("time_column"):
+        # What `keepfit up` runs; nothing else reads it.
+        stated["monitoring"] = {"window": "7d"}
+        stated["schedules"] = dict(_SCHEDULES)
     return stated
 
 

@@ -55,6 +55,11 @@ class Catalog(Connected):
             self._client().set_model_version_tag(version.name, version.version, key, value)
 
     @faults.guarded
+    def describe(self, version: ModelVersion, text: str) -> None:
+        """Say what a version is, in Markdown, beside it."""
+        self._client().update_model_version(version.name, version.version, description=text)
+
+    @faults.guarded
     def point_alias(self, name: str, version: str | None) -> None:
         """Move the alias without looking; only `promotion` calls this."""
         if version is None:

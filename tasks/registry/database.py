@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from tasks.base.errors import ConfigError
-from tasks.registry.locks import locked
+from tasks.base.locks import locked
 
 
 def private_folder(path: Path) -> Path:

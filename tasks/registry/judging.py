@@ -140,11 +140,22 @@ def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
         RULE_TAG: split.rule,
         HOLDOUT_TAG: repr(split.holdout),
     }
-    until = basis.snapshot.end if refitted else split.boundary
+    until = newest_labelled(basis) if refitted else split.boundary
     if split.rule == "time" and until is not None:
         # Windows are closed at their start: the boundary itself was not trained on, the end was.
         tags[TRAINED_UNTIL_TAG] = f"{until.isoformat()}{' included' if refitted else ''}"
     return tags
+
+
+def newest_labelled(basis: Basis) -> datetime | None:
+    """Return the time of the newest row with a label, in UTC; None where the split is by hash.
+
+    Rows whose label has not arrived are newer and teach nothing.
+    """
+    times = holdout_times(basis)
+    if times is None or not len(times):
+        return None
+    return datetime.fromisoformat(str(times.max())).replace(tzinfo=UTC)
 
 
 def _all_rows(split: Split) -> _Rows:

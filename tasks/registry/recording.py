@@ -19,11 +19,18 @@ from tasks.base.records import (
     Snapshot,
     Verdict,
 )
+from tasks.evaluation.card import Card, card_html, card_markdown
+from tasks.evaluation.findings import Diagnosis
+from tasks.models.hooks import hooks_tags
+from tasks.registry.holdouts import keep_holdout
 from tasks.registry.judging import version_tags
 from tasks.registry.provenance import git_commit
 from tasks.registry.store import Store
 
 _DIGITS = 16
+_NO_PARAMETERS = {
+    "alerts", "schedules", "kinds", "ledger", "monitoring", "policy", "retention",
+}  # fmt: skip
 
 
 def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
@@ -53,7 +60,7 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
     if prefect_run:
         tags["keepfit.prefect_flow_run"] = prefect_run
     params: dict[str, object] = {
-        **flat(config.model_dump(mode="json", exclude={"alerts", "schedules", "kinds"})),
+        **flat(config.model_dump(mode="json", exclude=_NO_PARAMETERS)),
         "rows": snapshot.rows,
         "rows_train": split.n_train,
         "rows_holdout": split.n_holdout,
@@ -133,9 +140,36 @@ def record_candidates(
             metrics=_metrics(result, evaluations.get(result.candidate)),
             curves=result.curves,
         )
+        log_trials(store, child, result)
         store.finish_run(child, "FAILED" if result.status == "failed" else "FINISHED")
         runs[result.candidate] = child
     return runs
+
+
+def log_trials(store: Store, run_id: str, result: CandidateResult) -> None:
+    """Store the trials of a candidate as a table and, step by step, as a metric.
+
+    The table has the form that MLflow's pages show for ``log_table``.
+    """
+    if not result.trials:
+        return
+    names = sorted({name for trial in result.trials for name in trial.params})
+    columns = ["trial", "state", "chosen", "score", "folds", "seconds", "rows", *names, "scores"]
+    rows = [
+        [
+            trial.number, trial.state, trial.chosen, trial.score, len(trial.scores), trial.seconds,
+            trial.rows, *(trial.params.get(name) for name in names), list(trial.scores),
+        ]
+        for trial in result.trials
+    ]  # fmt: skip
+    store.log_text(run_id, "trials.json", json.dumps({"columns": columns, "data": rows}))
+    table = json.dumps([{"path": "trials.json", "type": "table"}])
+    tuned = str(bool(result.tuned)).lower()
+    store.log(run_id, tags={"mlflow.loggedArtifacts": table, "keepfit.tuned": tuned})
+    for trial in result.trials:
+        # A pruned trial's score is over fewer folds and compares with none of these.
+        if trial.state == "complete" and trial.score is not None:
+            store.log(run_id, metrics={"trial.score": trial.score}, step=trial.number)
 
 
 def log_candidate_figures(
@@ -169,6 +203,29 @@ def close_run(
     store.finish_run(run_id)
 
 
+def keep_card(store: Store, version: ModelVersion, run_id: str, card: Card) -> None:
+    """Store a model card under the training's and the version's run; show it by the version."""
+    for run in dict.fromkeys((run_id, version.run_id)):
+        store.log_text(run, "model_card.md", card_markdown(card))
+        store.log_text(run, "model_card.html", card_html(card))
+    store.describe(version, f"{card.summary}\n\nThe card: `model_card.md` of its run.")
+
+
+def log_diagnosis(store: Store, run_id: str, diagnosis: Diagnosis) -> None:
+    """Store what the training teaches, without its pictures."""
+    text = diagnosis.model_copy(update={"pictures": ()}).model_dump_json(indent=1)
+    store.log_text(run_id, "diagnosis.json", text)
+    if diagnosis.learning is not None:
+        points = diagnosis.learning.points
+        store.log(
+            run_id,
+            curves={
+                "learning_curve_train": tuple(p.train for p in points),
+                "learning_curve_validation": tuple(p.valid for p in points),
+            },
+        )
+
+
 def register_challenger(
     store: Store,
     pipeline: Pipeline,
@@ -180,6 +237,9 @@ def register_challenger(
     importance: Mapping[str, float],
 ) -> ModelVersion:
     """Register a model and load it back; then, if the gate says so, let it be champion.
+
+    What the judged model predicted of the holdout is stored under the run, see
+    `tasks.registry.holdouts.holdout_of`.
 
     Parameters
     ----------
@@ -201,6 +261,7 @@ def register_challenger(
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and basis.prepared.refit
+    held = keep_holdout(store, basis, winner, run_id, refitted=refitted)
     version = store.register(
         pipeline.config.name,
         run_id=run_id,
@@ -212,6 +273,8 @@ def register_challenger(
         tags={
             **common_tags(pipeline, basis),
             **version_tags(basis, refitted=refitted),
+            **hooks_tags(pipeline.config.hooks, pipeline.base),
+            **held,
             "keepfit.candidate": winner.candidate,
             "keepfit.score": repr(value.value),
             "keepfit.verdict": "promoted" if verdict.promoted else "refused",

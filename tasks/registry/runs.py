@@ -12,8 +12,8 @@ from typing import Any
 
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record, Schema
-from tasks.registry import faults, names, packaging, provenance
-from tasks.registry.connected import Connected, quoted
+from tasks.registry import database, faults, names, packaging, provenance
+from tasks.registry.connected import Connected, local_folder, quoted
 
 _COLUMN_TYPES = {"numeric": "double", "boolean": "boolean", "datetime": "datetime"}
 
@@ -131,8 +131,17 @@ class Runs(Connected):
         metrics: Mapping[str, float | None] | None = None,
         curves: Mapping[str, Sequence[float]] | None = None,
         tags: Mapping[str, str] | None = None,
+        step: int = 0,
+        moment: datetime | None = None,
     ) -> None:
         """Write parameters, metrics, curves with steps and tags together.
+
+        Parameters
+        ----------
+        step
+            Of every metric, such as the number of a window.
+        moment
+            Of every metric and curve; now when absent.
 
         A metric without a finite value is not stored; the tag ``keepfit.not_finite`` names it.
         Long curves are thinned; long texts are cut, visibly.
@@ -143,12 +152,13 @@ class Runs(Connected):
             said["keepfit.not_finite"] = ", ".join(absent)
         fields = {str(key): value for key, value in (params or {}).items()}
         keys = names.stored_names(fields)
-        points = [(name, 0, value) for name, value in finite.items()]
-        points += [(n, step, v) for n, c in (curves or {}).items() for step, v in names.thinned(c)]
+        points = [(name, step, value) for name, value in finite.items()]
+        points += [(n, at, v) for n, c in (curves or {}).items() for at, v in names.thinned(c)]
+        seconds = time.time() if moment is None else moment.timestamp()
         param, tag = self._entities.Param, self._entities.RunTag
         self._write(
             run_id,
-            self._points(points, int(time.time() * 1000)),
+            self._points(points, int(seconds * 1000)),
             [param(keys[k], names.stored_text(v, names.MAX_PARAM)) for k, v in fields.items()],
             [tag(k, names.stored_text(v, names.MAX_TAG)) for k, v in said.items()],
         )
@@ -166,6 +176,32 @@ class Runs(Connected):
             for path, local in files.items():
                 _gather(Path(local), Path(scratch) / _relative(path))
             self._client().log_artifacts(run_id, scratch)
+
+    @faults.guarded
+    def artifact(self, run_id: str, path: str) -> Path | None:
+        """Return a local file with what is stored under the run as `path`; None without it.
+
+        From a server it is fetched once, into the state folder.
+        """
+        relative = _relative(path)
+        cached = self.state / "downloads" / _relative(run_id).name / relative
+        if cached.is_file():
+            return cached
+        place = str(self._client().get_run(run_id).info.artifact_uri)
+        local = local_folder(place)
+        if local is not None:
+            file = local / relative
+            inside = file.resolve().is_relative_to(local.resolve())
+            return file if inside and file.is_file() else None
+        parent = "" if relative.parent == PurePosixPath() else str(relative.parent)
+        there = self._client().list_artifacts(run_id, parent)
+        if str(relative) not in {found.path for found in there}:
+            return None
+        database.private_folder(cached.parent)
+        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=cached.parent) as scratch:
+            self._download(f"{place.rstrip('/')}/{relative}", Path(scratch))
+            (Path(scratch) / relative.name).replace(cached)
+        return cached
 
     @faults.guarded
     def log_text(self, run_id: str, path: str, text: str) -> None:

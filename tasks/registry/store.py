@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import TransientError
+from tasks.base.locks import locked
 from tasks.registry import database, faults
-from tasks.registry.locks import locked
 from tasks.registry.runs import Runs
 from tasks.registry.versions import Versions
 

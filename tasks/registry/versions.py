@@ -7,10 +7,9 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from tasks.base.errors import ModelRefusedError
 from tasks.base.files import write_whole
 from tasks.base.records import ModelVersion, Schema
-from tasks.registry import database, faults, names, packaging, promotion, provenance
+from tasks.registry import advisory, database, faults, names, packaging, promotion, provenance
 from tasks.registry.catalog import Catalog, recorded
+from tasks.registry.connected import local_folder
 from tasks.registry.mlmodel import mlmodel, signature_of
 
 
@@ -230,12 +230,53 @@ class Versions(Catalog):
             When another version became champion since, or `version` was not verified.
         """
         self._client()
-        return promotion.promote(self, self._promotions, name, version, expected_previous)
+        return promotion.promote(
+            self, self._promotions, name, version, expected_previous, self._across
+        )
+
+    @faults.guarded
+    def promote_by_hand(self, name: str, version: str) -> promotion.Moved:
+        """Let any verified `version` be the champion of `name`, whichever is now.
+
+        Raises
+        ------
+        EvidenceError
+            When there is no such version, or it was not verified.
+        """
+        self._client()
+        return promotion.promote_by_hand(self, self._promotions, name, version, self._across)
+
+    @faults.guarded
+    def rollback(self, name: str, expected: str | None = None) -> promotion.Moved:
+        """Let the version that the champion of `name` replaced be champion again.
+
+        Parameters
+        ----------
+        expected
+            The champion to roll back from; None: whichever it is.
+
+        Raises
+        ------
+        UsageError
+            When there is no champion, or none before it that was not rolled back from itself.
+        EvidenceError
+            When the champion is not `expected`, or the version before it was not verified.
+        """
+        self._client()
+        return promotion.rollback(self, self._promotions, name, expected, self._across)
 
     @faults.guarded
     def recover(self) -> tuple[str, ...]:
-        """Complete or revert promotions that killed processes left; return the models' names."""
-        return tuple(intent.name for intent in promotion.recover(self, self._promotions))
+        """Complete or revert alias moves that killed processes left; return the models' names."""
+        found = promotion.recover(self, self._promotions, self._across)
+        return tuple(intent.name for intent in found)
+
+    @property
+    def _across(self) -> promotion.Across:
+        """The lock that other hosts see too, where the store's database has one."""
+        if not advisory.is_postgresql(self.uri):
+            return promotion.on_this_host
+        return partial(advisory.held, self.uri)
 
     @property
     def _promotions(self) -> Path:
@@ -257,19 +298,3 @@ def same_predictions(first: NDArray[Any], second: NDArray[Any]) -> bool:
     if first.dtype.kind == "f" and second.dtype.kind == "f":
         return bool(np.allclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True))
     return bool(np.array_equal(first.astype(str), second.astype(str)))
-
-
-def local_folder(source: str) -> Path | None:
-    """Return the folder of a ``file:`` address or path; None for another address.
-
-    Examples
-    --------
-    >>> local_folder("file:///srv/my%20models/m-1")
-    PosixPath('/srv/my models/m-1')
-    >>> local_folder("s3://bucket/m-1") is None
-    True
-    """
-    parts = urlsplit(source)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(url2pathname(parts.path))
-    return Path(source) if parts.scheme == "" else None

@@ -1,4 +1,4 @@
-"""One batch of new rows: scored by the champion, written whole."""
+"""One batch of new rows: scored by the champion, written whole into ledger and sink."""
 
 from __future__ import annotations
 
@@ -34,28 +34,42 @@ def champion_of(pipeline: Pipeline) -> ModelVersion:
 
 
 def score_batch(
-    pipeline: Pipeline, snapshot: Snapshot, contract: ContractResult, champion: ModelVersion
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    contract: ContractResult,
+    champion: ModelVersion,
+    *,
+    newcomers: bool = False,
 ) -> ScoringOutcome:
-    """Score the rows of `snapshot` and write the predictions, all of them or none."""
-    from tasks.data.snapshots import read_frame
-    from tasks.scoring.predict import score_frame
-    from tasks.scoring.sinks import write_predictions
+    """Score the rows of `snapshot` and write the predictions, all of them or none.
 
-    roles = champion.roles
-    wanted = [*roles.features, *roles.id_columns]
-    if roles.time_column and roles.time_column not in wanted:
-        wanted.append(roles.time_column)
-    frame = read_frame(snapshot.path, columns=[c for c in wanted if c in snapshot.kinds])
-    predictions, counts = score_frame(
-        frame,
-        roles,
-        store_of(pipeline.state).load(champion),
-        version=champion,
+    The ledger comes first: what is in the sink is in the ledger too. Done again after a crash, it
+    adds to the ledger what is missing and writes the sink anew.
+    """
+    from tasks.ledger.ledger import ledger_of
+    from tasks.scoring.sinks import write_predictions
+    from tasks.scoring.versions import predictions_of
+
+    predicted = predictions_of(pipeline, snapshot, champion, _known_categories(pipeline))
+    counts = predicted.counts
+    written = ledger_of(pipeline).write_predictions(
+        pipeline.config.name,
+        predicted.predictions,
+        champion.roles,
+        version=champion.version,
         run_id=champion.run_id,
         batch=snapshot.digest,
-        known=_known_categories(pipeline),
+        rows=predicted.rows,
     )
-    output = write_predictions(predictions, _sink(pipeline, snapshot), pipeline.base)
+    predictions, sink = predicted.predictions, _sink(pipeline, snapshot, newcomers)
+    if newcomers:
+        first = ledger_of(pipeline).in_batch(
+            pipeline.config.name, predicted.rows, champion.roles, snapshot.digest
+        )
+        predictions = predictions[first].reset_index(drop=True)
+    output = ""
+    if len(predictions) or not newcomers:
+        output = write_predictions(predictions, sink, pipeline.base)
     return ScoringOutcome(
         pipeline=pipeline.config.name,
         rows=counts.rows,
@@ -68,15 +82,34 @@ def score_batch(
         unseen=counts.unseen,
         contract_warnings=len(contract.warnings),
         contract_page=contract.page,
+        ledger_new=written.new,
+        ledger_known=written.known + written.repeated,
     )
 
 
-def _sink(pipeline: Pipeline, snapshot: Snapshot) -> Sink:
+def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
+    """Return the outcome of a scoring for which no row has come."""
+    return ScoringOutcome(
+        pipeline=pipeline.config.name,
+        rows=0,
+        version=champion.version,
+        run_id=champion.run_id,
+        output="",
+        batch=snapshot.digest,
+    )
+
+
+def _sink(pipeline: Pipeline, snapshot: Snapshot, newcomers: bool) -> Sink:
+    """Return where predictions go: a batch of newcomers never takes the place of an earlier one."""
     stated = pipeline.config.scoring.sink
-    if stated is not None:
+    name = snapshot.digest[:16]
+    if stated is None:
+        folder = Path(pipeline.work) / "predictions"
+        return ParquetSink(kind="parquet", path=str(folder / f"{name}.parquet"))
+    if stated.kind == "sql" or not newcomers:
         return stated
-    name = f"{snapshot.digest[:16]}.parquet"
-    return ParquetSink(kind="parquet", path=str(Path(pipeline.work) / "predictions" / name))
+    path = Path(stated.path)
+    return stated.model_copy(update={"path": str(path.with_stem(f"{path.stem}-{name}"))})
 
 
 def _known_categories(pipeline: Pipeline) -> dict[str, Collection[str]]:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pandas as pd
 
 from tasks.base.config import Sink
+from tasks.base.environment import mode_beside
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.scoring.tables import write_table
 
@@ -104,6 +105,7 @@ def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
+        beside.chmod(mode_beside(path.parent))
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)

@@ -38,7 +38,7 @@ def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str
         When it refuses; no password is in the message.
     """
     engine = _engine(address, base)
-    place = f"{engine.url.render_as_string(hide_password=True)} table {name}"
+    place = f"{engine.url.set(query={}).render_as_string(hide_password=True)} table {name}"
     try:
         with engine.begin() as connection:
             _write(connection, frame, name)

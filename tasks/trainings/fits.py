@@ -19,7 +19,7 @@ def fit_all(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate; those that an earlier run of the same fits finished are reused."""
-    from tasks.models.fitting import fit_candidates
+    from tasks.models.fitting import fit_candidates, objective_of
 
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
@@ -34,6 +34,7 @@ def fit_all(
         basis.prepared.metric,
         folder,
         progress=_tell,
+        objective=objective_of(pipeline.config),
     )
 
 

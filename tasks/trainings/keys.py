@@ -11,14 +11,16 @@ from tasks.base.records import Snapshot
 
 _DECIDE_FITS = {
     "target", "task", "positive", "time_column", "id_columns", "exclude", "kinds", "split",
-    "training", "metric",
+    "training", "metric", "objective", "hooks",
 }  # fmt: skip
-_LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "pandas")
+_LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "optuna", "pandas")
 
 
 def fit_key(pipeline: Pipeline, snapshot: Snapshot) -> str:
     """Return the digest of all that decides the fitted candidates, 64 hex digits."""
     settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
+    # It looks at the fits and changes none.
+    settings["training"].pop("diagnosis", None)
     return _digest(snapshot.digest, settings, _versions())
 
 

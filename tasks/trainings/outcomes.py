@@ -17,10 +17,11 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
+from tasks.evaluation.findings import Diagnosis
 from tasks.registry import recording
 from tasks.registry.stores import store_of
 from tasks.trainings.journal import find_outcome, save_outcome
-from tasks.trainings.reporting import report_html
+from tasks.trainings.reporting import card_of, report_html
 
 
 def finished_training(pipeline: Pipeline, key: str) -> TrainingOutcome | None:
@@ -52,6 +53,7 @@ def conclude(
     runs: Mapping[str, str],
     run_id: str,
     prefect_run: str | None,
+    diagnosis: Diagnosis,
 ) -> TrainingOutcome:
     """Write the report, end the MLflow run, and keep the outcome; the last of these is the mark
     that the training is done.
@@ -79,15 +81,21 @@ def conclude(
         contract_page=basis.contract.page,
         contract_warnings=len(basis.contract.warnings),
         assumptions=(*basis.snapshot.assumptions, *basis.roles.assumptions, *basis.split.notes),
+        diagnosis=diagnosis.lines,
         reused=_reused(basis, results),
         data_digest=basis.snapshot.digest,
         finished=datetime.now(UTC),
         next_command=next_command(pipeline, champion is not None),
     )
-    write_whole(report, report_html(pipeline, basis, assessment, figures, outcome, store))
+    page = report_html(pipeline, basis, assessment, figures, outcome, store, diagnosis)
+    write_whole(report, page)
     files = {"report.html": str(report)}
-    files |= {f"figures/{picture.name}.png": picture.file for picture in figures.pictures}
+    pictures = (*diagnosis.pictures, *figures.pictures)
+    files |= {f"figures/{picture.name}.png": picture.file for picture in pictures}
     recording.log_candidate_figures(store, runs, figures.of_candidates)
+    card = card_of(pipeline, basis, results, assessment, verdict, version, diagnosis)
+    recording.keep_card(store, version, run_id, card)
+    recording.log_diagnosis(store, run_id, diagnosis)
     recording.close_run(store, run_id, assessment, verdict, version, files)
     save_outcome(pipeline.work, outcome)
     return outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.base.config import default_metric
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Prepared, Snapshot
+from tasks.base.records import Prepared, Schema, Snapshot
 from tasks.trainings.keys import fit_key, training_key
 from tasks.validation.contracts import contract_digest
 
@@ -22,8 +22,13 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     """
     from tasks.data.kinds import build_schema
     from tasks.data.splits import split_rows
+    from tasks.models.thresholds import check_objective
 
     schema = build_schema(snapshot, pipeline.config)
+    check_objective(pipeline.config.objective, schema)
+    repeated = repeated_ids(snapshot, schema)
+    if repeated:
+        schema = schema.model_copy(update={"assumptions": (*schema.assumptions, repeated)})
     fits = fit_key(pipeline, snapshot)
     folder = pipeline.work / "fits" / fits[:32]
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,6 +40,28 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
         key=training_key(pipeline, snapshot, contract_digest(pipeline)),
         folder=str(folder),
         refit=_refit(pipeline),
+    )
+
+
+def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
+    """Return what to say of ids that do not name one row; empty where they do."""
+    import numpy as np
+
+    from tasks.data.hashing import row_hashes
+    from tasks.data.snapshots import open_table
+
+    if not schema.id_columns:
+        return ""
+    hashes = row_hashes(open_table(snapshot.path, schema.id_columns), schema.id_columns)
+    repeated = len(hashes) - len(np.unique(hashes))
+    if not repeated:
+        return ""
+    remedy = "name the columns that tell rows apart"
+    if schema.time_column and schema.time_column not in schema.id_columns:
+        remedy = f"where a row is an id at a time, add {schema.time_column!r} to them"
+    return (
+        f"id_columns: {repeated:,} rows have the ids of another row; of each id the ledger keeps "
+        f"the first prediction: {remedy}"
     )
 
 

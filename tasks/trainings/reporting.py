@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.base.durations import format_duration
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, Figures, ModelVersion
+from tasks.base.records import (
+    Assessment,
+    Basis,
+    CandidateResult,
+    Figures,
+    ModelVersion,
+    Verdict,
+)
 from tasks.evaluation.assessing import BASELINE
+from tasks.evaluation.card import Card, make_card
+from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.report import (
     Change,
     FigureText,
@@ -30,6 +41,7 @@ def report_html(
     figures: Figures,
     outcome: TrainingOutcome,
     store: Store,
+    diagnosis: Diagnosis,
 ) -> str:
     """Return the report of a training as one page of HTML."""
     verdict = outcome.verdict
@@ -55,12 +67,68 @@ def report_html(
             champion_version=verdict.champion_version,
             registered=f"{outcome.model.name} v{outcome.model.version}" if outcome.model else None,
             figures=tuple(FigureText(p.name, p.title, p.caption, p.svg) for p in figures.pictures),
+            diagnosis=diagnosis,
+            compared=_compared(champion, outcome.model),
             changes=_changes(champion, outcome.model),
             settings=_settings(pipeline),
             links=_links(basis, outcome),
             next_command=outcome.next_command,
         )
     )
+
+
+def card_of(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    verdict: Verdict,
+    version: ModelVersion,
+    diagnosis: Diagnosis,
+) -> Card:
+    """Return the model card of a version."""
+    return make_card(
+        pipeline.config.description,
+        source_words(pipeline),
+        retraining_words(pipeline),
+        basis,
+        results,
+        assessment,
+        verdict,
+        version,
+        diagnosis,
+    )
+
+
+def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return what makes the pipeline be trained again, a sentence each."""
+    config = pipeline.config
+    policy, said = config.policy, []
+    wanted = " of ".join(map(str, policy.persistent))
+    if "drift" in policy.retrain_on and config.time_column:
+        said.append(f"Drift of its columns or predictions in {wanted} windows.")
+    if "performance" in policy.retrain_on and config.time_column:
+        said.append(f"A fall of {config.metric or 'its metric'} in {wanted} windows.")
+    if "schedule" in policy.retrain_on and config.schedules.training:
+        cron, zone = config.schedules.training, config.schedules.timezone
+        said.append(f"The calendar: {cron} ({zone}).")
+    if config.time_column:
+        cooldown = format_duration(policy.cooldown)
+        said.append(f"After an alarm at most once in {cooldown}.")
+    return (*said, "A person: keepfit run.")
+
+
+def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) -> str:
+    """Return what the new model looks at that the champion did not."""
+    if champion is None or challenger is None:
+        return ""
+    from tasks.evaluation.explaining import looked_at
+
+    ours, theirs = (
+        {column: float(str(loss)) for column, loss in _json(v, "keepfit.importance").items()}
+        for v in (challenger, champion)
+    )
+    return looked_at(ours, theirs)
 
 
 def _settings(pipeline: Pipeline) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from tasks.base.config import (
@@ -50,8 +51,16 @@ def training_snapshot(
     return snapshot
 
 
-def scoring_snapshot(pipeline: Pipeline) -> Snapshot:
-    """Read the rows to score: the file's scoring source, else its source."""
+def scoring_snapshot(
+    pipeline: Pipeline, since: datetime | None = None, until: datetime | None = None
+) -> Snapshot:
+    """Read the rows to score: the file's scoring source, else its source.
+
+    Parameters
+    ----------
+    since, until
+        Only rows whose time lies in [since, until); None reads without that bound.
+    """
     from tasks.data.loading import load_window
     from tasks.data.sources import column_names
 
@@ -68,7 +77,31 @@ def scoring_snapshot(pipeline: Pipeline) -> Snapshot:
     contract = known_contract(pipeline)
     if contract is not None:
         readable = _with_kinds(readable, kinds_of(contract), available)
-    return load_window(readable, pipeline.base, pipeline.work / "scoring", for_scoring=True)
+    if readable.time_column is None:
+        since = until = None
+    return load_window(
+        readable,
+        pipeline.base,
+        pipeline.work / "scoring",
+        for_scoring=True,
+        since=since,
+        until=until,
+    )
+
+
+def newest_row(pipeline: Pipeline) -> datetime | None:
+    """Return the greatest time among the rows to score, in UTC; None without a time column."""
+    from tasks.data.sources import newest_time, read_source
+
+    config = pipeline.config
+    chosen, column = config.scoring.source or config.source, config.time_column
+    if column is None:
+        return None
+    newest = newest_time(chosen, pipeline.base, column)
+    if newest is None:
+        read = read_source(chosen, pipeline.base, columns=[column], time_column=column)
+        newest = read.latest
+    return newest
 
 
 def with_overrides(pipeline: Pipeline, input_path: str | None, output_path: str | None) -> Pipeline:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -157,8 +159,10 @@ def _error(error: dict[str, str]) -> Exception:
         return ConfigError(f"The contract cannot be used: {error['text']}")
     if error["type"] in {"DataError", "ContractError"}:
         return ContractError(error["text"])
+    full = os.strerror(errno.ENOSPC) in error["text"]
     return InfrastructureError(
-        f"The contract could not be checked: {error['type']}: {error['text']}"
+        f"The contract could not be checked: {error['type']}: {error['text']}",
+        "Free some space and run it again." if full else "",
     )
 
 

@@ -23,6 +23,10 @@ def check_pipeline(
     champion
         For scoring: only the rules over its features, time and ids are checked.
     """
+    if champion is not None:
+        from tasks.models.hooks import require_hooks
+
+        require_hooks(pipeline.config, pipeline.base, champion)
     contract = ensure_contract(pipeline, snapshot)
     title = f"{pipeline.config.name}: data contract"
     if champion is not None:

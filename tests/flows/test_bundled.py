@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from tasks.base.pipeline_file import load_pipeline
+from tasks.base.records import ModelVersion
 from tasks.registry.stores import store_of
 from tests.program import keepfit
 
 PIPELINES = Path(__file__).parents[2] / "deploy" / "pipelines"
-# Loose: scikit-learn's own examples reach 0.97 accuracy on digits, RMSE 53 to 58 on diabetes.
+# Loose: scikit-learn's own examples reach 0.97 accuracy on digits, RMSE 53 to 58 on diabetes; its
+# logistic regression a ROC AUC of 0.83 ± 0.01 on credit; an accuracy of 0.86 is published for
+# parkinsons, whose holdout is some 50 people.
 BOUNDS = {
     "digits": ("multiclass", "accuracy", 0.95, 1.0),
     "diabetes": ("regression", "rmse", 45.0, 65.0),
     "breast_cancer": ("binary", "roc_auc", 0.97, 1.0),
+    "credit": ("binary", "roc_auc", 0.79, 0.89),
+    "parkinsons": ("binary", "accuracy", 0.72, 0.98),
 }
+QUICK = {"diabetes", "breast_cancer"}
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BOUNDS],
+)
 def test_a_small_bundled_pipeline_runs(name: str, tmp_path: Path) -> None:
     task, metric, least, most = BOUNDS[name]
 
@@ -27,8 +40,11 @@ def test_a_small_bundled_pipeline_runs(name: str, tmp_path: Path) -> None:
     assert ran.status == 0, ran.err
     answer = ran.answer
     assert answer["task"] == task
-    assert len(answer["leaderboard"]) == 7
-    assert {row["status"] for row in answer["leaderboard"]} == {"ok"}
+    training = load_pipeline(PIPELINES / f"{name}.yaml", {}).config.training
+    assert len(answer["leaderboard"]) == 1 + len(training.candidates) + training.ensemble
+    status = {row["candidate"]: row["status"] for row in answer["leaderboard"]}
+    status.pop("ensemble", None)
+    assert set(status.values()) == {"ok"}
     assert least <= answer["metrics"][metric] <= most
     assert answer["verdict"]["promoted"] is True
 
@@ -52,12 +68,85 @@ def test_the_default_pipeline_runs_with_all_its_candidates(tmp_path: Path) -> No
     assert leaks.isdisjoint(champion.roles.features)
 
 
+def load_text(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return dict(values.get(key, {}))
+
+
+@pytest.mark.slow
+def test_a_loan_is_decided_by_its_costs(tmp_path: Path) -> None:
+    drafted = keepfit("init", tmp_path / "loans", "--demo", "credit")
+    assert drafted.status == 0, drafted.err
+
+    ran = keepfit("run", tmp_path / "loans", "--json")
+    assert ran.status == 0, ran.err
+    scored = keepfit("score", tmp_path / "loans", "--output", tmp_path / "scored.parquet")
+    assert scored.status == 0, scored.err
+
+    champion = store_of(tmp_path / "loans" / ".keepfit").champion("loans")
+    assert champion is not None
+    params = json.loads(champion.tags["keepfit.params"])
+    assert 0.1 < params["threshold"] < 0.25
+    assert params["holdout_cost"] < params["holdout_cost_plain"] - 0.1
+    rows = pd.read_parquet(tmp_path / "scored.parquet")
+    called = rows["probability_bad"] >= champion_threshold(tmp_path / "loans", champion)
+    assert (called == (rows["prediction"] == "bad")).all()
+    assert rows["probability_bad"][called].min() < 0.4
+
+
+def champion_threshold(folder: Path, champion: ModelVersion) -> float:
+    return float(store_of(folder / ".keepfit").load(champion)[-1].threshold)
+
+
+HOOK = """
+def add_features(rows):
+    left = rows["income"] - rows["expenses"]
+    return rows.assign(burden=rows["amount"] / rows["price"], left=left)
+"""
+
+
+@pytest.mark.slow
+def test_a_feature_hook_is_applied_in_training_and_scoring(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HOOK, encoding="utf-8")
+    file = tmp_path / "keepfit.yaml"
+    text = (
+        "name: hooked\ntarget: status\npositive: bad\nid_columns: [row_id]\n"
+        "source: {kind: demo, name: credit}\n"
+        "training: {candidates: [logistic_regression], cv: 3}\n"
+    )
+    file.write_text(f"{text}hooks: {{features: 'mine:add_features'}}\n", encoding="utf-8")
+
+    assert keepfit("config", "check", file).status == 0
+    ran = keepfit("run", file, "--json")
+    assert ran.status == 0, ran.err
+    champion = store_of(tmp_path / ".keepfit").champion("hooked")
+    assert champion is not None
+    assert {"burden", "left"} <= champion.roles.features.keys()
+    assert "mine:add_features" in champion.tags["keepfit.hooks"]
+    scored = keepfit("score", file, "--output", tmp_path / "scored.csv")
+    assert scored.status == 0, scored.err
+
+    file.write_text(text, encoding="utf-8")
+    refused = keepfit("score", file, "--output", tmp_path / "other.csv")
+    assert refused.status != 0
+    assert "mine:add_features" in refused.err
+    (tmp_path / "mine.py").unlink()
+    file.write_text(f"{text}hooks: {{features: 'mine:add_features'}}\n", encoding="utf-8")
+    assert keepfit("config", "check", file).status == 2
+    gone = keepfit("run", file)
+    assert gone.status == 2
+    assert "no mine.py" in gone.err
+
+
 def test_the_demos_of_init_are_the_bundled_pipelines() -> None:
-    from tasks.base.pipeline_file import load_pipeline
     from tasks.projects.demos import DEMOS
 
     for name, values in DEMOS.items():
         bundled = load_pipeline(PIPELINES / f"{name}.yaml", {}).config.model_dump(mode="json")
         for key in ("target", "time_column", "id_columns", "exclude", "metric"):
             assert bundled[key] == values.get(key, bundled[key]), (name, key)
+        for key in ("objective", "training", "report"):
+            told = load_text(values, key)
+            assert {k: bundled[key][k] for k in told if k != "budget"} == {
+                k: v for k, v in told.items() if k != "budget"
+            }, (name, key)
         assert bundled["source"]["name"] == values["source"]["name"]

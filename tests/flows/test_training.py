@@ -204,7 +204,7 @@ def test_status_shows_champion_and_trainings(trained: Trained) -> None:
     text = keepfit("status", trained.folder)
     answer = keepfit("status", trained.folder, "--json").answer
 
-    assert "Champion: v1" in text.out
+    assert "champion    v1 logistic_regression" in text.out
     assert answer["champion"]["version"] == "1"
     assert answer["trainings"]
 
@@ -227,6 +227,7 @@ def test_a_broken_contract_stops_before_anything_is_fitted(tmp_path: Path) -> No
     assert not list((tmp_path / ".keepfit").rglob("model.skops"))
 
 
+@pytest.mark.slow
 def test_new_rows_are_judged_by_the_champion_and_old_ones_are_no_evidence(tmp_path: Path) -> None:
     data = write_churn(tmp_path / "rows.csv", rows=900)
     file = write_pipeline(tmp_path, data, time=True)
@@ -307,6 +308,7 @@ def test_files_of_the_working_folder_shadow_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_secret_is_in_no_file_and_no_output(tmp_path: Path) -> None:
     import sqlite3
 

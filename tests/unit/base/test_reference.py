@@ -8,7 +8,7 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import UsageError
-from tasks.base.reference import explain, schema, unused_sections
+from tasks.base.reference import explain, schema
 
 
 def test_every_top_level_key_is_explained() -> None:
@@ -36,16 +36,3 @@ def test_the_schema_is_json_and_knows_every_source() -> None:
     text = json.dumps(schema())
 
     assert all(kind in text for kind in ("csv", "parquet", "sql", "demo"))
-
-
-def test_sections_of_later_versions_are_told() -> None:
-    config = PipelineConfig.model_validate(
-        {
-            "name": "a",
-            "target": "y",
-            "source": {"kind": "csv", "path": "x"},
-            "policy": {"persistence": "2 of 3"},
-        }
-    )
-
-    assert unused_sections(config) == ["policy"]

@@ -13,14 +13,39 @@ from tasks.base.config import GateConfig
 from tasks.base.records import (
     ContractResult,
     LeaderboardRow,
+    MetricValue,
+    Picture,
     RuleResult,
     Schema,
     Snapshot,
     Split,
 )
 from tasks.evaluation.comparison import Predictions, paired_evidence
+from tasks.evaluation.explaining import Dependence
 from tasks.evaluation.figures import diagnose, draw_importance, draw_leaderboard, draw_learning
+from tasks.evaluation.findings import (
+    ByColumn,
+    Confusion,
+    CurvePoint,
+    Diagnosis,
+    FitVerdict,
+    GroupDifference,
+    GroupRow,
+    LearningCurve,
+    SliceScore,
+    Suspicion,
+    WeakSlice,
+    WorstRow,
+)
 from tasks.evaluation.importance import ColumnImportance, Importance
+from tasks.evaluation.lessons import (
+    draw_contributions,
+    draw_curve,
+    draw_dependence,
+    draw_fits,
+    draw_groups,
+    draw_slices,
+)
 from tasks.evaluation.metrics import evaluate
 from tasks.evaluation.report import Change, Link, ReportData, figure_text
 from tasks.registry.gate import decide
@@ -119,4 +144,60 @@ def _report_data(name: str) -> ReportData:
         seconds={"load": 0.2, name: 75.0},
         links=(Link("run", "http://127.0.0.1:5000/#/1"), Link(name, f"javascript:{name}")),
         next_command="keepfit score",
+        diagnosis=_diagnosis(name),
+        compared=f"The new model looks at {name}, which the champion did not.",
+    )
+
+
+def _diagnosis(name: str) -> Diagnosis:
+    """Return a diagnosis in which every part is there, with `name` wherever a name can stand."""
+    value = MetricValue(value=0.5, low=0.4, high=0.6)
+    fit = FitVerdict(
+        candidate=name, fit="overfits", train=0.9, holdout=0.7, sentence=name, advice=name
+    )
+    weak = WeakSlice(
+        where=name, rows=30, share=0.1, loss=2.0, rest=1.0, score=0.6, p_value=0.01, surprise=True
+    )
+    points = tuple(CurvePoint(rows=r, train=0.9, valid=0.7 + r / 1e4) for r in (100, 500, 700))
+    curve = LearningCurve(
+        candidate=name, metric="roc_auc", points=points, gain=0.1, low=0.0, high=0.2, sentence=name
+    )
+    groups = tuple(
+        GroupRow(value=v, rows=50, rates={"selected": value}, differences={"selected": value})
+        for v in (name, "other")
+    )
+    compared = GroupDifference(column=name, groups=groups, sentence=name)
+    drawings = (
+        draw_fits((fit,), "roc_auc", name, 0.5),
+        draw_curve(curve),
+        draw_slices((weak,), name),
+        draw_groups(compared),
+        draw_dependence(
+            (Dependence(name, np.array([0.0, 1.0]), np.array([0.1, 0.4]), (name, "b")),), name
+        ),
+        draw_contributions({name: 1.0}, name),
+    )
+    return Diagnosis(
+        fits=(fit,),
+        learning=curve,
+        suspicions=(Suspicion(about="leak", level="warning", sentence=name),),
+        errors=(name,),
+        confusions=(Confusion(true=name, predicted=name, rows=3, share=0.1),) * 3,
+        worst=(WorstRow(row=name, true=name, predicted=name, stated=0.9, loss=3.0),),
+        slices=(weak,),
+        slices_sentence=name,
+        by=(
+            ByColumn(
+                column=name,
+                metric="roc_auc",
+                levels=(SliceScore(value=name, rows=9, score=value),),
+                sentence=name,
+            ),
+        ),
+        groups=(compared,),
+        pictures=tuple(
+            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file="")
+            for d in drawings
+            if d is not None
+        ),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.report import Change, Link, ReportData, changed, render_report
 from tasks.evaluation.report_view import address, code
 from tasks.evaluation.words import moment, number
@@ -220,3 +221,23 @@ def test_in_a_browser_nothing_runs_nothing_is_fetched_nothing_overflows(tmp_path
                 page.close()
         finally:
             browser.close()
+
+
+def test_a_diagnosis_stands_in_the_report_with_what_to_try_and_its_figures() -> None:
+    page = _Page(render_report(report_data("churned")))
+    for said in ("Diagnosis", "What to try", "Where it goes wrong", "no, too sure there", "0.7700"):
+        assert said in page.words, said
+    assert "Groups of churned" in page.words
+
+
+def test_rows_have_no_names_in_the_report_unless_the_file_allows_them() -> None:
+    data = report_data("churned")
+    worst = tuple(w.model_copy(update={"row": ""}) for w in data.diagnosis.worst)
+    unnamed = report_data("churned", diagnosis=data.diagnosis.model_copy(update={"worst": worst}))
+    assert "report: {ids: true}" in _Page(render_report(unnamed)).words
+    assert "report: {ids: true}" not in _Page(render_report(data)).words
+
+
+def test_a_report_without_a_diagnosis_has_no_such_section() -> None:
+    page = render_report(report_data("churned", diagnosis=Diagnosis()))
+    assert 'id="diagnosis"' not in page

@@ -1,0 +1,113 @@
+"""A connection to the Prefect API in use, whose failures are keepfit's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base.errors import InfrastructureError, KeepfitError, TransientError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+
+
+def api_in_use(states: Iterable[Path]) -> str:
+    """Return the Prefect API that is configured, else that of a stack running on one of `states`.
+
+    Raises
+    ------
+    UsageError
+        When there is none.
+    InfrastructureError
+        When it does not answer.
+    """
+    from flows.orchestrator import check_configured, configured_api
+    from tasks.base.stack_file import running_stack
+
+    api = configured_api()
+    for state in states:
+        stack = running_stack(state) if api is None else None
+        api = stack.prefect_api if stack is not None else api
+    if api is None:
+        raise UsageError(
+            "No Prefect API is configured, and no stack runs here.",
+            "Set PREFECT_API_URL (or a Prefect profile) to a server's address, or start "
+            "`keepfit up`.",
+        )
+    check_configured(api)
+    return api
+
+
+@contextmanager
+def speaking_to(api: str) -> Iterator[None]:
+    """Let everything in this block talk to the Prefect API at `api`."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        yield
+
+
+@contextmanager
+def connected() -> Iterator[SyncPrefectClient]:
+    """Yield a client of the Prefect API in use.
+
+    Raises
+    ------
+    TransientError
+        When the API does not answer.
+    InfrastructureError
+        When it refuses what it is asked.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except KeepfitError:
+        raise
+    except httpx.HTTPStatusError as error:
+        raise _refusal(error) from None
+    except httpx.HTTPError as error:
+        raise TransientError(
+            f"The Prefect API does not answer: {type(error).__name__}.",
+            "See that its server runs, and that PREFECT_API_URL names it.",
+        ) from None
+
+
+def _refusal(error: object) -> InfrastructureError:
+    response = error.response  # type: ignore[attr-defined]
+    if response.status_code in (401, 403):
+        return InfrastructureError(
+            "The Prefect API asks who is there.",
+            "Set PREFECT_API_AUTH_STRING (a server of your own) or PREFECT_API_KEY (Cloud).",
+        )
+    return InfrastructureError(
+        f"The Prefect API refused {response.request.method} {response.request.url.path} with "
+        f"status {response.status_code}: {response.text[:300]}",
+        "`keepfit doctor` compares the server's version with the tested ones.",
+    )
+
+
+def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse:
+    """Return the deployment `name`, such as ``training/flights``.
+
+    Raises
+    ------
+    InfrastructureError
+        When there is none.
+    """
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        raise InfrastructureError(
+            f"The Prefect API has no deployment {name}.",
+            "`keepfit up` or `keepfit deploy --pool NAME` makes it.",
+        ) from None

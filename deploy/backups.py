@@ -1,0 +1,300 @@
+"""Backup and restore of a state folder: databases, artifacts and what refers to them.
+
+A backup may be made while everything runs: each database is copied by SQLite's online backup, and
+before the artifacts, so that whatever a copied database refers to is in the backup too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
+from tasks.base.records import Record
+from tasks.base.stack_file import LOCK
+from tasks.registry.database import private_folder
+from tasks.registry.provenance import keepfit_version
+
+MANIFEST = "manifest.json"
+_DATABASES = ("mlflow/mlflow.db", "prefect/prefect.db", "ledger.db")
+# Of a pipeline: what was learned and told. Snapshots and fits are made again from the source.
+_FOLDERS = ("mlflow/artifacts", "promotions", "dashboard")
+_ROOMS = ("contracts", "figures", "monitoring", "predictions", "reports", "trainings")
+_FILES = ("contract.yaml", "pipeline.json")
+_CHUNK = 1 << 20
+
+
+class Manifest(Record):
+    """What a backup holds.
+
+    Attributes
+    ----------
+    files
+        Path below the state folder to the SHA-256 of its content.
+    """
+
+    made: datetime
+    version: str
+    state: str
+    files: dict[str, str]
+
+
+def backup(state: Path, target: Path) -> Manifest:
+    """Write what `state` holds to the tar file `target`, whole or not at all.
+
+    Databases on a server (PostgreSQL) are backed up by their own means.
+
+    Raises
+    ------
+    UsageError
+        When there is nothing to back up, or `target` is there already or lies in `state`.
+    InfrastructureError
+        When the disk or a database refuses.
+    """
+    state, target = state.resolve(), target.resolve()
+    if not state.is_dir():
+        raise UsageError(f"{state}: no state folder to back up.", "Name the pipeline's file.")
+    if target.exists():
+        raise UsageError(f"{target} is there already.", "Name a file that is not there yet.")
+    if target.is_relative_to(state):
+        raise UsageError(f"{target} lies in the state folder itself.", "Name one elsewhere.")
+    beside = target.with_name(f".{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="keepfit-backup-", dir=target.parent) as folder:
+            manifest = _write(state, beside, Path(folder))
+        beside.replace(target)
+    except (OSError, sqlite3.Error, tarfile.TarError) as error:
+        raise InfrastructureError(
+            f"{target}: the backup can't be written: {error}.", "Nothing was left behind."
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return manifest
+
+
+def restore(source: Path, state: Path) -> Manifest:
+    """Put what the backup `source` holds in the place of what `state` holds.
+
+    Everything is unpacked and compared with its digest first; then what `state` holds moves aside,
+    to a folder beside it whose name ends in ``.before-restore``, and the backup takes its place.
+
+    Raises
+    ------
+    UsageError
+        When a stack runs on `state`, or `source` is no whole backup.
+    InfrastructureError
+        When the disk refuses; `state` is as it was.
+    """
+    state = state.resolve()
+    private_folder(state.parent)
+    with (
+        _stopped(state),
+        tempfile.TemporaryDirectory(prefix=f".{state.name}.restore-", dir=state.parent) as folder,
+    ):
+        whole = Path(folder) / "state"
+        whole.mkdir(mode=0o700)
+        try:
+            manifest = _unpack(source, whole)
+            _relocate(whole, Path(manifest.state), state)
+            _swap(state, whole)
+        except OSError as error:
+            raise InfrastructureError(
+                f"{state}: the backup can't be restored: {error.strerror or error}.",
+                "Free some space or choose another folder; what is there is as it was.",
+            ) from None
+    return manifest
+
+
+def _write(state: Path, target: Path, folder: Path) -> Manifest:
+    files: dict[str, str] = {}
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as sink, tarfile.open(fileobj=sink, mode="w:gz") as archive:
+        for name in _DATABASES:
+            if (state / name).is_file():
+                copy = folder / name.replace("/", "-")
+                _copy_database(state / name, copy)
+                files[name] = _add(archive, copy, name)
+                copy.unlink()
+        for path in _files(state):
+            name = path.relative_to(state).as_posix()
+            # A file that goes while the backup is made was old, and is missed by nothing.
+            with contextlib.suppress(FileNotFoundError):
+                files[name] = _add(archive, path, name)
+        manifest = Manifest(
+            made=datetime.now(UTC), version=keepfit_version(), state=str(state), files=files
+        )
+        content = manifest.model_dump_json(indent=1).encode()
+        entry = tarfile.TarInfo(MANIFEST)
+        entry.size, entry.mode = len(content), 0o600
+        archive.addfile(entry, io.BytesIO(content))
+    if not files:
+        raise UsageError(f"{state} holds nothing yet.", "Back it up after the first training.")
+    return manifest
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with (
+        closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=60)) as old,
+        closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
+        new.execute("PRAGMA journal_mode=DELETE")
+
+
+def _files(state: Path) -> Iterator[Path]:
+    folders = [state / name for name in _FOLDERS]
+    for work in sorted((state / "pipelines").glob("*/")):
+        folders += [work / room for room in _ROOMS]
+        yield from (work / name for name in _FILES if (work / name).is_file())
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(state).parts)
+            if path.is_file() and not path.is_symlink() and not hidden and path.suffix != ".lock":
+                yield path
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
+    """Add one file as it is at this moment; return its SHA-256."""
+    with path.open("rb") as file:
+        entry = tarfile.TarInfo(name)
+        stat = os.fstat(file.fileno())
+        entry.size, entry.mtime, entry.mode = stat.st_size, int(stat.st_mtime), 0o600
+        reader = _Hashing(file)
+        archive.addfile(entry, reader)
+    return reader.digest.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A file whose content is hashed as it is read."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
+
+
+def _unpack(source: Path, folder: Path) -> Manifest:
+    try:
+        with tarfile.open(source, "r:gz") as archive:
+            found = {entry.name: _extract(archive, entry, folder) for entry in archive}
+        content = (folder / MANIFEST).read_bytes()
+        manifest = Manifest.model_validate_json(content)
+    except (tarfile.TarError, EOFError, ValidationError, FileNotFoundError, ValueError) as error:
+        raise _no_backup(source, str(error).splitlines()[0]) from None
+    found.pop(MANIFEST, None)
+    if found != manifest.files:
+        wrong = sorted(
+            name
+            for name in found.keys() | manifest.files.keys()
+            if found.get(name) != manifest.files.get(name)
+        )
+        raise _no_backup(source, f"{wrong[0]} is not as it was written")
+    (folder / MANIFEST).unlink()
+    return manifest
+
+
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> str:
+    path = PurePosixPath(entry.name)
+    if not entry.isreg() or path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"it holds {entry.name!r}, which is no file of a state folder")
+    target = folder.joinpath(*path.parts)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest = hashlib.sha256()
+    reader = archive.extractfile(entry)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as sink:
+        while reader is not None and (data := reader.read(_CHUNK)):
+            digest.update(data)
+            sink.write(data)
+    os.utime(target, (entry.mtime, entry.mtime))
+    return digest.hexdigest()
+
+
+def _relocate(folder: Path, former: Path, state: Path) -> None:
+    """Let what names the former state folder name the new one: MLflow stores whole addresses."""
+    if former == state:
+        return
+    database = folder / "mlflow" / "mlflow.db"
+    if not database.is_file():
+        return
+    old, new = former.as_uri() + "/", state.as_uri() + "/"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in _locations(connection):
+            connection.execute(
+                f'UPDATE "{table}" SET "{column}" = ? || substr("{column}", ?) '  # noqa: S608
+                f'WHERE substr("{column}", 1, ?) = ?',
+                (new, len(old) + 1, len(old), old),
+            )
+
+
+def _locations(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    wanted = {"artifact_location", "artifact_uri", "storage_location", "source"}
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    for (table,) in tables:
+        for row in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
+            if row[1] in wanted:
+                yield table, row[1]
+
+
+def _swap(state: Path, whole: Path) -> None:
+    aside = state.with_name(f"{state.name}.before-restore")
+    if state.exists():
+        if aside.exists():
+            shutil.rmtree(aside)
+        state.rename(aside)
+    try:
+        whole.rename(state)
+    except OSError:
+        if aside.exists():
+            aside.rename(state)
+        raise
+
+
+@contextlib.contextmanager
+def _stopped(state: Path) -> Iterator[None]:
+    """Hold the lock of the stack, so that none runs or starts meanwhile.
+
+    Raises
+    ------
+    UsageError
+        When one runs.
+    """
+    if not state.exists():
+        yield
+        return
+    descriptor = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"A stack runs on {state}; nothing is restored under it.",
+            "Stop it first: Ctrl-C where `keepfit up` runs.",
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _no_backup(source: Path, why: str) -> KeepfitError:
+    return UsageError(
+        f"{source} is no whole backup of keepfit: {why}.", "Nothing was changed; name another."
+    )

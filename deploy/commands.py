@@ -1,0 +1,175 @@
+"""The commands of the storey above the flows, as the front door finds them.
+
+Only click and the front door are imported here; a command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.cli import answering
+
+if TYPE_CHECKING:
+    from deploy.applying import Applied, PoolKind
+
+_FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+_STATE = click.option(
+    "--state", type=click.Path(path_type=Path), help="State folder; ./keepfit.yaml says else."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+_PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@_FILES
+@click.option("--prefect-port", type=_PORT, help="Of Prefect's server; a free one when taken.")
+@click.option("--mlflow-port", type=_PORT, help="Of MLflow's server; a free one when taken.")
+@click.option("--page-port", type=_PORT, help="Of keepfit's page; a free one when taken.")
+@click.option("--prefect-database", help="PostgreSQL URL; absent: SQLite in the state folder.")
+@click.option("--mlflow-database", help="PostgreSQL URL; absent: SQLite in the state folder.")
+@_JSON
+@answering
+def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Run the whole stack: servers, schedules, automations, keepfit's page.
+
+    Listens on loopback only. Ctrl-C stops it and leaves nothing behind; schedules go on at the
+    next start.
+    """
+    from deploy.stack import up as run_stack
+
+    sys.exit(run_stack(files, **options, out=lambda line: click.echo(line, err=as_json)))
+
+
+@click.command()
+@_FILES
+@click.option("--pool", required=True, help="Work pool that exists.")
+@click.option(
+    "--kind",
+    type=click.Choice(["process", "docker", "kubernetes"]),
+    help="What the pool's type must be.",
+)
+@click.option("--image", help="Image with keepfit in it, for docker and kubernetes.")
+@click.option(
+    "--timeout",
+    "seconds",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Seconds within which each pipeline's automation must answer a probe.",
+)
+@_JSON
+@answering
+def deploy(
+    files: tuple[Path, ...],
+    pool: str,
+    kind: PoolKind | None,
+    image: str | None,
+    seconds: float,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Bring the deployments onto an existing Prefect API and work pool.
+
+    What is right already is left as it is. Afterwards a probe event shows that an alarm would
+    start the training.
+    """
+    from deploy.applying import deploy as apply
+
+    applied = apply(
+        files,
+        pool=pool,
+        kind=kind,
+        image=image,
+        seconds=seconds,
+        out=lambda line: click.echo(line, err=True),
+    )
+    if not as_json:
+        _show_applied(applied)
+    return applied.model_dump(mode="json")
+
+
+def _show_applied(applied: Applied) -> None:
+    for one in applied.deployments:
+        following = one.next_run.strftime("%a %d %b %H:%M %Z") if one.next_run else "on demand"
+        click.echo(f"{one.name}  {one.change}  next: {following}")
+    for name in applied.automations:
+        click.echo(f"automation changed: {name}")
+    if not applied.workers:
+        click.echo(
+            f"No worker of this pool is online: prefect worker start --pool {applied.pool}",
+            err=True,
+        )
+
+
+@click.command()
+@_FILES
+@click.option("--loop", is_flag=True, help="Also inject drift into the running stack.")
+@click.option("--alerts", is_flag=True, help="Also send a test message to the alert channels.")
+@_JSON
+@answering
+def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> None:
+    """Check the installation: versions, stores, migrations, ports, clock, disk, alerts.
+
+    --loop makes a scratch pipeline in the running stack, lets its rows drift, and asserts alarm →
+    event → training → decision → alert; everything of it is removed afterwards. Exit status 1
+    when a check failed.
+    """
+    from deploy.doctor import examine, table
+
+    report = examine(files, loop=loop, alerts=alerts)
+    if as_json:
+        click.echo(json.dumps(report.answer(), ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(table(report))
+    sys.exit(0 if report.healthy else 1)
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@_STATE
+@_JSON
+@answering
+def backup(target: Path, state: Path | None, as_json: bool) -> dict[str, Any]:
+    """Copy the databases and artifacts of a state folder to TARGET, whole."""
+    from deploy.backups import backup as copy_out
+
+    found = _state(state)
+    answer = _answer(copy_out(found, target))
+    if not as_json:
+        click.echo(f"{found} is copied to {target}.")
+    return {"state": str(found), "target": str(target), **answer}
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@_STATE
+@_JSON
+@answering
+def restore(source: Path, state: Path | None, as_json: bool) -> dict[str, Any]:
+    """Bring back what `keepfit backup` wrote to SOURCE."""
+    from deploy.backups import restore as copy_in
+
+    found = _state(state)
+    answer = _answer(copy_in(source, found))
+    if not as_json:
+        click.echo(f"{found} is as {source} has it.")
+    return {"state": str(found), "source": str(source), **answer}
+
+
+def _state(stated: Path | None) -> Path:
+    """Return the state folder that is meant: the option, else that of the pipeline here."""
+    if stated is not None:
+        return stated.expanduser().resolve()
+    from tasks.base.pipeline_file import load_pipeline
+
+    return load_pipeline(None, contract_exists=False).state
+
+
+def _answer(result: Any) -> dict[str, Any]:
+    if hasattr(result, "model_dump"):
+        return dict(result.model_dump(mode="json"))
+    return {}

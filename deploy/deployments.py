@@ -1,0 +1,129 @@
+"""What runs when: one table of flows, each of which becomes a deployment of every pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.base.pipeline_file import Pipeline
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+TAG = "keepfit"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A flow that every pipeline has a deployment of.
+
+    Attributes
+    ----------
+    flow
+        Name of the flow, of its module in `flows` and of the function there.
+    schedule
+        Key of `schedules` in the pipeline file; None where nothing but an event starts it.
+    does
+        What a run does, for a person; ``{name}`` is the pipeline's.
+    at_once
+        Runs of one pipeline at the same time; None: any number.
+    collision
+        ``ENQUEUE`` lets a further run wait, ``CANCEL_NEW`` drops it.
+    """
+
+    flow: str
+    schedule: Literal["training", "scoring", "monitoring"] | None
+    does: str
+    at_once: int | None = 1
+    collision: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
+
+    @property
+    def entrypoint(self) -> str:
+        """The flow's module path: a file path would put `flows/` first on ``sys.path``."""
+        return f"flows.{self.flow}.{self.flow}"
+
+
+DEPLOYED: tuple[Deployed, ...] = (
+    # A second training waits its turn and then says why it is not needed: nothing is lost unsaid.
+    Deployed("training", "training", "Trains {name}; the gate decides about the challenger."),
+    # The next run of the schedule does what a dropped one would have done.
+    Deployed(
+        "scoring", "scoring", "Scores the new rows of {name} with its champion.",
+        collision="CANCEL_NEW",
+    ),
+    Deployed(
+        "monitoring", "monitoring",
+        "Compares the latest complete window of {name} with the champion's training rows.",
+        collision="CANCEL_NEW",
+    ),
+    # Every failure is told, also when several come together.
+    Deployed("noticing", None, "Tells that a run of {name} failed, crashed or stood still.",
+             at_once=None),
+)  # fmt: skip
+
+
+def tags_of(name: str) -> list[str]:
+    """Return the tags of the deployments and runs of the pipeline `name`."""
+    return [TAG, pipeline_tag(name)]
+
+
+def pipeline_tag(name: str) -> str:
+    """Return the tag that one pipeline's runs carry.
+
+    Examples
+    --------
+    >>> pipeline_tag("flights")
+    'keepfit.pipeline:flights'
+    """
+    return f"keepfit.pipeline:{name}"
+
+
+def parameters_of(pipeline: Pipeline) -> dict[str, str]:
+    """Return the parameters that each of the pipeline's deployments has."""
+    return {"pipeline": str(pipeline.path.resolve())}
+
+
+def runner_deployments(pipelines: Sequence[Pipeline]) -> list[RunnerDeployment]:
+    """Return the deployments of `pipelines`, as a runner serves them.
+
+    Each is named as its pipeline: ``training/flights``. Nothing is sent anywhere.
+    """
+    return [deployment_of(pipeline, row) for pipeline in pipelines for row in DEPLOYED]
+
+
+def deployment_of(
+    pipeline: Pipeline, row: Deployed, job_variables: Mapping[str, Any] | None = None
+) -> RunnerDeployment:
+    """Return the deployment of one flow for one pipeline.
+
+    Parameters
+    ----------
+    job_variables
+        What its work pool's jobs get; only for deployments that have a work pool.
+    """
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
+
+    name = pipeline.config.name
+    cron = getattr(pipeline.config.schedules, row.schedule) if row.schedule else None
+    limit = None
+    if row.at_once is not None:
+        strategy = ConcurrencyLimitStrategy(row.collision)
+        limit = ConcurrencyLimitConfig(limit=row.at_once, collision_strategy=strategy)
+    return RunnerDeployment.from_flow(
+        getattr(import_module(f"flows.{row.flow}"), row.flow),
+        name=name,
+        parameters=parameters_of(pipeline),
+        schedules=[Cron(cron, timezone=pipeline.config.schedules.timezone)] if cron else [],
+        concurrency_limit=limit,
+        description=row.does.format(name=name),
+        tags=tags_of(name),
+        version=version("keepfit"),
+        job_variables=dict(job_variables or {}),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )

@@ -1,0 +1,83 @@
+"""Ports on loopback, held from before the first server starts until the stack ends.
+
+A held socket listens already, so nobody else can take its port, and a part that is started again
+inherits it: what connects meanwhile waits instead of being refused.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from tasks.base.errors import InfrastructureError, UsageError
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A listening socket.
+
+    Attributes
+    ----------
+    instead_of
+        The default port that was taken; None where the wanted one is held.
+    """
+
+    listener: socket.socket
+    port: int
+    instead_of: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The address, without a final slash."""
+        return f"http://{HOST}:{self.port}"
+
+
+def hold(default: int, wanted: int | None, part: str, option: str) -> Held:
+    """Return a socket that listens on loopback.
+
+    Parameters
+    ----------
+    default
+        Port to hold when none is wanted; another free one is taken where it is not free.
+    wanted
+        Port that a person asked for; 0 takes any.
+    part, option
+        What it is for and how it is asked for, for the error.
+
+    Raises
+    ------
+    UsageError
+        When the port asked for is taken or not allowed.
+    """
+    port = default if wanted is None else wanted
+    try:
+        return _held(port)
+    except OSError as error:
+        if wanted is not None:
+            raise UsageError(
+                f"Port {wanted} for {part} can't be used: {error.strerror}.",
+                f"Name a free one with {option}, or leave {option} out and one is chosen.",
+            ) from None
+    try:
+        free = _held(0)
+    except OSError as error:
+        raise InfrastructureError(f"No port can be had for {part}: {error.strerror}.") from None
+    return Held(free.listener, free.port, instead_of=default)
+
+
+def _held(port: int) -> Held:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Connections of a stack that ended a moment ago would keep its port for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(2048)
+    except OverflowError:
+        listener.close()
+        raise OSError(0, "a port lies between 0 and 65535") from None
+    except OSError:
+        listener.close()
+        raise
+    return Held(listener, int(listener.getsockname()[1]))

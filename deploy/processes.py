@@ -1,0 +1,129 @@
+"""Processes that end with the one that started them, and what they leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel end this process when `parent`, which started it, ends however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def launch(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    log: Path,
+    folder: Path,
+    descriptors: Collection[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, its output appended to `log`.
+
+    Parameters
+    ----------
+    folder
+        Working folder.
+    descriptors
+        Open files that it inherits, and no others.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as sink:
+        return subprocess.Popen(  # noqa: S603 - our own modules, no shell
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=dict(environ),
+            cwd=folder,
+            pass_fds=tuple(descriptors),
+            start_new_session=True,
+        )
+
+
+def end(process: subprocess.Popen[bytes], patience: float) -> None:
+    """Ask a process to end; after `patience` seconds, or at once with 0, kill it."""
+    if process.poll() is None and patience > 0:
+        # One that is stopped would not hear the request.
+        for sent in (signal.SIGTERM, signal.SIGCONT):
+            process.send_signal(sent)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=patience)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def end_orphans(own: Collection[int]) -> int:
+    """Kill every child of this process that is not in `own`, with all below it.
+
+    Those are what ended parts left to their grandparent. Returns how many were killed.
+    """
+    killed = 0
+    for child in psutil.Process().children():
+        if child.pid not in own:
+            killed += _kill_tree(child)
+            _collect(child.pid)
+    return killed
+
+
+def end_everything(seconds: float = 10.0) -> None:
+    """Kill all descendants of this process, until none is left or the time is over."""
+    deadline = time.monotonic() + seconds
+    while children := psutil.Process().children(recursive=True):
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        for child in children:
+            _collect(child.pid)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
+def _kill_tree(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return 0
+        below = process.children(recursive=True)
+        process.kill()
+        for child in below:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        return 1
+    return 0
+
+
+def _collect(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def memory(pid: int) -> int:
+    """Return the memory of a process and all below it, bytes, shared pages counted once."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += int(one.memory_full_info().pss)
+    return total

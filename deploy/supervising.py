@@ -1,0 +1,168 @@
+"""Keeps the parts of the stack alive: what dies or hangs is started again, ever more slowly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deploy.parts import Part
+from deploy.processes import end_everything, end_orphans
+from tasks.base.errors import InfrastructureError
+
+_START_SECONDS = 180.0
+_HANG_SECONDS = 30.0
+_PROBE_EVERY = 3.0
+_SWEEP_EVERY = 2.0
+_STEADY_SECONDS = 60.0
+_SLOWEST = 60.0
+_OFTEN = 5
+
+
+@dataclass
+class _Watch:
+    """What is known of one part."""
+
+    part: Part
+    began: float = 0.0
+    well_since: float | None = None
+    failing_since: float | None = None
+    probed: float = 0.0
+    failures: int = 0
+    again_at: float | None = None
+
+
+class Supervisor:
+    """Starts parts, watches them and stops them.
+
+    Parameters
+    ----------
+    parts
+        In the order in which they are started; they are stopped in the opposite order.
+    say
+        Receives sentences for a person.
+    secrets
+        Values that no sentence may hold.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], say: Callable[[str], None], secrets: tuple[str, ...] = ()
+    ) -> None:
+        self._watched = [_Watch(part) for part in parts]
+        self._say = say
+        self._secrets = secrets
+        self._swept = 0.0
+        self.helpers: set[int] = set()
+        self.stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start every part and return when each is well, or when it is to stop.
+
+        Raises
+        ------
+        InfrastructureError
+            When one ends, or is not well in time, with the end of its log.
+        """
+        for watch in self._watched:
+            self._start(watch)
+        waiting = list(self._watched)
+        while waiting and not self.stopping.is_set():
+            for watch in tuple(waiting):
+                self._expect(watch)
+                if watch.part.well():
+                    watch.well_since = time.monotonic()
+                    waiting.remove(watch)
+                    seconds = watch.well_since - watch.began
+                    self._say(f"{watch.part.name} is up ({seconds:.1f} s)")
+            self.stopping.wait(0.1)
+
+    def _expect(self, watch: _Watch) -> None:
+        status = watch.part.ended()
+        if status is not None:
+            what = f"ended with status {status}"
+        elif time.monotonic() - watch.began > _START_SECONDS:
+            what = f"is not well after {_START_SECONDS:.0f} s"
+        else:
+            return
+        raise InfrastructureError(
+            f"{watch.part.name} {what}: {watch.part.last_words(self._secrets)}",
+            f"Its log: {watch.part.log}",
+        )
+
+    def run(self) -> None:
+        """Watch the parts until it is to stop."""
+        while not self.stopping.wait(0.5):
+            self.look()
+
+    def look(self) -> None:
+        """Look at every part once, and start again or end what needs it."""
+        for watch in self._watched:
+            if watch.part.process is None:
+                if watch.again_at is not None and time.monotonic() >= watch.again_at:
+                    self._start(watch)
+            elif (status := watch.part.ended()) is not None:
+                self._lost(watch, f"ended with {_words(status)}")
+            else:
+                self._probe(watch)
+        if time.monotonic() - self._swept > _SWEEP_EVERY:
+            self._sweep()
+
+    def stop(self) -> None:
+        """Stop the parts, last started first, and whatever they left."""
+        for watch in reversed(self._watched):
+            watch.part.stop()
+        end_everything()
+
+    def _start(self, watch: _Watch) -> None:
+        watch.part.start()
+        watch.began = time.monotonic()
+        watch.well_since = watch.failing_since = watch.again_at = None
+
+    def _probe(self, watch: _Watch) -> None:
+        now = time.monotonic()
+        if now - watch.probed < _PROBE_EVERY:
+            return
+        watch.probed = now
+        if watch.part.well():
+            self._found_well(watch, now)
+            return
+        limit = _HANG_SECONDS if watch.well_since is not None else _START_SECONDS
+        if watch.failing_since is None:
+            watch.failing_since = now
+        elif now - watch.failing_since > limit:
+            watch.part.stop(0.0)
+            self._lost(watch, f"did not answer for {limit:.0f} s and was ended")
+
+    def _found_well(self, watch: _Watch, now: float) -> None:
+        watch.failing_since = None
+        if watch.well_since is None:
+            watch.well_since = now
+            self._say(f"{watch.part.name} is up again ({now - watch.began:.1f} s)")
+        elif now - watch.well_since > _STEADY_SECONDS:
+            watch.failures = 0
+
+    def _lost(self, watch: _Watch, what: str) -> None:
+        watch.part.process = None
+        watch.failures += 1
+        delay = min(2.0 ** (watch.failures - 1), _SLOWEST)
+        watch.again_at = time.monotonic() + delay
+        self._say(f"{watch.part.name} {what}; it is started again in {delay:.0f} s")
+        if watch.failures >= _OFTEN:
+            self._say(
+                f"{watch.part.name} was lost {watch.failures} times in a row: "
+                f"{watch.part.last_words(self._secrets)} (its log: {watch.part.log})"
+            )
+        # What it started must not go on without it.
+        self._sweep()
+
+    def _sweep(self) -> None:
+        self._swept = time.monotonic()
+        own = {watch.part.pid for watch in self._watched if watch.part.pid is not None}
+        killed = end_orphans(own | self.helpers)
+        if killed:
+            self._say(f"ended {killed} left-over process{'' if killed == 1 else 'es'}")
+
+
+def _words(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"

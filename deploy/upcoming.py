@@ -1,0 +1,87 @@
+"""When the scheduled flows run next."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.history.schedule import next_time
+
+FLOWS = ("training", "scoring", "monitoring")
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """A scheduled flow of a pipeline and when it runs next, in the schedule's time zone.
+
+    Attributes
+    ----------
+    at
+        None for a flow that is not scheduled.
+    """
+
+    deployment: str
+    cron: str
+    at: datetime | None
+
+
+def next_runs(pipelines: Sequence[Pipeline], now: datetime | None = None) -> tuple[NextRun, ...]:
+    """Return the next run of every flow of `pipelines`, daylight saving observed."""
+    moment = datetime.now(UTC) if now is None else now
+    return tuple(
+        NextRun(
+            f"{flow}/{pipeline.config.name}",
+            getattr(pipeline.config.schedules, flow) or "",
+            _next(getattr(pipeline.config.schedules, flow), pipeline, moment),
+        )
+        for pipeline in pipelines
+        for flow in FLOWS
+    )
+
+
+def _next(cron: str | None, pipeline: Pipeline, now: datetime) -> datetime | None:
+    if not cron:
+        return None
+    zone = pipeline.config.schedules.timezone
+    return next_time(cron, zone, now).astimezone(ZoneInfo(zone))
+
+
+def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:
+    """Return `runs` as a table of at most 80 columns, ending without a line break."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    moment = datetime.now(UTC) if now is None else now
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("deployment", overflow="ellipsis", no_wrap=True, max_width=34)
+    table.add_column("cron", no_wrap=True)
+    table.add_column("next run", no_wrap=True)
+    table.add_column("in", justify="right", no_wrap=True)
+    for run in runs:
+        when, until = "on demand", ""
+        if run.at is not None:
+            when, until = run.at.strftime("%a %d %b %H:%M %Z"), _until(run.at, moment)
+        table.add_row(Text(run.deployment), Text(run.cron), when, until)
+    sink = io.StringIO()
+    Console(file=sink, width=80, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in sink.getvalue().rstrip("\n").splitlines())
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    """Return how long it is until `moment`.
+
+    Examples
+    --------
+    >>> _until(datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
+    '1 d 3 h'
+    """
+    minutes = max(0, round((moment - now).total_seconds() / 60))
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {rest} min" if hours else f"{rest} min"

@@ -1,0 +1,246 @@
+"""What a person reads of the loop in a terminal of 80 columns: status, why, monitor, promote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.terminal import duration, near, number, size
+from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, span, valued
+
+if TYPE_CHECKING:
+    from tasks.base.loop import ColumnFinding, Decision, Performance
+    from tasks.base.outcomes import MonitoringOutcome
+    from tasks.history.chain import Chain, Link
+    from tasks.history.overview import PipelineHealth
+
+_WIDTH = 80
+_MOST_COLUMNS = 12
+_HEALTH = {
+    "healthy": "bold green",
+    "on probation": "bold cyan",
+    "drifting": "bold yellow",
+    "falling": "bold yellow",
+    "stale": "bold yellow",
+    "stopped": "bold red",
+    "no champion": "bold",
+}
+_TONES = {"good": "green", "bad": "red", "warn": "yellow", "plain": "cyan", "quiet": "dim"}
+_STEPS = {
+    "alarm": "yellow",
+    "promoted": "green",
+    "confirmed": "green",
+    "rolled back": "red",
+    "refused": "yellow",
+    "replaced": "dim",
+}
+
+
+def _out() -> Console:
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
+    return console
+
+
+def _grid(*widths: int | None) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    for width in widths:
+        table.add_column(width=width, no_wrap=width is not None, overflow="fold")
+    return table
+
+
+def _line(console: Console, name: str, value: str | Text, width: int = 11) -> None:
+    table = _grid(width, None)
+    table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
+    console.print(table)
+
+
+def show_chain(chain: Chain) -> None:
+    """Print why a version scores or does not: a timeline, then what to open."""
+    console = _out()
+    state = "the champion" if chain.champion else "not the champion"
+    console.print(Text.assemble((f"{chain.pipeline} v{chain.version}", "bold"), f": {state}"))
+    table = _grid(16, 11, None)
+    shown = ""
+    for step in chain.steps:
+        when = minute(step.at) if step.at else ""
+        moment = "" if when == shown else when
+        shown = when or shown
+        style = _STEPS.get(step.what, "bold")
+        table.add_row(Text(moment, style="dim"), Text(step.what, style=style), Text(step.sentence))
+    console.print(table)
+    for sentence in chain.missing:
+        console.print(Text(f"- {sentence}", style="dim"))
+    _open(console, _collected(chain.steps))
+    if chain.correlation:
+        _line(console, "correlation", chain.correlation)
+
+
+def _collected(steps: Iterable[Link]) -> dict[str, str]:
+    """Return what to open by step and name, each address once."""
+    found: dict[str, str] = {}
+    for step in steps:
+        for name, target in step.links.items():
+            if target not in found.values():
+                found[name if name == step.what else f"{step.what} {name}"] = target
+    return found
+
+
+def _open(console: Console, targets: Mapping[str, str]) -> None:
+    if not targets:
+        return
+    console.print()
+    for name, target in targets.items():
+        place = target if "://" in target else near(target)
+        console.print(Text.assemble((f"{name:<17}", "dim"), " ", place), soft_wrap=True)
+
+
+def show_overview(found: Sequence[PipelineHealth]) -> None:
+    """Print how each pipeline is, what it did last and what comes next."""
+    console = _out()
+    for place, health in enumerate(found):
+        if place:
+            console.print()
+        _health(console, health)
+    stores = found[0].stores if found else {}
+    if stores:
+        console.print()
+        sizes = ", ".join(f"{name} {size(count)}" for name, count in stores.items())
+        _line(console, "stores", sizes)
+
+
+def _health(console: Console, health: PipelineHealth) -> None:
+    style = _HEALTH[health.health]
+    console.print(Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)))
+    _line(console, "", health.reason)
+    if (champion := health.champion) is not None:
+        age = "" if health.age_days is None else f", for {elapsed(health.age_days * 86_400)}"
+        score = f", holdout {champion.metric} {valued(champion.score)}" if champion.score else ""
+        candidate = f" {champion.candidate}" if champion.candidate else ""
+        _line(console, "champion", f"v{champion.version}{candidate}{age}{score}")
+    if health.performance is not None:
+        _line(console, "performance", _performance(health.performance))
+    if (drift := health.drift) is not None:
+        said = (
+            f"{brief(drift.score)} of a limit of {brief(drift.limit)}"
+            if drift.enough and drift.score is not None
+            else "not enough data"
+        )
+        moved = f"; moved: {listed(drift.columns)}" if drift.columns else ""
+        _line(console, "drift", f"{said} in {span(drift.window)}{moved}")
+    _runs(console, health)
+    _latest(console, health.latest)
+    console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
+
+
+def _runs(console: Console, health: PipelineHealth) -> None:
+    for flow, word in (("scoring", "scored"), ("monitoring", "monitored"), ("training", "trained")):
+        run, upcoming = health.last.get(flow), health.next_runs.get(flow)
+        if run is None and upcoming is None:
+            continue
+        said = Text("never" if run is None else minute(run.at))
+        if run is not None and run.kind in ("stopped", "failed"):
+            said.append(f" {run.kind}", style="red")
+        if upcoming is not None:
+            said.append(f"   next {minute(upcoming)}", style="dim")
+        _line(console, word, said)
+
+
+def _latest(console: Console, decisions: Sequence[Decision]) -> None:
+    if not decisions:
+        return
+    table = _grid(16, 11, None)
+    for decision in decisions:
+        word, tone = KINDS[decision.kind]
+        table.add_row(
+            Text(minute(decision.at), style="dim"),
+            Text(word, style=_TONES[tone]),
+            Text(_first(decision.sentence)),
+        )
+    console.print(table)
+
+
+def _first(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _performance(found: Performance) -> str:
+    mature = found.mature and found.realised is not None and found.realised.value is not None
+    value = found.realised if mature else found.estimated or found.realised
+    how = "realised" if mature else "estimated"
+    reference = f", reference {valued(found.reference)}" if found.reference else ""
+    worse = "worse: " if found.worse else ""
+    return f"{worse}{how} {found.metric} {valued(value)}{reference} in {span(found.window)}"
+
+
+def show_monitoring(outcome: MonitoringOutcome) -> None:
+    """Print what a monitoring pass found, column by column, and what came of it."""
+    console = _out()
+    head = f"{outcome.pipeline} v{outcome.version}"
+    said = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
+    console.print(Text.assemble((head, "bold"), said))
+    console.print(Text(outcome.sentence, style="bold yellow" if outcome.alarm else "bold green"))
+    if outcome.drift is not None and outcome.drift.columns:
+        console.print(_columns(outcome.drift.columns))
+    for performance in outcome.performance:
+        _line(console, "performance", _performance(performance))
+    if outcome.decision.sentence:
+        _line(console, "policy", outcome.decision.sentence)
+    if outcome.moved:
+        _line(console, "champion", outcome.moved)
+    if outcome.contract_warnings:
+        _line(console, "contract", f"held, {plural(outcome.contract_warnings, 'warning')}")
+    targets = {"report": outcome.report, "evidently": outcome.evidently}
+    for name, target in targets.items():
+        if target:
+            console.print(Text.assemble((f"{name:<11}", "dim"), " ", near(target)), soft_wrap=True)
+    _line(console, "took", duration(outcome.seconds))
+    if outcome.next_command:
+        console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
+
+
+def _columns(columns: Sequence[ColumnFinding]) -> Table:
+    """Return the columns that moved, then those nearest their threshold, in 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("column", no_wrap=True, overflow="ellipsis", max_width=26)
+    for name in ("statistic", "threshold", "p", "missing", "unseen"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for found in sorted(columns, key=_rank)[:_MOST_COLUMNS]:
+        missing = "–" if found.missing is None else f"{100 * found.missing:.2g} %"
+        table.add_row(
+            Text(" ".join(found.column.split()), style="bold" if found.drifted else ""),
+            brief(found.statistic),
+            brief(found.threshold),
+            brief(found.p_value),
+            missing,
+            f"{found.unseen:,}" if found.unseen else "",
+            Text("moved", style="yellow") if found.drifted else Text(""),
+        )
+    if len(columns) > _MOST_COLUMNS:
+        table.add_row(Text(f"… {len(columns) - _MOST_COLUMNS} more", style="dim"))
+    return table
+
+
+def _rank(found: ColumnFinding) -> tuple[bool, float, float]:
+    near_it = (found.statistic or 0.0) / (found.threshold or 1.0)
+    return not found.drifted, -(found.importance or 0.0) if found.drifted else 0.0, -near_it
+
+
+def show_move(decision: Decision) -> None:
+    """Print that the champion was changed by hand or by its probation, and on what numbers."""
+    console = _out()
+    word, tone = KINDS[decision.kind]
+    console.print(Text(f"{decision.pipeline}: {word}", style=f"bold {_TONES[tone]}"))
+    console.print(Text(decision.sentence))
+    difference = decision.evidence.get("difference")
+    if isinstance(difference, int | float) and not isinstance(difference, bool):
+        _line(console, "difference", number(float(difference)))
+    if decision.version:
+        _line(console, "champion", f"v{decision.version}")
+    _line(console, "recorded", f"{minute(decision.at)} UTC")
+    console.print(Text.assemble("Next: ", (f"keepfit why {decision.version}", "bold")))

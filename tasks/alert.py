@@ -1,0 +1,65 @@
+"""Doors: people are told of decisions, and of runs that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.loop import Cause, Decision
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+from tasks.monitoring.alerts import Delivery
+
+
+@task(name="tell people", cache_policy=NO_CACHE)
+def tell_people(
+    pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
+) -> Delivery | None:
+    """Tell a decision on the pipeline's alert channels, at most once; never fails."""
+    from tasks.monitoring.telling import tell
+
+    delivery = tell(pipeline, decision, follow=tuple(follow))
+    if delivery is not None and delivery.sent + delivery.failed:
+        channels = delivery.sent + delivery.failed
+        report(Step("alert", f"{decision.kind}: {delivery.sent} of {channels} channels told"))
+    return delivery
+
+
+@task(name="note failure", cache_policy=NO_CACHE)
+def note_failure(
+    pipeline: Pipeline, flow_run: str, flow: str, state: str, message: str
+) -> Decision:
+    """Record that a run failed; return what to tell of it."""
+    from tasks.monitoring.failures import note_failure
+
+    return note_failure(pipeline, flow_run, flow, state, message)
+
+
+@task(name="tell what was decided", cache_policy=NO_CACHE)
+def tell_decided(pipeline: Pipeline, correlation: str) -> int:
+    """Tell what was decided under one correlation, each decision once; return how many."""
+    from tasks.monitoring.stops import to_tell
+    from tasks.monitoring.telling import tell
+
+    told = 0
+    for decision in to_tell(pipeline, correlation):
+        delivery = tell(pipeline, decision)
+        told += bool(delivery and delivery.sent)
+    if told:
+        report(Step("alert", f"{told} told"))
+    return told
+
+
+@task(name="note stop", cache_policy=NO_CACHE)
+def note_stop(
+    pipeline: Pipeline, flow: str, cause: Cause, message: str, remedy: str, prefect_run: str
+) -> None:
+    """Record that rows broke their contract, and tell people."""
+    from tasks.monitoring.stops import record_stop
+    from tasks.monitoring.telling import tell
+
+    stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, datetime.now(UTC))
+    tell(pipeline, stop)

@@ -1,0 +1,250 @@
+"""Values of the closed loop: windows, causes, findings, decisions.
+
+They pass between rooms, doors and flows, and into the ledger's tables as JSON.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from pydantic import Field, JsonValue
+
+from tasks.base.records import Kind, MetricValue, Record
+
+CauseKind = Literal["manual", "schedule", "alarm", "probe"]
+DecisionKind = Literal[
+    "scored",  # predictions of a batch were written
+    "monitored",  # a window was looked at; its evidence holds the result
+    "alarmed",  # a window called for action
+    "stopped",  # rows broke their contract, nothing was made of them
+    "trained",  # a training ended; evidence holds the leaderboard's best and the verdict
+    "skipped",  # a training was asked for and not done: cooldown, duplicate, another one runs
+    "promoted",  # the alias moved to a new version
+    "refused",  # the gate kept the champion
+    "rolled_back",  # the alias moved back to the former champion
+    "confirmed",  # a promoted version passed its probation
+    "failed",  # a flow run failed or crashed
+    "reaped",  # a run whose process had died was ended, and perhaps asked for again
+    "alerted",  # a message was sent
+    "unheard",  # a message could not be sent
+]
+
+
+class Window(Record):
+    """Rows whose time lies in [start, end), both in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __str__(self) -> str:
+        """Return the window as `--window` takes it."""
+        return f"{_moment(self.start)}..{_moment(self.end)}"
+
+
+def _moment(moment: datetime) -> str:
+    midnight = (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0)
+    return moment.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H:%M:%S")
+
+
+class Cause(Record):
+    """Why something is done, and the one id that all that follows from it carries.
+
+    Attributes
+    ----------
+    correlation
+        Runs from the alarm's event through flow run, data digest, verdict and alias to the alert.
+    key
+        Idempotency key: what is asked for twice under one key is done once. Empty: always done.
+    """
+
+    kind: CauseKind
+    correlation: str
+    key: str = ""
+    reasons: tuple[str, ...] = ()
+    window: Window | None = None
+    at: datetime
+
+
+class Decision(Record):
+    """One thing that keepfit decided or did, with its evidence; never changed once written.
+
+    Attributes
+    ----------
+    id
+        Deterministic where the same thing must not be recorded twice: see `decision_id`.
+    sentence
+        What happened and why, for a person.
+    evidence
+        Numbers and names that it rests on, as JSON values.
+    links
+        What to open, by name: ``report``, ``prefect``, ``mlflow``.
+    """
+
+    id: str
+    pipeline: str
+    kind: DecisionKind
+    at: datetime
+    correlation: str
+    sentence: str
+    version: str | None = None
+    window: Window | None = None
+    data_digest: str = ""
+    contract_digest: str = ""
+    config_digest: str = ""
+    prefect_run: str = ""
+    mlflow_run: str = ""
+    evidence: dict[str, JsonValue] = Field({})
+    links: dict[str, str] = Field({})
+
+
+def new_correlation() -> str:
+    """Return a correlation id: 32 hex digits."""
+    return uuid4().hex
+
+
+def decision_id(*parts: str) -> str:
+    """Return the id of what `parts` name, the same for the same parts.
+
+    Examples
+    --------
+    >>> decision_id("flights", "promoted", "3") == decision_id("flights", "promoted", "3")
+    True
+    """
+    return uuid5(NAMESPACE_URL, "keepfit:" + "\x1f".join(parts)).hex
+
+
+class ColumnFinding(Record):
+    """What monitoring found of one column, or of the predictions.
+
+    Attributes
+    ----------
+    method
+        The statistic's name; fixed per kind of column, whatever the sample's size.
+    statistic
+        Distance between reference and window, 0 to 1; None where it is not defined.
+    threshold
+        Operating threshold of the statistic for windows of this size, from the reference's own
+        history.
+    p_value
+        Of the two-sample test, corrected over the columns (Benjamini–Hochberg).
+    drifted
+        Statistic above its threshold, and the corrected test rejects.
+    missing, missing_reference
+        Share of nulls, a fraction.
+    unseen
+        Rows whose category the reference does not have.
+    importance
+        What the champion's metric loses when the column is shuffled; None where not known.
+    notes
+        What is odd about it (all null, constant, new, not in the window), for a person.
+    """
+
+    column: str
+    kind: Kind | None = None
+    role: Literal["feature", "prediction"] = "feature"
+    method: str = ""
+    statistic: float | None = None
+    threshold: float | None = None
+    p_value: float | None = None
+    drifted: bool = False
+    missing: float | None = None
+    missing_reference: float | None = None
+    unseen: int = 0
+    importance: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class DriftResult(Record):
+    """All columns of one window against the champion's training rows.
+
+    Attributes
+    ----------
+    enough
+        Whether the window has rows enough for a judgement; without, nothing is said to drift.
+    alarm
+        Whether the window as a whole drifted, at the stated false-alarm rate.
+    score, limit
+        The family's statistic and the value above which it is an alarm.
+    """
+
+    rows: int
+    reference_rows: int
+    enough: bool
+    alarm: bool
+    score: float | None = None
+    limit: float | None = None
+    false_alarms: float
+    columns: tuple[ColumnFinding, ...] = ()
+    sentence: str = ""
+    seconds: float = 0.0
+
+    @property
+    def drifted(self) -> tuple[ColumnFinding, ...]:
+        """The columns that drifted, the most important first."""
+        found = (c for c in self.columns if c.drifted)
+        return tuple(sorted(found, key=lambda c: -(c.importance or 0.0)))
+
+
+class Performance(Record):
+    """How well the champion did on one window.
+
+    Attributes
+    ----------
+    version
+        The version whose predictions these are.
+    labelled
+        Rows of the window whose label is known.
+    mature
+        Whether the label delay has passed, so that `realised` will hardly change.
+    realised
+        Of the predictions that were made, where labels have arrived.
+    estimated
+        Without labels; can't see a change in how the target depends on the features.
+    reference
+        The same metric on the version's holdout.
+    worse
+        Realised (else estimated) performance is worse than the reference beyond both the
+        interval and the reference's own variation between windows.
+    limit
+        Value of the metric beyond which it counts as worse; None where it is not judged.
+    """
+
+    window: Window | None
+    version: str
+    metric: str
+    rows: int
+    labelled: int = 0
+    mature: bool = False
+    realised: MetricValue | None = None
+    estimated: MetricValue | None = None
+    reference: MetricValue | None = None
+    worse: bool = False
+    limit: float | None = None
+    sentence: str = ""
+
+
+class WindowFlag(Record):
+    """What the policy needs to know of one monitored window."""
+
+    window: Window | None
+    drifted: bool = False
+    worse: bool = False
+    enough: bool = True
+
+
+class PolicyDecision(Record):
+    """What the policy says, with its reasons.
+
+    Attributes
+    ----------
+    withheld
+        Why nothing is trained although something called for it: ``cooldown``, ``persistence``,
+        ``rows``, ``duplicate``, ``running`` or ``not asked``; empty when it trains.
+    """
+
+    retrain: bool
+    reasons: tuple[str, ...] = ()
+    withheld: str = ""
+    sentence: str = ""

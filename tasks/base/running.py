@@ -1,0 +1,50 @@
+"""Which process runs a flow, so that a run whose process has ended can be told."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.base.files import write_whole
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def mark_running(state: Path, flow_run: str) -> None:
+    """Say that this process runs the flow run with the id `flow_run`."""
+    from tasks.registry.provenance import this_process
+
+    write_whole(_file(state, flow_run), this_process())
+
+
+def runner_of(state: Path, flow_run: str) -> str | None:
+    """Return the process that runs `flow_run`, as `this_process` names it; None if unmarked."""
+    try:
+        return _file(state, flow_run).read_text("ascii").strip() or None
+    except (OSError, UnicodeDecodeError, ValueError):
+        return None
+
+
+def marked_at(state: Path, flow_run: str) -> datetime:
+    """Return when `flow_run` was marked, in UTC; the earliest time there is if it was not."""
+    try:
+        return datetime.fromtimestamp(_file(state, flow_run).stat().st_mtime, UTC)
+    except OSError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def unmark(state: Path, flow_run: str) -> None:
+    """Forget the process of a run that has ended."""
+    _file(state, flow_run).unlink(missing_ok=True)
+
+
+def marked(state: Path) -> tuple[str, ...]:
+    """Return the ids of all flow runs that are marked."""
+    return tuple(p.stem for p in sorted((state / "runs").glob("*.json")) if _ID.fullmatch(p.stem))
+
+
+def _file(state: Path, flow_run: str) -> Path:
+    if not _ID.fullmatch(flow_run):
+        raise ValueError(f"{flow_run!r} is no id of a flow run")
+    return state / "runs" / f"{flow_run}.json"

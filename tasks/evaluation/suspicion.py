@@ -1,0 +1,177 @@
+"""What makes a score doubtful: rows on both sides of the split, a score too good to be true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.base.config import greater_is_better
+from tasks.base.records import CandidateResult, Evaluation, MetricValue, Schema
+from tasks.evaluation.bootstrap import Ints, whole
+from tasks.evaluation.comparison import Predictions
+from tasks.evaluation.findings import Suspicion
+from tasks.evaluation.metrics import sampled
+from tasks.evaluation.words import metric_words, number
+
+MOST_CELLS = 60_000_000
+TOO_GOOD = 0.995
+_MANY = 0.01
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Holdout rows whose features stand in the training rows too.
+
+    Attributes
+    ----------
+    known
+        Which holdout rows, shape (n_holdout,).
+    within
+        Share of the training rows that repeat an earlier training row.
+    """
+
+    known: NDArray[np.bool_]
+    within: float
+
+
+def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Duplicates | None:
+    """Return which holdout rows equal a training row in every feature; None of too large a table.
+
+    Parameters
+    ----------
+    path
+        The snapshot.
+    train, holdout
+        Positions in it.
+    """
+    from tasks.data.hashing import row_hashes
+    from tasks.data.snapshots import open_table
+
+    table = open_table(path, features)
+    if not features or table.num_rows * len(features) > MOST_CELLS:
+        return None
+    hashes = row_hashes(table, features)
+    learned = np.unique(hashes[train])
+    known = np.isin(hashes[holdout], learned)
+    return Duplicates(np.asarray(known), 1 - len(learned) / max(1, len(train)))
+
+
+def duplicate_suspicion(
+    found: Duplicates | None, y_true: ArrayLike, model: Predictions, schema: Schema, metric: str
+) -> Suspicion:
+    """Return what the duplicates mean: the metric without them tells whether they matter."""
+    if found is None:
+        return Suspicion(
+            about="duplicates",
+            level="note",
+            sentence="The table is too large to look for duplicates across the split.",
+        )
+    count, share = int(found.known.sum()), float(found.known.mean())
+    if not count:
+        return Suspicion(
+            about="duplicates",
+            level="note",
+            sentence="No holdout row equals a training row in every feature.",
+        )
+    text = f"{count:,} holdout rows ({share:.1%}) equal a training row in every feature"
+    if share < _MANY:
+        return Suspicion(about="duplicates", level="note", sentence=f"{text}: too few to matter.")
+    values = [_score(rows, y_true, model, schema, metric) for rows in (None, ~found.known)]
+    if (~found.known).sum() >= 30 and all(v is not None for v in values):
+        text += (
+            f"; without them {metric_words(metric)} is {number(values[1])} instead of "
+            f"{number(values[0])}"
+        )
+    if found.within > 0.5 * share:
+        return Suspicion(
+            about="duplicates",
+            level="note" if share < 0.2 else "warning",
+            sentence=f"{text}. Training rows repeat each other as often, so the features have few "
+            "combinations, or rows were copied: name the id columns, or drop copies, to tell.",
+        )
+    return Suspicion(
+        about="duplicates",
+        level="warning",
+        sentence=f"{text}. Copies on both sides make the score too good: drop them, or split by "
+        "what they share.",
+    )
+
+
+def _score(
+    rows: NDArray[np.bool_] | None,
+    y_true: ArrayLike,
+    model: Predictions,
+    schema: Schema,
+    metric: str,
+) -> float | None:
+    y, predicted, p = np.asarray(y_true), np.asarray(model.predicted), model.probability
+    if rows is not None:
+        y, predicted, p = y[rows], predicted[rows], None if p is None else p[rows]
+    if not len(y):
+        return None
+    value, _ = sampled(metric, y, predicted, p, schema, whole(len(y)))
+    return value if np.isfinite(value) else None
+
+
+def too_good(
+    evaluation: Evaluation, result: CandidateResult, metric: str, baseline: float | None
+) -> tuple[Suspicion, ...]:
+    """Return suspicions about the challenger's score itself."""
+    found = []
+    # One class against nine others is easily told apart: of several classes accuracy says more.
+    names = ("r2", "accuracy") if len(evaluation.per_class) > 2 else ("roc_auc", "r2", "accuracy")
+    for name in names:
+        value = evaluation.metrics.get(name, MetricValue(value=None)).value
+        if value is not None and value >= TOO_GOOD and not _easy(name, value, evaluation, baseline):
+            found.append(
+                Suspicion(
+                    about="score",
+                    level="warning",
+                    sentence=f"{metric_words(name)} {value:.4f} is rarely true: check that every "
+                    "column is known before the prediction is made.",
+                )
+            )
+            break
+    holdout = evaluation.metrics.get(metric)
+    if holdout is not None and (said := _unlike_validation(holdout, result, metric)):
+        found.append(said)
+    return tuple(found)
+
+
+def _easy(name: str, value: float, evaluation: Evaluation, baseline: float | None) -> bool:
+    """Whether a high accuracy only says that one class is almost everywhere."""
+    if name != "accuracy" or not evaluation.confusion:
+        return False
+    rows = np.asarray(evaluation.confusion, dtype=np.float64).sum(axis=1)
+    return bool(rows.max() / max(rows.sum(), 1.0) > 0.9) or baseline == value
+
+
+def _unlike_validation(
+    holdout: MetricValue, result: CandidateResult, metric: str
+) -> Suspicion | None:
+    """Return what it means that the holdout lies far from validation."""
+    if None in (holdout.value, holdout.low, holdout.high, result.cv_mean, result.cv_std):
+        return None
+    sign = 1.0 if greater_is_better(metric) else -1.0
+    half = (holdout.high - holdout.low) / 2  # type: ignore[operator]
+    noise = 2 * float(np.hypot(half / 2, result.cv_std or 0.0))
+    ahead = sign * (holdout.value - (result.cv_mean or 0.0))  # type: ignore[operator]
+    if abs(ahead) <= noise:
+        return None
+    scores = f"{number(holdout.value, half)} on the holdout, {number(result.cv_mean, half)} in "
+    if ahead > 0:
+        return Suspicion(
+            about="validation",
+            level="warning" if ahead > 2 * noise else "note",
+            sentence=f"{metric_words(metric)} is better than validation promised: {scores}"
+            "cross-validation. Models of the folds learn from fewer rows; else the holdout is "
+            "easier, and the score may not last.",
+        )
+    return Suspicion(
+        about="validation",
+        level="warning",
+        sentence=f"{metric_words(metric)} is worse than validation promised: {scores}"
+        "cross-validation. The holdout differs from the training rows, as after a change in time.",
+    )

@@ -1,0 +1,343 @@
+"""Decisions as the pages tell them: a sentence, its evidence as text, and what to open."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from tasks.base.loop import Cause, ColumnFinding, Decision, Performance, PolicyDecision
+from tasks.base.records import MetricValue, Verdict
+from tasks.evaluation.words import metric_words, number, seconds
+from tasks.history import evidence
+from tasks.history.words import (
+    KINDS,
+    Tone,
+    brief,
+    differing,
+    listed,
+    minute,
+    plural,
+    span,
+    valued,
+)
+
+MOST_COLUMNS = 12
+_LONGEST = 400
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what is known of it; `exact` text is shown as code."""
+
+    name: str
+    text: str
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decision on a page.
+
+    Attributes
+    ----------
+    anchor
+        Its place in the page.
+    pipeline
+        Name, and number among the pipelines of the page.
+    links
+        Word, address or None, and target as it was recorded.
+    chain
+        Anchor, word and time of the other decisions with the same correlation.
+    """
+
+    anchor: str
+    at: datetime
+    kind: str
+    word: str
+    tone: Tone
+    pipeline: str
+    place: int
+    sentence: str
+    facts: tuple[Fact, ...]
+    columns: tuple[ColumnFinding, ...]
+    more_columns: int
+    rules: tuple[str, ...]
+    links: tuple[tuple[str, str | None, str], ...]
+    chain: tuple[tuple[str, str, str], ...] = ()
+
+
+def entry(
+    decision: Decision,
+    place: int,
+    links: tuple[tuple[str, str | None, str], ...],
+    chain: tuple[tuple[str, str, str], ...] = (),
+) -> Entry:
+    """Return a decision as text."""
+    word, tone = KINDS[decision.kind]
+    columns = moved_columns(decision)
+    return Entry(
+        anchor=anchor(decision),
+        at=decision.at,
+        kind=decision.kind,
+        word=word,
+        tone=tone,
+        pipeline=decision.pipeline,
+        place=place,
+        sentence=decision.sentence,
+        facts=facts(decision),
+        columns=columns[:MOST_COLUMNS],
+        more_columns=max(0, len(columns) - MOST_COLUMNS),
+        rules=evidence.broken_rules(decision),
+        links=links,
+        chain=chain,
+    )
+
+
+def anchor(decision: Decision) -> str:
+    """Return the id of a decision's element in a page."""
+    return "d-" + "".join(c for c in decision.id if c.isalnum())[:40]
+
+
+def chains(decisions: Sequence[Decision]) -> Mapping[str, tuple[Decision, ...]]:
+    """Return correlation to the decisions that carry it, in the order of time, where several do."""
+    found: dict[str, list[Decision]] = {}
+    for decision in sorted(decisions, key=lambda d: d.at):
+        if decision.kind != "scored":
+            found.setdefault(decision.correlation, []).append(decision)
+    return {key: tuple(value) for key, value in found.items() if len(value) > 1}
+
+
+def linked(decision: Decision, chain: Sequence[Decision]) -> tuple[tuple[str, str, str], ...]:
+    """Return anchor, word and time of the other decisions of a chain."""
+    return tuple((anchor(d), KINDS[d.kind][0], minute(d.at)) for d in chain if d.id != decision.id)
+
+
+def moved_columns(decision: Decision) -> tuple[ColumnFinding, ...]:
+    """Return the columns that drifted or are odd, the most important first."""
+    drift = evidence.drift_of(decision)
+    if drift is None:
+        listed_here = decision.evidence.get("columns")
+        values = listed_here if isinstance(listed_here, list) else []
+        known = (evidence.record_of(ColumnFinding, value) for value in values)
+        return tuple(found for found in known if found is not None)
+    odd = [c for c in drift.columns if not c.drifted and (c.notes or c.unseen)]
+    return (*drift.drifted, *odd)
+
+
+def facts(decision: Decision) -> tuple[Fact, ...]:
+    """Return all that a decision rests on, as text; what is not recorded is left out."""
+    found = [Fact("version", f"v{decision.version}")] if decision.version else []
+    if decision.window is not None:
+        found.append(Fact("window", span(decision.window)))
+    for name, value in decision.evidence.items():
+        found += _told(decision, name, value)
+    identities = {
+        "data": decision.data_digest[:_DIGITS],
+        "contract": decision.contract_digest[:_DIGITS],
+        "settings": decision.config_digest[:_DIGITS],
+        "Prefect run": decision.prefect_run,
+        "MLflow run": decision.mlflow_run,
+        "correlation": decision.correlation,
+    }
+    return (*found, *(Fact(k, v, exact=True) for k, v in identities.items() if v))
+
+
+# Shown elsewhere in the entry, or within another fact.
+_ELSEWHERE = {
+    "of",
+    "columns",
+    "rules",
+    "broken",
+    "interval",
+    "page",
+    "alarm",
+    "confidence",
+    "output",
+}
+
+
+_NAMES = {"rows_train": "rows to train on", "rows_holdout": "rows held out"}
+
+
+def _told(decision: Decision, name: str, value: JsonValue) -> list[Fact]:
+    """Return the facts that one key of the evidence tells."""
+    if name in _ELSEWHERE or value in (None, "", [], {}):
+        return []
+    special = {
+        "drift": _drift,
+        "performance": _performance,
+        "policy": _policy,
+        "verdict": _verdict,
+        "cause": _cause,
+        "contract": _contract,
+        "score": _score,
+    }.get(name)
+    if special is not None:
+        return special(decision)
+    if name == "difference":
+        text = differing(evidence.number_of(decision, name), evidence.pair_of(decision, "interval"))
+        confidence = evidence.number_of(decision, "confidence")
+        return [Fact("difference", text + (f", {100 * confidence:g} %" if confidence else ""))]
+    if name == "seconds":
+        return [Fact("took", seconds(evidence.number_of(decision, name)))]
+    return [Fact(_NAMES.get(name, name.replace("_", " ")), plain(value))]
+
+
+def plain(value: JsonValue) -> str:
+    """Return a JSON value as text for a person.
+
+    Examples
+    --------
+    >>> plain(1234), plain(True), plain(["a", "b"]), plain({"x": 1.5})
+    ('1,234', 'yes', 'a, b', 'x: 1.5000')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list) and not any(isinstance(v, dict | list) for v in value):
+        return _cut(", ".join(plain(v) for v in value))
+    if isinstance(value, dict) and not any(isinstance(v, dict | list) for v in value.values()):
+        return _cut("; ".join(f"{k}: {plain(v)}" for k, v in value.items() if v is not None))
+    if isinstance(value, str):
+        return _cut(_moment(value))
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _moment(text: str) -> str:
+    """Return a time as people read it, any other text as it is."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.]*(Z|[+-]\d\d:\d\d)?", text):
+        return text
+    try:
+        return minute(datetime.fromisoformat(text))
+    except ValueError:
+        return text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _drift(decision: Decision) -> list[Fact]:
+    drift = evidence.drift_of(decision)
+    if drift is None:
+        return []
+    if not drift.enough or drift.score is None:
+        return [Fact("drift", f"not enough data in {plural(drift.rows, 'row')}")]
+    limit = "" if drift.limit is None else f", limit {brief(drift.limit)}"
+    moved = listed(tuple(c.column for c in drift.drifted))
+    return [
+        Fact("drift", f"score {brief(drift.score)}{limit}"),
+        Fact("compared", f"{drift.rows:,} rows with {drift.reference_rows:,} of the reference"),
+        *([Fact("moved", moved)] if moved else []),
+    ]
+
+
+def _performance(decision: Decision) -> list[Fact]:
+    return [
+        Fact("performance", f"{span(p.window)}: {performed(p)}")
+        for p in evidence.performances_of(decision)
+    ]
+
+
+def performed(found: Performance) -> str:
+    """Return one statement about performance."""
+    name = metric_words(found.metric)
+    parts = []
+    if found.realised is not None and found.realised.value is not None:
+        how = "realised" if found.mature else "realised so far"
+        parts.append(f"{how} {valued(found.realised)} on {plural(found.labelled, 'label')}")
+    if found.estimated is not None and found.estimated.value is not None:
+        parts.append(f"estimated {valued(found.estimated)}")
+    if found.reference is not None and found.reference.value is not None:
+        parts.append(f"reference {valued(found.reference)}")
+    worse = "worse: " if found.worse else ""
+    return f"{worse}{name} " + ("; ".join(parts) or "not known")
+
+
+def _policy(decision: Decision) -> list[Fact]:
+    policy = evidence.policy_of(decision)
+    return [] if policy is None else [Fact("policy", answered(policy))]
+
+
+def answered(policy: PolicyDecision) -> str:
+    """Return what the policy answered."""
+    if policy.sentence:
+        return policy.sentence
+    if policy.retrain:
+        return "Train."
+    return f"No training: {policy.withheld or 'nothing called for it'}."
+
+
+def _verdict(decision: Decision) -> list[Fact]:
+    verdict = evidence.verdict_of(decision)
+    return [] if verdict is None else judged(verdict)
+
+
+def judged(verdict: Verdict) -> list[Fact]:
+    """Return what the gate decided and on which numbers."""
+    found = [Fact("gate", f"{'promote' if verdict.promoted else 'keep'}: {verdict.sentence}")]
+    if verdict.difference is not None:
+        text = differing(verdict.difference, verdict.interval)
+        said = f"{text}, {100 * verdict.confidence:g} %"
+        found.append(Fact("gain", f"over {judged_against(verdict)}: {said}"))
+    rests = verdict.evidence
+    if rests is not None:
+        blocks = f" in {rests.blocks} blocks of time" if rests.blocks else ""
+        found.append(Fact("judged on", plural(rests.rows, "row") + blocks))
+        if rests.detectable is not None and verdict.champion_version:
+            seen = number(rests.detectable, rests.detectable)
+            found.append(Fact("smallest to be seen", seen))
+    return found
+
+
+def judged_against(verdict: Verdict) -> str:
+    """Return what the gate's difference is a difference from."""
+    former = verdict.champion_version
+    return "the trivial baseline" if former is None else f"v{former}"
+
+
+def _cause(decision: Decision) -> list[Fact]:
+    cause = evidence.cause_of(decision)
+    return [] if cause is None else [Fact("cause", caused(cause))]
+
+
+def caused(cause: Cause) -> str:
+    """Return why something was done."""
+    words = {
+        "alarm": "an alarm",
+        "schedule": "the schedule",
+        "manual": "asked for by hand",
+        "probe": "a probe",
+    }
+    window = f" about {span(cause.window)}" if cause.window else ""
+    reasons = f": {' '.join(cause.reasons)}" if cause.reasons else ""
+    return _cut(f"{words[cause.kind]}{window}{reasons}")
+
+
+def _contract(decision: Decision) -> list[Fact]:
+    value = decision.evidence.get("contract")
+    if not isinstance(value, dict):
+        return []
+    broken = evidence.broken_rules(decision)
+    warnings = value.get("warnings")
+    warned = len(warnings) if isinstance(warnings, list) else 0
+    said = f"{plural(len(broken), 'rule')} broken" if broken else "held"
+    return [Fact("contract", said + (f", {plural(warned, 'warning')}" if warned else ""))]
+
+
+def _score(decision: Decision) -> list[Fact]:
+    plain_score = evidence.number_of(decision, "score")
+    score = evidence.record_of(MetricValue, decision.evidence.get("score"))
+    if plain_score is not None:
+        score = MetricValue(value=plain_score)
+    metric = evidence.text_of(decision, "metric")
+    return [] if score is None else [Fact(f"holdout {metric_words(metric)}", valued(score))]

@@ -1,0 +1,164 @@
+"""What decisions rest on, read from the ledger's JSON as records; None where it is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from datetime import datetime
+from math import isfinite
+from typing import Protocol, TypeVar
+
+from pydantic import JsonValue, ValidationError
+
+from tasks.base.loop import (
+    Cause,
+    Decision,
+    DecisionKind,
+    DriftResult,
+    Performance,
+    PolicyDecision,
+)
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Record, Verdict
+
+_R = TypeVar("_R", bound=Record)
+# The kinds after which another version scores.
+MOVES: tuple[DecisionKind, ...] = ("promoted", "rolled_back")
+
+
+class Accounts(Protocol):
+    """The part of the ledger that this room reads."""
+
+    def decisions(
+        self,
+        pipeline: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        correlation: str | None = None,
+        version: str | None = None,
+        since: datetime | None = None,
+        most: int | None = None,
+    ) -> tuple[Decision, ...]:
+        """Return decisions, newest first."""
+
+
+class NoAccounts:
+    """A ledger in which nothing was written yet."""
+
+    def decisions(
+        self,
+        pipeline: str | None = None,  # noqa: ARG002
+        *,
+        kinds: Collection[str] = (),  # noqa: ARG002
+        correlation: str | None = None,  # noqa: ARG002
+        version: str | None = None,  # noqa: ARG002
+        since: datetime | None = None,  # noqa: ARG002
+        most: int | None = None,  # noqa: ARG002
+    ) -> tuple[Decision, ...]:
+        """Return nothing."""
+        return ()
+
+
+def accounts_of(pipeline: Pipeline) -> Accounts:
+    """Return the ledger of `pipeline`; reading never creates one."""
+    if pipeline.config.ledger.url is None and not (pipeline.state / "ledger.db").exists():
+        return NoAccounts()
+    from tasks.ledger.ledger import ledger_of
+
+    ledger: Accounts = ledger_of(pipeline)
+    return ledger
+
+
+def has_registry(pipeline: Pipeline) -> bool:
+    """Return whether there is a registry to read; reading never creates one."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    return bool(uri) or (pipeline.state / "mlflow" / "mlflow.db").exists()
+
+
+def record_of(kind: type[_R], value: JsonValue) -> _R | None:
+    """Return `value` as a record; None when it is absent or of another shape."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        return kind.model_validate(_finite(value))
+    except ValidationError:
+        return None
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Return `value` with None for numbers that are none."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def drift_of(decision: Decision) -> DriftResult | None:
+    """Return the drift that a monitored window showed."""
+    return record_of(DriftResult, decision.evidence.get("drift"))
+
+
+def performances_of(decision: Decision) -> tuple[Performance, ...]:
+    """Return what a monitored window says of performance, of its own and of earlier windows."""
+    found = decision.evidence.get("performance")
+    values = found if isinstance(found, list) else []
+    return tuple(p for value in values if (p := record_of(Performance, value)) is not None)
+
+
+def own_performance(decision: Decision) -> Performance | None:
+    """Return the performance of the monitored window itself."""
+    return next((p for p in performances_of(decision) if p.window == decision.window), None)
+
+
+def policy_of(decision: Decision) -> PolicyDecision | None:
+    """Return what the policy answered to a monitored window."""
+    return record_of(PolicyDecision, decision.evidence.get("policy"))
+
+
+def cause_of(decision: Decision) -> Cause | None:
+    """Return why a training was done."""
+    return record_of(Cause, decision.evidence.get("cause"))
+
+
+def verdict_of(decision: Decision) -> Verdict | None:
+    """Return the gate's verdict of a training."""
+    return record_of(Verdict, decision.evidence.get("verdict"))
+
+
+def number_of(decision: Decision, name: str) -> float | None:
+    """Return a finite number of the evidence."""
+    value = decision.evidence.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return float(value)
+
+
+def pair_of(decision: Decision, name: str) -> tuple[float, float] | None:
+    """Return the two ends of an interval."""
+    value = decision.evidence.get(name)
+    ends = (
+        [float(v) for v in value if isinstance(v, int | float)] if isinstance(value, list) else []
+    )
+    return (ends[0], ends[1]) if len(ends) == 2 and all(map(isfinite, ends)) else None
+
+
+def text_of(decision: Decision, name: str) -> str:
+    """Return a text of the evidence; empty when it is absent."""
+    value = decision.evidence.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def texts_of(decision: Decision, name: str) -> tuple[str, ...]:
+    """Return the texts of a list of the evidence."""
+    value = decision.evidence.get(name)
+    return tuple(str(v) for v in value) if isinstance(value, list) else ()
+
+
+def broken_rules(decision: Decision) -> tuple[str, ...]:
+    """Return the rules of the contract that the rows of `decision` broke."""
+    contract = decision.evidence.get("contract")
+    broken = contract.get("broken") if isinstance(contract, dict) else None
+    if isinstance(broken, list):
+        return tuple(str(rule) for rule in broken)
+    return texts_of(decision, "rules")

@@ -1,0 +1,194 @@
+"""One word for how a pipeline is, the gravest that holds, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from tasks.base.loop import Decision, DecisionKind, Performance, Window
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import MetricValue, Record
+from tasks.history import evidence
+from tasks.history.schedule import FLOWS, time_before
+from tasks.history.series import Point
+from tasks.history.words import elapsed, listed, minute, span
+
+Health = Literal[
+    "healthy", "on probation", "drifting", "falling", "stopped", "no champion", "stale"
+]
+_ENDS: dict[DecisionKind, str] = {
+    "scored": "scoring",
+    "monitored": "monitoring",
+    "trained": "training",
+}
+
+
+class Champion(Record):
+    """The version that scores now, as far as is recorded.
+
+    Attributes
+    ----------
+    score
+        Of the holdout, in `metric`; None where it is not recorded.
+    former
+        The version it replaced.
+    """
+
+    version: str
+    since: datetime | None = None
+    candidate: str = ""
+    metric: str = ""
+    score: MetricValue | None = None
+    former: str | None = None
+
+
+class LastRun(Record):
+    """The last time that a flow did its work, or failed to."""
+
+    at: datetime
+    kind: str
+    sentence: str
+
+
+class DriftNow(Record):
+    """The latest window that was looked at for drift; `score` above `limit` is an alarm."""
+
+    window: Window | None
+    at: datetime
+    enough: bool
+    alarm: bool
+    score: float | None
+    limit: float | None
+    columns: tuple[str, ...] = ()
+
+
+def last_runs(
+    decisions: Iterable[Decision], outcomes: Sequence[TrainingOutcome] = ()
+) -> dict[str, LastRun]:
+    """Return flow to what it did last, or how it failed."""
+    last: dict[str, LastRun] = {}
+    for decision in sorted(decisions, key=lambda d: d.at):
+        flow = flow_of(decision)
+        if flow is not None:
+            last[flow] = LastRun(at=decision.at, kind=decision.kind, sentence=decision.sentence)
+    if outcomes and ("training" not in last or last["training"].at < outcomes[0].finished):
+        newest = outcomes[0]
+        kind = "promoted" if newest.verdict.promoted else "refused"
+        last["training"] = LastRun(at=newest.finished, kind=kind, sentence=newest.verdict.sentence)
+    return {flow: last[flow] for flow in FLOWS if flow in last}
+
+
+def flow_of(decision: Decision) -> str | None:
+    """Return the flow whose work `decision` ended; None where it is of another sort."""
+    if decision.kind in ("stopped", "failed"):
+        named = evidence.text_of(decision, "flow")
+        return named if named in FLOWS else "monitoring" if decision.window else "scoring"
+    return _ENDS.get(decision.kind)
+
+
+def drift_now(shown: Sequence[Point]) -> DriftNow | None:
+    """Return the drift of the newest window that was looked at."""
+    looked = [p for p in shown if p.drift is not None]
+    if not looked or (drift := looked[-1].drift) is None:
+        return None
+    return DriftNow(
+        window=looked[-1].window,
+        at=looked[-1].at,
+        enough=drift.enough,
+        alarm=drift.alarm,
+        score=drift.score,
+        limit=drift.limit,
+        columns=tuple(c.column for c in drift.drifted),
+    )
+
+
+def performance_now(shown: Sequence[Point]) -> Performance | None:
+    """Return the newest realised performance that is mature, else the newest estimate."""
+    known = [p.performance for p in shown if p.performance is not None]
+    mature = [p for p in known if p.mature and p.realised and p.realised.value is not None]
+    stated = [p for p in known if p.estimated and p.estimated.value is not None]
+    best = mature or stated or known
+    return best[-1] if best else None
+
+
+def judged(
+    pipeline: Pipeline,
+    champion: Champion | None,
+    decisions: Sequence[Decision],
+    last: Mapping[str, LastRun],
+    shown: Sequence[Point],
+    now: datetime,
+) -> tuple[Health, str]:
+    """Return the health of a pipeline in one word, the gravest that holds, and what it rests on."""
+    if champion is None:
+        return "no champion", "No version scores yet."
+    broken = [run for run in last.values() if run.kind in ("stopped", "failed")]
+    if broken:
+        return "stopped", max(broken, key=lambda run: run.at).sentence
+    if missed := overdue(pipeline, champion, last, now):
+        return "stale", missed
+    performance = performance_now(shown)
+    if performance is not None and performance.worse:
+        return "falling", performance.sentence or "Performance is worse than on the holdout."
+    drift = drift_now(shown)
+    if drift is not None and drift.alarm:
+        return "drifting", _moved(drift)
+    if on_probation(pipeline, champion, decisions):
+        windows = pipeline.config.policy.probation
+        return "on probation", (
+            f"v{champion.version} is compared with v{champion.former} over {windows} windows."
+        )
+    return "healthy", _nothing_found(drift)
+
+
+def _moved(drift: DriftNow) -> str:
+    what = listed(drift.columns) or "The window as a whole"
+    return f"{what} moved in {span(drift.window)}."
+
+
+def _nothing_found(drift: DriftNow | None) -> str:
+    if drift is None:
+        return "A new champion; no window was monitored yet."
+    if not drift.enough:
+        return f"{span(drift.window)} has too few rows for a judgement."
+    return f"Nothing moved in {span(drift.window)}."
+
+
+def on_probation(pipeline: Pipeline, champion: Champion, decisions: Sequence[Decision]) -> bool:
+    """Return whether the champion was promoted over another and not yet confirmed."""
+    if not pipeline.config.policy.probation or champion.former is None or champion.since is None:
+        return False
+    since = champion.since
+    ended = [
+        d
+        for d in decisions
+        if d.kind in ("confirmed", "rolled_back") and d.version == champion.version
+    ]
+    return not any(d.at >= since for d in ended)
+
+
+def overdue(
+    pipeline: Pipeline, champion: Champion, last: Mapping[str, LastRun], now: datetime
+) -> str:
+    """Return what should have run and did not; empty where nothing is overdue.
+
+    A scheduled flow is overdue when it missed its last two times. Without a schedule, a champion
+    is to be looked at once in two windows.
+    """
+    schedules = pipeline.config.schedules
+    for flow in ("monitoring", "scoring"):
+        expression = getattr(schedules, flow)
+        begun = last[flow].at if flow in last else champion.since
+        if expression is None or begun is None:
+            continue
+        due = time_before(expression, schedules.timezone, now, 2)
+        if begun < due:
+            return f"{flow.capitalize()} was due on {minute(due)} UTC and did not run."
+    window = pipeline.config.monitoring.window
+    seen = last["monitoring"].at if "monitoring" in last else champion.since
+    if schedules.monitoring is None and seen is not None and now - seen > 2 * window:
+        ago = elapsed((now - seen).total_seconds())
+        return f"No window was monitored for {ago}."
+    return ""

@@ -1,0 +1,240 @@
+"""How each pipeline is: its champion, what was done last, what it shows now, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from tasks.base.loop import Decision, Performance
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import MetricValue, ModelVersion, Record
+from tasks.history import evidence
+from tasks.history.evidence import MOVES, Accounts
+from tasks.history.health import (
+    Champion,
+    DriftNow,
+    Health,
+    LastRun,
+    drift_now,
+    judged,
+    last_runs,
+    performance_now,
+)
+from tasks.history.schedule import next_runs
+from tasks.history.series import points
+from tasks.history.words import KINDS
+
+_READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
+_MOST_READ = 200
+
+
+class PipelineHealth(Record):
+    """How one pipeline is.
+
+    Attributes
+    ----------
+    health, reason
+        One word, and what it rests on.
+    age_days
+        Since the champion began to score, in days.
+    performance
+        Of the newest window for which anything is known; realised where labels are mature.
+    next_runs
+        Flow to when its schedule runs it next, in UTC.
+    stores
+        Store to its size in bytes.
+    latest
+        The last decisions, newest first; scorings and quiet windows are not among them.
+    next_command
+        What a person does next.
+    """
+
+    pipeline: str
+    health: Health
+    reason: str
+    champion: Champion | None
+    age_days: float | None = None
+    last: dict[str, LastRun] = Field({})
+    drift: DriftNow | None = None
+    performance: Performance | None = None
+    next_runs: dict[str, datetime] = Field({})
+    timezone: str = "UTC"
+    stores: dict[str, int] = Field({})
+    latest: tuple[Decision, ...] = ()
+    state: str = ""
+    next_command: str = ""
+
+    def answer(self) -> dict[str, object]:
+        """Return what `keepfit status --json` prints of it."""
+        shown = {"id", "kind", "at", "version", "sentence", "correlation"}
+        said = self.model_dump(mode="json", exclude={"latest"})
+        return {**said, "latest": [d.model_dump(mode="json", include=shown) for d in self.latest]}
+
+
+def overview(
+    pipelines: Sequence[Pipeline],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    champions: Mapping[str, ModelVersion | None] | None = None,
+    now: datetime | None = None,
+    accounts: Accounts | None = None,
+) -> tuple[PipelineHealth, ...]:
+    """Return how each pipeline is.
+
+    Parameters
+    ----------
+    sizes
+        Store to its size in bytes.
+    champions
+        Pipeline to its champion, where the registry was asked already. It is not asked here
+        unless neither the ledger nor the trainings in the state folder know of any version.
+    accounts
+        Stands for every pipeline's ledger.
+    """
+    moment = now or datetime.now(UTC)
+    found = []
+    for pipeline in pipelines:
+        ledger = accounts or evidence.accounts_of(pipeline)
+        known = champions.get(pipeline.config.name) if champions else None
+        health = _health_of(pipeline, ledger, known, moment)
+        found.append(health.model_copy(update={"stores": dict(sizes or {})}))
+    return tuple(found)
+
+
+def _health_of(
+    pipeline: Pipeline, ledger: Accounts, known: ModelVersion | None, now: datetime
+) -> PipelineHealth:
+    from tasks.trainings.journal import last_outcomes
+
+    name = pipeline.config.name
+    decisions = ledger.decisions(name, kinds=_READ, most=_MOST_READ)
+    scored = ledger.decisions(name, kinds=("scored",), most=1)
+    moves = ledger.decisions(name, kinds=(*MOVES, "confirmed"), most=20)
+    trained = ledger.decisions(name, kinds=("trained",), most=50)
+    outcomes = last_outcomes(pipeline.work, most=50)
+    champion = champion_of(moves, trained, outcomes, known)
+    if champion is None and not outcomes and evidence.has_registry(pipeline):
+        champion = _registered(_ask(pipeline))
+    last = last_runs((*decisions, *scored), outcomes)
+    shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
+    word, reason = judged(pipeline, champion, decisions, last, shown, now)
+    age = (now - champion.since).total_seconds() / 86_400 if champion and champion.since else None
+    return PipelineHealth(
+        pipeline=name,
+        health=word,
+        reason=reason,
+        champion=champion,
+        age_days=age,
+        last=last,
+        drift=drift_now(shown),
+        performance=performance_now(shown),
+        next_runs=next_runs(pipeline.config.schedules, now),
+        timezone=pipeline.config.schedules.timezone,
+        latest=_latest(ledger, name),
+        state=str(pipeline.state),
+        next_command=_next_command(pipeline, champion, word),
+    )
+
+
+def _latest(ledger: Accounts, name: str, most: int = 6) -> tuple[Decision, ...]:
+    kinds = [kind for kind in KINDS if kind not in ("scored", "monitored")]
+    return ledger.decisions(name, kinds=kinds, most=most)
+
+
+def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -> str:
+    if champion is None:
+        return f"keepfit run {pipeline.path}"
+    command = {"stale": "monitor", "healthy": "monitor"}.get(word, "why")
+    return f"keepfit {command} {pipeline.path}" if command == "monitor" else "keepfit why"
+
+
+def _ask(pipeline: Pipeline) -> ModelVersion | None:
+    from tasks.registry.stores import store_of
+
+    return store_of(pipeline.state).champion(pipeline.config.name)
+
+
+def champion_of(
+    moves: Sequence[Decision],
+    trained: Sequence[Decision],
+    outcomes: Sequence[TrainingOutcome],
+    known: ModelVersion | None = None,
+) -> Champion | None:
+    """Return the version that scores now: as the registry says, else the newest record.
+
+    Parameters
+    ----------
+    moves, trained, outcomes
+        Decisions and trainings, newest first.
+    """
+    version, since, former = _newest_move(moves, outcomes)
+    if known is not None and known.version != version:
+        return _registered(known)
+    if version is None:
+        return None
+    of_version = next((d for d in trained if d.version == version), None)
+    if of_version is not None:
+        return Champion(
+            version=version,
+            since=since,
+            former=former,
+            candidate=evidence.text_of(of_version, "challenger"),
+            metric=evidence.text_of(of_version, "metric"),
+            score=score_of(of_version),
+        )
+    outcome = next((o for o in outcomes if o.model and o.model.version == version), None)
+    if outcome is None:
+        return Champion(version=version, since=since, former=former)
+    return Champion(
+        version=version,
+        since=since,
+        former=former,
+        candidate=outcome.challenger,
+        metric=outcome.metric,
+        score=outcome.metrics.get(outcome.metric),
+    )
+
+
+def _newest_move(
+    moves: Sequence[Decision], outcomes: Sequence[TrainingOutcome]
+) -> tuple[str | None, datetime | None, str | None]:
+    """Return version, since when, and the former version."""
+    move = next((d for d in moves if d.kind in MOVES and d.version), None)
+    made = next((o for o in outcomes if o.verdict.promoted and o.model), None)
+    if move is not None and (made is None or made.finished <= move.at or _same(made, move)):
+        former = evidence.text_of(move, "former") if move.kind == "promoted" else None
+        return move.version, move.at, former or None
+    if made is not None and made.model is not None:
+        return made.model.version, made.finished, made.verdict.champion_version
+    return (outcomes[0].champion_version if outcomes else None), None, None
+
+
+def _same(made: TrainingOutcome, move: Decision) -> bool:
+    return made.model is not None and made.model.version == move.version
+
+
+def _registered(version: ModelVersion | None) -> Champion | None:
+    if version is None:
+        return None
+    score = version.tags.get("keepfit.score", "None")
+    promoted = version.tags.get("keepfit.promoted_at")
+    former = version.tags.get("keepfit.replaced", "none")
+    return Champion(
+        version=version.version,
+        since=datetime.fromisoformat(promoted) if promoted else version.created,
+        candidate=version.tags.get("keepfit.candidate", ""),
+        metric=version.tags.get("keepfit.metric", ""),
+        score=None if score == "None" else MetricValue(value=float(score)),
+        former=None if former == "none" else former,
+    )
+
+
+def score_of(trained: Decision) -> MetricValue | None:
+    """Return the holdout's score of a training, with its interval where that was recorded."""
+    plain = evidence.number_of(trained, "score")
+    if plain is not None:
+        return MetricValue(value=plain)
+    return evidence.record_of(MetricValue, trained.evidence.get("score"))

@@ -1,0 +1,59 @@
+"""The house's look and escaping for this room's pages."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.evaluation import words as figures
+from tasks.evaluation.report_view import code
+from tasks.history import words
+from tasks.history.entries import answered, performed
+
+_TEMPLATES = Path(__file__).parent / "templates"
+# Colours, tables and cards are those of a training's report.
+_SHARED_STYLE = Path(__file__).parents[1] / "evaluation" / "templates" / "report.css"
+
+
+def render(template: str, **values: object) -> str:
+    """Return a page: every value in it is escaped, an absent one is an error."""
+    page = _environment().get_template(template).render(style=_style(), **values)
+    # Half of a surrogate pair, as a name from a damaged file may hold, cannot be written.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _style() -> Markup:
+    texts = (path.read_text(encoding="utf-8") for path in (_SHARED_STYLE, _TEMPLATES / "page.css"))
+    return Markup("\n".join(texts))  # noqa: S704 - files of this house
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "answered": answered,
+        "brief": words.brief,
+        "code": code,
+        "day": words.day,
+        "elapsed": words.elapsed,
+        "metric": figures.metric_words,
+        "minute": words.minute,
+        "number": figures.number,
+        "performed": performed,
+        "plural": words.plural,
+        "share": words.share,
+        "size": figures.size,
+        "span": words.span,
+        "valued": words.valued,
+    }
+    return environment

@@ -1,0 +1,66 @@
+"""When schedules run next, and when they should have run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tasks.base.config import SchedulesConfig
+
+FLOWS = ("scoring", "monitoring", "training")
+
+
+def next_runs(schedules: SchedulesConfig, now: datetime) -> dict[str, datetime]:
+    """Return flow to when its schedule runs it next, in UTC, the soonest first.
+
+    Examples
+    --------
+    >>> schedules = SchedulesConfig(scoring="0 6 * * *", timezone="Europe/Berlin")
+    >>> next_runs(schedules, datetime(2026, 7, 1, tzinfo=UTC))["scoring"].isoformat()
+    '2026-07-01T04:00:00+00:00'
+    """
+    found = {}
+    for flow in FLOWS:
+        expression = getattr(schedules, flow)
+        if expression is not None:
+            found[flow] = next_time(expression, schedules.timezone, now)
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def next_time(expression: str, timezone: str, now: datetime) -> datetime:
+    """Return when a schedule runs next after `now`, in UTC, as Prefect's server does it.
+
+    A time that the clock shows twice counts once, the first; one that it leaves out is an hour
+    earlier.
+
+    Examples
+    --------
+    >>> next_time("30 1 * * *", "America/New_York", datetime(2026, 11, 1, 6, tzinfo=UTC)).day
+    2
+    """
+    from croniter import croniter
+
+    zone = ZoneInfo(timezone)
+    wall = croniter(expression, now.astimezone(zone).replace(tzinfo=None))
+    while True:
+        shown: datetime = wall.get_next(datetime)
+        moment = shown.replace(tzinfo=zone).astimezone(UTC)
+        if moment.astimezone(zone).replace(tzinfo=None) != shown:
+            moment = shown.replace(tzinfo=zone, fold=1).astimezone(UTC)
+        if moment > now:
+            return moment
+
+
+def time_before(expression: str, timezone: str, now: datetime, count: int) -> datetime:
+    """Return the last but `count` - 1 time before `now` at which a schedule runs, in UTC."""
+    times = _times(expression, timezone, now)
+    moments = [times.get_prev(datetime) for _ in range(count)]
+    earliest: datetime = moments[-1]
+    return earliest.astimezone(UTC)
+
+
+def _times(expression: str, timezone: str, now: datetime) -> Any:
+    from croniter import croniter
+
+    return croniter(expression, now.astimezone(ZoneInfo(timezone)))

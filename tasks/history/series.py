@@ -1,0 +1,145 @@
+"""Windows in the order of their time, each with the latest that was said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, Window
+from tasks.base.records import Record
+from tasks.history.evidence import MOVES, drift_of, performances_of
+
+
+class Point(Record):
+    """One window as the charts show it.
+
+    Attributes
+    ----------
+    decision
+        Id of the decision that looked at it last, or stopped it.
+    stopped
+        Whether its rows broke their contract.
+    """
+
+    decision: str
+    at: datetime
+    window: Window | None
+    version: str | None
+    stopped: bool = False
+    rows: int | None = None
+    drift: DriftResult | None = None
+    performance: Performance | None = None
+    report: str = ""
+
+    @property
+    def starts(self) -> datetime:
+        """When its rows begin; without a window, when it was looked at."""
+        return self.window.start if self.window else self.at
+
+    @property
+    def ratio(self) -> float | None:
+        """The family's statistic relative to its limit; None where it was not judged."""
+        return None if self.drift is None else relative(self.drift.score, self.drift.limit)
+
+
+class Mark(Record):
+    """Where another version begins to score.
+
+    Attributes
+    ----------
+    place
+        Number of windows before it.
+    back
+        Whether it was a rollback.
+    """
+
+    place: int
+    version: str
+    back: bool
+    at: datetime
+
+
+def relative(value: float | None, limit: float | None) -> float | None:
+    """Return a statistic as a multiple of its threshold; None where either is absent or zero.
+
+    Examples
+    --------
+    >>> relative(3.0, 2.0), relative(0.3, 0.0), relative(None, 1.0)
+    (1.5, None, None)
+    """
+    if value is None or limit is None or not limit > 0:
+        return None
+    return value / limit
+
+
+def points(decisions: Iterable[Decision]) -> tuple[Point, ...]:
+    """Return the windows that were monitored or stopped, in the order of their time.
+
+    Of a window looked at several times the last look counts, and of its performance the last
+    statement, which a later window's monitoring may have made when labels had arrived.
+    """
+    looked: dict[str, Point] = {}
+    said: dict[str, Performance] = {}
+    for decision in sorted(decisions, key=lambda d: d.at):
+        if decision.kind == "monitored" or (decision.kind == "stopped" and decision.window):
+            looked[_key(decision.window, decision.id)] = _point(decision)
+        if decision.kind == "monitored":
+            for performance in performances_of(decision):
+                said[_key(performance.window, decision.id)] = performance
+    placed = [p.model_copy(update={"performance": said.get(key)}) for key, p in looked.items()]
+    return tuple(sorted(placed, key=lambda p: (p.starts, p.at)))
+
+
+def _key(window: Window | None, otherwise: str) -> str:
+    return f"{window.start.isoformat()} {window.end.isoformat()}" if window else otherwise
+
+
+def _point(decision: Decision) -> Point:
+    rows = decision.evidence.get("rows")
+    return Point(
+        decision=decision.id,
+        at=decision.at,
+        window=decision.window,
+        version=decision.version,
+        stopped=decision.kind == "stopped",
+        rows=rows if isinstance(rows, int) else None,
+        drift=drift_of(decision),
+        report=decision.links.get("report", ""),
+    )
+
+
+def marks(shown: Sequence[Point], decisions: Iterable[Decision]) -> tuple[Mark, ...]:
+    """Return where the version changed among the `shown` windows, the first version included.
+
+    Windows are of the data's time and moves of the clock's: a move stands before the first
+    window that was looked at after it.
+    """
+    found = []
+    moves = sorted((d for d in decisions if d.kind in MOVES and d.version), key=lambda d: d.at)
+    for move in moves:
+        place = sum(point.at <= move.at for point in shown)
+        found.append(
+            Mark(
+                place=place, version=move.version or "", back=move.kind == "rolled_back", at=move.at
+            )
+        )
+    latest = {mark.place: mark for mark in found}
+    return tuple(latest[place] for place in sorted(latest))
+
+
+def moving_columns(shown: Sequence[Point], most: int) -> tuple[str, ...]:
+    """Return the columns to look at: those that drifted in most windows, then the important."""
+    counts: dict[str, int] = {}
+    weight: dict[str, float] = {}
+    for point in shown:
+        for found in point.drift.columns if point.drift else ():
+            counts[found.column] = counts.get(found.column, 0) + found.drifted
+            weight[found.column] = max(weight.get(found.column, 0.0), found.importance or 0.0)
+    ordered = sorted(counts, key=lambda c: (-counts[c], -weight[c], c))
+    return tuple(ordered[:most])
+
+
+def finding(point: Point, column: str) -> ColumnFinding | None:
+    """Return what was found of a column in one window."""
+    columns = point.drift.columns if point.drift else ()
+    return next((c for c in columns if c.column == column), None)

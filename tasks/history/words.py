@@ -1,0 +1,174 @@
+"""Kinds of decisions, times and ages as a person reads them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from tasks.base.loop import DecisionKind, Window
+from tasks.base.records import MetricValue
+from tasks.evaluation.words import ABSENT, number
+
+Tone = Literal["good", "bad", "warn", "plain", "quiet"]
+
+# In the order of a loop's turn; the word and the tone in which it is said.
+KINDS: dict[DecisionKind, tuple[str, Tone]] = {
+    "trained": ("trained", "plain"),
+    "promoted": ("promoted", "good"),
+    "refused": ("refused", "plain"),
+    "alarmed": ("alarmed", "warn"),
+    "rolled_back": ("rolled back", "bad"),
+    "confirmed": ("confirmed", "good"),
+    "stopped": ("stopped", "bad"),
+    "failed": ("failed", "bad"),
+    "reaped": ("reaped", "warn"),
+    "skipped": ("skipped", "quiet"),
+    "alerted": ("alerted", "quiet"),
+    "unheard": ("unheard", "warn"),
+    "monitored": ("monitored", "quiet"),
+    "scored": ("scored", "quiet"),
+}
+
+
+def day(value: datetime | None) -> str:
+    """Return the day of a time, in UTC.
+
+    Examples
+    --------
+    >>> day(datetime(2026, 3, 1, 23, 59, tzinfo=UTC))
+    '2026-03-01'
+    """
+    return ABSENT if value is None else f"{utc(value):%Y-%m-%d}"
+
+
+def minute(value: datetime | None) -> str:
+    """Return a time to the minute, in UTC.
+
+    Examples
+    --------
+    >>> minute(datetime(2026, 3, 1, 4, 5, tzinfo=UTC))
+    '2026-03-01 04:05'
+    """
+    return ABSENT if value is None else f"{utc(value):%Y-%m-%d %H:%M}"
+
+
+def utc(value: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is taken to be in UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def span(window: Window | None) -> str:
+    """Return a window for a person: the days it covers, its end open.
+
+    Examples
+    --------
+    >>> span(Window(start=datetime(2013, 3, 4, tzinfo=UTC), end=datetime(2013, 3, 11, tzinfo=UTC)))
+    '2013-03-04..2013-03-11'
+    >>> span(None)
+    'all rows'
+    """
+    return "all rows" if window is None else str(window)
+
+
+def elapsed(seconds: float | None) -> str:
+    """Return how long ago or how long from now, in its largest unit.
+
+    Examples
+    --------
+    >>> elapsed(30), elapsed(5400), elapsed(3 * 86400), elapsed(90 * 86400), elapsed(None)
+    ('30 s', '90 min', '3 days', '90 days', '–')
+    """
+    if seconds is None:
+        return ABSENT
+    amount = abs(seconds)
+    for unit, size in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if amount >= 2 * size or (unit == "min" and amount >= size):
+            return f"{amount / size:.0f} {unit}"
+    return f"{amount:.0f} s"
+
+
+def valued(metric: MetricValue | None) -> str:
+    """Return a metric with its interval.
+
+    Examples
+    --------
+    >>> valued(MetricValue(value=0.6911, low=0.67, high=0.712)), valued(None)
+    ('0.691 (0.670 to 0.712)', '–')
+    """
+    if metric is None or metric.value is None:
+        return ABSENT
+    if metric.low is None or metric.high is None:
+        return number(metric.value)
+    half = (metric.high - metric.low) / 2
+    return (
+        f"{number(metric.value, half)} ({number(metric.low, half)} to {number(metric.high, half)})"
+    )
+
+
+def differing(difference: float | None, interval: tuple[float, float] | None) -> str:
+    """Return a difference with its sign and interval.
+
+    Examples
+    --------
+    >>> differing(0.0213, (0.008, 0.034))
+    '+0.021 (0.008 to 0.034)'
+    """
+    if difference is None:
+        return ABSENT
+    if interval is None:
+        return f"{'+' if difference > 0 else ''}{number(difference)}"
+    low, high = interval
+    text = valued(MetricValue(value=difference, low=low, high=high))
+    return f"+{text}" if difference > 0 else text
+
+
+def share(value: float | None) -> str:
+    """Return a fraction as percent.
+
+    Examples
+    --------
+    >>> share(0.0), share(0.0341), share(0.00004), share(1.0), share(None)
+    ('0 %', '3.41 %', '< 0.01 %', '100 %', '–')
+    """
+    if value is None:
+        return ABSENT
+    return "< 0.01 %" if 0 < value < 0.0001 else f"{round(100 * value, 2):g} %"
+
+
+def brief(value: float | None) -> str:
+    """Return a statistic with three digits.
+
+    Examples
+    --------
+    >>> brief(0.07382), brief(1.4), brief(0.00001), brief(None)
+    ('0.0738', '1.40', '1.0e-05', '–')
+    """
+    if value is None:
+        return ABSENT
+    if value and abs(value) < 0.0001:
+        return f"{value:.1e}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:,.2f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "row"), plural(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: tuple[str, ...], most: int = 3) -> str:
+    """Return the first few names.
+
+    Examples
+    --------
+    >>> listed(("a", "b", "c", "d"), 2), listed(("a",))
+    ('a, b and 2 more', 'a')
+    """
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return ", ".join(names)

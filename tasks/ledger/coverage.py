@@ -1,0 +1,71 @@
+"""How much of a window the ledger knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import get_args
+
+import sqlalchemy as sa
+
+from tasks.base.loop import Window
+from tasks.ledger.database import Database
+from tasks.ledger.results import Coverage, Role
+from tasks.ledger.tables import labels, predictions, stored_time
+
+
+def coverage(
+    database: Database, pipeline: str, window: Window | None, *, role: Role, version: str | None
+) -> Coverage:
+    """Return how many rows of a window were predicted; see `Ledger.coverage`."""
+    counted = (
+        sa.select(sa.func.count(), sa.func.count(labels.c.key), sa.func.max(predictions.c.time))
+        .select_from(with_labels())
+        .where(of_window(pipeline, role, window, version))
+    )
+    with database.reading() as connection:
+        rows, labelled, newest = connection.execute(counted).one()
+    return Coverage(rows=rows, labelled=labelled, newest=_aware(newest))
+
+
+def ends(database: Database, pipeline: str, role: Role) -> tuple[datetime | None, datetime | None]:
+    """Return the least and the greatest time among the rows predicted; see `Ledger.ends`."""
+    asked = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
+        predictions.c.pipeline == pipeline, predictions.c.role == role
+    )
+    with database.reading() as connection:
+        oldest, newest = connection.execute(asked).one()
+    return _aware(oldest), _aware(newest)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def with_labels() -> sa.Join:
+    """Return predictions beside their labels, those without one too."""
+    joined = sa.and_(labels.c.pipeline == predictions.c.pipeline, labels.c.key == predictions.c.key)
+    return predictions.outerjoin(labels, joined)
+
+
+def of_window(
+    pipeline: str, role: Role, window: Window | None, version: str | None = None
+) -> sa.ColumnElement[bool]:
+    """Return the condition on predictions of a window, all of them without one."""
+    conditions = [predictions.c.pipeline == pipeline, predictions.c.role == role]
+    if window is not None:
+        conditions += [
+            predictions.c.time >= stored_time(window.start),
+            predictions.c.time < stored_time(window.end),
+        ]
+    if version is not None:
+        conditions.append(predictions.c.version == version)
+    return sa.and_(*conditions)
+
+
+def predicted(pipeline: sa.ColumnElement[str], key: sa.ColumnElement[str]) -> sa.Exists:
+    """Return the condition that the row `key` was predicted, in whichever role."""
+    return sa.exists().where(
+        predictions.c.pipeline == pipeline,
+        predictions.c.role.in_(get_args(Role)),  # the primary key holds the role before the key
+        predictions.c.key == key,
+    )

@@ -1,0 +1,70 @@
+"""Decisions: appended, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tasks.base.loop import Decision
+from tasks.base.pipeline_file import redact
+from tasks.ledger.database import Database
+from tasks.ledger.tables import decisions, insert_absent, stored_time
+
+
+def record(database: Database, decision: Decision, secrets: Collection[str]) -> bool:
+    """Write a decision without `secrets`; return whether its id was not there yet."""
+    plain = Decision.model_validate(_cleaned(decision.model_dump(), secrets))
+    row = {
+        "id": plain.id,
+        "pipeline": plain.pipeline,
+        "kind": plain.kind,
+        "at": stored_time(plain.at),
+        "correlation": plain.correlation,
+        "version": plain.version,
+        "body": plain.model_dump_json(),
+    }
+    with database.writing("decisions") as connection:
+        done = connection.execute(insert_absent(connection, decisions).values(row))
+        return bool(done.rowcount)
+
+
+def _cleaned(value: Any, secrets: Collection[str]) -> Any:
+    """Return `value` without secrets, and without what neither UTF-8 nor a database holds."""
+    if isinstance(value, str):
+        text = value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+        return redact(text, secrets)
+    if isinstance(value, dict):
+        return {_cleaned(key, secrets): _cleaned(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(inner, secrets) for inner in value]
+    return value
+
+
+def read(
+    database: Database,
+    pipeline: str | None,
+    *,
+    kinds: Collection[str],
+    correlation: str | None,
+    version: str | None,
+    since: datetime | None,
+    most: int | None,
+) -> tuple[Decision, ...]:
+    """Return decisions, newest first; see `Ledger.decisions`."""
+    chosen = sa.select(decisions.c.body).order_by(decisions.c.at.desc(), decisions.c.number.desc())
+    equal = {"pipeline": pipeline, "correlation": correlation, "version": version}
+    for name, value in equal.items():
+        if value is not None:
+            chosen = chosen.where(decisions.c[name] == value)
+    if kinds:
+        chosen = chosen.where(decisions.c.kind.in_(sorted(kinds)))
+    if since is not None:
+        chosen = chosen.where(decisions.c.at >= stored_time(since))
+    if most is not None:
+        chosen = chosen.limit(most)
+    with database.reading() as connection:
+        bodies = connection.execute(chosen).scalars().all()
+    return tuple(Decision.model_validate_json(body) for body in bodies)

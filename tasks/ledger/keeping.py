@@ -1,0 +1,71 @@
+"""How large the ledger is, and what of it is old enough to go."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from tasks.ledger.coverage import predicted
+from tasks.ledger.database import Database
+from tasks.ledger.results import Pruned
+from tasks.ledger.tables import METADATA, batches, decisions, labels, predictions, stored_time
+
+KEPT = ("trained", "promoted", "rolled_back")
+"""Decisions that are never removed, nor what shares their correlation: `why` tells it."""
+
+
+def prune(database: Database, before: datetime) -> Pruned:
+    """Remove what lies before `before`, and give the space back; see `Ledger.prune`."""
+    moment = stored_time(before)
+    written = sa.select(batches.c.id).where(batches.c.written_at < moment)
+    old = sa.or_(
+        predictions.c.time < moment,
+        sa.and_(predictions.c.time.is_(None), predictions.c.batch.in_(written)),
+    )
+    orphaned = ~predicted(labels.c.pipeline, labels.c.key)
+    filled = sa.select(predictions.c.batch).distinct()
+    empty = sa.and_(batches.c.written_at < moment, batches.c.id.not_in(filled))
+    with database.writing("prune") as connection:
+        gone = Pruned(
+            predictions=_count(connection, sa.delete(predictions).where(old)),
+            labels=_count(connection, sa.delete(labels).where(orphaned)),
+            batches=_count(connection, sa.delete(batches).where(empty)),
+            decisions=_count(connection, _old_decisions(moment)),
+        )
+    if database.file is not None:
+        _shrink(database)
+    return gone
+
+
+def _old_decisions(moment: datetime) -> Any:
+    telling = sa.select(decisions.c.correlation).where(decisions.c.kind.in_(KEPT))
+    return sa.delete(decisions).where(
+        decisions.c.at < moment,
+        decisions.c.kind.not_in(KEPT),
+        decisions.c.correlation.not_in(telling),
+    )
+
+
+def _count(connection: sa.Connection, statement: Any) -> int:
+    return int(connection.execute(statement).rowcount)
+
+
+def _shrink(database: Database) -> None:
+    """Give a SQLite file's free pages back to the disk."""
+    with database.explained(), database.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        # One `execute` would free a single page: it does not step through what returns nothing.
+        driver.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def size_bytes(database: Database) -> int:
+    """Return the bytes that the ledger takes on disk."""
+    if database.file is not None:
+        parts = (Path(f"{database.file}{end}") for end in ("", "-wal", "-shm"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+    size = sa.select(*(sa.func.pg_total_relation_size(name) for name in METADATA.tables))
+    with database.reading() as connection:
+        return sum(connection.execute(size).one())

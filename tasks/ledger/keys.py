@@ -1,0 +1,140 @@
+"""What names a row: its ids as canonical JSON text, or else a hash of what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tasks.base.errors import DataError
+from tasks.base.records import Schema
+from tasks.data.hashing import row_hashes
+from tasks.models.columns import texts_of
+
+_MOST_BYTES = 800
+"""PostgreSQL's indexes take no entry longer than a third of a page; longer keys are digested."""
+_TO_ESCAPE = r'["\\\x00-\x1f]'
+_TEXT = pa.large_string()
+
+
+def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.object_]:
+    """Return the key of every row as text, shape (n_rows,).
+
+    With id columns it is their values as a JSON list of texts and nulls, in the order of the
+    schema: 3, 3.0 and "3" are one id, a time is written in UTC to the microsecond. Rows whose
+    ids are all null are told apart by batch and place.
+
+    Without id columns it is a hash of features and time, which counts values as equal in the
+    same way; identical rows of one batch are numbered.
+
+    Parameters
+    ----------
+    batch
+        Digest of the batch, which only rows without any id need.
+
+    Raises
+    ------
+    DataError
+        When the frame lacks a column that the keys are made of.
+
+    Examples
+    --------
+    >>> flights = Schema(target="late", task="binary", features={}, id_columns=("day", "no"))
+    >>> row_keys(pd.DataFrame({"day": ["mon", None], "no": [3.0, 4.0]}), flights, "").tolist()
+    ['["mon","3"]', '[null,"4"]']
+    """
+    if schema.id_columns:
+        return _keys_of_ids(frame, schema.id_columns, batch)
+    columns = list(schema.features)
+    if schema.time_column in frame and schema.time_column not in columns:
+        columns.append(str(schema.time_column))
+    return _keys_of_content(frame, columns)
+
+
+def _keys_of_ids(frame: pd.DataFrame, ids: Sequence[str], batch: str) -> NDArray[np.object_]:
+    _require(frame, ids, "id columns")
+    comma = pa.scalar(",", _TEXT)
+    texts = [_id_texts(frame[name]) for name in ids]
+    parts = [pc.fill_null(_quoted(text), pa.scalar("null", _TEXT)) for text in texts]
+    inner = pc.binary_join_element_wise(*parts, comma) if len(parts) > 1 else parts[0]
+    whole = pc.binary_join_element_wise(
+        pa.scalar("[", _TEXT), inner, pa.scalar("]", _TEXT), pa.scalar("", _TEXT)
+    )
+    keys: NDArray[np.object_] = whole.to_numpy(zero_copy_only=False).astype(object)
+    for place in np.flatnonzero(pc.greater(pc.binary_length(whole), _MOST_BYTES).to_numpy(False)):
+        keys[place] = "sha256:" + hashlib.sha256(keys[place].encode()).hexdigest()
+    nameless = np.logical_and.reduce([pc.is_null(t).to_numpy(False) for t in texts])
+    for number, place in enumerate(np.flatnonzero(nameless)):
+        keys[place] = f"{keys[place]}#{batch[:32]}.{number}"
+    return keys
+
+
+def _id_texts(column: pd.Series[Any]) -> Any:
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        times = times_of(column)
+        texts = np.datetime_as_string(times, unit="us").astype(object)
+        texts[np.isnat(times)] = None
+        return pa.array(texts, _TEXT)
+    return texts_of(column)
+
+
+def _quoted(texts: Any) -> Any:
+    """Return texts as JSON strings; null stays null."""
+    quote = pa.scalar('"', _TEXT)
+    plain = pc.binary_join_element_wise(quote, texts, quote, pa.scalar("", _TEXT))
+    risky = pc.fill_null(pc.match_substring_regex(texts, _TO_ESCAPE), False)
+    if not pc.any(risky).as_py():
+        return plain
+    escaped = [json.dumps(t, ensure_ascii=False) for t in texts.filter(risky).to_pylist()]
+    return pc.replace_with_mask(plain, risky, pa.array(escaped, _TEXT))
+
+
+def _keys_of_content(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.object_]:
+    _require(frame, columns, "features, by which rows without id columns are known:")
+    table = pa.table({name: _cells(frame[name]) for name in columns})
+    hashes = row_hashes(table, columns)
+    keys = np.array([f"hash:{value:016x}" for value in hashes.tolist()], dtype=object)
+    series = pd.Series(hashes)
+    if not series.is_unique:
+        number = series.groupby(series, sort=False).cumcount().to_numpy()
+        for place in np.flatnonzero(number):
+            keys[place] = f"{keys[place]}#{number[place]}"
+    return keys
+
+
+def _cells(column: pd.Series[Any]) -> Any:
+    """Return a column as Arrow values of the few types that hashes are made of."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pa.array(times_of(column)).cast(pa.timestamp("us"))
+    if column.dtype.kind in "iufb" and isinstance(column.dtype, np.dtype):
+        return pa.array(column, from_pandas=True)
+    present = column.dropna()
+    if len(present) and all(isinstance(value, bool | np.bool_) for value in present.unique()):
+        return pa.array(column, pa.bool_(), from_pandas=True)
+    return texts_of(column).cast(pa.string())
+
+
+def times_of(column: pd.Series[Any]) -> NDArray[np.datetime64]:
+    """Return times as ``datetime64[us]`` in UTC, NaT where there is none or it is no time."""
+    if not pd.api.types.is_datetime64_any_dtype(column.dtype):
+        column = pd.to_datetime(column, utc=True, errors="coerce")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    times: NDArray[np.datetime64] = column.to_numpy().astype("datetime64[us]")
+    return times
+
+
+def _require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    absent = [column for column in columns if column not in frame]
+    if absent:
+        raise DataError(
+            f"The ledger's rows lack the {what} {', '.join(map(repr, absent))}.",
+            "Add them to the source, or train without them.",
+        )

@@ -1,0 +1,203 @@
+"""Labels: they arrive late, are joined by key, and may be put right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sqlalchemy as sa
+
+from tasks.base.config import Source
+from tasks.base.errors import ConfigError, DataError
+from tasks.base.failpoints import reach
+from tasks.base.pipeline_file import Pipeline, nearest
+from tasks.base.records import Kind, Schema
+from tasks.ledger.coverage import predicted
+from tasks.ledger.database import Database, lock
+from tasks.ledger.results import LabelsWritten
+from tasks.ledger.staging import staged
+from tasks.ledger.tables import insert_absent, labels, now
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def collect_labels(
+    pipeline: Pipeline, schema: Schema, start: datetime | None, end: datetime | None
+) -> LabelsWritten:
+    """Read the labels of rows whose time lies in [start, end), and write them to the ledger.
+
+    They come from `monitoring.labels`, else from the target column of the source. A source of
+    labels without the time column is read whole. Ids and features are read as for scoring, so
+    that the keys are the same.
+
+    Raises
+    ------
+    ConfigError
+        When the source of labels lacks a column, or is one of its own while no id columns tell
+        which row a label belongs to.
+    SourceError, DataError, TransientError
+        As the source gives them.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    frame = _read(pipeline, schema, start, end)
+    return ledger_of(pipeline).write_labels(pipeline.config.name, frame, schema)
+
+
+def _read(
+    pipeline: Pipeline, schema: Schema, start: datetime | None, end: datetime | None
+) -> pd.DataFrame:
+    from tasks.data.kinds import infer_kinds
+    from tasks.data.snapshots import read_frame, write_snapshot
+    from tasks.data.sources import column_names, read_source
+    from tasks.data.time_columns import declared_times
+
+    source = _source(pipeline, schema)
+    available = column_names(source, pipeline.base)
+    columns, time_column = _columns(pipeline, schema, available)
+    kinds = _kinds(pipeline, schema, columns)
+    read = read_source(
+        source,
+        pipeline.base,
+        columns=columns,
+        time_column=time_column,
+        start=start if time_column else None,
+        end=end if time_column else None,
+        expected=kinds,
+    )
+    found, _ = infer_kinds(
+        table := declared_times(read.table, kinds),
+        kinds,
+        target=schema.target,
+        time_column=time_column,
+        id_columns=schema.id_columns,
+    )
+    with TemporaryDirectory(prefix="keepfit-labels-") as folder:
+        snapshot = write_snapshot(table, found, Path(folder), time_column=None, assumptions=())
+        return read_frame(snapshot.path)
+
+
+def _source(pipeline: Pipeline, schema: Schema) -> Source:
+    own = pipeline.config.monitoring.labels
+    if own is None:
+        return pipeline.config.source
+    if not schema.id_columns:
+        raise ConfigError(
+            f"{pipeline.path}, line {pipeline.line_of('monitoring', 'labels')}: "
+            "`monitoring.labels` is a source of its own, and no id columns tell which row a "
+            "label belongs to.",
+            "Name them in `id_columns` and train again, or leave `monitoring.labels` out.",
+        )
+    return own
+
+
+def _columns(
+    pipeline: Pipeline, schema: Schema, available: Sequence[str]
+) -> tuple[list[str], str | None]:
+    """Return the columns to read, in the source's order, and the time column if it is there."""
+    needed = [*(schema.id_columns or schema.features), schema.target]
+    absent = [name for name in needed if name not in available]
+    if absent:
+        key = "monitoring.labels" if pipeline.config.monitoring.labels else "source"
+        raise ConfigError(
+            f"{pipeline.path}, line {pipeline.line_of(*key.split('.'))}: `{key}` has no column "
+            f"{absent[0]!r}, by which labels are read.",
+            nearest(absent[0], available),
+        )
+    time_column = schema.time_column if schema.time_column in available else None
+    wanted = {*needed, time_column}
+    return [name for name in available if name in wanted], time_column
+
+
+def _kinds(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[str, Kind]:
+    from tasks.validation.contracts import kinds_of, known_contract
+
+    contract = known_contract(pipeline)
+    known = {} if contract is None else kinds_of(contract)
+    stated = {schema.target: _kind_of_target(schema), **known, **pipeline.config.kinds}
+    return {column: stated[column] for column in columns if column in stated}
+
+
+def _kind_of_target(schema: Schema) -> Kind:
+    if schema.task == "regression":
+        return "numeric"
+    return "boolean" if set(schema.classes) == {"False", "True"} else "categorical"
+
+
+def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema) -> LabelsWritten:
+    """Write labels in one transaction; see `Ledger.write_labels`."""
+    from tasks.ledger.keys import row_keys
+
+    if schema.target not in frame:
+        raise DataError(
+            f"The labels lack the target {schema.target!r}.",
+            f"The columns: {', '.join(map(repr, frame.columns[:12]))}.",
+        )
+    texts, numbers = _labels(frame, schema)
+    given = {
+        key: (key, text, number)
+        for key, text, number in zip(row_keys(frame, schema, ""), texts, numbers, strict=True)
+        if text is not None or number is not None
+    }
+    rows = sum(t is not None or n is not None for t, n in zip(texts, numbers, strict=True))
+    with database.writing("labels") as connection:
+        lock(connection, f"keepfit labels {pipeline}")
+        stage = staged(
+            connection,
+            "keepfit_staged_labels",
+            [
+                sa.Column("key", sa.Text, primary_key=True),
+                sa.Column("label", sa.Text),
+                sa.Column("value", sa.Double),
+            ],
+            given.values(),
+        )
+        reach("ledger.labels.halfway")
+        unpredicted = _drop_unpredicted(connection, stage, pipeline)
+        changed = _change(connection, stage, pipeline)
+        new = _add(connection, stage, pipeline)
+    return LabelsWritten(rows=rows, new=new, changed=changed, unpredicted=unpredicted)
+
+
+def _labels(frame: pd.DataFrame, schema: Schema) -> tuple[list[str | None], list[float | None]]:
+    from tasks.ledger import values
+
+    if schema.task != "regression":
+        texts: list[str | None] = values.class_texts(frame[schema.target], schema.classes).tolist()
+        return texts, [None] * len(frame)
+    numbers = values.numbers(frame[schema.target])
+    return [None] * len(frame), values.or_none(np.where(np.isfinite(numbers), numbers, np.nan))
+
+
+def _drop_unpredicted(connection: sa.Connection, stage: sa.Table, pipeline: str) -> int:
+    mine = predicted(sa.literal(pipeline), stage.c.key)
+    return int(connection.execute(sa.delete(stage).where(~mine)).rowcount)
+
+
+def _change(connection: sa.Connection, stage: sa.Table, pipeline: str) -> int:
+    other = sa.or_(
+        labels.c.label.is_distinct_from(stage.c.label),
+        labels.c.value.is_distinct_from(stage.c.value),
+    )
+    update = (
+        sa.update(labels)
+        .where(labels.c.pipeline == pipeline, labels.c.key == stage.c.key, other)
+        .values(label=stage.c.label, value=stage.c.value, written_at=now())
+    )
+    return int(connection.execute(update).rowcount)
+
+
+def _add(connection: sa.Connection, stage: sa.Table, pipeline: str) -> int:
+    chosen = (
+        sa.select(sa.literal(pipeline), *stage.c, sa.literal(now(), sa.DateTime))
+        .where(sa.true())
+        .order_by(stage.c.key)
+    )
+    names = ["pipeline", *(column.name for column in stage.c), "written_at"]
+    insert = insert_absent(connection, labels).from_select(names, chosen)
+    return int(connection.execute(insert).rowcount)

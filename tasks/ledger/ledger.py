@@ -1,0 +1,279 @@
+"""The ledger: what was predicted, what became of it, and what keepfit decided.
+
+One SQL database for all pipelines of a state folder, SQLite in that folder or PostgreSQL. Every
+write is one transaction, and written again it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base.loop import Decision, Window
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Schema
+from tasks.ledger import claims, coverage, decisions, keeping
+from tasks.ledger.database import Database, address_of
+from tasks.ledger.flights import flight
+from tasks.ledger.results import Coverage, LabelsWritten, Pruned, Role, Written
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
+    """Return the ledger of `pipeline`: `ledger.url`, else ``ledger.db`` in its state folder.
+
+    Its tables are made or migrated if need be, by one process while others wait.
+
+    Parameters
+    ----------
+    patience
+        Seconds for which a locked database is awaited.
+
+    Raises
+    ------
+    ConfigError
+        When `ledger.url` is no address, or one of another kind of database.
+    TransientError
+        When the database does not answer or stays locked.
+    InfrastructureError
+        When it refuses, or a newer keepfit wrote it.
+    """
+    url = pipeline.config.ledger.url
+    stated = None if url is None else url.get_secret_value()
+    database = Database(address_of(stated, pipeline.state, pipeline.base), patience)
+    database.prepare()
+    return Ledger(database, pipeline.state, pipeline.secrets)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Predictions, labels, decisions and claims of the pipelines of a state folder.
+
+    Its methods raise TransientError when the database does not answer or stays locked, and
+    InfrastructureError when it refuses or the disk is full; nothing is then half written.
+
+    Attributes
+    ----------
+    state
+        Folder of the locks that this host's processes share.
+    secrets
+        Values that never get into a decision.
+    """
+
+    database: Database
+    state: Path
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def record(self, decision: Decision) -> bool:
+        """Append a decision, without secrets; return False when its id is there already."""
+        return decisions.record(self.database, decision, self.secrets)
+
+    def decisions(
+        self,
+        pipeline: str | None = None,
+        *,
+        kinds: Collection[str] = (),
+        correlation: str | None = None,
+        version: str | None = None,
+        since: datetime | None = None,
+        most: int | None = None,
+    ) -> tuple[Decision, ...]:
+        """Return decisions, newest first.
+
+        Parameters
+        ----------
+        pipeline, kinds, correlation, version
+            Only those; None or nothing for all.
+        since
+            Only those made then or later.
+        most
+            At most so many.
+        """
+        return decisions.read(
+            self.database,
+            pipeline,
+            kinds=kinds,
+            correlation=correlation,
+            version=version,
+            since=since,
+            most=most,
+        )
+
+    def write_predictions(
+        self,
+        pipeline: str,
+        predictions: pd.DataFrame,
+        schema: Schema,
+        *,
+        version: str,
+        run_id: str,
+        batch: str,
+        role: Role = "champion",
+        rows: pd.DataFrame | None = None,
+    ) -> Written:
+        """Write a batch of predictions in one transaction.
+
+        The first prediction of a row stays: it is the one that was served. Of a shadow, each
+        version's first one stays.
+
+        Parameters
+        ----------
+        predictions
+            As `tasks.scoring.predict.score_frame` returns them.
+        batch
+            Digest of the data that was scored.
+        rows
+            What was scored, row by row, with ids, time and features under their own names. It is
+            needed where there are no id columns: a row is then known by what it holds.
+
+        Raises
+        ------
+        DataError
+            When a column is missing that rows are known by.
+        """
+        from tasks.ledger.predictions import write
+
+        return write(
+            self.database,
+            pipeline,
+            predictions,
+            schema,
+            version=version,
+            run_id=run_id,
+            batch=batch,
+            role=role,
+            rows=rows,
+        )
+
+    def in_batch(
+        self, pipeline: str, rows: pd.DataFrame, schema: Schema, batch: str
+    ) -> NDArray[np.bool_]:
+        """Return which rows were first predicted in `batch`, as a mask of shape (n_rows,).
+
+        Parameters
+        ----------
+        rows
+            What was scored, with ids, time and features under their own names.
+        batch
+            Digest of the data that was scored.
+        """
+        from tasks.ledger.predictions import in_batch
+
+        return in_batch(self.database, pipeline, rows, schema, batch)
+
+    def write_labels(self, pipeline: str, labels: pd.DataFrame, schema: Schema) -> LabelsWritten:
+        """Write labels of rows that were predicted, in one transaction; a later one replaces.
+
+        Parameters
+        ----------
+        labels
+            Id columns and target; without id columns features, time column and target. A null,
+            blank text and, for regression, what is not finite is no label.
+
+        Raises
+        ------
+        DataError
+            When a column is missing.
+        """
+        from tasks.ledger.labels import write
+
+        return write(self.database, pipeline, labels, schema)
+
+    def window_rows(
+        self,
+        pipeline: str,
+        window: Window | None,
+        schema: Schema,
+        *,
+        role: Role = "champion",
+        version: str | None = None,
+    ) -> pd.DataFrame:
+        """Return the predicted rows of a window beside their labels, in order of time.
+
+        Returns
+        -------
+        rows
+            ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``prediction``,
+            ``probability_<class>`` per class of the schema (NaN for one the model did not know)
+            and ``label``. Predictions and labels are texts, for regression float64; a label that
+            is not known is null.
+
+        Parameters
+        ----------
+        window
+            None for all rows, also those without a time.
+        version
+            Only predictions of that version.
+        """
+        from tasks.ledger.predictions import read
+
+        return read(self.database, pipeline, window, schema, role=role, version=version)
+
+    def coverage(
+        self,
+        pipeline: str,
+        window: Window | None,
+        *,
+        role: Role = "champion",
+        version: str | None = None,
+    ) -> Coverage:
+        """Return how many rows of a window were predicted, and of how many the label is known."""
+        return coverage.coverage(self.database, pipeline, window, role=role, version=version)
+
+    def ends(
+        self, pipeline: str, role: Role = "champion"
+    ) -> tuple[datetime | None, datetime | None]:
+        """Return the least and the greatest time among the rows predicted, in UTC."""
+        return coverage.ends(self.database, pipeline, role)
+
+    def watermark(self, pipeline: str, role: Role = "champion") -> datetime | None:
+        """Return the greatest time among the rows predicted, in UTC; None before the first."""
+        return self.ends(pipeline, role)[1]
+
+    def claim(self, pipeline: str, key: str, correlation: str) -> bool:
+        """Claim an idempotency key, once for ever unless it is released.
+
+        Returns
+        -------
+        won
+            Whether nobody had it: then, and only then, do what it stands for.
+        """
+        return claims.claim(self.database, pipeline, key, correlation)
+
+    def release(self, pipeline: str, key: str) -> None:
+        """Let an idempotency key be claimed again."""
+        claims.release(self.database, pipeline, key)
+
+    def holder(self, pipeline: str, key: str) -> str | None:
+        """Return the correlation that claimed `key`; None where nobody did."""
+        return claims.holder(self.database, pipeline, key)
+
+    def flight(self, pipeline: str) -> AbstractContextManager[None]:
+        """Hold the pipeline while a block trains it; its holder's end frees it, however it ends.
+
+        Raises
+        ------
+        Busy
+            On entering, at once, when another living process holds it.
+        """
+        return flight(self.database, self.state, pipeline)
+
+    def prune(self, before: datetime) -> Pruned:
+        """Remove predictions of rows before `before` with their labels, and old decisions.
+
+        Rows without a time count by when they were written. Trainings, promotions and rollbacks
+        stay, and all that shares their correlation; so do claims.
+        """
+        return keeping.prune(self.database, before)
+
+    def size_bytes(self) -> int:
+        """Return the bytes that the ledger takes on disk."""
+        return keeping.size_bytes(self.database)

@@ -1,0 +1,259 @@
+"""Predictions: each row's first one stays, since it is the one that was served."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from tasks.base.errors import DataError
+from tasks.base.failpoints import reach
+from tasks.base.loop import Window
+from tasks.base.records import Schema
+from tasks.ledger import values
+from tasks.ledger.coverage import of_window, with_labels
+from tasks.ledger.database import Database, lock
+from tasks.ledger.keys import row_keys, times_of
+from tasks.ledger.results import Role, Written
+from tasks.ledger.staging import staged
+from tasks.ledger.tables import batches, insert_absent, labels, now, predictions
+
+_MARKS = frozenset({"prediction", "model_name", "model_version", "run_id", "batch"})
+
+
+def write(
+    database: Database,
+    pipeline: str,
+    frame: pd.DataFrame,
+    schema: Schema,
+    *,
+    version: str,
+    run_id: str,
+    batch: str,
+    role: Role,
+    rows: pd.DataFrame | None,
+) -> Written:
+    """Write the predictions of one batch in one transaction; see `Ledger.write_predictions`."""
+    source = _as_read(frame, schema) if rows is None else rows
+    if len(source) != len(frame):
+        raise DataError(f"{len(frame):,} predictions were made of {len(source):,} rows.")
+    keys = row_keys(source, schema, batch)
+    repeated = pd.Series(keys).duplicated().to_numpy(dtype=bool)
+    columns = (keys, _times(source, schema), *_predicted(frame, schema))
+    parts = zip(*columns, strict=True)
+    kept = (row for row, double in zip(parts, repeated, strict=True) if not double)
+    with database.writing("predictions") as connection:
+        lock(connection, f"keepfit predictions {pipeline}")
+        number = _batch(connection, pipeline, role, batch, version, run_id, schema)
+        stage = staged(
+            connection,
+            "keepfit_staged_predictions",
+            [
+                sa.Column("key", sa.Text),
+                sa.Column("time", sa.DateTime),
+                sa.Column("predicted", sa.Text),
+                sa.Column("value", sa.Double),
+                sa.Column("probabilities", sa.Text),
+            ],
+            kept,
+        )
+        reach("ledger.predictions.halfway")
+        new = _take(connection, stage, pipeline, role, version, number)
+        connection.execute(
+            sa.update(batches)
+            .where(batches.c.id == number)
+            .values(rows=len(frame), new=batches.c.new + new)
+        )
+    doubles = int(repeated.sum())
+    return Written(rows=len(frame), new=new, known=len(frame) - new - doubles, repeated=doubles)
+
+
+def in_batch(
+    database: Database, pipeline: str, rows: pd.DataFrame, schema: Schema, batch: str
+) -> NDArray[np.bool_]:
+    """Return which rows' served predictions belong to a batch; see `Ledger.in_batch`."""
+    keys = pd.Series(row_keys(rows, schema, batch))
+    held = (
+        sa.select(predictions.c.key)
+        .join(batches, batches.c.id == predictions.c.batch)
+        .where(
+            predictions.c.pipeline == pipeline,
+            predictions.c.role == "champion",
+            batches.c.pipeline == pipeline,
+            batches.c.batch == batch,
+        )
+    )
+    with database.reading() as connection:
+        found = set(connection.execute(held).scalars())
+    mask: NDArray[np.bool_] = (keys.isin(found) & ~keys.duplicated()).to_numpy(dtype=bool)
+    return mask
+
+
+def _as_read(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return ids and time under the names they were read by: scoring renames some."""
+    taken = _MARKS | {f"probability_{label}" for label in schema.classes}
+    names = {}
+    for name in (*schema.id_columns, *([schema.time_column] if schema.time_column else [])):
+        given = name
+        while given in taken:
+            given = f"{given}_input"
+        names[given] = name
+    renamed = [given for given, name in names.items() if given != name and given in frame]
+    if not renamed:
+        return frame
+    others = frame.drop(columns=[names[given] for given in renamed if names[given] in frame])
+    return others.rename(columns={given: names[given] for given in renamed})
+
+
+def _times(source: pd.DataFrame, schema: Schema) -> list[str | None]:
+    if schema.time_column is None or schema.time_column not in source:
+        return [None] * len(source)
+    return values.time_texts(times_of(source[schema.time_column]))
+
+
+def _predicted(
+    frame: pd.DataFrame, schema: Schema
+) -> tuple[list[str | None], list[float | None], list[str | None]]:
+    """Return label, number and probabilities of every row."""
+    nothing: list[str | None] = [None] * len(frame)
+    if schema.task == "regression":
+        return nothing, values.or_none(values.numbers(frame["prediction"])), nothing
+    labelled = values.class_texts(frame["prediction"], schema.classes).tolist()
+    names = [f"probability_{label}" for label in schema.classes]
+    if not names or any(name not in frame for name in names):
+        return labelled, [None] * len(frame), nothing
+    shares = np.column_stack([values.numbers(frame[name]) for name in names])
+    return labelled, values.or_none(_score(shares, schema)), [*values.probability_texts(shares)]
+
+
+def _score(shares: NDArray[np.float64], schema: Schema) -> NDArray[np.float64]:
+    if schema.positive in schema.classes:
+        score: NDArray[np.float64] = shares[:, schema.classes.index(str(schema.positive))]
+        return score
+    most: NDArray[np.float64] = shares.max(axis=1, initial=-np.inf)
+    return np.where(np.isfinite(most), most, np.nan)
+
+
+def _batch(
+    connection: sa.Connection,
+    pipeline: str,
+    role: Role,
+    batch: str,
+    version: str,
+    run_id: str,
+    schema: Schema,
+) -> int:
+    """Return the number of a batch's row in `batches`, made if it is absent."""
+    named = {
+        "pipeline": pipeline,
+        "role": role,
+        "batch": batch,
+        "version": version,
+        "run_id": run_id,
+        "classes": json.dumps(schema.classes),
+    }
+    connection.execute(
+        insert_absent(connection, batches).values(rows=0, new=0, written_at=now(), **named)
+    )
+    same = sa.and_(*(batches.c[name] == value for name, value in named.items()))
+    number: int = connection.execute(sa.select(batches.c.id).where(same)).scalar_one()
+    return number
+
+
+def _take(
+    connection: sa.Connection, stage: sa.Table, pipeline: str, role: Role, version: str, batch: int
+) -> int:
+    """Insert the staged rows that are not there yet; return how many."""
+    shared = {
+        "pipeline": pipeline,
+        "role": role,
+        "shadow": version if role == "shadow" else "",
+        "version": version,
+        "batch": batch,
+    }
+    given = [column.name for column in stage.c]
+    chosen = sa.select(*(sa.literal(value).label(name) for name, value in shared.items()), *stage.c)
+    # SQLite takes ON CONFLICT after a SELECT only where that has a WHERE; in key order the
+    # index grows at its end.
+    chosen = chosen.where(sa.true()).order_by(stage.c.key)
+    insert = insert_absent(connection, predictions).from_select([*shared, *given], chosen)
+    return int(connection.execute(insert).rowcount)
+
+
+def read(
+    database: Database,
+    pipeline: str,
+    window: Window | None,
+    schema: Schema,
+    *,
+    role: Role,
+    version: str | None,
+) -> pd.DataFrame:
+    """Return the predictions of a window beside their labels; see `Ledger.window_rows`."""
+    chosen = (
+        sa.select(
+            predictions.c.key,
+            predictions.c.time,
+            predictions.c.version,
+            predictions.c.batch,
+            predictions.c.predicted,
+            predictions.c.value,
+            predictions.c.probabilities,
+            labels.c.label,
+            labels.c.value.label("number"),
+        )
+        .select_from(with_labels())
+        .where(of_window(pipeline, role, window, version))
+        .order_by(predictions.c.time.nulls_first(), predictions.c.key, predictions.c.version)
+    )
+    known = sa.select(batches.c.id, batches.c.classes).where(batches.c.pipeline == pipeline)
+    with database.reading() as connection:
+        found = connection.execute(chosen).all()
+        classes = {row.id: tuple(json.loads(row.classes)) for row in connection.execute(known)}
+    columns = list(zip(*found, strict=True)) or [()] * len(chosen.selected_columns)
+    return _frame(columns, classes, schema)
+
+
+def _frame(
+    columns: list[tuple[Any, ...]], classes: dict[int, tuple[str, ...]], schema: Schema
+) -> pd.DataFrame:
+    key, time, version, batch, predicted, value, texts, label, number = columns
+    regression = schema.task == "regression"
+    frame: dict[str, Any] = {
+        "key": pd.Series(key, dtype="str"),
+        "time": pd.Series(np.array(time, dtype="datetime64[us]")),
+        "version": pd.Series(version, dtype="str"),
+        "prediction": pd.Series(value, dtype=float) if regression else _texts(predicted),
+    }
+    shares = _shares(texts, np.array(batch, dtype=np.int64), classes, schema)
+    for place, name in enumerate(schema.classes):
+        frame[f"probability_{name}"] = pd.Series(shares[:, place])
+    frame["label"] = pd.Series(number, dtype=float) if regression else _texts(label)
+    return pd.DataFrame(frame, copy=False)
+
+
+def _texts(found: tuple[Any, ...]) -> pd.Series[Any]:
+    return pd.Series(found, dtype="str")
+
+
+def _shares(
+    texts: tuple[Any, ...],
+    batch: NDArray[np.int64],
+    classes: dict[int, tuple[str, ...]],
+    schema: Schema,
+) -> NDArray[np.float64]:
+    shares = np.full((len(texts), len(schema.classes)), np.nan)
+    if not schema.classes:
+        return shares
+    numbers = {n: classes[n] for n in np.unique(batch).tolist()}
+    for written in set(numbers.values()):
+        mine = np.isin(batch, [n for n, c in numbers.items() if c == written])
+        if not written:
+            continue
+        chosen = [text for text, wanted in zip(texts, mine, strict=True) if wanted]
+        shares[mine] = values.probabilities(chosen, written, schema.classes)
+    return shares

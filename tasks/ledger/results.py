@@ -1,0 +1,75 @@
+"""What the ledger answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from tasks.base.records import Record
+
+Role = Literal["champion", "shadow"]
+
+
+class Written(Record):
+    """What became of a batch of predictions; `rows` is the sum of the other three.
+
+    Attributes
+    ----------
+    new
+        Rows that the ledger did not have.
+    known
+        Rows whose prediction stood there already; it stays as it was.
+    repeated
+        Rows whose id an earlier row of the same batch has; only that one is kept.
+    """
+
+    rows: int
+    new: int
+    known: int
+    repeated: int = 0
+
+
+class LabelsWritten(Record):
+    """What became of a table of labels.
+
+    Attributes
+    ----------
+    rows
+        Rows that have a label; a null is none.
+    new, changed
+        Labels that were not there, and labels that stood there with another value.
+    unpredicted
+        Labels of rows that were never predicted; they are not kept.
+    """
+
+    rows: int
+    new: int
+    changed: int
+    unpredicted: int = 0
+
+
+class Coverage(Record):
+    """How much of a window is known.
+
+    Attributes
+    ----------
+    rows
+        Predicted rows of the champion.
+    labelled
+        Those of them whose label is known.
+    newest
+        Greatest time among them, in UTC; None where none has a time.
+    """
+
+    rows: int
+    labelled: int
+    newest: datetime | None = None
+
+
+class Pruned(Record):
+    """How many rows of each table were removed."""
+
+    predictions: int = 0
+    labels: int = 0
+    batches: int = 0
+    decisions: int = 0

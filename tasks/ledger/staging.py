@@ -1,0 +1,40 @@
+"""Many rows brought to a database fast: into a temporary table, from which SQL takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+
+def staged(
+    connection: sa.Connection, name: str, columns: list[sa.Column[Any]], rows: Iterable[Any]
+) -> sa.Table:
+    """Return a temporary table that holds `rows`; it goes with the transaction.
+
+    Parameters
+    ----------
+    rows
+        Tuples in the order of `columns`: texts, numbers or None; times as text.
+    """
+    table = sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+    if connection.dialect.name == "postgresql":
+        table.dialect_options["postgresql"]["on_commit"] = "DROP"
+        table.create(connection)
+        _copy(connection, table, rows)
+        connection.execute(sa.text(f"ANALYZE {name}"))
+        return table
+    table.drop(connection, checkfirst=True)
+    table.create(connection)
+    marks = ", ".join("?" for _ in columns)
+    if values := list(rows):
+        connection.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608 - names of our own
+    return table
+
+
+def _copy(connection: sa.Connection, table: sa.Table, rows: Iterable[Any]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)

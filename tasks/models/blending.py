@@ -1,0 +1,77 @@
+"""The ensemble as one more candidate, asked for from outside of the worker process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.base.errors import InfrastructureError
+from tasks.base.records import CandidateResult
+from tasks.models.calls import call
+from tasks.models.keeping import kept
+from tasks.models.running import Progress, Report
+from tasks.models.work import BASELINE, ENSEMBLE, Run
+
+ADJUSTMENT_FILE = "adjustment.json"
+BLEND_FILE = "blend.json"
+
+
+def ensemble_of(run: Run, fitted: Sequence[CandidateResult], report: Report) -> CandidateResult:
+    """Return the weighted mean of fitted candidates, or why there is none.
+
+    It competes only where it beats the best single candidate out of fold beyond noise.
+    """
+    known = kept(Path(run.folder), ENSEMBLE)
+    if known is not None:
+        return known
+    able = [
+        r.candidate
+        for r in fitted
+        if r.status == "ok" and r.candidate != BASELINE and r.cv_mean is not None
+    ]
+    if len(able) < 2:
+        return _none("an ensemble needs two fitted candidates")
+    report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
+    reason = call("tasks.models.ensembling:blend", run=run.plain(), names=able)
+    if reason:
+        return _none(str(reason))
+    made = kept(Path(run.folder), ENSEMBLE)
+    if made is None:
+        raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
+    return made.model_copy(update={"cached": False})
+
+
+def _none(reason: str) -> CandidateResult:
+    return CandidateResult(candidate=ENSEMBLE, status="skipped", reason=reason)
+
+
+def members_of(winner: CandidateResult) -> tuple[str, ...]:
+    """Return the candidates that an ensemble is made of."""
+    text = Path(winner.model_path).with_name(BLEND_FILE).read_text(encoding="utf-8")
+    return tuple(json.loads(text))
+
+
+def blend_again(
+    run: Run, winner: CandidateResult, members: Sequence[CandidateResult]
+) -> CandidateResult:
+    """Return the ensemble `winner` with its `members` fitted once more, weighed as before."""
+    carry_adjustment(winner, Path(run.work))
+    call(
+        "tasks.models.ensembling:blend_refitted",
+        run=run.plain(),
+        winner=winner.model_dump(mode="json"),
+        names=[member.candidate for member in members],
+    )
+    made = kept(Path(run.folder), ENSEMBLE)
+    if made is None:
+        raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
+    return made.model_copy(update={"cached": False})
+
+
+def carry_adjustment(winner: CandidateResult, folder: Path) -> None:
+    """Copy how a judged model was adjusted to where its refit looks for it."""
+    kept_file = Path(winner.model_path).with_name(ADJUSTMENT_FILE)
+    if kept_file.is_file():
+        shutil.copyfile(kept_file, folder / ADJUSTMENT_FILE)

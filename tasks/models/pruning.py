@@ -1,0 +1,87 @@
+"""Successive halving: after which step a trial is compared, and what it has to reach to go on.
+
+A trial climbs rungs: a fit on a part of the rows of the last fold, then the folds one by one. At a
+rung it goes on only if it stands in the better half of all earlier trials that came as far. What it
+is compared with is fixed before its batch starts, so that its fate does not depend on what happens
+to run beside it.
+
+References
+----------
+Li et al. (2020), A system for massively parallel hyperparameter tuning (ASHA), MLSys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from tasks.base.records import Trial
+
+HALVING = 2
+SMALL_SHARE = 1 / 3
+SMALL_ROWS = 3_000
+"""Training rows of a fold from which a part of them is tried first."""
+
+Bars = dict[str, float]
+"""Rung to the score that has to be reached, oriented so that greater is better."""
+
+
+def checks(folds: int) -> tuple[int, ...]:
+    """Return after how many folds a trial is compared: the effort doubles from one to the next.
+
+    Examples
+    --------
+    >>> checks(5)
+    (1, 2, 4)
+    >>> checks(3)
+    (1, 2)
+    """
+    found, step = [], 1
+    while step < folds:
+        found.append(step)
+        step *= 2
+    return tuple(found)
+
+
+def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
+    """Return how a trial stood at a rung, greater is better; None if it did not come as far.
+
+    Parameters
+    ----------
+    rung
+        Folds that it had behind it; 0 is the fit on a part of the rows.
+    """
+    sign = 1.0 if greater else -1.0
+    if rung == 0:
+        return None if trial.first is None else sign * trial.first
+    if len(trial.scores) < rung:
+        return None
+    known = [score for score in trial.scores[:rung] if score is not None]
+    return sign * sum(known) / len(known) if known else None
+
+
+def bars(earlier: Sequence[Trial], folds: int, *, greater: bool) -> Bars:
+    """Return what a trial has to reach at each rung, given the trials of earlier batches.
+
+    Examples
+    --------
+    >>> made = [Trial(number=n, state="complete", scores=3 * (n,)) for n in (1, 3, 2)]
+    >>> bars(made, 3, greater=True)
+    {'1': 2.0, '2': 2.0}
+    """
+    found: Bars = {}
+    for rung in (0, *checks(folds)):
+        stood = [standing(trial, rung, greater=greater) for trial in earlier]
+        values = sorted((v for v in stood if v is not None), reverse=True)
+        if values:
+            found[str(rung)] = values[ceil(len(values) / HALVING) - 1]
+    return found
+
+
+def falls_short(trial: Trial, rung: int, given: Bars, *, greater: bool) -> bool:
+    """Whether a trial that reached `rung` is not to go on."""
+    bar = given.get(str(rung))
+    if bar is None:
+        return False
+    stood = standing(trial, rung, greater=greater)
+    return stood is None or stood < bar

@@ -1,0 +1,158 @@
+"""Predictions with their labels, as a ledger or a holdout keeps them, ready to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.records import Schema
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Rows that have a prediction, with the label where it is known.
+
+    Attributes
+    ----------
+    truth, predicted
+        Places among the classes, shape (rows,), with the number of classes where it is none of
+        them or not known; values of a regression, not a number where not known.
+    probability
+        Shape (rows, n_classes); None for a regression and where none was kept.
+    times
+        UTC without a zone, NaT where unknown; None without any.
+    labelled
+        Rows whose label is known.
+    unusable
+        Rows left out because their prediction or probability is absent or not finite.
+    strange
+        Rows left unlabelled because their label is none of the classes.
+    """
+
+    truth: NDArray[Any]
+    predicted: NDArray[Any]
+    probability: Floats | None
+    times: NDArray[np.datetime64] | None
+    labelled: Mask
+    unusable: int = 0
+    strange: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows that have a prediction."""
+        return len(self.labelled)
+
+    def only(self, rows: Mask | Ints) -> Answers:
+        """Return the answers of `rows`."""
+        return Answers(
+            truth=self.truth[rows],
+            predicted=self.predicted[rows],
+            probability=None if self.probability is None else self.probability[rows],
+            times=None if self.times is None else self.times[rows],
+            labelled=self.labelled[rows],
+        )
+
+    @property
+    def of_labelled(self) -> Answers:
+        """The rows whose label is known."""
+        return self.only(self.labelled)
+
+
+def answers_of(rows: pd.DataFrame, roles: Schema) -> Answers:
+    """Return predictions and labels of `rows` on the schema's terms.
+
+    Parameters
+    ----------
+    rows
+        With ``prediction``; where there are any, ``probability_<class>``, ``label`` and ``time``.
+        Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class.
+    """
+    rows = rows.reset_index(drop=True)
+    label = rows["label"] if "label" in rows else pd.Series([None] * len(rows), dtype="object")
+    probability = _probability(rows, roles.classes)
+    truth: NDArray[Any]
+    predicted: NDArray[Any]
+    if roles.classes:
+        truth = places(label, roles.classes)
+        predicted = places(rows["prediction"], roles.classes)
+        usable = rows["prediction"].notna().to_numpy(dtype=bool)
+    else:
+        truth, predicted = _numbers(label), _numbers(rows["prediction"])
+        usable = np.isfinite(predicted)
+    if probability is not None:
+        usable = usable & np.isfinite(probability).all(axis=1)
+    labelled = truth < len(roles.classes) if roles.classes else np.isfinite(truth)
+    whole = Answers(
+        truth=truth,
+        predicted=predicted,
+        probability=probability,
+        times=_times(rows),
+        labelled=np.asarray(labelled, dtype=bool),
+    )
+    kept = whole if usable.all() else whole.only(usable)
+    stated = label.notna().to_numpy(dtype=bool)
+    return Answers(
+        **{**kept.__dict__, "unusable": int((~usable).sum())}
+        | {"strange": int((stated & ~whole.labelled & usable).sum())}
+    )
+
+
+def places(labels: pd.Series[Any], classes: Sequence[str]) -> Ints:
+    """Return the place of each label in `classes`, shape (rows,); len(classes) if none.
+
+    Examples
+    --------
+    >>> places(pd.Series([1.0, "0", None, "1.0", "other"], dtype="object"), ("0", "1"))
+    array([1, 0, 2, 1, 2])
+    """
+    codes, found = pd.factorize(labels)
+    known = {name: place for place, name in enumerate(classes)}
+    lookup = [_place(label, known) for label in found]
+    return np.asarray([*lookup, len(classes)], dtype=np.int64)[codes]
+
+
+def _place(label: Any, known: dict[str, int]) -> int:
+    text = str(label)
+    if text in known:
+        return known[text]
+    try:
+        number = float(label)
+    except (TypeError, ValueError):
+        # A boolean that came through JSON or SQL.
+        return known.get(text.capitalize(), len(known))
+    for name in (str(int(number)), str(number)) if np.isfinite(number) else ():
+        if name in known and float(name) == number:
+            return known[name]
+    truth = {0.0: "False", 1.0: "True"}.get(number, "")
+    return known.get(truth, len(known))
+
+
+def _numbers(values: pd.Series[Any]) -> Floats:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _probability(rows: pd.DataFrame, classes: Sequence[str]) -> Floats | None:
+    """Return probabilities in the order of `classes`; a class the model never saw has none."""
+    names = [f"probability_{label}" for label in classes]
+    if not any(name in rows for name in names):
+        return None
+    columns = [_numbers(rows[n]) if n in rows else np.zeros(len(rows)) for n in names]
+    return np.column_stack(columns)
+
+
+def _times(rows: pd.DataFrame) -> NDArray[np.datetime64] | None:
+    if "time" not in rows:
+        return None
+    times = pd.to_datetime(rows["time"], utc=True, errors="coerce").dt.tz_localize(None)
+    moments = times.to_numpy(dtype="datetime64[us]")
+    return moments if not np.isnat(moments).all() else None

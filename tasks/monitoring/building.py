@@ -1,0 +1,194 @@
+"""The summary of training rows that later windows are compared with, built column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.records import Kind
+from tasks.monitoring.statistics import Counts
+from tasks.monitoring.summaries import Summary, summarise
+from tasks.monitoring.values import column_of, naive_times
+
+_FINE = 7
+"""Cells of a block, so that blocks of a week start on any day."""
+_MOST_FINE_BLOCKS = 60
+_MOST_CELLS = 2_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A summary of the training rows of a version; features only.
+
+    Attributes
+    ----------
+    columns
+        Feature to its summary, in the order of the features.
+    cell_rows
+        Rows per cell, shape (n_cells,); empty without times. Cells divide the time of the rows
+        from its start in steps of one length; older than the newest 2,000, they are left out.
+    cells_per_block
+        How many cells make a block of the monitored length.
+    length
+        The monitored length in seconds.
+    source
+        What it was made of, so that another training's is not taken for it.
+    """
+
+    rows: int
+    columns: dict[str, Summary]
+    cell_rows: Counts
+    cells_per_block: int
+    length: float
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Which stretch of time each row belongs to."""
+
+    of_row: NDArray[np.int64] | None
+    n: int
+    per_block: int
+
+
+def build_reference(
+    frame: pd.DataFrame,
+    features: Mapping[str, Kind],
+    times: NDArray[np.datetime64] | None,
+    length: timedelta,
+    *,
+    source: str = "",
+) -> Reference:
+    """Return the reference of the rows of `frame`.
+
+    Parameters
+    ----------
+    features
+        Column to kind; columns that the frame lacks are left out.
+    times
+        Time of each row in UTC, shape (n_rows,); None without a time column.
+    length
+        Of the windows that are monitored.
+    """
+    present = {name: kind for name, kind in features.items() if name in frame.columns}
+    return _build(
+        lambda name: column_of(frame, name), present, times, length, len(frame), source=source
+    )
+
+
+def build_from_file(
+    path: str | Path,
+    features: Mapping[str, Kind],
+    time_column: str | None,
+    length: timedelta,
+    *,
+    until: str = "",
+    source: str = "",
+) -> Reference:
+    """Return the reference of a snapshot's rows; one column at a time is in memory.
+
+    Parameters
+    ----------
+    until
+        Only rows up to it belong to the reference: an ISO time, with `` included`` behind it
+        when rows at that time do; empty for all rows.
+    """
+    from tasks.data.snapshots import open_table, read_frame
+
+    table = open_table(path)
+    names = set(table.column_names)
+    times = times_in(path, time_column)
+    rows = rows_up_to(times, until)
+    if times is not None and rows is not None:
+        times = times[rows]
+    count = table.num_rows if rows is None else len(rows)
+
+    def read(name: str) -> pd.Series[Any]:
+        return read_frame(path, [name], rows)[name]
+
+    present = {name: kind for name, kind in features.items() if name in names}
+    return _build(read, present, times, length, count, source=source)
+
+
+def times_in(path: str | Path, time_column: str | None) -> NDArray[np.datetime64] | None:
+    """Return the times of a snapshot's rows in UTC; None without a time column."""
+    from tasks.data.snapshots import open_table, read_frame
+
+    if time_column is None or time_column not in open_table(path).column_names:
+        return None
+    return naive_times(read_frame(path, [time_column])[time_column])
+
+
+def rows_up_to(times: NDArray[np.datetime64] | None, until: str) -> NDArray[np.int64] | None:
+    """Return the places of the rows that a version was trained on; None for all.
+
+    Parameters
+    ----------
+    until
+        As `build_from_file` takes it.
+    """
+    if times is None or not until:
+        return None
+    text, _, included = until.partition(" ")
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    end = np.datetime64(moment, "us")
+    return np.flatnonzero(times <= end if included else times < end)
+
+
+def _build(
+    read: Callable[[str], pd.Series[Any]],
+    features: Mapping[str, Kind],
+    times: NDArray[np.datetime64] | None,
+    length: timedelta,
+    rows: int,
+    *,
+    source: str,
+) -> Reference:
+    cells = _cells(times, length)
+    columns = {
+        name: summarise(read(name), kind, cells.of_row, cells.n) for name, kind in features.items()
+    }
+    inside = np.zeros(0, np.int64) if cells.of_row is None else cells.of_row[cells.of_row >= 0]
+    return Reference(
+        rows=rows,
+        columns=columns,
+        cell_rows=np.bincount(inside, minlength=cells.n).astype(np.int64),
+        cells_per_block=cells.per_block,
+        length=length.total_seconds(),
+        source=source,
+    )
+
+
+def _cells(times: NDArray[np.datetime64] | None, length: timedelta) -> _Cells:
+    if times is None:
+        return _Cells(None, 0, 1)
+    if times.dtype.kind != "M":
+        times = naive_times(pd.to_datetime(pd.Series(times), utc=True))
+    stamps = np.asarray(times, "datetime64[us]")
+    known = ~np.isnat(stamps)
+    if not known.any():
+        return _Cells(None, 0, 1)
+    first, last = stamps[known].min(), stamps[known].max()
+    whole = np.timedelta64(max(1, round(length.total_seconds() * 1e6)), "us")
+    per_block = _FINE if int((last - first) // whole) <= _MOST_FINE_BLOCKS else 1
+    step = max(np.timedelta64(1, "us"), whole // per_block)
+    start = first
+    if per_block == _FINE:
+        start = first - (first - np.datetime64(0, "us")) % step
+    n = int((last - start) // step) + 1
+    of_row = np.full(len(stamps), -1, dtype=np.int64)
+    of_row[known] = ((stamps[known] - start) // step).astype(np.int64)
+    if n > _MOST_CELLS:
+        of_row = np.maximum(of_row - (n - _MOST_CELLS), -1)
+        n = _MOST_CELLS
+    return _Cells(of_row, n, per_block)

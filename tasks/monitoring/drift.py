@@ -1,0 +1,245 @@
+"""Evidently's drift page for people who want to look; the only module that imports Evidently.
+
+The verdicts on it are keepfit's: statistic and limit of each column are handed to Evidently, whose
+defaults change method with the size of the sample. It writes names into its page raw, so no name
+or level reaches it that could be markup, and its page sits in a sandboxed frame of ours that may
+reach neither the network nor anything else.
+"""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.base.environment import turn_telemetry_off
+from tasks.base.files import write_whole
+from tasks.base.loop import ColumnFinding
+from tasks.base.records import Kind
+from tasks.monitoring.values import column_of, is_numeric, levels_of, numbers_of
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
+)
+_LEVELS = 40
+_LONGEST = 60
+_OTHER = "all others"
+_HARMLESS = str.maketrans({
+    "<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "⧵",
+    "[": "(", "]": ")", "{": "(", "}": ")", "$": "＄", "*": "∗", "|": "¦",
+})  # fmt: skip
+_MICROSECONDS_A_DAY = 86_400e6
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+html, body {{ height: 100%; margin: 0; }}
+body {{ display: flex; flex-direction: column; font: 15px/1.5 system-ui, sans-serif; color: #222; }}
+header {{ padding: 10px 16px; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }}
+h1 {{ font-size: 17px; margin: 0; }}
+p {{ margin: 2px 0 0; color: #555; max-width: 110ch; }}
+iframe {{ flex: 1; border: 0; width: 100%; min-height: 300px; }}
+</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<p>{note}</p>
+</header>
+{content}
+</body>
+</html>
+"""
+
+
+def write_page(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    features: Mapping[str, Kind],
+    path: Path,
+    *,
+    findings: Sequence[ColumnFinding],
+    rows: int,
+    title: str,
+) -> None:
+    """Write Evidently's page of a window beside its reference; it works without a network.
+
+    Parameters
+    ----------
+    reference, current
+        Training rows and the window's; more than `rows` of them are sampled for the pictures.
+    features
+        Column to kind; a column that either side lacks, or that is all null, is left out.
+    findings
+        What keepfit found, from all rows: the statistics and limits that the page shows.
+    title
+        Of the page, as text.
+    """
+    sides = [_sampled(frame, rows) for frame in (reference, current)]
+    found = {finding.column: finding for finding in findings if finding.role == "feature"}
+    columns = _columns(sides, features, found)
+    left_out = len(features) - len(columns)
+    note = (
+        f"Statistics, limits and verdicts are keepfit's, from all rows; the pictures show "
+        f"{len(sides[0]):,} training rows (reference) and {len(sides[1]):,} of the window "
+        f"(current). “Dataset drift” on it means that at least one column drifted."
+    )
+    if left_out:
+        note += f" {left_out} columns without values to draw are left out."
+    content = "<p>Nothing to draw.</p>"
+    if columns:
+        inner = html.escape(_evidently(columns), quote=True)
+        content = f'<iframe sandbox="allow-scripts" title="Evidently" srcdoc="{inner}"></iframe>'
+    write_whole(
+        path,
+        _PAGE.format(
+            policy=POLICY,
+            title=html.escape(_utf8(title)),
+            note=html.escape(note),
+            content=content,
+        ),
+    )
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _sampled(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
+    if len(frame) <= rows:
+        return frame
+    chosen = np.random.default_rng(0).choice(len(frame), rows, replace=False)
+    return frame.iloc[np.sort(chosen)]
+
+
+class _Column:
+    """A column as Evidently gets it: under a harmless name, numbers or harmless levels."""
+
+    def __init__(self, name: str, sides: Sequence[pd.Series[Any]], finding: ColumnFinding) -> None:
+        self.name = name
+        self.sides = sides
+        self.finding = finding
+
+    @property
+    def numeric(self) -> bool:
+        return self.sides[0].dtype.kind == "f"
+
+
+def _columns(
+    sides: Sequence[pd.DataFrame],
+    features: Mapping[str, Kind],
+    found: Mapping[str, ColumnFinding],
+) -> list[_Column]:
+    columns: list[_Column] = []
+    taken: set[str] = set()
+    for name, kind in features.items():
+        finding = found.get(name)
+        if finding is None or finding.statistic is None:
+            continue
+        if not all(name in side.columns for side in sides):
+            continue
+        drawn = [_drawn(column_of(side, name), kind) for side in sides]
+        if any(side.notna().sum() == 0 for side in drawn):
+            continue
+        if not is_numeric(kind):
+            drawn = _common_levels(drawn)
+        columns.append(_Column(_distinct(_harmless(name) + _unit(kind), taken), drawn, finding))
+    return columns
+
+
+def _unit(kind: Kind) -> str:
+    return {"datetime": " (days since 1970)", "text": " (length)"}.get(kind, "")
+
+
+def _drawn(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
+    if is_numeric(kind):
+        values = numbers_of(column, kind).values.copy()
+        values[~np.isfinite(values)] = np.nan
+        return pd.Series(values / _MICROSECONDS_A_DAY if kind == "datetime" else values)
+    codes, levels = levels_of(column, kind)
+    texts = np.array([*(_harmless(level) for level in levels), None], dtype=object)
+    return pd.Series(texts[codes], dtype=object)
+
+
+def _common_levels(sides: Sequence[pd.Series[Any]]) -> list[pd.Series[Any]]:
+    """Keep the most frequent levels of both sides; the others are drawn as one."""
+    both = pd.concat([side.value_counts(normalize=True) for side in sides]).groupby(level=0).sum()
+    kept = set(both.sort_values(ascending=False, kind="stable").index[:_LEVELS])
+    return [side.where(side.isna() | side.isin(kept), _OTHER) for side in sides]
+
+
+def _harmless(text: str) -> str:
+    """Return a name in which nothing is markup, code or a control character."""
+    plain = _utf8(text).translate(_HARMLESS)
+    plain = "".join(mark if mark.isprintable() else " " for mark in plain).strip()
+    return (plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…") or "(no name)"
+
+
+def _distinct(name: str, taken: set[str]) -> str:
+    form, number = name, 2
+    while form in taken:
+        form, number = f"{name} ({number})", number + 1
+    taken.add(form)
+    return form
+
+
+def _evidently(columns: Sequence[_Column]) -> str:
+    turn_telemetry_off()
+    with warnings.catch_warnings():
+        # Constant columns and small samples; the pictures are drawn all the same.
+        warnings.simplefilter("ignore")
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.presets import DataDriftPreset
+
+        definition = DataDefinition(
+            numerical_columns=[column.name for column in columns if column.numeric],
+            categorical_columns=[column.name for column in columns if not column.numeric],
+        )
+        reference, current = (
+            Dataset.from_pandas(
+                pd.DataFrame({column.name: column.sides[side] for column in columns}), definition
+            )
+            for side in (0, 1)
+        )
+        preset = DataDriftPreset(
+            columns=[column.name for column in columns],
+            per_column_method={
+                column.name: _verdict(place, column.finding) for place, column in enumerate(columns)
+            },
+            per_column_threshold={
+                column.name: column.finding.threshold or 0.0 for column in columns
+            },
+            # Evidently says "dataset drift" from half of the columns on; here, from the first.
+            drift_share=0.5 / len(columns),
+            include_tests=False,
+        )
+        made = Report([preset]).run(current, reference)
+        return str(made.get_html_str(as_iframe=False))
+
+
+def _verdict(place: int, finding: ColumnFinding) -> Any:
+    """Return a test of Evidently's that answers what keepfit found."""
+    from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+
+    def answer(*_: object) -> tuple[float, bool]:
+        return finding.statistic or 0.0, finding.drifted
+
+    test = StatTest(
+        name=f"keepfit_{place}",
+        display_name=f"keepfit, {finding.method}",
+        allowed_feature_types=[ColumnType.Numerical, ColumnType.Categorical],
+        default_threshold=finding.threshold or 0.0,
+    )
+    register_stattest(test, answer)
+    return test

@@ -1,0 +1,73 @@
+"""What monitoring says of a window's drift, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tasks.base.durations import format_duration
+from tasks.base.loop import ColumnFinding
+from tasks.monitoring.building import Reference
+from tasks.monitoring.calibration import Calibration
+
+_SHOWN = 5
+_LONGEST = 60
+
+
+def sentence(
+    reference: Reference,
+    calibration: Calibration | None,
+    findings: Sequence[ColumnFinding],
+    rows: int,
+    min_rows: int,
+) -> str:
+    """Return what moved, how much, and where the limits come from."""
+    if rows < min_rows:
+        return f"not enough data: {rows:,} rows, {min_rows:,} needed"
+    if not reference.columns:
+        return "nothing to compare: the reference has none of the features"
+    return f"{_moved(findings)} ({_basis(reference, calibration)})"
+
+
+def _moved(findings: Sequence[ColumnFinding]) -> str:
+    features = [finding for finding in findings if finding.role == "feature"]
+    drifted = sorted(
+        (finding for finding in findings if finding.drifted),
+        key=lambda finding: -(finding.importance or 0.0),
+    )
+    if not drifted:
+        return f"no drift: none of {len(features)} columns left its usual range"
+    of_features = sum(finding.role == "feature" for finding in drifted)
+    said = ", ".join(_one(finding) for finding in drifted[:_SHOWN])
+    more = f" and {len(drifted) - _SHOWN} more" if len(drifted) > _SHOWN else ""
+    if not of_features:
+        return f"the predictions drifted: {said}"
+    besides = " and the predictions" if of_features < len(drifted) else ""
+    return f"{of_features} of {len(features)} columns{besides} drifted: {said}{more}"
+
+
+def _one(finding: ColumnFinding) -> str:
+    return (
+        f"{plain_name(finding.column)} ({finding.method} {finding.statistic or 0.0:.2f}, "
+        f"limit {finding.threshold or 0.0:.2f})"
+    )
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name for a sentence: one line, printable, not endless.
+
+    Examples
+    --------
+    >>> plain_name("a" + chr(10) + "b")
+    'a b'
+    """
+    text = "".join(mark if mark.isprintable() else " " for mark in name)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _basis(reference: Reference, calibration: Calibration | None) -> str:
+    length = format_duration(timedelta(seconds=reference.length))
+    if calibration is not None:
+        return f"limits from {calibration.blocks:.0f} blocks of {length} of the training rows"
+    why = f"hold fewer than 3 blocks of {length}" if len(reference.cell_rows) else "have no times"
+    return f"limits of chance alone: the training rows {why}"

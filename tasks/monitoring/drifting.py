@@ -1,0 +1,302 @@
+"""Whether a window drifted: every column, the predictions, and the window as a whole.
+
+A column drifted when two things hold. The two-sample test, corrected over the columns, says that
+chance does not explain its distance from the training rows; and the distance exceeds the
+operating limit, so that it is more than what weeks ordinarily differ by. Of the distance of the
+values, the excess share of one value, and the difference of the shares of nulls, a column shows
+the one that stands out most against its limit. The window's score is the greatest excess of a
+column over its limit, weighted by the column's importance; above 1 it is an alarm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.loop import ColumnFinding, DriftResult
+from tasks.base.records import Kind
+from tasks.monitoring.building import Reference, build_reference
+from tasks.monitoring.calibration import LEAST_DISTANCE, Calibration, calibrate
+from tasks.monitoring.comparing import Compared, Part, absent, compare
+from tasks.monitoring.drift_words import sentence
+from tasks.monitoring.statistics import corrected
+from tasks.monitoring.values import column_of
+
+PREDICTION = "prediction"
+_LEAST_WEIGHT = 0.5
+_UNIMPORTANT = "; no alarm, the model depends on them too little"
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Columns with one way to get their limits.
+
+    Attributes
+    ----------
+    level
+        Share of ordinary windows in which one of them may exceed its limit.
+    inflation
+        What the sampling limits are multiplied by where there is no history.
+    """
+
+    compared: dict[str, Compared]
+    kinds: dict[str, Kind]
+    calibration: Calibration | None
+    weights: dict[str, float]
+    level: float
+    inflation: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One column with its limit.
+
+    Attributes
+    ----------
+    ratio
+        Excess over the limit, unweighted: above 1 the distance exceeds it.
+    """
+
+    part: Part | None
+    threshold: float | None
+    ratio: float
+    weighted: float
+
+    @property
+    def trends(self) -> bool:
+        """Whether no distance of its values is out of the ordinary."""
+        return self.part is not None and self.part.part == "value" and self.threshold == 1.0
+
+
+def measure(
+    reference: Reference,
+    frame: pd.DataFrame,
+    *,
+    false_alarms: float,
+    min_rows: int,
+    importance: Mapping[str, float] | None = None,
+    predictions: NDArray[np.generic] | None = None,
+    reference_predictions: NDArray[np.generic] | None = None,
+    reference_prediction_times: NDArray[np.datetime64] | None = None,
+    known: Collection[str] = (),
+    seed: int = 0,  # noqa: ARG001 - nothing here is drawn
+) -> DriftResult:
+    """Return what drifted in the rows of `frame`.
+
+    Parameters
+    ----------
+    frame
+        Rows of the window; of columns that are no features only the names are looked at.
+    false_alarms
+        Share of ordinary windows that may raise an alarm, a fraction.
+    min_rows
+        With fewer rows nothing is judged.
+    importance
+        Feature to what the metric loses without it. A feature of less than average importance
+        needs up to twice the excess to raise an alarm.
+    predictions, reference_predictions
+        Scores of the positive class, predicted classes or values: of the window's rows, and of
+        rows that the model was not trained on; shape (n,) each. Both or neither.
+    reference_prediction_times
+        Times of `reference_predictions`, for limits from their own history. Without them the
+        sampling limit is widened as the features' history widens theirs.
+    known
+        Columns that are no features and yet expected: target, time, ids, excluded ones. Any other
+        column of `frame` is told as new.
+    seed
+        Without effect: no part of it is drawn.
+
+    Returns
+    -------
+    DriftResult
+        `score` is in units of the limit, so `limit` is 1. Without enough rows there is no score.
+    """
+    started = time.perf_counter()
+    rows = len(frame)
+    both = predictions is not None and reference_predictions is not None
+    level = false_alarms / 2 if both else false_alarms
+    families = [_features(reference, frame, importance or {}, level)]
+    if predictions is not None and reference_predictions is not None:
+        families.append(
+            _of_predictions(
+                predictions, reference_predictions, reference_prediction_times, reference,
+                families[0], level,
+            )
+        )  # fmt: skip
+    enough = rows >= min_rows and bool(families[0].compared)
+    findings, score = _findings(families, importance or {}, false_alarms, enough)
+    alarm = enough and score > 1.0
+    return DriftResult(
+        rows=rows,
+        reference_rows=reference.rows,
+        enough=enough,
+        alarm=alarm,
+        score=score if enough else None,
+        limit=1.0 if enough else None,
+        false_alarms=false_alarms,
+        columns=(*findings, *_new_columns(reference, frame, known)),
+        sentence=sentence(reference, families[0].calibration, findings, rows, min_rows)
+        + ("" if alarm or not any(f.drifted for f in findings) else _UNIMPORTANT),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _features(
+    reference: Reference, frame: pd.DataFrame, importance: Mapping[str, float], level: float
+) -> _Family:
+    each = level / max(len(reference.columns), 1)
+    compared = {}
+    for name, summary in reference.columns.items():
+        if name in frame.columns:
+            compared[name] = compare(summary, column_of(frame, name), level=each)
+        else:
+            compared[name] = absent(summary, len(frame), level=each)
+    weights = _weights(importance, list(reference.columns))
+    return _Family(
+        compared=compared,
+        kinds={name: summary.kind for name, summary in reference.columns.items()},
+        calibration=calibrate(reference, false_alarms=level, weights=weights),
+        weights=weights,
+        level=level,
+    )
+
+
+def _weights(importance: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Return weights from one half to 1, which those of average importance and more have."""
+    gains = {name: max(importance.get(name, 0.0), 0.0) for name in names}
+    gains = {name: gain if np.isfinite(gain) else 0.0 for name, gain in gains.items()}
+    mean = sum(gains.values()) / max(len(gains), 1)
+    if mean <= 0:
+        return {}
+    return {
+        name: _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * min(1.0, gain / mean)
+        for name, gain in gains.items()
+    }
+
+
+def _of_predictions(
+    predictions: NDArray[np.generic],
+    references: NDArray[np.generic],
+    times: NDArray[np.datetime64] | None,
+    reference: Reference,
+    features: _Family,
+    level: float,
+) -> _Family:
+    theirs = pd.Series(np.asarray(references))
+    kind: Kind = "numeric" if theirs.dtype.kind in "iuf" else "categorical"
+    summary = build_reference(
+        pd.DataFrame({PREDICTION: theirs}),
+        {PREDICTION: kind},
+        times,
+        timedelta(seconds=reference.length),
+    )
+    compared = compare(summary.columns[PREDICTION], pd.Series(np.asarray(predictions)), level=level)
+    calibration = calibrate(summary, false_alarms=level)
+    return _Family(
+        compared={PREDICTION: compared},
+        kinds={PREDICTION: kind},
+        calibration=calibration,
+        weights={},
+        level=level,
+        inflation=1.0 if calibration else _inflation(features),
+    )
+
+
+def _inflation(features: _Family) -> float:
+    """Return how much wider the features' limits are than sampling alone makes them."""
+    if features.calibration is None:
+        return 1.0
+    ratios = []
+    for name, compared in features.compared.items():
+        for part in compared.parts:
+            limit = features.calibration.limits.get((name, part.part))
+            if part.part == "value" and limit is not None and part.found.critical > 0:
+                threshold = limit.threshold(features.calibration.limit, part.found.noise)
+                ratios.append(threshold / part.found.critical)
+    return max(1.0, float(np.median(ratios))) if ratios else 1.0
+
+
+def _findings(
+    families: Sequence[_Family],
+    importance: Mapping[str, float],
+    false_alarms: float,
+    enough: bool,
+) -> tuple[tuple[ColumnFinding, ...], float]:
+    """Return a finding per column and the window's score."""
+    named = [(family, name) for family in families for name in family.compared]
+    p_values = corrected([family.compared[name].p_value for family, name in named])
+    findings = []
+    score = 0.0
+    for (family, name), p_value in zip(named, p_values, strict=True):
+        compared = family.compared[name]
+        judged = _judge(family, name, compared)
+        rejected = p_value <= false_alarms
+        score = max(score, judged.weighted if rejected else min(judged.weighted, 1.0))
+        notes = compared.notes
+        if judged.trends and family.calibration is not None:
+            notes += ("its values trend within the reference: no distance is out of the ordinary",)
+        findings.append(
+            ColumnFinding(
+                column=name,
+                kind=family.kinds[name],
+                role="feature" if family is families[0] else "prediction",
+                method=judged.part.method if judged.part else "",
+                statistic=judged.part.found.distance if judged.part else None,
+                threshold=judged.threshold,
+                p_value=p_value if compared.parts else None,
+                drifted=enough and rejected and judged.ratio > 1.0,
+                missing=compared.missing,
+                missing_reference=compared.missing_reference,
+                unseen=compared.unseen,
+                importance=importance.get(name) if family is families[0] else None,
+                notes=notes,
+            )
+        )
+    return tuple(findings), score
+
+
+def _judge(family: _Family, name: str, compared: Compared) -> _Judged:
+    """Return the part of a column that stands out most against its limit."""
+    best = _Judged(None, None, 0.0, 0.0)
+    weight = family.weights.get(name, 1.0)
+    for part in compared.parts:
+        threshold, ratio = _against(family, name, part)
+        if best.part is None or ratio > best.ratio:
+            weighted = ratio * weight if family.calibration is not None else ratio
+            best = _Judged(part, threshold, ratio, weighted)
+    return best
+
+
+def _against(family: _Family, name: str, part: Part) -> tuple[float, float]:
+    """Return the limit of a distance, and how often its excess holds the limit's."""
+    calibration = family.calibration
+    limit = None if calibration is None else calibration.limits.get((name, part.part))
+    distance, noise = part.found.distance, part.found.noise
+    if calibration is None or limit is None:
+        least = LEAST_DISTANCE[part.part]
+        threshold = min(1.0, max(least, part.found.critical * family.inflation))
+        if family.inflation > 1.0:
+            threshold = min(threshold, (1.0 + part.found.critical) / 2)
+        return threshold, distance / threshold
+    threshold = limit.threshold(calibration.limit, noise)
+    if threshold >= 1.0:
+        return 1.0, 0.0
+    return threshold, max(limit.excess(distance, noise), 0.0) / calibration.limit
+
+
+def _new_columns(
+    reference: Reference, frame: pd.DataFrame, known: Collection[str]
+) -> tuple[ColumnFinding, ...]:
+    expected = {*reference.columns, *known}
+    names = dict.fromkeys(str(name) for name in frame.columns)
+    return tuple(
+        ColumnFinding(column=name, notes=("new: the model does not use it",))
+        for name in names
+        if name not in expected
+    )

@@ -1,0 +1,308 @@
+"""Performance where no label is known: what the model's own answers lead to expect.
+
+An estimate rests on the holdout, where labels are known: there the probabilities are calibrated,
+or the size of the error is learned. It sees what a shift of the answers does to the metric, and
+can't see a change in how the target depends on the features.
+
+References
+----------
+Humblet, Kuberski, Dudziński and Krzyszton (2023), Estimating model performance under covariate
+shift without labels: expected metrics from calibrated probabilities, as in CBPE of NannyML.
+NannyML, Direct loss estimation: a second model of the first one's error.
+Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability
+estimates: isotonic calibration of each class against the rest, then normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from tasks.base.errors import EvidenceError
+from tasks.base.records import MetricValue, Schema
+from tasks.evaluation.bootstrap import Floats, Groups, Plan, Sums, interval, ranked, whole
+from tasks.evaluation.classification import RANKED, ClassScores, Counts
+from tasks.evaluation.metrics import point, replicate
+from tasks.monitoring.answers import Answers
+from tasks.monitoring.measuring import measure, plan_of
+
+CAUTION = "An estimate can't see a change in how the target depends on the features."
+_OF_ERROR = ("mae", "mse", "rmse")
+_NOT_EXPECTED = ("calibration_error",)
+_REFITS = 20
+_REFIT_ROWS = 50_000
+_PARTS = 4
+
+Expectation = Callable[[Answers, Plan], tuple[float, Floats]]
+"""Gives the expected metric of answers, and of every replicate of a plan."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimated metric; without a value where it can't be had, and the sentence says why.
+
+    Attributes
+    ----------
+    spread
+        Standard error: of the window's rows and of what was learned on the holdout.
+    error
+        Root mean square error of such estimates of the holdout's own parts, beyond what the
+        parts' sampling explains.
+    """
+
+    value: MetricValue
+    spread: float = float("nan")
+    error: float = 0.0
+    sentence: str = ""
+
+
+def estimate(
+    window: Answers,
+    holdout: Answers,
+    roles: Schema,
+    metric: str,
+    *,
+    seed: int = 0,
+    min_rows: int = 200,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Return the metric to expect of `window`, whose labels are not looked at.
+
+    Parameters
+    ----------
+    holdout
+        Answers of the same version on rows it was not trained on, with their labels.
+    min_rows
+        Fewest rows of either side.
+    """
+    known = holdout.of_labelled
+    problem = _problem(window, known, roles, metric, min_rows)
+    if problem:
+        return Estimate(MetricValue(value=None), sentence=problem)
+    expected = _learned(known, roles, metric, seed)
+    plan = plan_of(window, roles, 200, seed)
+    value, replicates = expected(window, plan)
+    if not np.isfinite(value):
+        return Estimate(MetricValue(value=None), sentence=f"{metric} is not defined here.")
+    learned = _learning_spread(window, known, roles, metric, seed)
+    sampled = float(np.nanstd(replicates)) if plan.replicates else float("nan")
+    spread = float(np.hypot(sampled, learned))
+    ends = interval(replicates, confidence, plan.n_units) if plan.replicates else None
+    return Estimate(
+        value=_widened(value, ends, spread / sampled if sampled > 0 else 1.0),
+        spread=spread,
+        error=_own_error(known, roles, metric, seed),
+        sentence=CAUTION,
+    )
+
+
+def _problem(window: Answers, known: Answers, roles: Schema, metric: str, min_rows: int) -> str:
+    """Return why there is no estimate; empty when there is one."""
+    if roles.classes and metric in _NOT_EXPECTED:
+        return f"{metric} can't be estimated without labels."
+    if not roles.classes and metric not in _OF_ERROR:
+        return f"{metric} can't be estimated without labels; {', '.join(_OF_ERROR)} can."
+    if roles.classes and (window.probability is None or known.probability is None):
+        return "Without probabilities nothing can be estimated."
+    if known.rows < min_rows:
+        return f"The holdout has {known.rows:,} labelled rows; {min_rows:,} are asked to estimate."
+    if window.rows < min_rows:
+        return f"The window has {window.rows:,} rows; {min_rows:,} are asked to estimate."
+    if roles.classes and len(np.unique(known.truth)) < 2:
+        return "The holdout has one class only; nothing can be estimated from it."
+    return ""
+
+
+def _learned(
+    known: Answers, roles: Schema, metric: str, seed: int, weights: Floats | None = None
+) -> Expectation:
+    """Return what gives the expected metric, learned on rows whose labels are known."""
+    if not roles.classes:
+        return _error_model(known, metric, seed, weights)
+    calibrated = _calibration(known, len(roles.classes), weights)
+
+    def expected(answers: Answers, plan: Plan) -> tuple[float, Floats]:
+        if answers.probability is None:
+            return float("nan"), np.full(max(1, plan.replicates), np.nan)
+        shares = calibrated(answers.probability)
+        drawn = ExpectedScores(answers, shares, roles, plan, metric)
+        exact = drawn
+        if plan.bins is not None:
+            exact = ExpectedScores(answers, shares, roles, whole(answers.rows), metric)
+        points = point(exact)
+        return points[metric], replicate(drawn, points)[metric]
+
+    return expected
+
+
+class ExpectedScores(ClassScores):
+    """A classifier's metrics with each row counted as every class, by its calibrated share.
+
+    Parameters
+    ----------
+    shares
+        Probability of each class after calibration, shape (rows, n_classes).
+    """
+
+    def __init__(
+        self, answers: Answers, shares: Floats, roles: Schema, plan: Plan, metric: str
+    ) -> None:
+        k = len(roles.classes)
+        positive = _positive(roles)
+        predicted = answers.predicted
+        super().__init__(predicted, predicted, None, k + 1, positive, plan, (metric,))
+        self._n_classes = k
+        self._classes = Sums(shares, plan)
+        told = np.column_stack([shares, np.zeros(len(shares))])
+        of_predicted = told[np.arange(len(shares)), predicted]
+        self._hits = Groups(predicted, k + 1, plan, of_predicted)
+        self._predicted = Groups(predicted, k + 1, plan)
+        if answers.probability is not None:
+            self._expect(answers.probability, shares, plan)
+
+    def _expect(self, probability: Floats, shares: Floats, plan: Plan) -> None:
+        tiny = np.finfo(np.float64).eps
+        losses = -(shares * np.log(np.clip(probability, tiny, 1 - tiny))).sum(axis=1)
+        by_class = [
+            self._squares(np.full(len(shares), k), probability) for k in range(self._n_classes)
+        ]
+        squares = (shares * np.column_stack(by_class)).sum(axis=1)
+        self._losses = Sums(np.column_stack([losses, squares, np.ones(len(shares))]), plan)
+        if not RANKED.intersection(self.wanted):
+            return
+        for k in range(self._n_classes) if self._positive is None else (self._positive,):
+            groups, scores = ranked(probability[:, k], plan.bins)
+            groups = len(scores) - 1 - groups
+            pair = [
+                Groups(groups, len(scores), plan, values)
+                for values in (shares[:, k], 1 - shares[:, k])
+            ]
+            self._curves.append((pair[0], pair[1]))
+
+    def counts(self, weights: Floats) -> Counts:
+        """Return expected rows by class."""
+        k = self._n_classes
+        return Counts(
+            self._hits.under(weights)[:, :k],
+            self._predicted.under(weights)[:, :k],
+            self._classes.under(weights),
+        )
+
+
+def _positive(roles: Schema) -> int | None:
+    if len(roles.classes) > 2:
+        return None
+    return roles.classes.index(roles.positive) if roles.positive else len(roles.classes) - 1
+
+
+def _calibration(
+    known: Answers, n_classes: int, weights: Floats | None
+) -> Callable[[Floats], Floats]:
+    """Return isotonic calibration of each class against the rest, normalised over the classes."""
+    from sklearn.isotonic import IsotonicRegression
+
+    if known.probability is None:
+        raise EvidenceError("probabilities can't be calibrated without any.")
+    columns = (1,) if n_classes == 2 else tuple(range(n_classes))
+    models = {
+        k: IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(
+            known.probability[:, k], (known.truth == k).astype(np.float64), sample_weight=weights
+        )
+        for k in columns
+    }
+
+    def calibrated(probability: Floats) -> Floats:
+        shares = np.column_stack([models[k].predict(probability[:, k]) for k in columns])
+        if n_classes == 2:
+            return np.column_stack([1 - shares[:, 0], shares[:, 0]])
+        total = shares.sum(axis=1, keepdims=True)
+        normal: Floats = np.divide(shares, total, out=probability.copy(), where=total > 0)
+        return normal
+
+    return calibrated
+
+
+def _error_model(known: Answers, metric: str, seed: int, weights: Floats | None) -> Expectation:
+    """Return the expected error of a regression, learned from the prediction alone."""
+    from lightgbm import LGBMRegressor
+
+    gap = np.abs(known.predicted - known.truth)
+    model = LGBMRegressor(
+        n_estimators=50,
+        num_leaves=8,
+        min_child_samples=max(20, known.rows // 50),
+        random_state=seed,
+        n_jobs=1,
+        verbosity=-1,
+    )
+    model.fit(known.predicted.reshape(-1, 1), gap if metric == "mae" else gap**2, weights)
+
+    def expected(answers: Answers, plan: Plan) -> tuple[float, Floats]:
+        told: Floats = np.asarray(model.predict(answers.predicted.reshape(-1, 1)), dtype=np.float64)
+        errors = np.maximum(told, 0.0)
+        sums = Sums(np.column_stack([errors, np.ones(len(errors))]), plan)
+        chunks = [sums.under(weights) for weights in plan.weights(sums.width)]
+        totals = np.concatenate(chunks)
+        means, value = totals[:, 0] / totals[:, 1], float(errors.mean())
+        return (float(np.sqrt(value)), np.sqrt(means)) if metric == "rmse" else (value, means)
+
+    return expected
+
+
+def _learning_spread(
+    window: Answers, known: Answers, roles: Schema, metric: str, seed: int
+) -> float:
+    """Return how much the estimate would move, had other holdout rows been drawn."""
+    part = thinned(known, _REFIT_ROWS)
+    few = thinned(window, _REFIT_ROWS)
+    plan, one = plan_of(part, roles, _REFITS, seed), whole(few.rows)
+    if not plan.replicates:
+        return float("nan")
+    values = []
+    for chunk in plan.weights(part.rows):
+        for units in chunk:
+            weights = units if plan.units is None else units[plan.units]
+            if len(np.unique(part.truth[weights > 0])) > 1:
+                values.append(_learned(part, roles, metric, seed, weights)(few, one)[0])
+    # Fewer rows than the holdout has make the fits vary more than they do.
+    return float(np.nanstd(values) * np.sqrt(part.rows / known.rows))
+
+
+def _own_error(known: Answers, roles: Schema, metric: str, seed: int) -> float:
+    """Return by how much estimates of parts of the holdout miss what came true there."""
+    part = thinned(known, _REFIT_ROWS)
+    moments = np.arange(part.rows) if part.times is None else part.times
+    order = np.argsort(moments, kind="stable")
+    gaps: list[float] = []
+    noise: list[float] = []
+    for rows in np.array_split(order, _PARTS):
+        outside = np.ones(part.rows, dtype=bool)
+        outside[rows] = False
+        there, rest = part.only(rows), part.only(outside)
+        true = measure(there, roles, metric, seed=seed, replicates=50)
+        if true is None or len(np.unique(rest.truth)) < 2:
+            continue
+        told = _learned(rest, roles, metric, seed)(there, whole(there.rows))[0]
+        if np.isfinite(told):
+            gaps.append((told - true.value) ** 2)
+            noise.append(true.spread**2)
+    return sqrt(max(0.0, float(np.mean(gaps)) - float(np.mean(noise)))) if gaps else 0.0
+
+
+def thinned(answers: Answers, most: int) -> Answers:
+    """Return at most so many rows, evenly spread."""
+    if answers.rows <= most:
+        return answers
+    return answers.only(np.linspace(0, answers.rows - 1, most).astype(np.int64))
+
+
+def _widened(value: float, ends: tuple[float, float] | None, by: float) -> MetricValue:
+    if ends is None:
+        return MetricValue(value=value)
+    low, high = min(ends[0], value), max(ends[1], value)
+    return MetricValue(
+        value=value, low=value - by * (value - low), high=value + by * (high - value)
+    )

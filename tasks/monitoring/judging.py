@@ -1,0 +1,33 @@
+"""What labels say about a window, and about a champion on probation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tasks.base.loop import DriftResult
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Snapshot
+from tasks.monitoring.concluding import Findings
+from tasks.monitoring.passes import Look
+
+
+def judge(
+    pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult, now: datetime
+) -> Findings:
+    """Return the findings of the window so far; a failed probation has moved the alias."""
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.results import performances_of
+    from tasks.monitoring.trial import try_champion
+
+    earlier = ledger_of(pipeline).decisions(
+        pipeline.config.name, kinds=("monitored", "promoted", "confirmed", "rolled_back")
+    )
+    performance = performances_of(pipeline, look, earlier, now)
+    verdict, moved = try_champion(pipeline, look, snapshot, earlier, now)
+    return Findings(
+        drift=drift,
+        performance=performance,
+        probation=None if verdict is None else verdict.model_dump(mode="json"),
+        moved=moved.sentence if moved is not None else "",
+        decided=moved,
+    )

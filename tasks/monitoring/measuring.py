@@ -1,0 +1,211 @@
+"""A metric of answers whose labels are known, and what of it is ordinary from window to window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from math import isfinite, sqrt
+
+import numpy as np
+
+from tasks.base.records import MetricValue, Schema
+from tasks.evaluation.bootstrap import Floats, Plan, interval, resampling, time_blocks
+from tasks.evaluation.metrics import sampled
+from tasks.monitoring.answers import Answers, Mask
+
+_REPLICATES = 200
+_MOST_BLOCKS = 60
+_FEW_BLOCKS = 3
+_PARTS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A defined metric.
+
+    Attributes
+    ----------
+    spread
+        Standard error from the bootstrap; not a number where there is none.
+    """
+
+    value: float
+    spread: float
+    ends: MetricValue
+
+
+@dataclass(frozen=True)
+class Ordinary:
+    """What a metric ordinarily is in a window, as the holdout shows it.
+
+    Attributes
+    ----------
+    centre
+        Mean over the holdout's blocks of the window's length; its own metric where they are few.
+    variance
+        Of `centre` and of the variation from window to window together, without the sampling of
+        the window that is to be judged.
+    freedom
+        Degrees of freedom of `variance`; infinite where the rows have no time.
+    blocks
+        Blocks of the window's length that the holdout holds.
+    low, high
+        Least and greatest metric of the blocks.
+    """
+
+    centre: float
+    variance: float
+    freedom: float
+    blocks: int
+    low: float
+    high: float
+
+    def limit(self, spread: float, false_alarms: float, *, greater: bool) -> float:
+        """Return the value beyond which a window, itself known to `spread`, is not ordinary."""
+        from scipy.special import ndtri, stdtrit
+
+        quantile = (
+            float(stdtrit(self.freedom, 1 - false_alarms))
+            if isfinite(self.freedom)
+            else float(ndtri(1 - false_alarms))
+        )
+        reach = quantile * sqrt(self.variance + spread**2)
+        return self.centre - reach if greater else self.centre + reach
+
+
+def plan_of(answers: Answers, roles: Schema, replicates: int, seed: int) -> Plan:
+    """Return a bootstrap plan over blocks in time, or over rows where there is no time."""
+    blocks = None if answers.times is None else time_blocks(answers.times)
+    curves = len(roles.classes) if len(roles.classes) > 2 else 1
+    return resampling(answers.rows, blocks, replicates, seed, curves=curves)
+
+
+def measure(
+    answers: Answers,
+    roles: Schema,
+    metric: str,
+    *,
+    seed: int = 0,
+    replicates: int = _REPLICATES,
+    confidence: float = 0.95,
+) -> Measured | None:
+    """Return the metric of labelled answers; None where it is not defined.
+
+    Raises
+    ------
+    EvidenceError
+        When the metric is not one of the task.
+    """
+    if not answers.rows or (roles.classes and len(np.unique(answers.truth)) < 2):
+        return None
+    plan = plan_of(answers, roles, replicates, seed)
+    value, drawn = scored(answers, roles, metric, plan)
+    if not isfinite(value):
+        return None
+    finite = drawn[np.isfinite(drawn)]
+    if not plan.replicates or finite.size < 2:
+        return Measured(value, float("nan"), MetricValue(value=value))
+    # With few units a bootstrap draws too narrow (Hesterberg 2015, section 3.2).
+    spread = float(finite.std(ddof=1)) * sqrt(plan.n_units / (plan.n_units - 1))
+    ends = interval(drawn, confidence, plan.n_units)
+    if ends is None or ends[0] == ends[1]:
+        return Measured(value, spread, MetricValue(value=value))
+    stated = MetricValue(value=value, low=min(ends[0], value), high=max(ends[1], value))
+    return Measured(value, spread, stated)
+
+
+def scored(answers: Answers, roles: Schema, metric: str, plan: Plan) -> tuple[float, Floats]:
+    """Return the metric of labelled answers and of every replicate of `plan`."""
+    truth, predicted = answers.truth, answers.predicted
+    if roles.classes:
+        names = np.asarray([*roles.classes, None], dtype=object)
+        truth, predicted = names[truth], names[predicted]
+    return sampled(metric, truth, predicted, answers.probability, roles, plan)
+
+
+def ordinary(
+    holdout: Answers,
+    roles: Schema,
+    metric: str,
+    *,
+    length: timedelta,
+    min_rows: int,
+    seed: int = 0,
+) -> Ordinary | None:
+    """Return what the holdout, all of it labelled, shows to be ordinary; None without a metric.
+
+    The holdout is cut into contiguous blocks of the window's length, back from its newest row. A
+    block's metric is taken as the sum of a common mean, the block's own deviation and sampling
+    noise; the deviations' variance is what the blocks vary by beyond their noise, never below
+    zero (DerSimonian and Laird 1986). A new window then lies within a Student interval of
+    blocks − 1 degrees of freedom about the mean (Higgins, Thompson and Spiegelhalter 2009): few
+    blocks give a wide one. With one block or two, deviations are taken from six shorter parts of
+    the holdout where these vary more, undiminished although a whole window averages over them,
+    and one degree of freedom is left. Rows without a time leave sampling noise alone.
+    """
+    all_of_it = measure(holdout, roles, metric, seed=seed)
+    if all_of_it is None or not isfinite(all_of_it.spread):
+        return None
+    if holdout.times is None:
+        value = all_of_it.value
+        return Ordinary(value, all_of_it.spread**2, float("inf"), 0, value, value)
+    found = _measured_each(holdout, _blocks(holdout, length), roles, metric, min_rows, seed)
+    blocks = len(found)
+    centre, of_centre = all_of_it.value, all_of_it.spread**2
+    deviation = _between(found)
+    if blocks >= _FEW_BLOCKS:
+        centre = float(np.mean([m.value for m in found]))
+        of_centre = float(np.mean([m.spread**2 for m in found])) / blocks
+    else:
+        fewest = min(min_rows, holdout.rows // (2 * _PARTS))
+        parts = _measured_each(holdout, _parts(holdout), roles, metric, fewest, seed)
+        deviation = max(deviation, _between(parts))
+    values = [m.value for m in found] or [centre]
+    return Ordinary(
+        centre=centre,
+        variance=of_centre + deviation * (1 + 1 / max(1, blocks)),
+        freedom=float(max(1, blocks - 1)),
+        blocks=blocks,
+        low=min(values),
+        high=max(values),
+    )
+
+
+def _measured_each(
+    holdout: Answers, masks: list[Mask], roles: Schema, metric: str, fewest: int, seed: int
+) -> list[Measured]:
+    usable = [holdout.only(mask) for mask in masks if mask.sum() >= max(2, fewest)]
+    found = [measure(part, roles, metric, seed=seed, replicates=100) for part in usable]
+    return [m for m in found if m is not None and isfinite(m.spread)]
+
+
+def _between(found: list[Measured]) -> float:
+    """Return the variance of the deviations, from what was measured of each block."""
+    if len(found) < 2:
+        return 0.0
+    noise = float(np.mean([m.spread**2 for m in found]))
+    return max(0.0, float(np.var([m.value for m in found], ddof=1)) - noise)
+
+
+def _blocks(holdout: Answers, length: timedelta) -> list[Mask]:
+    """Return the whole blocks of `length`, the newest first; the oldest may lack a tenth."""
+    if holdout.times is None:
+        return []
+    back = (np.nanmax(holdout.times) - holdout.times) / np.timedelta64(length)
+    back = np.where(np.isnat(holdout.times), np.inf, back)
+    span = float(back[np.isfinite(back)].max())
+    whole = min(int(span + 0.1), _MOST_BLOCKS)
+    return [np.asarray((back >= n) & (back < n + 1)) for n in range(whole)]
+
+
+def _parts(holdout: Answers) -> list[Mask]:
+    """Return six parts with as many rows each, in time order."""
+    if holdout.times is None:
+        return []
+    order = np.argsort(holdout.times, kind="stable")
+    masks = []
+    for rows in np.array_split(order, _PARTS):
+        mask = np.zeros(holdout.rows, dtype=bool)
+        mask[rows] = True
+        masks.append(mask)
+    return masks

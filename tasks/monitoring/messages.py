@@ -1,0 +1,292 @@
+"""What a person is told of a decision: one message each, a title and a short body.
+
+Written for whoever is woken by it: what moved and how much, since when, what keepfit did, and the
+next step. Values of rows never stand in it, and names of columns cannot act in any channel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import JsonValue
+
+from tasks.base.loop import Decision
+from tasks.base.pipeline_file import redact
+from tasks.base.records import Record
+from tasks.monitoring.moved import Moved, moved, number, statement, what_moved
+from tasks.monitoring.secrecy import without_secrets
+from tasks.monitoring.wording import (
+    TITLE_LENGTH,
+    as_markdown,
+    as_text,
+    cleaned,
+    code,
+    listed,
+    title,
+)
+
+Level = Literal["info", "success", "warning", "failure"]
+_MOST_RULES = 6
+
+
+class Message(Record):
+    """What is sent to a channel, as plain text and as Markdown."""
+
+    title: str
+    text: str
+    markdown: str
+    level: Level = "info"
+
+
+@dataclass
+class _Draft:
+    """A message before it is rendered: labelled sentences."""
+
+    rest: str
+    level: Level
+    parts: list[tuple[str, str]] = field(default_factory=list)
+
+    def say(self, label: str, content: str) -> None:
+        """Add a sentence; an empty one is left out."""
+        if content:
+            self.parts.append((label, content))
+
+
+def message_of(
+    decision: Decision,
+    related: Sequence[Decision] = (),
+    *,
+    file: str = "",
+    secrets: Iterable[str] = (),
+) -> Message | None:
+    """Return the message that tells `decision`, or None when nobody is told of it.
+
+    Parameters
+    ----------
+    related
+        Other decisions of the pipeline: what was monitored, the alarm behind a training. What
+        does not concern `decision` is left aside.
+    file
+        The pipeline file, for the commands that the message proposes.
+    secrets
+        Texts that never leave.
+    """
+    if not _is_told(decision, related):
+        return None
+    hidden = tuple(secrets)
+    seen = without_secrets(decision, hidden)
+    draft = _WRITERS[decision.kind](seen, [without_secrets(r, hidden) for r in related], file)
+    draft.say("Trace", f"{code('keepfit why')} shows the evidence; id {cleaned(seen.correlation)}.")
+    return Message(
+        title=redact(title(seen.pipeline, draft.rest), hidden)[:TITLE_LENGTH],
+        text=redact(as_text(draft.parts, seen.links), hidden),
+        markdown=redact(as_markdown(draft.parts, seen.links), hidden),
+        level=draft.level,
+    )
+
+
+def _is_told(decision: Decision, related: Sequence[Decision]) -> bool:
+    if decision.kind == "refused":
+        return _after_an_alarm(decision, related)
+    if decision.kind == "skipped":
+        return _cause_kind(decision) == "manual"
+    return decision.kind in _WRITERS
+
+
+def _after_an_alarm(decision: Decision, related: Sequence[Decision]) -> bool:
+    kin = [decision, *(r for r in related if r.correlation == decision.correlation)]
+    return any(d.kind == "alarmed" or _cause_kind(d) == "alarm" for d in kin)
+
+
+def _cause_kind(decision: Decision) -> str:
+    cause = decision.evidence.get("cause")
+    return str(cause.get("kind", "")) if isinstance(cause, dict) else ""
+
+
+def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
+    found = moved(decision, related)
+    retrains = bool(decision.evidence.get("retrain"))
+    answer = "retraining" if retrains else _WAITS.get(found.withheld, "not retraining")
+    draft = _Draft(f"{_alarm(found)}, {answer}", "warning")
+    draft.say("What", what_moved(found) or cleaned(decision.sentence))
+    draft.say("Performance", statement(found.performance))
+    draft.say("Since", found.since)
+    if retrains:
+        draft.say("keepfit", "asked for a training; its gate decides what becomes champion.")
+        draft.say("Next", "nothing to do now: you are told what the training decides.")
+    else:
+        reason = cleaned(found.policy or _WAITS.get(found.withheld, "the policy does not ask"))
+        draft.say("keepfit", f"trains nothing: {reason}. The champion scores on.")
+        draft.say("Next", f"look at the report; to train at once: {_command('run', file)}.")
+    return draft
+
+
+def _alarm(found: Moved) -> str:
+    worse = found.performance is not None and found.performance.worse
+    metric = found.performance.metric if found.performance and worse else ""
+    if found.drifted:
+        drift = f"drift in {found.drifted} of {found.columns} columns"
+        return f"{drift}, worse {metric}" if worse else drift
+    return f"worse {metric}" if worse else "drift" if found.names else "alarm"
+
+
+def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    flow = str(decision.evidence.get("flow", ""))
+    rules = [str(rule).partition(" e.g. ")[0] for rule in _items(decision.evidence, "rules")]
+    nothing = {"scoring": "nothing scored", "training": "nothing trained"}.get(
+        flow, "window not judged"
+    )
+    more = re.fullmatch(r"… and (\d+) more.*", rules[-1].strip()) if rules else None
+    if more is not None:
+        rules.pop()
+    number_of = len(rules) + (int(more[1]) if more else 0)
+    count = f"{number_of} contract rule{'' if number_of == 1 else 's'}" if rules else "contract"
+    draft = _Draft(f"{count} broken, {nothing}", "failure")
+    shown = [code(rule, 120) for rule in rules[:_MOST_RULES]]
+    if number_of > len(shown):
+        shown.append(f"and {number_of - len(shown)} more")
+    draft.say("What", f"rows {_in(decision)}broke:{listed(shown)}" if rules else "")
+    draft.say("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
+    remedy = str(decision.evidence.get("remedy") or "").partition(". Mend")[0]
+    page = decision.evidence.get("page") or remedy.removeprefix("The whole result: ")
+    draft.say("Page", cleaned(page, 200))
+    draft.say(
+        "Next",
+        "mend the rows at their source, then "
+        f"{_command(_AGAIN.get(flow, 'monitor'), file)}. If the change is meant, change the "
+        f"contract and check it with {_command('contract check', file)}.",
+    )
+    return draft
+
+
+def _promoted(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
+    former = decision.evidence.get("former")
+    new = f"version {cleaned(decision.version or '?', 20)}"
+    instead = f", replaces {cleaned(former, 20)}" if former else ", the first"
+    draft = _Draft(f"{new} is champion{instead}", "success")
+    draft.say("What", f"{new} scores from now on{_by_hand(decision)}.")
+    draft.say("Why", cleaned(decision.sentence) or _difference(decision))
+    if _after_an_alarm(decision, related):
+        draft.say("Cause", "an alarm, which was told before.")
+    back = f" To go back: {_command('rollback', file)}." if former else ""
+    draft.say("Next", f"nothing to do.{back}")
+    return draft
+
+
+def _refused(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    kept = decision.evidence.get("former")
+    stays = f"version {cleaned(kept, 20)}" if kept else "the champion"
+    draft = _Draft(f"retrained after the alarm, {stays} stays champion", "info")
+    draft.say("Why", cleaned(decision.sentence) or _difference(decision))
+    draft.say("keepfit", "keeps scoring with it: no new model was shown to be better.")
+    draft.say(
+        "Next",
+        "not urgent: see in the report whether a source changed its meaning; a model cannot mend "
+        "that.",
+    )
+    return draft
+
+
+def _rolled_back(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    left = decision.evidence.get("former")
+    now = f"version {cleaned(decision.version or '?', 20)}"
+    draft = _Draft(f"rolled back to {now}", "warning")
+    came = f" instead of {cleaned(left, 20)}" if left else ""
+    draft.say("What", f"{now} scores again{came}{_by_hand(decision)}.")
+    draft.say("Why", cleaned(decision.sentence) or _difference(decision))
+    draft.say("Next", f"nothing at once; before the next training, see {_command('status', file)}.")
+    return draft
+
+
+def _failed(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    flow = cleaned(decision.evidence.get("flow") or "a flow", 30)
+    state = str(decision.evidence.get("state", "")).lower()
+    draft = _Draft(f"{flow} {_STATES.get(state, 'failed')}", "failure")
+    draft.say("What", cleaned(decision.evidence.get("message") or decision.sentence))
+    draft.say("keepfit", "left champion and predictions as they were; the schedule goes on.")
+    run = f"open its log (Prefect run {code(decision.prefect_run)}), " * bool(decision.prefect_run)
+    draft.say("Next", f"{run}mend the cause, then {_command(_AGAIN.get(flow, 'status'), file)}.")
+    return draft
+
+
+def _reaped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    flow = cleaned(decision.evidence.get("flow") or "a flow", 30)
+    again = bool(decision.evidence.get("again"))
+    draft = _Draft(f"{flow} had died, {'started again' if again else 'ended'}", "warning")
+    since = cleaned(decision.evidence.get("since") or "", 40)
+    began = f" It had run since {since}." if since else ""
+    draft.say("What", f"the process of this run was gone; the run is marked as crashed.{began}")
+    draft.say(
+        "Next",
+        "nothing to do, unless it comes again: then look at memory and disk."
+        if again
+        else f"start it with {_command(_AGAIN.get(flow, 'status'), file)}.",
+    )
+    return draft
+
+
+def _skipped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    withheld = str(decision.evidence.get("withheld", ""))
+    draft = _Draft(f"not trained, {_WAITS.get(withheld, 'withheld')}", "info")
+    draft.say("Why", cleaned(decision.sentence))
+    draft.say("Next", f"see {_command('status', file)}; ask again when it has passed.")
+    return draft
+
+
+_WRITERS: Mapping[str, Callable[[Decision, Sequence[Decision], str], _Draft]] = {
+    "alarmed": _alarmed,
+    "stopped": _stopped,
+    "promoted": _promoted,
+    "refused": _refused,
+    "rolled_back": _rolled_back,
+    "failed": _failed,
+    "reaped": _reaped,
+    "skipped": _skipped,
+}
+_WAITS = {
+    "cooldown": "waits: cooldown",
+    "persistence": "waits: another window",
+    "rows": "waits: new rows",
+    "duplicate": "already asked for",
+    "running": "a training runs already",
+}
+_STATES = {
+    "crashed": "crashed",
+    "timedout": "ran too long and was ended",
+    "running": "seems stuck",
+    "pending": "seems stuck",
+    "stuck": "seems stuck",
+    "late": "did not start in time",
+}
+_AGAIN = {"training": "run", "scoring": "score", "monitoring": "monitor"}
+
+
+def _command(name: str, file: str) -> str:
+    from shlex import quote
+
+    return code(f"keepfit {name} {quote(file)}".strip() if file else f"keepfit {name}", 200)
+
+
+def _items(evidence: Mapping[str, JsonValue], key: str) -> list[JsonValue]:
+    found = evidence.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _in(decision: Decision) -> str:
+    return f"of {decision.window} " if decision.window else ""
+
+
+def _by_hand(decision: Decision) -> str:
+    return ", by hand" if decision.evidence.get("by") == "hand" else ""
+
+
+def _difference(decision: Decision) -> str:
+    evidence = decision.evidence
+    difference, ends = number(evidence.get("difference")), _items(evidence, "interval")
+    if not difference:
+        return ""
+    low, high = (number(end) for end in ends) if len(ends) == 2 else ("", "")
+    return f"difference {difference}" + (f" ({low} to {high})" if low and high else "")

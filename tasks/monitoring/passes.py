@@ -1,0 +1,200 @@
+"""One monitoring pass: which window is looked at, and what its rows say about the champion."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.base.errors import DataError, UsageError
+from tasks.base.loop import Cause, DriftResult, Window
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Kind, ModelVersion, Record, Snapshot
+from tasks.registry.judging import TRAINED_UNTIL_TAG
+from tasks.registry.stores import store_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+class Look(Record):
+    """What a pass looks at, and why.
+
+    Attributes
+    ----------
+    window
+        None for a pipeline without a time column: all rows to score are looked at.
+    notes
+        What a person should know about the choice.
+    """
+
+    champion: ModelVersion
+    window: Window | None
+    cause: Cause
+    notes: tuple[str, ...] = ()
+
+
+def choose_look(
+    pipeline: Pipeline, champion: ModelVersion, asked: str | None, cause: Cause, now: datetime
+) -> Look:
+    """Return the window `asked` for as ``A..B``, else the latest complete one.
+
+    Raises
+    ------
+    UsageError
+        When a window is asked for and rows have no time.
+    DataError
+        When no row has a time.
+    """
+    from tasks.monitoring.windows import latest_complete, parse_window
+    from tasks.trainings.windows import newest_row
+
+    if pipeline.config.time_column is None:
+        if asked is not None:
+            raise UsageError(
+                f"{pipeline.path}: --window needs rows with a time, and the file names no "
+                "`time_column`.",
+                "Leave --window out: all rows of the scoring source are looked at.",
+            )
+        return Look(champion=champion, window=None, cause=cause)
+    if asked is not None:
+        window = parse_window(asked)
+    else:
+        newest = newest_row(pipeline)
+        if newest is None:
+            raise DataError(
+                f"No row to monitor has a value in {pipeline.config.time_column!r}.",
+                "Look at the source; name a window with --window A..B.",
+            )
+        window = latest_complete(newest, now, pipeline.config.monitoring.window)
+    until = trained_until(champion)
+    notes: tuple[str, ...] = ()
+    if until is not None and window.start < until:
+        notes = (
+            f"The window starts before {until:%Y-%m-%d %H:%M} UTC, up to when the champion was "
+            "trained: drift and performance look better there than they are.",
+        )
+    return Look(champion=champion, window=window, cause=cause, notes=notes)
+
+
+def trained_until(version: ModelVersion) -> datetime | None:
+    """Return the time of the newest row that `version` was trained on; None without times."""
+    text = version.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
+    """Read the rows of the window into a snapshot; there may be none."""
+    from tasks.trainings.windows import scoring_snapshot
+
+    if look.window is None:
+        return scoring_snapshot(pipeline)
+    return scoring_snapshot(pipeline, look.window.start, look.window.end)
+
+
+def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
+    """Compare the window's features and predictions with the champion's training rows.
+
+    The champion's predictions of the window go into the ledger too, as shadow predictions, so
+    that performance is known of windows that were never scored.
+    """
+    from tasks.data.snapshots import read_frame
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.drifting import measure
+    from tasks.monitoring.reference import reference_of
+    from tasks.registry.holdouts import holdout_of
+    from tasks.scoring.versions import predictions_of
+
+    champion, roles = look.champion, look.champion.roles
+    config = pipeline.config.monitoring
+    frame = read_frame(snapshot.path, columns=list(watched_columns(look, snapshot)))
+    predicted, then, times = None, None, None
+    if snapshot.rows:
+        found = predictions_of(pipeline, snapshot, champion)
+        predictions = found.predictions
+        ledger_of(pipeline).write_predictions(
+            pipeline.config.name, predictions, roles, version=champion.version,
+            run_id=champion.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
+        )  # fmt: skip
+        holdout = holdout_of(store_of(pipeline.state), champion)
+        if holdout is not None:
+            predicted, then = _scores(predictions, champion), _scores(holdout, champion)
+            times = holdout["time"].to_numpy() if "time" in holdout else None
+    return measure(
+        reference_of(pipeline, champion),
+        frame,
+        false_alarms=config.false_alarms,
+        min_rows=config.min_rows,
+        importance=importance_of(champion),
+        predictions=predicted,
+        reference_predictions=then,
+        reference_prediction_times=times,
+        seed=pipeline.config.training.seed,
+    )
+
+
+def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
+    """Return the features whose drift is watched: time and ids move by nature."""
+    roles = look.champion.roles
+    others = {roles.target, roles.time_column, *roles.id_columns}
+    return {
+        column: kind
+        for column, kind in roles.features.items()
+        if column in snapshot.kinds and column not in others
+    }
+
+
+def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
+    """Return the positive class's probability, the predicted class, or the value."""
+    roles = champion.roles
+    if roles.task == "binary":
+        column = f"probability_{roles.positive}"
+        if column in predictions:
+            return predictions[column].to_numpy()
+    if roles.task == "regression":
+        return predictions["prediction"].to_numpy(dtype=float)
+    return predictions["prediction"].astype(str).to_numpy(dtype=object)
+
+
+def importance_of(champion: ModelVersion) -> dict[str, float]:
+    """Return what the champion's metric loses when a column is shuffled, the greatest ten."""
+    try:
+        stated = json.loads(champion.tags.get("keepfit.importance", "{}"))
+        return {str(column): max(0.0, float(loss)) for column, loss in stated.items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
+    """Write Evidently's page of the window for people who want to look; return its file."""
+    from tasks.data.snapshots import read_frame
+    from tasks.monitoring.drift import write_page
+    from tasks.monitoring.reference import reference_rows
+    from tasks.registry.holdouts import spread
+
+    if not drift.enough:
+        return ""
+    champion, most = look.champion, pipeline.config.monitoring.sample_rows
+    features = watched_columns(look, snapshot)
+    window = str(look.window) if look.window else "all rows to score"
+    path = page_folder(pipeline, look) / "evidently.html"
+    write_page(
+        reference_rows(pipeline, champion, most),
+        read_frame(snapshot.path, columns=list(features), rows=spread(snapshot.rows, most)),
+        features,
+        path,
+        findings=drift.columns,
+        rows=most,
+        title=f"{pipeline.config.name} v{champion.version}, {window}",
+    )
+    return str(path)
+
+
+def page_folder(pipeline: Pipeline, look: Look) -> Any:
+    """Return where the pages of this window are kept."""
+    name = "all" if look.window is None else str(look.window).replace(":", "")
+    return pipeline.work / "monitoring" / f"v{look.champion.version}-{name}"

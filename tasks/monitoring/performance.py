@@ -1,0 +1,238 @@
+"""How well the champion did on one window, where labels have arrived and where they have not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from tasks.base.config import greater_is_better
+from tasks.base.loop import Performance, Window
+from tasks.base.records import MetricValue, Schema
+from tasks.monitoring.answers import Answers, answers_of
+from tasks.monitoring.estimation import Estimate, estimate
+from tasks.monitoring.measuring import Measured, Ordinary, measure, ordinary
+
+MATURE_SHARE = 0.9
+_FEW = ("no whole window", "one window", "two windows")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a window's labels say: a metric, or a sentence why there is none."""
+
+    measured: Measured | None
+    mature: bool
+    sentence: str
+
+
+def assess_window(
+    rows: pd.DataFrame,
+    *,
+    roles: Schema,
+    metric: str,
+    version: str,
+    window: Window | None,
+    holdout: pd.DataFrame | None,
+    label_delay: timedelta | None,
+    now: datetime,
+    false_alarms: float,
+    length: timedelta,
+    seed: int = 0,
+    min_rows: int = 200,
+) -> Performance:
+    """Return realised and estimated performance of one window, and whether it is worse.
+
+    Labels are mature when the delay has passed since the window's end and nine rows in ten are
+    labelled: those that come early are seldom a fair sample. A window is worse when its metric
+    lies beyond a limit that an ordinary window passes with the probability `false_alarms`:
+
+    - ordinary is the mean over contiguous blocks of the window's length that the version's
+      holdout is cut into, see `tasks.monitoring.measuring.ordinary`;
+    - the limit lies the Student quantile of blocks − 1 degrees of freedom away from it, times
+      the root of the sum of three variances: of that mean, of the blocks' own variation, and of
+      the window's metric (block bootstrap). One block or two leave one degree of freedom, so a
+      short holdout alarms only at a collapse;
+    - realised performance decides where labels are mature. While they are not, an estimate
+      decides alone, with two more variances: of what was learned on the holdout, and the
+      estimate's own error on parts of the holdout. Once labels are mature the estimate decides
+      nothing, whatever it says.
+
+    Parameters
+    ----------
+    rows
+        As ``Ledger.window_rows`` returns them; rows of other versions are left out.
+    holdout
+        As `tasks.registry.holdouts.holdout_of` returns it; None: nothing is judged.
+    label_delay
+        None: none.
+    false_alarms
+        Share of ordinary windows that may count as worse.
+    length
+        Length of a window.
+    min_rows
+        Fewest rows for a number.
+
+    Returns
+    -------
+    Performance
+        Numbers are None where they can't be had, and the sentence says why. ``limit`` is the
+        value beyond which the window is worse.
+    """
+    if "version" in rows:
+        rows = rows[rows["version"].astype(str) == version]
+    answers = answers_of(rows, roles)
+    known = _realised(answers, roles, metric, window, label_delay, now, min_rows, seed)
+    reference = _labelled(holdout, roles)
+    held = None if reference is None else measure(reference, roles, metric, seed=seed)
+    usual = None
+    if reference is not None and held is not None:
+        usual = ordinary(reference, roles, metric, length=length, min_rows=min_rows, seed=seed)
+    told = Estimate(MetricValue(value=None), sentence="")
+    if reference is not None and answers.rows >= min_rows:
+        told = estimate(answers, reference, roles, metric, seed=seed, min_rows=min_rows)
+    limit, worse = _judged(known, told, usual, metric, false_alarms)
+    return Performance(
+        window=window,
+        version=version,
+        metric=metric,
+        rows=answers.rows,
+        labelled=int(answers.labelled.sum()),
+        mature=known.mature,
+        realised=None if known.measured is None else known.measured.ends,
+        estimated=None if told.value.value is None else told.value,
+        reference=None if held is None else held.ends,
+        worse=worse,
+        limit=limit,
+        sentence=_said(answers, known, told, held, usual, limit, worse, metric, min_rows),
+    )
+
+
+def _realised(
+    answers: Answers,
+    roles: Schema,
+    metric: str,
+    window: Window | None,
+    label_delay: timedelta | None,
+    now: datetime,
+    min_rows: int,
+    seed: int,
+) -> _Known:
+    labelled = int(answers.labelled.sum())
+    share = labelled / answers.rows if answers.rows else 0.0
+    due = window is None or _utc(now) >= _utc(window.end) + (label_delay or timedelta(0))
+    mature = due and share >= MATURE_SHARE
+    stated = f"{labelled:,} of {answers.rows:,} rows are labelled ({_percent(share)})"
+    if answers.strange:
+        stated += f"; {answers.strange:,} labels are none of the classes"
+    if labelled < min_rows:
+        return _Known(None, mature, f"Too few labels: {stated}, {min_rows:,} are asked.")
+    truth = answers.of_labelled
+    if roles.classes and len(np.unique(truth.truth)) < 2:
+        only = roles.classes[int(truth.truth[0])]
+        return _Known(None, mature, f"All labels are {only!r}: no {metric} of one class.")
+    found = measure(truth, roles, metric, seed=seed)
+    if found is None:
+        return _Known(None, mature, f"{metric} is not defined on these rows; {stated}.")
+    waits = "" if mature else f" Labels are not mature: {'' if due else 'the delay lasts, '}"
+    waits += "" if mature else f"{_percent(MATURE_SHARE)} are asked for."
+    return _Known(found, mature, f"{stated[0].upper()}{stated[1:]}.{waits}")
+
+
+def _labelled(holdout: pd.DataFrame | None, roles: Schema) -> Answers | None:
+    if holdout is None or not len(holdout):
+        return None
+    known = answers_of(holdout, roles).of_labelled
+    return known if known.rows else None
+
+
+def _judged(
+    known: _Known, told: Estimate, usual: Ordinary | None, metric: str, false_alarms: float
+) -> tuple[float | None, bool]:
+    """Return the limit and whether the window lies beyond it."""
+    if usual is None:
+        return None, False
+    if known.mature:
+        if known.measured is None:
+            return None, False
+        value, spread = known.measured.value, known.measured.spread
+    elif told.value.value is not None:
+        value, spread = told.value.value, float(np.hypot(told.spread, told.error))
+    else:
+        return None, False
+    if not isfinite(spread):
+        return None, False
+    greater = greater_is_better(metric)
+    limit = usual.limit(spread, false_alarms, greater=greater)
+    return limit, value < limit if greater else value > limit
+
+
+def _said(
+    answers: Answers,
+    known: _Known,
+    told: Estimate,
+    held: Measured | None,
+    usual: Ordinary | None,
+    limit: float | None,
+    worse: bool,
+    metric: str,
+    min_rows: int,
+) -> str:
+    if answers.rows < min_rows:
+        return f"Not enough data: {answers.rows:,} rows with a prediction, {min_rows:,} are asked."
+    parts = []
+    if known.measured is not None:
+        parts.append(f"{metric} {_valued(known.measured.ends)} where labels are known.")
+    parts.append(known.sentence)
+    if told.value.value is not None and not known.mature:
+        parts.append(f"Estimated {_valued(told.value)}. {told.sentence}")
+    elif told.sentence and known.measured is None:
+        parts.append(told.sentence)
+    parts.append(_compared(held, usual, limit, worse, metric))
+    return " ".join(part for part in parts if part)
+
+
+def _compared(
+    held: Measured | None,
+    usual: Ordinary | None,
+    limit: float | None,
+    worse: bool,
+    metric: str,
+) -> str:
+    if held is None:
+        return "No holdout of this version is kept, so nothing tells what is ordinary."
+    text = f"On the holdout it is {_valued(held.ends)}"
+    if usual is not None and usual.blocks > 1:
+        text += f", {usual.low:.4g} to {usual.high:.4g} over its {usual.blocks} windows"
+    if limit is None:
+        return f"{text}."
+    side = "below" if greater_is_better(metric) else "above"
+    verdict = "worse than is ordinary" if worse else "ordinary"
+    return f"{text}; {side} {limit:.4g} counts as worse: {verdict}.{_caution(usual)}"
+
+
+def _caution(usual: Ordinary | None) -> str:
+    """Return why the limit lies far off where the holdout holds too few windows."""
+    if usual is None or not isfinite(usual.freedom) or usual.blocks >= len(_FEW):
+        return ""
+    return (
+        f" The holdout holds {_FEW[usual.blocks]}, so only a collapse counts; "
+        "raise `split.holdout` or shorten `monitoring.window`."
+    )
+
+
+def _valued(value: MetricValue) -> str:
+    if value.low is None or value.high is None:
+        return f"{value.value:.4g}"
+    return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,201 @@
+"""The rule that turns alarms and the calendar into retraining: a pure function of records.
+
+It reads no clock and no store, so that the backtest replays exactly what production does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tasks.base.config import PolicyConfig
+from tasks.base.loop import CauseKind, PolicyDecision, WindowFlag
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What the last windows say: so many of `of` count, so many of them by each trigger."""
+
+    counted: int
+    of: int
+    drifted: int
+    worse: int
+
+    @property
+    def said(self) -> str:
+        """Return it in words."""
+        if self.of == 0:
+            return "no window of the champion has been looked at, so nothing"
+        parts = [
+            f"{word} in {count}"
+            for word, count in (("drift", self.drifted), ("worse performance", self.worse))
+            if count
+        ]
+        last = "the last window" if self.of == 1 else f"the last {self.of} windows"
+        nothing = "nothing in" if self.of == 1 else "nothing in any of"
+        return f"{' and '.join(parts)} of {last}" if parts else f"{nothing} {last}"
+
+
+def decide(
+    config: PolicyConfig,
+    *,
+    cause: CauseKind,
+    now: datetime,
+    windows: Sequence[WindowFlag],
+    last_training: datetime | None,
+    new_rows: int | None,
+    running: bool,
+    handled: bool,
+    answered_until: datetime | None = None,
+) -> PolicyDecision:
+    """Return whether to train now, and why.
+
+    ``manual`` trains unless a training runs. ``schedule`` trains where `retrain_on` names it,
+    whatever the cooldown; a duplicate, a running training and too few new rows withhold it.
+    ``alarm``, which a monitoring pass also asks for before it requests a training, trains when
+    enough of the last windows call for it and nothing of the above nor the cooldown withholds it.
+    ``probe`` never trains.
+
+    A window calls for training when it drifted or did worse and `retrain_on` names that trigger;
+    both triggers count together. A window without rows enough never calls for it, yet takes its
+    place among the last ones: evidence gets old whether rows arrive or not. Windows of which the
+    last training saw more than half are answered by it and call for no second one.
+
+    Parameters
+    ----------
+    now
+        In UTC, as all times here; without a zone it is taken as UTC.
+    windows
+        Monitored windows, the newest last.
+    last_training
+        End of the last training that was done. One in the future, after a clock was set back,
+        counts as now, and is not believed at all when it lies further ahead than the cooldown
+        is long; so it holds training back for at most twice the cooldown.
+    new_rows
+        Rows newer than the last training's; None where nobody knows, which withholds nothing.
+    running
+        Whether a training of this pipeline is running.
+    handled
+        Whether this cause's key has been acted on already.
+    answered_until
+        Time of the newest row that the last training saw, fitted or held out; None where it is
+        not known, and no window counts as answered. The rows' time, not the clock's: rows may
+        arrive late or be replayed.
+
+    Examples
+    --------
+    >>> drifted = WindowFlag(window=None, drifted=True)
+    >>> decide(
+    ...     PolicyConfig(), cause="alarm", now=datetime(2026, 3, 1), windows=[drifted, drifted],
+    ...     last_training=None, new_rows=None, running=False, handled=False,
+    ... ).sentence
+    'Trains: drift in 2 of the last 2 windows.'
+    """
+    if cause == "probe":
+        return _withheld("probe", "a probe asks whether the way to the training is open.", ())
+    if handled and cause != "manual":
+        return _withheld("duplicate", "this was acted on already.", ())
+    moment, last = _utc(now), _believed(last_training, _utc(now), config.cooldown)
+    asked = _asked(config, cause, windows)
+    if asked.withheld:
+        return asked
+    reasons = asked.reasons
+    if running:
+        return _withheld("running", "a training of this pipeline is running.", reasons)
+    if cause == "alarm":
+        waiting = _cooling(config, moment, last, reasons) or _answered(
+            config, windows, answered_until
+        )
+        if waiting is not None:
+            return waiting
+    if cause != "manual" and new_rows is not None and new_rows < config.min_new_rows:
+        said = f"{new_rows:,} new rows since the last training, {config.min_new_rows:,} are asked."
+        return _withheld("rows", said, reasons)
+    return PolicyDecision(retrain=True, reasons=reasons, sentence=f"Trains: {reasons[0]}.")
+
+
+def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]) -> PolicyDecision:
+    """Return whether anything calls for a training, before what may withhold it."""
+    if cause == "manual":
+        return PolicyDecision(retrain=True, reasons=("asked for by hand",))
+    if cause == "schedule":
+        if "schedule" in config.retrain_on:
+            return PolicyDecision(retrain=True, reasons=("the calendar",))
+        return _withheld("not asked", "`policy.retrain_on` does not name the schedule.", ())
+    if not {"drift", "performance"} & set(config.retrain_on):
+        said = "`policy.retrain_on` names neither drift nor performance."
+        return _withheld("not asked", said, ())
+    return _persistent(config, windows)
+
+
+def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDecision:
+    needed, of = config.persistent
+    found = _count(config, windows[-of:])
+    if not found.counted:
+        return _withheld("not asked", f"{found.said} calls for it.", ())
+    if found.counted < needed:
+        said = f"{found.said}; {needed} of {of} are asked."
+        return _withheld("persistence", said, (found.said,))
+    return PolicyDecision(retrain=True, reasons=(found.said,))
+
+
+def _count(config: PolicyConfig, windows: Sequence[WindowFlag]) -> _Counted:
+    drifted = [w.enough and w.drifted and "drift" in config.retrain_on for w in windows]
+    worse = [w.enough and w.worse and "performance" in config.retrain_on for w in windows]
+    either = [a or b for a, b in zip(drifted, worse, strict=True)]
+    return _Counted(sum(either), len(windows), sum(drifted), sum(worse))
+
+
+def _cooling(
+    config: PolicyConfig, now: datetime, last: datetime | None, reasons: tuple[str, ...]
+) -> PolicyDecision | None:
+    """Return the refusal while the cooldown lasts; its end itself is free."""
+    if last is None or now - last >= config.cooldown:
+        return None
+    until = last + config.cooldown
+    return _withheld("cooldown", f"cooldown until {until:%Y-%m-%d %H:%M} UTC.", reasons)
+
+
+def _answered(
+    config: PolicyConfig, windows: Sequence[WindowFlag], until: datetime | None
+) -> PolicyDecision | None:
+    """Return the refusal where the windows since the last training do not call for another."""
+    if until is None:
+        return None
+    needed, of = config.persistent
+    newer = [w for w in windows[-of:] if _is_newer(w, _utc(until))]
+    found = _count(config, newer)
+    if found.counted >= needed:
+        return None
+    said = (
+        f"the last training saw rows up to {_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
+        f"windows before; {found.counted} since then, {needed} of {of} are asked."
+    )
+    return _withheld("persistence", said, (_count(config, windows[-of:]).said,))
+
+
+def _is_newer(flag: WindowFlag, until: datetime) -> bool:
+    if flag.window is None:
+        return True
+    start, end = _utc(flag.window.start), _utc(flag.window.end)
+    return start + (end - start) / 2 >= until
+
+
+def _believed(last: datetime | None, now: datetime, cooldown: timedelta) -> datetime | None:
+    if last is None:
+        return None
+    moment = _utc(last)
+    if moment - now > cooldown:
+        return None
+    return min(moment, now)
+
+
+def _withheld(word: str, said: str, reasons: tuple[str, ...]) -> PolicyDecision:
+    """Return a decision not to train; it waits where time or rows may change that."""
+    verb = "Waits" if word in ("cooldown", "persistence", "rows", "running") else "Does not train"
+    return PolicyDecision(retrain=False, reasons=reasons, withheld=word, sentence=f"{verb}: {said}")
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,235 @@
+"""The reference of drift: a summary of the rows that a version was trained on, kept as a file."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.durations import format_duration
+from tasks.base.errors import DataError
+from tasks.base.files import write_whole
+from tasks.base.records import Kind
+from tasks.monitoring.building import (
+    Reference,
+    build_from_file,
+    build_reference,
+    rows_up_to,
+    times_in,
+)
+from tasks.monitoring.summaries import Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.base.pipeline_file import Pipeline
+    from tasks.base.records import ModelVersion, Schema
+
+__all__ = [
+    "Reference",
+    "build_from_file",
+    "build_reference",
+    "load_reference",
+    "reference_of",
+    "reference_rows",
+    "save",
+]
+
+_LOGGER = logging.getLogger(__name__)
+_FORMAT = 1
+_ARRAYS = ("points", "at_most", "counts", "cells", "cell_nulls")
+_DATA_TAG = "keepfit.data_digest"
+_UNTIL_TAG = "keepfit.trained_until"
+
+
+def save(reference: Reference, path: Path) -> None:
+    """Write a reference, whole or not at all; no object is pickled."""
+    about: dict[str, Any] = {
+        "format": _FORMAT,
+        "rows": reference.rows,
+        "cells_per_block": reference.cells_per_block,
+        "length": reference.length,
+        "source": reference.source,
+        "columns": [
+            {
+                "name": name,
+                "kind": column.kind,
+                "rows": column.rows,
+                "nulls": column.nulls,
+                "exact": column.exact,
+                "levels": column.levels,
+                "told": column.told,
+                "complete": column.complete,
+            }
+            for name, column in reference.columns.items()
+        ],
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "about": np.frombuffer(json.dumps(about).encode("ascii"), dtype=np.uint8),
+        "cell_rows": reference.cell_rows,
+    }
+    for place, column in enumerate(reference.columns.values()):
+        for name in _ARRAYS:
+            arrays[f"{place}_{name}"] = getattr(column, name)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+
+
+def load_reference(path: Path) -> Reference:
+    """Return a reference that `save` wrote.
+
+    Raises
+    ------
+    DataError
+        When the file is absent, damaged or of another version.
+    """
+    import zipfile
+
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes())
+            if about["format"] != _FORMAT:
+                raise ValueError(f"format {about['format']}")
+            columns = {
+                column.pop("name"): Summary(
+                    **{**column, "levels": tuple(column["levels"])},
+                    **{name: file[f"{place}_{name}"] for name in _ARRAYS},
+                )
+                for place, column in enumerate(about["columns"])
+            }
+            return Reference(
+                rows=about["rows"],
+                columns=columns,
+                cell_rows=file["cell_rows"],
+                cells_per_block=about["cells_per_block"],
+                length=about["length"],
+                source=about["source"],
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: the reference cannot be read ({type(error).__name__}: {error}).",
+            "Remove the file: it is made anew.",
+        ) from None
+
+
+def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
+    """Return the reference of a version for the pipeline's monitored length; made once.
+
+    Its rows are those of the snapshot that the version was trained on, up to the version's
+    training end. Where the snapshot is gone, they are read from the source again.
+
+    Raises
+    ------
+    DataError
+        When no row of the training window is left anywhere.
+    """
+    length = pipeline.config.monitoring.window
+    digest = champion.tags.get(_DATA_TAG, "")
+    until = champion.tags.get(_UNTIL_TAG, "")
+    source = f"{champion.name} {champion.version} {champion.run_id} {digest} {until}"
+    path = pipeline.work / "references" / f"v{int(champion.version)}-{format_duration(length)}.npz"
+    if path.exists():
+        try:
+            known = load_reference(path)
+        except DataError as error:
+            _LOGGER.warning("%s", error)
+        else:
+            if known.source == source:
+                return known
+    roles = champion.roles
+    made = build_from_file(
+        _training_rows(pipeline, champion, digest, until),
+        _features(roles),
+        roles.time_column,
+        length,
+        until=until,
+        source=source,
+    )
+    if not made.rows:
+        raise DataError(
+            f"no row of the training of version {champion.version} is left.",
+            "Train again: drift is measured against the rows of the training.",
+        )
+    save(made, path)
+    return made
+
+
+def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.DataFrame:
+    """Return up to `most` of the rows that a version was trained on, spread evenly over them.
+
+    Returns
+    -------
+    DataFrame
+        The features that the rows still have; for pictures, not for counts.
+    """
+    from tasks.data.snapshots import open_table, read_frame
+
+    roles = champion.roles
+    until = champion.tags.get(_UNTIL_TAG, "")
+    path = _training_rows(pipeline, champion, champion.tags.get(_DATA_TAG, ""), until)
+    table = open_table(path)
+    rows = rows_up_to(times_in(path, roles.time_column), until)
+    rows = np.arange(table.num_rows) if rows is None else rows
+    chosen = np.unique(np.linspace(0, max(len(rows) - 1, 0), min(most, len(rows))).astype(np.int64))
+    columns = [name for name in _features(roles) if name in table.column_names]
+    return read_frame(path, columns, rows[chosen])
+
+
+def _features(roles: Schema) -> dict[str, Kind]:
+    others = {roles.target, roles.time_column, *roles.id_columns}
+    return {name: kind for name, kind in roles.features.items() if name not in others}
+
+
+def _training_rows(pipeline: Pipeline, champion: ModelVersion, digest: str, until: str) -> Path:
+    folder = pipeline.work / "data"
+    if len(digest) >= 16 and digest.isalnum():
+        found = sorted(folder.glob(f"{digest}*.arrow"))
+        if found:
+            return found[0]
+    _LOGGER.warning(
+        "version %s: the snapshot it was trained on is gone; its rows are read from the source",
+        champion.version,
+    )
+    return _read_again(pipeline, champion.roles, until, folder)
+
+
+def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> Path:
+    """Return a snapshot of the training window's rows as the source has them now."""
+    from tasks.data.snapshots import write_snapshot
+    from tasks.data.sources import read_source
+    from tasks.data.tables import as_utc
+    from tasks.models.hooks import with_features
+
+    config = pipeline.config
+    kinds = _features(roles)
+    start = end = None
+    if roles.time_column is not None:
+        kinds[roles.time_column] = "datetime"
+        if until:
+            end = as_utc(datetime.fromisoformat(until.partition(" ")[0])) + timedelta(
+                microseconds=1
+            )
+            start = None if config.training.window is None else end - config.training.window
+    read = read_source(
+        config.source,
+        pipeline.base,
+        columns=None if config.hooks.features else list(kinds),
+        time_column=roles.time_column,
+        start=start,
+        end=end,
+        expected=kinds,
+    )
+    table = with_features(read.table, config, pipeline.base)
+    kinds = {name: kinds[name] for name in table.column_names if name in kinds}
+    table = table.select(list(kinds))
+    snapshot = write_snapshot(
+        table, kinds, folder, time_column=roles.time_column, assumptions=read.assumptions
+    )
+    return Path(snapshot.path)

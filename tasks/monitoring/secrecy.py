@@ -1,0 +1,60 @@
+"""What may never stand in a message or a record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import JsonValue, SecretStr
+
+from tasks.base.loop import Decision
+from tasks.base.pipeline_file import Pipeline, redact
+
+
+def secrets_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return every secret of the pipeline file, the longest first.
+
+    They are what came from the environment, every address that may hold a password, and those
+    passwords alone: errors of drivers quote them without the rest.
+    """
+    whole = {*pipeline.secrets, *_values(pipeline.config)}
+    parts = {unquote(value) for value in whole}
+    for value in whole:
+        with contextlib.suppress(ValueError):
+            password = urlsplit(value).password or ""
+            parts |= {password, unquote(password)}
+    return tuple(sorted((s for s in whole | parts if s), key=len, reverse=True))
+
+
+def without_secrets(decision: Decision, secrets: Sequence[str]) -> Decision:
+    """Return `decision` without any of the `secrets`, before anything is cut or escaped."""
+    return decision.model_copy(
+        update={
+            "sentence": redact(decision.sentence, secrets),
+            "evidence": {key: _hidden(value, secrets) for key, value in decision.evidence.items()},
+            "links": {key: redact(value, secrets) for key, value in decision.links.items()},
+        }
+    )
+
+
+def _hidden(value: JsonValue, secrets: Sequence[str]) -> JsonValue:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, list):
+        return [_hidden(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {redact(key, secrets): _hidden(item, secrets) for key, item in value.items()}
+    return value
+
+
+def _values(section: Any) -> Iterator[str]:
+    if isinstance(section, SecretStr):
+        yield section.get_secret_value()
+    elif isinstance(section, tuple):
+        for item in section:
+            yield from _values(item)
+    elif hasattr(type(section), "model_fields"):
+        for name in type(section).model_fields:
+            yield from _values(getattr(section, name))

@@ -1,0 +1,181 @@
+"""What is kept of one column of the reference: its distribution, whole and by stretches of time.
+
+Counts are exact whatever the size. Numbers with more than 65,536 distinct values are counted at
+so many of their quantiles; stretches of time at 256 of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.records import Kind
+from tasks.monitoring.statistics import Counts, Floats
+from tasks.monitoring.values import is_numeric, levels_of, numbers_of
+
+POINTS = 65_536
+CUTS = 256
+LEVELS = 20_000
+CELL_COUNTS = 2_000_000
+KNOWN = 100_000
+_NO_FLOATS: Floats = np.zeros(0, dtype=np.float64)
+_NO_COUNTS: Counts = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One column of the reference.
+
+    Attributes
+    ----------
+    rows, nulls
+        All rows, and those without a value.
+    points, at_most
+        Ascending values and the rows at most each, shape (n_points,); empty for levels.
+    exact
+        Whether `points` are all values.
+    levels, counts
+        Levels and their rows, the most frequent first; empty for numbers.
+    told
+        How many of the levels are told apart; the others are only known.
+    complete
+        Whether `levels` are all levels.
+    cells
+        Rows per stretch of time and bin, shape (n_cells, n_bins): bins end at the quantiles, or
+        are levels, the last of which stands for all that are not told apart.
+    cell_nulls
+        Shape (n_cells,).
+    """
+
+    kind: Kind
+    rows: int
+    nulls: int
+    points: Floats = field(default_factory=lambda: _NO_FLOATS)
+    at_most: Counts = field(default_factory=lambda: _NO_COUNTS)
+    exact: bool = True
+    levels: tuple[str, ...] = ()
+    counts: Counts = field(default_factory=lambda: _NO_COUNTS)
+    told: int = 0
+    complete: bool = True
+    cells: Counts = field(default_factory=lambda: _NO_COUNTS.reshape(0, 0))
+    cell_nulls: Counts = field(default_factory=lambda: _NO_COUNTS)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column is compared as numbers."""
+        return is_numeric(self.kind)
+
+    @property
+    def valid(self) -> int:
+        """Rows with a value."""
+        return self.rows - self.nulls
+
+    @property
+    def rest(self) -> int:
+        """Rows of levels that are not told apart."""
+        return self.valid - int(self.counts[: self.told].sum())
+
+    @property
+    def singles(self) -> int:
+        """Levels of one row."""
+        return int((self.counts == 1).sum())
+
+
+def summarise(
+    column: pd.Series[Any], kind: Kind, cell_of: NDArray[np.int64] | None, n_cells: int
+) -> Summary:
+    """Return what is kept of `column`.
+
+    Parameters
+    ----------
+    cell_of
+        Stretch of time of each row, -1 for rows in none, shape (n_rows,); None without times.
+    """
+    if is_numeric(kind):
+        return _of_numbers(numbers_of(column, kind).values, kind, cell_of, n_cells)
+    codes, levels = levels_of(column, kind)
+    return _of_levels(codes, levels, kind, cell_of, n_cells)
+
+
+def _of_numbers(
+    values: Floats, kind: Kind, cell_of: NDArray[np.int64] | None, n_cells: int
+) -> Summary:
+    null = np.isnan(values)
+    valid = np.sort(values[~null])
+    points, at_most, exact = _points(valid)
+    cells, cell_nulls = _NO_COUNTS.reshape(0, 0), _NO_COUNTS
+    if cell_of is not None:
+        cuts = points[_quantile_places(at_most, CUTS)]
+        cells = _counted(np.searchsorted(cuts, values), ~null, cell_of, n_cells, len(cuts))
+        cell_nulls = _counted(np.zeros(len(values), np.int64), null, cell_of, n_cells, 1)[:, 0]
+    return Summary(
+        kind, len(values), int(null.sum()), points, at_most, exact, cells=cells,
+        cell_nulls=cell_nulls,
+    )  # fmt: skip
+
+
+def _points(ordered: Floats) -> tuple[Floats, Counts, bool]:
+    if not len(ordered):
+        return _NO_FLOATS, _NO_COUNTS, True
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    points, at_most = ordered[last], (last + 1).astype(np.int64)
+    if len(points) <= POINTS:
+        return points, at_most, True
+    places = _quantile_places(at_most, POINTS)
+    return points[places], at_most[places], False
+
+
+def _quantile_places(at_most: Counts, most: int) -> NDArray[np.int64]:
+    """Return the places of up to `most` points with about as many rows between each two."""
+    if len(at_most) <= most:
+        return np.arange(len(at_most))
+    wanted = np.linspace(0, int(at_most[-1]), most + 1)[1:]
+    return np.unique(np.searchsorted(at_most, wanted))
+
+
+def _of_levels(
+    codes: NDArray[np.int64],
+    levels: tuple[str, ...],
+    kind: Kind,
+    cell_of: NDArray[np.int64] | None,
+    n_cells: int,
+) -> Summary:
+    null = codes < 0
+    counts = np.bincount(codes[~null], minlength=len(levels)).astype(np.int64)
+    order = np.argsort(-counts, kind="stable")
+    cells, cell_nulls = _NO_COUNTS.reshape(0, 0), _NO_COUNTS
+    told = min(len(levels), LEVELS, max(1_000, CELL_COUNTS // max(n_cells, 1)))
+    if cell_of is not None:
+        place = np.empty(len(levels) + 1, dtype=np.int64)
+        place[order] = np.minimum(np.arange(len(levels)), told)
+        bins = min(len(levels), told + 1)
+        cells = _counted(place[codes], ~null, cell_of, n_cells, bins)
+        cell_nulls = _counted(np.zeros(len(codes), np.int64), null, cell_of, n_cells, 1)[:, 0]
+    kept = order[:KNOWN]
+    return Summary(
+        kind,
+        len(codes),
+        int(null.sum()),
+        levels=tuple(levels[k] for k in kept),
+        counts=counts[kept],
+        told=told,
+        complete=len(kept) == len(order),
+        cells=cells,
+        cell_nulls=cell_nulls,
+    )
+
+
+def _counted(
+    bins: NDArray[np.int64],
+    keep: NDArray[np.bool_],
+    cell_of: NDArray[np.int64],
+    n_cells: int,
+    n_bins: int,
+) -> Counts:
+    keep = keep & (cell_of >= 0)
+    flat = cell_of[keep] * n_bins + bins[keep]
+    return np.bincount(flat, minlength=n_cells * n_bins).astype(np.int64).reshape(n_cells, n_bins)

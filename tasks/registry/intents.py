@@ -1,0 +1,59 @@
+"""What is about to happen to an alias, kept on disk until all of it has happened."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from tasks.base.errors import InfrastructureError
+from tasks.base.records import Record
+
+
+class Intent(Record):
+    """What is about to happen to the alias."""
+
+    name: str
+    version: str
+    previous: str | None
+    written: datetime
+    reason: Literal["promote", "rollback"] = "promote"
+
+
+def read_intent(journal: Path) -> Intent | None:
+    """Return the intent in a journal; None where there is no such file.
+
+    Raises
+    ------
+    InfrastructureError
+        When it holds something else.
+    """
+    try:
+        return Intent.model_validate(json.loads(journal.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise InfrastructureError(
+            f"{journal}: not a journal that keepfit wrote.",
+            "See with `keepfit status` which version is champion, then remove the file.",
+        ) from None
+
+
+def journal_file(folder: Path, name: str) -> Path:
+    """Return the journal of the model `name`."""
+    return folder / f"{_plain(name)}.journal"
+
+
+def lock_file(folder: Path, name: str) -> Path:
+    """Return the lock file of the model `name`."""
+    return folder / f"{_plain(name)}.lock"
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise InfrastructureError(
+            f"{name!r} is not a pipeline's name.", "Use a-z, 0-9, _ and -, at most 64 characters."
+        )
+    return name

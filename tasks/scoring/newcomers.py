@@ -1,0 +1,65 @@
+"""Which rows have come since the last scoring, and what a scoring leaves in the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.outcomes import ScoringOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion
+from tasks.base.stack_file import prefect_run_page
+
+
+def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
+    """Return from when on rows are read for a scheduled scoring; None reads all.
+
+    One monitoring window before the newest scored row, so that rows that came late are scored
+    too; the ledger knows which were. Before the first scoring: from the end of the champion's
+    training, whose rows are not scored, then or later.
+    """
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.passes import trained_until
+
+    if pipeline.config.time_column is None:
+        return None
+    oldest, newest = ledger_of(pipeline).ends(pipeline.config.name)
+    if oldest is None or newest is None:
+        return trained_until(champion)
+    return max(oldest, newest - pipeline.config.monitoring.window)
+
+
+def record_batch(
+    pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str
+) -> None:
+    """Record what a scoring wrote; the same batch with nothing new is recorded once."""
+    from tasks.ledger.ledger import ledger_of
+
+    name = pipeline.config.name
+    new = outcome.ledger_new
+    sentence = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new."
+    page = prefect_run_page(pipeline.state, prefect_run)
+    ledger_of(pipeline).record(
+        Decision(
+            id=decision_id(name, "scored", outcome.batch, outcome.version, str(new)),
+            pipeline=name,
+            kind="scored",
+            at=datetime.now(UTC),
+            correlation=cause.correlation,
+            sentence=sentence,
+            version=outcome.version,
+            data_digest=outcome.batch,
+            prefect_run=prefect_run,
+            mlflow_run=outcome.run_id,
+            evidence={
+                "rows": outcome.rows,
+                "new": new,
+                "known": outcome.ledger_known,
+                "output": outcome.output,
+                "unseen": dict(outcome.unseen),
+                "start": outcome.start.isoformat() if outcome.start else None,
+                "end": outcome.end.isoformat() if outcome.end else None,
+            },
+            links={"prefect": page} if page else {},
+        )
+    )

@@ -1,0 +1,130 @@
+"""What a training led to, as decisions in the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Basis
+from tasks.base.stack_file import mlflow_run_page, prefect_run_page
+from tasks.registry.judging import newest_labelled
+from tasks.registry.stores import store_of
+
+
+def record_training(
+    pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
+) -> bool:
+    """Record that a training ended and what the gate decided; return whether that was new."""
+    from tasks.ledger.ledger import ledger_of
+
+    trained = _trained(pipeline, basis, outcome, cause, seconds)
+    verdict = _verdict(outcome, trained)
+    ledger = ledger_of(pipeline)
+    # The verdict first: a training that is recorded is recorded whole.
+    ledger.record(verdict)
+    return ledger.record(trained)
+
+
+def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause) -> None:
+    """Record that an alarm or the calendar found nothing new to train on."""
+    from datetime import UTC, datetime
+
+    from tasks.base.loop import PolicyDecision
+    from tasks.monitoring.admission import record_skip
+
+    if cause.kind == "manual":
+        return
+    sentence = (
+        f"Not trained: data, contract and settings are as at the training of "
+        f"{outcome.finished:%Y-%m-%d %H:%M} UTC."
+    )
+    decision = PolicyDecision(retrain=False, withheld="unchanged", sentence=sentence)
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
+
+
+def _trained(
+    pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
+) -> Decision:
+    score = outcome.metrics.get(outcome.metric)
+    end = newest_labelled(basis)
+    evidence: dict[str, Any] = {
+        "challenger": outcome.challenger,
+        "metric": outcome.metric,
+        "score": score.value if score else None,
+        "low": score.low if score else None,
+        "high": score.high if score else None,
+        "verdict": outcome.verdict.model_dump(mode="json"),
+        "rows_train": outcome.rows_train,
+        "rows_holdout": outcome.rows_holdout,
+        "seconds": round(seconds, 3),
+        "seen_until": end.isoformat() if end else None,
+        "window": [basis.snapshot.start, end] if end else None,
+        "key": outcome.key,
+        "cause": cause.model_dump(mode="json"),
+    }
+    version = outcome.model.version if outcome.model else None
+    return Decision(
+        id=decision_id(pipeline.config.name, "trained", outcome.key),
+        pipeline=pipeline.config.name,
+        kind="trained",
+        at=outcome.finished,
+        correlation=cause.correlation,
+        sentence=(
+            f"Trained on {outcome.rows_train:,} rows: {outcome.challenger} has "
+            f"{outcome.metric} {_number(score.value if score else None)} on "
+            f"{outcome.rows_holdout:,} held-out rows."
+        ),
+        version=version,
+        data_digest=basis.snapshot.digest,
+        contract_digest=basis.contract.contract_digest,
+        config_digest=pipeline.digest,
+        prefect_run=outcome.prefect_run_id or "",
+        mlflow_run=outcome.mlflow_run_id,
+        evidence={**evidence, "window": _span(evidence["window"])},
+        links=_links(pipeline, outcome),
+    )
+
+
+def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
+    verdict = outcome.verdict
+    kind = "promoted" if verdict.promoted else "refused"
+    found = verdict.evidence
+    return trained.model_copy(
+        update={
+            "id": decision_id(trained.pipeline, kind, outcome.key),
+            "kind": kind,
+            "sentence": verdict.sentence,
+            "evidence": {
+                "former": verdict.champion_version,
+                "difference": verdict.difference,
+                "interval": list(verdict.interval) if verdict.interval else None,
+                "rows": found.rows if found else None,
+                "detectable": found.detectable if found else None,
+                "confidence": verdict.confidence,
+                "rule": verdict.rule,
+                "metric": outcome.metric,
+                "by": "gate",
+                "cause": trained.evidence["cause"],
+            },
+        }
+    )
+
+
+def _links(pipeline: Pipeline, outcome: TrainingOutcome) -> dict[str, str]:
+    experiment = store_of(pipeline.state).experiment(pipeline.config.name)
+    links = {
+        "report": outcome.report,
+        "mlflow": mlflow_run_page(pipeline.state, experiment, outcome.mlflow_run_id) or "",
+        "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
+    }
+    return {name: link for name, link in links.items() if link}
+
+
+def _span(window: Any) -> list[str | None] | None:
+    return None if window is None else [w.isoformat() if w else None for w in window]
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4g}"

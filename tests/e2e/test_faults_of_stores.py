@@ -1,0 +1,198 @@
+"""Stores that go away, lock or fill up while keepfit works: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.orchestrator import start_server
+from tasks.base.pipeline_file import load_pipeline
+from tasks.ledger.ledger import ledger_of
+from tests.e2e.faults import Going, fill, intact, locking, mlflow_server, say, small_disk
+from tests.program import keepfit
+from tests.tables import FAST, write_churn, write_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
+ROWS = 1_800
+# The fits are long enough for the disk to be filled, or the server killed, while they go on.
+TIMED = FAST + "monitoring: {window: 7d, min_rows: 100}\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every command of these tests use one Prefect API, on a disk of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("prefect")
+        patch.setenv("PREFECT_HOME", str(home))
+        server = start_server(home)
+        server.wait()
+        patch.setenv("PREFECT_API_URL", server.url)
+        patch.delenv("PREFECT_HOME")
+        yield
+        server.stop()
+
+
+def project(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_pipeline(folder, write_churn(folder / "rows.csv", ROWS), TIMED, time=True)
+    return folder
+
+
+def kinds(folder: Path, *wanted: Any) -> list[str]:
+    found = ledger_of(load_pipeline(folder)).decisions("churn", kinds=wanted)
+    return sorted(decision.kind for decision in found)
+
+
+def predicted(folder: Path) -> int:
+    return ledger_of(load_pipeline(folder)).coverage("churn", None).rows
+
+
+def versions(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / ".keepfit/mlflow/mlflow.db")) as database:
+        found = database.execute("SELECT version FROM model_versions ORDER BY version").fetchall()
+    return [str(version) for (version,) in found]
+
+
+@pytest.mark.parametrize("seconds", [5, 30])
+def test_an_mlflow_server_that_goes_away_loses_and_doubles_nothing(
+    tmp_path: Path, seconds: int
+) -> None:
+    folder = project(tmp_path)
+    with mlflow_server(tmp_path / "mlflow") as server:
+        environ: dict[str, Any] = {"MLFLOW_TRACKING_URI": server.uri}
+
+        def interrupted(stage: str, *command: str | Path) -> Any:
+            going = Going(folder, *command, "--json", **environ)
+            going.reaches(stage)
+            began = time.monotonic()
+            server.kill()
+            time.sleep(seconds)
+            server.start()
+            say(f"{command[0]} away", round(time.monotonic() - began, 1))
+            ran = going.ended()
+            assert ran.status == 0, ran.err
+            return ran.answer
+
+        training = interrupted("fit", "run", folder)
+        assert training["verdict"]["promoted"] is True
+        assert server.versions("churn") == ["1"]
+        parents = server.runs("tags.`keepfit.role` = 'training'")
+        assert [run["info"]["status"] for run in parents] == ["FINISHED"]  # type: ignore[index]
+        children = server.runs("tags.`keepfit.candidate` != ''")
+        names = sorted(_tags(run)["keepfit.candidate"] for run in children)
+        assert names == ["baseline", "decision_tree", "logistic_regression"]
+        assert kinds(folder, "trained", "promoted") == ["promoted", "trained"]
+
+        assert keepfit("score", folder, "--json", **environ).status == 0
+        interrupted("window", "monitor", folder)
+        assert kinds(folder, "monitored") == ["monitored"]
+        assert server.versions("churn") == ["1"]
+
+
+def _tags(run: Any) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+
+
+@pytest.mark.parametrize("seconds", [5, 25])
+def test_a_locked_mlflow_database_is_waited_for(tmp_path: Path, seconds: int) -> None:
+    folder = project(tmp_path)
+    going = Going(folder, "run", folder, "--json")
+    going.reaches("fit")
+    with locking(folder / ".keepfit/mlflow/mlflow.db", seconds) as over:
+        began = time.monotonic()
+        over.wait(seconds + 60)
+        assert time.monotonic() - began >= seconds - 1
+        ran = going.ended()
+
+    assert ran.status == 0, ran.err
+    assert versions(folder) == ["1"]
+    assert kinds(folder, "trained", "promoted") == ["promoted", "trained"]
+    with closing(sqlite3.connect(folder / ".keepfit/mlflow/mlflow.db")) as database:
+        runs = database.execute("SELECT status FROM runs").fetchall()
+    assert runs == [("FINISHED",)] * 4
+
+
+@pytest.mark.parametrize("seconds", [5, 25])
+def test_a_locked_ledger_is_waited_for(tmp_path: Path, seconds: int) -> None:
+    folder = project(tmp_path)
+    ledger = folder / ".keepfit/ledger.db"
+    for command, stage in (("run", "gate"), ("score", "contract"), ("monitor", "contract")):
+        going = Going(folder, command, folder, "--json")
+        going.reaches(stage)
+        with locking(ledger, seconds) as over:
+            over.wait(seconds + 60)
+            ran = going.ended()
+        assert ran.status == 0, ran.err
+
+    assert predicted(folder) == ROWS
+    wanted = ("trained", "promoted", "scored", "monitored")
+    assert kinds(folder, *wanted) == sorted(wanted)
+    assert versions(folder) == ["1"]
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize(
+    ("command", "stage", "kind"),
+    [("run", "contract", "trained"), ("score", "load", "scored"), ("monitor", "load", "monitored")],
+)
+def test_a_disk_that_fills_up_is_said_and_recovered_from(
+    tmp_path: Path, command: str, stage: str, kind: str
+) -> None:
+    folder = project(tmp_path / "pipe")
+    with small_disk(tmp_path / "disk", 320) as disk:
+        environ: dict[str, Any] = {"KEEPFIT_STATE": str(disk / "state")}
+        before = ["run", "score", "monitor"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KEEPFIT_STATE", str(disk / "state"))
+            for earlier in before[: before.index(command)]:
+                assert keepfit(earlier, folder, "--json", **environ).status == 0
+            champion = versions_in(disk / "state")
+
+            going = Going(folder, command, folder, "--json", **environ)
+            going.reaches(stage)
+            filler = fill(disk)
+            ran = going.ended()
+
+            assert ran.status == 1, ran.out + ran.err
+            error = ran.answer["error"]
+            assert error["kind"] != "internal", error
+            assert any(word in error["message"] for word in ("full", "No space", "disk")), error
+            assert "space" in error["remedy"], error
+            assert "Traceback" not in ran.err
+            filler.unlink()
+            for database in (disk / "state").rglob("*.db"):
+                assert intact(database), database
+            assert kinds(folder, kind) == []
+            assert versions_in(disk / "state") == champion or command == "run"
+
+            again = keepfit(command, folder, "--json", **environ)
+            assert again.status == 0, again.err
+            assert kinds(folder, kind) == [kind]
+            assert versions_in(disk / "state") == ["1"]
+            assert predicted(folder) == (0 if command == "run" else ROWS)
+
+
+def versions_in(state: Path) -> list[str]:
+    if not (state / "mlflow/mlflow.db").exists():
+        return []
+    with closing(sqlite3.connect(state / "mlflow/mlflow.db")) as database:
+        found = database.execute("SELECT version FROM model_versions ORDER BY version").fetchall()
+    return [str(version) for (version,) in found]
+
+
+@pytest.mark.mount
+def test_a_disk_with_too_little_room_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    folder = project(tmp_path / "pipe")
+    with small_disk(tmp_path / "disk", 100) as disk:
+        for command in ("run", "score", "monitor"):
+            ran = keepfit(command, folder, "--json", KEEPFIT_STATE=str(disk / "state"))
+
+            assert ran.status == 1
+            assert "are free on the disk" in ran.answer["error"]["message"]
+        assert not list((disk / "state").rglob("*.db"))

@@ -1,0 +1,249 @@
+"""The whole stack: real servers, real kills."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tasks.base.pipeline_file import load_pipeline
+from tasks.base.stack_file import running_stack
+from tasks.ledger.ledger import ledger_of
+from tests.e2e.stacks import Stack, gone, running, until
+from tests.postgres import Server, postgres_server
+from tests.tables import FAST, write_churn, write_pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
+__all__ = ["postgres_server"]
+
+# Once a year: nothing starts by itself while a test runs.
+SCHEDULES = 'schedules: {training: "0 3 1 1 *", scoring: "30 4 1 1 *", timezone: Europe/Berlin}\n'
+NAMES = ("Prefect", "MLflow", "keepfit's page", "the runner")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stack")
+    write_pipeline(folder, write_churn(folder / "c.csv"), FAST + SCHEDULES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path) -> Iterator[Stack]:
+    with running(folder) as stack:
+        yield stack
+
+
+def port(address: str) -> int:
+    found = urlsplit(address).port
+    assert found is not None
+    return found
+
+
+def test_it_says_where_everything_is_and_what_runs_next(stack: Stack) -> None:
+    found = stack.addresses
+
+    assert all(f"{name} is up" in stack.err for name in NAMES)
+    for address in (found.prefect, found.mlflow, found.page):
+        assert address.startswith("http://127.0.0.1:")
+        assert address in stack.out
+    assert "training/churn" in stack.out
+    assert max(map(len, stack.out.splitlines())) <= 80
+    assert found.pid == stack.process.pid
+    with stack.client() as client:
+        names = {d.name for d in client.read_deployments()}
+        schedules = client.read_deployment_by_name("training/churn").schedules
+    assert names == {"churn"}
+    assert [s.active for s in schedules] == [True]
+
+
+@pytest.mark.parametrize("server", ["prefect", "mlflow", "page"])
+def test_a_foreign_name_or_origin_gets_nothing(stack: Stack, server: str) -> None:
+    address = str(getattr(stack.addresses, server))
+    evil = {"host": "evil.example"}
+    origin = {"origin": "http://evil.example"}
+
+    assert httpx.get(address, follow_redirects=True).status_code == 200
+    assert httpx.get(address, headers=evil).status_code == 400
+    assert httpx.post(address, headers=origin).status_code == 403
+
+
+def test_the_servers_close_what_the_stack_does_not_need(stack: Stack) -> None:
+    api, mlflow = stack.addresses.prefect_api, stack.addresses.mlflow
+
+    assert httpx.post(f"{api}/flow_runs/filter", json={}).status_code == 403, "no CSRF token"
+    for path in ("assistant/config", "gateway/secrets/list", "jobs/x", "ui-telemetry"):
+        assert httpx.get(f"{mlflow}/ajax-api/3.0/mlflow/{path}").status_code == 404
+    found = httpx.get(f"{mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=5")
+    assert found.status_code == 200
+
+
+def test_files_are_their_owners_alone(stack: Stack) -> None:
+    files = [p for p in stack.state.rglob("*") if p.name.startswith(("prefect.db", "mlflow.db"))]
+
+    assert files
+    assert {oct(p.stat().st_mode & 0o077) for p in files} == {"0o0"}
+    assert stack.state.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_stack_on_the_folder_is_told_about_the_first(stack: Stack, folder: Path) -> None:
+    second = Stack(folder)
+
+    assert second.process.wait(60) == 2
+    assert f"process {stack.process.pid}" in second.err
+    assert stack.addresses.prefect in second.err
+    assert running_stack(stack.state) is not None
+
+
+@pytest.mark.parametrize(("kind", "name"), [("mlflow", "MLflow"), ("prefect", "Prefect")])
+def test_a_server_that_dies_comes_back_where_it_was(stack: Stack, kind: str, name: str) -> None:
+    before = stack.err.count(f"{name} is up again")
+
+    stack.part(f"deploy.servers {kind}").kill()
+
+    until(lambda: stack.err.count(f"{name} is up again") > before, 120)
+    path = "/api/health" if kind == "prefect" else "/health"
+    assert httpx.get(getattr(stack.addresses, kind) + path, timeout=30).status_code == 200
+
+
+def start_training(stack: Stack) -> Any:
+    """Start a training and return its run once its process works on it."""
+    with stack.client() as client:
+        deployment = client.read_deployment_by_name("training/churn")
+        parameters = {**deployment.parameters, "fresh": True}
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    until((stack.state / "runs" / f"{run.id}.json").exists, 120)
+    return run
+
+
+def again(stack: Stack, run: Any) -> list[Any]:
+    with stack.client() as client:
+        return [
+            r for r in client.read_flow_runs(limit=200) if r.idempotency_key == f"again:{run.id}"
+        ]
+
+
+def state_of(stack: Stack, run: Any) -> str:
+    with stack.client() as client:
+        return str(client.read_flow_run(run.id).state.name)
+
+
+def finished(stack: Stack, run: Any) -> str:
+    ends = {"Completed", "Failed", "Crashed", "Skipped"}
+    return str(until(lambda: (s := state_of(stack, run)) in ends and s, 240))
+
+
+def test_a_training_whose_runner_is_killed_ends_with_it_and_is_asked_for_again_once(
+    stack: Stack, folder: Path
+) -> None:
+    run = start_training(stack)
+    engine = stack.part("prefect.engine")
+    tree = [engine, *engine.children(recursive=True)]
+    killed = time.monotonic()
+
+    stack.part("deploy.runner").kill()
+
+    assert gone(tree)
+    until(lambda: state_of(stack, run) == "Crashed", 120)
+    found = until(lambda: again(stack, run), 60)
+    assert time.monotonic() - killed < 120
+    assert finished(stack, found[0]) in {"Completed", "Skipped"}
+    assert len(again(stack, run)) == 1
+    reaped = ledger_of(load_pipeline(folder)).decisions("churn", kinds=["reaped"])
+    assert [(d.prefect_run, d.evidence["again"]) for d in reaped] == [(str(run.id), True)]
+
+
+def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
+    with running(tmp_path) as first:
+        run = start_training(first)
+        tree, found = first.tree(), first.addresses
+
+        assert first.end(signal.SIGINT) == 0
+
+        assert gone(tree, 1)
+        assert running_stack(first.state) is None
+        for address in (found.prefect, found.mlflow, found.page):
+            with socket.socket() as free:
+                free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                free.bind(("127.0.0.1", port(address)))
+    with running(tmp_path) as second:
+        assert state_of(second, run) == "Crashed"
+        retried = until(lambda: again(second, run), 60)
+        assert finished(second, retried[0]) == "Completed"
+        with second.client() as client:
+            schedules = client.read_deployment_by_name("training/churn").schedules
+        assert [s.active for s in schedules] == [True]
+        tree = second.tree()
+
+        second.end(signal.SIGKILL)
+
+        assert gone(tree), "a killed supervisor takes all with it"
+        assert running_stack(second.state) is None
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    write_pipeline(tmp_path, write_churn(tmp_path / "c.csv", 20), FAST)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+
+        stack = Stack(tmp_path, {"mlflow_port": taken})
+
+        assert stack.process.wait(60) == 2
+    assert f"Port {taken} for MLflow" in stack.err
+    assert running_stack(stack.state) is None
+
+
+@pytest.mark.postgres
+def test_both_servers_keep_their_data_in_postgresql(
+    tmp_path: Path, postgres_server: Server
+) -> None:
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(postgres_server.url(), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in ("stack_prefect", "stack_mlflow"):
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
+    with running(
+        tmp_path,
+        KEEPFIT_PREFECT_DATABASE=postgres_server.url("stack_prefect"),
+        KEEPFIT_MLFLOW_DATABASE=postgres_server.url("stack_mlflow"),
+    ) as stack:
+        run = start_training(stack)
+        assert finished(stack, run) == "Completed"
+
+        assert stack.end(signal.SIGTERM) == 0
+
+    for name, table in (("stack_prefect", "flow_run"), ("stack_mlflow", "model_versions")):
+        engine = sqlalchemy.create_engine(postgres_server.url(name))
+        with engine.connect() as connection:
+            count = connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {table}")).scalar()
+        engine.dispose()
+        assert count
+    assert not (stack.state / "prefect" / "prefect.db").exists()
+    assert not (stack.state / "mlflow" / "mlflow.db").exists()
+    for path in (p for p in stack.state.rglob("*") if p.is_file()):
+        assert postgres_server.password.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.postgres
+def test_a_wrong_password_is_told_without_it(tmp_path: Path, postgres_server: Server) -> None:
+    write_pipeline(tmp_path, write_churn(tmp_path / "c.csv", 20), FAST)
+    url = postgres_server.url(password="canary-7431")
+
+    stack = Stack(tmp_path, KEEPFIT_PREFECT_DATABASE=url)
+
+    assert stack.process.wait(200) == 1
+    assert "Prefect ended with status" in stack.err
+    assert "canary-7431" not in stack.err

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tasks.base.running import mark_running, marked, marked_at, runner_of, unmark
+from tasks.registry.provenance import has_ended, this_process
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_run_names_its_process_until_it_is_unmarked(tmp_path: Path) -> None:
+    run = str(uuid4())
+    before = datetime.now(UTC)
+
+    mark_running(tmp_path, run)
+
+    assert runner_of(tmp_path, run) == this_process()
+    assert marked(tmp_path) == (run,)
+    assert abs((marked_at(tmp_path, run) - before).total_seconds()) < 60
+    unmark(tmp_path, run)
+    assert runner_of(tmp_path, run) is None
+    assert marked(tmp_path) == ()
+
+
+@pytest.mark.parametrize("name", ["", "../../stack", "a/b", "x" * 36])
+def test_what_is_no_id_of_a_run_names_no_file(tmp_path: Path, name: str) -> None:
+    assert runner_of(tmp_path, name) is None
+    with pytest.raises(ValueError, match="no id"):
+        mark_running(tmp_path, name)
+
+
+def test_a_killed_process_is_told_from_its_mark(tmp_path: Path) -> None:
+    run = str(uuid4())
+    code = (
+        "import sys, os, signal; from pathlib import Path; from tasks.base.running import *; "
+        "mark_running(Path(sys.argv[1]), sys.argv[2]); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), run], cwd=ROOT, check=False)
+
+    process = runner_of(tmp_path, run)
+
+    assert process is not None
+    assert has_ended(process)
+
+
+CHILD = (
+    "import os, sys, time; from tasks.base.environment import die_with_parent; "
+    "die_with_parent(); print('lives', flush=True); time.sleep(60)"
+)
+PARENT = (
+    "import os, subprocess, sys, time; os.environ['KEEPFIT_RUNNER'] = str(os.getpid()); "
+    f"child = subprocess.Popen([sys.executable, '-c', {CHILD!r}], stdout=subprocess.PIPE); "
+    "child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)"
+)
+
+
+def test_a_flow_run_ends_with_the_runner_that_started_it() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+
+    assert gone(child)
+
+
+def test_a_flow_run_whose_runner_has_ended_before_does_not_begin() -> None:
+    environ = {**os.environ, "KEEPFIT_RUNNER": "1"}
+
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD], cwd=ROOT, env=environ, capture_output=True, check=False
+    )
+
+    assert ran.returncode == 1
+    assert ran.stdout == b""
+
+
+def gone(pid: int, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return True
+        if stat.rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.02)
+    return False

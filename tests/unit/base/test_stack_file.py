@@ -1,0 +1,60 @@
+"""How other commands find a running stack, and which pages they name."""
+
+from __future__ import annotations
+
+import fcntl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tasks.base.known import known_pipelines, remember_pipeline
+from tasks.base.pipeline_file import load_pipeline
+from tasks.base.stack_file import (
+    LOCK,
+    TEMPORARY,
+    RunningStack,
+    mlflow_run_page,
+    prefect_run_page,
+    running_stack,
+    write_stack,
+)
+from tests.tables import write_pipeline
+
+STACK = RunningStack(
+    pid=1, prefect_api="http://127.0.0.1:4200/api", prefect="http://127.0.0.1:4200",
+    mlflow="http://127.0.0.1:5000", page="http://127.0.0.1:4280", started=datetime.now(UTC),
+)  # fmt: skip
+
+
+def test_a_stack_runs_while_its_lock_is_held(tmp_path: Path) -> None:
+    write_stack(tmp_path, STACK)
+    with (tmp_path / LOCK).open("w") as lock:
+        assert running_stack(tmp_path) is None
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert running_stack(tmp_path) == STACK
+        assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4200/runs/flow-run/abc"
+        page = mlflow_run_page(tmp_path, "7", "r")
+        assert page == "http://127.0.0.1:5000/#/experiments/7/runs/r"
+    assert running_stack(tmp_path) is None
+
+
+def test_without_a_stack_the_environment_names_the_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4300/api/")
+    assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4300/runs/flow-run/abc"
+    # A server that ends with its command has no page to open later.
+    monkeypatch.setenv(TEMPORARY, "true")
+    assert prefect_run_page(tmp_path, "abc") is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
+    assert mlflow_run_page(tmp_path, "7", "r") is None
+
+
+def test_pipelines_of_a_state_folder_are_known_while_their_files_stand(tmp_path: Path) -> None:
+    pipeline = load_pipeline(write_pipeline(tmp_path, tmp_path / "rows.csv"))
+    assert known_pipelines(pipeline.state) == ()
+    remember_pipeline(pipeline)
+    assert [p.config.name for p in known_pipelines(pipeline.state)] == ["churn"]
+    pipeline.path.write_text("name: [broken\n")
+    assert known_pipelines(pipeline.state) == ()

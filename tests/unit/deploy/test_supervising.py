@@ -1,0 +1,134 @@
+"""Real processes under a real supervisor, itself in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy import supervising
+from deploy.supervising import Supervisor
+from tasks.base.errors import InfrastructureError
+from tests.unit.deploy.beating import part
+
+ROOT = Path(__file__).parents[3]
+
+
+class Running:
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.deploy.beating", str(folder)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.until("two is up")
+        self.tree = psutil.Process(self.process.pid)
+
+    def until(self, words: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if words in line:
+                return line
+        raise AssertionError(f"it ended before it said {words!r}")
+
+    def pids(self) -> list[int]:
+        assert self.process.stdin is not None
+        self.process.stdin.write("pids\n")
+        self.process.stdin.flush()
+        return [int(word) for word in self.until("pids ").split()[1:]]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    found = Running(tmp_path)
+    yield found
+    found.process.kill()
+    found.process.wait()
+    for pipe in (found.process.stdin, found.process.stdout):
+        assert pipe is not None
+        pipe.close()
+
+
+def ended(processes: list[psutil.Process], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_part_that_is_killed_is_started_again(running: Running) -> None:
+    one, two = running.pids()
+
+    os.kill(one, signal.SIGKILL)
+
+    assert "signal 9" in running.until("one ended")
+    running.until("one is up again")
+    again, same = running.pids()
+    assert again != one
+    assert same == two
+
+
+@pytest.mark.slow
+def test_a_part_that_hangs_is_ended_and_started_again(running: Running) -> None:
+    one, _ = running.pids()
+
+    os.kill(one, signal.SIGSTOP)
+
+    running.until("one did not answer")
+    running.until("one is up again")
+    assert ended([p for p in running.tree.children() if p.pid == one])
+
+
+def test_what_a_lost_part_started_does_not_go_on(running: Running) -> None:
+    _, two = running.pids()
+    below = psutil.Process(two).children()
+    assert below
+
+    os.kill(two, signal.SIGKILL)
+
+    running.until("ended 1 left-over process")
+    assert ended(below)
+
+
+def test_stopping_leaves_nothing(running: Running) -> None:
+    tree = running.tree.children(recursive=True)
+    assert len(tree) == 3
+    assert running.process.stdin is not None
+
+    running.process.stdin.close()
+
+    assert running.process.wait(30) == 0
+    assert ended(tree, 1)
+
+
+def test_killing_the_supervisor_ends_its_parts(running: Running) -> None:
+    parts = running.tree.children()
+    grandchildren = [p for p in running.tree.children(recursive=True) if p not in parts]
+
+    running.process.kill()
+
+    assert ended(parts)
+    for process in grandchildren:
+        process.kill()
+
+
+def test_a_part_that_ends_at_its_start_is_told_with_its_error_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This process is no stack: what else it started is not the supervisor's to end.
+    monkeypatch.setattr(supervising, "end_everything", lambda: None)
+    supervisor = Supervisor([part("one", tmp_path, FAILS="1")], lambda _: None, ("canary",))
+
+    with pytest.raises(InfrastructureError, match="one ended with status 3: ValueError") as raised:
+        supervisor.start()
+
+    assert "canary" not in str(raised.value)
+    assert str(tmp_path / "logs" / "one.log") in raised.value.remedy

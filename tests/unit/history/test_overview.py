@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.base.loop import Decision
+from tasks.base.records import ModelVersion
+from tasks.history.overview import PipelineHealth, overview
+from tasks.ledger.ledger import ledger_of
+from tests.histories import Listed, demand, flights, pipeline
+
+QUIET = "schedules: {}\n"
+
+
+def health(folder: Path, decisions: tuple[Decision, ...], **how: Any) -> PipelineHealth:
+    name = decisions[0].pipeline if decisions else "flights"
+    how.setdefault("now", decisions[-1].at + timedelta(hours=5) if decisions else None)
+    return overview([pipeline(folder, name)], accounts=Listed(decisions), **how)[0]
+
+
+def until(decisions: tuple[Decision, ...], kind: str, count: int = 1) -> tuple[Decision, ...]:
+    """Return decisions up to the `count`-th of a kind."""
+    places = [k for k, d in enumerate(decisions) if d.kind == kind]
+    return decisions[: places[count - 1] + 1]
+
+
+def test_a_quiet_pipeline_is_healthy_and_says_since_when(tmp_path: Path) -> None:
+    found = health(tmp_path, flights(), sizes={"ledger": 10})
+
+    assert found.health == "healthy"
+    assert found.champion is not None
+    assert (found.champion.version, found.champion.candidate) == ("2", "logistic_regression")
+    assert found.champion.score is not None
+    assert found.age_days == pytest.approx(28.2, abs=0.1)
+    assert set(found.last) == {"scoring", "monitoring", "training"}
+    assert found.drift is not None
+    assert not found.drift.alarm
+    assert found.performance is not None
+    assert found.performance.mature
+    assert found.stores == {"ledger": 10}
+    assert "scored" not in {d.kind for d in found.latest}
+
+
+def test_rows_that_broke_their_contract_stop_it_until_the_next_run_holds(tmp_path: Path) -> None:
+    stopped = until(flights(), "stopped")
+
+    assert health(tmp_path, stopped).health == "stopped"
+    assert "broke 2 rules" in health(tmp_path, stopped).reason
+    held = flights()[: len(stopped) + 12]
+    assert health(tmp_path, held).health != "stopped"
+
+
+def test_a_failed_flow_stops_it(tmp_path: Path) -> None:
+    found = health(tmp_path, until(flights(), "failed"))
+
+    assert (found.health, found.last["scoring"].kind) == ("stopped", "failed")
+
+
+def test_drift_in_the_last_window_is_drifting_and_names_columns(tmp_path: Path) -> None:
+    found = health(tmp_path, until(demand(), "alarmed"))
+
+    assert found.health == "drifting"
+    assert "price" in found.reason
+
+
+def test_worse_realised_performance_is_falling(tmp_path: Path) -> None:
+    found = health(tmp_path, until(flights(), "skipped"))
+
+    assert found.health == "falling"
+    assert found.performance is not None
+    assert found.performance.worse
+
+
+def test_a_promoted_challenger_is_on_probation_until_confirmed(tmp_path: Path) -> None:
+    decisions = flights()
+    promoted = until(decisions, "monitored", 8)
+    confirmed = until(decisions, "confirmed")
+
+    assert health(tmp_path, promoted).health == "on probation"
+    assert health(tmp_path, confirmed).health == "healthy"
+
+
+def test_the_first_champion_is_on_no_probation(tmp_path: Path) -> None:
+    assert health(tmp_path, until(flights(), "monitored")).health == "healthy"
+
+
+def test_a_schedule_that_was_missed_twice_is_stale(tmp_path: Path) -> None:
+    decisions = flights()
+    found = health(tmp_path, decisions, now=decisions[-1].at + timedelta(days=3))
+
+    assert found.health == "stale"
+    assert "Scoring was due" in found.reason
+
+
+def test_without_schedules_two_unwatched_windows_are_stale(tmp_path: Path) -> None:
+    made = pipeline(tmp_path)
+    config = made.config.model_copy(
+        update={"schedules": type(made.config.schedules).model_validate({})}
+    )
+    from dataclasses import replace
+
+    bare = replace(made, config=config)
+    decisions = flights()
+    for days, word in ((13, "healthy"), (15, "stale")):
+        now = decisions[-1].at + timedelta(days=days)
+        assert overview([bare], accounts=Listed(decisions), now=now)[0].health == word
+
+
+def test_a_pipeline_without_any_record_says_what_to_run(tmp_path: Path) -> None:
+    found = health(tmp_path, ())
+
+    assert (found.health, found.champion) == ("no champion", None)
+    assert found.next_command.startswith("keepfit run ")
+    assert not (tmp_path / ".keepfit").exists()
+
+
+def test_what_the_registry_says_goes_before_the_records(tmp_path: Path) -> None:
+    tags = {"keepfit.score": "0.7", "keepfit.metric": "roc_auc", "keepfit.candidate": "svm"}
+    moved = ModelVersion(name="flights", version="9", run_id="r", tags=tags)
+
+    found = health(tmp_path, flights(), champions={"flights": moved})
+
+    assert found.champion is not None
+    assert (found.champion.version, found.champion.candidate) == ("9", "svm")
+
+
+def test_next_runs_observe_daylight_saving(tmp_path: Path) -> None:
+    made = pipeline(tmp_path, "other", "")
+    from tasks.base.config import SchedulesConfig
+    from tasks.history.schedule import next_runs
+
+    schedules = SchedulesConfig(scoring="0 6 * * *", timezone="Europe/Berlin")
+    winter = next_runs(schedules, datetime(2026, 3, 28, 12, tzinfo=UTC))
+    summer = next_runs(schedules, datetime(2026, 3, 29, 12, tzinfo=UTC))
+
+    assert made.config.name == "other"
+    assert winter["scoring"].isoformat() == "2026-03-29T04:00:00+00:00"
+    assert summer["scoring"].isoformat() == "2026-03-30T04:00:00+00:00"
+
+
+def test_it_reads_a_real_ledger(tmp_path: Path) -> None:
+    made = pipeline(tmp_path)
+    ledger = ledger_of(made)
+    decisions = tuple(d for d in flights() if d.kind != "scored")
+    for decision in decisions:
+        assert ledger.record(decision)
+
+    now = decisions[-1].at + timedelta(hours=5)
+    assert overview([made], now=now) == overview([made], accounts=Listed(decisions), now=now)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.base.records import Schema
+from tasks.evaluation.bootstrap import whole
+from tasks.monitoring.answers import answers_of
+from tasks.monitoring.estimation import Estimate, ExpectedScores, estimate, thinned
+from tasks.monitoring.measuring import measure
+from tests.unit.monitoring.windows_made import BINARY, DIGITS, VALUES, binary, digits, values
+
+CLASS_METRICS = (
+    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "roc_auc", "log_loss", "brier",
+)  # fmt: skip
+
+
+def estimated(
+    window: pd.DataFrame, holdout: pd.DataFrame, roles: Schema, metric: str
+) -> tuple[Estimate, float]:
+    """Return the estimate without labels and what came true."""
+    blind = answers_of(window.drop(columns="label"), roles)
+    true = measure(answers_of(window, roles), roles, metric)
+    found = estimate(blind, answers_of(holdout, roles), roles, metric)
+    return found, float("nan") if true is None else true.value
+
+
+def near(found: Estimate, true: float) -> bool:
+    """Return whether what came true lies within four standard errors."""
+    assert found.value.value is not None
+    return abs(found.value.value - true) <= 4 * found.spread + 4 * 0.012
+
+
+@pytest.mark.parametrize("metric", CLASS_METRICS)
+def test_a_shift_of_the_rows_is_seen_without_labels(metric: str) -> None:
+    holdout, shifted = binary(6_000, 1), binary(6_000, 2, shift=0.9)
+    found, true = estimated(shifted, holdout, BINARY, metric)
+    before, _ = estimated(holdout, holdout, BINARY, metric)
+    assert near(found, true)
+    assert found.value.value is not None
+    assert before.value.value is not None
+    assert abs(true - found.value.value) < abs(true - before.value.value) or near(before, true)
+    assert found.value.low is not None
+    assert found.value.high is not None
+    assert found.value.low < found.value.value < found.value.high
+
+
+@pytest.mark.parametrize("metric", CLASS_METRICS)
+def test_more_classes_are_estimated_too(metric: str) -> None:
+    found, true = estimated(digits(4_000, 2, sharp=0.8), digits(6_000, 1), DIGITS, metric)
+    assert near(found, true)
+
+
+@pytest.mark.parametrize("metric", ["mae", "mse", "rmse"])
+def test_the_error_of_a_regression_is_learned_from_the_prediction(metric: str) -> None:
+    holdout = values(6_000, 1)
+    found, true = estimated(values(4_000, 2, mean=1.0), holdout, VALUES, metric)
+    at_home, _ = estimated(holdout, holdout, VALUES, metric)
+    assert found.value.value == pytest.approx(true, rel=0.12)
+    assert at_home.value.value is not None
+    assert (found.value.value or 0) > at_home.value.value
+    assert found.spread > 0
+
+
+@pytest.mark.parametrize(
+    ("roles", "metric"),
+    [(VALUES, "r2"), (VALUES, "median_ae"), (VALUES, "mape"), (BINARY, "calibration_error")],
+)
+def test_what_cannot_be_estimated_says_so(roles: Schema, metric: str) -> None:
+    rows = values() if roles is VALUES else binary()
+    found, _ = estimated(rows, rows, roles, metric)
+    assert found.value.value is None
+    assert f"{metric} can't be estimated without labels" in found.sentence
+
+
+def test_probabilities_that_are_too_sure_are_calibrated_first() -> None:
+    def overconfident(rows: pd.DataFrame) -> pd.DataFrame:
+        p = rows["probability_yes"]
+        sure = p**3 / (p**3 + (1 - p) ** 3)
+        return rows.assign(probability_yes=sure, probability_no=1 - sure)
+
+    window = overconfident(binary(6_000, 2))
+    found, true = estimated(window, overconfident(binary(6_000, 1)), BINARY, "accuracy")
+    naive = window[["probability_no", "probability_yes"]].max(axis=1).mean()
+    assert near(found, true)
+    assert abs(naive - true) > 0.08
+
+
+def test_with_certain_shares_the_expected_metric_is_the_metric() -> None:
+    rows = binary(500)
+    answers = answers_of(rows, BINARY)
+    certain = np.eye(2)[answers.truth]
+    for metric in CLASS_METRICS:
+        scores = ExpectedScores(answers, certain, BINARY, whole(500), metric)
+        true = measure(answers, BINARY, metric)
+        assert true is not None
+        assert scores.under(np.ones((1, 500)))[metric][0] == pytest.approx(true.value)
+
+
+def test_little_data_and_one_class_give_a_sentence() -> None:
+    enough = answers_of(binary(), BINARY)
+    for window, holdout, said in (
+        (enough.only(np.arange(50)), enough, "The window has 50 rows"),
+        (enough, enough.only(np.arange(50)), "The holdout has 50 labelled rows"),
+        (enough, answers_of(binary().assign(label="no"), BINARY), "one class only"),
+        (answers_of(binary()[["prediction"]], BINARY), enough, "Without probabilities"),
+    ):
+        found = estimate(window, holdout, BINARY, "roc_auc")
+        assert found.value.value is None
+        assert said in found.sentence
+
+
+def test_a_constant_model_gives_no_crash() -> None:
+    flat = binary().assign(prediction="no", probability_no=0.7, probability_yes=0.3)
+    for metric in CLASS_METRICS:
+        found, _ = estimated(flat, flat, BINARY, metric)
+        assert found.value.value is None or np.isfinite(found.value.value)
+    still = values().assign(prediction=1.0)
+    assert estimated(still, still, VALUES, "mae")[0].value.value is not None
+
+
+def test_labels_of_the_window_are_not_looked_at() -> None:
+    holdout, window = answers_of(binary(3_000, 1), BINARY), binary()
+    told = estimate(answers_of(window, BINARY), holdout, BINARY, "f1")
+    lies = window.assign(label=window["label"].map({"yes": "no", "no": "yes"}))
+    assert told == estimate(answers_of(lies, BINARY), holdout, BINARY, "f1")
+
+
+def test_large_tables_are_thinned_evenly() -> None:
+    answers = answers_of(values(1_000), VALUES)
+    few = thinned(answers, 10)
+    assert few.rows == 10
+    assert few.predicted[-1] == answers.predicted[-1]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.base.records import CandidateResult, Trial
+from tasks.registry.recording import log_trials
+from tasks.registry.store import Store
+
+TRIALS = (
+    Trial(number=0, state="complete", score=0.7, scores=(0.6, 0.8), params={"C": 1.0}, seconds=2),
+    Trial(number=1, state="pruned", score=0.2, scores=(0.2,), params={"C": 5.0}),
+    Trial(number=2, state="failed", params={"C": 9.0}, reason="its process was ended"),
+    Trial(number=3, state="complete", score=0.9, scores=(0.9, 0.9), params={"C": 2.0}, chosen=True),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Store.open(tmp_path)
+
+
+def test_trials_are_a_table_and_a_metric_by_step(store: Store) -> None:
+    run = store.start_run(store.experiment("tuned"), "svm")
+    log_trials(store, run, CandidateResult(candidate="svm", status="ok", trials=TRIALS))
+    kept = store.artifact(run, "trials.json")
+    assert kept is not None
+    table = json.loads(kept.read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["trial"] for row in rows] == [0, 1, 2, 3]
+    assert [row["C"] for row in rows] == [1.0, 5.0, 9.0, 2.0]
+    assert rows[3]["chosen"]
+    assert rows[2]["score"] is None
+    history = store._client().get_metric_history(run, "trial.score")
+    assert {(m.step, m.value) for m in history} == {(0, 0.7), (3, 0.9)}
+    tags = store._client().get_run(run).data.tags
+    assert tags["keepfit.tuned"] == "true"
+    assert json.loads(tags["mlflow.loggedArtifacts"])[0]["path"] == "trials.json"
+
+
+def test_without_tuning_nothing_is_stored(store: Store) -> None:
+    run = store.start_run(store.experiment("untuned"), "svm")
+    log_trials(store, run, CandidateResult(candidate="svm", status="ok"))
+    assert store.artifact(run, "trials.json") is None
+    assert "keepfit.tuned" not in store._client().get_run(run).data.tags
