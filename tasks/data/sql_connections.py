@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from tasks.base.addresses import with_driver
 from tasks.base.config import SqlSource
 from tasks.base.errors import SourceError, TransientError
 
@@ -48,7 +49,7 @@ def connected(source: SqlSource, base: Path) -> Iterator[Connection]:
 
 def _url(source: SqlSource) -> URL:
     try:
-        return make_url(source.url.get_secret_value())
+        return with_driver(make_url(source.url.get_secret_value()))
     except ArgumentError:
         raise SourceError(
             "source.url is not a database URL.",

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from tasks.base.addresses import with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 from tasks.base.failpoints import reach
 from tasks.base.locks import locked
@@ -175,13 +176,14 @@ def address_of(url: str | None, state: Path, base: Path) -> sa.URL:
         return sa.URL.create("sqlite", database=str(state / "ledger.db"))
     try:
         address = sa.make_url(url)
-        backend = address.get_backend_name()
+        backend = with_driver(address).get_backend_name()
     except (SQLAlchemyError, ValueError):
         raise _no_address() from None
     if backend == "sqlite" and address.database not in (None, "", ":memory:"):
         return sa.URL.create("sqlite", database=str((base / str(address.database)).absolute()))
-    if address.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return address.set(drivername="postgresql+psycopg")
+    address = with_driver(address)
+    if address.drivername == "postgresql+psycopg":
+        return address
     raise _no_address()
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from tasks.base.addresses import with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 
 BATCH = "batch"
@@ -61,7 +62,7 @@ def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str
 
 def _engine(address: str, base: Path) -> sa.Engine:
     try:
-        url = sa.make_url(address)
+        url = with_driver(sa.make_url(address))
         file = url.database if url.get_backend_name() == "sqlite" else None
         if file and file != ":memory:":
             path = base / file
