@@ -106,7 +106,12 @@ def _parts(basis: Basis, seed: int) -> _Parts:
     if y.dtype == object:
         y = y.astype(str)
     classes = roles.task != "regression"
-    fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed)
+    groups = None
+    if basis.split.group is not None:
+        from tasks.data.grouping import group_codes
+
+        groups = group_codes(basis.snapshot.path, basis.split.group, positions)
+    fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed, groups=groups)
     valid = fold.valid[thin(len(fold.valid), _SCORED)]
     features = list(roles.features)
 

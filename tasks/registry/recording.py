@@ -53,7 +53,7 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
         "keepfit.note": (
             f"Training of **{config.name}**: `{roles.target}` ({roles.task}) from "
             f"{snapshot.rows:,} rows, {split.n_train:,} to train on and {split.n_holdout:,} "
-            f"held out by {split.rule}. Metric: `{prepared.metric}`.\n\n"
+            f"held out by {split.kind}. Metric: `{prepared.metric}`.\n\n"
             "The report is the artifact `report.html`."
         ),
     }
