@@ -135,6 +135,7 @@ class _Case:
         drawings = self._drawings(fits, learning, slices, slices_sentence, groups)
         files = save_figures(drawings, folder)
         found = Diagnosis(
+            made=self.challenger.notes,
             fits=tuple(fits),
             learning=learning,
             suspicions=suspicions,
