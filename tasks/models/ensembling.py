@@ -202,6 +202,8 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
         f"{asked.metric} out of fold better than {best}'s by {gained:.4g} "
         f"(95 % interval {low:.4g} to {high:.4g}, {int(judged.sum()):,} rows)"
     )
+    if gained == low == high == 0:
+        return f"the best mixture is {best} alone"
     if not low > 0:
         return f"no ensemble is better beyond noise: {words}"
     weights = weigh(asked, held, best)
