@@ -53,6 +53,6 @@ def split_window(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
 
     prepared = prepare(pipeline, snapshot)
     split = prepared.split
-    text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.rule}"
+    text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.kind}"
     report(Step("split", text))
     return prepared

@@ -103,6 +103,9 @@ class SplitConfig(Section):
     """How the holdout is set aside."""
 
     holdout: float = Field(0.2, gt=0.0, lt=1.0, description="share of rows, a fraction")
+    group: Column | None = Field(
+        None, description="column whose rows belong together, such as a customer; never a feature"
+    )
 
 
 class TuningConfig(Section):
@@ -480,6 +483,11 @@ class PipelineConfig(Section):
         ):
             if self.target in columns:
                 raise _contradiction(role, f"the target {self.target!r} stands in `{role}` too")
+        if self.split.group is not None and self.split.group in (self.target, self.time_column):
+            role = "target" if self.split.group == self.target else "time column"
+            raise _contradiction(
+                "split", f"`split.group` names the {role} {self.split.group!r}; name another column"
+            )
         if self.time_column is not None and self.time_column in self.exclude:
             raise _contradiction(
                 "exclude", f"the time column {self.time_column!r} stands in `exclude` too"
@@ -494,6 +502,18 @@ class PipelineConfig(Section):
             )
         self._suits_task()
         return self
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Columns that splitting, judging or telling the score needs, be they features or not."""
+        group = () if self.split.group is None else (self.split.group,)
+        named = (*group, *self.gate.slices, *self.report.by, *self.report.sensitive)
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """Excluded columns that are read all the same, for evaluation only."""
+        return tuple(column for column in self.exclude if column in self.evaluated)
 
     def _suits_task(self) -> None:
         if self.objective is not None and self.task == "regression":

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -172,7 +172,38 @@ def require_columns(
     named += [(("id_columns", i), c) for i, c in enumerate(config.id_columns)]
     named += [(("exclude", i), c) for i, c in enumerate(config.exclude)]
     named += [(("kinds", c), c) for c in config.kinds]
+    if config.hooks.features is None:
+        named += _evaluated(config)
+    _refuse_absent(pipeline, named, names, promised)
+
+
+def require_evaluated(pipeline: Pipeline, available: Iterable[str]) -> None:
+    """Refuse columns to group, judge or report by that are neither read nor made by a hook.
+
+    Raises
+    ------
+    ConfigError
+        For the first absent column, with its line and the nearest name.
+    """
+    _refuse_absent(pipeline, _evaluated(pipeline.config), list(available), ())
+
+
+def _evaluated(config: PipelineConfig) -> list[tuple[Location, str]]:
+    named: list[tuple[Location, str]] = []
+    if config.split.group is not None:
+        named.append((("split", "group"), config.split.group))
     named += [(("gate", "slices", i), c) for i, c in enumerate(config.gate.slices)]
+    named += [(("report", "by", i), c) for i, c in enumerate(config.report.by)]
+    named += [(("report", "sensitive", i), c) for i, c in enumerate(config.report.sensitive)]
+    return named
+
+
+def _refuse_absent(
+    pipeline: Pipeline,
+    named: Iterable[tuple[Location, str]],
+    names: Sequence[str],
+    promised: Iterable[str],
+) -> None:
     known = {*names, *promised}
     for location, column in named:
         if column not in known:
@@ -184,7 +215,8 @@ def require_columns(
 
 
 def _key_of(location: Location) -> str:
-    return "gate.slices" if location[0] == "gate" else str(location[0])
+    whole = location[0] in ("gate", "report", "split")
+    return ".".join(str(part) for part in location[: 2 if whole else 1])
 
 
 def nearest(name: str, allowed: Iterable[str], most: int = 12) -> str:

@@ -66,6 +66,8 @@ class Schema(Record):
         Class labels as text, in the order of the model's ``classes_``; empty for regression.
     positive
         The label (as text) whose probability is scored in a binary task.
+    aside
+        Columns that are read for evaluation only: excluded, and named to judge or report by.
     dropped
         Column that is no feature to the reason why.
     """
@@ -77,6 +79,7 @@ class Schema(Record):
     positive: str | None = None
     time_column: str | None = None
     id_columns: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
     assumptions: tuple[str, ...] = ()
 
@@ -96,6 +99,8 @@ class Split(Record):
         First time of the holdout under the rule ``time``.
     no_target
         Rows left out because their target is null or not finite.
+    group
+        Column whose rows stay together; None where each row is its own.
     """
 
     train_path: str
@@ -107,6 +112,13 @@ class Split(Record):
     boundary: datetime | None = None
     no_target: int = 0
     notes: tuple[str, ...] = ()
+    group: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The rule, and the group whose hash it is: rows held out under one kind stay so."""
+        grouped = self.rule == "hash" and self.group is not None
+        return f"hash of {self.group}" if grouped else self.rule
 
 
 class Prepared(Record):
@@ -369,6 +381,8 @@ class GateEvidence(Record):
         Rows that neither model was trained on.
     detectable
         The smallest difference that the interval could have told from zero.
+    blocks, blocks_of
+        How many units were drawn together, and what they are.
     """
 
     metric: str
@@ -386,6 +400,7 @@ class GateEvidence(Record):
     latency_ms_per_1k: float | None = None
     model_bytes: int | None = None
     blocks: int | None = None
+    blocks_of: str = "blocks of time"
     challenger: str = ""
 
 

@@ -198,6 +198,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         positive=judged.positive,
         time_column=config.time_column,
         id_columns=config.id_columns,
+        aside=config.aside,
         dropped=dropped,
         assumptions=(*judged.assumptions, *said),
     )
@@ -234,6 +235,8 @@ def _features(
             continue
         if name in config.id_columns:
             dropped[name] = "names the rows"
+        elif name == config.split.group:
+            dropped[name] = "keeps rows together (split.group)"
         elif kind == "identifier":
             dropped[name] = "an identifier: nearly every row has its own value"
         elif kind == "constant":

@@ -57,8 +57,9 @@ def load_window(
     """Read what a pipeline works on into a snapshot; an unchanged source is not read again.
 
     Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
-    source, and does without the target. Excluded columns are never read. The kinds that the
-    configuration states decide how text is read.
+    source, and does without the target. Of the excluded columns training reads those that it is
+    evaluated by, and nothing else does. The kinds that the configuration states decide how text
+    is read.
 
     Parameters
     ----------
@@ -112,7 +113,8 @@ def _columns(wanted: _Wanted) -> tuple[str, ...]:
         for column in columns:
             if column not in names:
                 raise _no_column(role, column, names)
-    return tuple(name for name in names if name not in config.exclude)
+    aside = () if wanted.for_scoring else config.aside
+    return tuple(name for name in names if name not in config.exclude or name in aside)
 
 
 def _no_column(role: str, column: str, names: Sequence[str]) -> ConfigError:
@@ -134,6 +136,7 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "fingerprint": identity,
         "source": plain(wanted.source),
         "exclude": config.exclude,
+        **({"aside": config.aside} if config.aside and not wanted.for_scoring else {}),
         "for_scoring": wanted.for_scoring,
         "target": config.target,
         "time_column": config.time_column,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import Schema, Snapshot, Split
+from tasks.data.grouping import (
+    check_groups,
+    codes_of,
+    group_shares,
+    hold_out_groups,
+    seen_groups,
+)
 from tasks.data.hashing import row_hashes, shares
 from tasks.data.snapshots import open_table
 from tasks.data.tables import as_utc, listed
@@ -32,24 +39,29 @@ class _Parts:
     notes: tuple[str, ...] = ()
 
 
-def split_rows(snapshot: Snapshot, schema: Schema, holdout: float, folder: Path) -> Split:
+def split_rows(
+    snapshot: Snapshot, schema: Schema, holdout: float, folder: Path, *, group: str | None = None
+) -> Split:
     """Set rows aside as the holdout and write both parts as ``.npy`` files of positions.
 
     With a time column the newest rows are held out, from a boundary that rows of one time never
     straddle. Without, a row is held out when the stable hash of its id columns (without any: of
     its content, identifiers left out), as a number in [0, 1), is below `holdout`. So a row once
     held out stays so when rows are added and when the share grows, equal rows are on one side,
-    and the shares within each class are about the same.
+    and the shares within each class are about the same. With a `group` the hash is that of the
+    group, so that all its rows are on one side; by time they may be on both, which is said.
 
     Parameters
     ----------
     holdout
         Share of the rows to hold out, a fraction.
+    group
+        Column whose rows belong together.
 
     Raises
     ------
     DataError
-        When a part would have no row.
+        When a part would have no row, or all rows are of one group.
     """
     names = [name for name, kind in snapshot.kinds.items() if _counts(name, kind, schema)]
     table = open_table(snapshot.path)
@@ -57,6 +69,11 @@ def split_rows(snapshot: Snapshot, schema: Schema, holdout: float, folder: Path)
     usable = np.flatnonzero(keep).astype(np.int64)
     if schema.time_column is not None:
         parts = _by_time(table[schema.time_column], usable, holdout)
+        if group is not None:
+            parts = _told_of_groups(parts, table[group], group)
+    elif group is not None:
+        labels = None if schema.task == "regression" else y
+        parts = _by_group(table, group, names, usable, labels, holdout)
     else:
         parts = _by_hash(table, schema, names, usable, y, holdout)
     _check(parts, len(usable), holdout)
@@ -70,6 +87,7 @@ def split_rows(snapshot: Snapshot, schema: Schema, holdout: float, folder: Path)
         boundary=parts.boundary,
         no_target=snapshot.rows - len(usable),
         notes=parts.notes,
+        group=group,
     )
 
 
@@ -78,7 +96,7 @@ def _counts(name: str, kind: str, schema: Schema) -> bool:
 
     Constant columns do: one that starts to vary must not move every earlier row.
     """
-    return kind != "identifier" and name not in schema.id_columns
+    return kind != "identifier" and name not in (*schema.id_columns, *schema.aside)
 
 
 def _by_time(column: Any, usable: Positions, holdout: float) -> _Parts:
@@ -134,6 +152,29 @@ def _by_hash(
     if schema.id_columns:
         notes += _shared(table, content, usable, held)
     return _Parts(usable[~held], usable[held], notes=tuple(notes))
+
+
+def _by_group(
+    table: Any,
+    group: str,
+    content: list[str],
+    usable: Positions,
+    y: NDArray[Any] | None,
+    holdout: float,
+) -> _Parts:
+    codes = codes_of(table[group], usable)
+    check_groups(codes, group)
+    numbers = group_shares(table, group, content)[usable]
+    labels = None if y is None else np.unique(y, return_inverse=True)[1].ravel()
+    held, notes = hold_out_groups(numbers, codes, labels, holdout)
+    return _Parts(usable[~held], usable[held], notes=tuple(notes))
+
+
+def _told_of_groups(parts: _Parts, column: Any, group: str) -> _Parts:
+    codes = codes_of(column, np.concatenate([parts.train, parts.holdout]))
+    check_groups(codes, group)
+    known = seen_groups(codes[: len(parts.train)], codes[len(parts.train) :], group)
+    return replace(parts, notes=(*parts.notes, known)) if known else parts
 
 
 def _fill_classes(

@@ -18,7 +18,7 @@ from tasks.base.records import (
     Evaluation,
     LeaderboardRow,
 )
-from tasks.evaluation.bootstrap import time_blocks
+from tasks.evaluation.bootstrap import Ints, independent
 from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.metrics import evaluate
 
@@ -38,8 +38,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
     metric, schema = basis.prepared.metric, basis.roles
     challenger = choose(results, metric)
     y_true = holdout_target(basis)
-    times = holdout_times(basis)
-    blocks = None if times is None else time_blocks(times)
+    blocks = independent(holdout_times(basis), holdout_groups(basis))
     fitted = [result for result in results if result.status == "ok"]
     evaluations = []
     for done, result in enumerate(fitted):
@@ -99,6 +98,16 @@ def holdout_times(basis: Basis) -> NDArray[np.datetime64] | None:
     rows = np.load(basis.split.holdout_path)
     frame = read_frame(basis.snapshot.path, columns=[column], rows=rows)
     return np.asarray(frame[column].to_numpy(dtype="datetime64[us]"))
+
+
+def holdout_groups(basis: Basis) -> Ints | None:
+    """Return the group of each holdout row; None where the pipeline names none."""
+    if basis.split.group is None:
+        return None
+    from tasks.data.grouping import group_codes
+
+    rows = np.load(basis.split.holdout_path)
+    return group_codes(basis.snapshot.path, basis.split.group, rows)
 
 
 def read_predictions(path: str) -> Predictions:

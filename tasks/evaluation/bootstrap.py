@@ -214,6 +214,22 @@ def interval(replicates: Floats, confidence: float, n_units: int) -> tuple[float
     return float(low), float(high)
 
 
+def independent(times: ArrayLike | None, groups: Ints | None) -> Ints | None:
+    """Return the unit of each row that is drawn together; None where each row is its own.
+
+    These are the groups that are named, or blocks of time; of both those that are fewer.
+
+    Examples
+    --------
+    >>> independent(None, np.array([0, 0, 1])).tolist()
+    [0, 0, 1]
+    """
+    blocks = None if times is None else time_blocks(times)
+    if blocks is None or groups is None:
+        return groups if blocks is None else blocks
+    return min(groups, blocks, key=lambda units: len(np.unique(units)))
+
+
 def time_blocks(times: ArrayLike) -> Ints:
     """Return the block of each row, for rows that lie in time; shape (rows,).
 

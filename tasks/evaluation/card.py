@@ -133,6 +133,8 @@ def _data(source: str, basis: Basis) -> Part:
     if snapshot.start is not None:
         rows.insert(1, ("window", f"{moment(snapshot.start)} to {moment(snapshot.end)}"))
     held = "the newest rows" if split.rule == "time" else "rows by a stable hash"
+    if split.rule == "hash" and split.group is not None:
+        held = f"every row of some {split.group}s, by a stable hash"
     rows.append(("held out", held))
     return Part("Data", header=("what", "value"), rows=tuple(rows))
 

@@ -17,6 +17,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, MetricValue, Picture
 from tasks.evaluation.assessing import (
     BASELINE,
+    holdout_groups,
     holdout_target,
     holdout_times,
     read_predictions,
@@ -93,7 +94,7 @@ class _Case:
         training: TrainingConfig,
         report: ReportConfig,
     ) -> None:
-        from tasks.evaluation.bootstrap import time_blocks
+        from tasks.evaluation.bootstrap import independent
         from tasks.evaluation.losses import row_losses
 
         self.basis, self.assessment = basis, assessment
@@ -103,8 +104,7 @@ class _Case:
         self.seed = training.seed
         self.challenger = next(r for r in self.fitted if r.candidate == assessment.challenger)
         self.y = holdout_target(basis)
-        times = holdout_times(basis)
-        self.blocks: Ints | None = None if times is None else time_blocks(times)
+        self.blocks: Ints | None = independent(holdout_times(basis), holdout_groups(basis))
         self.predictions = {r.candidate: read_predictions(r.predictions_path) for r in self.fitted}
         self.model: Predictions = self.predictions[assessment.challenger]
         self.losses = row_losses(
@@ -135,6 +135,7 @@ class _Case:
         drawings = self._drawings(fits, learning, slices, slices_sentence, groups)
         files = save_figures(drawings, folder)
         found = Diagnosis(
+            made=self.challenger.notes,
             fits=tuple(fits),
             learning=learning,
             suspicions=suspicions,
@@ -171,7 +172,7 @@ class _Case:
                 baseline=self.baseline,
                 behind=behind.get(result.candidate),
                 rival_train=own.get(rivals_of.get(result.candidate, "")),
-                ordered=self.blocks is not None,
+                ordered=self.basis.split.rule == "time",
             )
             for result in sorted(rivals, key=lambda r: order.index(r.candidate))
         ]

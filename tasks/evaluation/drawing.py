@@ -25,6 +25,7 @@ BLUE, ORANGE, GREEN, PURPLE, GREY = "#2f7fc8", "#d9660a", "#0f9d76", "#a56cc9", 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#c0708f", "#b58900")
 LONGEST = 26
 _SIZE = 9
+_LONG_NAME = 34
 
 # Settings of matplotlib hold for the whole process while it writes.
 _WRITING = threading.Lock()
@@ -89,7 +90,8 @@ def grid(axes: Axes, which: Any = "both") -> None:
 
 def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
     """Name the axes."""
-    axes.set_xlabel(x, color=INK, fontsize=_SIZE)
+    # A long name starts below the labels of the rows instead of leaving the figure.
+    axes.set_xlabel(x, color=INK, fontsize=_SIZE, loc="right" if len(x) > _LONG_NAME else "center")
     axes.set_ylabel(y, color=INK, fontsize=_SIZE)
 
 

@@ -119,11 +119,18 @@ def worst_rows(
             true=_text(truth[k]),
             predicted=_text(guess[k]),
             stated=None if probability is None else float(probability[k].max()),
-            loss=float(losses[k]),
+            loss=_missed(truth[k], guess[k], float(losses[k])),
         )
         for k in order.tolist()
         if losses[k] > 0
     )
+
+
+def _missed(truth: object, guess: object, loss: float) -> float:
+    """Return by how much a value is missed, in its own unit; the loss of a class."""
+    if isinstance(truth, float) and isinstance(guess, float):
+        return abs(truth - guess)
+    return loss
 
 
 def _text(value: object) -> str:

@@ -89,7 +89,13 @@ class Confusion(Record):
 
 
 class WorstRow(Record):
-    """A holdout row on which the model is most wrong; `row` is empty unless ids are allowed."""
+    """A holdout row on which the model is most wrong; `row` is empty unless ids are allowed.
+
+    Attributes
+    ----------
+    loss
+        Of a class its loss, of a number by how much it is missed.
+    """
 
     row: str
     true: str
@@ -164,12 +170,15 @@ class Diagnosis(Record):
 
     Attributes
     ----------
+    made
+        How the challenger came about: what tuning, calibration, threshold and mixing found.
     errors
         Sentences about mistakes: their counts, confusions, labels.
     lines
         What a terminal prints, three to six.
     """
 
+    made: tuple[str, ...] = ()
     fits: tuple[FitVerdict, ...] = ()
     learning: LearningCurve | None = None
     suspicions: tuple[Suspicion, ...] = ()

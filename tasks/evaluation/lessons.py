@@ -176,10 +176,12 @@ def draw_slices(slices: Sequence[WeakSlice], sentence: str) -> Drawing | None:
         return None
     figure, axes = _rows([plain(s.where, 34) for s in slices])
     places = np.arange(len(slices))
-    axes.barh(places, [s.loss for s in slices], color=ORANGE, alpha=0.8, height=0.55)
-    axes.plot([s.rest for s in slices], places, "|", color=INK, ms=16, mew=2)
-    name_axes(axes, "mean loss there (bar) and elsewhere (stroke)")
-    return Drawing("weak_slices", "Where it is weak", sentence, figure)
+    times = [s.loss / max(s.rest, 1e-12) for s in slices]
+    axes.barh(places, times, color=ORANGE, alpha=0.8, height=0.55)
+    axes.axvline(1.0, color=INK, lw=1.2)
+    name_axes(axes, "mean loss, in times of that elsewhere")
+    caption = f"{sentence} At the stroke a slice would be like all other rows."
+    return Drawing("weak_slices", "Where it is weak", caption, figure)
 
 
 def draw_groups(groups: GroupDifference) -> Drawing | None:
@@ -227,16 +229,18 @@ def draw_dependence(found: Sequence[Dependence], of: str) -> Drawing | None:
         if one.labels is None:
             axes.plot(one.x, one.y, color=BLUE, lw=1.6, marker="o", ms=2.5)
             axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(FuncFormatter(compact))
         else:
             axes.plot(one.x, one.y, "o", color=BLUE, ms=5)
             rotated = max(len(v) for v in one.labels) > 4 and len(one.labels) > 2
             names = [plain(v, 9) for v in one.labels]
             axes.set_xticks(one.x, names, rotation=60 if rotated else 0)
         axes.set_ylim(low - room, high + room)
+        axes.yaxis.set_major_formatter(FuncFormatter(compact))
         name_axes(axes, plain(one.column, 24))
     widest = max(found, key=lambda d: float(np.ptp(d.y)))
     top = int(widest.y.argmax())
-    at = number(float(widest.x[top])) if widest.labels is None else widest.labels[top]
+    at = f"{widest.x[top]:,.4g}" if widest.labels is None else widest.labels[top]
     caption = (
         f"Mean {of} where a column is set to a value and the others stay as they are. It moves "
         f"most with {widest.column}: from {number(float(widest.y.min()))} to "

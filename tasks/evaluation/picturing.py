@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.config import TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
 from tasks.evaluation.assessing import holdout_target, read_predictions
@@ -35,7 +36,7 @@ def draw_all(
         basis=basis.model_dump(mode="json"),
         results=[result.model_dump(mode="json") for result in results],
         assessment=assessment.model_dump(mode="json"),
-        seed=pipeline.config.training.seed,
+        training=pipeline.config.training.model_dump(mode="json"),
         folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
     )
     return Figures.model_validate(drawn)
@@ -45,7 +46,7 @@ def draw_plain(
     basis: dict[str, Any],
     results: list[dict[str, Any]],
     assessment: dict[str, Any],
-    seed: int,
+    training: dict[str, Any],
     folder: str,
 ) -> dict[str, Any]:
     """Draw from plain values into `folder`; runs where the model can be loaded."""
@@ -53,7 +54,7 @@ def draw_plain(
         Basis.model_validate(basis),
         [CandidateResult.model_validate(result) for result in results],
         Assessment.model_validate(assessment),
-        seed,
+        TrainingConfig.model_validate(training),
         Path(folder),
     )
     return figures.model_dump(mode="json")
@@ -63,7 +64,7 @@ def _draw(
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
-    seed: int,
+    training: TrainingConfig,
     folder: Path,
 ) -> Figures:
     from tasks.evaluation.figures import draw_leaderboard, save_figures
@@ -77,8 +78,14 @@ def _draw(
         for result in results
         if result.status == "ok"
     }
-    importance, explained = _explained(basis, challenger, y_true, seed)
-    shown = [d for d in (board, *drawn[challenger.candidate], *explained) if d is not None]
+    searched = {
+        name: drawing
+        for name in dict.fromkeys((challenger.candidate, *drawn))
+        if (drawing := _searched(name, results, metric, training)) is not None
+    }
+    importance, explained = _explained(basis, challenger, y_true, training.seed)
+    about = (*drawn[challenger.candidate], *searched.values(), *explained)
+    shown = [d for d in (board, *about) if d is not None]
     files = save_figures(shown, folder)
     return Figures(
         pictures=tuple(
@@ -87,7 +94,10 @@ def _draw(
         ),
         importance={} if importance is None else {c.column: c.loss for c in importance.columns},
         of_candidates={
-            name: save_figures(drawings, folder / name) for name, drawings in drawn.items()
+            name: save_figures(
+                [*drawings, *([searched[name]] if name in searched else [])], folder / name
+            )
+            for name, drawings in drawn.items()
         },
     )
 
@@ -104,6 +114,18 @@ def _of_candidate(
         y_true, predictions.predicted, predictions.probability, basis.roles, evaluation
     )
     return (*diagnosed, *draw_learning(result.candidate, result.curves))
+
+
+def _searched(
+    name: str, results: Sequence[CandidateResult], metric: str, training: TrainingConfig
+) -> Drawing | None:
+    """Return what tuning tried of a candidate, where it was tuned."""
+    result = next(r for r in results if r.candidate == name)
+    if not result.trials:
+        return None
+    from tasks.evaluation.searches import draw_search
+
+    return draw_search(result, metric, training)
 
 
 def _explained(

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tasks.evaluation.metrics import sampled
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tasks.models.adjusting import Adjustment
     from tasks.models.candidates import Candidate
 
 REPEATS = 5
@@ -34,13 +36,20 @@ _SCORED = 10_000
 
 @dataclass(frozen=True)
 class _Parts:
-    """Rows to fit on, the newest last where they have a time, and rows to validate on."""
+    """Rows to fit on, the newest last where they have a time, and rows to validate on.
+
+    Attributes
+    ----------
+    adjustment
+        Calibration and rule of decision of the candidate, which every fit is given.
+    """
 
     X: pd.DataFrame
     y: NDArray[Any]
     unseen: pd.DataFrame
     unseen_y: NDArray[Any]
     ordered: bool
+    adjustment: Adjustment
 
 
 def learning_curve(
@@ -59,7 +68,8 @@ def learning_curve(
     Parameters
     ----------
     result
-        Its candidate and tuned settings are fitted anew.
+        Its candidate and tuned settings are fitted anew, calibrated and made to decide as it is,
+        so that the last point can be told from its score.
     baseline
         The baseline's metric, the measure of what is much.
     seconds
@@ -75,7 +85,7 @@ def learning_curve(
         candidate = candidate.with_params({k: v for k, v in tuned.items() if k != "class_weight"})
     weight = tuned.get("class_weight", training.class_weight)
     training = training.model_copy(update={"class_weight": None if weight == "none" else weight})
-    parts = _parts(basis, training.seed)
+    parts = _parts(basis, training.seed, result)
     points: list[CurvePoint] = []
     began, last = time.monotonic(), 0.0
     limit = candidate.rows_for(len(parts.y), parts.X.shape[1])
@@ -91,9 +101,10 @@ def learning_curve(
     return extrapolate(result.candidate, basis.prepared.metric, points, baseline, training.seed)
 
 
-def _parts(basis: Basis, seed: int) -> _Parts:
+def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     from tasks.data.kinds import target_values
     from tasks.data.snapshots import read_frame
+    from tasks.models.adjusting import Adjustment
     from tasks.models.folds import inner_part, thin
 
     roles, ordered = basis.roles, basis.split.rule == "time"
@@ -106,14 +117,22 @@ def _parts(basis: Basis, seed: int) -> _Parts:
     if y.dtype == object:
         y = y.astype(str)
     classes = roles.task != "regression"
-    fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed)
+    groups = None
+    if basis.split.group is not None:
+        from tasks.data.grouping import group_codes
+
+        groups = group_codes(basis.snapshot.path, basis.split.group, positions)
+    fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed, groups=groups)
     valid = fold.valid[thin(len(fold.valid), _SCORED)]
     features = list(roles.features)
 
     def rows(chosen: Ints) -> pd.DataFrame:
         return read_frame(basis.snapshot.path, columns=features, rows=positions[chosen])
 
-    return _Parts(rows(fold.train), y[fold.train], rows(valid), y[valid], ordered)
+    adjustment = Adjustment()
+    if classes and result.model_path:
+        adjustment = Adjustment.read(Path(result.model_path).parent)
+    return _Parts(rows(fold.train), y[fold.train], rows(valid), y[valid], ordered, adjustment)
 
 
 def _point(
@@ -194,9 +213,10 @@ def _fitted(
         warnings.simplefilter("ignore")
         learned = candidate.fit(candidate.build(setting, candidate.params), matrix, y, setting)
     own = thin(len(y), _SCORED // 2)
+    model = parts.adjustment.wrap(learned.estimator, roles.classes)
     return (
-        _score(learned.estimator, matrix[own], y[own], basis),
-        _score(learned.estimator, encoder.transform(parts.unseen), parts.unseen_y, basis),
+        _score(model, matrix[own], y[own], basis),
+        _score(model, encoder.transform(parts.unseen), parts.unseen_y, basis),
     )
 
 

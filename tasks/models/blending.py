@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.base.durations import format_duration
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult
 from tasks.models.calls import call
@@ -18,10 +19,17 @@ ADJUSTMENT_FILE = "adjustment.json"
 BLEND_FILE = "blend.json"
 
 
-def ensemble_of(run: Run, fitted: Sequence[CandidateResult], report: Report) -> CandidateResult:
+def ensemble_of(
+    run: Run, fitted: Sequence[CandidateResult], report: Report, seconds: float
+) -> CandidateResult:
     """Return the weighted mean of fitted candidates, or why there is none.
 
     It competes only where it beats the best single candidate out of fold beyond noise.
+
+    Parameters
+    ----------
+    seconds
+        What is left of the time budget: with nothing left there is no ensemble.
     """
     known = kept(Path(run.folder), ENSEMBLE)
     if known is not None:
@@ -33,8 +41,15 @@ def ensemble_of(run: Run, fitted: Sequence[CandidateResult], report: Report) -> 
     ]
     if len(able) < 2:
         return _none("an ensemble needs two fitted candidates")
+    over = f"would overrun the time budget of {format_duration(run.training.budget)}"
+    if seconds <= 0:
+        return _none(f"{over}, which the candidates have used up; raise training.budget")
     report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
-    reason = call("tasks.models.ensembling:blend", run=run.plain(), names=able)
+    try:
+        asked = {"run": run.plain(), "names": able}
+        reason = call("tasks.models.ensembling:blend", within=seconds, **asked)
+    except TimeoutError:
+        return _none(f"{over}; raise training.budget, or set training.ensemble to false")
     if reason:
         return _none(str(reason))
     made = kept(Path(run.folder), ENSEMBLE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,17 +21,23 @@ from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.models import workers
 
+_POLL_SECONDS = 1.0
 
-def call(function: str, **arguments: Any) -> Any:
+
+def call(function: str, *, within: float | None = None, **arguments: Any) -> Any:
     """Call ``package.module:function`` in a child of the worker process.
 
     Parameters
     ----------
     function
         A function of keepfit that takes and returns plain JSON values.
+    within
+        Seconds after which it is stopped; None waits for its end.
 
     Raises
     ------
+    TimeoutError
+        When it was stopped.
     KeepfitError
         As the function raised it.
     InfrastructureError
@@ -51,7 +58,7 @@ def call(function: str, **arguments: Any) -> Any:
                     "log": str(log),
                 }
             )
-            code = _ended(worker)
+            code = _ended(worker, within)
         if code != 0:
             raise _failure(function, code, log)
         return json.loads(answer.read_text())
@@ -113,11 +120,23 @@ def predict_into(model: str, snapshot: str, columns: list[str], rows: str, out: 
     np.savez(out, **kept)  # type: ignore[arg-type]
 
 
-def _ended(worker: workers.Lease) -> int:
+def _ended(worker: workers.Lease, within: float | None) -> int:
+    until = None if within is None else time.monotonic() + within
+    stopped = False
     while True:
-        for message in worker.hear(1.0):
+        for message in worker.hear(_POLL_SECONDS if until is None else _patience(until)):
             if message["event"] == "ended":
+                if stopped and message["code"]:
+                    raise TimeoutError
                 return int(message["code"])
+        if until is not None and not stopped and time.monotonic() > until:
+            worker.send({"do": "kill", "task": 0})
+            stopped = True
+
+
+def _patience(until: float) -> float:
+    left = until - time.monotonic()
+    return min(_POLL_SECONDS, left) if left > 0 else _POLL_SECONDS
 
 
 def _failure(function: str, code: int, log: Path) -> KeepfitError:

@@ -202,6 +202,8 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
         f"{asked.metric} out of fold better than {best}'s by {gained:.4g} "
         f"(95 % interval {low:.4g} to {high:.4g}, {int(judged.sum()):,} rows)"
     )
+    if gained == low == high == 0:
+        return f"the best mixture is {best} alone"
     if not low > 0:
         return f"no ensemble is better beyond noise: {words}"
     weights = weigh(asked, held, best)
@@ -302,7 +304,7 @@ def _gained(
     from tasks.evaluation.metrics import sampled
 
     rows = np.flatnonzero(judged)
-    blocks = np.arange(len(rows)) * BLOCKS // len(rows) if mixed.ordered else None
+    blocks = _drawn_together(run, mixed, rows)
     classes = run.schema.classes
     plan = resampling(len(rows), blocks, REPLICATES, run.training.seed, curves=max(1, len(classes)))
     labels = np.asarray(classes)
@@ -320,6 +322,18 @@ def _gained(
     ends = interval(sign * (ours[1] - theirs[1]), CONFIDENCE, plan.n_units)
     low, high = ends if ends is not None else (float("-inf"), float("inf"))
     return sign * (ours[0] - theirs[0]), low, high
+
+
+def _drawn_together(run: Run, held: OutOfFold, rows: NDArray[np.int64]) -> Any:
+    """Return which of `rows` are drawn together: neighbours in time, or those of one group."""
+    if held.ordered:
+        return np.arange(len(rows)) * BLOCKS // len(rows)
+    if run.split.group is None:
+        return None
+    from tasks.data.grouping import group_codes
+
+    positions = np.load(run.split.train_path)[held.rows[rows]]
+    return group_codes(run.snapshot_path, run.split.group, positions)
 
 
 def _result(results: Mapping[str, CandidateResult], weights: Weights) -> CandidateResult:

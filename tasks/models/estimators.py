@@ -38,6 +38,7 @@ class _StopsEarly:
         y: NDArray[Any],
         step: Callable[[NDArray[np.int64]], None],
         loss: Callable[[NDArray[np.int64]], float],
+        groups: NDArray[np.int64] | None,
         *,
         classification: bool,
     ) -> None:
@@ -56,6 +57,7 @@ class _StopsEarly:
             ordered=model.ordered,
             classification=classification,
             seed=model.random_state or 0,
+            groups=groups,
         )
         losses: list[float] = []
         kept: tuple[list[Any], list[Any]] | None = None
@@ -114,7 +116,9 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         self.patience = patience
         self.class_weight = class_weight
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[Any]) -> Self:
+    def fit(
+        self, X: NDArray[np.float32], y: NDArray[Any], groups: NDArray[np.int64] | None = None
+    ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and labels `y`."""
         from sklearn.metrics import log_loss
 
@@ -132,7 +136,7 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
                 log_loss(y[rows], self.predict_proba(X[rows]), sample_weight=weight, labels=labels)
             )
 
-        self._learn(y, step, loss, classification=True)
+        self._learn(y, step, loss, groups, classification=True)
         return self
 
 
@@ -163,7 +167,9 @@ class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
         self.ordered = ordered
         self.patience = patience
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64]) -> Self:
+    def fit(
+        self, X: NDArray[np.float32], y: NDArray[Any], groups: NDArray[np.int64] | None = None
+    ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and numbers `y`."""
         self._forget()
 
@@ -173,5 +179,5 @@ class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
         def loss(rows: NDArray[np.int64]) -> float:
             return float(np.mean((self.predict(X[rows]) - y[rows]) ** 2))
 
-        self._learn(y, step, loss, classification=False)
+        self._learn(y, step, loss, groups, classification=False)
         return self

@@ -187,7 +187,7 @@ def mlp(at: Setting, params: Params) -> Any:
 
 def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
     """Fit, and tell the epochs and the losses."""
-    estimator.fit(X, y)
+    estimator.fit(X, y, groups=at.groups)
     network = estimator if at.classification else estimator.regressor_
     name = "validation_log_loss" if at.classification else "validation_mse_scaled"
     curve = tuple(float(loss) for loss in network.validation_losses_)
@@ -251,6 +251,7 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
         ordered=at.ordered,
         classification=at.classification,
         seed=at.seed,
+        groups=at.groups,
     )
     with warnings.catch_warnings():
         # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.

@@ -77,6 +77,7 @@ def fit_candidates(
     InfrastructureError
         If the worker process died.
     """
+    until = time.monotonic() + training.budget.total_seconds()
     found = {name: kept(folder, name) for name in (BASELINE, *training.candidates)}
     missing = tuple(name for name in training.candidates if found[name] is None)
     results = {name: result for name, result in found.items() if result is not None}
@@ -90,7 +91,8 @@ def fit_candidates(
         return fitted
     given = (snapshot_path, split, schema, training, metric, folder, ())
     with _shared(*given, objective=objective) as run:
-        return (*fitted, ensemble_of(run, fitted, progress or _silent))
+        left = until - time.monotonic()
+        return (*fitted, ensemble_of(run, fitted, progress or _silent, left))
 
 
 def refit(

@@ -40,7 +40,13 @@ def thin(rows: int, limit: int) -> Positions:
 
 
 def make_folds(
-    y: NDArray[Any], folds: int, *, ordered: bool, classification: bool, seed: int
+    y: NDArray[Any],
+    folds: int,
+    *,
+    ordered: bool,
+    classification: bool,
+    seed: int,
+    groups: Positions | None = None,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Return folds over the rows of `y` and what is to be said about them.
 
@@ -51,7 +57,11 @@ def make_folds(
     ----------
     folds
         0 or 1 asks for one validation part, a fifth of the rows (the newest, if `ordered`).
+    groups
+        Group of each row; all rows of one are in one fold, unless rows are `ordered`.
     """
+    if groups is not None and not ordered and folds > 1:
+        return grouped_folds(y, folds, classification=classification, seed=seed, groups=groups)
     notes: list[str] = []
     if folds > 1 and len(y) < 2 * (folds + ordered):
         notes.append(f"{len(y)} training rows: one validation part instead of {folds} folds")
@@ -67,7 +77,7 @@ def make_folds(
                 )
                 folds = fitting
     if folds <= 1:
-        made: tuple[Fold, ...] = (_one_part(y, ordered, classification, seed),)
+        made: tuple[Fold, ...] = (_one_part(y, ordered, classification, seed, groups),)
     elif ordered:
         made = _forward(len(y), folds)
     else:
@@ -75,10 +85,70 @@ def make_folds(
     return made, tuple(notes)
 
 
-def _one_part(y: NDArray[Any], ordered: bool, classification: bool, seed: int) -> Fold:
+def _one_part(
+    y: NDArray[Any], ordered: bool, classification: bool, seed: int, groups: Positions | None
+) -> Fold:
     return inner_part(
-        y, VALIDATION_SHARE, ordered=ordered, classification=classification, seed=seed
+        y,
+        VALIDATION_SHARE,
+        ordered=ordered,
+        classification=classification,
+        seed=seed,
+        groups=groups,
     )
+
+
+def grouped_folds(
+    y: NDArray[Any], folds: int, *, classification: bool, seed: int, groups: Positions
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    """Return folds that keep `groups` whole, and what is to be said about them.
+
+    Group by group, the largest first, goes to the fold that has least of its classes. There are no
+    more folds than groups of the class that has fewest, but two at least.
+    """
+    notes: list[str] = []
+    labels = np.unique(y, return_inverse=True)[1].ravel() if classification else None
+    codes = np.unique(groups, return_inverse=True)[1].ravel()
+    table = _class_counts(codes, labels)
+    fewest = int((table > 0).sum(axis=0).min())
+    if len(table) < 2:
+        part = inner_part(
+            y, VALIDATION_SHARE, ordered=False, classification=classification, seed=seed
+        )
+        return (part,), ("one group in the training rows: its rows validate each other",)
+    if fewest < folds:
+        notes.append(
+            f"{max(2, fewest)} folds instead of {folds}: "
+            f"{'the rarest class is' if classification else 'rows are'} of {fewest} groups"
+        )
+        folds = max(2, fewest)
+    place = _dealt(table, folds, seed)[codes]
+    return tuple(
+        Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)
+    ), tuple(notes)
+
+
+def _class_counts(codes: Positions, labels: Positions | None) -> NDArray[np.float64]:
+    """Return the rows of each group (in rows) and class (in columns)."""
+    if labels is None:
+        return np.bincount(codes).astype(np.float64)[:, None]
+    shape = int(codes.max()) + 1, int(labels.max()) + 1
+    counts = np.bincount(codes * shape[1] + labels, minlength=shape[0] * shape[1])
+    return counts.reshape(shape).astype(np.float64)
+
+
+def _dealt(table: NDArray[np.float64], folds: int, seed: int) -> Positions:
+    """Return the fold of each group, so that folds have about as many rows of each class."""
+    order = np.random.default_rng(seed).permutation(len(table))
+    order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
+    weights = 1.0 / table.sum(axis=0) ** 2
+    held = np.zeros((folds, table.shape[1]))
+    place = np.empty(len(table), dtype=np.int64)
+    for group in order:
+        fold = int(np.lexsort((held.sum(axis=1), held @ (table[group] * weights)))[0])
+        held[fold] += table[group]
+        place[group] = fold
+    return place
 
 
 def _forward(rows: int, folds: int) -> tuple[Fold, ...]:
@@ -104,13 +174,22 @@ def _shuffled(y: NDArray[Any], folds: int, classification: bool, seed: int) -> t
 
 
 def inner_part(
-    y: NDArray[Any], share: float, *, ordered: bool, classification: bool, seed: int
+    y: NDArray[Any],
+    share: float,
+    *,
+    ordered: bool,
+    classification: bool,
+    seed: int,
+    groups: Positions | None = None,
 ) -> Fold:
     """Set `share` of the rows aside to validate: the newest ones, if `ordered`.
 
-    A class is never set aside whole: a model can only be judged on classes it has seen.
+    A class is never set aside whole: a model can only be judged on classes it has seen. Rows of
+    one of `groups` stay on one side, unless rows are `ordered` or there is one group only.
     """
     rows = len(y)
+    if groups is not None and not ordered and len(np.unique(groups)) > 1:
+        return _grouped_part(y, share, classification, seed, groups)
     held = np.zeros(rows, dtype=bool)
     wanted = min(max(1, round(share * rows)), rows - 1)
     if ordered:
@@ -128,6 +207,23 @@ def inner_part(
         codes = np.unique(y, return_inverse=True)[1]
         seen = np.bincount(codes[~held], minlength=int(codes.max(initial=0)) + 1) > 0
         held &= seen[codes]
+    return Fold(np.flatnonzero(~held), np.flatnonzero(held))
+
+
+def _grouped_part(
+    y: NDArray[Any], share: float, classification: bool, seed: int, groups: Positions
+) -> Fold:
+    labels = np.unique(y, return_inverse=True)[1].ravel() if classification else None
+    codes = np.unique(groups, return_inverse=True)[1].ravel()
+    table = _class_counts(codes, labels)
+    place = _dealt(table, max(2, min(round(1 / share), len(table))), seed)
+    aside = place == place.max()
+    # The groups of a class that is nowhere else go back, whole.
+    while aside.any() and (lost := table[~aside].sum(axis=0) == 0).any():
+        aside &= ~(table[:, lost] > 0).any(axis=1)
+    held = aside[codes]
+    if not held.any():
+        return inner_part(y, share, ordered=False, classification=classification, seed=seed)
     return Fold(np.flatnonzero(~held), np.flatnonzero(held))
 
 

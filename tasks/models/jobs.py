@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import DataError
-from tasks.models.folds import Fold, make_folds, thin
+from tasks.models.folds import Fold, Positions, make_folds, thin
 from tasks.models.work import Run
 
 
@@ -69,7 +69,13 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
         )
     np.save(run.at("rows.npy"), positions)
     np.save(run.at("y.npy"), y)
-    folds, notes = _folds(run, y)
+    groups = None
+    if run.split.group is not None:
+        from tasks.data.grouping import group_codes
+
+        groups = group_codes(run.snapshot_path, run.split.group, positions)
+        np.save(run.at("groups.npy"), groups)
+    folds, notes = _folds(run, y, groups)
     kept: dict[str, Any] = {f"train{i}": fold.train for i, fold in enumerate(folds)}
     kept |= {f"valid{i}": fold.valid for i, fold in enumerate(folds)}
     np.savez(run.at("folds.npz"), **kept)
@@ -78,7 +84,9 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
         fit_baseline(run, tell)
 
 
-def _folds(run: Run, y: np.ndarray[Any, Any]) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+def _folds(
+    run: Run, y: np.ndarray[Any, Any], groups: Positions | None
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     if run.whole:
         return (), ()
     sample = thin(len(y), run.training.cv_rows)
@@ -88,6 +96,7 @@ def _folds(run: Run, y: np.ndarray[Any, Any]) -> tuple[tuple[Fold, ...], tuple[s
         ordered=run.ordered,
         classification=run.classification,
         seed=run.training.seed,
+        groups=None if groups is None else groups[sample],
     )
     if len(sample) < len(y):
         notes = (*notes, f"folds are made of {len(sample):,} of {len(y):,} rows, evenly spread")

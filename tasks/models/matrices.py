@@ -33,12 +33,17 @@ class Rows:
         In the snapshot.
     y
         Labels or values.
-    fewest
-        Rows of the smallest class.
+    groups
+        Group of each row; None where each is its own.
     """
 
     positions: Positions
     y: NDArray[Any]
+    groups: Positions | None = None
+
+    def of_groups(self, chosen: Positions) -> Positions | None:
+        """Return the groups of the `chosen` rows."""
+        return None if self.groups is None else self.groups[chosen]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -46,7 +51,8 @@ class Rows:
 
 def read_rows(run: Run) -> Rows:
     """Return the training rows as ``prepare`` left them."""
-    return Rows(np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy")))
+    groups = None if run.split.group is None else np.load(run.at("groups.npy"))
+    return Rows(np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy")), groups)
 
 
 def read_folds(run: Run) -> list[Fold]:

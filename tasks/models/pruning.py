@@ -1,9 +1,9 @@
 """Successive halving: after which step a trial is compared, and what it has to reach to go on.
 
 A trial climbs rungs: a fit on a part of the rows of the last fold, then the folds one by one. At a
-rung it goes on only if it stands in the better half of all earlier trials that came as far. What it
-is compared with is fixed before its batch starts, so that its fate does not depend on what happens
-to run beside it.
+rung it goes on only if it stands in the better half of all earlier trials that came as far, once
+these are three. What it is compared with is fixed before its batch starts, so that its fate does
+not depend on what happens to run beside it.
 
 References
 ----------
@@ -18,6 +18,8 @@ from math import ceil
 from tasks.base.records import Trial
 
 HALVING = 2
+LEAST_STANDINGS = 3
+"""Of fewer, the better half is an accident."""
 SMALL_SHARE = 1 / 3
 SMALL_ROWS = 3_000
 """Training rows of a fold from which a part of them is tried first."""
@@ -63,6 +65,8 @@ def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
 def bars(earlier: Sequence[Trial], folds: int, *, greater: bool) -> Bars:
     """Return what a trial has to reach at each rung, given the trials of earlier batches.
 
+    A rung that fewer than three of them reached stops nobody.
+
     Examples
     --------
     >>> made = [Trial(number=n, state="complete", scores=3 * (n,)) for n in (1, 3, 2)]
@@ -73,7 +77,7 @@ def bars(earlier: Sequence[Trial], folds: int, *, greater: bool) -> Bars:
     for rung in (0, *checks(folds)):
         stood = [standing(trial, rung, greater=greater) for trial in earlier]
         values = sorted((v for v in stood if v is not None), reverse=True)
-        if values:
+        if len(values) >= LEAST_STANDINGS:
             found[str(rung)] = values[ceil(len(values) / HALVING) - 1]
     return found
 

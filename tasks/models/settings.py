@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.base.records import Task
 
 Params = Mapping[str, Any]
@@ -27,6 +30,8 @@ class Setting:
         Of an iterative learner, where they are known already; no rows are set aside then.
     patience
         Rounds without a better loss after which boosting stops, where they are tuned.
+    groups
+        Of each row it is fitted on, where rows of one group are not to be told from each other.
     """
 
     task: Task
@@ -42,6 +47,7 @@ class Setting:
     class_weight: str | None = None
     iterations: int | None = None
     patience: int | None = None
+    groups: NDArray[np.int64] | None = field(default=None, compare=False)
 
     @property
     def classification(self) -> bool:

@@ -40,7 +40,7 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     X = matrix(run, candidate.encoding, "train")
     known = _known_iterations(run, candidate, found.stops, len(rows))
     learned, setting, seconds = _fit_final(
-        run, candidate, X, rows.y[taken], encoder, threads, known
+        run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken)
     )
     tell("holdout")
     adjustment = adjust(run, found.held)
@@ -97,6 +97,7 @@ def _fit_final(
     encoder: Any,
     threads: int,
     iterations: int | None,
+    groups: NDArray[np.int64] | None,
 ) -> tuple[Learned, Setting, float]:
     """Fit on all training rows.
 
@@ -104,7 +105,7 @@ def _fit_final(
     have a time these are the newest, which tell most about what comes next: it is fitted again
     with the iterations found, on all of them.
     """
-    learned, setting, seconds = fit_rows(run, candidate, X, y, encoder, threads, iterations)
+    learned, setting, seconds = fit_rows(run, candidate, X, y, encoder, threads, iterations, groups)
     if not candidate.iterative or iterations is not None or not run.ordered:
         return learned, setting, seconds
     again, setting, more = fit_rows(run, candidate, X, y, encoder, threads, learned.iterations)

@@ -71,7 +71,13 @@ class Validation:
         """Fit on a fold's training rows and score on its validation rows."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
         learned, setting, _ = fit_rows(
-            self.run, self.candidate, X, self.rows.y[fold.train], self.encoder, self.threads
+            self.run,
+            self.candidate,
+            X,
+            self.rows.y[fold.train],
+            self.encoder,
+            self.threads,
+            groups=self.rows.of_groups(fold.train),
         )
         self.fitted = max(self.fitted, setting.rows)
         self.stops.append(learned.iterations or 1)
@@ -83,7 +89,10 @@ class Validation:
         taken = thin(len(X), max(2, int(share * len(X))))
         y = self.rows.y[fold.train][taken]
         X = np.asarray(X[taken])
-        learned, setting, _ = fit_rows(self.run, self.candidate, X, y, self.encoder, self.threads)
+        groups = self.rows.of_groups(fold.train[taken])
+        learned, setting, _ = fit_rows(
+            self.run, self.candidate, X, y, self.encoder, self.threads, groups=groups
+        )
         self.fitted = max(self.fitted, setting.rows)
         return self._score(learned.estimator, number, fold, collect=False)
 
@@ -140,6 +149,7 @@ def fit_rows(
     encoder: Any,
     threads: int,
     iterations: int | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[Learned, Setting, float]:
     """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
 
@@ -147,9 +157,13 @@ def fit_rows(
     ----------
     iterations
         Of an iterative learner, where they are known already.
+    groups
+        Of each row.
     """
+    if groups is not None:
+        groups = groups[thin(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))]
     X, y, setting = _setting(run, candidate, X, y, encoder, threads)
-    setting = replace(setting, iterations=iterations)
+    setting = replace(setting, iterations=iterations, groups=groups)
     if run.classification and setting.classes < 2:
         raise KeepfitError(
             f"a classifier needs two classes; the {len(y):,} rows it is fitted on have one.",

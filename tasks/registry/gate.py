@@ -82,8 +82,8 @@ def _cannot_judge(
         )
     if evidence.blocks is not None and evidence.blocks < LEAST_BLOCKS:
         return "too few rows", (
-            f"too few blocks of time: {evidence.blocks} to judge on, "
-            f"at least {LEAST_BLOCKS} are needed"
+            f"too few {evidence.blocks_of}: {evidence.blocks} to judge on, "
+            f"at least {LEAST_BLOCKS} are needed: load more, or raise split.holdout"
         )
     missing = _missing(evidence, gate, first=first)
     if missing:

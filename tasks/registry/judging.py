@@ -24,11 +24,12 @@ from tasks.base.records import (
 )
 from tasks.evaluation.assessing import (
     BASELINE,
+    holdout_groups,
     holdout_target,
     holdout_times,
     read_predictions,
 )
-from tasks.evaluation.bootstrap import time_blocks
+from tasks.evaluation.bootstrap import independent
 from tasks.evaluation.comparison import Predictions, paired_evidence
 from tasks.registry.gate import decide
 from tasks.registry.slices import worse_slices
@@ -75,9 +76,13 @@ def judge(
     theirs, problem = None, rows.why_not
     if champion is not None and rows.mask.any():
         theirs, problem = _champion_predictions(store, champion, basis, rows.mask)
-    times = holdout_times(basis)
+    times, groups = holdout_times(basis), holdout_groups(basis)
+    times = None if times is None else times[rows.mask]
+    groups = None if groups is None else groups[rows.mask]
     y_true = holdout_target(basis)[rows.mask]
     ours, trivial = (_masked(by_name[name], rows.mask) for name in (challenger, BASELINE))
+    units = independent(times, groups)
+    grouped = groups is not None and units is groups
     evidence = paired_evidence(
         basis.prepared.metric,
         y_true,
@@ -85,7 +90,7 @@ def judge(
         theirs,
         trivial,
         basis.roles,
-        blocks=None if times is None else time_blocks(times[rows.mask]),
+        blocks=units,
         gate=config.gate,
         seed=config.training.seed,
         name=challenger,
@@ -94,6 +99,7 @@ def judge(
         update={
             "latency_ms_per_1k": _latency(by_name[challenger], basis.split.n_holdout),
             "model_bytes": by_name[challenger].model_bytes,
+            **({"blocks_of": f"groups of {basis.split.group}"} if grouped else {}),
         }
     )
     verdict = decide(
@@ -104,8 +110,8 @@ def judge(
     )
     if verdict.promoted and theirs is not None:
         positions = np.load(basis.split.holdout_path)[rows.mask]
-        judged_at = None if times is None else times[rows.mask]
-        worse = worse_slices(config, basis, y_true, (ours, theirs, trivial), judged_at, positions)
+        models = (ours, theirs, trivial)
+        worse = worse_slices(config, basis, y_true, models, times, positions, groups=groups)
         if worse:
             return _refused(verdict, worse)
     if problem and not verdict.promoted:
@@ -137,7 +143,7 @@ def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
     split = basis.split
     tags = {
         SCHEMA_TAG: basis.roles.model_dump_json(exclude_defaults=True),
-        RULE_TAG: split.rule,
+        RULE_TAG: split.kind,
         HOLDOUT_TAG: repr(split.holdout),
     }
     until = newest_labelled(basis) if refitted else split.boundary
@@ -165,7 +171,7 @@ def _all_rows(split: Split) -> _Rows:
 def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
     split = basis.split
     none = np.zeros(split.n_holdout, dtype=bool)
-    if champion.tags.get(RULE_TAG) != split.rule:
+    if champion.tags.get(RULE_TAG) != split.kind:
         return _Rows(none, "The champion was split by another rule, so its rows are not known.")
     if split.rule == "time":
         return _newer(champion, basis)
@@ -177,7 +183,7 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
     # A row below the smaller share is a holdout row under both.
     folder = Path(split.holdout_path).parent / "champion"
     folder.mkdir(exist_ok=True)
-    smaller = split_rows(basis.snapshot, basis.roles, theirs, folder)
+    smaller = split_rows(basis.snapshot, basis.roles, theirs, folder, group=split.group)
     return _Rows(np.isin(np.load(split.holdout_path), np.load(smaller.holdout_path)))
 
 

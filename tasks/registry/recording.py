@@ -53,7 +53,7 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
         "keepfit.note": (
             f"Training of **{config.name}**: `{roles.target}` ({roles.task}) from "
             f"{snapshot.rows:,} rows, {split.n_train:,} to train on and {split.n_holdout:,} "
-            f"held out by {split.rule}. Metric: `{prepared.metric}`.\n\n"
+            f"held out by {split.kind}. Metric: `{prepared.metric}`.\n\n"
             "The report is the artifact `report.html`."
         ),
     }
@@ -167,9 +167,11 @@ def log_trials(store: Store, run_id: str, result: CandidateResult) -> None:
     tuned = str(bool(result.tuned)).lower()
     store.log(run_id, tags={"mlflow.loggedArtifacts": table, "keepfit.tuned": tuned})
     for trial in result.trials:
+        metrics = {"trial.folds": float(len(trial.scores)), "trial.seconds": trial.seconds}
         # A pruned trial's score is over fewer folds and compares with none of these.
         if trial.state == "complete" and trial.score is not None:
-            store.log(run_id, metrics={"trial.score": trial.score}, step=trial.number)
+            metrics["trial.score"] = trial.score
+        store.log(run_id, metrics=metrics, step=trial.number)
 
 
 def log_candidate_figures(

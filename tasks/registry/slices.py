@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis
-from tasks.evaluation.bootstrap import time_blocks
+from tasks.evaluation.bootstrap import independent
 from tasks.evaluation.comparison import Predictions, paired_evidence
 
 LEAST_ROWS = 200
@@ -24,6 +24,8 @@ def worse_slices(
     models: tuple[Predictions, Predictions, Predictions],
     times: NDArray[np.datetime64] | None,
     rows: NDArray[np.int64],
+    *,
+    groups: NDArray[np.int64] | None = None,
 ) -> list[str]:
     """Return the slices of ``gate.slices`` on which the challenger is worse beyond doubt.
 
@@ -34,6 +36,8 @@ def worse_slices(
     ----------
     y_true, times, rows
         True target, time and position in the snapshot of each row that is judged on.
+    groups
+        Group of each row, where rows belong together.
     models
         Challenger, champion and baseline on these rows.
 
@@ -61,7 +65,9 @@ def worse_slices(
             _part(champion, mask),
             _part(baseline, mask),
             basis.roles,
-            blocks=None if times is None else time_blocks(times[mask]),
+            blocks=independent(
+                None if times is None else times[mask], None if groups is None else groups[mask]
+            ),
             gate=gate,
             seed=config.training.seed,
         )

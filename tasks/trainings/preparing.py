@@ -34,7 +34,13 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     folder.mkdir(parents=True, exist_ok=True)
     return Prepared(
         roles=schema,
-        split=split_rows(snapshot, schema, pipeline.config.split.holdout, folder),
+        split=split_rows(
+            snapshot,
+            schema,
+            pipeline.config.split.holdout,
+            folder,
+            group=pipeline.config.split.group,
+        ),
         metric=_metric(pipeline, schema.task),
         fit_key=fits,
         key=training_key(pipeline, snapshot, contract_digest(pipeline)),

@@ -17,7 +17,7 @@ from tasks.base.config import (
     Source,
 )
 from tasks.base.errors import UsageError
-from tasks.base.pipeline_file import Pipeline, require_columns
+from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.records import Kind, Snapshot
 from tasks.validation.contracts import ensure_contract, kinds_of, known_contract
 
@@ -46,6 +46,8 @@ def training_snapshot(
     if contract is not None:
         config = _with_kinds(config, kinds_of(contract), available)
     snapshot = load_window(config, pipeline.base, pipeline.work / "data", fresh=fresh)
+    if config.hooks.features is not None:
+        require_evaluated(pipeline, {*snapshot.kinds, *promised})
     if keep_contract:
         ensure_contract(pipeline, snapshot)
     return snapshot

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def check_snapshot(
     folder: Path,
     *,
     kinds: Mapping[str, str] | None = None,
+    aside: Collection[str] = (),
     title: str = "",
     fresh: bool = False,
 ) -> ContractResult:
@@ -52,6 +53,8 @@ def check_snapshot(
     ----------
     folder
         Where the HTML page and the result are kept, by the digests of data and contract.
+    aside
+        Columns that the contract is not about: excluded, and read for evaluation only.
 
     Returns
     -------
@@ -70,6 +73,7 @@ def check_snapshot(
             "rows": snapshot.rows,
             "contract": contract.to_dict(),
             "kinds": dict(kinds or snapshot.kinds),
+            "aside": [column for column in snapshot.kinds if column in aside],
             "page": str(page),
             "title": title,
         }

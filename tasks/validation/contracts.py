@@ -72,7 +72,7 @@ def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
     config = pipeline.config
     return infer_in_parts(
         lambda columns: read_frame(snapshot.path, columns=columns),
-        list(snapshot.kinds),
+        [column for column in snapshot.kinds if column not in config.exclude],
         snapshot.rows,
         snapshot.kinds,
         name=config.name,

@@ -35,4 +35,11 @@ def check_pipeline(
         contract = contract.feature_part([*roles.features, *roles.id_columns, *time_column])
         title = f"{pipeline.config.name}: data contract, features"
     report(Step("contract", f"checking {snapshot.rows:,} rows", 0, 1))
-    return check_snapshot(snapshot, contract, pipeline.work / "contracts", title=title, fresh=fresh)
+    return check_snapshot(
+        snapshot,
+        contract,
+        pipeline.work / "contracts",
+        aside=pipeline.config.aside,
+        title=title,
+        fresh=fresh,
+    )

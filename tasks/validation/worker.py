@@ -28,7 +28,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     path = request["snapshot"]
     outcome = check_in_parts(
         lambda columns: read_frame(path, columns=columns),
-        read_frame(path, rows=np.empty(0, dtype=np.int64)),
+        read_frame(path, rows=np.empty(0, dtype=np.int64)).drop(columns=request["aside"]),
         request["rows"],
         contract,
         kinds=request["kinds"],

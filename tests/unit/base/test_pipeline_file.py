@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import ConfigError
-from tasks.base.pipeline_file import confined, load_pipeline, redact, require_columns
+from tasks.base.pipeline_file import (
+    confined,
+    load_pipeline,
+    redact,
+    require_columns,
+    require_evaluated,
+)
 
 GOOD = "name: churn\ntarget: y\nsource: {kind: csv, path: rows.csv}\n"
 
@@ -67,6 +73,7 @@ def test_the_state_folder_can_come_from_the_environment(tmp_path: Path) -> None:
         (GOOD + "time_column: t\nexclude: [t]\n", 5, ["time column 't'"]),
         (GOOD + "training: {window: 30d}\n", 4, ["needs a `time_column`"]),
         (GOOD + "training: {refit: true}\n", 4, ["needs a `time_column`"]),
+        (GOOD + "split: {group: y}\n", 4, ["`split.group` names the target 'y'"]),
         (GOOD + "name: twice\n", 4, ["'name' stands twice", "line 1"]),
         (GOOD + "gate: {rule: better}\n", 4, ["'better'", "superior"]),
         (GOOD + "gate: {confidence: 95}\n", 4, ["Write 0.95 for 95 %"]),
@@ -191,6 +198,35 @@ def test_columns_that_the_source_lacks_are_named_with_the_nearest(tmp_path: Path
 
     assert "line 4" in caught.value.message
     assert "Did you mean 'leak'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("report:\n  sensitive: [sexx]\n", "report.sensitive"),
+        ("report:\n  by: [sexx]\n", "report.by"),
+        ("split:\n  group: sexx\n", "split.group"),
+        ("gate:\n  slices: [sexx]\n", "gate.slices"),
+    ],
+)
+def test_columns_that_only_judge_are_named_too(tmp_path: Path, text: str, key: str) -> None:
+    pipeline = load_pipeline(write(tmp_path, GOOD + text), {})
+
+    with pytest.raises(ConfigError) as caught:
+        require_columns(pipeline, ["y", "sex"])
+
+    assert f"line 5: `{key}` names the column 'sexx'" in caught.value.message
+    assert "Did you mean 'sex'" in caught.value.remedy
+    require_columns(pipeline, ["y", "sexx"])
+
+
+def test_a_hook_may_make_the_columns_that_judge(tmp_path: Path) -> None:
+    text = GOOD + "hooks: {features: 'made:columns'}\nreport: {by: [derived]}\n"
+    pipeline = load_pipeline(write(tmp_path, text), {})
+
+    require_columns(pipeline, ["y", "x"])
+    with pytest.raises(ConfigError, match="derived"):
+        require_evaluated(pipeline, ["y", "x"])
 
 
 def test_a_column_that_the_contract_promises_is_left_to_the_contract(tmp_path: Path) -> None:

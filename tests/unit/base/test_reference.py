@@ -20,7 +20,7 @@ def test_every_top_level_key_is_explained() -> None:
 def test_a_section_is_explained_with_its_keys() -> None:
     keys = [entry.key for entry in explain("split")]
 
-    assert keys == ["split", "split.holdout"]
+    assert keys == ["split", "split.holdout", "split.group"]
 
 
 def test_a_key_is_found_by_its_last_name() -> None:

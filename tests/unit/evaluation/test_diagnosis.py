@@ -94,6 +94,30 @@ def test_gap_baseline_and_rivals_make_the_verdict(
     assert _verdict(train, value, behind).fit == fit
 
 
+def test_who_knows_its_own_rows_better_than_a_better_one_trails() -> None:
+    trails = _verdict(10.0, 10.2, 3.0, rival_train=14.0)
+    assert trails.fit == "trails"
+    assert "knows its own rows better than another candidate" in trails.sentence
+    assert trails.advice == "Try fewer units, a stronger `alpha`, an earlier stop."
+    assert "newer rows" in _verdict(10.0, 10.2, 3.0, rival_train=14.0, ordered=True).advice
+    # A rival that knows its own rows as well or better, or hardly worse, leaves it underfitting.
+    assert _verdict(10.0, 10.2, 3.0, rival_train=8.0).fit == "underfits"
+    assert _verdict(10.0, 10.2, 3.0, rival_train=10.4).fit == "underfits"
+    # Nor is it said of who is not behind, or keeps little of what it knows.
+    assert _verdict(10.0, 10.2, 0.0, rival_train=14.0).fit == "good"
+    assert _verdict(2.0, 10.0, 3.0, rival_train=14.0).fit == "overfits"
+
+
+def test_trailing_is_told_by_scores_that_rise_too() -> None:
+    at = {"metric": "roc_auc", "baseline": 0.5, "behind": MetricValue(value=0.1, low=0.05)}
+    score = MetricValue(value=0.78, low=0.77, high=0.79)
+    kinds = [
+        fit_verdict("svm", train=0.8, holdout=score, rival_train=rival, **at).fit  # type: ignore[arg-type]
+        for rival in (0.75, 0.85)
+    ]
+    assert kinds == ["trails", "underfits"]
+
+
 def test_a_gap_within_the_noise_is_none() -> None:
     assert _verdict(10.0, 10.4, 3.0).fit == "underfits"
     noisy = fit_verdict(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tasks.base.records import Kind
 from tasks.evaluation.weak_slices import weak_slices
@@ -43,6 +44,16 @@ def test_a_weak_level_and_weak_nulls_are_told() -> None:
     losses[X["d"].isna()] += 3
     first = weak_slices(X, losses, KINDS)[0]
     assert first.where == "d is (null)"
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.3, 1), (0.45, 1), (0.6, 0), (0.8, 0)])
+def test_what_most_rows_are_like_is_no_weak_slice(share: float, told: int) -> None:
+    # Where most rows are hard, it is the others that are easy.
+    hard = np.arange(2_000) % 100 < 100 * share
+    X = pd.DataFrame({"c": np.where(hard, "hard", "easy")})
+    losses = _losses(2_000, 5) * np.where(hard, 4.0, 1.0)
+    found = weak_slices(X, losses, {"c": "categorical"})
+    assert [s.where for s in found] == ["c is hard"] * told
 
 
 def test_without_weak_slices_few_trainings_report_any() -> None:

@@ -120,6 +120,7 @@ def snapshot(
     roles = schema(task, y, kinds)
     table = pa.Table.from_pandas(X.assign(y=y), preserve_index=False)
     all_kinds: dict[str, Kind] = {
+        **{str(name): "numeric" for name in X.columns},
         **roles.features,
         "y": "numeric" if task == "regression" else "categorical",
     }

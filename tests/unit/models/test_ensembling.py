@@ -10,11 +10,13 @@ import pytest
 
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
+from tasks.models.blending import ensemble_of
 from tasks.models.ensembling import SameColumns, greedy_weights
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.loading import load_model
 from tasks.models.outoffold import OutOfFold
 from tasks.models.prediction import predict
+from tasks.models.work import Run
 from tests.unit.models.factories import snapshot, training
 
 KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "numeric", "d": "numeric"}
@@ -77,7 +79,7 @@ def test_candidates_that_say_the_same_are_not_mixed(tmp_path: Path) -> None:
     ensemble = fit_candidates(path, split, roles, asked, "roc_auc", tmp_path / "fits")[-1]
 
     assert ensemble.status == "skipped"
-    assert "beyond noise" in ensemble.reason
+    assert ensemble.reason == "the best mixture is logistic_regression alone"
     assert not (tmp_path / "fits" / "ensemble" / "model.skops").exists()
 
 
@@ -96,6 +98,23 @@ def test_numbers_are_mixed_too(tmp_path: Path) -> None:
         assert np.allclose(
             kept["predicted"], predict(load_model(ensemble.model_path), X.iloc[-200:])[0]
         )
+
+
+def test_an_ensemble_has_what_is_left_of_the_budget(tmp_path: Path) -> None:
+    X, value = table(300, 2.0, seed=1)
+    data = snapshot(tmp_path, X, value, "regression", kinds=KINDS)
+    asked = training("logistic_regression", "decision_tree")
+    fitted = fit_candidates(*data, asked, "rmse", tmp_path / "fits")
+    run = Run(*data, asked, "rmse", str(tmp_path / "fits"), str(tmp_path), ())
+
+    none_left = ensemble_of(run, fitted, print, 0.0)
+    too_little = ensemble_of(run, fitted, lambda _: None, 1e-3)
+
+    assert none_left.status == too_little.status == "skipped"
+    assert "have used up; raise training.budget" in none_left.reason
+    assert "would overrun the time budget of 2m" in too_little.reason
+    assert not (tmp_path / "fits" / "ensemble" / "result.json").exists()
+    assert ensemble_of(run, fitted, lambda _: None, 60.0).reason != too_little.reason
 
 
 def test_one_candidate_is_no_ensemble(tmp_path: Path) -> None:

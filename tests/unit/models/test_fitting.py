@@ -20,6 +20,7 @@ from tasks.base.records import Kind, Task
 from tasks.models import workers
 from tasks.models.fitting import Progress, fit_candidates, refit, warm_up
 from tasks.models.loading import load_model
+from tasks.models.outoffold import OutOfFold
 from tasks.models.prediction import predict
 from tests.unit.models.factories import frame, snapshot, target, training
 
@@ -231,6 +232,25 @@ def test_one_validation_part_has_a_mean_and_no_deviation(tmp_path: Path) -> None
     assert result.cv_std is None
     assert result.rows_fitted == 110
     assert result.curves
+
+
+def test_folds_keep_groups_whole_so_that_nothing_is_remembered(tmp_path: Path) -> None:
+    who = np.repeat(np.arange(40), 6)
+    X = pd.DataFrame({"trait": who / 7, "who": who})
+    y = np.random.default_rng(0).normal(size=40)[who]
+    kinds: dict[str, Kind] = {"trait": "numeric"}
+    path, split, schema = snapshot(tmp_path / "d", X, y, "regression", kinds=kinds, holdout=48)
+    apart = split.model_copy(update={"group": "who"})
+    tree = training("decision_tree", cv=4)
+    remembered = fit_candidates(path, split, schema, tree, "rmse", tmp_path / "rows")
+    config = training("decision_tree", "lightgbm", "mlp", cv=4)
+    honest = fit_candidates(path, apart, schema, config, "rmse", tmp_path / "groups")
+    assert (remembered[1].cv_mean or 9) < 0.4
+    assert all((r.cv_mean or 0) > 0.8 for r in honest[1:])
+    held = OutOfFold.read(tmp_path / "groups" / "decision_tree")
+    assert held is not None
+    folds_of = [set(held.part[who[held.rows] == one]) for one in np.unique(who[held.rows])]
+    assert {len(folds) for folds in folds_of} == {1}
 
 
 def test_folds_of_a_large_table_are_made_of_a_sample_and_say_so(tmp_path: Path) -> None:

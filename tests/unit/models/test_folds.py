@@ -82,3 +82,49 @@ def test_hardly_any_rows_still_make_one_part(rows: int) -> None:
     )
     assert len(made) == 1
     assert notes
+
+
+grouped = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=2, max_size=80)
+
+
+@given(grouped, st.integers(0, 6), st.booleans())
+def test_rows_of_one_group_are_in_one_fold(
+    values: list[tuple[int, int]], folds: int, classification: bool
+) -> None:
+    groups, y = (np.array(column) for column in zip(*values, strict=True))
+    made, notes = make_folds(
+        y, folds, ordered=False, classification=classification, seed=0, groups=groups
+    )
+    whole = len(np.unique(groups)) > 1
+    for fold in made:
+        assert sorted([*fold.train, *fold.valid]) == list(range(len(y)))
+        assert not (whole and len(fold.valid) and set(groups[fold.train]) & set(groups[fold.valid]))
+    if folds > 1 and whole:
+        together = np.concatenate([fold.valid for fold in made])
+        assert sorted(together) == list(range(len(y)))
+        assert len(made) == folds or notes
+
+
+def test_folds_of_groups_have_about_as_many_rows_of_each_class() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 60, 1_000)
+    y = (rng.random(1_000) < 0.1 + 0.3 * (groups % 2)).astype(int)
+    made, _ = make_folds(y, 5, ordered=False, classification=True, seed=0, groups=groups)
+    assert max(abs(len(fold.valid) - 200) for fold in made) <= 20
+    assert max(abs(y[fold.valid].mean() - y.mean()) for fold in made) < 0.02
+
+
+def test_rows_in_time_order_go_forward_whatever_their_groups() -> None:
+    y = np.arange(30)
+    made, _ = make_folds(y, 3, ordered=True, classification=False, seed=0, groups=np.arange(30) % 4)
+    assert all(fold.train.max() < fold.valid.min() for fold in made)
+
+
+@given(grouped)
+def test_a_part_set_aside_of_groups_never_holds_a_class_alone(
+    values: list[tuple[int, int]],
+) -> None:
+    groups, y = (np.array(column) for column in zip(*values, strict=True))
+    part = inner_part(y, 0.2, ordered=False, classification=True, seed=0, groups=groups)
+    assert set(y[part.valid]) <= set(y[part.train])
+    assert sorted([*part.train, *part.valid]) == list(range(len(y)))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,9 @@ def test_the_better_half_goes_on(scores: list[float], greater: bool) -> None:
     given_bars = bars(earlier, 3, greater=greater)
     on = [t for t in earlier if not falls_short(t, 1, given_bars, greater=greater)]
     assert len(on) * 2 >= len(earlier)
+    if len(earlier) < 3:
+        assert on == earlier
+        return
     worst_on = min(standing(t, 1, greater=greater) or 0.0 for t in on)
     off = [standing(t, 1, greater=greater) or 0.0 for t in earlier if t not in on]
     assert all(value < worst_on for value in off)
@@ -104,6 +108,19 @@ def test_the_better_half_goes_on(scores: list[float], greater: bool) -> None:
 def test_without_earlier_trials_nothing_is_cut() -> None:
     assert bars([], 5, greater=True) == {}
     assert not falls_short(_trial(1, 0.1), 1, {}, greater=True)
+
+
+@pytest.mark.parametrize(("earlier", "stopped"), [(1, False), (2, False), (3, True)])
+def test_fewer_than_three_standings_stop_nobody(earlier: int, stopped: bool) -> None:
+    given_bars = bars([_trial(n, 0.9, 0.9, 0.9) for n in range(earlier)], 3, greater=True)
+    assert falls_short(_trial(9, 0.1), 1, given_bars, greater=True) is stopped
+
+
+def test_a_rung_that_few_reached_stops_nobody_though_others_do() -> None:
+    reached = [_trial(0, 0.9, 0.9, 0.9), _trial(1, 0.5, state="pruned"), _trial(2, 0.6)]
+    given_bars = bars(reached, 3, greater=True)
+    assert falls_short(_trial(9, 0.1), 1, given_bars, greater=True)
+    assert not falls_short(_trial(9, 0.7, 0.1), 2, given_bars, greater=True)
 
 
 def _choose(trials: list[Trial], metric: str = "roc_auc", ordered: bool = False) -> Any:

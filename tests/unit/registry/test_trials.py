@@ -36,6 +36,8 @@ def test_trials_are_a_table_and_a_metric_by_step(store: Store) -> None:
     assert rows[2]["score"] is None
     history = store._client().get_metric_history(run, "trial.score")
     assert {(m.step, m.value) for m in history} == {(0, 0.7), (3, 0.9)}
+    folds = store._client().get_metric_history(run, "trial.folds")
+    assert {(m.step, m.value) for m in folds} == {(0, 2), (1, 1), (2, 0), (3, 2)}
     tags = store._client().get_run(run).data.tags
     assert tags["keepfit.tuned"] == "true"
     assert json.loads(tags["mlflow.loggedArtifacts"])[0]["path"] == "trials.json"

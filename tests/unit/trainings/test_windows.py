@@ -1,0 +1,59 @@
+"""Excluded columns come in to judge by, and for nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.base.errors import ConfigError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.trainings.preparing import prepare
+from tasks.trainings.windows import scoring_snapshot, training_snapshot
+from tasks.validation.contracts import known_contract
+from tasks.validation.pipelines import check_pipeline
+from tests.unit.data.tables_made import people
+
+
+def pipeline(folder: Path, more: str) -> Pipeline:
+    columns = {k: v for k, v in people(120).items() if k != "at"}
+    pq.write_table(pa.table(columns), folder / "rows.parquet")
+    text = "name: p\ntarget: y\nsource: {kind: parquet, path: rows.parquet}\n" + more
+    (folder / "keepfit.yaml").write_text(text, encoding="utf-8")
+    return load_pipeline(folder, {})
+
+
+def test_an_excluded_column_to_judge_by_is_read_and_is_no_feature(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path, "exclude: [k, flag]\nreport: {sensitive: [k]}\n")
+    snapshot = training_snapshot(plan)
+    assert "k" in snapshot.kinds
+    assert "flag" not in snapshot.kinds
+    roles = prepare(plan, snapshot).roles
+    assert set(roles.features) == {"x", "n"}
+    assert roles.aside == ("k",)
+    contract = known_contract(plan)
+    assert contract is not None
+    assert set(contract.columns) == {"id", "x", "n", "y"}
+    assert "k" not in scoring_snapshot(plan).kinds
+
+
+@pytest.mark.slow
+def test_the_contract_is_not_asked_about_it(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path, "exclude: [k]\nreport: {by: [k]}\n")
+    result = check_pipeline(plan, training_snapshot(plan))
+    assert result.passed
+    assert result.warnings == ()
+
+
+def test_a_group_that_is_excluded_keeps_rows_together(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path, "exclude: [k]\nsplit: {group: k}\n")
+    prepared = prepare(plan, training_snapshot(plan))
+    assert prepared.split.group == "k"
+    assert "k" not in prepared.roles.features
+
+
+def test_a_wrong_name_is_told_at_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"line 4: `report\.by` names the column 'flagg'"):
+        training_snapshot(pipeline(tmp_path, "report: {by: [flagg]}\n"))
