@@ -32,6 +32,8 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     ------
     UsageError
         When there is no such version or no such row.
+    ModelRefusedError
+        When the version needs a hook that the pipeline file does not name.
     """
     import tempfile
     from pathlib import Path
@@ -41,10 +43,12 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explaining import RowExplanation
     from tasks.models.calls import call
+    from tasks.models.hook_versions import require_hooks
     from tasks.registry.stores import store_of
     from tasks.trainings.windows import scoring_snapshot
 
     asked = _version(pipeline, version)
+    require_hooks(pipeline.config, pipeline.base, asked)
     snapshot = scoring_snapshot(pipeline)
     ids = [c for c in asked.roles.id_columns if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=ids) if ids else None
