@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from tasks.base.errors import KeepfitError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
 
@@ -158,7 +159,7 @@ def champion(pipeline: Pipeline) -> Found:
     found = store.champion(name)
     if found is None:
         return warning("no champion yet", f"keepfit run {pipeline.path}")
-    store.load(found)
+    store.load(found, OwnCode.of(pipeline.config.hooks, pipeline.base))
     return ok(f"version {found.version} loads")
 
 

@@ -366,10 +366,10 @@ def config() -> None:
 def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
     from tasks.base.pipeline_file import load_pipeline
-    from tasks.models.hooks import check_hooks
+    from tasks.models.hook_checks import check_hooks
 
     pipeline = load_pipeline(file)
-    check_hooks(pipeline.config.hooks, pipeline.base)
+    check_hooks(pipeline.config, pipeline.base)
     if not as_json:
         click.echo(f"{pipeline.path} is right. State: {pipeline.state}")
         click.echo(f"Next: keepfit run {pipeline.path}")

@@ -21,8 +21,10 @@ from tasks.base.retries import transient_only
 )
 def load_window(pipeline: Pipeline, *, fresh: bool = False) -> Snapshot:
     """Read the training window into a snapshot; an unchanged source is not read again."""
+    from tasks.models.hook_checks import check_hooks
     from tasks.trainings.windows import training_snapshot
 
+    check_hooks(pipeline.config, pipeline.base)
     snapshot = training_snapshot(pipeline, fresh=fresh)
     report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
     return snapshot

@@ -15,11 +15,14 @@ from pydantic import (
     SecretStr,
     Tag,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.base.durations import Delay, Duration
+from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.records import Kind, Task
 
 ClassificationMetric = Literal[
@@ -38,7 +41,6 @@ DemoName = Literal["flights", "digits", "diabetes", "breast_cancer", "credit", "
 DEMO_NAMES: tuple[str, ...] = get_args(DemoName)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-HookName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Column = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)]
 
 
@@ -173,7 +175,7 @@ def _known_spaces(
     return given
 
 
-def _finding_at(location: tuple[str, ...], key: str, text: str) -> InitErrorDetails:
+def _finding_at(location: tuple[str, ...], key: str | int, text: str) -> InitErrorDetails:
     error = PydanticCustomError("contradiction", "{text}", {"text": text, "at": key})
     return InitErrorDetails(type=error, loc=location, input=None)
 
@@ -186,7 +188,7 @@ class TrainingConfig(Section):
     cv: int = Field(5, ge=0, le=20, description="folds; 0 or 1: one validation part")
     cv_rows: int = Field(30_000, ge=100, description="folds are made of at most so many rows")
     refit: bool | None = Field(None, description="absent: yes where rows have a time")
-    candidates: tuple[CandidateName, ...] = Field(get_args(CandidateName), min_length=1)
+    candidates: tuple[CandidateName | OwnName, ...] = Field(get_args(CandidateName), min_length=1)
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int | None = Field(None, ge=1, description="absent: every core")
     class_weight: Literal["balanced"] | None = None
@@ -266,12 +268,6 @@ Objective = Annotated[
     Annotated[Literal["f1"], Tag("word")] | Annotated[ObjectiveConfig, Tag("section")],
     Discriminator(_form),
 ]
-
-
-class HooksConfig(Section):
-    """A person's own code, as `module:object`; the module lies beside the pipeline file."""
-
-    features: HookName | None = Field(None, description="function of rows that adds columns")
 
 
 class GateConfig(Section):
@@ -454,12 +450,14 @@ class PipelineConfig(Section):
     kinds: dict[str, Kind] = Field({}, description="column to kind, where inference is wrong")
     contract: str | None = None
     split: SplitConfig = SplitConfig()
+    hooks: HooksConfig = HooksConfig()
     training: TrainingConfig = TrainingConfig()
-    metric: Metric | None = Field(None, description="selects the challenger; the gate compares it")
+    metric: Metric | str | None = Field(
+        None, description="selects the challenger; the gate compares it; or one of hooks.metrics"
+    )
     objective: Objective | None = Field(
         None, description="f1 or a section; by it the classes are told apart; absent: the likeliest"
     )
-    hooks: HooksConfig = HooksConfig()
     gate: GateConfig = GateConfig()
     scoring: ScoringConfig = ScoringConfig()
     report: ReportConfig = ReportConfig()
@@ -473,6 +471,39 @@ class PipelineConfig(Section):
     )
     engine: EngineConfig = EngineConfig()
     state: str = Field(".keepfit", min_length=1)
+
+    @field_validator("hooks")
+    @classmethod
+    def _names_of_its_own(cls, hooks: HooksConfig) -> HooksConfig:
+        taken = hooks.taken(get_args(CandidateName), get_args(Metric))
+        if taken:
+            raise ValueError(f"{taken!r} is a name that keepfit uses itself; give another")
+        return hooks
+
+    @field_validator("training")
+    @classmethod
+    def _known_candidates(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
+        if "hooks" not in info.data:
+            return training
+        allowed = (*get_args(CandidateName), *info.data["hooks"].estimators)
+        findings = [
+            _finding_at(("candidates",), place, _no_such("candidate", name, allowed))
+            for place, name in enumerate(training.candidates)
+            if name not in allowed
+        ]
+        if findings:
+            raise ValidationError.from_exception_data("candidates", findings)
+        return training
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str | None, info: ValidationInfo) -> str | None:
+        if metric is None or "hooks" not in info.data:
+            return metric
+        allowed = (*get_args(Metric), *info.data["hooks"].metrics)
+        if metric not in allowed:
+            raise ValueError(_no_such("metric", metric, allowed))
+        return metric
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> PipelineConfig:
@@ -515,10 +546,18 @@ class PipelineConfig(Section):
         """Excluded columns that are read all the same, for evaluation only."""
         return tuple(column for column in self.exclude if column in self.evaluated)
 
+    @property
+    def competing(self) -> TrainingConfig:
+        """The training settings, with one's own estimators unless the file names who competes."""
+        if "candidates" in self.training.model_fields_set or not self.hooks.estimators:
+            return self.training
+        names = (*self.training.candidates, *self.hooks.estimators)
+        return self.training.model_copy(update={"candidates": names})
+
     def _suits_task(self) -> None:
         if self.objective is not None and self.task == "regression":
             raise _contradiction("objective", "`objective` is about classes, not about regression")
-        if self.metric is None or self.task is None:
+        if self.metric is None or self.task is None or self.metric in self.hooks.metrics:
             return
         fits = REGRESSION_METRICS if self.task == "regression" else CLASSIFICATION_METRICS
         if self.metric not in fits:
@@ -526,6 +565,16 @@ class PipelineConfig(Section):
                 "metric",
                 f"the metric {self.metric} is not one for {self.task}. One of: {', '.join(fits)}",
             )
+
+
+def _no_such(what: str, name: str, allowed: tuple[str, ...]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    table = {"candidate": "estimators", "metric": "metrics"}[what]
+    known = ", ".join(allowed)
+    return f"no {what} {name!r}{hint} One of: {known}; or your own, named in `hooks.{table}`"
 
 
 def _contradiction(key: str, message: str) -> PydanticCustomError:
@@ -545,15 +594,17 @@ def default_metric(task: Task) -> str:
 
 
 def greater_is_better(metric: str) -> bool:
-    """Return whether a larger value of `metric` is the better one.
+    """Return whether a larger value of `metric` is the better one; one's own says so by its name.
 
     Examples
     --------
     >>> greater_is_better("rmse")
     False
+    >>> [greater_is_better(name) for name in ("profit", "churn_cost")]
+    [True, False]
     """
     losses = {"rmse", "mae", "mse", "median_ae", "mape", "log_loss", "brier", "calibration_error"}
-    return metric not in losses
+    return metric not in losses and not metric.endswith(SMALLER_IS_BETTER)
 
 
 def plain(section: Section) -> dict[str, Any]:

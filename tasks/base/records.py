@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.base.own_code import OwnCode
+
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
 Task = Literal["binary", "multiclass", "regression"]
 Severity = Literal["error", "warning"]
@@ -70,6 +72,8 @@ class Schema(Record):
         Columns that are read for evaluation only: excluded, and named to judge or report by.
     dropped
         Column that is no feature to the reason why.
+    own
+        Estimators and metrics of the running pipeline file; never stored with a version.
     """
 
     target: str
@@ -82,6 +86,11 @@ class Schema(Record):
     aside: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
     assumptions: tuple[str, ...] = ()
+    own: OwnCode | None = None
+
+    def running(self, own: OwnCode | None) -> Schema:
+        """Return it with `own` as what may be imported."""
+        return self.model_copy(update={"own": own})
 
 
 class Split(Record):
@@ -433,4 +442,4 @@ class ModelVersion(Record):
     @property
     def roles(self) -> Schema:
         """Which column played which part in its training."""
-        return Schema.model_validate_json(self.tags[SCHEMA_TAG])
+        return Schema.model_validate_json(self.tags[SCHEMA_TAG]).running(None)

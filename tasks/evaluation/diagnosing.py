@@ -231,7 +231,7 @@ class _Case:
         X = frame.loc[keep, list(self.schema.features)].reset_index(drop=True)
         if not len(y):
             return None
-        pipeline = load_model(Path(result.model_path))
+        pipeline = load_model(Path(result.model_path), self.schema.own)
         predicted, probability = predict(pipeline, X)
         if probability is not None:
             probability = in_order(probability, pipeline[-1].classes_, self.schema.classes)

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tasks.base.errors import EvidenceError
+from tasks.base.own_code import OwnCode
 from tasks.base.records import Evaluation, MetricValue, Schema
 from tasks.evaluation import classification, regression
 from tasks.evaluation.bootstrap import Floats, Ints, Plan, interval, resampling, whole
 from tasks.evaluation.classification import ClassScores
 from tasks.evaluation.labels import encode, encode_truth
+from tasks.evaluation.own_metrics import drawn_of, exactly, is_own
 from tasks.evaluation.regression import ValueScores
 
 Scores = ClassScores | ValueScores
@@ -25,6 +27,7 @@ def score(
     probability: Floats | None,
     classes: Sequence[str],
     positive: str | None,
+    own: OwnCode | None = None,
 ) -> float:
     """Return one metric, as scikit-learn's scorer of that name without ``neg_`` gives it.
 
@@ -44,6 +47,8 @@ def score(
         Labels as text in sorted order; empty for a regression.
     positive
         The positive label of a binary task, as text; None: the last class.
+    own
+        Where `metric` may be one of a person's own.
 
     Returns
     -------
@@ -55,12 +60,16 @@ def score(
     ------
     EvidenceError
         If the metric is unknown to the task or the shapes do not match.
+    ConfigError
+        If a person's own metric fails or is not finite.
 
     Examples
     --------
     >>> score("accuracy", [1, 0, 1], [1, 0, 0], None, ("0", "1"), "1")
     0.6666666666666666
     """
+    if own is not None and is_own(metric, own):
+        return exactly(metric, own, y_true, predicted, probability, classes, positive)
     plan = whole(len(np.asarray(y_true)))
     scores = prepare(y_true, predicted, probability, classes, positive, plan, (metric,))
     return point(scores)[metric]
@@ -103,6 +112,10 @@ def evaluate(
     points = point(exact)
     replicated = replicate(drawn, points)
     metrics = {n: _valued(points[n], replicated[n], plan, confidence, name=n) for n in names}
+    for name in schema.own.metrics if schema.own else ():
+        score(name, *given, schema.own)
+        value, values = sampled(name, y_true, predicted, probability, schema, plan)
+        metrics[name] = _valued(value, values, plan, confidence)
     if not isinstance(exact, ClassScores) or not isinstance(drawn, ClassScores):
         return Evaluation(candidate=candidate, metrics=metrics)
     truth, guess = encode_truth(y_true, schema.classes), encode(predicted, schema.classes)
@@ -124,6 +137,8 @@ def sampled(
 ) -> tuple[float, Floats]:
     """Return one metric of the rows, and of every replicate of `plan`, shape (replicates,)."""
     given = (y_true, predicted, probability, schema.classes, schema.positive)
+    if schema.own is not None and is_own(metric, schema.own):
+        return drawn_of(metric, schema.own, *given, plan)
     drawn = prepare(*given, plan, (metric,))
     exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), (metric,))
     points = point(exact)
@@ -149,7 +164,10 @@ def prepare(
     known = classification.NAMES if classes else regression.NAMES
     for name in wanted:
         if name not in known:
-            raise EvidenceError(f"the metric must be one of {', '.join(known)}; got {name!r}.")
+            raise EvidenceError(
+                f"the metric must be one of {', '.join(known)}; got {name!r}.",
+                "The running pipeline file has to name one of your own in `hooks.metrics`.",
+            )
     rows = len(np.asarray(y_true))
     if len(np.asarray(predicted)) != rows:
         raise EvidenceError(f"{rows} true values need as many predictions; got {len(predicted)}.")  # type: ignore[arg-type]

@@ -143,7 +143,7 @@ def _explained(
         np.linspace(0, len(rows) - 1, num=min(len(rows), _IMPORTANCE_ROWS)).astype(int)
     )
     X = read_frame(basis.snapshot.path, columns=list(basis.roles.features), rows=rows[chosen])
-    pipeline = load_model(Path(challenger.model_path))
+    pipeline = load_model(Path(challenger.model_path), basis.roles.own)
     importance = permutation_importance(
         lambda frame: predict(pipeline, frame),
         X,

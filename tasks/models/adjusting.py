@@ -168,8 +168,9 @@ def part_scores(
         part = None if chances is None else chances[inside]
         try:
             value = score(
-                run.metric, truth[inside], said[inside], part, classes, run.schema.positive
-            )
+                run.metric, truth[inside], said[inside], part, classes, run.schema.positive,
+                run.schema.own,
+            )  # fmt: skip
         except (KeepfitError, ValueError):
             continue
         if np.isfinite(value):

@@ -68,6 +68,11 @@ def members_of(winner: CandidateResult) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
+def made_of(result: CandidateResult) -> tuple[str, ...]:
+    """Return the candidates whose models a fitted one holds: itself, or an ensemble's members."""
+    return members_of(result) if result.candidate == ENSEMBLE else (result.candidate,)
+
+
 def blend_again(
     run: Run, winner: CandidateResult, members: Sequence[CandidateResult]
 ) -> CandidateResult:

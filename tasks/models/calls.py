@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
+from tasks.base.own_code import OwnCode
 from tasks.models import workers
 
 _POLL_SECONDS = 1.0
@@ -73,7 +74,11 @@ def answer_call(command: dict[str, Any]) -> None:
 
 
 def predict_rows(
-    model: Path, snapshot: str, columns: Sequence[str], rows: NDArray[np.int64]
+    model: Path,
+    snapshot: str,
+    columns: Sequence[str],
+    rows: NDArray[np.int64],
+    own: OwnCode | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
     """Return what the model in a skops file predicts of rows of a snapshot.
 
@@ -83,6 +88,8 @@ def predict_rows(
         Features of the model, in its order.
     rows
         Positions in the snapshot.
+    own
+        Estimators that the running pipeline file allows.
 
     Returns
     -------
@@ -99,20 +106,29 @@ def predict_rows(
             columns=list(columns),
             rows=str(positions),
             out=str(out),
+            own=None if own is None else own.model_dump(mode="json"),
         )
         with np.load(out, allow_pickle=False) as kept:
             probability = kept["probability"] if "probability" in kept.files else None
             return kept["predicted"], probability
 
 
-def predict_into(model: str, snapshot: str, columns: list[str], rows: str, out: str) -> None:
+def predict_into(
+    model: str,
+    snapshot: str,
+    columns: list[str],
+    rows: str,
+    out: str,
+    own: dict[str, Any] | None = None,
+) -> None:
     """Predict and leave the result in the file `out`; runs in the child."""
     from tasks.data.snapshots import read_frame
     from tasks.models.loading import load_model
     from tasks.models.prediction import predict
 
     X = read_frame(snapshot, columns=columns, rows=np.load(rows))
-    predicted, probability = predict(load_model(Path(model)), X)
+    code = None if own is None else OwnCode.model_validate(own)
+    predicted, probability = predict(load_model(Path(model), code), X)
     labels = np.asarray(predicted)
     kept = {"predicted": labels.astype(str) if labels.dtype == object else labels}
     if probability is not None:

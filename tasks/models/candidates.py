@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models import families
+from tasks.models import families, own_estimators
 from tasks.models.settings import Learned, Params, Setting
 from tasks.models.spaces import SPACES, Space
 
@@ -55,7 +56,7 @@ class Candidate:
     @property
     def spaces(self) -> tuple[Space, ...]:
         """What is searched of it, see `tasks.models.spaces`."""
-        return SPACES[self.name]
+        return SPACES.get(self.name, ())
 
     def with_params(self, params: Mapping[str, Any]) -> Candidate:
         """Return the candidate with tuned hyperparameters in place of what it would choose."""
@@ -98,11 +99,32 @@ START_ORDER = (
 
 
 def find(name: str) -> Candidate:
-    """Return the row of the table with `name`.
+    """Return the row of the table with `name`, or that of a person's own estimator.
 
     Examples
     --------
     >>> find("lightgbm").encoding
     'native'
     """
-    return next(candidate for candidate in CANDIDATES if candidate.name == name)
+    return next((row for row in CANDIDATES if row.name == name), None) or _own(name)
+
+
+@cache
+def _own(name: str) -> Candidate:
+    """Return a row for an estimator of which nothing is known; see `own_estimators`."""
+    given: Params = MappingProxyType({})
+    return Candidate(
+        name, "linear", 500_000, 40_000_000, 8.0, own_estimators.build, given,
+        fit=own_estimators.fit,
+    )  # fmt: skip
+
+
+def place(name: str) -> int:
+    """Return when a candidate starts among others: a person's own estimators come last.
+
+    Examples
+    --------
+    >>> sorted(["mine", "svm", "lightgbm"], key=place)
+    ['lightgbm', 'svm', 'mine']
+    """
+    return START_ORDER.index(name) if name in START_ORDER else len(START_ORDER)

@@ -265,9 +265,10 @@ def weigh(
     def loss(values: Floats) -> float:
         try:
             if not classes:
-                return sign * score(run.metric, y, values, None, (), None)
+                return sign * score(run.metric, y, values, None, (), None, run.schema.own)
             likeliest = labels[values.argmax(axis=1)]
-            value = score(run.metric, y, likeliest, values, classes, run.schema.positive)
+            given = (y, likeliest, values, classes, run.schema.positive, run.schema.own)
+            value = score(run.metric, *given)
         except (KeepfitError, ValueError):
             return float("inf")
         return sign * value if np.isfinite(value) else float("inf")
@@ -359,7 +360,9 @@ def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateR
     from tasks.models.loading import load_model
 
     folder = Path(run.folder)
-    pipelines = {name: load_model(folder / name / "model.skops") for name in weights}
+    pipelines = {
+        name: load_model(folder / name / "model.skops", run.schema.own) for name in weights
+    }
     results = {name: kept(folder, name) for name in weights}
     encoders: dict[str, Any] = {}
     encodings = []

@@ -16,38 +16,24 @@ their names in a model, so no code of its own is ever stored or loaded with a ve
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
-import logging
-import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.config import HookName, HooksConfig, PipelineConfig
-from tasks.base.errors import ConfigError, ModelRefusedError
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import ConfigError
+from tasks.base.own_code import HookName, HooksConfig
+from tasks.models.hook_modules import check_call, digest_of, hook_object, path_of, words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.base.records import ModelVersion
-
-HOOKS_TAG = "keepfit.hooks"
 SAMPLE_ROWS = 200
-_PREFIX = "keepfit_hook_"
-_LOGGER = logging.getLogger(__name__)
 Features = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
 def feature_function(name: HookName, base: Path) -> Features:
     """Return the function that ``module:object`` names, from the folder `base`.
-
-    The module runs as it is imported, with the rights of whoever runs keepfit, as the pipeline
-    file's own folder is trusted.
 
     Raises
     ------
@@ -55,98 +41,19 @@ def feature_function(name: HookName, base: Path) -> Features:
         When the module is not there, cannot be imported, or the function cannot be called with
         one argument.
     """
-    module_name, _, attribute = name.partition(":")
-    module = _module(module_name, base)
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        near = ", ".join(n for n, v in vars(module).items() if callable(v) and n[0] != "_")
-        raise ConfigError(
-            f"`hooks.features: {name}`: {module_name} has no function {attribute!r}.",
-            f"It has: {near[:200] or 'none'}.",
-        )
-    _check_signature(name, found)
-    return found  # type: ignore[no-any-return]
-
-
-def _path_of(module_name: str, base: Path) -> Path:
-    path = base.joinpath(*module_name.split(".")).with_suffix(".py")
-    if not path.is_file():
-        raise ConfigError(
-            f"`hooks` names the module {module_name}, and there is no {path.name} in "
-            f"{path.parent}.",
-            "A module lies beside the pipeline file.",
-        )
-    if not path.resolve().is_relative_to(base.resolve()):
-        raise ConfigError(f"`hooks`: {path.name} leads out of the pipeline file's folder.")
-    return path
-
-
-def _module(module_name: str, base: Path) -> ModuleType:
-    path = _path_of(module_name, base)
-    known = f"{_PREFIX}{_digest(path)[:16]}"
-    if known in sys.modules:
-        return sys.modules[known]
-    spec = importlib.util.spec_from_file_location(known, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"`hooks`: {path.name} is no Python module.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[known] = module
-    try:
-        with _importable(path.parent):
-            spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[known]
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise ConfigError(
-            f"`hooks`: {path.name} cannot be imported: {_words(error)}.",
-            f"Try: python {path.name}",
-        ) from None
-    return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let a module import its neighbours at its top; last, so that they shadow nothing.
-
-    They are forgotten afterwards: another pipeline's may have the same name, and a changed one is
-    to be read again.
-    """
-    before = set(sys.modules)
-    sys.path.append(str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).parent == folder and not name.startswith(_PREFIX):
-                del sys.modules[name]
-
-
-def _check_signature(name: str, function: Callable[..., Any]) -> None:
-    import inspect
-
-    try:
-        inspect.signature(function).bind(object())
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"`hooks.features: {name}` is called with one argument, the rows; {error}.",
-            "Write it as: def add_features(rows): return rows.assign(…)",
-        ) from None
-
-
-def _digest(path: Path) -> str:
-    """Return a digest of a module and of the modules beside it, which it may import."""
-    digest = hashlib.sha256(str(path.resolve()).encode())
-    for file in sorted({path, *path.parent.glob("*.py")}):
-        digest.update(f"{file.name}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
+    found: Features = hook_object("features", name, base)
+    check_call(
+        "features",
+        name,
+        found,
+        ("the rows",),
+        "Write it as: def add_features(rows): return rows.assign(…)",
+    )
+    return found
 
 
 def hooks_identity(hooks: HooksConfig, base: Path) -> str:
-    """Return what changes when the code of a hook does; empty without hooks.
+    """Return what changes when the code of the feature hook does; empty without one.
 
     Raises
     ------
@@ -156,7 +63,7 @@ def hooks_identity(hooks: HooksConfig, base: Path) -> str:
     if hooks.features is None:
         return ""
     module_name = hooks.features.partition(":")[0]
-    return f"{hooks.features} {_digest(_path_of(module_name, base))}"
+    return f"{hooks.features} {digest_of(path_of(module_name, base))}"
 
 
 def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
@@ -189,9 +96,7 @@ def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
         try:
             values = pa.array(added[column], from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise _wrong(
-                name, f"gives {column!r} values of no one kind ({_words(error)})"
-            ) from None
+            raise _wrong(name, f"gives {column!r} values of no one kind ({words(error)})") from None
         if pa.types.is_null(values.type):
             values = values.cast(pa.float64())
         if pa.types.is_nested(values.type):
@@ -209,7 +114,7 @@ def _added(
     try:
         made = function(given.copy())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a person's code may fail anyhow
-        raise _wrong(name, f"failed: {_words(error)}") from None
+        raise _wrong(name, f"failed: {words(error)}") from None
     if not isinstance(made, pd.DataFrame):
         raise _wrong(name, f"must return a DataFrame; got {type(made).__name__}")
     if len(made) != len(original) or not made.index.equals(original.index):
@@ -264,67 +169,3 @@ def _wrong(name: str, what: str) -> ConfigError:
     return ConfigError(
         f"`hooks.features: {name}` {what}.", "`tasks/models/hooks.py` says what a hook may do."
     )
-
-
-def _words(error: BaseException) -> str:
-    text = re.sub(r"\s+", " ", str(error)).strip()[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def check_hooks(hooks: HooksConfig, base: Path) -> None:
-    """Refuse hooks that cannot be imported or called; no data is read."""
-    if hooks.features is not None:
-        feature_function(hooks.features, base)
-
-
-def hooks_tags(hooks: HooksConfig, base: Path) -> dict[str, str]:
-    """Return the tag by which a version tells the hooks that its features need."""
-    if hooks.features is None:
-        return {}
-    return {
-        HOOKS_TAG: json.dumps({"features": hooks.features, "digest": hooks_identity(hooks, base)})
-    }
-
-
-def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> None:
-    """Refuse a version whose features come from a hook that the running file does not name.
-
-    A hook whose code has changed since is used, and a warning says so.
-
-    Raises
-    ------
-    ModelRefusedError
-        With the line that the file needs.
-    """
-    needed = _needed(version)
-    named = config.hooks.features
-    wanted = needed.get("features")
-    if wanted != named:
-        needs = f"features of `hooks.features: {wanted}`" if wanted else "no feature hook"
-        raise ModelRefusedError(
-            f"{version.name} version {version.version} was trained with {needs}; the pipeline "
-            f"file names {named or 'none'}.",
-            f"Write `hooks: {{features: {wanted}}}` into it, or train again."
-            if wanted
-            else "Take `hooks` out of it, or train again.",
-        )
-    if wanted and needed.get("digest") != hooks_identity(config.hooks, base):
-        _LOGGER.warning(
-            "the code of hook %s has changed since version %s was trained",
-            wanted,
-            version.version,
-        )
-
-
-def _needed(version: ModelVersion) -> dict[str, str]:
-    try:
-        values = json.loads(version.tags.get(HOOKS_TAG, "{}"))
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ModelRefusedError(
-            f"{version.name} version {version.version} has a tag {HOOKS_TAG} that is not "
-            "keepfit's.",
-            "Train again.",
-        )
-    return {str(key): str(value) for key, value in values.items()}

@@ -76,7 +76,7 @@ def keep(run: Run, result: CandidateResult, encoder: Any, model: Any) -> None:
 
     folder = run.candidate(result.candidate)
     path = folder / "model.skops"
-    save_model(Pipeline([("encode", encoder), ("model", model)]), path)
+    save_model(Pipeline([("encode", encoder), ("model", model)]), path, own=run.schema.own)
     result = result.model_copy(
         update={
             "model_path": str(path),

@@ -18,15 +18,25 @@ import numpy as np
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.files import write_whole
+from tasks.base.own_code import OwnCode
 from tasks.models.allowed import ALLOWED_LOADERS, ALLOWED_TYPES
+from tasks.models.own_types import inward, nodes, outward, permitted
 
 OLDEST_PROTOCOL = 2
 MAX_SCHEMA_BYTES = 200_000_000
 _RETRAIN = "Train again with this version of keepfit; do not load the file by other means."
+_OWN = "Types of an estimator of your own are allowed by its name in `hooks.estimators` alone."
 
 
-def save_model(pipeline: Any, path: str | Path, *, compress: bool = True) -> None:
+def save_model(
+    pipeline: Any, path: str | Path, *, compress: bool = True, own: OwnCode | None = None
+) -> None:
     """Write `pipeline` to `path`, whole or not at all.
+
+    Parameters
+    ----------
+    own
+        Estimators whose types the running pipeline file allows.
 
     Raises
     ------
@@ -40,13 +50,19 @@ def save_model(pipeline: Any, path: str | Path, *, compress: bool = True) -> Non
         data = dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
     else:
         data = dumps(pipeline)
+    data = outward(data, own)
     with zipfile.ZipFile(io.BytesIO(data)) as file:
-        _check(_schema(file, Path(path)), Path(path))
+        _check(_schema(file, Path(path)), Path(path), own)
     write_whole(Path(path), data)
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path, own: OwnCode | None = None) -> Any:
     """Return the fitted pipeline in `path`.
+
+    Parameters
+    ----------
+    own
+        Estimators whose types the running pipeline file allows.
 
     Raises
     ------
@@ -62,9 +78,10 @@ def load_model(path: str | Path) -> Any:
             schema = _schema(opened, file)
     except (zipfile.BadZipFile, OSError) as error:
         raise _damaged(file, error) from None
-    types = _check(schema, file)
+    types = _check(schema, file, own)
     from skops.io import loads
 
+    data, types = inward(data, own, types)
     try:
         model = loads(data, trusted=sorted(types))
     except ModelRefusedError:
@@ -75,7 +92,7 @@ def load_model(path: str | Path) -> Any:
     return model
 
 
-def types_of(path: str | Path) -> list[str]:
+def types_of(path: str | Path, own: OwnCode | None = None) -> list[str]:
     """Return the types in a model file that skops does not trust by itself, sorted.
 
     Raises
@@ -89,7 +106,9 @@ def types_of(path: str | Path) -> list[str]:
             schema = _schema(opened, file)
     except (zipfile.BadZipFile, OSError) as error:
         raise _damaged(file, error) from None
-    return sorted(t for t in _check(schema, file) if not t.startswith(("builtins.", "numpy.nd")))
+    return sorted(
+        t for t in _check(schema, file, own) if not t.startswith(("builtins.", "numpy.nd"))
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -112,32 +131,22 @@ def _schema(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     return dict(schema)
 
 
-def _check(schema: dict[str, Any], path: Path) -> set[str]:
+def _check(schema: dict[str, Any], path: Path, own: OwnCode | None) -> set[str]:
     """Return every type named in `schema`, or refuse."""
     types, loaders = set(), set()
-    for node in _nodes(schema):
+    for node in nodes(schema):
         types.add(f"{node.get('__module__')}.{node.get('__class__')}")
         loaders.add(str(node["__loader__"]))
-    refused = sorted(types - ALLOWED_TYPES) + sorted(loaders - ALLOWED_LOADERS)
+    strange = types - ALLOWED_TYPES
+    strange -= permitted(strange, own)
+    refused = sorted(strange) + sorted(loaders - ALLOWED_LOADERS)
     if refused or not types:
         named = ", ".join(refused[:5]) or "nothing"
         raise ModelRefusedError(
             f"{path.name}: a model may only hold types on keepfit's list; it holds {named}.",
-            _RETRAIN,
+            f"{_RETRAIN} {_OWN}" if strange else _RETRAIN,
         )
     return types
-
-
-def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    waiting: list[Any] = [schema]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if "__loader__" in value:
-                yield value
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
 
 
 def _damaged(path: Path, error: BaseException) -> ModelRefusedError:

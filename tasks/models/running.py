@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.durations import format_duration
-from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.errors import ConfigError, DataError, InfrastructureError
 from tasks.base.records import CandidateResult, Trial
 from tasks.models import workers
 from tasks.models.candidates import find
@@ -85,6 +85,9 @@ class Fits:
         first = self._failed.get(0)
         if first is not None:
             raise _error_of(*first)
+        for status, reason in self._failed.values():
+            if status == ConfigError.kind and "`hooks.metrics" in reason:
+                raise ConfigError(reason)
         named = (BASELINE, *self._run.names)
         return {name: self._result(name) for name in named}
 
@@ -260,7 +263,9 @@ class Fits:
         return found.model_copy(update={"cached": False})
 
 
-def _error_of(status: str, reason: str) -> DataError | InfrastructureError:
+def _error_of(status: str, reason: str) -> ConfigError | DataError | InfrastructureError:
+    if status == ConfigError.kind:
+        return ConfigError(reason)
     if status == DataError.kind:
         return DataError(reason)
     return InfrastructureError(f"the training rows could not be read: {reason}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.models.candidates import START_ORDER, find
+from tasks.models.candidates import find, place
 from tasks.models.work import BASELINE
 
 _ENCODING_COST = 1.0
@@ -51,7 +51,7 @@ def plan(names: tuple[str, ...], threads: int) -> tuple[Task, ...]:
     tasks = [Task(0, "prepare", BASELINE, cost=_FIRST_COST)]
     encodings: dict[str, int] = {}
     share = max(1, threads // max(1, len(names)))
-    for name in sorted(names, key=START_ORDER.index):
+    for name in sorted(names, key=place):
         candidate = find(name)
         if candidate.encoding not in encodings:
             encodings[candidate.encoding] = len(tasks)

@@ -161,7 +161,7 @@ def _tell_failure(log: Path, error: BaseException) -> None:
     traceback.print_exc()
     sys.stderr.flush()
     name = type(error).__name__
-    text = " ".join(str(error).split())[:300] or name
+    text = " ".join(str(error).split())[:700] or name
     kind = getattr(error, "kind", "")
     log.with_suffix(".error").write_text(
         json.dumps({"name": name, "kind": kind, "text": text}), encoding="utf-8"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from tasks.models.candidates import Candidate, find
 from tasks.models.choosing import read_choice
 from tasks.models.keeping import keep, keep_predictions
 from tasks.models.matrices import Rows, matrix, read_rows
+from tasks.models.own_estimators import own_params
 from tasks.models.prediction import outputs_of_matrix
 from tasks.models.settings import Learned, Setting
 from tasks.models.validating import fit_rows, validate, validated
@@ -30,7 +31,7 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     from tasks.models.loading import load_model
 
     choice = read_choice(run, name)
-    candidate, rows = find(name).with_params(choice.params), read_rows(run)
+    candidate, rows = candidate_of(run, name, choice.params), read_rows(run)
     encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
     found = validated(run, name, choice.chosen) or validate(
         run, candidate, rows, encoder, threads, tell
@@ -71,6 +72,11 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
         trials=choice.trials,
     )
     keep(run, result, encoder, model)
+
+
+def candidate_of(run: Run, name: str, params: Mapping[str, Any]) -> Candidate:
+    """Return a candidate with tuned hyperparameters, one's own with where it comes from."""
+    return find(name).with_params({**params, **own_params(run.schema.own, name)})
 
 
 def _known_iterations(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.base.records import Trial
-from tasks.models.candidates import START_ORDER, find
+from tasks.models.candidates import find, place
 from tasks.models.choosing import choose, write_choice
 from tasks.models.schedule import Task
 from tasks.models.searching import Search
@@ -30,7 +30,8 @@ class Tuning:
         asked = None if run.whole else run.training.tuning
         self._most = asked.trials if asked else 0
         self._share = asked.share if asked else 0.0
-        names = sorted(run.names, key=START_ORDER.index) if asked else []
+        searched = [name for name in run.names if find(name).spaces]
+        names = sorted(searched, key=place) if asked else []
         self._searches = {name: Search(run, name, self._most) for name in names}
         self._chosen: set[str] = set()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.errors import KeepfitError
+from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.records import Trial
 from tasks.models.candidates import Candidate
 from tasks.models.folds import Fold, thin
@@ -243,7 +243,10 @@ def score_part(
     if probability is not None:
         probability = in_order(probability, model.classes_, schema.classes)
     try:
-        value = score(run.metric, y, predicted, probability, schema.classes, schema.positive)
+        given = (y, predicted, probability, schema.classes, schema.positive)
+        value = score(run.metric, *given, schema.own)
+    except ConfigError:
+        raise
     except (KeepfitError, ValueError) as error:
         notes.append(f"a validation part of {len(y):,} rows has no {run.metric}: {error}"[:200])
         return []

@@ -26,6 +26,7 @@ from tasks.base.records import MetricValue, Schema
 from tasks.evaluation.bootstrap import Floats, Groups, Plan, Sums, interval, ranked, whole
 from tasks.evaluation.classification import RANKED, ClassScores, Counts
 from tasks.evaluation.metrics import point, replicate
+from tasks.evaluation.own_metrics import is_own
 from tasks.monitoring.answers import Answers
 from tasks.monitoring.measuring import measure, plan_of
 
@@ -101,7 +102,7 @@ def estimate(
 
 def _problem(window: Answers, known: Answers, roles: Schema, metric: str, min_rows: int) -> str:
     """Return why there is no estimate; empty when there is one."""
-    if roles.classes and metric in _NOT_EXPECTED:
+    if roles.classes and (metric in _NOT_EXPECTED or is_own(metric, roles.own)):
         return f"{metric} can't be estimated without labels."
     if not roles.classes and metric not in _OF_ERROR:
         return f"{metric} can't be estimated without labels; {', '.join(_OF_ERROR)} can."

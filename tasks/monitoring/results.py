@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Performance, Window
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.monitoring.passes import Look, trained_until
@@ -57,7 +58,8 @@ def _performance(
     from tasks.monitoring.performance import assess_window
     from tasks.registry.holdouts import holdout_of
 
-    config, roles = pipeline.config, champion.roles
+    config = pipeline.config
+    roles = champion.roles.running(OwnCode.of(config.hooks, pipeline.base))
     metric = champion.tags.get("keepfit.metric", config.metric or "")
     span = (window.start, window.end) if window else (None, None)
     problem = ""

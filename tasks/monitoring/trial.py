@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Window, decision_id
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.monitoring.passes import Look, trained_until
@@ -110,7 +111,7 @@ def _judged(
     return judge_probation(
         ours,
         theirs,
-        roles=champion.roles,
+        roles=champion.roles.running(OwnCode.of(config.hooks, pipeline.base)),
         metric=champion.tags.get("keepfit.metric", config.metric or ""),
         windows=windows,
         confidence=config.gate.confidence,

@@ -142,7 +142,7 @@ def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
     """Return the tags by which a later gate knows what a version was trained on."""
     split = basis.split
     tags = {
-        SCHEMA_TAG: basis.roles.model_dump_json(exclude_defaults=True),
+        SCHEMA_TAG: basis.roles.running(None).model_dump_json(exclude_defaults=True),
         RULE_TAG: split.kind,
         HOLDOUT_TAG: repr(split.holdout),
     }
@@ -227,7 +227,7 @@ def _champion_predictions(
     rows = np.load(basis.split.holdout_path)[mask]
     try:
         predicted, probability = predict_rows(
-            store.model_file(champion), basis.snapshot.path, list(theirs.features), rows
+            store.model_file(champion), basis.snapshot.path, list(theirs.features), rows, schema.own
         )
     except TransientError:
         raise

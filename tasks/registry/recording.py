@@ -21,7 +21,7 @@ from tasks.base.records import (
 )
 from tasks.evaluation.card import Card, card_html, card_markdown
 from tasks.evaluation.findings import Diagnosis
-from tasks.models.hooks import hooks_tags
+from tasks.models.hook_versions import hooks_tags
 from tasks.registry.holdouts import keep_holdout
 from tasks.registry.judging import version_tags
 from tasks.registry.provenance import git_commit
@@ -88,7 +88,7 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
         files["contract.html"] = contract.page
     store.log_files(run_id, files)
     store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
-    store.log_text(run_id, "schema.json", roles.model_dump_json(indent=1))
+    store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
     return run_id
 
 
@@ -253,13 +253,16 @@ def register_challenger(
         Source column to what the metric loses when it is shuffled.
     """
     from tasks.data.snapshots import read_frame
+    from tasks.models.blending import made_of
     from tasks.models.calls import predict_rows
 
     roles, metric = basis.roles, basis.prepared.metric
     rows = _sample_rows(basis.snapshot)
     features = list(roles.features)
     sample = read_frame(basis.snapshot.path, columns=features, rows=rows)
-    predicted, _ = predict_rows(Path(winner.model_path), basis.snapshot.path, features, rows)
+    predicted, _ = predict_rows(
+        Path(winner.model_path), basis.snapshot.path, features, rows, roles.own
+    )
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and basis.prepared.refit
@@ -275,7 +278,7 @@ def register_challenger(
         tags={
             **common_tags(pipeline, basis),
             **version_tags(basis, refitted=refitted),
-            **hooks_tags(pipeline.config.hooks, pipeline.base),
+            **hooks_tags(pipeline.config.hooks, pipeline.base, made_of(winner)),
             **held,
             "keepfit.candidate": winner.candidate,
             "keepfit.score": repr(value.value),
@@ -291,7 +294,9 @@ def register_challenger(
             + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
         ),
     )
-    again, _ = predict_rows(store.model_file(version), basis.snapshot.path, features, rows)
+    again, _ = predict_rows(
+        store.model_file(version), basis.snapshot.path, features, rows, roles.own
+    )
     version = store.confirm(version, again, predicted)
     if not verdict.promoted:
         return version

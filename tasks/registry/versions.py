@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.files import write_whole
+from tasks.base.own_code import OwnCode
 from tasks.base.records import ModelVersion, Schema
 from tasks.registry import advisory, database, faults, names, packaging, promotion, provenance
 from tasks.registry.catalog import Catalog, recorded
@@ -62,9 +63,11 @@ class Versions(Catalog):
         ModelRefusedError
             When the model holds a type that is not allowed.
         """
+        from tasks.models.allowed import ALLOWED_TYPES
         from tasks.models.loading import types_of
 
-        types = sorted(types_of(model))
+        # What is one's own is left out: no one else's loader is told to trust it.
+        types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
         file = Path(model)
         digest = packaging.digest_of(file)
         for version in self.versions(name):
@@ -174,8 +177,13 @@ class Versions(Catalog):
         packaging.unchanged(path, digest)
         return path
 
-    def load(self, version: ModelVersion) -> Any:
+    def load(self, version: ModelVersion, own: OwnCode | None = None) -> Any:
         """Return the fitted pipeline of a version, checked against keepfit's allow-list.
+
+        Parameters
+        ----------
+        own
+            Estimators that the running pipeline file allows.
 
         Raises
         ------
@@ -184,7 +192,7 @@ class Versions(Catalog):
         """
         from tasks.models.loading import load_model
 
-        return load_model(self.model_file(version))
+        return load_model(self.model_file(version), own)
 
     def verify(
         self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]

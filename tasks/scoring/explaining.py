@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import UsageError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 
@@ -31,6 +32,8 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     ------
     UsageError
         When there is no such version or no such row.
+    ModelRefusedError
+        When the version needs a hook that the pipeline file does not name.
     """
     import tempfile
     from pathlib import Path
@@ -40,14 +43,17 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explaining import RowExplanation
     from tasks.models.calls import call
+    from tasks.models.hook_versions import require_hooks
     from tasks.registry.stores import store_of
     from tasks.trainings.windows import scoring_snapshot
 
     asked = _version(pipeline, version)
+    require_hooks(pipeline.config, pipeline.base, asked)
     snapshot = scoring_snapshot(pipeline)
     ids = [c for c in asked.roles.id_columns if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=ids) if ids else None
     place = _place(frame, row, snapshot.rows, ids)
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
     others = np.unique(np.linspace(0, snapshot.rows - 1, _BACKGROUND).astype(np.int64))
     with tempfile.TemporaryDirectory(prefix="keepfit-explain-") as folder:
         positions = Path(folder, "rows.npy")
@@ -56,7 +62,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
             "tasks.scoring.explaining:explain_plain",
             model=str(store_of(pipeline.state).model_file(asked)),
             snapshot=snapshot.path,
-            schema=asked.roles.model_dump(mode="json"),
+            schema=asked.roles.running(own).model_dump(mode="json"),
             place=place,
             others=str(positions),
             name=row,
@@ -82,7 +88,7 @@ def explain_plain(
     columns = list(roles.features)
     row = read_frame(snapshot, columns=columns, rows=np.array([place]))
     background = read_frame(snapshot, columns=columns, rows=np.load(others))
-    found = explain_frame(load_model(Path(model)), row, background, roles, name)
+    found = explain_frame(load_model(Path(model), roles.own), row, background, roles, name)
     return found.model_dump(mode="json")
 
 

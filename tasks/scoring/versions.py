@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.registry.stores import store_of
@@ -39,7 +40,7 @@ def predictions_of(
         Categorical column to its levels in the training window; others are counted.
     """
     from tasks.data.snapshots import read_frame
-    from tasks.models.hooks import require_hooks
+    from tasks.models.hook_versions import require_hooks
     from tasks.scoring.predict import score_frame
 
     require_hooks(pipeline.config, pipeline.base, version)
@@ -51,7 +52,7 @@ def predictions_of(
     predictions, counts = score_frame(
         frame,
         roles,
-        store_of(pipeline.state).load(version),
+        store_of(pipeline.state).load(version, OwnCode.of(pipeline.config.hooks, pipeline.base)),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,

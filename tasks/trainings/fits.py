@@ -30,7 +30,7 @@ def fit_all(
         basis.snapshot.path,
         basis.split,
         basis.roles,
-        pipeline.config.training,
+        pipeline.config.competing,
         basis.prepared.metric,
         folder,
         progress=_tell,
@@ -59,7 +59,7 @@ def winner_of(
     folder.mkdir(parents=True, exist_ok=True)
     progress.report(progress.Step("refit", f"{judged.candidate} on the whole window", 0, 1))
     return refit(
-        basis.snapshot.path, basis.split, basis.roles, pipeline.config.training, judged, folder
+        basis.snapshot.path, basis.split, basis.roles, pipeline.config.competing, judged, folder
     )
 
 

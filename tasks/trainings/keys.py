@@ -21,12 +21,20 @@ def fit_key(pipeline: Pipeline, snapshot: Snapshot) -> str:
     settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
     # It looks at the fits and changes none.
     settings["training"].pop("diagnosis", None)
-    return _digest(snapshot.digest, settings, _versions())
+    return _digest(snapshot.digest, settings, _versions(), *_code(pipeline))
 
 
 def training_key(pipeline: Pipeline, snapshot: Snapshot, contract_digest: str) -> str:
     """Return the digest of all that decides a training, 64 hex digits."""
-    return _digest(snapshot.digest, contract_digest, pipeline.digest, _versions())
+    return _digest(snapshot.digest, contract_digest, pipeline.digest, _versions(), *_code(pipeline))
+
+
+def _code(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return what changes with the code of a person's own estimators and metrics."""
+    from tasks.models.hook_versions import code_identity
+
+    told = code_identity(pipeline.config.hooks, pipeline.base)
+    return (told,) if told else ()
 
 
 def _versions() -> dict[str, str]:

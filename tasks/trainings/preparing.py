@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.base.config import default_metric
 from tasks.base.errors import ConfigError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot
 from tasks.trainings.keys import fit_key, training_key
@@ -26,6 +27,7 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
 
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)
+    schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
     repeated = repeated_ids(snapshot, schema)
     if repeated:
         schema = schema.model_copy(update={"assumptions": (*schema.assumptions, repeated)})
@@ -75,6 +77,8 @@ def _metric(pipeline: Pipeline, task: str) -> str:
     from tasks.base.config import CLASSIFICATION_METRICS, REGRESSION_METRICS
 
     metric = pipeline.config.metric or default_metric(task)  # type: ignore[arg-type]
+    if metric in pipeline.config.hooks.metrics:
+        return metric
     fits = REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
     if metric not in fits:
         raise ConfigError(

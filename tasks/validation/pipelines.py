@@ -24,7 +24,7 @@ def check_pipeline(
         For scoring: only the rules over its features, time and ids are checked.
     """
     if champion is not None:
-        from tasks.models.hooks import require_hooks
+        from tasks.models.hook_versions import require_hooks
 
         require_hooks(pipeline.config, pipeline.base, champion)
     contract = ensure_contract(pipeline, snapshot)

@@ -7,18 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.base.config import DemoSource, HooksConfig, PipelineConfig
+from tasks.base.config import DemoSource, PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
+from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion
 from tasks.data.loading import load_window
-from tasks.models.hooks import (
-    HOOKS_TAG,
-    feature_function,
-    hooks_identity,
-    hooks_tags,
-    require_hooks,
-    with_features,
-)
+from tasks.models.hook_versions import HOOKS_TAG, hooks_tags, require_hooks
+from tasks.models.hooks import feature_function, hooks_identity, with_features
 
 GOOD = """
 from neighbour import LIMIT

@@ -1,0 +1,125 @@
+"""Which of a person's own code a version needs, by its tags, and whether the file allows it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import ModelRefusedError
+from tasks.base.own_code import HooksConfig
+from tasks.models.hook_modules import digest_of, path_of
+from tasks.models.hooks import hooks_identity
+
+if TYPE_CHECKING:
+    from tasks.base.records import ModelVersion
+
+HOOKS_TAG = "keepfit.hooks"
+_LOGGER = logging.getLogger(__name__)
+
+
+def code_identity(hooks: HooksConfig, base: Path) -> str:
+    """Return what changes when the code of any hook does; empty without hooks.
+
+    Raises
+    ------
+    ConfigError
+        When a module is not there.
+    """
+    calls = {name: hook.call for name, hook in hooks.of_estimators.items()}
+    calls |= {name: hook.call for name, hook in hooks.metrics.items()}
+    told = [f"{name} {call} {_digest(call, base)}" for name, call in sorted(calls.items())]
+    return "\n".join(part for part in (hooks_identity(hooks, base), *told) if part)
+
+
+def _digest(call: str, base: Path) -> str:
+    return digest_of(path_of(call.partition(":")[0], base))
+
+
+def hooks_tags(hooks: HooksConfig, base: Path, candidates: Collection[str] = ()) -> dict[str, str]:
+    """Return the tag by which a version tells the hooks that it needs.
+
+    Parameters
+    ----------
+    candidates
+        What the version is made of: one candidate, or the members of an ensemble.
+    """
+    needed: dict[str, object] = {}
+    if hooks.features is not None:
+        needed = {"features": hooks.features, "digest": hooks_identity(hooks, base)}
+    own = {n: hook.call for n, hook in hooks.of_estimators.items() if n in candidates}
+    if own:
+        needed["estimators"] = own
+        needed["digests"] = {call: _digest(call, base) for call in own.values()}
+    return {HOOKS_TAG: json.dumps(needed)} if needed else {}
+
+
+def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> None:
+    """Refuse a version that needs a hook which the running file does not name.
+
+    A hook whose code has changed since is used, and a warning says so.
+
+    Raises
+    ------
+    ModelRefusedError
+        With the line that the file needs.
+    """
+    needed = _needed(version)
+    _require_features(config, base, version, needed)
+    estimators, digests = _texts(needed.get("estimators")), _texts(needed.get("digests"))
+    named = {hook.call for hook in config.hooks.of_estimators.values()}
+    for name, call in estimators.items():
+        if call not in named:
+            raise ModelRefusedError(
+                f"{version.name} version {version.version} was fitted by "
+                f"`hooks.estimators: {{{name}: {call}}}`; the pipeline file does not name "
+                f"{call}, and nothing of it is imported.",
+                f"Write `hooks: {{estimators: {{{name}: '{call}'}}}}` into it, or train again.",
+            )
+        if digests.get(call) != _digest(call, base):
+            _changed(call, version)
+
+
+def _require_features(
+    config: PipelineConfig, base: Path, version: ModelVersion, needed: dict[str, object]
+) -> None:
+    named = config.hooks.features
+    wanted = needed.get("features")
+    if wanted != named:
+        needs = f"features of `hooks.features: {wanted}`" if wanted else "no feature hook"
+        raise ModelRefusedError(
+            f"{version.name} version {version.version} was trained with {needs}; the pipeline "
+            f"file names {named or 'none'}.",
+            f"Write `hooks: {{features: {wanted}}}` into it, or train again."
+            if wanted
+            else "Take `hooks` out of it, or train again.",
+        )
+    if wanted and needed.get("digest") != hooks_identity(config.hooks, base):
+        _changed(str(wanted), version)
+
+
+def _changed(call: str, version: ModelVersion) -> None:
+    _LOGGER.warning(
+        "the code of hook %s has changed since version %s was trained", call, version.version
+    )
+
+
+def _needed(version: ModelVersion) -> dict[str, object]:
+    try:
+        values = json.loads(version.tags.get(HOOKS_TAG, "{}"))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise ModelRefusedError(
+            f"{version.name} version {version.version} has a tag {HOOKS_TAG} that is not "
+            "keepfit's.",
+            "Train again.",
+        )
+    return values
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
