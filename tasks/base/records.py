@@ -11,7 +11,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "ranking"]
+NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
+"""Tasks whose target and predictions are numbers, not classes."""
 Severity = Literal["error", "warning"]
 
 SCHEMA_TAG = "keepfit.schema"
@@ -63,11 +65,18 @@ class Schema(Record):
     features
         Feature column to kind, in table order.
     classes
-        Class labels as text, in the order of the model's ``classes_``; empty for regression.
+        Class labels as text, in the order of the model's ``classes_``; empty for numbers.
     positive
         The label (as text) whose probability is scored in a binary task.
     dropped
         Column that is no feature to the reason why.
+    group, item
+        Of a ranking: the column whose rows are ranked together, and the one that names what is
+        ranked.
+    grades
+        Of a ranking: the target's values in order; a value's place among them is its grade.
+    relevant
+        Of a ranking: the least value of the target that counts as relevant.
     """
 
     target: str
@@ -79,6 +88,10 @@ class Schema(Record):
     id_columns: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
     assumptions: tuple[str, ...] = ()
+    group: str | None = None
+    item: str | None = None
+    grades: tuple[float, ...] = ()
+    relevant: float | None = None
 
 
 class Split(Record):
@@ -367,6 +380,8 @@ class GateEvidence(Record):
         The same against the trivial baseline.
     rows
         Rows that neither model was trained on.
+    blocks, blocks_are
+        How many units the bootstrap drew where it did not draw rows, and what they are.
     detectable
         The smallest difference that the interval could have told from zero.
     """
@@ -386,6 +401,7 @@ class GateEvidence(Record):
     latency_ms_per_1k: float | None = None
     model_bytes: int | None = None
     blocks: int | None = None
+    blocks_are: str = "blocks of time"
     challenger: str = ""
 
 

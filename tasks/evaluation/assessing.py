@@ -21,6 +21,7 @@ from tasks.base.records import (
 from tasks.evaluation.bootstrap import time_blocks
 from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.metrics import evaluate
+from tasks.evaluation.ranking import Queries
 
 BASELINE = "baseline"
 
@@ -40,6 +41,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
     y_true = holdout_target(basis)
     times = holdout_times(basis)
     blocks = None if times is None else time_blocks(times)
+    queries = holdout_queries(basis)
     fitted = [result for result in results if result.status == "ok"]
     evaluations = []
     for done, result in enumerate(fitted):
@@ -52,6 +54,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
             predictions.probability,
             schema,
             blocks=blocks,
+            queries=queries,
             seed=seed,
         )
         speed = len(y_true) / result.predict_seconds if result.predict_seconds else None
@@ -99,6 +102,13 @@ def holdout_times(basis: Basis) -> NDArray[np.datetime64] | None:
     rows = np.load(basis.split.holdout_path)
     frame = read_frame(basis.snapshot.path, columns=[column], rows=rows)
     return np.asarray(frame[column].to_numpy(dtype="datetime64[us]"))
+
+
+def holdout_queries(basis: Basis) -> Queries | None:
+    """Return which holdout rows are ranked together; None where the task is no ranking."""
+    from tasks.data.queries import queries_of
+
+    return queries_of(basis.snapshot.path, basis.roles, np.load(basis.split.holdout_path))
 
 
 def read_predictions(path: str) -> Predictions:

@@ -291,7 +291,7 @@ def judged(verdict: Verdict) -> list[Fact]:
         found.append(Fact("gain", f"over {judged_against(verdict)}: {said}"))
     rests = verdict.evidence
     if rests is not None:
-        blocks = f" in {rests.blocks} blocks of time" if rests.blocks else ""
+        blocks = f" in {rests.blocks} {rests.blocks_are}" if rests.blocks else ""
         found.append(Fact("judged on", plural(rests.rows, "row") + blocks))
         if rests.detectable is not None and verdict.champion_version:
             seen = number(rests.detectable, rests.detectable)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.evaluation.ranking import Queries
 from tasks.models.candidates import Candidate, find
 from tasks.models.folds import Fold, Positions, thin
 from tasks.models.preprocessing import Encoding, FeatureEncoder, build_encoder
@@ -33,12 +34,13 @@ class Rows:
         In the snapshot.
     y
         Labels or values.
-    fewest
-        Rows of the smallest class.
+    queries
+        Which of them are ranked together; None where the task is no ranking.
     """
 
     positions: Positions
     y: NDArray[Any]
+    queries: Queries | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -46,7 +48,10 @@ class Rows:
 
 def read_rows(run: Run) -> Rows:
     """Return the training rows as ``prepare`` left them."""
-    return Rows(np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy")))
+    queries = None
+    if run.schema.group is not None:
+        queries = Queries.of(np.load(run.at("groups.npy")), run.schema)
+    return Rows(np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy")), queries)
 
 
 def read_folds(run: Run) -> list[Fold]:

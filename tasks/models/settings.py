@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.base.records import Task
+from tasks.base.records import NUMBERS, Task
+
+if TYPE_CHECKING:
+    from tasks.evaluation.ranking import Queries
 
 Params = Mapping[str, Any]
 
@@ -27,6 +30,8 @@ class Setting:
         Of an iterative learner, where they are known already; no rows are set aside then.
     patience
         Rounds without a better loss after which boosting stops, where they are tuned.
+    queries
+        Which rows are ranked together; None where the task is no ranking.
     """
 
     task: Task
@@ -42,11 +47,12 @@ class Setting:
     class_weight: str | None = None
     iterations: int | None = None
     patience: int | None = None
+    queries: Queries | None = None
 
     @property
     def classification(self) -> bool:
         """Whether the target is a class."""
-        return self.task != "regression"
+        return self.task not in NUMBERS
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from tasks.base.records import (
 )
 from tasks.evaluation.assessing import (
     BASELINE,
+    holdout_queries,
     holdout_target,
     holdout_times,
     read_predictions,
@@ -75,7 +76,7 @@ def judge(
     theirs, problem = None, rows.why_not
     if champion is not None and rows.mask.any():
         theirs, problem = _champion_predictions(store, champion, basis, rows.mask)
-    times = holdout_times(basis)
+    times, queries = holdout_times(basis), holdout_queries(basis)
     y_true = holdout_target(basis)[rows.mask]
     ours, trivial = (_masked(by_name[name], rows.mask) for name in (challenger, BASELINE))
     evidence = paired_evidence(
@@ -89,6 +90,7 @@ def judge(
         gate=config.gate,
         seed=config.training.seed,
         name=challenger,
+        queries=None if queries is None else queries.only(rows.mask),
     )
     evidence = evidence.model_copy(
         update={

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis
+from tasks.data.queries import queries_of
 from tasks.evaluation.bootstrap import time_blocks
 from tasks.evaluation.comparison import Predictions, paired_evidence
 
@@ -44,6 +45,7 @@ def worse_slices(
     slices = list(_slices(config.gate.slices, basis, rows))
     if not slices:
         return []
+    queries = queries_of(basis.snapshot.path, basis.roles, rows)
     doubt = (1 - config.gate.confidence) / len(slices)
     gate = config.gate.model_copy(
         update={
@@ -64,6 +66,7 @@ def worse_slices(
             blocks=None if times is None else time_blocks(times[mask]),
             gate=gate,
             seed=config.training.seed,
+            queries=None if queries is None else queries.only(mask),
         )
         if evidence.high is not None and evidence.high < 0 and evidence.difference is not None:
             found.append(
