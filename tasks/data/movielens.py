@@ -106,7 +106,7 @@ def _codes(column: pd.Series[Any]) -> Ints:
 
 
 def _lists(user: Ints, when: Ints) -> tuple[Ints, Ints]:
-    """Return the list of each row and the time of the list's first row; rows of a user lie together."""
+    """Return the list of each row and its first time; rows of a user lie together."""
     new = np.r_[True, user[1:] != user[:-1]]
     begun = np.flatnonzero(new)
     within = np.arange(len(user)) - begun[np.cumsum(new) - 1]
@@ -116,7 +116,8 @@ def _lists(user: Ints, when: Ints) -> tuple[Ints, Ints]:
 
 
 def _means(count: Ints, total: Floats) -> Floats:
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+    means: Floats = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+    return means
 
 
 def _shrunk(count: Ints, total: Floats, prior: Floats) -> Floats:

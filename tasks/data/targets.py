@@ -151,8 +151,8 @@ def _graded(usable: Any, config: PipelineConfig, said: list[str]) -> Judged:
     relevant = grades[1] if config.relevant is None else config.relevant
     if not grades[0] < relevant <= grades[-1]:
         raise ConfigError(
-            f"`relevant` has to lie above {grades[0]:g}, the least {config.target!r}, and not above "
-            f"{grades[-1]:g}, the greatest; got {relevant:g}.",
+            f"`relevant` has to lie above {grades[0]:g}, the least {config.target!r}, and not "
+            f"above {grades[-1]:g}, the greatest; got {relevant:g}.",
             "Leave it out: everything above the least then counts as relevant.",
         )
     said.append(

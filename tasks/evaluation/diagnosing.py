@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from tasks.evaluation.figures import Drawing
 
 NOT_OF_RANKINGS = (
-    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a ranking "
-    "is judged by its groups; the figures show the first places and the sizes of groups."
+    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
+    "ranking is judged by its groups; the figures show the first places and the sizes of groups."
 )
 TASKS = frozenset({"binary", "multiclass", "regression"})
 _OWN_ROWS = 3_000

@@ -201,8 +201,7 @@ class _Ranks:
         gains = grade[self._order].astype(np.float64)
         mean = (np.bincount(self._block, gains)[self._block]) / self._size
         shown = np.where(self._rank < cut, mean / np.log2(self._rank + 2.0), 0.0)
-        total: Floats = np.bincount(self._group, shown, minlength=self._n_groups)
-        return total
+        return np.bincount(self._group, shown, minlength=self._n_groups).astype(np.float64)
 
     def precision(self, hits: Floats, cut: int) -> Floats:
         """Return the precision at each relevant row among each group's first `cut`, summed."""
@@ -215,5 +214,4 @@ class _Ranks:
         expected = ahead + within * np.maximum(inside - 1, 0) / others + 1
         share = inside / self._size
         shown = np.where(self._rank < cut, share * expected / (self._rank + 1.0), 0.0)
-        total: Floats = np.bincount(self._group, shown, minlength=self._n_groups)
-        return total
+        return np.bincount(self._group, shown, minlength=self._n_groups).astype(np.float64)

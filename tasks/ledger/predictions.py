@@ -96,6 +96,7 @@ def in_batch(
 def _as_read(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Return ids and time under the names they were read by: scoring renames some."""
     taken = _MARKS | {f"probability_{label}" for label in schema.classes}
+    taken |= {"rank"} if schema.group else set()
     names = {}
     for name in (*schema.id_columns, *([schema.time_column] if schema.time_column else [])):
         given = name

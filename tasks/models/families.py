@@ -231,7 +231,7 @@ def lightgbm(at: Setting, params: Params) -> Any:
         "verbosity": -1,
     }
     if at.task == "ranking":
-        return ranker(common, at)
+        return ranker(common, at, params)
     if at.classification:
         return LGBMClassifier(class_weight=at.class_weight, **common)
     absolute = at.metric in {"mae", "median_ae", "mape"}

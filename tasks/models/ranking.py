@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from tasks.base.errors import EvidenceError
 from tasks.evaluation.ranking import CUT, Queries
 from tasks.models.folds import inner_share, part_of_groups
-from tasks.models.settings import Learned, Setting
+from tasks.models.settings import Learned, Params, Setting
 
 RANKER = "lightgbm"
 """The candidate that learns to rank; the others predict each row's grade."""
 
 
-def ranker(common: Mapping[str, Any], at: Setting) -> Any:
+def ranker(common: Mapping[str, Any], at: Setting, params: Params) -> Any:
     """Return an unfitted lambdarank whose gain is the grade, as in the metric.
+
+    Its trees are smaller than a regressor's where they are not tuned: what pairs of a short list
+    tell is noisy.
 
     Parameters
     ----------
@@ -33,11 +36,13 @@ def ranker(common: Mapping[str, Any], at: Setting) -> Any:
     """
     from lightgbm import LGBMRanker
 
+    own = {"num_leaves": 8, "min_child_samples": int(np.clip(at.rows / 200, 5, 100))}
+    smaller = {name: value for name, value in own.items() if name not in params}
     grades = 2 if at.queries is None else len(at.queries.grades)
     return LGBMRanker(
         objective="lambdarank",
         label_gain=list(range(grades)),
-        **common,
+        **{**common, **smaller},
     )
 
 
