@@ -267,6 +267,8 @@ def show_scoring(outcome: ScoringOutcome) -> None:
         f"{outcome.rows:,} rows scored by {outcome.pipeline} v{outcome.version} "
         f"in {duration(outcome.seconds)}."
     )
+    if outcome.written is not None and outcome.written < outcome.rows:
+        console.print(f"  {outcome.written:,} of them written.")
     for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
         share = 100 * count / max(outcome.rows, 1)
         console.print(

@@ -23,6 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.base.durations import Delay, Duration
 from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
+from tasks.base.ranking import contradiction
 from tasks.base.records import Kind, Task
 
 ClassificationMetric = Literal[
@@ -30,14 +31,18 @@ ClassificationMetric = Literal[
     "f1_macro", "log_loss", "brier",
 ]  # fmt: skip
 RegressionMetric = Literal["rmse", "mae", "mse", "median_ae", "r2", "mape"]
-Metric = Literal[ClassificationMetric, RegressionMetric]
+RankingMetric = Literal["ndcg_at_10", "map_at_10"]
+Metric = Literal[ClassificationMetric, RegressionMetric, RankingMetric]
 CLASSIFICATION_METRICS: tuple[str, ...] = get_args(ClassificationMetric)
 REGRESSION_METRICS: tuple[str, ...] = get_args(RegressionMetric)
+RANKING_METRICS: tuple[str, ...] = get_args(RankingMetric)
 CandidateName = Literal[
     "logistic_regression", "decision_tree", "random_forest", "svm", "mlp", "lightgbm"
 ]
 
-DemoName = Literal["flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons"]
+DemoName = Literal[
+    "flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons", "movielens"
+]  # fmt: skip
 DEMO_NAMES: tuple[str, ...] = get_args(DemoName)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -315,6 +320,9 @@ class ScoringConfig(Section):
 
     source: Source | None = Field(None, description="absent: the pipeline's source")
     sink: Sink | None = Field(None, description="absent: a Parquet file in the state folder")
+    top_k: int | None = Field(
+        None, ge=1, description="ranking: only the best so many of each group are written"
+    )
 
 
 class ReportConfig(Section):
@@ -444,6 +452,16 @@ class PipelineConfig(Section):
     positive: str | bool | int | float | None = Field(
         None, description="label scored in a binary task"
     )
+    group: Column | None = Field(
+        None, description="ranking: column whose rows are ranked together, a user or a query"
+    )
+    item: Column | None = Field(
+        None,
+        description="ranking: column that names what is ranked; its popularity is the baseline",
+    )
+    relevant: float | None = Field(
+        None, description="ranking: least target that counts as relevant; absent: above the least"
+    )
     time_column: Column | None = None
     id_columns: tuple[Column, ...] = ()
     exclude: tuple[Column, ...] = Field((), description="known leaks, never features")
@@ -555,11 +573,14 @@ class PipelineConfig(Section):
         return self.training.model_copy(update={"candidates": names})
 
     def _suits_task(self) -> None:
+        found = contradiction(self)
+        if found is not None:
+            raise _contradiction(found.at, found.text)
         if self.objective is not None and self.task == "regression":
             raise _contradiction("objective", "`objective` is about classes, not about regression")
         if self.metric is None or self.task is None or self.metric in self.hooks.metrics:
             return
-        fits = REGRESSION_METRICS if self.task == "regression" else CLASSIFICATION_METRICS
+        fits = metrics_of(self.task)
         if self.metric not in fits:
             raise _contradiction(
                 "metric",
@@ -577,9 +598,21 @@ def _no_such(what: str, name: str, allowed: tuple[str, ...]) -> str:
     return f"no {what} {name!r}{hint} One of: {known}; or your own, named in `hooks.{table}`"
 
 
-def _contradiction(key: str, message: str) -> PydanticCustomError:
+def _contradiction(key: str | tuple[str, ...], message: str) -> PydanticCustomError:
     """Return an error about the whole file that points at the line of `key`."""
     return PydanticCustomError("contradiction", "{text}", {"text": message, "at": key})
+
+
+def metrics_of(task: str) -> tuple[str, ...]:
+    """Return the metrics that may select for a task.
+
+    Examples
+    --------
+    >>> metrics_of("ranking")
+    ('ndcg_at_10', 'map_at_10')
+    """
+    known = {"regression": REGRESSION_METRICS, "ranking": RANKING_METRICS}
+    return known.get(task, CLASSIFICATION_METRICS)
 
 
 def default_metric(task: Task) -> str:
@@ -590,7 +623,12 @@ def default_metric(task: Task) -> str:
     >>> default_metric("regression")
     'rmse'
     """
-    return {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}[task]
+    return {
+        "binary": "roc_auc",
+        "multiclass": "log_loss",
+        "regression": "rmse",
+        "ranking": "ndcg_at_10",
+    }[task]
 
 
 def greater_is_better(metric: str) -> bool:

@@ -101,10 +101,13 @@ class ScoringOutcome(Record):
     ----------
     ledger_new, ledger_known
         Rows whose prediction the ledger did not have, and rows whose earlier one it keeps.
+    written
+        Rows in the output: of a ranking with `scoring.top_k` fewer than were scored.
     """
 
     pipeline: str
     rows: int
+    written: int | None = None
     version: str
     run_id: str
     output: str

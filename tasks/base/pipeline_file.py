@@ -169,6 +169,7 @@ def require_columns(
     named: list[tuple[Location, str]] = [(("target",), config.target)]
     if config.time_column:
         named.append((("time_column",), config.time_column))
+    named += [((key,), c) for key, c in (("group", config.group), ("item", config.item)) if c]
     named += [(("id_columns", i), c) for i, c in enumerate(config.id_columns)]
     named += [(("exclude", i), c) for i, c in enumerate(config.exclude)]
     named += [(("kinds", c), c) for c in config.kinds]

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from tasks.base.own_code import OwnCode
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "ranking"]
+NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
+"""Tasks whose target and predictions are numbers, not classes."""
 Severity = Literal["error", "warning"]
 
 SCHEMA_TAG = "keepfit.schema"
@@ -65,7 +67,7 @@ class Schema(Record):
     features
         Feature column to kind, in table order.
     classes
-        Class labels as text, in the order of the model's ``classes_``; empty for regression.
+        Class labels as text, in the order of the model's ``classes_``; empty for numbers.
     positive
         The label (as text) whose probability is scored in a binary task.
     aside
@@ -74,6 +76,13 @@ class Schema(Record):
         Column that is no feature to the reason why.
     own
         Estimators and metrics of the running pipeline file; never stored with a version.
+    group, item
+        Of a ranking: the column whose rows are ranked together, and the one that names what is
+        ranked.
+    grades
+        Of a ranking: the target's values in order; a value's place among them is its grade.
+    relevant
+        Of a ranking: the least value of the target that counts as relevant.
     """
 
     target: str
@@ -86,6 +95,10 @@ class Schema(Record):
     aside: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
     assumptions: tuple[str, ...] = ()
+    group: str | None = None
+    item: str | None = None
+    grades: tuple[float, ...] = ()
+    relevant: float | None = None
     own: OwnCode | None = None
 
     def running(self, own: OwnCode | None) -> Schema:

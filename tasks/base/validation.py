@@ -55,7 +55,8 @@ def _finding(
         text = f"`{key}` needs a `kind`"
     elif kind == "contradiction":
         text = detail["msg"]
-        location = (*location, detail["ctx"]["at"])
+        at = detail["ctx"]["at"]
+        location = (*location, *(at if isinstance(at, tuple) else (at,)))
     else:
         text = _sentence(key, detail, _value_at(values, location))
     line = document.line_of(location)

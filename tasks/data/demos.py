@@ -45,7 +45,11 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 _TEXT = ("carrier", "tailnum", "origin", "dest")
 LATE_MINUTES = 15
 # Demo to its table in the package of R's data sets.
-_R_TABLES = {"credit": "modeldata/credit_data", "parkinsons": "modeldata/pd_speech"}
+_R_TABLES = {
+    "credit": "modeldata/credit_data",
+    "parkinsons": "modeldata/pd_speech",
+    "movielens": "dslabs/movielens",
+}
 
 
 def demo_version(name: str) -> str:
@@ -245,10 +249,19 @@ def _parkinsons() -> Any:
     return _numbered({**columns, "class": label})
 
 
+def _movielens() -> Any:
+    """Return 100,004 ratings of films as 5,321 lists to rank, see `tasks.data.movielens`."""
+    from tasks.data.movielens import rating_lists
+
+    columns = rating_lists(_r_table("movielens"))
+    return pa.table({name: pa.array(v, from_pandas=True) for name, v in columns.items()})
+
+
 _MAKERS: dict[str, Callable[[], Any]] = {
     "digits": _digits,
     "diabetes": _diabetes,
     "breast_cancer": _breast_cancer,
     "credit": _credit,
     "parkinsons": _parkinsons,
+    "movielens": _movielens,
 }

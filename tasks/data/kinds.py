@@ -176,6 +176,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         When the target can't be learned: no value, one class, too many classes.
     """
     from tasks.data.leaks import suspicions
+    from tasks.data.queries import check_groups
     from tasks.data.snapshots import open_table
     from tasks.data.targets import task_of
 
@@ -189,6 +190,8 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
             "no column is left to predict from.",
             f"Not used: {listed([f'{n} ({why})' for n, why in dropped.items()], 6)}.",
         )
+    if config.group is not None:
+        check_groups(table[config.group], config.group)
     said = suspicions(table, features, config.target, judged)
     return Schema(
         target=config.target,
@@ -201,6 +204,10 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         aside=config.aside,
         dropped=dropped,
         assumptions=(*judged.assumptions, *said),
+        group=config.group,
+        item=config.item,
+        grades=judged.grades,
+        relevant=judged.relevant,
     )
 
 
@@ -209,6 +216,8 @@ def _check_names(config: PipelineConfig, names: list[str]) -> None:
         ("target", (config.target,)),
         ("time_column", (config.time_column,) if config.time_column else ()),
         ("id_columns", config.id_columns),
+        ("group", (config.group,) if config.group else ()),
+        ("item", (config.item,) if config.item else ()),
         ("kinds", tuple(c for c in config.kinds if c not in config.exclude)),
     )
     for role, columns in roles:
@@ -233,7 +242,9 @@ def _features(
     for name, kind in snapshot.kinds.items():
         if name == config.target or name in config.exclude:
             continue
-        if name in config.id_columns:
+        if name in (config.group, config.item):
+            dropped[name] = "names what is ranked" if name == config.item else "what is ranked in"
+        elif name in config.id_columns:
             dropped[name] = "names the rows"
         elif name == config.split.group:
             dropped[name] = "keeps rows together (split.group)"

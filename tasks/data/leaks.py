@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind
+from tasks.base.records import NUMBERS, Kind
 from tasks.data.targets import Judged
 
 SAMPLE_ROWS = 20_000
@@ -36,7 +36,7 @@ def suspicions(
     y, keep = labels_of(sample[target], schema)
     if len(y) < 20:
         return ()
-    codes = y if judged.task == "regression" else np.unique(y, return_inverse=True)[1]
+    codes = y if judged.task in NUMBERS else np.unique(y, return_inverse=True)[1]
     said = []
     for name, kind in features.items():
         values = _values(sample[name], keep)
@@ -69,7 +69,7 @@ def _values(column: Any, keep: NDArray[np.bool_]) -> NDArray[np.float64] | None:
 
 
 def _too_good(values: NDArray[np.float64], kind: Kind, y: NDArray[Any], judged: Judged) -> str:
-    if judged.task == "regression":
+    if judged.task in NUMBERS:
         if kind in ("categorical", "text"):
             return ""
         correlation = _rank_correlation(values, y)

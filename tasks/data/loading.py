@@ -104,9 +104,11 @@ def _columns(wanted: _Wanted) -> tuple[str, ...]:
     needed = {
         "time_column": (config.time_column,) if config.time_column else (),
         "id_columns": config.id_columns,
+        "group": (config.group,) if config.group else (),
     }
     if not wanted.for_scoring:
         needed["target"] = (config.target,)
+        needed["item"] = (config.item,) if config.item else ()
         needed["exclude"] = config.exclude
         needed["kinds"] = tuple(config.kinds)
     for role, columns in needed.items():

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.records import Schema, Snapshot, Split
+from tasks.base.records import NUMBERS, Schema, Snapshot, Split
 from tasks.data.grouping import (
     check_groups,
     codes_of,
@@ -43,6 +43,8 @@ def split_rows(
     snapshot: Snapshot, schema: Schema, holdout: float, folder: Path, *, group: str | None = None
 ) -> Split:
     """Set rows aside as the holdout and write both parts as ``.npy`` files of positions.
+
+    Of a ranking without times whole groups are held out, by the hash of the group.
 
     With a time column the newest rows are held out, from a boundary that rows of one time never
     straddle. Without, a row is held out when the stable hash of its id columns (without any: of
@@ -143,13 +145,13 @@ def _by_hash(
     y: NDArray[Any],
     holdout: float,
 ) -> _Parts:
-    columns = schema.id_columns or content
+    columns = (schema.group,) if schema.group else schema.id_columns or content
     numbers = shares(row_hashes(table, columns))[usable]
     held = numbers < holdout
     notes = []
-    if schema.task != "regression":
+    if schema.task not in NUMBERS:
         notes += _fill_classes(held, numbers, y)
-    if schema.id_columns:
+    if schema.id_columns and not schema.group:
         notes += _shared(table, content, usable, held)
     return _Parts(usable[~held], usable[held], notes=tuple(notes))
 

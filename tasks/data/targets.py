@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.records import Schema, Task
+from tasks.base.records import NUMBERS, Schema, Task
 from tasks.data.tables import listed, nearest
 
 MAX_CLASSES = 100
+MAX_GRADES = 31
 # Whole numbers with so few distinct values, each in several rows, are taken as labels.
 MAX_INTEGER_CLASSES = 20
 ROWS_PER_INTEGER_CLASS = 5
@@ -33,13 +34,17 @@ class Judged:
     Attributes
     ----------
     classes
-        Labels as text in the sorted order of the native labels; empty for regression.
+        Labels as text in the sorted order of the native labels; empty for numbers.
+    grades, relevant
+        Of a ranking, see `tasks.base.records.Schema`.
     """
 
     task: Task
     classes: tuple[str, ...] = ()
     positive: str | None = None
     assumptions: tuple[str, ...] = ()
+    grades: tuple[float, ...] = ()
+    relevant: float | None = None
 
 
 def task_of(column: Any, config: PipelineConfig) -> Judged:
@@ -72,6 +77,8 @@ def task_of(column: Any, config: PipelineConfig) -> Judged:
         )
     task, assumed = _task(usable, distinct, config)
     said += assumed
+    if task == "ranking":
+        return _graded(usable, config, said)
     if task == "regression":
         return Judged(task, assumptions=tuple(said))
     classes, counts = _classes(usable, config, said)
@@ -105,11 +112,13 @@ def _unlabelled(column: Any, usable: Any, target: str) -> list[str]:
 def _task(usable: Any, distinct: int, config: PipelineConfig) -> tuple[Task, list[str]]:
     numbers = pa.types.is_integer(usable.type) or pa.types.is_floating(usable.type)
     if config.task is not None:
-        if config.task == "regression" and not numbers:
+        if config.task in NUMBERS and not numbers:
             example = usable[0].as_py()
             raise ConfigError(
-                f"`task: regression` needs numbers; {config.target!r} holds {example!r}.",
-                "Leave `task` out, or mend the target.",
+                f"`task: {config.task}` needs numbers; {config.target!r} holds {example!r}.",
+                "Mend the target: numbers, the greater the more relevant."
+                if config.task == "ranking"
+                else "Leave `task` out, or mend the target.",
             )
         return config.task, []
     if distinct == 2:
@@ -128,6 +137,30 @@ def _task(usable: Any, distinct: int, config: PipelineConfig) -> tuple[Task, lis
             "(`task: multiclass` takes them as labels)"
         ]
     return "regression", []
+
+
+def _graded(usable: Any, config: PipelineConfig, said: list[str]) -> Judged:
+    """Return the ranking that a target gives: its values in order are the grades."""
+    grades = tuple(sorted(float(v) for v in pc.unique(usable).to_pylist()))
+    if len(grades) > MAX_GRADES:
+        raise DataError(
+            f"`task: ranking` takes at most {MAX_GRADES} grades of relevance; {config.target!r} "
+            f"holds {len(grades):,} distinct values.",
+            "Round the target, or write `task: regression` to predict amounts.",
+        )
+    relevant = grades[1] if config.relevant is None else config.relevant
+    if not grades[0] < relevant <= grades[-1]:
+        raise ConfigError(
+            f"`relevant` has to lie above {grades[0]:g}, the least {config.target!r}, and not "
+            f"above {grades[-1]:g}, the greatest; got {relevant:g}.",
+            "Leave it out: everything above the least then counts as relevant.",
+        )
+    said.append(
+        f"{config.target!r} holds {len(grades)} values from {grades[0]:g} to {grades[-1]:g}, taken "
+        f"as grades 0 to {len(grades) - 1} by their order; from {relevant:g} on a row is relevant "
+        "(`relevant` changes it)"
+    )
+    return Judged("ranking", assumptions=tuple(said), grades=grades, relevant=relevant)
 
 
 def _whole(usable: Any) -> bool:
@@ -229,7 +262,7 @@ def labels_of(column: Any, schema: Schema) -> tuple[NDArray[Any], NDArray[np.boo
     keep = _usable(column)
     usable = column.filter(keep)
     mask: NDArray[np.bool_] = keep.to_numpy().astype(bool).copy()
-    if schema.task == "regression":
+    if schema.task in NUMBERS:
         return usable.cast(pa.float64(), safe=False).to_numpy(), mask
     labels = native_labels(usable)
     if pa.types.is_boolean(labels.type):

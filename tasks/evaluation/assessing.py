@@ -21,6 +21,7 @@ from tasks.base.records import (
 from tasks.evaluation.bootstrap import Ints, independent
 from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.metrics import evaluate
+from tasks.evaluation.ranking import Queries
 
 BASELINE = "baseline"
 
@@ -39,6 +40,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
     challenger = choose(results, metric)
     y_true = holdout_target(basis)
     blocks = independent(holdout_times(basis), holdout_groups(basis))
+    queries = holdout_queries(basis)
     fitted = [result for result in results if result.status == "ok"]
     evaluations = []
     for done, result in enumerate(fitted):
@@ -51,6 +53,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
             predictions.probability,
             schema,
             blocks=blocks,
+            queries=queries,
             seed=seed,
         )
         speed = len(y_true) / result.predict_seconds if result.predict_seconds else None
@@ -108,6 +111,13 @@ def holdout_groups(basis: Basis) -> Ints | None:
 
     rows = np.load(basis.split.holdout_path)
     return group_codes(basis.snapshot.path, basis.split.group, rows)
+
+
+def holdout_queries(basis: Basis) -> Queries | None:
+    """Return which holdout rows are ranked together; None where the task is no ranking."""
+    from tasks.data.queries import queries_of
+
+    return queries_of(basis.snapshot.path, basis.roles, np.load(basis.split.holdout_path))
 
 
 def read_predictions(path: str) -> Predictions:

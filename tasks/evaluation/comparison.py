@@ -13,6 +13,7 @@ from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, Schema
 from tasks.evaluation.bootstrap import Floats, Plan, interval, resampling
 from tasks.evaluation.metrics import sampled
+from tasks.evaluation.ranking import Queries
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def paired_evidence(
     gate: GateConfig,
     seed: int,
     name: str = "",
+    queries: Queries | None = None,
 ) -> GateEvidence:
     """Return the evidence that a gate decides on.
 
@@ -67,6 +69,9 @@ def paired_evidence(
         Block of each row for rows that lie in time; None draws rows.
     name
         The challenger's name.
+    queries
+        Which rows are ranked together: replicates then draw these groups. None where the task
+        is no ranking.
 
     Returns
     -------
@@ -81,12 +86,14 @@ def paired_evidence(
     rows = len(np.asarray(y_true))
     classes, positive = schema.classes, schema.positive
     curves = len(classes) if len(classes) > 2 else 1
+    if queries is not None:
+        blocks = queries.groups
     plan = resampling(rows, blocks, gate.replicates, seed, curves=curves)
     baseline = _meaningful(metric, baseline, challenger, classes, positive)
 
     def scored(predictions: Predictions) -> _Scored:
         predicted, probability = predictions.predicted, predictions.probability
-        return _Scored(*sampled(metric, y_true, predicted, probability, schema, plan))
+        return _Scored(*sampled(metric, y_true, predicted, probability, schema, plan, queries))
 
     ours, trivial = scored(challenger), scored(baseline)
     theirs = scored(champion) if champion is not None else None
@@ -107,9 +114,17 @@ def paired_evidence(
         baseline_low=to_baseline[1],
         baseline_high=to_baseline[2],
         detectable=(ends[1] - ends[0]) / 2 if ends[0] is not None and ends[1] is not None else None,
-        blocks=len(np.unique(np.asarray(blocks))) if blocks is not None else None,
+        blocks=_units(y_true, blocks, queries),
+        blocks_of="blocks of time" if queries is None else "groups",
         challenger=name,
     )
+
+
+def _units(y_true: ArrayLike, blocks: ArrayLike | None, queries: Queries | None) -> int | None:
+    """Return how many blocks there are; of a ranking, how many groups tell something."""
+    if queries is not None:
+        return int(queries.telling(y_true).sum())
+    return len(np.unique(np.asarray(blocks))) if blocks is not None else None
 
 
 def _difference(

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from tasks.evaluation.comparison import Predictions
     from tasks.evaluation.figures import Drawing
 
+NOT_OF_RANKINGS = (
+    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
+    "ranking is judged by its groups; the figures show the first places and the sizes of groups."
+)
 TASKS = frozenset({"binary", "multiclass", "regression"})
 _OWN_ROWS = 3_000
 _REPLICATES = 100
@@ -46,9 +50,9 @@ _COMPARED_ROWS = 20_000
 def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:
-    """Return what the training teaches; empty for a task that is not diagnosed."""
+    """Return what the training teaches; of a ranking only that this is not looked at."""
     if basis.roles.task not in TASKS:
-        return Diagnosis()
+        return Diagnosis(lines=(NOT_OF_RANKINGS,))
     from tasks.models.calls import call
 
     config = pipeline.config

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Record, Schema
+from tasks.base.records import NUMBERS, Record, Schema
 from tasks.evaluation.bootstrap import Floats
 from tasks.evaluation.words import number
 
@@ -264,7 +264,7 @@ def explain_frame(
     value = predicted[0]
     return RowExplanation(
         row=name,
-        prediction=number(float(value)) if schema.task == "regression" else str(value),
+        prediction=number(float(value)) if schema.task in NUMBERS else str(value),
         probability=stated,
         base=base,
         scale=scale,

@@ -21,6 +21,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.records import Schema
 from tasks.evaluation.bootstrap import Floats, interval, resampling
 from tasks.evaluation.metrics import sampled
+from tasks.evaluation.ranking import Queries
 
 _PREDICTED = 60_000
 _LEAST_ROWS = 300
@@ -63,6 +64,7 @@ def permutation_importance(
     schema: Schema,
     metric: str,
     *,
+    queries: Queries | None = None,
     first: Sequence[str] = (),
     most_rows: int = 2_000,
     most_columns: int = 30,
@@ -83,6 +85,9 @@ def permutation_importance(
     X, y
         Rows that the model was not fitted on; at most `most_rows` of them are drawn, fewer for
         many columns, so that about 60,000 rows are predicted in all.
+    queries
+        Which rows are ranked together: whole groups are drawn then, and a column is shuffled
+        over all of them. None where the task is no ranking.
     first
         Columns to try first, such as the ones that the model's own importance ranks highest.
     seconds
@@ -102,8 +107,11 @@ def permutation_importance(
     tried = columns[:most_columns]
     n_rows = min(len(X), most_rows, max(_LEAST_ROWS, _PREDICTED // (repeats * len(tried))))
     rows = np.sort(rng.choice(len(X), n_rows, replace=False))
+    if queries is not None:
+        rows = queries.sample(n_rows)
+        queries, n_rows = queries.only(rows), len(rows)
     frame, truth = X.iloc[rows].reset_index(drop=True), np.asarray(y)[rows]
-    plan = resampling(n_rows, None, 100, seed)
+    plan = resampling(n_rows, None if queries is None else queries.groups, 100, seed)
     sign = 1 if greater_is_better(metric) else -1
 
     def scored(shuffled: list[pd.DataFrame]) -> list[tuple[float, Floats]]:
@@ -111,7 +119,8 @@ def permutation_importance(
         found = []
         for part in np.split(np.arange(n_rows * len(shuffled)), len(shuffled)):
             p = None if probability is None else probability[part]
-            found.append(sampled(metric, truth, np.asarray(predicted)[part], p, schema, plan))
+            guess = np.asarray(predicted)[part]
+            found.append(sampled(metric, truth, guess, p, schema, plan, queries))
         return [(sign * value, sign * replicates) for value, replicates in found]
 
     ((base, base_replicates),) = scored([frame])

@@ -10,14 +10,15 @@ from numpy.typing import ArrayLike
 from tasks.base.errors import EvidenceError
 from tasks.base.own_code import OwnCode
 from tasks.base.records import Evaluation, MetricValue, Schema
-from tasks.evaluation import classification, regression
+from tasks.evaluation import classification, ranking, regression
 from tasks.evaluation.bootstrap import Floats, Ints, Plan, interval, resampling, whole
 from tasks.evaluation.classification import ClassScores
 from tasks.evaluation.labels import encode, encode_truth
 from tasks.evaluation.own_metrics import drawn_of, exactly, is_own
+from tasks.evaluation.ranking import Queries, RankScores
 from tasks.evaluation.regression import ValueScores
 
-Scores = ClassScores | ValueScores
+Scores = ClassScores | ValueScores | RankScores
 
 
 def score(
@@ -28,6 +29,7 @@ def score(
     classes: Sequence[str],
     positive: str | None,
     own: OwnCode | None = None,
+    queries: Queries | None = None,
 ) -> float:
     """Return one metric, as scikit-learn's scorer of that name without ``neg_`` gives it.
 
@@ -49,6 +51,8 @@ def score(
         The positive label of a binary task, as text; None: the last class.
     own
         Where `metric` may be one of a person's own.
+    queries
+        Which rows are ranked together; None where the task is no ranking.
 
     Returns
     -------
@@ -71,7 +75,8 @@ def score(
     if own is not None and is_own(metric, own):
         return exactly(metric, own, y_true, predicted, probability, classes, positive)
     plan = whole(len(np.asarray(y_true)))
-    scores = prepare(y_true, predicted, probability, classes, positive, plan, (metric,))
+    given = (y_true, predicted, probability, classes, positive)
+    scores = prepare(*given, plan, (metric,), queries)
     return point(scores)[metric]
 
 
@@ -83,6 +88,7 @@ def evaluate(
     schema: Schema,
     *,
     blocks: ArrayLike | None = None,
+    queries: Queries | None = None,
     replicates: int = 200,
     seed: int = 0,
     confidence: float = 0.95,
@@ -92,7 +98,10 @@ def evaluate(
     Parameters
     ----------
     blocks
-        Block of each row, such as the day, for rows that lie in time; see `time_blocks`.
+        Block of each row, such as the day, for rows that lie in time; see `time_blocks`. The
+        blocks of a ranking are its groups.
+    queries
+        Which rows are ranked together; None where the task is no ranking.
     replicates
         Bootstrap replicates; 0: no intervals.
 
@@ -102,13 +111,15 @@ def evaluate(
         A metric that is undefined is None. The confusion matrix has a row for each true class
         and a column for each predicted one, in the order of ``schema.classes``.
     """
-    names = classification.NAMES if schema.classes else regression.NAMES
+    names = known_metrics(schema.classes, queries)
+    if queries is not None:
+        blocks = queries.groups
     curves = len(schema.classes) if len(schema.classes) > 2 else 1
     plan = resampling(len(np.asarray(y_true)), blocks, replicates, seed, curves=curves)
     given = (y_true, predicted, probability, schema.classes, schema.positive)
-    drawn = prepare(*given, plan, names)
+    drawn = prepare(*given, plan, names, queries)
     # Binned scores are good for replicates, not for the values.
-    exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), names)
+    exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), names, queries)
     points = point(exact)
     replicated = replicate(drawn, points)
     metrics = {n: _valued(points[n], replicated[n], plan, confidence, name=n) for n in names}
@@ -134,13 +145,14 @@ def sampled(
     probability: Floats | None,
     schema: Schema,
     plan: Plan,
+    queries: Queries | None = None,
 ) -> tuple[float, Floats]:
     """Return one metric of the rows, and of every replicate of `plan`, shape (replicates,)."""
     given = (y_true, predicted, probability, schema.classes, schema.positive)
     if schema.own is not None and is_own(metric, schema.own):
         return drawn_of(metric, schema.own, *given, plan)
-    drawn = prepare(*given, plan, (metric,))
-    exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), (metric,))
+    drawn = prepare(*given, plan, (metric,), queries)
+    exact = drawn if plan.bins is None else prepare(*given, whole(plan.rows), (metric,), queries)
     points = point(exact)
     return points[metric], replicate(drawn, points)[metric]
 
@@ -153,6 +165,7 @@ def prepare(
     positive: str | None,
     plan: Plan,
     wanted: Collection[str],
+    queries: Queries | None = None,
 ) -> Scores:
     """Return truth and predictions ready to be scored under the weights of `plan`.
 
@@ -161,7 +174,7 @@ def prepare(
     EvidenceError
         If a metric is unknown to the task or the shapes do not match.
     """
-    known = classification.NAMES if classes else regression.NAMES
+    known = known_metrics(classes, queries)
     for name in wanted:
         if name not in known:
             raise EvidenceError(
@@ -172,8 +185,10 @@ def prepare(
     if len(np.asarray(predicted)) != rows:
         raise EvidenceError(f"{rows} true values need as many predictions; got {len(predicted)}.")  # type: ignore[arg-type]
     if not classes:
-        truth = np.asarray(y_true, dtype=np.float64)
-        return ValueScores(truth, np.asarray(predicted, dtype=np.float64), plan, wanted)
+        truth, values = (np.asarray(v, dtype=np.float64) for v in (y_true, predicted))
+        if queries is not None:
+            return RankScores(truth, values, queries, plan, wanted)
+        return ValueScores(truth, values, plan, wanted)
     k = len(classes)
     if probability is not None:
         probability = np.asarray(probability, dtype=np.float64)
@@ -184,6 +199,13 @@ def prepare(
     place = _positive_place(classes, positive)
     truths, guesses = encode_truth(y_true, classes), encode(predicted, classes)
     return ClassScores(truths, guesses, probability, k, place, plan, wanted)
+
+
+def known_metrics(classes: Sequence[str], queries: Queries | None) -> tuple[str, ...]:
+    """Return the metrics that a task has."""
+    if queries is not None:
+        return ranking.NAMES
+    return classification.NAMES if classes else regression.NAMES
 
 
 def point(scores: Scores) -> dict[str, float]:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
-from tasks.evaluation.assessing import holdout_target, read_predictions
+from tasks.evaluation.assessing import holdout_queries, holdout_target, read_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.evaluation.figures import Drawing
     from tasks.evaluation.importance import Importance
+    from tasks.evaluation.ranking import Queries
 
 _IMPORTANCE_ROWS = 2_000
 _SHAP_ROWS = 500
@@ -71,19 +72,21 @@ def _draw(
 
     challenger = next(r for r in results if r.candidate == assessment.challenger)
     metric = basis.prepared.metric
-    y_true = holdout_target(basis)
+    y_true, queries = holdout_target(basis), holdout_queries(basis)
     board = draw_leaderboard(assessment.leaderboard, metric, assessment.challenger)
+    fitted = [result for result in results if result.status == "ok"]
     drawn = {
         result.candidate: _of_candidate(result, y_true, basis, assessment)
-        for result in results
-        if result.status == "ok"
+        if queries is None
+        else _of_ranking(result, y_true, fitted, queries)
+        for result in fitted
     }
     searched = {
         name: drawing
         for name in dict.fromkeys((challenger.candidate, *drawn))
         if (drawing := _searched(name, results, metric, training)) is not None
     }
-    importance, explained = _explained(basis, challenger, y_true, training.seed)
+    importance, explained = _explained(basis, challenger, y_true, queries, training.seed)
     about = (*drawn[challenger.candidate], *searched.values(), *explained)
     shown = [d for d in (board, *about) if d is not None]
     files = save_figures(shown, folder)
@@ -128,8 +131,27 @@ def _searched(
     return draw_search(result, metric, training)
 
 
+def _of_ranking(
+    result: CandidateResult,
+    y_true: NDArray[Any],
+    fitted: Sequence[CandidateResult],
+    queries: Queries,
+) -> tuple[Drawing, ...]:
+    """Return the figures of how one candidate ranks the holdout and of how it learned."""
+    from tasks.evaluation.figures import draw_learning
+    from tasks.evaluation.ranking_figures import draw_ranking
+
+    predicted = {r.candidate: read_predictions(r.predictions_path).predicted for r in fitted}
+    ranked = draw_ranking(result.candidate, y_true, predicted, queries)
+    return (*ranked, *draw_learning(result.candidate, result.curves))
+
+
 def _explained(
-    basis: Basis, challenger: CandidateResult, y_true: NDArray[Any], seed: int
+    basis: Basis,
+    challenger: CandidateResult,
+    y_true: NDArray[Any],
+    queries: Queries | None,
+    seed: int,
 ) -> tuple[Importance | None, list[Drawing | None]]:
     """Return what the challenger relies on, from a sample of the holdout, and its figures."""
     from tasks.data.snapshots import read_frame
@@ -142,6 +164,8 @@ def _explained(
     chosen = np.unique(
         np.linspace(0, len(rows) - 1, num=min(len(rows), _IMPORTANCE_ROWS)).astype(int)
     )
+    if queries is not None:
+        chosen = queries.sample(_IMPORTANCE_ROWS)
     X = read_frame(basis.snapshot.path, columns=list(basis.roles.features), rows=rows[chosen])
     pipeline = load_model(Path(challenger.model_path), basis.roles.own)
     importance = permutation_importance(
@@ -150,6 +174,7 @@ def _explained(
         y_true[chosen],
         basis.roles,
         basis.prepared.metric,
+        queries=None if queries is None else queries.only(chosen),
         first=sorted(challenger.importance, key=lambda c: -challenger.importance[c]),
         seed=seed,
     )
@@ -174,6 +199,8 @@ def _moved(
     found = dependence(outputs_of(pipeline, schema, label), X, top[:_MOVED])
     of = f"predicted {schema.target}" if label is None else f"stated probability of {label}"
     scale = schema.target if label is None else "log-odds"
+    if schema.group is not None:
+        of, scale = f"score by which {schema.target} is ranked", "score"
     sample = X.iloc[:: max(1, len(X) // _SHAP_ROWS)][:_SHAP_ROWS]
     return [
         draw_dependence(found, of),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import TrainingConfig
 from tasks.base.errors import KeepfitError
-from tasks.base.records import Basis, CandidateResult
+from tasks.base.records import NUMBERS, Basis, CandidateResult
 from tasks.evaluation.bootstrap import Ints, whole
 from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.evaluation.learning_curve import extrapolate, sizes
@@ -116,7 +116,7 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     positions = positions[keep]
     if y.dtype == object:
         y = y.astype(str)
-    classes = roles.task != "regression"
+    classes = roles.task not in NUMBERS
     groups = None
     if basis.split.group is not None:
         from tasks.data.grouping import group_codes
@@ -141,7 +141,7 @@ def _point(
     repeats = REPEATS if size <= _REPEATED_TO and size < len(parts.y) else 1
     scores = []
     for repeat in range(repeats):
-        chosen = _chosen(parts, size, repeat, training.seed, basis.roles.task != "regression")
+        chosen = _chosen(parts, size, repeat, training.seed, basis.roles.task not in NUMBERS)
         try:
             found = _fitted(parts, chosen, candidate, training, basis)
         except (KeepfitError, ValueError):
@@ -193,7 +193,7 @@ def _fitted(
     encoder = build_encoder(candidate.encoding, roles, X, training.seed)
     matrix = encoder.fit_transform(X, y)
     counts = np.unique(y, return_counts=True)[1]
-    classes = roles.task != "regression"
+    classes = roles.task not in NUMBERS
     setting = Setting(
         task=roles.task,
         metric=basis.prepared.metric,

@@ -23,6 +23,8 @@ _WORDS = {
     "median_ae": "median absolute error",
     "mape": "mean absolute percentage error, as a fraction",
     "r2": "R²",
+    "ndcg_at_10": "NDCG at 10",
+    "map_at_10": "MAP at 10",
 }
 
 

@@ -15,7 +15,7 @@ from tasks.base.config import Source
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.failpoints import reach
 from tasks.base.pipeline_file import Pipeline, nearest
-from tasks.base.records import Kind, Schema
+from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database, lock
 from tasks.ledger.results import LabelsWritten
@@ -124,7 +124,7 @@ def _kinds(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[s
 
 
 def _kind_of_target(schema: Schema) -> Kind:
-    if schema.task == "regression":
+    if schema.task in NUMBERS:
         return "numeric"
     return "boolean" if set(schema.classes) == {"False", "True"} else "categorical"
 
@@ -167,7 +167,7 @@ def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema
 def _labels(frame: pd.DataFrame, schema: Schema) -> tuple[list[str | None], list[float | None]]:
     from tasks.ledger import values
 
-    if schema.task != "regression":
+    if schema.task not in NUMBERS:
         texts: list[str | None] = values.class_texts(frame[schema.target], schema.classes).tolist()
         return texts, [None] * len(frame)
     numbers = values.numbers(frame[schema.target])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tasks.base.errors import DataError
 from tasks.base.failpoints import reach
 from tasks.base.loop import Window
-from tasks.base.records import Schema
+from tasks.base.records import NUMBERS, Schema
 from tasks.ledger import values
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.database import Database, lock
@@ -96,6 +96,7 @@ def in_batch(
 def _as_read(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Return ids and time under the names they were read by: scoring renames some."""
     taken = _MARKS | {f"probability_{label}" for label in schema.classes}
+    taken |= {"rank"} if schema.group else set()
     names = {}
     for name in (*schema.id_columns, *([schema.time_column] if schema.time_column else [])):
         given = name
@@ -120,7 +121,7 @@ def _predicted(
 ) -> tuple[list[str | None], list[float | None], list[str | None]]:
     """Return label, number and probabilities of every row."""
     nothing: list[str | None] = [None] * len(frame)
-    if schema.task == "regression":
+    if schema.task in NUMBERS:
         return nothing, values.or_none(values.numbers(frame["prediction"])), nothing
     labelled = values.class_texts(frame["prediction"], schema.classes).tolist()
     names = [f"probability_{label}" for label in schema.classes]
@@ -222,7 +223,7 @@ def _frame(
     columns: list[tuple[Any, ...]], classes: dict[int, tuple[str, ...]], schema: Schema
 ) -> pd.DataFrame:
     key, time, version, batch, predicted, value, texts, label, number = columns
-    regression = schema.task == "regression"
+    regression = schema.task in NUMBERS
     frame: dict[str, Any] = {
         "key": pd.Series(key, dtype="str"),
         "time": pd.Series(np.array(time, dtype="datetime64[us]")),

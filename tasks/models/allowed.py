@@ -56,6 +56,7 @@ _SKLEARN = (
 _OTHERS = (
     "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRanker",
     "lightgbm.sklearn.LGBMRegressor",
     "tasks.models.calibrating.AdjustedClassifier",
     "tasks.models.columns.CategoryCodes",
@@ -66,6 +67,7 @@ _OTHERS = (
     "tasks.models.ensembling.SameColumns",
     "tasks.models.estimators.EarlyMLPClassifier",
     "tasks.models.estimators.EarlyMLPRegressor",
+    "tasks.models.popularity.Popularity",
     "tasks.models.preprocessing.FeatureEncoder",
     "tasks.models.texts.TextTopics",
 )

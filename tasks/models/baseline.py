@@ -22,7 +22,16 @@ from tasks.models.work import BASELINE, Run
 
 
 def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
-    """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``."""
+    """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``.
+
+    Of a ranking it is the popularity of the items; where the file names no `item`, every row has
+    the same prediction, which scores as a ranking by chance does.
+    """
+    if run.schema.item is not None:
+        from tasks.models.popularity import fit_popularity
+
+        fit_popularity(run, tell)
+        return
     tell("fit")
     rows, folds = read_rows(run), read_folds(run)
     notes: list[str] = []
@@ -35,7 +44,8 @@ def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
 
     for fold in folds:
         model, y = fitted(rows.y[fold.train]), rows.y[fold.valid]
-        scores += score_part(run, model, *_constant(model, len(y)), y, notes)
+        queries = None if rows.queries is None else rows.queries.only(fold.valid)
+        scores += score_part(run, model, *_constant(model, len(y)), y, notes, queries)
     started = time.perf_counter()
     model = fitted(rows.y)
     seconds = time.perf_counter() - started

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.models.ranking import fit_ranker, ranker
 from tasks.models.settings import Learned, Params, Setting
 
 STOPPING_ROUNDS = 30
@@ -229,6 +230,8 @@ def lightgbm(at: Setting, params: Params) -> Any:
         "force_col_wise" if at.columns > WIDE else "force_row_wise": True,
         "verbosity": -1,
     }
+    if at.task == "ranking":
+        return ranker(common, at, params)
     if at.classification:
         return LGBMClassifier(class_weight=at.class_weight, **common)
     absolute = at.metric in {"mae", "median_ae", "mape"}
@@ -243,8 +246,10 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
     from tasks.models.folds import inner_part, inner_share
 
     codes = list(range(at.categorical))
+    if at.queries is not None:
+        return fit_ranker(estimator, X, y, at)
     if at.iterations is not None:
-        return Learned(_slim(estimator.fit(X, y, categorical_feature=codes)), at.iterations)
+        return Learned(slim(estimator.fit(X, y, categorical_feature=codes)), at.iterations)
     part = inner_part(
         y,
         inner_share(len(y)),
@@ -268,10 +273,10 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
         for name, values in estimator.evals_result_["valid_0"].items()
     }
     best = int(estimator.best_iteration_ or estimator.n_estimators_)
-    return Learned(_slim(estimator), best, curves)
+    return Learned(slim(estimator), best, curves)
 
 
-def _slim(estimator: Any) -> Any:
+def slim(estimator: Any) -> Any:
     """Drop the record of the fit: skops would keep a file for each of its numbers."""
     estimator._evals_result = {}
     estimator._best_score = {}

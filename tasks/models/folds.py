@@ -47,6 +47,7 @@ def make_folds(
     classification: bool,
     seed: int,
     groups: Positions | None = None,
+    queries: Positions | None = None,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Return folds over the rows of `y` and what is to be said about them.
 
@@ -59,6 +60,9 @@ def make_folds(
         0 or 1 asks for one validation part, a fifth of the rows (the newest, if `ordered`).
     groups
         Group of each row; all rows of one are in one fold, unless rows are `ordered`.
+    queries
+        Number of the group that each row is ranked in: no run of rows of one is cut, and rows in
+        time order may validate what earlier rows of the same group taught.
     """
     if groups is not None and not ordered and folds > 1:
         return grouped_folds(y, folds, classification=classification, seed=seed, groups=groups)
@@ -76,6 +80,8 @@ def make_folds(
                     f"the smallest class has {fewest} training rows"
                 )
                 folds = fitting
+    if queries is not None:
+        return folds_of_groups(queries, folds, ordered=ordered, seed=seed), tuple(notes)
     if folds <= 1:
         made: tuple[Fold, ...] = (_one_part(y, ordered, classification, seed, groups),)
     elif ordered:
@@ -171,6 +177,48 @@ def _shuffled(y: NDArray[Any], folds: int, classification: bool, seed: int) -> t
     return tuple(
         Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)
     )
+
+
+def folds_of_groups(groups: Positions, folds: int, *, ordered: bool, seed: int) -> tuple[Fold, ...]:
+    """Return folds that no run of rows of one group is cut by."""
+    if folds <= 1:
+        return (part_of_groups(groups, VALIDATION_SHARE, ordered=ordered, seed=seed),)
+    if not ordered:
+        _, code = np.unique(groups, return_inverse=True)
+        place = np.random.default_rng(seed).permutation(int(code.max()) + 1)[code.ravel()] % folds
+        return tuple(
+            Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold))
+            for fold in range(folds)
+        )
+    rows = len(groups)
+    edges = [_uncut(groups, rows * part // (folds + 1)) for part in range(folds + 2)]
+    everything = np.arange(rows, dtype=np.int64)
+    made = (
+        Fold(everything[: edges[part]], everything[edges[part] : edges[part + 1]])
+        for part in range(1, folds + 1)
+    )
+    return tuple(fold for fold in made if len(fold.train) and len(fold.valid))
+
+
+def part_of_groups(groups: Positions, share: float, *, ordered: bool, seed: int) -> Fold:
+    """Set about `share` of the rows aside: the newest ones, or else whole groups by chance."""
+    rows = len(groups)
+    if ordered:
+        edge = _uncut(groups, rows - max(1, round(share * rows)))
+        held = np.arange(rows) >= edge
+    else:
+        _, code, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        order = np.random.default_rng(seed).permutation(len(counts))
+        enough = int(np.searchsorted(np.cumsum(counts[order]), share * rows)) + 1
+        held = np.isin(code.ravel(), order[:enough])
+    return Fold(np.flatnonzero(~held), np.flatnonzero(held))
+
+
+def _uncut(groups: Positions, edge: int) -> int:
+    """Return the start of the run of one group that a cut before the row `edge` would cut."""
+    while 0 < edge < len(groups) and groups[edge - 1] == groups[edge]:
+        edge -= 1
+    return edge
 
 
 def inner_part(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import DataError
+from tasks.evaluation.ranking import Queries
 from tasks.models.folds import Fold, Positions, make_folds, thin
 from tasks.models.work import Run
 
@@ -44,6 +45,7 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
 def prepare(run: Run, tell: Callable[[str], None]) -> None:
     """Read targets, make folds, fit the baseline: what every other task builds on."""
     from tasks.data.kinds import target_values
+    from tasks.data.queries import queries_of
     from tasks.data.snapshots import read_frame
     from tasks.models.baseline import fit_baseline
 
@@ -75,7 +77,10 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
 
         groups = group_codes(run.snapshot_path, run.split.group, positions)
         np.save(run.at("groups.npy"), groups)
-    folds, notes = _folds(run, y, groups)
+    queries = queries_of(run.snapshot_path, run.schema, positions)
+    if queries is not None:
+        np.save(run.at("queries.npy"), queries.groups)
+    folds, notes = _folds(run, y, groups, queries)
     kept: dict[str, Any] = {f"train{i}": fold.train for i, fold in enumerate(folds)}
     kept |= {f"valid{i}": fold.valid for i, fold in enumerate(folds)}
     np.savez(run.at("folds.npz"), **kept)
@@ -85,11 +90,12 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
 
 
 def _folds(
-    run: Run, y: np.ndarray[Any, Any], groups: Positions | None
+    run: Run, y: np.ndarray[Any, Any], groups: Positions | None, queries: Queries | None
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     if run.whole:
         return (), ()
-    sample = thin(len(y), run.training.cv_rows)
+    most = run.training.cv_rows
+    sample = thin(len(y), most) if queries is None else queries.sample(most)
     folds, notes = make_folds(
         y[sample],
         run.training.cv,
@@ -97,6 +103,7 @@ def _folds(
         classification=run.classification,
         seed=run.training.seed,
         groups=None if groups is None else groups[sample],
+        queries=None if queries is None else queries.groups[sample],
     )
     if len(sample) < len(y):
         notes = (*notes, f"folds are made of {len(sample):,} of {len(y):,} rows, evenly spread")

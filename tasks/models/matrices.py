@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.evaluation.ranking import Queries
 from tasks.models.candidates import Candidate, find
 from tasks.models.folds import Fold, Positions, thin
 from tasks.models.preprocessing import Encoding, FeatureEncoder, build_encoder
@@ -35,11 +36,14 @@ class Rows:
         Labels or values.
     groups
         Group of each row; None where each is its own.
+    queries
+        Which of them are ranked together; None where the task is no ranking.
     """
 
     positions: Positions
     y: NDArray[Any]
     groups: Positions | None = None
+    queries: Queries | None = None
 
     def of_groups(self, chosen: Positions) -> Positions | None:
         """Return the groups of the `chosen` rows."""
@@ -52,7 +56,11 @@ class Rows:
 def read_rows(run: Run) -> Rows:
     """Return the training rows as ``prepare`` left them."""
     groups = None if run.split.group is None else np.load(run.at("groups.npy"))
-    return Rows(np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy")), groups)
+    queries = None
+    if run.schema.group is not None:
+        queries = Queries.of(np.load(run.at("queries.npy")), run.schema)
+    rows, y = np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy"))
+    return Rows(rows, y, groups, queries)
 
 
 def read_folds(run: Run) -> list[Fold]:

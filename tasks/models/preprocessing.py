@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
 from tasks.base.errors import DataError
-from tasks.base.records import Schema
+from tasks.base.records import NUMBERS, Schema
 from tasks.models.columns import CategoryCodes, Numbers, Output, count_levels
 from tasks.models.dates import DateParts
 from tasks.models.texts import TextTopics
@@ -237,7 +237,7 @@ def _filled(
 
 
 def _target_mean(schema: Schema, rows: int, seed: int) -> list[tuple[str, Any]]:
-    kind = {"regression": "continuous"}.get(schema.task, schema.task)
+    kind = "continuous" if schema.task in NUMBERS else schema.task
     folds = KFold(max(2, min(5, rows // 2)), shuffle=True, random_state=seed)
     return [
         ("codes", CategoryCodes(max_levels=TARGET_LEVELS)),

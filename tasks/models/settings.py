@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Task
+from tasks.base.records import NUMBERS, Task
+
+if TYPE_CHECKING:
+    from tasks.evaluation.ranking import Queries
 
 Params = Mapping[str, Any]
 
@@ -32,6 +35,8 @@ class Setting:
         Rounds without a better loss after which boosting stops, where they are tuned.
     groups
         Of each row it is fitted on, where rows of one group are not to be told from each other.
+    queries
+        Which rows are ranked together; None where the task is no ranking.
     """
 
     task: Task
@@ -48,11 +53,12 @@ class Setting:
     iterations: int | None = None
     patience: int | None = None
     groups: NDArray[np.int64] | None = field(default=None, compare=False)
+    queries: Queries | None = None
 
     @property
     def classification(self) -> bool:
         """Whether the target is a class."""
-        return self.task != "regression"
+        return self.task not in NUMBERS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import ConfigError
-from tasks.base.records import Schema
+from tasks.base.records import NUMBERS, Schema
 from tasks.models.outoffold import OutOfFold, gain
 
 Floats = NDArray[np.float64]
@@ -97,7 +97,7 @@ def check_objective(objective: Objective | None, schema: Schema) -> None:
     """
     if objective is None:
         return
-    if schema.task == "regression":
+    if schema.task in NUMBERS:
         raise ConfigError("`objective` is about classes; the target is a number.")
     cost = None if isinstance(objective, str) else objective.cost
     nested = cost is not None and any(isinstance(row, dict) for row in cost.values())

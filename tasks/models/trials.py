@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import CandidateResult
+from tasks.evaluation.ranking import Queries
 from tasks.models.adjusting import adjust, keep_adjustment
 from tasks.models.candidates import Candidate, find
 from tasks.models.choosing import read_choice
@@ -19,6 +20,7 @@ from tasks.models.keeping import keep, keep_predictions
 from tasks.models.matrices import Rows, matrix, read_rows
 from tasks.models.own_estimators import own_params
 from tasks.models.prediction import outputs_of_matrix
+from tasks.models.ranking import RANKER
 from tasks.models.settings import Learned, Setting
 from tasks.models.validating import fit_rows, validate, validated
 from tasks.models.work import Run
@@ -40,8 +42,9 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     taken = np.load(run.at(candidate.encoding, "taken.npy"))
     X = matrix(run, candidate.encoding, "train")
     known = _known_iterations(run, candidate, found.stops, len(rows))
+    queries = None if rows.queries is None else rows.queries.only(taken)
     learned, setting, seconds = _fit_final(
-        run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken)
+        run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken), queries
     )
     tell("holdout")
     adjustment = adjust(run, found.held)
@@ -63,7 +66,7 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
         curves={k: tuple(v) for k, v in learned.curves.items()},
         importance=_importance(learned, encoder, X),
         notes=(
-            *_notes(run, setting, rows),
+            *_notes(run, name, setting, rows),
             *((choice.note,) if choice.note else ()),
             *found.notes,
             *learned.notes,
@@ -104,6 +107,7 @@ def _fit_final(
     threads: int,
     iterations: int | None,
     groups: NDArray[np.int64] | None,
+    queries: Queries | None,
 ) -> tuple[Learned, Setting, float]:
     """Fit on all training rows.
 
@@ -111,10 +115,11 @@ def _fit_final(
     have a time these are the newest, which tell most about what comes next: it is fitted again
     with the iterations found, on all of them.
     """
-    learned, setting, seconds = fit_rows(run, candidate, X, y, encoder, threads, iterations, groups)
+    given = (run, candidate, X, y, encoder, threads)
+    learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
     if not candidate.iterative or iterations is not None or not run.ordered:
         return learned, setting, seconds
-    again, setting, more = fit_rows(run, candidate, X, y, encoder, threads, learned.iterations)
+    again, setting, more = fit_rows(*given, learned.iterations, groups, queries)
     return replace(again, curves=learned.curves), setting, seconds + more
 
 
@@ -154,8 +159,10 @@ def _importance(learned: Learned, encoder: Any, X: NDArray[np.float32]) -> dict[
     return importance_of(learned.estimator, encoder.sources_, X)
 
 
-def _notes(run: Run, setting: Setting, rows: Rows) -> list[str]:
+def _notes(run: Run, name: str, setting: Setting, rows: Rows) -> list[str]:
     notes = json.loads(run.at("notes.json").read_text())
+    if setting.queries is not None and name != RANKER:
+        notes.append("pointwise: predicts each row's grade by itself and ranks by that")
     if setting.rows < len(rows):
         notes.append(f"fitted on {setting.rows:,} of {len(rows):,} rows, evenly spread")
     if run.classification and run.training.class_weight is None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.records import Trial
+from tasks.evaluation.ranking import Queries
 from tasks.models.candidates import Candidate
 from tasks.models.folds import Fold, thin
 from tasks.models.keeping import trial_folder
@@ -70,15 +71,10 @@ class Validation:
     def fold(self, number: int, fold: Fold) -> None:
         """Fit on a fold's training rows and score on its validation rows."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
-        learned, setting, _ = fit_rows(
-            self.run,
-            self.candidate,
-            X,
-            self.rows.y[fold.train],
-            self.encoder,
-            self.threads,
-            groups=self.rows.of_groups(fold.train),
-        )
+        y, queries = self.rows.y[fold.train], self._queries(fold.train)
+        given = (self.run, self.candidate, X, y, self.encoder, self.threads)
+        groups = self.rows.of_groups(fold.train)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries)
         self.fitted = max(self.fitted, setting.rows)
         self.stops.append(learned.iterations or 1)
         self.scores.append(self._score(learned.estimator, number, fold, collect=True))
@@ -86,13 +82,14 @@ class Validation:
     def part(self, number: int, fold: Fold, share: float) -> float | None:
         """Return the score of a fit on a share of a fold's training rows, evenly spread."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
-        taken = thin(len(X), max(2, int(share * len(X))))
+        most, queries = max(2, int(share * len(X))), self._queries(fold.train)
+        taken = thin(len(X), most) if queries is None else queries.sample(most)
         y = self.rows.y[fold.train][taken]
         X = np.asarray(X[taken])
+        given = (self.run, self.candidate, X, y, self.encoder, self.threads)
         groups = self.rows.of_groups(fold.train[taken])
-        learned, setting, _ = fit_rows(
-            self.run, self.candidate, X, y, self.encoder, self.threads, groups=groups
-        )
+        queries = None if queries is None else queries.only(taken)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries)
         self.fitted = max(self.fitted, setting.rows)
         return self._score(learned.estimator, number, fold, collect=False)
 
@@ -102,6 +99,9 @@ class Validation:
             tuple(self.scores), tuple(self.stops), tuple(self.notes), self._collector.all()
         )
 
+    def _queries(self, rows: NDArray[np.int64]) -> Queries | None:
+        return None if self.rows.queries is None else self.rows.queries.only(rows)
+
     def _score(self, model: Any, number: int, fold: Fold, *, collect: bool) -> float | None:
         X, y = matrix(self.run, self.candidate.encoding, f"valid{number}"), self.rows.y[fold.valid]
         predicted, probability = outputs_of_matrix(model, X)
@@ -110,7 +110,8 @@ class Validation:
             if spread is not None:
                 spread = in_order(spread, model.classes_, self.run.schema.classes)
             self._collector.add(fold.valid, y, predicted, spread)
-        found = score_part(self.run, model, predicted, probability, y, self.notes)
+        given = (self.run, model, predicted, probability, y, self.notes)
+        found = score_part(*given, self._queries(fold.valid))
         return found[0] if found else None
 
 
@@ -150,6 +151,7 @@ def fit_rows(
     threads: int,
     iterations: int | None = None,
     groups: NDArray[np.int64] | None = None,
+    queries: Queries | None = None,
 ) -> tuple[Learned, Setting, float]:
     """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
 
@@ -158,11 +160,13 @@ def fit_rows(
     iterations
         Of an iterative learner, where they are known already.
     groups
-        Of each row.
+        Of each row, which are then not told from each other.
+    queries
+        Which of the rows are ranked together; None where the task is no ranking.
     """
     if groups is not None:
         groups = groups[thin(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))]
-    X, y, setting = _setting(run, candidate, X, y, encoder, threads)
+    X, y, setting = _setting(run, candidate, X, y, encoder, threads, queries)
     setting = replace(setting, iterations=iterations, groups=groups)
     if run.classification and setting.classes < 2:
         raise KeepfitError(
@@ -197,12 +201,14 @@ def _setting(
     y: NDArray[Any],
     encoder: Any,
     threads: int,
+    queries: Queries | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[Any], Setting]:
     """Return the rows that a candidate takes of those given, and what it is built for."""
     limit = candidate.rows_for(len(X), X.shape[1])
     if limit < len(X):
         chosen = thin(len(X), limit)
         X, y = np.asarray(X[chosen]), y[chosen]
+        queries = None if queries is None else queries.only(chosen)
     counts = np.unique(y, return_counts=True)[1] if run.classification else np.array([len(y)])
     setting = Setting(
         task=run.schema.task,
@@ -217,6 +223,7 @@ def _setting(
         threads=threads if candidate.threaded else 1,
         class_weight=_weight(run, candidate),
         patience=candidate.params.get("stopping_rounds"),
+        queries=queries,
     )
     return X, y, setting
 
@@ -235,6 +242,7 @@ def score_part(
     probability: NDArray[np.float64] | None,
     y: NDArray[Any],
     notes: list[str],
+    queries: Queries | None = None,
 ) -> list[float]:
     """Return the metric of one validation part, or nothing and a note where it has none."""
     from tasks.evaluation.metrics import score
@@ -244,7 +252,7 @@ def score_part(
         probability = in_order(probability, model.classes_, schema.classes)
     try:
         given = (y, predicted, probability, schema.classes, schema.positive)
-        value = score(run.metric, *given, schema.own)
+        value = score(run.metric, *given, schema.own, queries)
     except ConfigError:
         raise
     except (KeepfitError, ValueError) as error:

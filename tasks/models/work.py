@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.base.config import TrainingConfig
-from tasks.base.records import Schema, Split
+from tasks.base.records import NUMBERS, Schema, Split
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
@@ -51,7 +51,7 @@ class Run:
     @cached_property
     def classification(self) -> bool:
         """Whether the target is a class."""
-        return self.schema.task != "regression"
+        return self.schema.task not in NUMBERS
 
     def candidate(self, name: str) -> Path:
         """Return the folder of a candidate."""

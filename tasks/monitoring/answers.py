@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
+from tasks.evaluation.ranking import Queries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,6 +39,8 @@ class Answers:
         Rows left out because their prediction or probability is absent or not finite.
     strange
         Rows left unlabelled because their label is none of the classes.
+    queries
+        Which rows are ranked together; None where the task is no ranking.
     """
 
     truth: NDArray[Any]
@@ -45,6 +50,7 @@ class Answers:
     labelled: Mask
     unusable: int = 0
     strange: int = 0
+    queries: Queries | None = None
 
     @property
     def rows(self) -> int:
@@ -59,6 +65,7 @@ class Answers:
             probability=None if self.probability is None else self.probability[rows],
             times=None if self.times is None else self.times[rows],
             labelled=self.labelled[rows],
+            queries=None if self.queries is None else self.queries.only(rows),
         )
 
     @property
@@ -74,7 +81,8 @@ def answers_of(rows: pd.DataFrame, roles: Schema) -> Answers:
     ----------
     rows
         With ``prediction``; where there are any, ``probability_<class>``, ``label`` and ``time``.
-        Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class.
+        Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class. Of a ranking the
+        group stands in ``id_<group>``, or among the ids of ``key``.
     """
     rows = rows.reset_index(drop=True)
     label = rows["label"] if "label" in rows else pd.Series([None] * len(rows), dtype="object")
@@ -97,6 +105,7 @@ def answers_of(rows: pd.DataFrame, roles: Schema) -> Answers:
         probability=probability,
         times=_times(rows),
         labelled=np.asarray(labelled, dtype=bool),
+        queries=_queries(rows, roles),
     )
     kept = whole if usable.all() else whole.only(usable)
     stated = label.notna().to_numpy(dtype=bool)
@@ -148,6 +157,36 @@ def _probability(rows: pd.DataFrame, classes: Sequence[str]) -> Floats | None:
         return None
     columns = [_numbers(rows[n]) if n in rows else np.zeros(len(rows)) for n in names]
     return np.column_stack(columns)
+
+
+def _queries(rows: pd.DataFrame, roles: Schema) -> Queries | None:
+    if roles.group is None:
+        return None
+    if f"id_{roles.group}" in rows:
+        groups = rows[f"id_{roles.group}"].astype("str")
+    elif "key" in rows:
+        place = roles.id_columns.index(roles.group)
+        groups = pd.Series([_id_in(key, place) for key in rows["key"]], dtype="str")
+    else:
+        raise EvidenceError(
+            f"nothing tells which {roles.group!r} the predictions belong to.",
+            "Train again: the version was kept without its ids.",
+        )
+    return Queries.of(pd.factorize(groups)[0], roles)
+
+
+def _id_in(key: str, place: int) -> str:
+    """Return one of the ids of a ledger's key; the whole key where it was digested.
+
+    Examples
+    --------
+    >>> _id_in('["u7","film 3"]', 0), _id_in("sha256:ab", 0)
+    ('u7', 'sha256:ab')
+    """
+    try:
+        return str(json.loads(key)[place])
+    except ValueError:
+        return key
 
 
 def _times(rows: pd.DataFrame) -> NDArray[np.datetime64] | None:

@@ -105,7 +105,8 @@ def _problem(window: Answers, known: Answers, roles: Schema, metric: str, min_ro
     if roles.classes and (metric in _NOT_EXPECTED or is_own(metric, roles.own)):
         return f"{metric} can't be estimated without labels."
     if not roles.classes and metric not in _OF_ERROR:
-        return f"{metric} can't be estimated without labels; {', '.join(_OF_ERROR)} can."
+        others = "" if roles.group else f"; {', '.join(_OF_ERROR)} can"
+        return f"{metric} can't be estimated without labels{others}."
     if roles.classes and (window.probability is None or known.probability is None):
         return "Without probabilities nothing can be estimated."
     if known.rows < min_rows:

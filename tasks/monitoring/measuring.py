@@ -74,8 +74,13 @@ class Ordinary:
 
 
 def plan_of(answers: Answers, roles: Schema, replicates: int, seed: int) -> Plan:
-    """Return a bootstrap plan over blocks in time, or over rows where there is no time."""
+    """Return a bootstrap plan over blocks in time, or over rows where there is no time.
+
+    The blocks of a ranking are its groups.
+    """
     blocks = None if answers.times is None else time_blocks(answers.times)
+    if answers.queries is not None:
+        blocks = answers.queries.groups
     curves = len(roles.classes) if len(roles.classes) > 2 else 1
     return resampling(answers.rows, blocks, replicates, seed, curves=curves)
 
@@ -120,7 +125,7 @@ def scored(answers: Answers, roles: Schema, metric: str, plan: Plan) -> tuple[fl
     if roles.classes:
         names = np.asarray([*roles.classes, None], dtype=object)
         truth, predicted = names[truth], names[predicted]
-    return sampled(metric, truth, predicted, answers.probability, roles, plan)
+    return sampled(metric, truth, predicted, answers.probability, roles, plan, answers.queries)
 
 
 def ordinary(

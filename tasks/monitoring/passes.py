@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Kind, ModelVersion, Record, Snapshot
+from tasks.base.records import NUMBERS, Kind, ModelVersion, Record, Snapshot
 from tasks.registry.judging import TRAINED_UNTIL_TAG
 from tasks.registry.stores import store_of
 
@@ -155,7 +155,7 @@ def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
         column = f"probability_{roles.positive}"
         if column in predictions:
             return predictions[column].to_numpy()
-    if roles.task == "regression":
+    if roles.task in NUMBERS:
         return predictions["prediction"].to_numpy(dtype=float)
     return predictions["prediction"].astype(str).to_numpy(dtype=object)
 

@@ -62,4 +62,24 @@ DEMOS: dict[str, dict[str, Any]] = {
         },
         "report": {"sensitive": ["gender"]},
     },
+    "movielens": {
+        "target": "rating",
+        "task": "ranking",
+        "source": {"kind": "demo", "name": "movielens"},
+        "group": "list_id",
+        "item": "movie_id",
+        "relevant": 4.0,
+        "time_column": "asked_at",
+        "id_columns": ["list_id", "movie_id"],
+        # Features say what was known of the person; the number alone ranks nothing.
+        "exclude": ["user_id"],
+        "metric": "ndcg_at_10",
+        "training": {
+            "candidates": ["logistic_regression", "lightgbm"],
+            "cv": 3,
+            "cv_rows": 100_000,
+        },
+        "scoring": {"top_k": 10},
+        "monitoring": {"window": "28d"},
+    },
 }

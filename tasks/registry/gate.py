@@ -164,7 +164,9 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
     if gain is None or low is None or high is None:
         return "gain not known"
     half = (high - low) / 2
-    blocks = "" if evidence.blocks is None else f"{evidence.blocks:,} blocks, "
+    blocks = ""
+    if evidence.blocks is not None:
+        blocks = f"{evidence.blocks:,} {evidence.blocks_of.partition(' ')[0]}, "
     return (
         f"gain {_number(gain, half)}, {gate.confidence * 100:g} % interval "
         f"{_number(low, half)} to {_number(high, half)}, {blocks}{evidence.rows:,} rows"

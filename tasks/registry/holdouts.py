@@ -99,10 +99,13 @@ def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
 def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
     import pandas as pd
 
-    from tasks.evaluation.assessing import holdout_target, read_predictions
+    from tasks.evaluation.assessing import holdout_queries, holdout_target, read_predictions
 
     predictions = read_predictions(judged.predictions_path)
-    rows = spread(basis.split.n_holdout, MOST_ROWS)
+    queries = holdout_queries(basis)
+    rows = (
+        spread(basis.split.n_holdout, MOST_ROWS) if queries is None else queries.sample(MOST_ROWS)
+    )
     columns: dict[str, Any] = _identity(basis, rows)
     columns["label"] = _plain(holdout_target(basis)[rows])
     columns["prediction"] = _plain(np.asarray(predictions.predicted)[rows])

@@ -25,6 +25,7 @@ from tasks.base.records import (
 from tasks.evaluation.assessing import (
     BASELINE,
     holdout_groups,
+    holdout_queries,
     holdout_target,
     holdout_times,
     read_predictions,
@@ -79,6 +80,7 @@ def judge(
     times, groups = holdout_times(basis), holdout_groups(basis)
     times = None if times is None else times[rows.mask]
     groups = None if groups is None else groups[rows.mask]
+    queries = holdout_queries(basis)
     y_true = holdout_target(basis)[rows.mask]
     ours, trivial = (_masked(by_name[name], rows.mask) for name in (challenger, BASELINE))
     units = independent(times, groups)
@@ -94,6 +96,7 @@ def judge(
         gate=config.gate,
         seed=config.training.seed,
         name=challenger,
+        queries=None if queries is None else queries.only(rows.mask),
     )
     evidence = evidence.model_copy(
         update={

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis
+from tasks.data.queries import queries_of
 from tasks.evaluation.bootstrap import independent
 from tasks.evaluation.comparison import Predictions, paired_evidence
 
@@ -48,6 +49,7 @@ def worse_slices(
     slices = list(_slices(config.gate.slices, basis, rows))
     if not slices:
         return []
+    queries = queries_of(basis.snapshot.path, basis.roles, rows)
     doubt = (1 - config.gate.confidence) / len(slices)
     gate = config.gate.model_copy(
         update={
@@ -70,6 +72,7 @@ def worse_slices(
             ),
             gate=gate,
             seed=config.training.seed,
+            queries=None if queries is None else queries.only(mask),
         )
         if evidence.high is not None and evidence.high < 0 and evidence.difference is not None:
             found.append(

@@ -47,6 +47,7 @@ def score_batch(
     adds to the ledger what is missing and writes the sink anew.
     """
     from tasks.ledger.ledger import ledger_of
+    from tasks.scoring.predict import best
     from tasks.scoring.sinks import write_predictions
     from tasks.scoring.versions import predictions_of
 
@@ -67,12 +68,14 @@ def score_batch(
             pipeline.config.name, predicted.rows, champion.roles, snapshot.digest
         )
         predictions = predictions[first].reset_index(drop=True)
+    predictions = best(predictions, pipeline.config.scoring.top_k)
     output = ""
     if len(predictions) or not newcomers:
         output = write_predictions(predictions, sink, pipeline.base)
     return ScoringOutcome(
         pipeline=pipeline.config.name,
         rows=counts.rows,
+        written=len(predictions),
         version=champion.version,
         run_id=champion.run_id,
         output=output,

@@ -19,6 +19,7 @@ from tasks.models.prediction import in_order, predict
 
 CHUNK_ROWS = 200_000
 ROW_NUMBER = "row"
+RANK = "rank"
 _MARKS = ("model_name", "model_version", "run_id", "batch")
 
 
@@ -70,9 +71,9 @@ def score_frame(
     -------
     predictions
         In the order of `frame`: id columns (or ``row``, counted from 0, without any), the time
-        column where there is one, ``prediction``, ``probability_<class>`` per class,
-        ``model_name``, ``model_version``, ``run_id`` and ``batch``. An id column that has one of
-        these names gets ``_input`` behind it.
+        column where there is one, ``prediction``, ``probability_<class>`` per class, of a
+        ranking ``rank`` within the group from 1 on, ``model_name``, ``model_version``, ``run_id``
+        and ``batch``. An id column that has one of these names gets ``_input`` behind it.
     counts
         Rows, unseen levels and predicted classes.
 
@@ -86,6 +87,8 @@ def score_frame(
     columns = {"prediction": pd.Series(predicted)}
     for place, label in enumerate(schema.classes):
         columns[f"probability_{label}"] = pd.Series(probability[:, place])
+    if schema.group is not None:
+        columns[RANK] = pd.Series(ranks(frame[schema.group], predicted))
     marks = (version.name, version.version, run_id, batch)
     for name, mark in zip(_MARKS, marks, strict=True):
         columns[name] = pd.Series(mark, index=range(len(frame)), dtype="str")
@@ -96,6 +99,44 @@ def score_frame(
         predicted=_class_counts(predicted, schema),
     )
     return pd.DataFrame({**kept, **columns}, copy=False), counts
+
+
+def ranks(group: pd.Series[Any], predicted: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the place of each row in its group, 1 for the greatest prediction.
+
+    Equal predictions stand in the order of the rows.
+
+    Raises
+    ------
+    DataError
+        When a row has no group.
+
+    Examples
+    --------
+    >>> ranks(pd.Series(["a", "b", "a", "a"]), np.array([0.1, 0.5, 0.7, 0.1])).tolist()
+    [2, 1, 1, 3]
+    """
+    absent = int(group.isna().sum())
+    if absent:
+        raise DataError(
+            f"{absent:,} of {len(group):,} rows to score have no {group.name!r}, which says what "
+            "they are ranked in.",
+            "Leave them out of the source, or fill the column.",
+        )
+    codes = pd.factorize(group)[0]
+    order = np.lexsort((-np.asarray(predicted, np.float64), codes))
+    first = np.r_[True, codes[order][1:] != codes[order][:-1]] if len(order) else np.empty(0, bool)
+    places = np.arange(len(order))
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = places - np.maximum.accumulate(np.where(first, places, 0)) + 1
+    return found
+
+
+def best(predictions: pd.DataFrame, top_k: int | None) -> pd.DataFrame:
+    """Return the `top_k` best rows of each group, every row without it."""
+    if top_k is None or RANK not in predictions:
+        return predictions
+    return predictions[predictions[RANK] <= top_k].reset_index(drop=True)
 
 
 def unseen_levels(frame: pd.DataFrame, known: Mapping[str, Collection[str]]) -> dict[str, int]:
@@ -123,7 +164,8 @@ def unseen_levels(frame: pd.DataFrame, known: Mapping[str, Collection[str]]) -> 
 
 def _require(frame: pd.DataFrame, schema: Schema) -> None:
     features = [column for column in schema.features if column not in frame]
-    ids = [column for column in schema.id_columns if column not in frame]
+    named = dict.fromkeys([*schema.id_columns, *([schema.group] if schema.group else [])])
+    ids = [column for column in named if column not in frame]
     if not features and not ids:
         return
     parts = [

@@ -11,7 +11,7 @@ from tasks.base.records import Snapshot
 
 _DECIDE_FITS = {
     "target", "task", "positive", "time_column", "id_columns", "exclude", "kinds", "split",
-    "training", "metric", "objective", "hooks",
+    "training", "metric", "objective", "hooks", "group", "item", "relevant",
 }  # fmt: skip
 _LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "optuna", "pandas")
 

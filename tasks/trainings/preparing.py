@@ -74,12 +74,12 @@ def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
 
 
 def _metric(pipeline: Pipeline, task: str) -> str:
-    from tasks.base.config import CLASSIFICATION_METRICS, REGRESSION_METRICS
+    from tasks.base.config import metrics_of
 
     metric = pipeline.config.metric or default_metric(task)  # type: ignore[arg-type]
     if metric in pipeline.config.hooks.metrics:
         return metric
-    fits = REGRESSION_METRICS if task == "regression" else CLASSIFICATION_METRICS
+    fits = metrics_of(task)
     if metric not in fits:
         raise ConfigError(
             f"{pipeline.path}, line {pipeline.line_of('metric')}: `metric: {metric}` is not one "

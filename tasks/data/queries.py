@@ -1,0 +1,67 @@
+"""Which rows of a snapshot are ranked together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tasks.base.errors import DataError
+from tasks.base.records import Schema
+from tasks.evaluation.ranking import Queries
+
+
+def check_groups(column: Any, name: str) -> None:
+    """Refuse a group column in which nothing can be ranked.
+
+    Raises
+    ------
+    DataError
+        When a row has no group, or no group has two rows.
+    """
+    if column.null_count:
+        raise DataError(
+            f"the group {name!r} is null in {column.null_count:,} of {len(column):,} rows; a row "
+            "without a group cannot be ranked.",
+            "Leave these rows out of the source.",
+        )
+    if pc.count_distinct(column).as_py() == len(column):
+        raise DataError(
+            f"the group {name!r} has its own value in every row; nothing is ranked in one row.",
+            "Name the column that rows to be ranked together share, such as the user.",
+        )
+
+
+def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> Queries | None:
+    """Return the groups of some rows of a snapshot; None where the task is no ranking.
+
+    Parameters
+    ----------
+    snapshot
+        The Arrow file.
+    rows
+        Positions in it, shape (n,).
+    """
+    if schema.group is None:
+        return None
+    from tasks.data.snapshots import open_table
+
+    column = open_table(snapshot, [schema.group])[schema.group]
+    chosen = column.take(pa.array(np.ascontiguousarray(rows, dtype=np.int64)))
+    return Queries.of(codes(chosen), schema)
+
+
+def codes(column: Any) -> NDArray[np.int64]:
+    """Return a number for each value of an Arrow column, the same for equal values.
+
+    Examples
+    --------
+    >>> codes(pa.chunked_array([["b", "a", "b"]])).tolist()
+    [0, 1, 0]
+    """
+    encoded = column.combine_chunks().dictionary_encode()
+    indices: NDArray[np.int64] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return indices

@@ -1,0 +1,110 @@
+"""LightGBM as a ranker: rows of a group are ranked against each other, not predicted one by one.
+
+References
+----------
+Burges (2010), From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.errors import EvidenceError
+from tasks.evaluation.ranking import CUT, Queries
+from tasks.models.folds import inner_share, part_of_groups
+from tasks.models.settings import Learned, Params, Setting
+
+RANKER = "lightgbm"
+"""The candidate that learns to rank; the others predict each row's grade."""
+
+
+def ranker(common: Mapping[str, Any], at: Setting, params: Params) -> Any:
+    """Return an unfitted lambdarank whose gain is the grade, as in the metric.
+
+    Its trees are smaller than a regressor's where they are not tuned: what pairs of a short list
+    tell is noisy.
+
+    Parameters
+    ----------
+    common
+        Arguments that LightGBM's models have in common.
+    """
+    from lightgbm import LGBMRanker
+
+    own = {"num_leaves": 8, "min_child_samples": int(np.clip(at.rows / 200, 5, 100))}
+    smaller = {name: value for name, value in own.items() if name not in params}
+    grades = 2 if at.queries is None else len(at.queries.grades)
+    return LGBMRanker(
+        objective="lambdarank",
+        label_gain=list(range(grades)),
+        **{**common, **smaller},
+    )
+
+
+def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, stopping early by the NDCG of groups set aside unless the iterations are known.
+
+    Parameters
+    ----------
+    y
+        Values of the target; they are graded here.
+    """
+    from lightgbm import early_stopping
+    from lightgbm.basic import LGBMDeprecationWarning
+
+    from tasks.models.families import STOPPING_ROUNDS, slim
+
+    queries = at.queries
+    if queries is None:
+        raise EvidenceError("a ranker needs the groups of its rows.")
+    given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
+    if at.iterations is not None:
+        rows, sizes = in_groups(queries)
+        estimator.fit(X[rows], queries.grade(y)[rows], group=sizes, **given)
+        return Learned(slim(estimator), at.iterations)
+    part = part_of_groups(queries.groups, inner_share(len(y)), ordered=at.ordered, seed=at.seed)
+    rows, sizes = in_groups(queries, part.train)
+    held, held_sizes = in_groups(queries, part.valid)
+    grade = queries.grade(y)
+    patience = at.patience or STOPPING_ROUNDS
+    with warnings.catch_warnings():
+        # As for the classifier: what replaces `eval_set` in 4.7 is not there before it.
+        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        estimator.fit(
+            X[rows],
+            grade[rows],
+            group=sizes,
+            eval_set=[(X[held], grade[held])],
+            eval_group=[held_sizes],
+            eval_at=(CUT,),
+            callbacks=[early_stopping(patience, verbose=False)],
+            **given,
+        )
+    curves = {
+        f"validation_{name.replace('@', '_at_')}": tuple(float(v) for v in values)
+        for name, values in estimator.evals_result_["valid_0"].items()
+    }
+    return Learned(
+        slim(estimator), int(estimator.best_iteration_ or estimator.n_estimators_), curves
+    )
+
+
+def in_groups(
+    queries: Queries, rows: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows with those of a group side by side, and the size of each group.
+
+    Examples
+    --------
+    >>> in_groups(Queries(np.array([4, 9, 4]), (0.0, 1.0), 1))
+    (array([0, 2, 1]), array([2, 1]))
+    """
+    chosen = np.arange(len(queries), dtype=np.int64) if rows is None else rows
+    order = np.argsort(queries.groups[chosen], kind="stable")
+    _, sizes = np.unique(queries.groups[chosen], return_counts=True)
+    return chosen[order], sizes.astype(np.int64)
