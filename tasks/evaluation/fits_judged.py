@@ -1,0 +1,103 @@
+"""How each candidate fits: on its own rows, on unseen ones, and behind the best other one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.base.config import greater_is_better
+from tasks.base.records import CandidateResult, MetricValue
+from tasks.evaluation.assessing import BASELINE
+from tasks.evaluation.case import Case
+from tasks.evaluation.findings import FitVerdict
+
+_OWN_ROWS = 3_000
+_REPLICATES = 100
+_COMPARED_ROWS = 20_000
+
+
+def fit_verdicts(case: Case) -> list[FitVerdict]:
+    """Return the verdict on each candidate, in the leaderboard's order."""
+    from tasks.evaluation.diagnosis import fit_verdict
+
+    behind, rivals_of = behind_best(case)
+    own = {r.candidate: own_score(case, r) for r in case.fitted if r.candidate != BASELINE}
+    order = [row.candidate for row in case.assessment.leaderboard]
+    rivals = [r for r in case.fitted if r.candidate != BASELINE]
+    return [
+        fit_verdict(
+            result.candidate,
+            case.metric,
+            train=own[result.candidate],
+            holdout=case.assessment.of(result.candidate).metrics[case.metric],
+            baseline=case.baseline,
+            behind=behind.get(result.candidate),
+            rival_train=own.get(rivals_of.get(result.candidate, "")),
+            ordered=case.basis.split.rule == "time",
+        )
+        for result in sorted(rivals, key=lambda r: order.index(r.candidate))
+    ]
+
+
+def behind_best(case: Case) -> tuple[dict[str, MetricValue], dict[str, str]]:
+    """Return how far each candidate lies behind the best other one, and which that is."""
+    from tasks.evaluation.bootstrap import interval, resampling
+    from tasks.evaluation.metrics import sampled
+    from tasks.models.folds import thin
+
+    chosen = thin(len(case.y), _COMPARED_ROWS)
+    blocks = None if case.blocks is None else case.blocks[chosen]
+    k = len(case.schema.classes)
+    plan = resampling(len(chosen), blocks, _REPLICATES, case.seed, curves=k if k > 2 else 1)
+    sign = 1.0 if greater_is_better(case.metric) else -1.0
+    scored = {}
+    for name, model in case.predictions.items():
+        if name == BASELINE:
+            continue
+        p = None if model.probability is None else model.probability[chosen]
+        guess = np.asarray(model.predicted)[chosen]
+        value, drawn = sampled(case.metric, case.y[chosen], guess, p, case.schema, plan)
+        if np.isfinite(value):
+            scored[name] = (sign * value, sign * drawn)
+    found, rivals = {}, {}
+    for name, (value, drawn) in scored.items():
+        others = [other for other in scored if other != name]
+        if not others:
+            continue
+        rivals[name] = max(others, key=lambda other: scored[other][0])
+        best = scored[rivals[name]]
+        ends = interval(best[1] - drawn, 0.95, plan.n_units)
+        low, high = (None, None) if ends is None else ends
+        found[name] = MetricValue(value=best[0] - value, low=low, high=high)
+    return found, rivals
+
+
+def own_score(case: Case, result: CandidateResult) -> float | None:
+    """Return the metric on at most 3,000 of the rows that the final model was fitted on."""
+    from tasks.data.kinds import target_values
+    from tasks.data.snapshots import read_frame
+    from tasks.evaluation.bootstrap import whole
+    from tasks.evaluation.metrics import sampled
+    from tasks.models.folds import thin
+    from tasks.models.loading import load_model
+    from tasks.models.prediction import in_order, predict
+
+    rows = np.load(case.basis.split.train_path).astype(np.int64, copy=False)
+    if result.rows_fitted:
+        # As the fit thinned them, where it did; at worst a few were not fitted on.
+        rows = rows[thin(len(rows), result.rows_fitted)]
+    rows = rows[thin(len(rows), _OWN_ROWS)]
+    names = [*case.schema.features, case.schema.target]
+    frame = read_frame(case.basis.snapshot.path, columns=names, rows=rows)
+    y, keep = target_values(frame[[case.schema.target]], case.schema)
+    y = y[keep] if len(y) == len(keep) else y
+    X = frame.loc[keep, list(case.schema.features)].reset_index(drop=True)
+    if not len(y):
+        return None
+    pipeline = load_model(Path(result.model_path))
+    predicted, probability = predict(pipeline, X)
+    if probability is not None:
+        probability = in_order(probability, pipeline[-1].classes_, case.schema.classes)
+    value, _ = sampled(case.metric, y, predicted, probability, case.schema, whole(len(y)))
+    return value if np.isfinite(value) else None
