@@ -163,6 +163,8 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
     gain, low, high = _gain(evidence, first=first)
     if gain is None or low is None or high is None:
         return "gain not known"
+    if gain == low == high == 0:
+        return f"equal on all {evidence.rows:,} rows"
     half = (high - low) / 2
     blocks = "" if evidence.blocks is None else f"{evidence.blocks:,} blocks, "
     return (
@@ -217,7 +219,7 @@ def _sentence(
     kept = "No champion" if champion_version is None else f"Kept champion v{champion_version}"
     sentence = f"{kept}, {name} refused: {'; '.join(refusals)}."
     unseen = evidence.detectable
-    if not judged or champion_version is None or unseen is None or not isfinite(unseen):
+    if not judged or champion_version is None or not unseen or not isfinite(unseen):
         return sentence
     seen = _number(unseen, unseen)
     return f"{sentence} A difference below {seen} could not have been seen on these rows."
