@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, MetricValue
 from tasks.evaluation.assessing import BASELINE
+from tasks.evaluation.bootstrap import Floats, interval, resampling
 from tasks.evaluation.case import Case
 from tasks.evaluation.findings import FitVerdict
 
@@ -21,7 +23,7 @@ def fit_verdicts(case: Case) -> list[FitVerdict]:
     """Return the verdict on each candidate, in the leaderboard's order."""
     from tasks.evaluation.diagnosis import fit_verdict
 
-    behind, rivals_of = behind_best(case)
+    scores = compared(case)
     own = {r.candidate: own_score(case, r) for r in case.fitted if r.candidate != BASELINE}
     order = [row.candidate for row in case.assessment.leaderboard]
     rivals = [r for r in case.fitted if r.candidate != BASELINE]
@@ -32,17 +34,39 @@ def fit_verdicts(case: Case) -> list[FitVerdict]:
             train=own[result.candidate],
             holdout=case.assessment.of(result.candidate).metrics[case.metric],
             baseline=case.baseline,
-            behind=behind.get(result.candidate),
-            rival_train=own.get(rivals_of.get(result.candidate, "")),
+            behind=scores.gain(scores.rival(result.candidate), result.candidate),
+            gained=scores.gain(result.candidate, BASELINE),
+            rival_train=own.get(scores.rival(result.candidate)),
             ordered=case.basis.split.rule == "time",
         )
         for result in sorted(rivals, key=lambda r: order.index(r.candidate))
     ]
 
 
-def behind_best(case: Case) -> tuple[dict[str, MetricValue], dict[str, str]]:
-    """Return how far each candidate lies behind the best other one, and which that is."""
-    from tasks.evaluation.bootstrap import interval, resampling
+@dataclass(frozen=True)
+class Compared:
+    """What candidates score on the same rows, greater is better, in all and in each replicate."""
+
+    scored: dict[str, tuple[float, Floats]]
+    units: int
+
+    def gain(self, ours: str, theirs: str) -> MetricValue | None:
+        """Return by how much the first is better, with its interval; None where undefined."""
+        if ours not in self.scored or theirs not in self.scored:
+            return None
+        (value, drawn), (other, others) = self.scored[ours], self.scored[theirs]
+        ends = interval(drawn - others, 0.95, self.units)
+        low, high = (None, None) if ends is None else ends
+        return MetricValue(value=value - other, low=low, high=high)
+
+    def rival(self, name: str) -> str:
+        """Return the best other candidate; empty where there is none."""
+        others = [other for other in self.scored if other not in (name, BASELINE)]
+        return max(others, key=lambda other: self.scored[other][0], default="")
+
+
+def compared(case: Case) -> Compared:
+    """Return the scores of all candidates on the holdout, under the same replicates."""
     from tasks.evaluation.metrics import sampled
     from tasks.models.folds import thin
 
@@ -53,24 +77,12 @@ def behind_best(case: Case) -> tuple[dict[str, MetricValue], dict[str, str]]:
     sign = 1.0 if greater_is_better(case.metric) else -1.0
     scored = {}
     for name, model in case.predictions.items():
-        if name == BASELINE:
-            continue
         p = None if model.probability is None else model.probability[chosen]
         guess = np.asarray(model.predicted)[chosen]
         value, drawn = sampled(case.metric, case.y[chosen], guess, p, case.schema, plan)
         if np.isfinite(value):
             scored[name] = (sign * value, sign * drawn)
-    found, rivals = {}, {}
-    for name, (value, drawn) in scored.items():
-        others = [other for other in scored if other != name]
-        if not others:
-            continue
-        rivals[name] = max(others, key=lambda other: scored[other][0])
-        best = scored[rivals[name]]
-        ends = interval(best[1] - drawn, 0.95, plan.n_units)
-        low, high = (None, None) if ends is None else ends
-        found[name] = MetricValue(value=best[0] - value, low=low, high=high)
-    return found, rivals
+    return Compared(scored, plan.n_units)
 
 
 def own_score(case: Case, result: CandidateResult) -> float | None:
