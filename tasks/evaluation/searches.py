@@ -45,7 +45,7 @@ def draw_search(result: CandidateResult, metric: str, training: TrainingConfig) 
     return Drawing(
         f"tuning_{result.candidate}",
         f"Tuning of {result.candidate}",
-        _caption(result, spaces),
+        _caption(result, spaces, metric),
         figure,
     )
 
@@ -171,7 +171,7 @@ def _legend(figure: Figure, pruned: bool) -> None:
     )
 
 
-def _caption(result: CandidateResult, spaces: Sequence[Space]) -> str:
+def _caption(result: CandidateResult, spaces: Sequence[Space], metric: str) -> str:
     said = [f"{note[:1].upper()}{note[1:]}." for note in result.notes if note.startswith(_NOTE)]
     edges = _edges(result, spaces)
     if edges:
@@ -179,7 +179,10 @@ def _caption(result: CandidateResult, spaces: Sequence[Space]) -> str:
             f"What is kept lies at the edge of what is searched: widen {', '.join(edges)} in "
             "training.spaces."
         )
-    said.append("Where dots lie level, a hyperparameter does not matter here.")
+    said.append(
+        f"Better lies {'up' if greater_is_better(metric) else 'down'}; where dots lie level, a "
+        "hyperparameter does not matter here."
+    )
     return " ".join(said)
 
 
