@@ -73,6 +73,13 @@ def test_a_tie_is_no_superiority() -> None:
     assert "could not have been seen" not in verdict.sentence
 
 
+def test_a_gain_of_rounding_is_none() -> None:
+    verdict = judged(difference=3e-9, low=1e-9, high=6e-9, detectable=3e-9)
+    assert not verdict.promoted
+    assert "equal on all 52,000 rows" in verdict.sentence
+    assert judged(difference=3e-6, low=2e-6, high=4e-6).promoted
+
+
 def test_non_inferior_accepts_up_to_the_margin() -> None:
     gate = GateConfig(rule="non_inferior", margin=0.01)
     assert judged(gate, difference=0.0, low=-0.009, high=0.009).promoted
