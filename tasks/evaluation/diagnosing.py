@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import ReportConfig, TrainingConfig, greater_is_better
+from tasks.base.config import ReportConfig, TrainingConfig
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, MetricValue, Picture
-from tasks.evaluation.assessing import (
-    BASELINE,
-    holdout_groups,
-    holdout_target,
-    holdout_times,
-    read_predictions,
-)
+from tasks.base.records import Assessment, Basis, CandidateResult, Picture
+from tasks.evaluation.assessing import holdout_groups
+from tasks.evaluation.case import Case
 from tasks.evaluation.findings import (
     ByColumn,
     Diagnosis,
@@ -33,8 +28,6 @@ from tasks.evaluation.findings import (
 )
 
 if TYPE_CHECKING:
-    from tasks.evaluation.bootstrap import Ints
-    from tasks.evaluation.comparison import Predictions
     from tasks.evaluation.figures import Drawing
 
 NOT_OF_RANKINGS = (
@@ -42,9 +35,6 @@ NOT_OF_RANKINGS = (
     "ranking is judged by its groups; the figures show the first places and the sizes of groups."
 )
 TASKS = frozenset({"binary", "multiclass", "regression"})
-_OWN_ROWS = 3_000
-_REPLICATES = 100
-_COMPARED_ROWS = 20_000
 
 
 def diagnose_training(
@@ -77,7 +67,7 @@ def diagnose_plain(
     folder: str,
 ) -> dict[str, Any]:
     """Diagnose from plain values; runs where models can be loaded."""
-    found = _Case(
+    found = _Diagnosed(
         Basis.model_validate(basis),
         [CandidateResult.model_validate(result) for result in results],
         Assessment.model_validate(assessment),
@@ -87,49 +77,20 @@ def diagnose_plain(
     return found.model_dump(mode="json")
 
 
-class _Case:
-    """One training, with what several parts of its diagnosis need."""
-
-    def __init__(
-        self,
-        basis: Basis,
-        results: Sequence[CandidateResult],
-        assessment: Assessment,
-        training: TrainingConfig,
-        report: ReportConfig,
-    ) -> None:
-        from tasks.evaluation.bootstrap import independent
-        from tasks.evaluation.losses import row_losses
-
-        self.basis, self.assessment = basis, assessment
-        self.training, self.report = training, report
-        self.fitted = [result for result in results if result.status == "ok"]
-        self.metric, self.schema = basis.prepared.metric, basis.roles
-        self.seed = training.seed
-        self.challenger = next(r for r in self.fitted if r.candidate == assessment.challenger)
-        self.y = holdout_target(basis)
-        self.blocks: Ints | None = independent(holdout_times(basis), holdout_groups(basis))
-        self.predictions = {r.candidate: read_predictions(r.predictions_path) for r in self.fitted}
-        self.model: Predictions = self.predictions[assessment.challenger]
-        self.losses = row_losses(
-            self.y, self.model.predicted, self.model.probability, self.schema, self.metric
-        )
-        self.baseline = self._baseline()
-
-    def _baseline(self) -> float | None:
-        if BASELINE not in self.predictions:
-            return None
-        return self.assessment.of(BASELINE).metrics[self.metric].value
+class _Diagnosed(Case):
+    """A training, and what it teaches part by part."""
 
     def diagnosis(self, folder: Path) -> Diagnosis:
         from tasks.evaluation.diagnosis import lines_of
         from tasks.evaluation.errors import confusions, label_suspects, mistakes
         from tasks.evaluation.figures import save_figures
+        from tasks.evaluation.fits_judged import fit_verdicts
+        from tasks.evaluation.slices_told import told_slices
 
-        fits = self.fits()
+        fits = fit_verdicts(self)
         learning = self.learning()
         suspicions = self.suspicions()
-        slices, slices_sentence = self.slices()
+        slices, slices_sentence = told_slices(self)
         by, groups = self.breakdowns()
         given = (self.y, self.model.predicted)
         _, labels = label_suspects(*given, self.model.probability, self.schema)
@@ -159,89 +120,6 @@ class _Case:
         )
         return found.model_copy(update={"lines": lines_of(found, self.challenger.candidate)})
 
-    def fits(self) -> list[FitVerdict]:
-        """Return the verdict on each candidate, in the leaderboard's order."""
-        from tasks.evaluation.diagnosis import fit_verdict
-
-        behind, rivals_of = self._behind()
-        own = {r.candidate: self._own_score(r) for r in self.fitted if r.candidate != BASELINE}
-        order = [row.candidate for row in self.assessment.leaderboard]
-        rivals = [r for r in self.fitted if r.candidate != BASELINE]
-        return [
-            fit_verdict(
-                result.candidate,
-                self.metric,
-                train=own[result.candidate],
-                holdout=self.assessment.of(result.candidate).metrics[self.metric],
-                baseline=self.baseline,
-                behind=behind.get(result.candidate),
-                rival_train=own.get(rivals_of.get(result.candidate, "")),
-                ordered=self.basis.split.rule == "time",
-            )
-            for result in sorted(rivals, key=lambda r: order.index(r.candidate))
-        ]
-
-    def _behind(self) -> tuple[dict[str, MetricValue], dict[str, str]]:
-        """Return how far each candidate lies behind the best other one, and which that is."""
-        from tasks.evaluation.bootstrap import interval, resampling
-        from tasks.evaluation.metrics import sampled
-        from tasks.models.folds import thin
-
-        chosen = thin(len(self.y), _COMPARED_ROWS)
-        blocks = None if self.blocks is None else self.blocks[chosen]
-        k = len(self.schema.classes)
-        plan = resampling(len(chosen), blocks, _REPLICATES, self.seed, curves=k if k > 2 else 1)
-        sign = 1.0 if greater_is_better(self.metric) else -1.0
-        scored = {}
-        for name, model in self.predictions.items():
-            if name == BASELINE:
-                continue
-            p = None if model.probability is None else model.probability[chosen]
-            guess = np.asarray(model.predicted)[chosen]
-            value, drawn = sampled(self.metric, self.y[chosen], guess, p, self.schema, plan)
-            if np.isfinite(value):
-                scored[name] = (sign * value, sign * drawn)
-        found, rivals = {}, {}
-        for name, (value, drawn) in scored.items():
-            others = [other for other in scored if other != name]
-            if not others:
-                continue
-            rivals[name] = max(others, key=lambda other: scored[other][0])
-            best = scored[rivals[name]]
-            ends = interval(best[1] - drawn, 0.95, plan.n_units)
-            low, high = (None, None) if ends is None else ends
-            found[name] = MetricValue(value=best[0] - value, low=low, high=high)
-        return found, rivals
-
-    def _own_score(self, result: CandidateResult) -> float | None:
-        """Return the metric on at most 3,000 of the rows that the final model was fitted on."""
-        from tasks.data.kinds import target_values
-        from tasks.data.snapshots import read_frame
-        from tasks.evaluation.bootstrap import whole
-        from tasks.evaluation.metrics import sampled
-        from tasks.models.folds import thin
-        from tasks.models.loading import load_model
-        from tasks.models.prediction import in_order, predict
-
-        rows = np.load(self.basis.split.train_path).astype(np.int64, copy=False)
-        if result.rows_fitted:
-            # As the fit thinned them, where it did; at worst a few were not fitted on.
-            rows = rows[thin(len(rows), result.rows_fitted)]
-        rows = rows[thin(len(rows), _OWN_ROWS)]
-        names = [*self.schema.features, self.schema.target]
-        frame = read_frame(self.basis.snapshot.path, columns=names, rows=rows)
-        y, keep = target_values(frame[[self.schema.target]], self.schema)
-        y = y[keep] if len(y) == len(keep) else y
-        X = frame.loc[keep, list(self.schema.features)].reset_index(drop=True)
-        if not len(y):
-            return None
-        pipeline = load_model(Path(result.model_path), self.schema.own)
-        predicted, probability = predict(pipeline, X)
-        if probability is not None:
-            probability = in_order(probability, pipeline[-1].classes_, self.schema.classes)
-        value, _ = sampled(self.metric, y, predicted, probability, self.schema, whole(len(y)))
-        return value if np.isfinite(value) else None
-
     def learning(self) -> LearningCurve | None:
         """Return the learning curve, which costs fits, where it is asked for."""
         if self.training.diagnosis != "full":
@@ -260,7 +138,7 @@ class _Case:
 
     def suspicions(self) -> tuple[Suspicion, ...]:
         """Return what makes the score doubtful, warnings first."""
-        from tasks.evaluation.suspicion import duplicate_suspicion, duplicates, too_good
+        from tasks.evaluation.suspicion import duplicate_suspicion, duplicates, few_groups, too_good
 
         train = np.load(self.basis.split.train_path)
         holdout = np.load(self.basis.split.holdout_path)
@@ -273,6 +151,7 @@ class _Case:
         ]
         told = [
             *leaks,
+            *few_groups(self.basis.split.group, holdout_groups(self.basis)),
             *too_good(
                 self.assessment.of(self.challenger.candidate),
                 self.challenger,
@@ -282,78 +161,6 @@ class _Case:
             duplicate_suspicion(found, self.y, self.model, self.schema, self.metric),
         ]
         return tuple(sorted(told, key=lambda s: s.level != "warning"))
-
-    def slices(self) -> tuple[tuple[WeakSlice, ...], str]:
-        """Return the slices on which the challenger is weaker, and a sentence."""
-        from tasks.data.snapshots import read_frame
-        from tasks.evaluation.losses import expected_losses
-        from tasks.evaluation.weak_slices import MOST_ROWS, weak_slices
-        from tasks.models.folds import thin
-
-        rows = np.load(self.basis.split.holdout_path)
-        chosen = thin(len(rows), MOST_ROWS)
-        names = list(self.schema.features)
-        X = read_frame(self.basis.snapshot.path, columns=names, rows=rows[chosen])
-        expected = expected_losses(self.model.probability)
-        found = weak_slices(
-            X,
-            self.losses[chosen],
-            self.schema.features,
-            expected=None if expected is None else expected[chosen],
-            blocks=None if self.blocks is None else self.blocks[chosen],
-            seed=self.seed,
-        )
-        told = tuple(
-            WeakSlice(
-                where=s.where,
-                rows=int(s.inside.sum() * len(rows) / len(chosen)),
-                share=float(s.inside.mean()),
-                loss=s.loss,
-                rest=s.rest,
-                score=self._score(chosen[s.inside]),
-                p_value=s.p_value,
-                surprise=s.surprise,
-            )
-            for s in found
-        )
-        return told, self._slices_sentence(told, len(chosen))
-
-    def _score(self, rows: NDArray[np.int64]) -> float | None:
-        from tasks.evaluation.bootstrap import whole
-        from tasks.evaluation.metrics import sampled
-
-        p = self.model.probability
-        value, _ = sampled(
-            self.metric,
-            self.y[rows],
-            np.asarray(self.model.predicted)[rows],
-            None if p is None else p[rows],
-            self.schema,
-            whole(len(rows)),
-        )
-        return value if np.isfinite(value) else None
-
-    def _slices_sentence(self, slices: Sequence[WeakSlice], rows: int) -> str:
-        from tasks.evaluation.weak_slices import LEAST_ROWS
-        from tasks.evaluation.words import number
-
-        if rows < LEAST_ROWS:
-            return f"{rows} holdout rows are too few to look for weak slices."
-        if not slices:
-            return "No part of the rows is shown to be predicted worse than the others."
-        first = slices[0]
-        knows = (
-            " It does not know so: its stated probabilities are too sure there."
-            if first.surprise
-            else " Its stated probabilities know so."
-            if self.model.probability is not None
-            else ""
-        )
-        score = "" if first.score is None else f" ({self.metric} {number(first.score)} there)"
-        return (
-            f"It is weakest where {first.where}: {first.rows:,} rows ({first.share:.0%}), loss "
-            f"{first.loss / max(first.rest, 1e-12):.1f} times as high as elsewhere{score}.{knows}"
-        )
 
     def breakdowns(self) -> tuple[tuple[ByColumn, ...], tuple[GroupDifference, ...]]:
         """Return metrics by the columns that the file names, and the sensitive groups compared."""

@@ -51,6 +51,7 @@ def fit_verdict(
     holdout: MetricValue,
     baseline: float | None,
     behind: MetricValue | None,
+    gained: MetricValue | None = None,
     rival_train: float | None = None,
     ordered: bool = False,
 ) -> FitVerdict:
@@ -64,6 +65,9 @@ def fit_verdict(
     behind
         By how much the best other candidate is better on the holdout, greater is further behind;
         None where there is no other.
+    gained
+        By how much it is better than the baseline on the same rows; None where only the two scores
+        are known.
     rival_train
         The metric of that best other candidate on rows it learned from: who learns more of its
         own rows than a better one does not learn too little.
@@ -84,7 +88,8 @@ def fit_verdict(
     learned, kept = sign * (train - baseline), sign * (value - baseline)
     gap = None if learned <= 0 else (learned - kept) / learned
     noise = _half(holdout)
-    fit = _judged(learned, kept, gap, noise, behind)
+    shown = kept > noise if gained is None or gained.low is None else gained.low > 0
+    fit = _judged(learned, kept, gap, noise, behind, shown=shown)
     if fit == "underfits" and rival_train is not None and sign * (train - rival_train) > noise:
         fit = "trails"
     scores = (
@@ -109,15 +114,21 @@ def _half(value: MetricValue) -> float:
 
 
 def _judged(
-    learned: float, kept: float, gap: float | None, noise: float, behind: MetricValue | None
+    learned: float,
+    kept: float,
+    gap: float | None,
+    noise: float,
+    behind: MetricValue | None,
+    *,
+    shown: bool,
 ) -> Fit:
     apart = learned - kept > noise
     large = gap is not None and gap > LARGE_GAP and apart
-    if kept <= noise and not large:
+    if not shown and not large:
         return "no_signal"
     trails = behind is None or (behind.low is not None and behind.low > 0)
     if large:
-        return "overfits" if trails or kept <= noise else "memorises"
+        return "overfits" if trails or not shown else "memorises"
     small = gap is None or gap <= SMALL_GAP or not apart
     return "underfits" if small and behind is not None and trails else "good"
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import LeaderboardRow
+from tasks.evaluation.dependence import Dependence
 from tasks.evaluation.diagrams import _rows
 from tasks.evaluation.drawing import (
     BLUE,
@@ -26,7 +27,6 @@ from tasks.evaluation.drawing import (
     name_axes,
     plain,
 )
-from tasks.evaluation.explaining import Dependence
 from tasks.evaluation.figures import Drawing
 from tasks.evaluation.findings import FitVerdict, GroupDifference, LearningCurve, WeakSlice
 from tasks.evaluation.words import number, seconds
@@ -48,7 +48,8 @@ def draw_fits(
     unseen = [float(f.holdout or 0.0) for f in told]
     axes.plot(own_rows, places, "o", mfc="none", color=ORANGE, ms=6, label="own rows")
     axes.plot(unseen, places, "o", color=BLUE, ms=6, label="unseen rows")
-    if baseline is not None and _near(baseline, told):
+    near = baseline is not None and _near(baseline, told)
+    if baseline is not None and near:
         axes.axvline(baseline, color=GREY, lw=1, ls="--")
     name_axes(axes, plain(metric))
     legend(axes, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
@@ -56,6 +57,8 @@ def draw_fits(
     caption = "A long bar is what a candidate knows of its own rows only."
     if own is not None:
         caption = f"{own.sentence} {own.advice} {caption}"
+    if near:
+        caption += " The dashed line is the trivial baseline."
     return Drawing("fit", "Own rows and unseen rows", caption, figure)
 
 

@@ -190,7 +190,8 @@ def _moved(
     challenger: CandidateResult,
 ) -> list[Drawing | None]:
     """Return how the prediction moves with the columns that matter most, and what moves it."""
-    from tasks.evaluation.explaining import dependence, outputs_of, summary
+    from tasks.evaluation.dependence import dependence
+    from tasks.evaluation.explaining import outputs_of, summary
     from tasks.evaluation.lessons import draw_contributions, draw_dependence
 
     schema = basis.roles

@@ -23,6 +23,7 @@ from tasks.base.records import (
 from tasks.evaluation import report_view as view
 from tasks.evaluation import words
 from tasks.evaluation.findings import Diagnosis
+from tasks.evaluation.report_gains import gains
 
 if TYPE_CHECKING:
     from tasks.evaluation.figures import Drawing
@@ -166,7 +167,7 @@ def render_report(data: ReportData) -> str:
         board=view.board(data),
         metrics=view.metric_rows(data),
         by_class=view.class_rows(data.challenger),
-        gains=view.gains(data.verdict),
+        gains=gains(data.verdict),
         contract=view.contract(data.contract),
         columns=view.columns(data.snapshot, data.schema),
     )

@@ -34,15 +34,18 @@ def draw_search(result: CandidateResult, metric: str, training: TrainingConfig) 
     if len(complete) < 2 or not spaces:
         return None
     figure, panels = _panels(len(spaces), 2, 1.5)
-    floor = _floor([float(t.score or 0.0) for t in complete], metric)
+    scores = [float(t.score or 0.0) for t in complete]
+    floor = _floor(scores, metric)
+    ends = _ends(scores, floor, metric)
     for place, (axes, space) in enumerate(zip(panels, spaces, strict=True)):
         _panel(axes, space, result.trials, floor, metric)
+        axes.set_ylim(*ends)
         name_axes(axes, plain(space.name, 24), plain(metric, 12) if place % 2 == 0 else "")
     _legend(figure, any(t.state == "pruned" for t in result.trials))
     return Drawing(
         f"tuning_{result.candidate}",
         f"Tuning of {result.candidate}",
-        _caption(result, spaces),
+        _caption(result, spaces, metric),
         figure,
     )
 
@@ -69,6 +72,17 @@ def _floor(scores: Sequence[float], metric: str) -> float | None:
     return sign * rim if middle < best and values.min() < rim else None
 
 
+def _ends(scores: Sequence[float], floor: float | None, metric: str) -> tuple[float, float]:
+    """Return the ends of every panel's axis, with room for the marks."""
+    shown = list(scores)
+    if floor is not None:
+        nearer = max if greater_is_better(metric) else min
+        shown = [nearer(score, floor) for score in scores]
+    low, high = min(shown), max(shown)
+    room = 0.16 * (high - low) or 0.01 * abs(high) or 1.0
+    return low - 1.4 * room, high + room
+
+
 def _panel(
     axes: Axes, space: Space, trials: Sequence[Trial], floor: float | None, metric: str
 ) -> None:
@@ -92,9 +106,9 @@ def _dot(axes: Axes, at: float, trial: Trial, floor: float | None, metric: str) 
     score, marker = float(trial.score or 0.0), "o"
     if floor is not None:
         greater = greater_is_better(metric)
-        inside = max(score, floor) if greater else min(score, floor)
-        if inside != score:
-            score, marker = inside, "v" if greater else "^"
+        nearer = max(score, floor) if greater else min(score, floor)
+        if nearer != score:
+            score, marker = nearer, "v" if greater else "^"
     if trial.number == 0:
         axes.plot([at], [score], "D", mfc="none", mec=ORANGE, ms=6, mew=1.4)
     else:
@@ -117,8 +131,8 @@ def _scale(axes: Axes, space: Space, trials: Sequence[Trial]) -> None:
     if space.log:
         axes.set_xscale("log")
         axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.06)
-        subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
+        subs = (1.0,) if high > 40 * low else (1.0, 2.0, 5.0)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
@@ -157,7 +171,7 @@ def _legend(figure: Figure, pruned: bool) -> None:
     )
 
 
-def _caption(result: CandidateResult, spaces: Sequence[Space]) -> str:
+def _caption(result: CandidateResult, spaces: Sequence[Space], metric: str) -> str:
     said = [f"{note[:1].upper()}{note[1:]}." for note in result.notes if note.startswith(_NOTE)]
     edges = _edges(result, spaces)
     if edges:
@@ -165,7 +179,10 @@ def _caption(result: CandidateResult, spaces: Sequence[Space]) -> str:
             f"What is kept lies at the edge of what is searched: widen {', '.join(edges)} in "
             "training.spaces."
         )
-    said.append("Where dots lie level, a hyperparameter does not matter here.")
+    said.append(
+        f"Better lies {'up' if greater_is_better(metric) else 'down'}; where dots lie level, a "
+        "hyperparameter does not matter here."
+    )
     return " ".join(said)
 
 

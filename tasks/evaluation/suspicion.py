@@ -18,6 +18,7 @@ from tasks.evaluation.words import metric_words, number
 MOST_CELLS = 60_000_000
 TOO_GOOD = 0.995
 _MANY = 0.01
+_FEW_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,24 @@ def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Du
     learned = np.unique(hashes[train])
     known = np.isin(hashes[holdout], learned)
     return Duplicates(np.asarray(known), 1 - len(learned) / max(1, len(train)))
+
+
+def few_groups(column: str | None, groups: Ints | None) -> tuple[Suspicion, ...]:
+    """Return that the holdout has rows of a few groups only, where it has.
+
+    Examples
+    --------
+    >>> few_groups("speaker", np.array([0, 0, 1]))[0].sentence
+    "The holdout has rows of 2 'speaker' groups only: of others the score may be quite different."
+    """
+    count = None if groups is None else len(np.unique(groups))
+    if column is None or count is None or count >= _FEW_GROUPS:
+        return ()
+    text = (
+        f"The holdout has rows of {count} {column!r} group{'' if count == 1 else 's'} only: of "
+        "others the score may be quite different."
+    )
+    return (Suspicion(about="groups", level="warning", sentence=text),)
 
 
 def duplicate_suspicion(

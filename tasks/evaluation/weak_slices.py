@@ -23,21 +23,18 @@ from numpy.typing import NDArray
 
 from tasks.base.records import Kind
 from tasks.evaluation.bootstrap import Floats, Ints
-from tasks.evaluation.words import number
+from tasks.evaluation.slice_words import Coded, Step, coded_columns, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_ROWS = 200
 MOST_ROWS = 20_000
-MOST_COLUMNS = 200
 _DEPTH = 3
 _MOST_SLICES = 5
 _CHOOSING = 0.05
 _LARGEST = 0.5
 """Share of the rows; of more it is the others that are easy."""
-_LEVEL_ROWS = 20
-_SAID = 3
 _WORSE = 1.1
 
 
@@ -83,7 +80,7 @@ def weak_slices(
     chooses = _half(len(X), blocks, rng)
     if min(chooses.sum(), (~chooses).sum()) < LEAST_ROWS // 4:
         return ()
-    coded, names = _coded(X, losses, kinds, chooses)
+    coded, names = coded_columns(X, losses, kinds, chooses)
     capped = np.minimum(losses, np.quantile(losses[chooses], 0.99))
     leaf = max(25, int(0.03 * chooses.sum()))
     leaves = _leaves(coded, names, capped, chooses, leaf, seed)
@@ -97,65 +94,9 @@ def _half(rows: int, blocks: Ints | None, rng: np.random.Generator) -> NDArray[n
     return np.asarray((rng.permutation(len(found)) % 2 == 0)[place.ravel()])
 
 
-@dataclass(frozen=True)
-class _Column:
-    """How a coded column is told: its levels by ascending code, or None for numbers."""
-
-    name: str
-    levels: tuple[str, ...] | None = None
-    dates: bool = False
-
-
-def _coded(
-    X: pd.DataFrame, losses: Floats, kinds: dict[str, Kind], chooses: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], list[_Column]]:
-    """Return numbers as they are, and categories ordered by their loss in the choosing half."""
-    columns, told = [], []
-    for name in list(X.columns)[:MOST_COLUMNS]:
-        values, kind = X[name], kinds.get(name, "categorical")
-        if kind in ("text", "identifier"):
-            continue
-        if kind in ("numeric", "boolean") and values.dtype.kind in "iufb":
-            columns.append(values.to_numpy(np.float32, na_value=np.nan))
-            told.append(_Column(name))
-        elif values.dtype.kind == "M":
-            seconds = values.to_numpy(dtype="datetime64[s]")
-            days = seconds.astype(np.float64) / 86_400
-            columns.append(np.where(np.isnat(seconds), np.nan, days).astype(np.float32))
-            told.append(_Column(name, dates=True))
-        else:
-            codes, levels = _by_loss(values, losses, chooses)
-            columns.append(codes)
-            told.append(_Column(name, levels))
-    if not columns:
-        return np.empty((len(X), 0), np.float32), []
-    coded = np.column_stack(columns)
-    coded[~np.isfinite(coded)] = np.nan
-    return coded, told
-
-
-def _by_loss(
-    values: pd.Series[Any], losses: Floats, chooses: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Return codes of levels in the order of their mean loss; rare ones share the last code."""
-    import pandas as pd
-
-    texts = values.astype(object).where(values.notna(), "(null)").map(str).to_numpy(dtype=object)
-    codes, found = pd.factorize(texts)
-    counts = np.bincount(codes[chooses], minlength=len(found))
-    sums = np.bincount(codes[chooses], weights=losses[chooses], minlength=len(found))
-    known = np.flatnonzero(counts >= _LEVEL_ROWS)
-    order = known[np.argsort(sums[known] / counts[known], kind="stable")]
-    place = np.full(len(found), len(order))
-    place[order] = np.arange(len(order))
-    rare = ("(rare)",) if len(order) < len(found) else ()
-    levels = (*(str(found[k]) for k in order), *rare)
-    return place[codes].astype(np.float32), levels
-
-
 def _leaves(
     coded: NDArray[np.float32],
-    told: Sequence[_Column],
+    told: Sequence[Coded],
     losses: Floats,
     chooses: NDArray[np.bool_],
     leaf: int,
@@ -183,10 +124,7 @@ def _leaves(
         apart = all(not (through[:, node] & through[:, other]).any() for other in taken)
         if p < _CHOOSING and apart and len(taken) < _MOST_SLICES:
             taken.append(node)
-    return [(_told(paths[node], told), np.asarray(through[:, node])) for node in taken]
-
-
-Step = tuple[int, float, bool, bool]
+    return [(in_words(paths[node], told), np.asarray(through[:, node])) for node in taken]
 
 
 def _paths(tree: Any) -> dict[int, tuple[Step, ...]]:
@@ -204,45 +142,6 @@ def _paths(tree: Any) -> dict[int, tuple[Step, ...]]:
         waiting.append((left, (*path, (column, edge, True, nulls_left))))
         waiting.append((right, (*path, (column, edge, False, not nulls_left))))
     return found
-
-
-def _told(path: Sequence[Step], told: Sequence[_Column]) -> str:
-    """Return the conditions of a leaf in words, one for each column."""
-    low: dict[int, float] = {}
-    high: dict[int, float] = {}
-    order = dict.fromkeys(column for column, *_ in path)
-    for column, edge, left, _ in path:
-        ends, better = (high, min) if left else (low, max)
-        ends[column] = better(ends.get(column, edge), edge)
-    return " and ".join(_condition(told[c], low.get(c), high.get(c)) for c in order)
-
-
-def _condition(column: _Column, low: float | None, high: float | None) -> str:
-    if column.levels is not None:
-        last = len(column.levels) - 1
-        first = 0 if low is None else int(np.floor(low)) + 1
-        end = last if high is None else int(np.floor(high))
-        chosen = column.levels[first : end + 1]
-        if len(chosen) > (last + 1) / 2 and len(chosen) > _SAID:
-            others = [v for v in column.levels if v not in chosen]
-            return f"{column.name} is not {_listed(others)}"
-        return f"{column.name} is {_listed(chosen)}"
-    edges = [_edge(e, column.dates) for e in (low, high) if e is not None]
-    if low is not None and high is not None:
-        return f"{column.name} lies above {edges[0]} and up to {edges[1]}"
-    return f"{column.name} {'>' if low is not None else '≤'} {edges[0]}"
-
-
-def _edge(value: float, dates: bool) -> str:
-    if dates:
-        return str(np.datetime64(int(value), "D"))
-    return number(value)
-
-
-def _listed(levels: Sequence[str]) -> str:
-    named = [level if len(level) <= 30 else f"{level[:29]}…" for level in levels[:_SAID]]
-    more = len(levels) - _SAID
-    return " or ".join(named) + (f" or {more} more" if more > 0 else "")
 
 
 def _confirmed(

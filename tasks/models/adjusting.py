@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from tasks.base.files import write_whole
 from tasks.models.blending import ADJUSTMENT_FILE
 from tasks.models.calibrating import AdjustedClassifier, Calibration, choose_calibration
+from tasks.models.objectives import Objective
 from tasks.models.outoffold import OutOfFold
-from tasks.models.thresholds import Decision, Objective, choose_decision, decide, on_holdout
+from tasks.models.thresholds import Decision, choose_decision, decide, on_holdout
 from tasks.models.work import Run
 
 

@@ -47,7 +47,7 @@ def ensemble_of(
     report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
     try:
         asked = {"run": run.plain(), "names": able}
-        reason = call("tasks.models.ensembling:blend", within=seconds, **asked)
+        reason = call("tasks.models.mixing:blend", within=seconds, **asked)
     except TimeoutError:
         return _none(f"{over}; raise training.budget, or set training.ensemble to false")
     if reason:
@@ -79,7 +79,7 @@ def blend_again(
     """Return the ensemble `winner` with its `members` fitted once more, weighed as before."""
     carry_adjustment(winner, Path(run.work))
     call(
-        "tasks.models.ensembling:blend_refitted",
+        "tasks.models.mixing:blend_refitted",
         run=run.plain(),
         winner=winner.model_dump(mode="json"),
         names=[member.candidate for member in members],

@@ -85,7 +85,9 @@ def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
     import pyarrow as pa
 
     function = feature_function(name, base)
-    given = table.drop_columns([c for c in (config.target,) if c in table.column_names])
+    # Scoring has neither of them.
+    hidden = {config.target, *config.aside}
+    given = table.drop_columns([c for c in table.column_names if c in hidden])
     frame = given.to_pandas()
     _try_out(name, function, frame.head(SAMPLE_ROWS))
     added = _added(name, function, frame, frame)

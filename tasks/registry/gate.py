@@ -13,6 +13,8 @@ from tasks.base.records import GateEvidence, Verdict
 
 LEAST_ROWS = 30
 LEAST_BLOCKS = 10
+ROUNDING = 1e-6
+"""Share of a score."""
 _MEGABYTE = 1_000_000
 
 
@@ -118,7 +120,8 @@ def _refusals(evidence: GateEvidence, gate: GateConfig, champion_version: str | 
     if _known(evidence.baseline_low) <= 0:
         measured = _measured(evidence, gate, first=True)
         found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
-    if champion_version is not None and _known(evidence.low) <= _bound(gate):
+    least = _bound(gate) + (_rounding(evidence) if gate.rule == "superior" else 0.0)
+    if champion_version is not None and _known(evidence.low) <= least:
         words = "beat" if gate.rule == "superior" else "be about as good as"
         measured = _measured(evidence, gate, first=False)
         found.append(
@@ -143,6 +146,15 @@ def _bound(gate: GateConfig) -> float:
     return gate.min_gain if gate.rule == "superior" else -gate.margin if gate.margin else 0.0
 
 
+def _rounding(evidence: GateEvidence) -> float:
+    """Return the gain that may come of the order in which a computer adds.
+
+    The same model scored twice, from its file and from its parts, differs by as much.
+    """
+    scores = (evidence.challenger_score, evidence.champion_score)
+    return ROUNDING * max((abs(s) for s in scores if s is not None and isfinite(s)), default=0.0)
+
+
 def _known(value: float | None) -> float:
     if value is None:
         raise AssertionError("absent evidence is refused before it is weighed")
@@ -163,6 +175,8 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
     gain, low, high = _gain(evidence, first=first)
     if gain is None or low is None or high is None:
         return "gain not known"
+    if max(abs(gain), abs(low), abs(high)) <= _rounding(evidence):
+        return f"equal on all {evidence.rows:,} rows"
     half = (high - low) / 2
     blocks = ""
     if evidence.blocks is not None:
@@ -220,6 +234,8 @@ def _sentence(
     sentence = f"{kept}, {name} refused: {'; '.join(refusals)}."
     unseen = evidence.detectable
     if not judged or champion_version is None or unseen is None or not isfinite(unseen):
+        return sentence
+    if unseen <= _rounding(evidence):
         return sentence
     seen = _number(unseen, unseen)
     return f"{sentence} A difference below {seen} could not have been seen on these rows."

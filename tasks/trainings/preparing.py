@@ -23,7 +23,7 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     """
     from tasks.data.kinds import build_schema
     from tasks.data.splits import split_rows
-    from tasks.models.thresholds import check_objective
+    from tasks.models.objectives import check_objective
 
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)

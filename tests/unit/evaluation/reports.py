@@ -21,7 +21,7 @@ from tasks.base.records import (
     Split,
 )
 from tasks.evaluation.comparison import Predictions, paired_evidence
-from tasks.evaluation.explaining import Dependence
+from tasks.evaluation.dependence import Dependence
 from tasks.evaluation.figures import diagnose, draw_importance, draw_leaderboard, draw_learning
 from tasks.evaluation.findings import (
     ByColumn,
@@ -178,6 +178,7 @@ def _diagnosis(name: str) -> Diagnosis:
         draw_contributions({name: 1.0}, name),
     )
     return Diagnosis(
+        made=(f"{name} is predicted from a probability of 0.2 on",),
         fits=(fit,),
         learning=curve,
         suspicions=(Suspicion(about="leak", level="warning", sentence=name),),

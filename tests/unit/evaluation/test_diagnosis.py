@@ -118,6 +118,21 @@ def test_trailing_is_told_by_scores_that_rise_too() -> None:
     assert kinds == ["trails", "underfits"]
 
 
+def test_the_baseline_is_beaten_row_by_row_where_that_is_known() -> None:
+    # Scores may vary more between groups of rows than the gain over the baseline does.
+    score = MetricValue(value=19.0, low=17.0, high=21.0)
+    at = {"train": 18.5, "holdout": score, "baseline": 20.0, "behind": None}
+    kinds = [
+        fit_verdict("mlp", "rmse", gained=gained, **at).fit  # type: ignore[arg-type]
+        for gained in (
+            None,
+            MetricValue(value=1.0, low=0.8, high=1.2),
+            MetricValue(value=1.0, low=-0.1, high=2.1),
+        )
+    ]
+    assert kinds == ["no_signal", "good", "no_signal"]
+
+
 def test_a_gap_within_the_noise_is_none() -> None:
     assert _verdict(10.0, 10.4, 3.0).fit == "underfits"
     noisy = fit_verdict(

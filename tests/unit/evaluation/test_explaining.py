@@ -10,9 +10,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from tasks.base.records import Schema
+from tasks.evaluation.dependence import dependence
 from tasks.evaluation.explaining import (
     contributions,
-    dependence,
     explain_frame,
     looked_at,
     outputs_of,

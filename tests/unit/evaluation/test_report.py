@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -54,6 +55,21 @@ class _Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def test_how_the_challenger_came_about_stands_before_its_metrics() -> None:
+    words = _Page(render_report(report_data("yes"))).words
+    assert "yes is predicted from a probability of 0.2 on" in words
+    assert words.index("How it came about") < words.index("precision")
+
+
+def test_a_split_by_group_names_it_and_a_note_is_told_once() -> None:
+    data = report_data()
+    split = data.split.model_copy(update={"group": "speaker", "notes": ("one note",)})
+    told = replace(data, split=split, assumptions=(*data.assumptions, "one note"))
+    words = _Page(render_report(told)).words
+    assert "by a stable hash of speaker: all rows of one are on one side" in words
+    assert words.count("one note") == 1
 
 
 @pytest.mark.parametrize("name", HOSTILE)

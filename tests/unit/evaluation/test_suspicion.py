@@ -8,7 +8,7 @@ import pyarrow as pa
 from tasks.base.records import CandidateResult, Evaluation, MetricValue
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.comparison import Predictions
-from tasks.evaluation.suspicion import duplicate_suspicion, duplicates, too_good
+from tasks.evaluation.suspicion import duplicate_suspicion, duplicates, few_groups, too_good
 from tests.unit.evaluation.problems import regression
 
 
@@ -87,3 +87,9 @@ def test_a_holdout_far_from_validation_is_told_on_either_side() -> None:
     assert told(0.83) == ["note"]
     assert told(0.9) == ["warning"]
     assert told(0.7) == ["warning"]
+
+
+def test_a_holdout_of_few_groups_is_to_be_checked() -> None:
+    assert [s.level for s in few_groups("voice", np.arange(20) % 9)] == ["warning"]
+    assert few_groups("voice", np.arange(20) % 10) == ()
+    assert few_groups(None, None) == ()

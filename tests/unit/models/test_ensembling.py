@@ -11,11 +11,12 @@ import pytest
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
 from tasks.models.blending import ensemble_of
-from tasks.models.ensembling import SameColumns, greedy_weights
+from tasks.models.ensembling import SameColumns
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.loading import load_model
 from tasks.models.outoffold import OutOfFold
 from tasks.models.prediction import predict
+from tasks.models.weighing import greedy_weights
 from tasks.models.work import Run
 from tests.unit.models.factories import snapshot, training
 

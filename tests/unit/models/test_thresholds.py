@@ -13,21 +13,17 @@ from pydantic import ValidationError
 from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import ConfigError
 from tasks.base.records import Schema
-from tasks.models.outoffold import OutOfFold
-from tasks.models.thresholds import (
-    Decision,
+from tasks.models.cutoffs import (
     best_f1,
     cheapest,
-    check_objective,
-    choose_decision,
-    cost_matrix,
-    decide,
     least_precision,
     least_recall,
     mean_cost,
-    on_holdout,
     rates,
 )
+from tasks.models.objectives import check_objective, cost_matrix
+from tasks.models.outoffold import OutOfFold
+from tasks.models.thresholds import Decision, choose_decision, decide, on_holdout
 from tests.unit.models.test_calibrating import YES_NO, held_out
 
 BINARY = Schema(target="y", task="binary", features={}, classes=YES_NO, positive="yes")

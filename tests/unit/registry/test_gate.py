@@ -67,7 +67,17 @@ def test_the_gain_must_exceed_what_is_asked() -> None:
 
 
 def test_a_tie_is_no_superiority() -> None:
-    assert not judged(difference=0.0, low=0.0, high=0.0).promoted
+    verdict = judged(difference=0.0, low=-0.0, high=-0.0, detectable=0.0)
+    assert not verdict.promoted
+    assert "(equal on all 52,000 rows; the lower end must lie above 0)" in verdict.sentence
+    assert "could not have been seen" not in verdict.sentence
+
+
+def test_a_gain_of_rounding_is_none() -> None:
+    verdict = judged(difference=3e-9, low=1e-9, high=6e-9, detectable=3e-9)
+    assert not verdict.promoted
+    assert "equal on all 52,000 rows" in verdict.sentence
+    assert judged(difference=3e-6, low=2e-6, high=4e-6).promoted
 
 
 def test_non_inferior_accepts_up_to_the_margin() -> None:
@@ -116,6 +126,12 @@ def test_no_new_evidence_keeps_the_champion(new: bool, rows: int) -> None:
     assert not verdict.promoted
     assert verdict.rule == "no new evidence"
     assert "could not have been seen" not in verdict.sentence
+
+
+def test_too_few_groups_are_named_with_a_remedy() -> None:
+    verdict = judged(blocks=2, blocks_of="groups of speaker")
+    assert "too few groups of speaker: 2 to judge on" in verdict.sentence
+    assert "raise split.holdout" in verdict.sentence
 
 
 @pytest.mark.parametrize("few", [{"rows": 29}, {"blocks": 9}])

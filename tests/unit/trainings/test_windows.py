@@ -10,6 +10,7 @@ import pytest
 
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.data.snapshots import read_frame
 from tasks.trainings.preparing import prepare
 from tasks.trainings.windows import scoring_snapshot, training_snapshot
 from tasks.validation.contracts import known_contract
@@ -37,6 +38,15 @@ def test_an_excluded_column_to_judge_by_is_read_and_is_no_feature(tmp_path: Path
     assert contract is not None
     assert set(contract.columns) == {"id", "x", "n", "y"}
     assert "k" not in scoring_snapshot(plan).kinds
+
+
+def test_a_feature_hook_does_not_see_it(tmp_path: Path) -> None:
+    hook = "def add(rows):\n    return rows.assign(columns='-'.join(sorted(rows.columns)))\n"
+    (tmp_path / "mine.py").write_text(hook, encoding="utf-8")
+    more = "exclude: [k]\nreport: {by: [k]}\nhooks: {features: 'mine:add'}\n"
+    snapshot = training_snapshot(pipeline(tmp_path, more))
+    assert "k" in snapshot.kinds
+    assert set(read_frame(snapshot.path, columns=["columns"])["columns"]) == {"flag-id-n-x"}
 
 
 @pytest.mark.slow
