@@ -16,6 +16,7 @@ from tasks.base.config import CsvSource, PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion, Schema
+from tasks.models.blending import made_of
 from tasks.models.candidates import find
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.hook_checks import check_hooks, trial_rows, try_estimator
@@ -282,3 +283,41 @@ def test_one_s_own_candidates_compete_and_a_failing_one_stops_no_other(tmp_path:
     assert again.rows_fitted == 240
     model = load_model(again.model_path, own)
     assert np.isfinite(model.predict_proba(X)).all()
+
+
+NOISY = (
+    ESTIMATORS
+    + """
+
+class Noisy(Slope):
+    def __init__(self, seed=1):
+        self.seed = seed
+
+    def predict(self, X):
+        return super().predict(X) + 900 * np.random.default_rng(self.seed).normal(size=len(X))
+
+
+def other():
+    return Noisy(seed=2)
+"""
+)
+
+
+def test_an_ensemble_of_one_s_own_is_made_refitted_and_loaded_by_name(tmp_path: Path) -> None:
+    X = frame(rows=240)
+    y = target(X, "regression")
+    path, split, schema = snapshot(tmp_path / "data", X, y, "regression")
+    own = own_code(tmp_path, NOISY, estimators={"one": "mine:Noisy", "two": "mine:other"})
+    schema, config = schema.running(own), training("one", "two", cv=2, ensemble=True)
+
+    results = fit_candidates(path, split, schema, config, "rmse", tmp_path / "fits")
+
+    ensemble = results[-1]
+    assert ensemble.status == "ok", ensemble.reason
+    assert set(made_of(ensemble)) == {"one", "two"}
+    assert made_of(results[1]) == ("one",)
+    again = refit(path, split, schema, config, ensemble, tmp_path / "refit")
+    for result in (ensemble, again):
+        assert len(load_model(result.model_path, own)[-1].members) == 2
+        with pytest.raises(ModelRefusedError, match=r"mine\.Noisy"):
+            load_model(result.model_path)
