@@ -16,6 +16,7 @@ from tasks.base.config import CsvSource, PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion, Schema
+from tasks.models import hook_checks
 from tasks.models.blending import made_of
 from tasks.models.candidates import find
 from tasks.models.fitting import fit_candidates, refit
@@ -117,6 +118,17 @@ def test_a_type_named_in_the_file_is_allowed(tmp_path: Path) -> None:
     own = own_code(tmp_path, text, estimators={"own": {"call": "mine:Mine", "types": types}})
 
     try_estimator(own, "own", "multiclass")
+
+
+def test_a_fit_that_does_not_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_checks, "TRIAL_SECONDS", 1)
+    text = CLASS.replace("return self", "while True:\n            pass")
+    own = own_code(tmp_path, text, estimators={"own": "mine:Mine"})
+
+    with pytest.raises(ConfigError, match="it takes longer than 1 s"):
+        try_estimator(own, "own", "binary")
 
 
 def test_hooks_are_tried_before_data_is_read(tmp_path: Path) -> None:
