@@ -17,7 +17,7 @@ from tasks.base.pipeline_file import load_pipeline
 from tasks.registry.stores import store_of
 from tests.program import Ran, keepfit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PLAIN = (
