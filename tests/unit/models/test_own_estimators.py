@@ -131,6 +131,14 @@ def test_a_fit_that_does_not_end_is_refused(
         try_estimator(own, "own", "binary")
 
 
+def test_a_task_of_neither_classes_nor_numbers_is_refused(tmp_path: Path) -> None:
+    own = own_code(tmp_path, ESTIMATORS, estimators={"own": "mine:Nearest"})
+
+    with pytest.raises(ConfigError, match="for classes and numbers; the task is ranking"):
+        hook_checks.check_plain(own.model_dump(mode="json"), "ranking", None)
+    hook_checks.check_plain(own.model_dump(mode="json"), "binary", "yes")
+
+
 def test_hooks_are_tried_before_data_is_read(tmp_path: Path) -> None:
     own_code(tmp_path, "def Mine(rows): ...", estimators={"own": "mine:Mine"})
     config = PipelineConfig(
