@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
-from tasks.base.errors import KeepfitError, ModelRefusedError
+from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
 from tasks.base.own_code import OwnCode
 
+_TASKS = (None, "binary", "multiclass", "regression")
 TRIAL_ROWS = 90
 TRIAL_SECONDS = 60
 """A fit of so few rows that takes longer is refused."""
@@ -48,6 +49,12 @@ def check_plain(own: dict[str, Any], task: str | None, positive: str | int | Non
     """Check every estimator and metric; runs in the child."""
     from tasks.evaluation.metric_trials import try_metric
 
+    if task not in _TASKS:
+        raise ConfigError(
+            "`hooks.estimators` and `hooks.metrics` are for classes and numbers; the task is "
+            f"{task}.",
+            "Leave them out of the file.",
+        )
     code = OwnCode.model_validate(own)
     for name in code.metrics:
         try_metric(code, name, task, positive)

@@ -125,6 +125,17 @@ def test_mlflow_s_own_loader_answers_with_the_champion(trained: Trained) -> None
     assert done.stdout.strip() == "['False', 'True']", done.stderr
 
 
+def test_why_tells_what_pushed_the_prediction_of_one_row(trained: Trained) -> None:
+    told = keepfit("why", trained.file, "--row", "c00003", "--json")
+
+    assert told.status == 0, told.err
+    assert told.answer["version"] == trained.first.answer["model"]["version"]
+    assert told.answer["prediction"] in {"True", "False"}
+    pushes = {part["column"]: part["push"] for part in told.answer["pushes"]}
+    assert pushes.keys() == {"Monthly fee", "plan", "größe"}
+    assert any(pushes.values())
+
+
 def test_an_unchanged_rerun_computes_nothing_and_says_so(trained: Trained) -> None:
     again = keepfit("run", trained.folder)
     answer = keepfit("run", trained.folder, "--json").answer

@@ -16,6 +16,8 @@ from tasks.base.config import CsvSource, PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion, Schema
+from tasks.models import hook_checks
+from tasks.models.blending import made_of
 from tasks.models.candidates import find
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.hook_checks import check_hooks, trial_rows, try_estimator
@@ -116,6 +118,25 @@ def test_a_type_named_in_the_file_is_allowed(tmp_path: Path) -> None:
     own = own_code(tmp_path, text, estimators={"own": {"call": "mine:Mine", "types": types}})
 
     try_estimator(own, "own", "multiclass")
+
+
+def test_a_fit_that_does_not_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_checks, "TRIAL_SECONDS", 1)
+    text = CLASS.replace("return self", "while True:\n            pass")
+    own = own_code(tmp_path, text, estimators={"own": "mine:Mine"})
+
+    with pytest.raises(ConfigError, match="it takes longer than 1 s"):
+        try_estimator(own, "own", "binary")
+
+
+def test_a_task_of_neither_classes_nor_numbers_is_refused(tmp_path: Path) -> None:
+    own = own_code(tmp_path, ESTIMATORS, estimators={"own": "mine:Nearest"})
+
+    with pytest.raises(ConfigError, match="for classes and numbers; the task is ranking"):
+        hook_checks.check_plain(own.model_dump(mode="json"), "ranking", None)
+    hook_checks.check_plain(own.model_dump(mode="json"), "binary", "yes")
 
 
 def test_hooks_are_tried_before_data_is_read(tmp_path: Path) -> None:
@@ -282,3 +303,41 @@ def test_one_s_own_candidates_compete_and_a_failing_one_stops_no_other(tmp_path:
     assert again.rows_fitted == 240
     model = load_model(again.model_path, own)
     assert np.isfinite(model.predict_proba(X)).all()
+
+
+NOISY = (
+    ESTIMATORS
+    + """
+
+class Noisy(Slope):
+    def __init__(self, seed=1):
+        self.seed = seed
+
+    def predict(self, X):
+        return super().predict(X) + 900 * np.random.default_rng(self.seed).normal(size=len(X))
+
+
+def other():
+    return Noisy(seed=2)
+"""
+)
+
+
+def test_an_ensemble_of_one_s_own_is_made_refitted_and_loaded_by_name(tmp_path: Path) -> None:
+    X = frame(rows=240)
+    y = target(X, "regression")
+    path, split, schema = snapshot(tmp_path / "data", X, y, "regression")
+    own = own_code(tmp_path, NOISY, estimators={"one": "mine:Noisy", "two": "mine:other"})
+    schema, config = schema.running(own), training("one", "two", cv=2, ensemble=True)
+
+    results = fit_candidates(path, split, schema, config, "rmse", tmp_path / "fits")
+
+    ensemble = results[-1]
+    assert ensemble.status == "ok", ensemble.reason
+    assert set(made_of(ensemble)) == {"one", "two"}
+    assert made_of(results[1]) == ("one",)
+    again = refit(path, split, schema, config, ensemble, tmp_path / "refit")
+    for result in (ensemble, again):
+        assert len(load_model(result.model_path, own)[-1].members) == 2
+        with pytest.raises(ModelRefusedError, match=r"mine\.Noisy"):
+            load_model(result.model_path)

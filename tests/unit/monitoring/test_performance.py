@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from tasks.base.errors import EvidenceError
 from tasks.base.loop import Performance
+from tasks.base.own_code import HooksConfig, OwnCode
 from tasks.monitoring.performance import assess_window
 from tests.unit.monitoring.windows_made import (
     BINARY,
@@ -202,6 +204,24 @@ def test_it_is_the_same_again() -> None:
 def test_a_metric_of_another_task_is_refused() -> None:
     with pytest.raises(EvidenceError, match="the metric must be one of"):
         assessed(binary(), metric="rmse")
+
+
+def test_a_metric_of_one_s_own_is_realised_and_judged_and_not_estimated(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def right(y_true, y_pred):\n    return (y_true == y_pred).mean()\n", encoding="utf-8"
+    )
+    hook = {"call": "mine:right", "greater_is_better": True}
+    roles = BINARY.running(OwnCode.of(HooksConfig.model_validate({"metrics": {"right": hook}}),
+                                      tmp_path))  # fmt: skip
+    rows = binary()
+
+    found = assessed(rows, roles=roles, metric="right")
+    own = assessed(rows, metric="accuracy")
+
+    assert found.realised == own.realised
+    assert found.limit == own.limit
+    assert found.estimated is None or found.estimated.value is None
+    assert assessed(binary(signal=0.3), roles=roles, metric="right").worse
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
