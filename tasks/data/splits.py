@@ -88,8 +88,28 @@ def split_rows(
         n_holdout=len(parts.holdout),
         boundary=parts.boundary,
         no_target=snapshot.rows - len(usable),
-        notes=parts.notes,
+        notes=(*parts.notes, *_groups_told(snapshot, schema, table, parts.holdout)),
         group=group,
+    )
+
+
+def _groups_told(
+    snapshot: Snapshot, schema: Schema, table: Any, holdout: Positions
+) -> tuple[str, ...]:
+    """Say how many groups of a ranking's holdout tell something."""
+    from tasks.data.queries import queries_of
+
+    queries = queries_of(snapshot.path, schema, holdout)
+    if queries is None:
+        return ()
+    values, _ = labels_of(table[schema.target].take(pa.array(holdout)), schema)
+    telling = queries.telling(values)
+    left_out = len(telling) - int(telling.sum())
+    if not left_out:
+        return ()
+    return (
+        f"{left_out:,} of {len(telling):,} groups of the holdout have one row or no relevant one; "
+        "they count in no metric",
     )
 
 

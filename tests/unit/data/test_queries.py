@@ -85,3 +85,16 @@ def test_without_times_whole_groups_are_held_out_and_stay_so(tmp_path: Path) -> 
     assert len(train) + len(held) == 400
     assert not set(columns["query"][train]) & set(columns["query"][held])
     assert set(np.bincount(columns["query"][held])) <= {0, 10}
+
+
+def test_groups_that_tell_nothing_are_counted(tmp_path: Path) -> None:
+    made = ranking()
+    columns = clicks()
+    columns["grade"][columns["query"] == 3] = -1.0
+    snapshot = snapshot_of(pa.table(columns), tmp_path, made)
+    split = split_rows(snapshot, build_schema(snapshot, made), 0.99, tmp_path)
+    held = np.load(split.holdout_path)
+
+    assert 3 in columns["query"][held]
+    n_held = len(np.unique(columns["query"][held]))
+    assert split.notes[-1].startswith(f"1 of {n_held} groups of the holdout have one row or no")

@@ -6,11 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from tasks.base.config import TrainingConfig
+from tasks.base.records import Schema, Split
+from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.metrics import score
 from tasks.evaluation.ranking import Queries
+from tasks.models import workers
 from tasks.models.candidates import find
+from tasks.models.fitting import fit_candidates
 from tasks.models.folds import make_folds, part_of_groups
 from tasks.models.loading import load_model, save_model
 from tasks.models.popularity import Popularity
@@ -109,3 +115,50 @@ def test_folds_forward_in_time_do_not_cut_a_list() -> None:
     newest = part_of_groups(groups, 0.2, ordered=True, seed=0)
     assert newest.valid.max() == len(groups) - 1
     assert groups[newest.train].max() < groups[newest.valid].min()
+
+
+def test_candidates_are_tuned_and_fitted_beside_the_popularity_of_the_items(
+    tmp_path: Path,
+) -> None:
+    queries, X, y = made()
+    items = np.random.default_rng(1).integers(0, 30, len(y))
+    y = np.clip(y + (items < 8), 0, 3)
+    columns = {"worth": X[:, 0], "own": X[:, 1], "item": items, "user": queries.groups, "y": y}
+    schema = Schema(
+        target="y", task="ranking", features={"worth": "numeric", "own": "numeric"},
+        group="user", item="item", grades=GRADES, relevant=2.0,
+    )  # fmt: skip
+    kinds = {**schema.features, "item": "numeric", "user": "numeric", "y": "numeric"}
+    kept = write_snapshot(pa.table(columns), kinds, tmp_path, time_column=None, assumptions=())
+    held = np.isin(queries.groups, np.arange(20))
+    np.save(tmp_path / "train.npy", np.flatnonzero(~held))
+    np.save(tmp_path / "holdout.npy", np.flatnonzero(held))
+    split = Split(
+        train_path=str(tmp_path / "train.npy"), holdout_path=str(tmp_path / "holdout.npy"),
+        rule="hash", holdout=0.2, n_train=int((~held).sum()), n_holdout=int(held.sum()),
+    )  # fmt: skip
+    training = TrainingConfig.model_validate(
+        {"candidates": ["decision_tree", "lightgbm"], "cv": 3, "tuning": {"trials": 2}}
+    )
+
+    try:
+        results = fit_candidates(kept.path, split, schema, training, "ndcg_at_10", tmp_path / "out")
+    finally:
+        workers.close_all()
+
+    found = {result.candidate: result for result in results}
+    assert {r.status: r.reason for r in results} == {"ok": ""}
+    assert found["baseline"].params["strategy"] == "popularity"
+    assert found["lightgbm"].trials
+    assert any("pointwise" in note for note in found["decision_tree"].notes)
+    assert not any("pointwise" in note for note in found["lightgbm"].notes)
+    held_queries = queries.only(held)
+    scores = {}
+    for name, result in found.items():
+        with np.load(result.predictions_path) as said:
+            given = (y[held], said["predicted"], None, (), None, held_queries)
+            scores[name] = score("ndcg_at_10", *given)
+    chance = score("ndcg_at_10", y[held], np.zeros(held.sum()), None, (), None, held_queries)
+    assert chance < scores["baseline"] < scores["lightgbm"]
+    # Ranking needs only what differs within a user, and lambdarank sees nothing else.
+    assert scores["lightgbm"] > scores["decision_tree"]
