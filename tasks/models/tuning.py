@@ -19,7 +19,7 @@ from tasks.models.searching import Search
 from tasks.models.spaces import Value
 from tasks.models.work import Run
 
-_UNTUNED_NEEDS = 1.5
+_UNTUNED_NEEDS = 2.0
 """The fit's seconds by the rate of the folds, times this, are kept free for it."""
 
 

@@ -156,22 +156,23 @@ def ordinary(
     blocks − 1 degrees of freedom about the mean (Higgins, Thompson and Spiegelhalter 2009): few
     blocks give a wide one. With one block or two, deviations are taken from six shorter parts of
     the holdout where these vary more, undiminished although a whole window averages over them,
-    and one degree of freedom is left. Rows without a time leave sampling noise alone.
+    and one degree of freedom is left. Rows without a time leave sampling noise alone. All of it is
+    reckoned on the metric's own scale, see `tasks.monitoring.scales`.
     """
+    blocks = _blocks(holdout, length)
+    found = _measured_each(holdout, blocks, roles, metric, min_rows, seed)
+    if len(found) >= _FEW_BLOCKS:
+        return combined(None, found, [], metric)
     all_of_it = measure(holdout, roles, metric, seed=seed)
     if all_of_it is None or not isfinite(all_of_it.spread):
         return None
-    blocks = _blocks(holdout, length)
-    found = _measured_each(holdout, blocks, roles, metric, min_rows, seed)
-    parts: list[Measured] = []
-    if len(found) < _FEW_BLOCKS and holdout.times is not None:
-        fewest = min(min_rows, holdout.rows // (2 * _PARTS))
-        parts = _measured_each(holdout, _parts(holdout), roles, metric, fewest, seed)
+    fewest = min(min_rows, holdout.rows // (2 * _PARTS))
+    parts = _measured_each(holdout, _parts(holdout), roles, metric, fewest, seed)
     return combined(all_of_it, found, parts, metric, timed=holdout.times is not None)
 
 
 def combined(
-    all_of_it: Measured,
+    all_of_it: Measured | None,
     found: Sequence[Measured],
     parts: Sequence[Measured],
     metric: str,
@@ -182,23 +183,22 @@ def combined(
 
     Parameters
     ----------
+    all_of_it
+        Of the whole holdout; three blocks or more do without it.
     found
         Of the blocks of the window's length.
     parts
         Of shorter parts, where there are few blocks.
     """
-    scale = scale_of(metric, [m.value for m in (all_of_it, *found, *parts)])
-    blocks = len(found)
-    centre = scale.of(all_of_it.value)
-    of_centre = (scale.slope(all_of_it.value) * all_of_it.spread) ** 2
-    placed, noise = _on(scale, found)
-    if blocks >= _FEW_BLOCKS:
-        centre, of_centre = float(placed.mean()), noise / blocks
+    centres = [all_of_it] if all_of_it is not None and len(found) < _FEW_BLOCKS else found
+    scale = scale_of(metric, [m.value for m in (*centres, *found, *parts)])
+    (placed, noise), (middle, of_middle) = _on(scale, found), _on(scale, centres)
+    centre, blocks = float(middle.mean()), len(found)
     deviation = max(_between(placed, noise), _between(*_on(scale, parts)))
-    values = [m.value for m in found] or [all_of_it.value]
+    values = [m.value for m in found or centres]
     return Ordinary(
         centre=scale.back(centre),
-        variance=of_centre + deviation * (1 + 1 / max(1, blocks)),
+        variance=of_middle / len(centres) + deviation * (1 + 1 / max(1, blocks)),
         freedom=float(max(1, blocks - 1)) if timed else float("inf"),
         blocks=blocks,
         low=min(values),

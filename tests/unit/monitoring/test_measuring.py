@@ -19,7 +19,7 @@ def _measured(value: float, spread: float) -> Measured:
 
 def _usual(holdout: NDArray[np.float64], spread: float, metric: str) -> Ordinary:
     found = [_measured(value, spread) for value in holdout]
-    return combined(_measured(holdout.mean(), spread / 2), found, [], metric)
+    return combined(None, found, [], metric)
 
 
 def _rate(histories: NDArray[np.float64], spread: float, metric: str, *, greater: bool) -> float:
