@@ -90,8 +90,11 @@ class Tuning:
         return bool(self._searches) and elapsed >= self._until()
 
     def _close_if_due(self, elapsed: float) -> None:
-        if self.due(elapsed):
-            for search in self._searches.values():
+        """Close searches at the end of trials, or where one more cannot be complete by then."""
+        until = self._until()
+        for search in self._searches.values():
+            needed = 0.0 if search.untuned is None else search.untuned.seconds
+            if elapsed + needed >= until:
                 search.close()
 
     def _until(self) -> float:

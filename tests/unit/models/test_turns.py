@@ -51,12 +51,12 @@ def test_the_one_at_the_top_has_most_of_the_seconds(tmp_path: Path) -> None:
     assert turns["logistic_regression"] >= turns["mlp"]
 
 
-def test_a_validated_candidate_is_chosen_when_the_share_is_over(tmp_path: Path) -> None:
+def test_a_search_is_over_when_no_further_trial_could_be_complete(tmp_path: Path) -> None:
     tuning = _tuning(tmp_path, share=0.5)
     _untuned(tuning, lightgbm=4.0)
-    tuning.settle(set(), elapsed=49.0)
+    tuning.settle(set(), elapsed=45.0)
     assert "lightgbm" in tuning.open
-    tuning.settle(set(), elapsed=51.0)
+    tuning.settle(set(), elapsed=47.0)
     assert "lightgbm" not in tuning.open
     assert tuning.next({"mlp"}) is not None
 
