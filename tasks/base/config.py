@@ -122,7 +122,7 @@ class TuningConfig(Section):
         30, ge=2, le=1000, description="for each candidate; the first is the untuned one"
     )
     share: float = Field(
-        0.5, gt=0.0, lt=1.0, description="of training.budget, after which no trial goes on"
+        0.8, gt=0.0, lt=1.0, description="of training.budget, after which no trial goes on"
     )
 
 

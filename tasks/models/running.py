@@ -80,6 +80,8 @@ class Fits:
                     self._heard(message)
                 if self._tuning.due(self._elapsed()):
                     self._cut(worker)
+                if self._tuning.pressing(self._unfitted(), self._elapsed()):
+                    self._make_room(worker)
                 if self._late():
                     self._stop(worker)
         first = self._failed.get(0)
@@ -93,7 +95,7 @@ class Fits:
 
     def _startable(self) -> list[tuple[Task, dict[str, Any]]]:
         """Return the tasks to start now, and what their commands say beside the usual."""
-        self._tuning.settle({task.about for task in self._on_trial()})
+        self._tuning.settle({task.about for task in self._on_trial()}, self._elapsed())
         held = {task.number for task in self._waiting()}
         failed = set(self._failed)
         tasks = tuple(self._tasks)
@@ -111,7 +113,7 @@ class Fits:
         names = {t.about for t in self._waiting() if self._done.issuperset(t.needs)}
         started: list[tuple[Task, dict[str, Any]]] = []
         while names and free > 0 and not self._late():
-            found = self._tuning.next(names, self._elapsed())
+            found = self._tuning.next(names)
             if found is None:
                 break
             name, trial = found
@@ -198,6 +200,17 @@ class Fits:
                 self._stopped.add(task.number)
                 worker.send({"do": "kill", "task": task.number})
 
+    def _unfitted(self) -> list[str]:
+        return [t.about for t in self._tasks if t.do == "fit" and t.number not in self._begun]
+
+    def _make_room(self, worker: workers.Lease) -> None:
+        """Give up what is still being validated: a candidate that is validated has to be fitted."""
+        for task in self._on_trial():
+            if task.trial == 0 and task.number not in self._stopped:
+                fit = next(t for t in self._tasks if t.do == "fit" and t.about == task.about)
+                self._fail(fit, "skipped", self._overrun())
+        self._cut(worker, all_of_them=True)
+
     def _finish(self, task: Task, code: int) -> None:
         if code == 0:
             self._done.add(task.number)
@@ -230,10 +243,7 @@ class Fits:
 
     def _stop(self, worker: workers.Lease) -> None:
         """Stop what would overrun the budget; the baseline costs next to nothing and goes on."""
-        reason = (
-            f"would overrun the time budget of {format_duration(self._run.training.budget)}; "
-            "raise training.budget, lower training.cv, or leave it out of training.candidates"
-        )
+        reason = self._overrun()
         self._cut(worker, all_of_them=True)
         for task in self._tasks:
             if task.number in {0} | self._done | set(self._failed) or task.do == "trial":
@@ -242,6 +252,12 @@ class Fits:
             self._tuning.give_up(task.about)
             if task.number in self._begun:
                 worker.send({"do": "kill", "task": task.number})
+
+    def _overrun(self) -> str:
+        return (
+            f"would overrun the time budget of {format_duration(self._run.training.budget)}; "
+            "raise training.budget, lower training.cv, or leave it out of training.candidates"
+        )
 
     def _tell(self, candidate: str, stage: str) -> None:
         over = self._done | set(self._failed)

@@ -2,12 +2,13 @@
 
 Every candidate has its untuned trial first, whatever it takes: it is its validation. Then the one
 whose turn it is by the seconds spent goes on, and a candidate that stands at the top by now may
-spend twice as much as the second, three times as much as the third. Trials end in time for every
-candidate to be fitted.
+spend four times as much as the second, nine times as much as the third. Trials end in time for
+every candidate to be fitted; a fit that has to start goes before what is still to be validated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tasks.base.records import Trial
@@ -18,7 +19,7 @@ from tasks.models.searching import Search
 from tasks.models.spaces import Value
 from tasks.models.work import Run
 
-_UNTUNED_NEEDS = 1.5
+_UNTUNED_NEEDS = 2.0
 """The fit's seconds by the rate of the folds, times this, are kept free for it."""
 
 
@@ -40,9 +41,8 @@ class Tuning:
         """Candidates whose choice is still to be made: their fit waits."""
         return tuple(name for name in self._searches if name not in self._chosen)
 
-    def next(self, names: set[str], elapsed: float) -> tuple[str, dict[str, Any]] | None:
+    def next(self, names: set[str]) -> tuple[str, dict[str, Any]] | None:
         """Return the candidate of `names` and the trial to start now; None for none."""
-        self._close_if_due(elapsed)
         for search in self._in_turn(names):
             trial = search.next()
             if trial is not None:
@@ -56,7 +56,7 @@ class Tuning:
         def turn(search: Search) -> tuple[int, float]:
             if search.untuned is None or search.best is None:
                 return (0 if search.untuned is None else 1), search.spent
-            return 1, search.spent * (1 + best.index(search.best))
+            return 1, search.spent * (1 + best.index(search.best)) ** 2
 
         return sorted(waiting, key=turn)
 
@@ -91,14 +91,27 @@ class Tuning:
         return bool(self._searches) and elapsed >= self._until()
 
     def _close_if_due(self, elapsed: float) -> None:
-        if self.due(elapsed):
-            for search in self._searches.values():
+        """Close searches at the end of trials, or where one more cannot be complete by then."""
+        until = self._until()
+        for search in self._searches.values():
+            needed = 0.0 if search.untuned is None else search.untuned.seconds
+            if elapsed + needed >= until:
                 search.close()
 
     def _until(self) -> float:
         """Return the second from which on no trial goes on, so that every fit has its time."""
-        kept = sum(self._seconds_to_fit(name) for name in self.open) / self._threads
-        return min(self._share * self._budget, self._budget - kept)
+        return min(self._share * self._budget, self._latest(self.open))
+
+    def pressing(self, unfitted: Iterable[str], elapsed: float) -> bool:
+        """Whether every trial has to stop now, so that what is validated can still be fitted."""
+        waiting = [n for n in unfitted if n in self._searches and self._searches[n].untuned]
+        return bool(waiting) and elapsed >= self._latest(waiting)
+
+    def _latest(self, names: Iterable[str]) -> float:
+        """Return the second at which fits of `names` have to start."""
+        each = [self._seconds_to_fit(name) for name in names]
+        # Side by side, yet each by itself takes its time.
+        return self._budget - max(sum(each) / self._threads, max(each, default=0.0))
 
     def _seconds_to_fit(self, name: str) -> float:
         """Return an estimate from the untuned trial, or from the best if that took longer."""
@@ -114,8 +127,9 @@ class Tuning:
         each = [twice * t.seconds / folds * final / t.rows for t in complete]
         return _UNTUNED_NEEDS * max(each, default=0.0)
 
-    def settle(self, running: set[str]) -> None:
+    def settle(self, running: set[str], elapsed: float) -> None:
         """Make the choice of every candidate whose search is over and has no trial running."""
+        self._close_if_due(elapsed)
         for name in self.open:
             search = self._searches[name]
             if search.over and name not in running and search.untuned is not None:

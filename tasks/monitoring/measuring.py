@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite, sqrt
@@ -12,7 +13,15 @@ from tasks.base.records import MetricValue, Schema
 from tasks.evaluation.bootstrap import Floats, Plan, interval, resampling, time_blocks
 from tasks.evaluation.metrics import sampled
 from tasks.monitoring.answers import Answers, Mask
+from tasks.monitoring.scales import Scale, scale_of
 
+ROOM = 0.7
+"""Of the share of ordinary windows that may count as worse, where the holdout's windows vary.
+
+A Student interval has its level where deviations are independent and normal; heavier tails and
+windows that resemble their neighbours cost up to a half more. What room that takes is measured by
+``tests/benchmarks/performance_alarms.py``.
+"""
 _REPLICATES = 200
 _MOST_BLOCKS = 60
 _FEW_BLOCKS = 3
@@ -41,10 +50,11 @@ class Ordinary:
     Attributes
     ----------
     centre
-        Mean over the holdout's blocks of the window's length; its own metric where they are few.
+        Mean over the holdout's blocks of the window's length, taken on `scale`; its own metric
+        where they are few.
     variance
-        Of `centre` and of the variation from window to window together, without the sampling of
-        the window that is to be judged.
+        On `scale`, of `centre` and of the variation from window to window together, without the
+        sampling of the window that is to be judged.
     freedom
         Degrees of freedom of `variance`; infinite where the rows have no time.
     blocks
@@ -59,18 +69,23 @@ class Ordinary:
     blocks: int
     low: float
     high: float
+    scale: Scale
 
     def limit(self, spread: float, false_alarms: float, *, greater: bool) -> float:
         """Return the value beyond which a window, itself known to `spread`, is not ordinary."""
         from scipy.special import ndtri, stdtrit
 
+        # With two windows or fewer the limit is far off as it is, and lets hardly any pass.
+        share = false_alarms * (ROOM if self.blocks >= _FEW_BLOCKS else 1.0)
         quantile = (
-            float(stdtrit(self.freedom, 1 - false_alarms))
+            float(stdtrit(self.freedom, 1 - share))
             if isfinite(self.freedom)
-            else float(ndtri(1 - false_alarms))
+            else float(ndtri(1 - share))
         )
-        reach = quantile * sqrt(self.variance + spread**2)
-        return self.centre - reach if greater else self.centre + reach
+        of_window = (self.scale.slope(self.centre) * spread) ** 2
+        reach = quantile * sqrt(self.variance + of_window)
+        middle = self.scale.of(self.centre)
+        return self.scale.back(middle - reach if greater else middle + reach)
 
 
 def plan_of(answers: Answers, roles: Schema, replicates: int, seed: int) -> Plan:
@@ -146,34 +161,62 @@ def ordinary(
     blocks − 1 degrees of freedom about the mean (Higgins, Thompson and Spiegelhalter 2009): few
     blocks give a wide one. With one block or two, deviations are taken from six shorter parts of
     the holdout where these vary more, undiminished although a whole window averages over them,
-    and one degree of freedom is left. Rows without a time leave sampling noise alone.
+    and one degree of freedom is left. Rows without a time leave sampling noise alone. All of it is
+    reckoned on the metric's own scale, see `tasks.monitoring.scales`.
     """
+    blocks = _blocks(holdout, length)
+    found = _measured_each(holdout, blocks, roles, metric, min_rows, seed)
+    if len(found) >= _FEW_BLOCKS:
+        return combined(None, found, [], metric)
     all_of_it = measure(holdout, roles, metric, seed=seed)
     if all_of_it is None or not isfinite(all_of_it.spread):
         return None
-    if holdout.times is None:
-        value = all_of_it.value
-        return Ordinary(value, all_of_it.spread**2, float("inf"), 0, value, value)
-    found = _measured_each(holdout, _blocks(holdout, length), roles, metric, min_rows, seed)
-    blocks = len(found)
-    centre, of_centre = all_of_it.value, all_of_it.spread**2
-    deviation = _between(found)
-    if blocks >= _FEW_BLOCKS:
-        centre = float(np.mean([m.value for m in found]))
-        of_centre = float(np.mean([m.spread**2 for m in found])) / blocks
-    else:
-        fewest = min(min_rows, holdout.rows // (2 * _PARTS))
-        parts = _measured_each(holdout, _parts(holdout), roles, metric, fewest, seed)
-        deviation = max(deviation, _between(parts))
-    values = [m.value for m in found] or [centre]
+    fewest = min(min_rows, holdout.rows // (2 * _PARTS))
+    parts = _measured_each(holdout, _parts(holdout), roles, metric, fewest, seed)
+    return combined(all_of_it, found, parts, metric, timed=holdout.times is not None)
+
+
+def combined(
+    all_of_it: Measured | None,
+    found: Sequence[Measured],
+    parts: Sequence[Measured],
+    metric: str,
+    *,
+    timed: bool = True,
+) -> Ordinary:
+    """Return what is ordinary, from the metric of the holdout and of its blocks.
+
+    Parameters
+    ----------
+    all_of_it
+        Of the whole holdout; three blocks or more do without it.
+    found
+        Of the blocks of the window's length.
+    parts
+        Of shorter parts, where there are few blocks.
+    """
+    centres = [all_of_it] if all_of_it is not None and len(found) < _FEW_BLOCKS else found
+    scale = scale_of(metric, [m.value for m in (*centres, *found, *parts)])
+    (placed, noise), (middle, of_middle) = _on(scale, found), _on(scale, centres)
+    centre, blocks = float(middle.mean()), len(found)
+    deviation = max(_between(placed, noise), _between(*_on(scale, parts)))
+    values = [m.value for m in found or centres]
     return Ordinary(
-        centre=centre,
-        variance=of_centre + deviation * (1 + 1 / max(1, blocks)),
-        freedom=float(max(1, blocks - 1)),
+        centre=scale.back(centre),
+        variance=of_middle / len(centres) + deviation * (1 + 1 / max(1, blocks)),
+        freedom=float(max(1, blocks - 1)) if timed else float("inf"),
         blocks=blocks,
         low=min(values),
         high=max(values),
+        scale=scale,
     )
+
+
+def _on(scale: Scale, found: Sequence[Measured]) -> tuple[Floats, float]:
+    """Return metrics on a scale and the mean of their variances there."""
+    placed = np.asarray([scale.of(m.value) for m in found])
+    noise = [(scale.slope(m.value) * m.spread) ** 2 for m in found]
+    return placed, float(np.mean(noise)) if noise else 0.0
 
 
 def _measured_each(
@@ -184,12 +227,11 @@ def _measured_each(
     return [m for m in found if m is not None and isfinite(m.spread)]
 
 
-def _between(found: list[Measured]) -> float:
+def _between(placed: Floats, noise: float) -> float:
     """Return the variance of the deviations, from what was measured of each block."""
-    if len(found) < 2:
+    if len(placed) < 2:
         return 0.0
-    noise = float(np.mean([m.spread**2 for m in found]))
-    return max(0.0, float(np.var([m.value for m in found], ddof=1)) - noise)
+    return max(0.0, float(placed.var(ddof=1)) - noise)
 
 
 def _blocks(holdout: Answers, length: timedelta) -> list[Mask]:

@@ -115,7 +115,7 @@ def test_without_labels_an_estimate_alarms_alone_and_with_them_it_does_not() -> 
     # The probabilities crowd around a half: the metric must fall, and the labels agree.
     rows = binary(4_000, shift=0.8)
     hidden = rows.assign(label=None)
-    given = {"metric": "accuracy", "holdout": binary(8_000, 100, weeks=4.0)}
+    given = {"metric": "accuracy", "holdout": binary(16_000, 100, weeks=8.0)}
     found = assessed(hidden, **given)
     assert found.realised is None
     assert found.worse
