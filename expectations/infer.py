@@ -26,7 +26,7 @@ from expectations.contract import (
 )
 from expectations.history import RowOrder, order_rows
 from expectations.spans import as_naive_utc
-from expectations.values import ColumnFacts, facts_of
+from expectations.values import ColumnFacts, all_different, facts_of
 
 MAX_CATEGORIES = 200
 _MAX_CATEGORY_LENGTH = 200
@@ -244,7 +244,7 @@ def _roles(
             changed.append((str(target), rule.model_copy(update={"categories": strict})))
     if len(id_columns) == 1:
         (name,) = id_columns
-        if name in columns and columns[name].kind != "constant" and frame[name].is_unique:
+        if name in columns and columns[name].kind != "constant" and all_different(frame[name]):
             changed.append((name, columns[name].model_copy(update={"unique": True})))
     return changed
 

@@ -21,7 +21,7 @@ import pandas as pd
 
 from expectations.contract import ColumnRule, Contract
 from expectations.rules import Rule, RuleError
-from expectations.values import ColumnFacts, bound_of, gather_facts
+from expectations.values import ColumnFacts, bound_of, codes_of, gather_facts
 from expectations.words import MAX_SAMPLE, sample_of, say_value
 
 _ROUNDING = 1e-9
@@ -98,7 +98,11 @@ def run_suite(
         return []
     plain = pd.DataFrame({name: one.values for name, one in known.items()}, index=frame.index)
     context = _context(gx)
-    results = _merged(_validate(gx, context, "columns", plain, native, "BOOLEAN_ONLY"))
+    compared = plain.assign(
+        **{name: codes_of(plain[name]) for name in _only_compared(plain, contract)}
+    )
+    results = _merged(_validate(gx, context, "columns", compared, native, "BOOLEAN_ONLY"))
+    del compared
     absent = {index: _absent(frame, contract.rules[index]) for index in written}
     asked = [expectation for index, expectation in written.items() if not absent[index]]
     whole = frame.assign(**{str(name): plain[name] for name in plain}) if asked else frame
@@ -108,6 +112,14 @@ def run_suite(
         RawResult(None, f"#{index}", False, problem) for index, problem in absent.items() if problem
     ]
     return results
+
+
+def _only_compared(plain: pd.DataFrame, contract: Contract) -> Iterator[str]:
+    """Yield the columns of text of which nothing but their being different is asked."""
+    for name, rule in contract.columns.items():
+        asked = rule.unique and rule.categories is None and name in plain
+        if asked and isinstance(plain[name].dtype, pd.StringDtype):
+            yield name
 
 
 def _great_expectations() -> Any:

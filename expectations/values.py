@@ -17,6 +17,7 @@ from expectations.spans import as_naive_utc
 Stored = Literal["number", "text", "boolean", "time", "mixed", "empty"]
 Mask = NDArray[np.bool_]
 
+_HASHED_ROWS = 100_000
 _INFERRED: dict[str, Stored] = {
     "string": "text",
     "boolean": "boolean",
@@ -178,6 +179,46 @@ def unseen(facts: ColumnFacts, categories: tuple[Any, ...]) -> Mask:
     """Return which rows hold a value that is none of `categories`; rows without a value do not."""
     known = facts.values.isin(list(categories)) | facts.values.isna()
     return ~np.asarray(known, dtype=bool)
+
+
+def codes_of(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a number for each distinct text; the texts themselves where that cannot be had.
+
+    pandas makes an object of every text before it looks for repeated ones, which takes many times
+    the memory of the texts. Here they become hashes, a few at a time. Texts that share a hash are
+    looked at themselves, and with a null among them they all are.
+
+    Examples
+    --------
+    >>> codes_of(pd.Series(["b", "a", "b"], dtype="str")).nunique()
+    2
+    """
+    if values.hasnans:
+        return values
+    hashes = np.concatenate(
+        [
+            pd.util.hash_pandas_object(values.iloc[start : start + _HASHED_ROWS], index=False)
+            for start in range(0, max(1, len(values)), _HASHED_ROWS)
+        ]
+    )
+    codes = pd.Series(hashes, index=values.index, name=values.name)
+    if not _differ(hashes):
+        twice = codes.duplicated(keep=False)
+        pairs = pd.DataFrame({"code": codes[twice], "text": values[twice]}).drop_duplicates()
+        if not pairs["code"].is_unique:
+            return values
+    return codes
+
+
+def all_different(values: pd.Series[Any]) -> bool:
+    """Return whether no value, null among them, stands twice."""
+    codes = codes_of(values) if isinstance(values.dtype, pd.StringDtype) else values
+    return _differ(codes.to_numpy()) if codes is not values else bool(values.is_unique)
+
+
+def _differ(numbers: NDArray[Any]) -> bool:
+    ordered = np.sort(numbers)
+    return bool((ordered[1:] != ordered[:-1]).all())
 
 
 def repeated(frame: pd.DataFrame, columns: list[str]) -> Mask:

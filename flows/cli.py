@@ -29,10 +29,11 @@ def answering(command: Command) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
-        from tasks.base.environment import turn_telemetry_off
+        from tasks.base.environment import return_freed_memory, turn_telemetry_off
         from tasks.base.errors import KeepfitError
 
         turn_telemetry_off()
+        return_freed_memory()
         try:
             answer = command(*args, as_json=as_json, **kwargs)
         except KeepfitError as error:

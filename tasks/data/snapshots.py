@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BATCH_ROWS = 1 << 18
+_AT_ONCE_BYTES = 64_000_000
 
 
 def write_snapshot(
@@ -187,6 +188,17 @@ def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
     return table if columns is None else table.select(list(columns))
 
 
+class Columns:
+    """A snapshot's columns, each mapped from disk when it is asked for, and let go with it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self.num_rows: int = open_table(path).num_rows
+
+    def __getitem__(self, name: str) -> Any:
+        return open_table(self._path, [name])[name]
+
+
 def read_frame(
     path: str | Path,
     columns: Sequence[str] | None = None,
@@ -209,9 +221,36 @@ def read_frame(
     """
     import pandas as pd
 
+    chosen = None if rows is None else np.asarray(rows, np.int64)
+    parts = [_frame_of(path, names, chosen) for names in _few_at_once(path, columns)]
+    return parts[0] if len(parts) == 1 else pd.concat(parts, axis="columns")
+
+
+def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    """Yield columns to read together.
+
+    Rows that lie scattered touch every page of a column. Of a large file a few columns are mapped
+    at a time, and let go, so that a process never holds the file beside what it takes from it.
+    """
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    if size <= _AT_ONCE_BYTES:
+        yield columns
+        return
+    held = open_table(path).column_names
+    names = held if columns is None else list(columns)
+    width = max(1, len(held) * _AT_ONCE_BYTES // size)
+    for start in range(0, max(1, len(names)), width):
+        yield names[start : start + width]
+
+
+def _frame_of(
+    path: str | Path, columns: Sequence[str] | None, rows: NDArray[np.int64] | None
+) -> pd.DataFrame:
+    import pandas as pd
+
     table = open_table(path, columns)
     if rows is not None:
-        table = _taken(table, np.asarray(rows, np.int64))
+        table = _taken(table, rows)
     frame: pd.DataFrame = table.to_pandas()
     # Whole numbers with nulls come as float64 already; nothing may depend on Arrow's metadata.
     frame.index = pd.RangeIndex(table.num_rows)

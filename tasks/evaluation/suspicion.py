@@ -48,9 +48,9 @@ def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Du
         Positions in it.
     """
     from tasks.data.hashing import row_hashes
-    from tasks.data.snapshots import open_table
+    from tasks.data.snapshots import Columns
 
-    table = open_table(path, features)
+    table = Columns(path)
     if not features or table.num_rows * len(features) > MOST_CELLS:
         return None
     hashes = row_hashes(table, features)

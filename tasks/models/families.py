@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.models.mapped import letting_go, rows_at
 from tasks.models.ranking import fit_ranker, ranker
 from tasks.models.settings import Learned, Params, Setting
 
@@ -245,11 +246,12 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
 
     from tasks.models.folds import inner_part, inner_share
 
-    codes = list(range(at.categorical))
     if at.queries is not None:
         return fit_ranker(estimator, X, y, at)
+    given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
     if at.iterations is not None:
-        return Learned(slim(estimator.fit(X, y, categorical_feature=codes)), at.iterations)
+        given["callbacks"] = [letting_go(X)]
+        return Learned(slim(estimator.fit(X, y, **given)), at.iterations)
     part = inner_part(
         y,
         inner_share(len(y)),
@@ -262,11 +264,14 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
         # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.
         warnings.simplefilter("ignore", LGBMDeprecationWarning)
         estimator.fit(
-            X[part.train],
+            rows_at(X, part.train),
             y[part.train],
-            eval_set=[(X[part.valid], y[part.valid])],
-            categorical_feature=codes,
-            callbacks=[early_stopping(at.patience or STOPPING_ROUNDS, verbose=False)],
+            eval_set=[(rows_at(X, part.valid), y[part.valid])],
+            callbacks=[
+                letting_go(X),
+                early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
+            ],
+            **given,
         )
     curves = {
         f"validation_{name}": tuple(float(v) for v in values)

@@ -30,6 +30,9 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until the input ends or nothing was asked for a while."""
+    from tasks.base.environment import return_freed_memory
+
+    return_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
     out = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not stand among the messages

@@ -44,9 +44,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    from tasks.base.environment import turn_telemetry_off
+    from tasks.base.environment import return_freed_memory, turn_telemetry_off
 
     turn_telemetry_off()
+    return_freed_memory()
     out = sys.stdout
     sys.stdout = sys.stderr
     import expectations.check

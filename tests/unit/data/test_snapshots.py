@@ -13,7 +13,7 @@ import pytest
 
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
-from tasks.data.snapshots import content_digest, read_frame, write_snapshot
+from tasks.data.snapshots import Columns, content_digest, read_frame, write_snapshot
 
 KINDS: dict[str, Kind] = {
     "i": "numeric", "n": "numeric", "b": "boolean", "m": "boolean", "s": "categorical",
@@ -120,3 +120,21 @@ def test_a_damaged_or_missing_snapshot_is_said(tmp_path: Path) -> None:
         read_frame(snapshot.path)
     with pytest.raises(DataError, match="--fresh"):
         read_frame(tmp_path / "none.arrow")
+
+
+def test_a_large_file_read_few_columns_at_a_time_gives_the_same_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, scattered = write(tmp_path).path, np.array([2, 0])
+    wanted = ["s", "m", "n", "z"]
+    whole, part = read_frame(path), read_frame(path, columns=wanted, rows=scattered)
+    monkeypatch.setattr("tasks.data.snapshots._AT_ONCE_BYTES", 1)
+    pd.testing.assert_frame_equal(read_frame(path), whole)
+    pd.testing.assert_frame_equal(read_frame(path, columns=wanted, rows=scattered), part)
+    assert read_frame(path, columns=[]).shape == read_frame(path)[[]].shape
+
+
+def test_columns_are_read_one_by_one(tmp_path: Path) -> None:
+    columns = Columns(write(tmp_path).path)
+    assert columns.num_rows == 3
+    assert columns["i"].to_pylist() == [1, 2, 3]
