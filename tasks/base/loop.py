@@ -27,6 +27,7 @@ DecisionKind = Literal[
     "confirmed",  # a promoted version passed its probation
     "failed",  # a flow run failed or crashed
     "reaped",  # a run whose process had died was ended, and perhaps asked for again
+    "collected",  # an old version was removed with its runs and files
     "alerted",  # a message was sent
     "unheard",  # a message could not be sent
 ]
