@@ -85,7 +85,6 @@ def measure(
     reference_predictions: NDArray[np.generic] | None = None,
     reference_prediction_times: NDArray[np.datetime64] | None = None,
     known: Collection[str] = (),
-    seed: int = 0,  # noqa: ARG001 - nothing here is drawn
 ) -> DriftResult:
     """Return what drifted in the rows of `frame`.
 
@@ -109,8 +108,6 @@ def measure(
     known
         Columns that are no features and yet expected: target, time, ids, excluded ones. Any other
         column of `frame` is told as new.
-    seed
-        Without effect: no part of it is drawn.
 
     Returns
     -------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Kind, ModelVersion, Record, Snapshot
 from tasks.registry.judging import TRAINED_UNTIL_TAG
@@ -83,8 +84,7 @@ def trained_until(version: ModelVersion) -> datetime | None:
     text = version.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
     if not text:
         return None
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return as_utc(datetime.fromisoformat(text))
 
 
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
@@ -133,7 +133,6 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
         predictions=predicted,
         reference_predictions=then,
         reference_prediction_times=times,
-        seed=pipeline.config.training.seed,
     )
 
 
