@@ -96,7 +96,10 @@ def conclude_monitoring(
     )
     create_table_artifact(
         key=f"drift-{pipeline.key}",
-        table=[c.model_dump(mode="json", exclude={"notes"}) for c in findings.drift.columns],
+        table=[
+            {**c.model_dump(mode="json"), "notes": "; ".join(c.notes)}
+            for c in findings.drift.columns
+        ],
         description=f"Columns of {pipeline.config.name} against the training rows",
     )
     report(Step("policy", outcome.decision.sentence))

@@ -121,6 +121,8 @@ class ColumnFinding(Record):
 
     Attributes
     ----------
+    role
+        ``new`` is a column that was not there at the training: it is named, not judged.
     method
         The statistic's name; fixed per kind of column, whatever the sample's size.
     statistic
@@ -144,7 +146,7 @@ class ColumnFinding(Record):
 
     column: str
     kind: Kind | None = None
-    role: Literal["feature", "prediction"] = "feature"
+    role: Literal["feature", "prediction", "new"] = "feature"
     method: str = ""
     statistic: float | None = None
     threshold: float | None = None

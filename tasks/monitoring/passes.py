@@ -133,6 +133,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
         predictions=predicted,
         reference_predictions=then,
         reference_prediction_times=times,
+        new=new_columns(look, snapshot),
     )
 
 
@@ -145,6 +146,13 @@ def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
         for column, kind in roles.features.items()
         if column in snapshot.kinds and column not in others
     }
+
+
+def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
+    """Return the columns of the window that were not there when the champion was trained."""
+    roles = look.champion.roles
+    known = {*roles.features, *roles.dropped, roles.target, roles.time_column, *roles.id_columns}
+    return {column: kind for column, kind in snapshot.kinds.items() if column not in known}
 
 
 def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
