@@ -19,7 +19,7 @@ from uuid import UUID
 
 import psutil
 
-from deploy.deployments import TAG, pipeline_tag
+from deploy.deployments import pipeline_tag
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.running import marked, marked_at, runner_of, unmark
@@ -103,7 +103,12 @@ class Reaper:
         return len(missed)
 
     def _ours(self, run: FlowRun) -> bool:
-        return TAG in run.tags or runner_of(self._state, str(run.id)) is not None
+        """Return whether `run` is of these pipelines, or named its process in this state folder.
+
+        On a server that several stacks share, the other runs are the others' to judge.
+        """
+        named = not self._pipelines.keys().isdisjoint(run.tags)
+        return named or runner_of(self._state, str(run.id)) is not None
 
     def _has_died(self, run: FlowRun) -> bool:
         process = runner_of(self._state, str(run.id))

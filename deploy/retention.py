@@ -1,9 +1,9 @@
 """Keeps the state folder from growing: what is old and referred to by nothing that scores goes.
 
 `python -m deploy.retention PARENT FILE…` does it once. Prefect's server looks after its own
-database; here go snapshots, fits, figures, reports and pages, old rows of the ledger, and logs.
-What stays is decided by age (`retention`) and by what still refers to it: the champion, the
-version it replaced, and the last trainings.
+database; here go snapshots, fits, figures, reports and pages, MLflow's versions and runs, old rows
+of the ledger, and logs. What stays is decided by age (`retention`) and by what still refers to it:
+see `deploy.collecting.kept_versions`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.processes import end_with
 from tasks.base.errors import KeepfitError
@@ -26,6 +27,9 @@ from tasks.base.running import marked, runner_of
 from tasks.history.sizes import bytes_in
 from tasks.registry.provenance import has_ended
 from tasks.trainings.journal import last_outcomes
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
 
 _LOGGER = logging.getLogger(__name__)
 _LAST = 5
@@ -40,9 +44,9 @@ class Collected:
     Attributes
     ----------
     items
-        Files and folders.
+        Files, folders, versions and runs.
     size
-        Their bytes.
+        Bytes of the files and folders, and those that the MLflow store takes less.
     postponed
         Why nothing was removed; empty when it was looked.
     """
@@ -63,22 +67,30 @@ def collect(pipeline: Pipeline, now: datetime) -> Collected:
     TransientError
         When the store or the ledger does not answer.
     """
+    from deploy.collecting import collect_registry
     from tasks.ledger.flights import Busy
     from tasks.ledger.ledger import ledger_of
 
     if not pipeline.work.is_dir():
         return Collected()
     try:
-        with ledger_of(pipeline).flight(pipeline.config.name):
+        ledger = ledger_of(pipeline)
+        with ledger.flight(pipeline.config.name):
             if open_runs(pipeline.state):
                 return Collected(postponed="a run is open")
-            before = (now - pipeline.config.retention).timestamp()
+            before = now - pipeline.config.retention
+            outcomes = last_outcomes(pipeline.work, _ALL)
+            versions = _kept_versions(pipeline, ledger, outcomes, before)
+            kept = [*outcomes[:_LAST]]
+            kept += [o for o in outcomes[_LAST:] if o.model and o.model.version in versions]
             items = size = 0
-            for path in _removable(pipeline, before):
+            for path in _removable(pipeline, kept, before.timestamp()):
                 size += bytes_in(path)
                 items += 1
                 _remove(path)
-            return Collected(items, size)
+            taken = _mlflow_bytes(pipeline)
+            items += collect_registry(pipeline, ledger, versions, before, now)
+            return Collected(items, size + max(0, taken - _mlflow_bytes(pipeline)))
     except Busy:
         return Collected(postponed="a training runs")
 
@@ -103,10 +115,23 @@ def shorten_logs(state: Path, most: int = _LOG_BYTES) -> None:
                 file.truncate()
 
 
-def _removable(pipeline: Pipeline, before: float) -> Iterator[Path]:
+def _mlflow_bytes(pipeline: Pipeline) -> int:
+    return bytes_in(pipeline.state / "mlflow")
+
+
+def _kept_versions(
+    pipeline: Pipeline, ledger: Ledger, outcomes: Sequence[TrainingOutcome], before: datetime
+) -> dict[str, str]:
+    from deploy.collecting import kept_versions
+
+    trained = [o.model.version for o in outcomes[:_LAST] if o.model is not None]
+    return kept_versions(pipeline, ledger, trained, before)
+
+
+def _removable(
+    pipeline: Pipeline, kept: Sequence[TrainingOutcome], before: float
+) -> Iterator[Path]:
     work = pipeline.work
-    outcomes = last_outcomes(work, _ALL)
-    kept = _kept(pipeline, outcomes)
     keys = {outcome.key for outcome in kept}
     digests = {o.data_digest[:32] for o in kept if o.data_digest}
     pages = {Path(o.contract_page).stem for o in kept if o.contract_page}
@@ -123,23 +148,6 @@ def _removable(pipeline: Pipeline, before: float) -> Iterator[Path]:
     )
     for room, names in named:
         yield from _old(work / room, names, before)
-
-
-def _kept(pipeline: Pipeline, outcomes: Sequence[TrainingOutcome]) -> list[TrainingOutcome]:
-    """Return the last trainings, and those whose version scores or may score again."""
-    from tasks.registry.promotion import REPLACED
-    from tasks.registry.stores import store_of
-
-    store = store_of(pipeline.state)
-    champion = store.champion(pipeline.config.name)
-    versions = {v.version for v in store.versions(pipeline.config.name) if v.aliases}
-    if champion is not None:
-        versions |= {champion.version, champion.tags.get(REPLACED, "none")}
-    return [
-        outcome
-        for place, outcome in enumerate(outcomes)
-        if place < _LAST or (outcome.model is not None and outcome.model.version in versions)
-    ]
 
 
 def _fits(pipeline: Pipeline, kept: Iterable[TrainingOutcome]) -> set[str]:

@@ -20,7 +20,15 @@ from deploy.parts import Part
 from deploy.ports import Held, hold
 from deploy.processes import adopt_orphans
 from deploy.supervising import Supervisor
-from deploy.surroundings import Databases, common, databases, of_mlflow, of_prefect, of_runner
+from deploy.surroundings import (
+    Databases,
+    common,
+    databases,
+    of_housekeeping,
+    of_mlflow,
+    of_prefect,
+    of_runner,
+)
 from deploy.upcoming import next_runs, table_of_runs
 from tasks.base.environment import keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
@@ -89,7 +97,7 @@ def up(
             holds.append(held)
         secrets = (*stores.secrets, *(s for p in pipelines for s in p.secrets))
         supervisor = Supervisor(_parts(state, pipelines, holds, stores), _say, secrets)
-        return _supervised(supervisor, state, pipelines, holds, out)
+        return _supervised(supervisor, state, pipelines, holds, stores, out)
 
 
 def _supervised(
@@ -97,6 +105,7 @@ def _supervised(
     state: Path,
     pipelines: Sequence[Pipeline],
     holds: Sequence[Held],
+    stores: Databases,
     out: Callable[[str], None],
 ) -> int:
     prefect, mlflow, page = (held.url for held in holds)
@@ -119,7 +128,7 @@ def _supervised(
                 write_stack(state, stack)
                 _say(f"all is up after {time.monotonic() - began:.1f} s")
                 _introduce(stack, pipelines, out)
-                _watch(supervisor, state, pipelines)
+                _watch(supervisor, state, pipelines, stores)
         finally:
             _say("stopping")
             (state / FILE).unlink(missing_ok=True)
@@ -128,9 +137,11 @@ def _supervised(
     return 0
 
 
-def _watch(supervisor: Supervisor, state: Path, pipelines: Sequence[Pipeline]) -> None:
+def _watch(
+    supervisor: Supervisor, state: Path, pipelines: Sequence[Pipeline], stores: Databases
+) -> None:
     files = [str(p.path.resolve()) for p in pipelines]
-    housekeeping = Housekeeping(state, files, common(state), _say)
+    housekeeping = Housekeeping(state, files, of_housekeeping(state, stores.mlflow), _say)
     while not supervisor.stopping.wait(0.5):
         supervisor.helpers = housekeeping.look()
         supervisor.look()

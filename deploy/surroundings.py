@@ -153,6 +153,11 @@ def of_runner(state: Path, prefect_api: str, database: str) -> dict[str, str]:
     return _with_store(environ, database)
 
 
+def of_housekeeping(state: Path, database: str) -> dict[str, str]:
+    """Return the environment of what looks after the stores: they are the runner's."""
+    return _with_store(common(state), database)
+
+
 def _with_store(environ: dict[str, str], database: str) -> dict[str, str]:
     environ.pop("MLFLOW_TRACKING_URI", None)
     if database:

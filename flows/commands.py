@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.orchestrator import check_configured, configured_api, start_server
 from flows.terminal import progress
+from tasks.base.contact import first_contact
 from tasks.base.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.loop import Cause, new_correlation
@@ -34,7 +35,7 @@ def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
     """Run the training flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), workplace(pipeline):
+    with progress(), _contacted(pipeline):
         known = not fresh and trained_before(pipeline)
         with _companions(pipeline, checks=not known, fits=not known):
             from flows.training import training
@@ -53,7 +54,7 @@ def run_scoring(
     """Run the scoring flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), workplace(pipeline), _companions(pipeline, checks=True, fits=False):
+    with progress(), _contacted(pipeline), _companions(pipeline, checks=True, fits=False):
         from flows.scoring import scoring
 
         outcome = scoring(
@@ -69,7 +70,7 @@ def run_monitoring(file: Path | None, *, window: str | None = None) -> Monitorin
     """Run the monitoring flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), workplace(pipeline), _companions(pipeline, checks=True, fits=False):
+    with progress(), _contacted(pipeline), _companions(pipeline, checks=True, fits=False):
         from flows.monitoring import monitoring
 
         outcome = monitoring(str(pipeline.path), window, cause=by_hand())
@@ -144,6 +145,14 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
             raise
         text = redact(f"{type(error).__name__}: {error}", pipeline.secrets)
         raise InfrastructureError(text) from None
+
+
+@contextlib.contextmanager
+def _contacted(pipeline: Pipeline) -> Iterator[None]:
+    """Make the state folder usable, and sure that the servers that are named answer."""
+    with workplace(pipeline):
+        first_contact(pipeline)
+        yield
 
 
 @contextlib.contextmanager

@@ -219,16 +219,24 @@ def _columns(columns: Sequence[ColumnFinding]) -> Table:
             brief(found.p_value),
             missing,
             f"{found.unseen:,}" if found.unseen else "",
-            Text("moved", style="yellow") if found.drifted else Text(""),
+            Text(
+                "moved" if found.drifted else "new" if found.role == "new" else "", style="yellow"
+            ),
         )
     if len(columns) > _MOST_COLUMNS:
         table.add_row(Text(f"… {len(columns) - _MOST_COLUMNS} more", style="dim"))
     return table
 
 
-def _rank(found: ColumnFinding) -> tuple[bool, float, float]:
+def _rank(found: ColumnFinding) -> tuple[bool, bool, float, float]:
     near_it = (found.statistic or 0.0) / (found.threshold or 1.0)
-    return not found.drifted, -(found.importance or 0.0) if found.drifted else 0.0, -near_it
+    new = found.role == "new"
+    return (
+        not found.drifted,
+        not new,
+        -(found.importance or 0.0) if found.drifted else 0.0,
+        -near_it,
+    )
 
 
 def show_move(decision: Decision) -> None:

@@ -9,16 +9,10 @@ from tasks.base.loop import Cause
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ModelVersion, Prepared, Snapshot
-from tasks.base.retries import transient_only
+from tasks.base.retries import BRIEF, retried
 
 
-@task(
-    name="load window",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="load window", cache_policy=NO_CACHE, **retried(BRIEF))
 def load_window(pipeline: Pipeline, *, fresh: bool = False) -> Snapshot:
     """Read the training window into a snapshot; an unchanged source is not read again."""
     from tasks.models.hook_checks import check_hooks
@@ -30,13 +24,7 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False) -> Snapshot:
     return snapshot
 
 
-@task(
-    name="load rows to score",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="load rows to score", cache_policy=NO_CACHE, **retried(BRIEF))
 def load_rows(pipeline: Pipeline, champion: ModelVersion, cause: Cause) -> Snapshot:
     """Read the rows to score into a snapshot: all by hand, by the calendar what is new."""
     from tasks.scoring.newcomers import scored_since

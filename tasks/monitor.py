@@ -14,18 +14,12 @@ from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.base.retries import PATIENT, transient_only
+from tasks.base.retries import BRIEF, PATIENT, retried
 from tasks.monitoring.concluding import Findings
 from tasks.monitoring.passes import Look
 
 
-@task(
-    name="choose window",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="choose window", cache_policy=NO_CACHE, **retried(BRIEF))
 def choose_window(
     pipeline: Pipeline, champion: ModelVersion, asked: str | None, cause: Cause
 ) -> Look:
@@ -37,13 +31,7 @@ def choose_window(
     return look
 
 
-@task(
-    name="load monitored rows",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="load monitored rows", cache_policy=NO_CACHE, **retried(BRIEF))
 def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     from tasks.monitoring.passes import window_snapshot
@@ -53,13 +41,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     return snapshot
 
 
-@task(
-    name="measure drift",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="measure drift", cache_policy=NO_CACHE, **retried(BRIEF))
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
     from tasks.monitoring.passes import drift_of
@@ -77,13 +59,7 @@ def draw_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftR
     return draw_page(pipeline, look, snapshot, drift)
 
 
-@task(
-    name="judge window",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="judge window", cache_policy=NO_CACHE, **retried(PATIENT))
 def judge_window(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult
 ) -> Findings:
@@ -98,13 +74,7 @@ def judge_window(
     return findings
 
 
-@task(
-    name="conclude monitoring",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="conclude monitoring", cache_policy=NO_CACHE, **retried(PATIENT))
 def conclude_monitoring(
     pipeline: Pipeline,
     look: Look,
@@ -126,7 +96,10 @@ def conclude_monitoring(
     )
     create_table_artifact(
         key=f"drift-{pipeline.key}",
-        table=[c.model_dump(mode="json", exclude={"notes"}) for c in findings.drift.columns],
+        table=[
+            {**c.model_dump(mode="json"), "notes": "; ".join(c.notes)}
+            for c in findings.drift.columns
+        ],
         description=f"Columns of {pipeline.config.name} against the training rows",
     )
     report(Step("policy", outcome.decision.sentence))

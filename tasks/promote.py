@@ -21,7 +21,7 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.retries import PATIENT, transient_only
+from tasks.base.retries import PATIENT, retried
 from tasks.evaluation.findings import Diagnosis
 
 
@@ -40,13 +40,7 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
     return found
 
 
-@task(
-    name="open run",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="open run", cache_policy=NO_CACHE, **retried(PATIENT))
 def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the training's MLflow run, with a link to the Prefect run."""
     from tasks.registry import recording
@@ -55,13 +49,7 @@ def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     return recording.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
 
 
-@task(
-    name="record candidates",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="record candidates", cache_policy=NO_CACHE, **retried(PATIENT))
 def record_candidates(
     pipeline: Pipeline,
     basis: Basis,
@@ -79,13 +67,7 @@ def record_candidates(
     return runs
 
 
-@task(
-    name="judge challenger",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="judge challenger", cache_policy=NO_CACHE, **retried(PATIENT))
 def judge_challenger(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
@@ -104,13 +86,7 @@ def judge_challenger(
     return verdict
 
 
-@task(
-    name="register challenger",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="register challenger", cache_policy=NO_CACHE, **retried(PATIENT))
 def register_challenger(
     pipeline: Pipeline,
     basis: Basis,
@@ -139,13 +115,7 @@ def register_challenger(
     return version
 
 
-@task(
-    name="conclude training",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="conclude training", cache_policy=NO_CACHE, **retried(PATIENT))
 def conclude_training(
     pipeline: Pipeline,
     basis: Basis,
@@ -190,13 +160,7 @@ def conclude_training(
     return outcome
 
 
-@task(
-    name="record decisions",
-    retries=len(PATIENT),
-    retry_delay_seconds=list(PATIENT),
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="record decisions", cache_policy=NO_CACHE, **retried(PATIENT))
 def record_decisions(
     pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> None:

@@ -11,16 +11,10 @@ from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.base.retries import transient_only
+from tasks.base.retries import BRIEF, retried
 
 
-@task(
-    name="find champion",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="find champion", cache_policy=NO_CACHE, **retried(BRIEF))
 def find_champion(pipeline: Pipeline) -> ModelVersion:
     """Return the version that scores now."""
     from tasks.scoring.batches import champion_of
@@ -30,13 +24,7 @@ def find_champion(pipeline: Pipeline) -> ModelVersion:
     return champion
 
 
-@task(
-    name="score rows",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="score rows", cache_policy=NO_CACHE, **retried(BRIEF))
 def score_rows(
     pipeline: Pipeline,
     snapshot: Snapshot,
@@ -70,13 +58,7 @@ def nothing_to_score(
     return nothing_new(pipeline, snapshot, champion)
 
 
-@task(
-    name="record scoring",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="record scoring", cache_policy=NO_CACHE, **retried(BRIEF))
 def record_scoring(
     pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str | None
 ) -> None:

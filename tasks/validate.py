@@ -8,16 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.base.retries import transient_only
+from tasks.base.retries import BRIEF, retried
 
 
-@task(
-    name="check contract",
-    retries=1,
-    retry_delay_seconds=2,
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="check contract", cache_policy=NO_CACHE, **retried(BRIEF))
 def check_contract(
     pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
 ) -> ContractResult:
@@ -31,13 +25,7 @@ def check_contract(
     return result
 
 
-@task(
-    name="check features",
-    retries=1,
-    retry_delay_seconds=2,
-    retry_condition_fn=transient_only,
-    cache_policy=NO_CACHE,
-)
+@task(name="check features", cache_policy=NO_CACHE, **retried(BRIEF))
 def check_features(
     pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
 ) -> ContractResult:

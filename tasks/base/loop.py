@@ -27,6 +27,7 @@ DecisionKind = Literal[
     "confirmed",  # a promoted version passed its probation
     "failed",  # a flow run failed or crashed
     "reaped",  # a run whose process had died was ended, and perhaps asked for again
+    "collected",  # an old version was removed with its runs and files
     "alerted",  # a message was sent
     "unheard",  # a message could not be sent
 ]
@@ -120,6 +121,8 @@ class ColumnFinding(Record):
 
     Attributes
     ----------
+    role
+        ``new`` is a column that was not there at the training: it is named, not judged.
     method
         The statistic's name; fixed per kind of column, whatever the sample's size.
     statistic
@@ -143,7 +146,7 @@ class ColumnFinding(Record):
 
     column: str
     kind: Kind | None = None
-    role: Literal["feature", "prediction"] = "feature"
+    role: Literal["feature", "prediction", "new"] = "feature"
     method: str = ""
     statistic: float | None = None
     threshold: float | None = None

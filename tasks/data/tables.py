@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tasks.base.moments import as_utc as as_utc
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,6 @@ class SourceTable:
     assumptions: tuple[str, ...] = ()
     latest: datetime | None = None
     detected: Mapping[str, Any] = field(default_factory=dict)
-
-
-def as_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; one without a zone is taken as UTC.
-
-    Examples
-    --------
-    >>> as_utc(datetime(2013, 1, 1)).isoformat()
-    '2013-01-01T00:00:00+00:00'
-    """
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def time_range(column: Any) -> tuple[datetime | None, datetime | None]:

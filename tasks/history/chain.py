@@ -19,7 +19,8 @@ from tasks.history.evidence import MOVES, Accounts
 
 What = Literal[
     "window", "alarm", "schedule", "by hand", "run", "data", "contract", "training", "gate",
-    "promoted", "refused", "confirmed", "rolled back", "replaced", "in use", "alert", "other",
+    "promoted", "refused", "confirmed", "rolled back", "replaced", "in use", "collected", "alert",
+    "other",
 ]  # fmt: skip
 
 

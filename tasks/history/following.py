@@ -33,6 +33,8 @@ def followed(known: Known, decision: Decision) -> Link | None:
         return link_of(known, decision, "confirmed", decision.sentence, _moved_by(decision))
     if decision.kind == "rolled_back" and version in (former, decision.version):
         return link_of(known, decision, "rolled back", decision.sentence, _moved_by(decision))
+    if decision.kind == "collected" and decision.version == version:
+        return link_of(known, decision, "collected", decision.sentence, {})
     if decision.kind in ("alerted", "unheard") and _is_about(known, decision):
         return link_of(known, decision, "alert", decision.sentence, dict(decision.evidence))
     return None

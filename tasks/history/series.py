@@ -132,7 +132,8 @@ def moving_columns(shown: Sequence[Point], most: int) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     weight: dict[str, float] = {}
     for point in shown:
-        for found in point.drift.columns if point.drift else ():
+        columns = point.drift.columns if point.drift else ()
+        for found in (c for c in columns if c.role != "new"):
             counts[found.column] = counts.get(found.column, 0) + found.drifted
             weight[found.column] = max(weight.get(found.column, 0.0), found.importance or 0.0)
     ordered = sorted(counts, key=lambda c: (-counts[c], -weight[c], c))

@@ -247,6 +247,8 @@ def _training_links(known: Known, run: str) -> dict[str, str]:
     trained, outcome = known.trained, known.outcome
     found = dict(links.addresses(known.pipeline, trained)) if trained else {}
     found.pop("prefect", None)
+    if known.of("collected"):
+        found.pop("mlflow", None)
     if outcome is not None and outcome.report:
         found.setdefault("report", outcome.report)
     if "mlflow" not in found and known.registered is not None:

@@ -23,6 +23,7 @@ KINDS: dict[DecisionKind, tuple[str, Tone]] = {
     "failed": ("failed", "bad"),
     "reaped": ("reaped", "warn"),
     "skipped": ("skipped", "quiet"),
+    "collected": ("collected", "quiet"),
     "alerted": ("alerted", "quiet"),
     "unheard": ("unheard", "warn"),
     "monitored": ("monitored", "quiet"),

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
-from tasks.ledger import claims, coverage, decisions, keeping
+from tasks.ledger import claims, coverage, decisions, keeping, unsent
 from tasks.ledger.database import Database, address_of
 from tasks.ledger.flights import flight
 from tasks.ledger.results import Coverage, LabelsWritten, Pruned, Role, Written
+from tasks.ledger.unsent import Unsent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,6 +119,7 @@ class Ledger:
         batch: str,
         role: Role = "champion",
         rows: pd.DataFrame | None = None,
+        to_send: bool = False,
     ) -> Written:
         """Write a batch of predictions in one transaction.
 
@@ -133,6 +135,8 @@ class Ledger:
         rows
             What was scored, row by row, with ids, time and features under their own names. It is
             needed where there are no id columns: a row is then known by what it holds.
+        to_send
+            Whether the sink gets what is new of it, see `unsent`.
 
         Raises
         ------
@@ -151,7 +155,16 @@ class Ledger:
             batch=batch,
             role=role,
             rows=rows,
+            to_send=to_send,
         )
+
+    def unsent(self, pipeline: str) -> tuple[Unsent, ...]:
+        """Return the batches written to be sent of which `sent` was not told yet."""
+        return unsent.unsent(self.database, pipeline)
+
+    def sent(self, pipeline: str, batch: str) -> None:
+        """Take down that the sink has a batch."""
+        unsent.unmark(self.database, pipeline, batch)
 
     def in_batch(
         self, pipeline: str, rows: pd.DataFrame, schema: Schema, batch: str

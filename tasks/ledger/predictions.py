@@ -14,7 +14,7 @@ from tasks.base.errors import DataError
 from tasks.base.failpoints import reach
 from tasks.base.loop import Window
 from tasks.base.records import NUMBERS, Schema
-from tasks.ledger import values
+from tasks.ledger import unsent, values
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.database import Database, lock
 from tasks.ledger.keys import row_keys, times_of
@@ -36,6 +36,7 @@ def write(
     batch: str,
     role: Role,
     rows: pd.DataFrame | None,
+    to_send: bool,
 ) -> Written:
     """Write the predictions of one batch in one transaction; see `Ledger.write_predictions`."""
     source = _as_read(frame, schema) if rows is None else rows
@@ -63,6 +64,8 @@ def write(
         )
         reach("ledger.predictions.halfway")
         new = _take(connection, stage, pipeline, role, version, number)
+        if to_send and new:
+            unsent.mark(connection, pipeline, batch, version)
         connection.execute(
             sa.update(batches)
             .where(batches.c.id == number)

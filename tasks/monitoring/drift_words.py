@@ -46,6 +46,20 @@ def _moved(findings: Sequence[ColumnFinding]) -> str:
     return f"{of_features} of {len(features)} columns{besides} drifted: {said}{more}"
 
 
+def arrived(names: Sequence[str]) -> str:
+    """Return what to add to the sentence of columns that came after the training.
+
+    Examples
+    --------
+    >>> arrived(["tariff"]), arrived([])
+    ('; new columns: tariff', '')
+    """
+    if not names:
+        return ""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"; new columns: {', '.join(map(plain_name, names[:_SHOWN]))}{more}"
+
+
 def _one(finding: ColumnFinding) -> str:
     return (
         f"{plain_name(finding.column)} ({finding.method} {finding.statistic or 0.0:.2f}, "

@@ -11,7 +11,7 @@ column over its limit, weighted by the column's importance; above 1 it is an ala
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ from tasks.base.records import Kind
 from tasks.monitoring.building import Reference, build_reference
 from tasks.monitoring.calibration import LEAST_DISTANCE, Calibration, calibrate
 from tasks.monitoring.comparing import Compared, Part, absent, compare
-from tasks.monitoring.drift_words import sentence
+from tasks.monitoring.drift_words import arrived, sentence
 from tasks.monitoring.statistics import corrected
 from tasks.monitoring.values import column_of
 
@@ -84,15 +84,14 @@ def measure(
     predictions: NDArray[np.generic] | None = None,
     reference_predictions: NDArray[np.generic] | None = None,
     reference_prediction_times: NDArray[np.datetime64] | None = None,
-    known: Collection[str] = (),
-    seed: int = 0,  # noqa: ARG001 - nothing here is drawn
+    new: Mapping[str, Kind] | None = None,
 ) -> DriftResult:
     """Return what drifted in the rows of `frame`.
 
     Parameters
     ----------
     frame
-        Rows of the window; of columns that are no features only the names are looked at.
+        Rows of the window; columns that are no features are passed over.
     false_alarms
         Share of ordinary windows that may raise an alarm, a fraction.
     min_rows
@@ -106,11 +105,8 @@ def measure(
     reference_prediction_times
         Times of `reference_predictions`, for limits from their own history. Without them the
         sampling limit is widened as the features' history widens theirs.
-    known
-        Columns that are no features and yet expected: target, time, ids, excluded ones. Any other
-        column of `frame` is told as new.
-    seed
-        Without effect: no part of it is drawn.
+    new
+        Column that the window has and the training had not to its kind; such are named, no more.
 
     Returns
     -------
@@ -140,9 +136,10 @@ def measure(
         score=score if enough else None,
         limit=1.0 if enough else None,
         false_alarms=false_alarms,
-        columns=(*findings, *_new_columns(reference, frame, known)),
+        columns=(*findings, *_new_columns(new or {})),
         sentence=sentence(reference, families[0].calibration, findings, rows, min_rows)
-        + ("" if alarm or not any(f.drifted for f in findings) else _UNIMPORTANT),
+        + ("" if alarm or not any(f.drifted for f in findings) else _UNIMPORTANT)
+        + arrived(tuple(new or ())),
         seconds=time.perf_counter() - started,
     )
 
@@ -290,13 +287,8 @@ def _against(family: _Family, name: str, part: Part) -> tuple[float, float]:
     return threshold, max(limit.excess(distance, noise), 0.0) / calibration.limit
 
 
-def _new_columns(
-    reference: Reference, frame: pd.DataFrame, known: Collection[str]
-) -> tuple[ColumnFinding, ...]:
-    expected = {*reference.columns, *known}
-    names = dict.fromkeys(str(name) for name in frame.columns)
+def _new_columns(new: Mapping[str, Kind]) -> tuple[ColumnFinding, ...]:
     return tuple(
-        ColumnFinding(column=name, notes=("new: the model does not use it",))
-        for name in names
-        if name not in expected
+        ColumnFinding(column=name, kind=kind, role="new", notes=("new: the model does not use it",))
+        for name, kind in new.items()
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import NUMBERS, Kind, ModelVersion, Record, Snapshot
 from tasks.registry.judging import TRAINED_UNTIL_TAG
@@ -83,8 +84,7 @@ def trained_until(version: ModelVersion) -> datetime | None:
     text = version.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
     if not text:
         return None
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return as_utc(datetime.fromisoformat(text))
 
 
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
@@ -133,7 +133,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
         predictions=predicted,
         reference_predictions=then,
         reference_prediction_times=times,
-        seed=pipeline.config.training.seed,
+        new=new_columns(look, snapshot),
     )
 
 
@@ -146,6 +146,13 @@ def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
         for column, kind in roles.features.items()
         if column in snapshot.kinds and column not in others
     }
+
+
+def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
+    """Return the columns of the window that were not there when the champion was trained."""
+    roles = look.champion.roles
+    known = {*roles.features, *roles.dropped, roles.target, roles.time_column, *roles.id_columns}
+    return {column: kind for column, kind in snapshot.kinds.items() if column not in known}
 
 
 def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:

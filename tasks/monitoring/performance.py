@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import isfinite
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
+from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
 from tasks.monitoring.answers import Answers, answers_of
 from tasks.monitoring.estimation import Estimate, estimate
@@ -123,7 +124,7 @@ def _realised(
 ) -> _Known:
     labelled = int(answers.labelled.sum())
     share = labelled / answers.rows if answers.rows else 0.0
-    due = window is None or _utc(now) >= _utc(window.end) + (label_delay or timedelta(0))
+    due = window is None or as_utc(now) >= as_utc(window.end) + (label_delay or timedelta(0))
     mature = due and share >= MATURE_SHARE
     stated = f"{labelled:,} of {answers.rows:,} rows are labelled ({_percent(share)})"
     if answers.strange:
@@ -232,7 +233,3 @@ def _valued(value: MetricValue) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, PolicyDecision, WindowFlag
+from tasks.base.moments import as_utc
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def decide(
         return _withheld("probe", "a probe asks whether the way to the training is open.", ())
     if handled and cause != "manual":
         return _withheld("duplicate", "this was acted on already.", ())
-    moment, last = _utc(now), _believed(last_training, _utc(now), config.cooldown)
+    moment, last = as_utc(now), _believed(last_training, as_utc(now), config.cooldown)
     asked = _asked(config, cause, windows)
     if asked.withheld:
         return asked
@@ -164,12 +165,12 @@ def _answered(
     if until is None:
         return None
     needed, of = config.persistent
-    newer = [w for w in windows[-of:] if _is_newer(w, _utc(until))]
+    newer = [w for w in windows[-of:] if _is_newer(w, as_utc(until))]
     found = _count(config, newer)
     if found.counted >= needed:
         return None
     said = (
-        f"the last training saw rows up to {_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
+        f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
         f"windows before; {found.counted} since then, {needed} of {of} are asked."
     )
     return _withheld("persistence", said, (_count(config, windows[-of:]).said,))
@@ -178,14 +179,14 @@ def _answered(
 def _is_newer(flag: WindowFlag, until: datetime) -> bool:
     if flag.window is None:
         return True
-    start, end = _utc(flag.window.start), _utc(flag.window.end)
+    start, end = as_utc(flag.window.start), as_utc(flag.window.end)
     return start + (end - start) / 2 >= until
 
 
 def _believed(last: datetime | None, now: datetime, cooldown: timedelta) -> datetime | None:
     if last is None:
         return None
-    moment = _utc(last)
+    moment = as_utc(last)
     if moment - now > cooldown:
         return None
     return min(moment, now)
@@ -195,7 +196,3 @@ def _withheld(word: str, said: str, reasons: tuple[str, ...]) -> PolicyDecision:
     """Return a decision not to train; it waits where time or rows may change that."""
     verb = "Waits" if word in ("cooldown", "persistence", "rows", "running") else "Does not train"
     return PolicyDecision(retrain=False, reasons=reasons, withheld=word, sentence=f"{verb}: {said}")
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

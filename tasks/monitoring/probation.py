@@ -10,14 +10,14 @@ import pandas as pd
 
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Window
-from tasks.base.records import ModelVersion, Record, Schema
+from tasks.base.records import Record, Schema
 from tasks.evaluation.bootstrap import interval
 from tasks.monitoring.answers import Answers, answers_of
 from tasks.monitoring.estimation import estimate
 from tasks.monitoring.measuring import plan_of, scored
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
 _REPLICATES = 1_000
 
@@ -246,35 +246,3 @@ def _estimates(metric: str, told: Mapping[str, float | None]) -> str:
     if ours is None or theirs is None:
         return ""
     return f" Estimated {metric}: {ours:.4g}, the former's {theirs:.4g}; this decides nothing."
-
-
-def shadow_frame(
-    frame: pd.DataFrame,
-    former: ModelVersion,
-    model: Any,
-    *,
-    batch: str,
-    known: Mapping[str, Collection[str]] | None = None,
-) -> pd.DataFrame:
-    """Return what the former champion predicts of rows, as ``Ledger.write_predictions`` takes it.
-
-    Parameters
-    ----------
-    frame
-        Rows with at least the features and ids of the former champion's schema.
-    model
-        Its fitted pipeline, from ``Store.load``.
-    batch
-        Digest of the rows.
-
-    Raises
-    ------
-    DataError
-        When columns that it was trained with are missing, all of them named.
-    """
-    from tasks.scoring.predict import score_frame
-
-    predictions, _ = score_frame(
-        frame, former.roles, model, version=former, run_id=former.run_id, batch=batch, known=known
-    )
-    return predictions

@@ -40,18 +40,6 @@ def latest_complete(newest: datetime, now: datetime, length: timedelta) -> Windo
     return Window(start=start - length, end=start)
 
 
-def previous(window: Window, n: int = 1) -> Window:
-    """Return the window of the same length that lies `n` windows before `window`.
-
-    Examples
-    --------
-    >>> str(previous(parse_window("2013-03-11..2013-03-18")))
-    '2013-03-04..2013-03-11'
-    """
-    back = n * (window.end - window.start)
-    return Window(start=window.start - back, end=window.end - back)
-
-
 def parse_window(text: str) -> Window:
     """Return the window that ``A..B`` writes.
 

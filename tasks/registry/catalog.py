@@ -49,6 +49,17 @@ class Catalog(Connected):
         return tuple(sorted(found, key=lambda v: (v.name, -int(v.version))))
 
     @faults.guarded
+    def aliased(self, name: str) -> frozenset[str]:
+        """Return the versions that an alias points to; a search for versions tells none."""
+        try:
+            model = self._client().get_registered_model(name)
+        except Exception as error:
+            if faults.is_absent(error):
+                return frozenset()
+            raise
+        return frozenset(str(version) for version in model.aliases.values())
+
+    @faults.guarded
     def tag_version(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""
         for key, value in names.in_parts(tags).items():

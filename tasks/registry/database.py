@@ -146,3 +146,47 @@ def reachable(address: str) -> None:
     with engine.connect():
         pass
     engine.dispose()
+
+
+def remove_inputs(engine: Any, run_id: str) -> None:
+    """Remove what links an MLflow run to data and models, and data that nothing else links.
+
+    MLflow leaves these rows behind when it removes a run for good.
+    """
+    import sqlalchemy as sa
+
+    data = "SELECT source_id FROM inputs WHERE destination_id = :run AND source_type = 'DATASET'"
+    links = "destination_id = :run OR source_id = :run"
+    used = "SELECT source_id FROM inputs WHERE source_type = 'DATASET'"
+    with engine.begin() as connection:
+        found = connection.execute(sa.text(data), {"run": run_id}).scalars().all()
+        for statement in (
+            f"DELETE FROM input_tags WHERE input_uuid IN (SELECT input_uuid FROM inputs "  # noqa: S608
+            f"WHERE {links})",
+            f"DELETE FROM inputs WHERE {links}",  # noqa: S608
+        ):
+            connection.execute(sa.text(statement), {"run": run_id})
+        orphans = f"DELETE FROM datasets WHERE dataset_uuid = :one AND :one NOT IN ({used})"  # noqa: S608
+        for one in found:
+            connection.execute(sa.text(orphans), {"one": one})
+
+
+def shrink(path: Path) -> None:
+    """Give the free pages of the SQLite database `path` back to the disk.
+
+    Nothing happens where a tenth or less of it is free, and where somebody writes meanwhile: the
+    next time does it.
+    """
+    with closing(sqlite3.connect(path, timeout=20)) as connection:
+        free, pages = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("freelist_count", "page_count")
+        )
+        if free * 10 <= pages:
+            return
+        try:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise

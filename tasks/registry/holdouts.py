@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
         ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
         ``label``, ``prediction`` and ``probability_<class>``: at most 200,000 rows, evenly
         spread over the holdout; ``attrs["rows"]`` says of how many. None for a version that was
-        registered without them.
+        registered without them. All who ask share it and leave it as it is.
 
     Raises
     ------
@@ -75,10 +76,23 @@ def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
     if path is None:
         _LOGGER.warning("%s version %s: its holdout is gone", version.name, version.version)
         return None
+    seen = path.stat()
+    changed = (seen.st_mtime_ns, seen.st_size)
+    return _read(path, digest, f"{version.name} version {version.version}", changed)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.DataFrame:  # noqa: ARG001
+    """Return a stored holdout; one pass looks at it for drift, labels and probation.
+
+    Parameters
+    ----------
+    changed
+        When the file was written, ns since 1970, and its bytes: another one is read again.
+    """
     if packaging.digest_of(path) != digest:
         raise ModelRefusedError(
-            f"{version.name} version {version.version}: {FILE} is not the file that was stored "
-            "with it.",
+            f"{named}: {FILE} is not the file that was stored with it.",
             "Look at who can write to the store; train and register again.",
         )
     import pyarrow.parquet as pq

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from tasks.base.config import greater_is_better
 from tasks.base.loop import DriftResult, Performance, Window
+from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, ModelVersion
 from tasks.registry.store import Store
 
@@ -27,7 +28,7 @@ def step_of(window: Window) -> int:
     >>> step_of(Window(start=day, end=day.replace(day=26)))
     2
     """
-    return int((_utc(window.start) - _FIRST) / (window.end - window.start))
+    return int((as_utc(window.start) - _FIRST) / (window.end - window.start))
 
 
 def record_window(
@@ -53,7 +54,7 @@ def record_window(
     """
     run = _run_of(store, pipeline, champion)
     step = step_of(window) if window else 0
-    moment = _utc(window.start) if window else None
+    moment = as_utc(window.start) if window else None
     store.log(run, metrics=_of_drift(drift), tags=tags, step=step, moment=moment)
     for performance in performances:
         at = performance.window
@@ -61,7 +62,7 @@ def record_window(
             run,
             metrics=_of_performance(performance),
             step=step_of(at) if at else 0,
-            moment=_utc(at.start) if at else None,
+            moment=as_utc(at.start) if at else None,
         )
     return run
 
@@ -129,7 +130,3 @@ def _of_value(name: str, value: MetricValue | None) -> dict[str, float | None]:
         return {}
     ends = {f"{name}_low": value.low, f"{name}_high": value.high}
     return {name: value.value, **{k: v for k, v in ends.items() if v is not None}}
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

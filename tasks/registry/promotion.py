@@ -83,7 +83,7 @@ def promote(
     EvidenceError
         When another version became champion since, or `version` was not verified.
     """
-    with _alone(registry, folder, name, across) as current:
+    with alone(registry, folder, name, across) as current:
         wanted = _verified(registry, name, version)
         if current is not None and current.version == version:
             return current
@@ -107,7 +107,7 @@ def promote_by_hand(
     EvidenceError
         When there is no such version, or it was not verified.
     """
-    with _alone(registry, folder, name, across) as current:
+    with alone(registry, folder, name, across) as current:
         wanted = _verified(registry, name, version)
         if current is not None and current.version == version:
             return Moved(version=current, former=version)
@@ -139,7 +139,7 @@ def rollback(
     UsageError
         When there is no champion, or none before it to go back to.
     """
-    with _alone(registry, folder, name, across) as current:
+    with alone(registry, folder, name, across) as current:
         if current is None:
             raise UsageError(
                 f"{name} has no champion, so there is nothing to roll back.",
@@ -167,7 +167,7 @@ def recover(registry: Registry, folder: Path, across: Across = on_this_host) -> 
 
 
 @contextmanager
-def _alone(
+def alone(
     registry: Registry, folder: Path, name: str, across: Across
 ) -> Iterator[ModelVersion | None]:
     """Hold the locks of `name`, finish what a killed process left, and give the champion."""

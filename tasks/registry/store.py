@@ -16,6 +16,7 @@ from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import TransientError
 from tasks.base.locks import locked
 from tasks.registry import database, faults
+from tasks.registry.collecting import Collecting
 from tasks.registry.runs import Runs
 from tasks.registry.versions import Versions
 
@@ -34,7 +35,7 @@ _ENVIRONMENT = {
 }
 
 
-class Store(Runs, Versions):
+class Store(Runs, Versions, Collecting):
     """One MLflow tracking store and its registry.
 
     Parameters
@@ -115,6 +116,27 @@ class Store(Runs, Versions):
             tracking_uri=self.uri,
             registry_uri=self.uri,
         )
+
+    def _delete_artifacts(self, address: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository = get_artifact_repository(address, tracking_uri=self.uri)
+        repository.delete_artifacts()  # type: ignore[no-untyped-call]
+
+    def _remove_run(self, run_id: str) -> None:
+        store: Any = self._client()._tracking_client.store
+        if hasattr(store, "_hard_delete_run"):
+            database.remove_inputs(store.engine, run_id)
+            store._hard_delete_run(run_id)
+        else:
+            self._client().delete_run(run_id)
+
+    def _remove_model(self, model_id: str) -> None:
+        store: Any = self._client()._tracking_client.store
+        if hasattr(store, "_hard_delete_logged_model"):
+            store._hard_delete_logged_model(model_id)
+        else:
+            self._client().delete_logged_model(model_id)
 
     def _connect(self) -> MlflowClient:
         turn_telemetry_off()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.config import ParquetSink, Sink
 from tasks.base.errors import UsageError
+from tasks.base.failpoints import reach
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
@@ -14,6 +15,8 @@ from tasks.registry.stores import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from tasks.scoring.versions import Predicted
 
 
 def champion_of(pipeline: Pipeline) -> ModelVersion:
@@ -44,7 +47,8 @@ def score_batch(
     """Score the rows of `snapshot` and write the predictions, all of them or none.
 
     The ledger comes first: what is in the sink is in the ledger too. Done again after a crash, it
-    adds to the ledger what is missing and writes the sink anew.
+    adds to the ledger what is missing and writes the sink anew. Of `newcomers` the sink gets those
+    of this batch, and before them those of batches that a crash kept from it.
     """
     from tasks.ledger.ledger import ledger_of
     from tasks.scoring.predict import best
@@ -61,21 +65,19 @@ def score_batch(
         run_id=champion.run_id,
         batch=snapshot.digest,
         rows=predicted.rows,
+        to_send=newcomers,
     )
-    predictions, sink = predicted.predictions, _sink(pipeline, snapshot, newcomers)
+    reach("scoring.sink.before")
     if newcomers:
-        first = ledger_of(pipeline).in_batch(
-            pipeline.config.name, predicted.rows, champion.roles, snapshot.digest
-        )
-        predictions = predictions[first].reset_index(drop=True)
-    predictions = best(predictions, pipeline.config.scoring.top_k)
-    output = ""
-    if len(predictions) or not newcomers:
-        output = write_predictions(predictions, sink, pipeline.base)
+        output, sent = send_newcomers(pipeline, snapshot, champion, predicted)
+    else:
+        rows = best(predicted.predictions, pipeline.config.scoring.top_k)
+        sink = _sink(pipeline, snapshot.digest, newcomers=False)
+        output, sent = write_predictions(rows, sink, pipeline.base), len(rows)
     return ScoringOutcome(
         pipeline=pipeline.config.name,
         rows=counts.rows,
-        written=len(predictions),
+        written=sent,
         version=champion.version,
         run_id=champion.run_id,
         output=output,
@@ -102,10 +104,54 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
     )
 
 
-def _sink(pipeline: Pipeline, snapshot: Snapshot, newcomers: bool) -> Sink:
+def send_newcomers(
+    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion, predicted: Predicted
+) -> tuple[str, int]:
+    """Write to the sink what the ledger holds of this batch and of those it may lack.
+
+    Each goes under its own name and with the predictions of the version that the ledger names, so
+    that one which the sink had after all is there once. Returns where this batch went, and how
+    many rows of it.
+    """
+    from tasks.ledger.ledger import ledger_of
+    from tasks.scoring.versions import predictions_of
+
+    ledger, name, store = ledger_of(pipeline), pipeline.config.name, store_of(pipeline.state)
+    for pending in ledger.unsent(name):
+        if pending.batch == snapshot.digest:
+            continue
+        version, found = champion, predicted
+        if pending.version != champion.version:
+            version = store.version(name, pending.version) or champion
+            found = predictions_of(pipeline, snapshot, version)
+        _send(pipeline, version, found, pending.batch)
+        ledger.sent(name, pending.batch)
+    output, rows = _send(pipeline, champion, predicted, snapshot.digest)
+    reach("scoring.sink.after")
+    ledger.sent(name, snapshot.digest)
+    return output, rows
+
+
+def _send(
+    pipeline: Pipeline, version: ModelVersion, predicted: Predicted, batch: str
+) -> tuple[str, int]:
+    from tasks.ledger.ledger import ledger_of
+    from tasks.scoring.predict import best
+    from tasks.scoring.sinks import write_predictions
+
+    name = pipeline.config.name
+    held = ledger_of(pipeline).in_batch(name, predicted.rows, version.roles, batch)
+    if not held.any():
+        return "", 0
+    rows = best(predicted.predictions[held].reset_index(drop=True), pipeline.config.scoring.top_k)
+    sink = _sink(pipeline, batch, newcomers=True)
+    return write_predictions(rows.assign(batch=batch), sink, pipeline.base), len(rows)
+
+
+def _sink(pipeline: Pipeline, batch: str, *, newcomers: bool) -> Sink:
     """Return where predictions go: a batch of newcomers never takes the place of an earlier one."""
     stated = pipeline.config.scoring.sink
-    name = snapshot.digest[:16]
+    name = batch[:16]
     if stated is None:
         folder = Path(pipeline.work) / "predictions"
         return ParquetSink(kind="parquet", path=str(folder / f"{name}.parquet"))

@@ -16,17 +16,20 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
 
     One monitoring window before the newest scored row, so that rows that came late are scored
     too; the ledger knows which were. Before the first scoring: from the end of the champion's
-    training, whose rows are not scored, then or later.
+    training, whose rows are not scored, then or later. Rows of a batch that the sink may lack are
+    read again, however old.
     """
     from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.passes import trained_until
 
     if pipeline.config.time_column is None:
         return None
-    oldest, newest = ledger_of(pipeline).ends(pipeline.config.name)
+    ledger, name = ledger_of(pipeline), pipeline.config.name
+    oldest, newest = ledger.ends(name)
     if oldest is None or newest is None:
         return trained_until(champion)
-    return max(oldest, newest - pipeline.config.monitoring.window)
+    pending = [batch.oldest for batch in ledger.unsent(name) if batch.oldest is not None]
+    return min([max(oldest, newest - pipeline.config.monitoring.window), *pending])
 
 
 def record_batch(

@@ -214,3 +214,14 @@ def test_before_any_champion_there_is_nothing_to_monitor(tmp_path: Path) -> None
 
     assert ran.status == 2
     assert "keepfit run" in ran.answer["error"]["remedy"]
+
+
+def test_a_column_that_is_new_in_the_window_is_named_and_no_alarm(watched: Watched) -> None:
+    week(watched.folder, 15, tariff=[f"t{n % 3}" for n in range(700)])
+    ran = keepfit("monitor", watched.folder, "--json")
+
+    assert ran.status == 0, ran.err
+    (found,) = (c for c in ran.answer["columns"] if c["role"] == "new")
+    assert found["column"] == "tariff"
+    assert found["notes"] == ["new: the model does not use it"]
+    assert not found["drifted"]

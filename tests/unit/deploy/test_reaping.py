@@ -163,6 +163,21 @@ def test_a_run_of_somebody_else_is_left_alone(client: Any, plan: Pipeline) -> No
     assert name_of(client, run) == "Running"
 
 
+def test_a_run_of_another_stack_on_the_same_server_is_left_alone(
+    client: Any, plan: Pipeline
+) -> None:
+    flow_id = client.create_flow_from_name("training")
+    other = client.create_deployment(
+        flow_id, "other", tags=tags_of("other"), enforce_parameter_schema=False
+    )
+    run = running(client, other)
+
+    assert reaper_of(plan).reap() == ()
+    assert reaper_of(plan).skip_missed() == 0
+
+    assert name_of(client, run) == "Running"
+
+
 def test_of_the_runs_that_were_missed_only_the_latest_is_made_up_for(
     client: Any, plan: Pipeline
 ) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from deploy.retention import collect, open_runs, shorten_logs
+from deploy.retention import _removable, collect, open_runs, shorten_logs
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Snapshot, Verdict
@@ -96,26 +96,15 @@ def test_old_trainings_go_with_their_files_but_for_the_last_five(plan: Pipeline)
     assert not any("contract-7" in name or "contract-6" in name for name in left)
 
 
-def test_what_the_champion_refers_to_stays_however_old(
-    plan: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks.registry.promotion import REPLACED
-    from tasks.registry.store import Store
-
-    for number in range(1, 9):
-        outcome(plan, number, days=20 + number, version=str(number))
+def test_what_a_kept_version_refers_to_stays_however_old(plan: Pipeline) -> None:
+    outcomes = [outcome(plan, n, days=20 + n, version=str(n)) for n in range(1, 9)]
     make_old(plan.work)
-    champion = ModelVersion(
-        name="churn", version="8", run_id="r", aliases=("champion",), tags={REPLACED: "7"}
-    )
-    monkeypatch.setattr(Store, "champion", lambda *_: champion)
-    monkeypatch.setattr(Store, "versions", lambda *_: (champion,))
+    kept = [o for o in outcomes if o.model and o.model.version not in ("6",)]
 
-    collect(plan, NOW)
+    going = {p.relative_to(plan.work).as_posix() for p in _removable(plan, kept, NOW.timestamp())}
 
-    left = files(plan)
-    assert {f"contracts/contract-{n}.html" for n in (1, 2, 3, 4, 5, 7, 8)} <= left
-    assert "contracts/contract-6.html" not in left
+    assert "contracts/contract-6.html" in going
+    assert len(going) == 6, "all that one training left, and nothing of the others"
 
 
 def test_new_files_stay_and_old_pages_and_scored_snapshots_go(plan: Pipeline) -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.surroundings import Databases, common, databases, of_mlflow, of_prefect, of_runner
+from deploy.surroundings import (
+    Databases,
+    common,
+    databases,
+    of_housekeeping,
+    of_mlflow,
+    of_prefect,
+    of_runner,
+)
 from tasks.base.errors import UsageError
 
 STATE = Path("/srv/state")
@@ -89,3 +97,13 @@ def test_the_runner_uses_the_stacks_stores_and_no_module_of_the_working_folder()
     assert environ["PYTHONSAFEPATH"] == "1"
     assert environ["KEEPFIT_STATE"] == str(STATE)
     assert "127.0.0.1" in environ["NO_PROXY"]
+
+
+def test_housekeeping_looks_at_the_stores_that_the_runner_uses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere.db")
+    database = "postgresql+psycopg://db/mlflow"
+
+    assert of_housekeeping(STATE, database)["MLFLOW_TRACKING_URI"] == database
+    assert "MLFLOW_TRACKING_URI" not in of_housekeeping(STATE, "")

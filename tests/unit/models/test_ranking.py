@@ -108,7 +108,9 @@ def test_folds_of_rows_without_a_time_leave_groups_whole(folds: int) -> None:
 def test_folds_forward_in_time_do_not_cut_a_list() -> None:
     sizes = np.random.default_rng(3).integers(1, 12, 40)
     groups = np.repeat(np.arange(40), sizes)
-    made_folds, _ = make_folds(groups, 3, ordered=True, classification=False, seed=0, queries=groups)
+    made_folds, _ = make_folds(
+        groups, 3, ordered=True, classification=False, seed=0, queries=groups
+    )
     for fold in made_folds:
         assert fold.train.max() + 1 == fold.valid.min()
         assert not set(groups[fold.train]) & set(groups[fold.valid])

@@ -146,8 +146,9 @@ def test_unseen_levels_are_counted_and_drift(reference: Reference) -> None:
 
 
 def test_a_new_column_is_only_noted(reference: Reference) -> None:
-    result = look(reference, rows(500, 9).assign(target=1, extra=2), known={"target"})
-    assert [c.column for c in result.columns if c.kind is None] == ["extra"]
+    result = look(reference, rows(500, 9).assign(target=1, extra=2), new={"extra": "numeric"})
+    assert [c.column for c in result.columns if c.role == "new"] == ["extra"]
+    assert result.sentence.endswith("; new columns: extra")
     assert of(result, "extra").notes == ("new: the model does not use it",)
     assert not result.alarm
 

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.errors import DataError
-from tasks.base.records import SCHEMA_TAG, ModelVersion
-from tasks.monitoring.probation import ProbationVerdict, judge_probation, shadow_frame
+from tasks.monitoring.probation import ProbationVerdict, judge_probation
 from tests.unit.monitoring.windows_made import BINARY, VALUES, WEEK, WINDOW, binary, values
-from tests.unit.registry.trained import SCHEMA, train
 
 WINDOWS = [WINDOW] * 3
 
@@ -157,16 +153,3 @@ def test_a_version_that_is_no_worse_is_seldom_rolled_back() -> None:
         wrong += "rolled_back" in looks
     # One-sided, 2.5 % in all: more than five of sixty come about once in a thousand times.
     assert wrong <= 5
-
-
-def test_the_shadow_scores_rows_as_the_ledger_takes_them(tmp_path: Path) -> None:
-    trained = train(tmp_path)
-    former = ModelVersion(
-        name="flights", version="2", run_id="abc", tags={SCHEMA_TAG: SCHEMA.model_dump_json()}
-    )
-    frame = shadow_frame(trained.X, former, trained.pipeline, batch="digest")
-    assert list(frame["prediction"]) == list(trained.predicted)
-    assert set(frame["model_version"]) == {"2"}
-    assert {"probability_no", "probability_yes", "moment", "batch"} <= set(frame.columns)
-    with pytest.raises(DataError, match="dep delay"):
-        shadow_frame(trained.X.drop(columns="dep delay"), former, trained.pipeline, batch="d")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.errors import UsageError
-from tasks.monitoring.windows import ANCHOR, latest_complete, parse_window, previous
+from tasks.monitoring.windows import ANCHOR, latest_complete, parse_window
 
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)).map(
     lambda moment: moment.replace(tzinfo=UTC)
@@ -83,10 +83,3 @@ def test_what_is_no_window_is_told_with_an_example(text: str) -> None:
         parse_window(text)
     assert repr(text) in caught.value.message
     assert "--window 2013-03-04..2013-03-11" in caught.value.remedy
-
-
-@given(MOMENTS, LENGTHS, st.integers(-5, 5))
-def test_previous_windows_touch(start: datetime, length: timedelta, n: int) -> None:
-    window = latest_complete(start, start, length)
-    assert previous(previous(window, n), -n) == window
-    assert previous(window).end == window.start

@@ -185,6 +185,22 @@ def test_a_file_that_is_gone_or_another_one_is_not_read(store: Store, tmp_path: 
         holdout_of(store, version)
 
 
+def test_one_file_is_opened_once_and_another_in_its_place_is_refused(
+    store: Store, tmp_path: Path
+) -> None:
+    basis = basis_of(tmp_path)
+    version = stored(store, basis, candidate(basis, tmp_path / "candidates", first_class=0.4))
+    first = holdout_of(store, version)
+    assert first is not None
+    assert holdout_of(store, version) is first
+    file = store.artifact(version.run_id, FILE)
+    assert file is not None
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(ModelRefusedError, match="not the file that was stored"):
+        holdout_of(store, version)
+
+
 def test_an_artifact_cannot_lead_out_of_its_run(store: Store, tmp_path: Path) -> None:
     basis = basis_of(tmp_path)
     version = stored(store, basis, candidate(basis, tmp_path / "candidates", first_class=0.4))

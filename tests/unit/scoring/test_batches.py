@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +15,14 @@ import pytest
 
 from tasks.base.config import ParquetSink
 from tasks.base.errors import ConfigError
+from tasks.base.failpoints import VARIABLE
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.stores import store_of
 from tasks.scoring.batches import champion_of, score_batch
+from tasks.scoring.newcomers import scored_since
 from tests.unit.registry.trained import SCHEMA, rows, train
 
 # MLflow's own use of SQLAlchemy.
@@ -22,6 +30,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
+ROOT = Path(__file__).resolve().parents[3]
 PASSED = ContractResult(passed=True, contract_digest="", data_digest="", rows=0, rules=())
 
 
@@ -88,3 +97,54 @@ def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(
     mended = score_batch(pipeline, batch, PASSED, champion)
     assert (mended.ledger_new, mended.ledger_known) == (0, 10)
     assert len(pd.read_parquet(mended.output)) == 10
+
+
+def killed_at(place: str, pipeline: Pipeline, batch: Snapshot) -> None:
+    """Score by the calendar in a process that is killed at a place."""
+    code = (
+        "import sys; from pathlib import Path; from tasks.base.pipeline_file import load_pipeline; "
+        "from tasks.base.records import Snapshot; from tests.unit.scoring.test_batches import *; "
+        "p = load_pipeline(Path(sys.argv[1]), {}); s = Snapshot.model_validate_json(sys.argv[2]); "
+        "score_batch(p, s, PASSED, champion_of(p), newcomers=True)"
+    )
+    command = [sys.executable, "-c", code, str(pipeline.path), batch.model_dump_json()]
+    environ = {**os.environ, VARIABLE: place, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"), [("scoring.sink.before", "files"), ("scoring.sink.after", "table")]
+)
+def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
+    pipeline: Pipeline, tmp_path: Path, place: str, kind: str
+) -> None:
+    sink = {
+        "files": f"{{kind: parquet, path: '{tmp_path}/out/p.parquet'}}",
+        "table": f"{{kind: sql, url: 'sqlite:///{tmp_path}/out.db', table: predicted}}",
+    }[kind]
+    file = pipeline.path.with_name(f"{kind}-{place}.yaml")
+    file.write_text(f"{pipeline.path.read_text()}scoring: {{sink: {sink}}}\n")
+    mine, first = load_pipeline(file, {}), rows(30, seed=len(f"{kind}{place}"))
+    first["moment"] += pd.Timedelta(days=len(file.name) * 100)
+    later = rows(10, seed=90 + len(file.name)).assign(moment=lambda f: f["moment"])
+    later["moment"] += pd.Timedelta(days=len(file.name) * 100 + 60)
+
+    killed_at(place, mine, snapshot(first, tmp_path))
+    assert len(ledger_of(mine).unsent("mine")) == 1
+    since = scored_since(mine, champion_of(mine))
+    assert since is not None
+    assert since.replace(tzinfo=None) <= first["moment"].min(), "older than one window, still read"
+    both = snapshot(pd.concat([first, later]), tmp_path)
+    done = score_batch(mine, both, PASSED, champion_of(mine), newcomers=True)
+
+    assert done.ledger_new == 10
+    assert ledger_of(mine).unsent("mine") == ()
+    if kind == "files":
+        written = pd.concat(map(pd.read_parquet, (tmp_path / "out").glob("*.parquet")))
+    else:
+        with closing(sqlite3.connect(tmp_path / "out.db")) as database:
+            written = pd.read_sql("SELECT * FROM predicted", database)
+    moments = pd.to_datetime(written["moment"])
+    assert sorted(moments) == sorted([*first["moment"], *later["moment"]])
+    assert written["batch"].nunique() == 2
