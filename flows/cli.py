@@ -133,7 +133,9 @@ def main() -> None:
 @click.option("--exclude", multiple=True, help="Column that is no feature; repeatable.")
 @click.option(
     "--demo",
-    type=click.Choice(["flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons"]),
+    type=click.Choice(
+        ["flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons", "movielens"]
+    ),
     help="Bundled real data instead of --data.",
 )
 @_JSON

@@ -160,7 +160,7 @@ def _completed(
     if schema.positive is not None:
         stated["positive"] = values.get("positive", schema.positive)
     stated["source"] = values["source"]
-    for key in ("time_column", "exclude", "kinds"):
+    for key in ("group", "item", "relevant", "time_column", "exclude", "kinds"):
         if values.get(key):
             stated[key] = values[key]
     if ids:
@@ -168,10 +168,10 @@ def _completed(
     stated["split"] = values.get("split", {"holdout": 0.2})
     stated["training"] = values.get("training", {"budget": "120s", "cv": 5})
     stated["metric"] = values.get("metric", default_metric(schema.task))
-    stated |= {key: values[key] for key in ("objective", "report") if key in values}
+    stated |= {key: values[key] for key in ("objective", "report", "scoring") if key in values}
     if stated.get("time_column"):
         # What `keepfit up` runs; nothing else reads it.
-        stated["monitoring"] = {"window": "7d"}
+        stated["monitoring"] = values.get("monitoring", {"window": "7d"})
         stated["schedules"] = dict(_SCHEDULES)
     return stated
 

@@ -16,11 +16,11 @@ from tasks.evaluation.ranking import Queries, by_group
 from tasks.registry.stores import store_of
 from tests.program import Ran, keepfit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 BUNDLED = Path(__file__).parents[2] / "deploy" / "pipelines" / "movielens.yaml"
 SOURCE = "source: {kind: demo, name: movielens}"
-ROWS, NEW = 40_000, 3_000
+ROWS, NEW = 25_000, 2_500
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     text = BUNDLED.read_text(encoding="utf-8")
     assert SOURCE in text
     text = text.replace(SOURCE, "source: {kind: parquet, path: data/*.parquet}")
-    text = text.replace("[logistic_regression, lightgbm]", "[lightgbm]")
+    text = text.replace("[logistic_regression, lightgbm]", "[lightgbm]").replace("cv: 3", "cv: 2")
     text = text.replace("../../expectations/contracts/", "").replace("../../", "")
     contract = BUNDLED.parents[2] / "expectations" / "contracts" / "movielens.yaml"
     (folder / "movielens.yaml").write_text(contract.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "keepfit.yaml").write_text(text, encoding="utf-8")
-    ran = keepfit("run", folder, "--json")
+    ran = keepfit("run", folder, "--json", seconds=280)
     assert ran.status == 0, ran.err
     pq.write_table(whole.slice(cut), folder / "data" / "new.parquet")
     # Ids are kept as text.
@@ -63,7 +63,7 @@ def test_lambdarank_beats_popularity_and_is_registered(project: Project) -> None
     assert answer["task"] == "ranking"
     assert 0.83 < answer["metrics"]["ndcg_at_10"] < 0.90
     assert 0.4 < answer["metrics"]["map_at_10"] < 0.75
-    assert board["lightgbm"] > board["baseline"] + 0.005
+    assert board["lightgbm"] > board["baseline"] + 0.003
     assert answer["verdict"]["promoted"] is True
     assert answer["verdict"]["interval"][0] > 0
     store = store_of(project.file.parent / ".keepfit")

@@ -56,5 +56,9 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         demo_table("credit")
 
 
-def test_every_demo_has_a_pipeline() -> None:
+def test_every_demo_has_a_pipeline_and_can_be_asked_for() -> None:
+    from flows.cli import main
+
+    asked = next(p for p in main.commands["init"].params if p.name == "demo")
     assert set(DEMOS) == set(DEMO_NAMES)
+    assert set(asked.type.choices) == set(DEMO_NAMES)
