@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prefect import runtime
 
 from tasks.alert import note_stop
 from tasks.base.environment import RUNNER_VARIABLE, die_with_parent, keep_private
-from tasks.base.errors import ContractError
+from tasks.base.errors import ContractError, KeepfitError
 from tasks.base.known import remember_pipeline
 from tasks.base.loop import Cause, new_correlation
-from tasks.base.pipeline_file import Pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.running import mark_running, unmark
 from tasks.validation.checking import start_checker, stop_checker
 
@@ -47,6 +48,17 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     finally:
         stop_checker()
         unmark(pipeline.state, run)
+
+
+def run_name() -> str:
+    """Return what the running flow is called on Prefect's pages: its flow and its pipeline."""
+    file = str(runtime.flow_run.parameters.get("pipeline", ""))
+    try:
+        name = load_pipeline(Path(file)).config.name
+    except KeepfitError:
+        # The flow itself says what is wrong with the file.
+        name = file
+    return f"{runtime.flow_run.flow_name} {name}"
 
 
 def _cause() -> Cause:

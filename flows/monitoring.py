@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow, runtime
 
-from flows.accounting import answerable
+from flows.accounting import answerable, run_name
 from tasks.alert import tell_decided
 from tasks.base.loop import Cause
 from tasks.base.outcomes import MonitoringOutcome
@@ -25,7 +25,7 @@ from tasks.score import find_champion
 from tasks.validate import check_features
 
 
-@flow(name="monitoring", flow_run_name="monitoring {pipeline}")
+@flow(name="monitoring", flow_run_name=run_name)
 def monitoring(
     pipeline: str, window: str | None = None, cause: Cause | None = None
 ) -> MonitoringOutcome:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow, runtime
 
-from flows.accounting import answerable
+from flows.accounting import answerable, run_name
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import load_pipeline
@@ -16,7 +16,7 @@ from tasks.trainings.windows import with_overrides
 from tasks.validate import check_features
 
 
-@flow(name="scoring", flow_run_name="scoring {pipeline}")
+@flow(name="scoring", flow_run_name=run_name)
 def scoring(
     pipeline: str,
     input_path: str | None = None,

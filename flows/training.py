@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.states import Completed
 
-from flows.accounting import answerable
+from flows.accounting import answerable, run_name
 from tasks.alert import tell_decided
 from tasks.base.loop import Cause
 from tasks.base.outcomes import TrainingOutcome
@@ -39,7 +39,7 @@ def _close_open_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG0
 
 @flow(
     name="training",
-    flow_run_name="training {pipeline}",
+    flow_run_name=run_name,
     on_failure=[_close_open_run],
     on_crashed=[_close_open_run],
     on_cancellation=[_close_open_run],

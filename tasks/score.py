@@ -42,6 +42,7 @@ def score_rows(
     create_markdown_artifact(
         key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
+        description=f"The last scoring of {pipeline.config.name}",
     )
     report(Step("score", f"{outcome.rows:,} rows scored"))
     return outcome

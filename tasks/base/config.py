@@ -485,7 +485,9 @@ class PipelineConfig(Section):
     schedules: SchedulesConfig = SchedulesConfig()
     alerts: tuple[SecretStr, ...] = Field((), description="Apprise URLs, from ${ENV}")
     retention: Duration = Field(
-        "90d", validate_default=True, description="flow runs, reports and fits older are removed"
+        "90d",
+        validate_default=True,
+        description="flow runs, model versions, reports and fits older are removed",
     )
     engine: EngineConfig = EngineConfig()
     state: str = Field(".keepfit", min_length=1)

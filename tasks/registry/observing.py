@@ -85,7 +85,8 @@ def _run_of(store: Store, pipeline: str, champion: ModelVersion) -> str:
     note = (
         f"What was seen of **{pipeline}** version {champion.version}, a step a window.\n\n"
         "`drift.score` above 1 is an alarm; `drift.<column>` is the column's statistic over its "
-        "threshold."
+        "threshold. A step is the number of a window, counted from 1970-01-05: for dates choose "
+        "*Time (wall)* as the charts' x-axis."
     )
     run = store.start_run(
         experiment, f"monitoring v{champion.version}", tags={**marks, "keepfit.note": note}
