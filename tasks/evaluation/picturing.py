@@ -86,8 +86,12 @@ def _draw(
             for d in shown
         ),
         importance={} if importance is None else {c.column: c.loss for c in importance.columns},
+        # The challenger's are written already.
         of_candidates={
-            name: save_figures(drawings, folder / name) for name, drawings in drawn.items()
+            name: {d.name: files[d.name] for d in drawings}
+            if name == challenger.candidate
+            else save_figures(drawings, folder / name)
+            for name, drawings in drawn.items()
         },
     )
 
