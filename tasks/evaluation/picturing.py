@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +96,20 @@ def _draw(
             for d in shown
         ),
         importance={} if importance is None else {c.column: c.loss for c in importance.columns},
+        # The challenger's are written already, and those of its search.
         of_candidates={
-            name: save_figures(
-                [*drawings, *([searched[name]] if name in searched else [])], folder / name
-            )
+            name: {d.name: files[d.name] for d in _told_of(name, drawings, searched)}
+            if name == challenger.candidate
+            else save_figures(_told_of(name, drawings, searched), folder / name)
             for name, drawings in drawn.items()
         },
     )
+
+
+def _told_of(
+    name: str, drawings: Sequence[Drawing], searched: Mapping[str, Drawing]
+) -> list[Drawing]:
+    return [*drawings, *([searched[name]] if name in searched else [])]
 
 
 def _of_candidate(
