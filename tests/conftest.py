@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tasks.base.environment import turn_telemetry_off
 
 turn_telemetry_off()
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("keepfit", deadline=None)
+settings.load_profile("keepfit")
 for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "KEEPFIT_STATE"):
     os.environ.pop(variable, None)
 

@@ -28,8 +28,8 @@ def score(
     probability: Floats | None,
     classes: Sequence[str],
     positive: str | None,
-    own: OwnCode | None = None,
     queries: Queries | None = None,
+    own: OwnCode | None = None,
 ) -> float:
     """Return one metric, as scikit-learn's scorer of that name without ``neg_`` gives it.
 
@@ -124,7 +124,7 @@ def evaluate(
     replicated = replicate(drawn, points)
     metrics = {n: _valued(points[n], replicated[n], plan, confidence, name=n) for n in names}
     for name in schema.own.metrics if schema.own else ():
-        score(name, *given, schema.own)
+        score(name, *given, own=schema.own)
         value, values = sampled(name, y_true, predicted, probability, schema, plan)
         metrics[name] = _valued(value, values, plan, confidence)
     if not isinstance(exact, ClassScores) or not isinstance(drawn, ClassScores):

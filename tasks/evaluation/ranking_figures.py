@@ -50,7 +50,7 @@ def ndcg_by_cut(
     --------
     >>> queries = Queries(np.array([0, 0]), (0.0, 1.0), 1)
     >>> found = ndcg_by_cut([1.0, 0.0], {"model": [2.0, 1.0]}, queries)
-    >>> found["model"].tolist(), round(found["chance"][0], 2)
+    >>> found["model"].tolist(), round(float(found["chance"][0]), 2)
     ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0.5)
     """
     truth = np.asarray(y_true, np.float64)

@@ -170,7 +170,7 @@ def part_scores(
         try:
             value = score(
                 run.metric, truth[inside], said[inside], part, classes, run.schema.positive,
-                run.schema.own,
+                own=run.schema.own,
             )  # fmt: skip
         except (KeepfitError, ValueError):
             continue

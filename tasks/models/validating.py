@@ -252,7 +252,7 @@ def score_part(
         probability = in_order(probability, model.classes_, schema.classes)
     try:
         given = (y, predicted, probability, schema.classes, schema.positive)
-        value = score(run.metric, *given, schema.own, queries)
+        value = score(run.metric, *given, queries, schema.own)
     except ConfigError:
         raise
     except (KeepfitError, ValueError) as error:

@@ -87,10 +87,10 @@ def weigh(
     def loss(values: Floats) -> float:
         try:
             if not classes:
-                return sign * score(run.metric, y, values, None, (), None, run.schema.own)
+                return sign * score(run.metric, y, values, None, (), None, own=run.schema.own)
             likeliest = labels[values.argmax(axis=1)]
-            given = (y, likeliest, values, classes, run.schema.positive, run.schema.own)
-            value = score(run.metric, *given)
+            given = (y, likeliest, values, classes, run.schema.positive)
+            value = score(run.metric, *given, own=run.schema.own)
         except (KeepfitError, ValueError):
             return float("inf")
         return sign * value if np.isfinite(value) else float("inf")

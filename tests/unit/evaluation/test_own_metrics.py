@@ -136,8 +136,8 @@ def test_labels_are_numbers_where_all_are_and_matrices_have_a_column_each(tmp_pa
     y = np.array([1, 2, 3, 1])
     chances = np.full((4, 3), 1 / 3)
 
-    assert score("kinds", y, y, chances, ("1", "2", "3"), None, code) == 4
-    assert score("shares", y, y, chances, ("1", "2", "3"), None, code) == 3
+    assert score("kinds", y, y, chances, ("1", "2", "3"), None, own=code) == 4
+    assert score("shares", y, y, chances, ("1", "2", "3"), None, own=code) == 3
     assert y.tolist() == [1, 2, 3, 1]
 
 

@@ -89,7 +89,7 @@ def test_true_means_the_defaults_and_absence_means_none() -> None:
     assert TrainingConfig.model_validate({"tuning": False}).tuning is None
     tuning = TrainingConfig.model_validate({"tuning": True}).tuning
     assert tuning is not None
-    assert (tuning.trials, tuning.share) == (30, 0.5)
+    assert (tuning.trials, tuning.share) == (30, 0.8)
     again = TrainingConfig.model_validate(
         {"tuning": True, "spaces": {"svm": {"C": {"low": 1, "high": 9}}}}
     )
