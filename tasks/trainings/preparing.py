@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.base.config import default_metric
+from tasks.base.environment import give_back_memory
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot
@@ -27,14 +28,17 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)
     repeated = repeated_ids(snapshot, schema)
+    give_back_memory()
     if repeated:
         schema = schema.model_copy(update={"assumptions": (*schema.assumptions, repeated)})
     fits = fit_key(pipeline, snapshot)
     folder = pipeline.work / "fits" / fits[:32]
     folder.mkdir(parents=True, exist_ok=True)
+    split = split_rows(snapshot, schema, pipeline.config.split.holdout, folder)
+    give_back_memory()
     return Prepared(
         roles=schema,
-        split=split_rows(snapshot, schema, pipeline.config.split.holdout, folder),
+        split=split,
         metric=_metric(pipeline, schema.task),
         fit_key=fits,
         key=training_key(pipeline, snapshot, contract_digest(pipeline)),
