@@ -13,6 +13,8 @@ _DECIDE_FITS = {
     "target", "task", "positive", "time_column", "id_columns", "exclude", "kinds", "split",
     "training", "metric", "objective", "hooks",
 }  # fmt: skip
+# Raise it when the same rows, settings and versions would give other numbers than before.
+_FORMAT = 2
 _LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "optuna", "pandas")
 
 
@@ -30,7 +32,8 @@ def training_key(pipeline: Pipeline, snapshot: Snapshot, contract_digest: str) -
 
 
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _LIBRARIES}
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    return {**versions, "format": str(_FORMAT)}
 
 
 def _digest(*parts: object) -> str:
