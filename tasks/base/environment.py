@@ -65,6 +65,12 @@ def return_freed_memory() -> None:
         libc.mallopt(_M_ARENA_MAX, 2)
 
 
+def give_back_memory() -> None:
+    """Give small blocks back too, after a step that made and dropped many of them."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None) -> None:
     """Let Prefect keep its database and results in `state`, unless the environment says where."""
     target = os.environ if environ is None else environ

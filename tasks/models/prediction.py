@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-CHUNK_ROWS = 200_000
+CHUNK_ROWS = 50_000
+"""Some models spread each row over hundreds of numbers to predict it."""
 
 
 def predict(pipeline: Any, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.float64] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.base.config import default_metric
+from tasks.base.environment import give_back_memory
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
@@ -29,20 +30,18 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     check_objective(pipeline.config.objective, schema)
     schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
     repeated = repeated_ids(snapshot, schema)
+    give_back_memory()
     if repeated:
         schema = schema.model_copy(update={"assumptions": (*schema.assumptions, repeated)})
     fits = fit_key(pipeline, snapshot)
     folder = pipeline.work / "fits" / fits[:32]
     folder.mkdir(parents=True, exist_ok=True)
+    parts = pipeline.config.split
+    split = split_rows(snapshot, schema, parts.holdout, folder, group=parts.group)
+    give_back_memory()
     return Prepared(
         roles=schema,
-        split=split_rows(
-            snapshot,
-            schema,
-            pipeline.config.split.holdout,
-            folder,
-            group=pipeline.config.split.group,
-        ),
+        split=split,
         metric=_metric(pipeline, schema.task),
         fit_key=fits,
         key=training_key(pipeline, snapshot, contract_digest(pipeline)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.base.environment import give_back_memory
 from tasks.base.errors import EvidenceError
 from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline
@@ -70,7 +71,7 @@ def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
     from tasks.data.snapshots import read_frame
 
     config = pipeline.config
-    return infer_in_parts(
+    contract = infer_in_parts(
         lambda columns: read_frame(snapshot.path, columns=columns),
         [column for column in snapshot.kinds if column not in config.exclude],
         snapshot.rows,
@@ -80,6 +81,8 @@ def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
         time_column=config.time_column,
         id_columns=config.id_columns,
     )
+    give_back_memory()
+    return contract
 
 
 def contract_text(contract: Contract) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,3 +97,37 @@ def spoilt(frame: pd.DataFrame, fault: str) -> pd.DataFrame:
     if fault == "twice":
         return frame.assign(id=pd.Series(["same"] * len(frame), dtype="str"))
     return frame
+
+
+def test_what_an_earlier_part_left_is_gone_before_the_next_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame, left, alive = table(), [], []
+
+    def checked(part: pd.DataFrame, contract: Contract, **given: object) -> parts.CheckOutcome:
+        made = Knot()
+        made.itself, made.held = made, part
+        left.append(weakref.ref(made))
+        return check_frame(part, contract, **given)  # type: ignore[arg-type]
+
+    def read(names: Sequence[str]) -> pd.DataFrame:
+        alive.append(sum(one() is not None for one in left[1:]))
+        return frame[list(names)]
+
+    contract = whole_contract(frame)
+    monkeypatch.setattr(parts, "check_frame", checked)
+    gc.disable()
+    try:
+        parts.check_in_parts(read, frame.head(0), len(frame), contract, kinds=KINDS)
+    finally:
+        gc.enable()
+
+    assert len(alive) > 2
+    assert not any(alive)
+
+
+class Knot:
+    """Refers to itself, as what Great Expectations makes does."""
+
+    itself: Knot
+    held: pd.DataFrame
