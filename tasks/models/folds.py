@@ -265,14 +265,29 @@ def _grouped_part(
     codes = np.unique(groups, return_inverse=True)[1].ravel()
     table = _class_counts(codes, labels)
     place = _dealt(table, max(2, min(round(1 / share), len(table))), seed)
-    aside = place == place.max()
-    # The groups of a class that is nowhere else go back, whole.
-    while aside.any() and (lost := table[~aside].sum(axis=0) == 0).any():
-        aside &= ~(table[:, lost] > 0).any(axis=1)
+    parts = (_spared(table, place == part) for part in range(int(place.max()), -1, -1))
+    aside = next((part for part in parts if part.any()), _one_spared(table))
     held = aside[codes]
     if not held.any():
         return inner_part(y, share, ordered=False, classification=classification, seed=seed)
     return Fold(np.flatnonzero(~held), np.flatnonzero(held))
+
+
+def _spared(table: NDArray[Any], aside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the groups set aside but for those of a class that is nowhere else, whole."""
+    aside = aside.copy()
+    while aside.any() and (lost := table[~aside].sum(axis=0) == 0).any():
+        aside &= ~(table[:, lost] > 0).any(axis=1)
+    return aside
+
+
+def _one_spared(table: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the first group all of whose classes are in others too; none where there is none."""
+    has = table > 0
+    needed = has[:, has.sum(axis=0) == 1].any(axis=1)
+    chosen = np.zeros(len(table), dtype=bool)
+    chosen[np.flatnonzero(~needed)[:1]] = True
+    return chosen
 
 
 def inner_share(rows: int) -> float:
