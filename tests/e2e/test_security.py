@@ -123,7 +123,7 @@ class Watcher(threading.Thread):
         self._below = psutil.Process()
 
     def run(self) -> None:
-        while not self.over.wait(0.2):
+        while not self.over.wait(1):
             for process in self._below.children(recursive=True):
                 with suppress(psutil.Error):
                     if "python" in Path(process.exe()).name:

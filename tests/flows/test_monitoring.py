@@ -140,12 +140,11 @@ def test_a_window_without_rows_is_not_enough_data(watched: Watched) -> None:
     assert "not enough data" in ran.answer["sentence"].lower()
 
 
-@pytest.mark.parametrize("window", ["yesterday", "2026-03-09..2026-03-02", "2026-03-02"])
-def test_a_window_that_is_none_is_a_usage_error(watched: Watched, window: str) -> None:
-    ran = keepfit("monitor", watched.folder, "--window", window, "--json")
+def test_a_window_that_is_none_is_a_usage_error(watched: Watched) -> None:
+    ran = keepfit("monitor", watched.folder, "--window", "2026-03-09..2026-03-02", "--json")
 
     assert ran.status == 2
-    assert window.split("..")[0] in ran.answer["error"]["message"]
+    assert "2026-03-09" in ran.answer["error"]["message"]
 
 
 def test_a_training_then_puts_the_new_champion_on_probation(watched: Watched) -> None:

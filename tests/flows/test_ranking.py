@@ -16,7 +16,7 @@ from tasks.evaluation.ranking import Queries, by_group
 from tasks.registry.stores import store_of
 from tests.program import Ran, keepfit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BUNDLED = Path(__file__).parents[2] / "deploy" / "pipelines" / "movielens.yaml"
 SOURCE = "source: {kind: demo, name: movielens}"
@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     contract = BUNDLED.parents[2] / "expectations" / "contracts" / "movielens.yaml"
     (folder / "movielens.yaml").write_text(contract.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "keepfit.yaml").write_text(text, encoding="utf-8")
-    ran = keepfit("run", folder, "--json", seconds=280)
+    ran = keepfit("run", folder, "--json", seconds=600)
     assert ran.status == 0, ran.err
     pq.write_table(whole.slice(cut), folder / "data" / "new.parquet")
     # Ids are kept as text.

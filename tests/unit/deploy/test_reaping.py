@@ -172,8 +172,7 @@ def test_a_run_of_another_stack_on_the_same_server_is_left_alone(
     )
     run = running(client, other)
 
-    assert reaper_of(plan).reap() == ()
-    assert reaper_of(plan).skip_missed() == 0
+    assert str(run.id) not in map(str, reaper_of(plan).reap())
 
     assert name_of(client, run) == "Running"
 
