@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,15 @@ class Stack:
 
         with (
             temporary_settings({PREFECT_API_URL: self.addresses.prefect_api}),
-            get_client(sync_client=True) as client,
+            get_client(httpx_settings={"verify": _tls()}, sync_client=True) as client,
         ):
             yield client
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Read the certificates of the machine once, not for every question to a server."""
+    return ssl.create_default_context()
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -117,7 +125,7 @@ def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
         if found := holds():
             return found
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
