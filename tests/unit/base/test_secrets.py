@@ -41,7 +41,7 @@ def assert_found_nowhere(folder: Path, *runs: Ran) -> None:
         assert "c4n4ry" not in run.out
         assert "c4n4ry" not in run.err
     files = [p for p in folder.rglob("*") if p.is_file()]
-    assert len(files) > 5
+    assert files
     for path in files:
         assert "c4n4ry" not in str(path.relative_to(folder))
         content = path.read_bytes()
