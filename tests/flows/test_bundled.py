@@ -27,19 +27,12 @@ BOUNDS = {
     # Films by popularity reach 0.851, an order by chance 0.816.
     "movielens": ("ranking", "ndcg_at_10", 0.855, 0.885),
 }
-QUICK = {"diabetes", "breast_cancer"}
 # Their own tests train them: `test_a_loan_is_decided_by_its_costs` and `test_ranking.py`.
 ELSEWHERE = {"credit", "movielens"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in BOUNDS
-        if name not in ELSEWHERE
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in BOUNDS if name not in ELSEWHERE])
 def test_a_small_bundled_pipeline_runs(name: str, tmp_path: Path) -> None:
     task, metric, least, most = BOUNDS[name]
 

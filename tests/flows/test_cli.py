@@ -131,6 +131,7 @@ def test_config_check_and_schema_and_explain(tmp_path: Path) -> None:
     assert not (tmp_path / ".keepfit").exists()
 
 
+@pytest.mark.slow
 def test_a_contract_is_inferred_once_and_checked(tmp_path: Path) -> None:
     data = write_churn(tmp_path / "rows.csv", rows=300)
     file = write_pipeline(tmp_path, data)

@@ -301,6 +301,7 @@ def _until(condition: Any, seconds: float) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_files_of_the_working_folder_shadow_nothing(tmp_path: Path) -> None:
     for name in ("tasks", "flows", "expectations", "sklearn"):
         (tmp_path / name).mkdir()
