@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from flows.orchestrator import start_server
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.faults import Going, fill, intact, locking, mlflow_server, say, small_disk
+from tests.prefect_api import prefect_api_in
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 
@@ -28,15 +28,8 @@ TIMED = FAST + "monitoring: {window: 7d, min_rows: 100}\n"
 @pytest.fixture(scope="module", autouse=True)
 def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let every command of these tests use one Prefect API, on a disk of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("prefect")
-        patch.setenv("PREFECT_HOME", str(home))
-        server = start_server(home)
-        server.wait()
-        patch.setenv("PREFECT_API_URL", server.url)
-        patch.delenv("PREFECT_HOME")
+    with prefect_api_in(tmp_path_factory.mktemp("prefect")):
         yield
-        server.stop()
 
 
 def project(folder: Path) -> Path:

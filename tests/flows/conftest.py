@@ -6,18 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.orchestrator import start_server
+from tests.prefect_api import prefect_api_in
 
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a Prefect API, which every command of these tests then uses."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("prefect")
-        patch.setenv("PREFECT_HOME", str(home))
-        server = start_server(home)
-        server.wait()
-        patch.setenv("PREFECT_API_URL", server.url)
-        patch.delenv("PREFECT_HOME")
-        yield server.url
-        server.stop()
+    with prefect_api_in(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
