@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,9 +197,14 @@ def prune_ledgers(pipelines: Sequence[Pipeline], now: datetime) -> None:
         url = pipeline.config.ledger.url
         key = str(pipeline.state) if url is None else url.get_secret_value()
         other = shared.get(key, pipeline)
-        shared[key] = max(pipeline, other, key=lambda p: p.config.retention)
+        shared[key] = max(pipeline, other, key=_kept)
     for pipeline in shared.values():
-        ledger_of(pipeline).prune(now - pipeline.config.retention)
+        ledger_of(pipeline).prune(now, _kept(pipeline))
+
+
+def _kept(pipeline: Pipeline) -> timedelta:
+    """Return for how long rows are kept: scoring reads one window back."""
+    return max(pipeline.config.retention, pipeline.config.monitoring.window)
 
 
 def _main(parent: str, *files: str) -> None:

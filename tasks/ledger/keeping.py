@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,15 @@ KEPT = ("trained", "promoted", "rolled_back")
 """Decisions that are never removed, nor what shares their correlation: `why` tells it."""
 
 
-def prune(database: Database, before: datetime) -> Pruned:
-    """Remove what lies before `before`, and give the space back; see `Ledger.prune`."""
-    moment = stored_time(before)
+def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
+    """Remove what is older than `keep`, and give the space back; see `Ledger.prune`."""
+    moment = stored_time(now - keep)
     written = sa.select(batches.c.id).where(batches.c.written_at < moment)
-    old = sa.or_(
-        predictions.c.time < moment,
-        sa.and_(predictions.c.time.is_(None), predictions.c.batch.in_(written)),
-    )
     orphaned = ~predicted(labels.c.pipeline, labels.c.key)
     filled = sa.select(predictions.c.batch).distinct()
     empty = sa.and_(batches.c.written_at < moment, batches.c.id.not_in(filled))
     with database.writing("prune") as connection:
+        old = sa.and_(predictions.c.batch.in_(written), sa.or_(*_past(connection, now, keep)))
         gone = Pruned(
             predictions=_count(connection, sa.delete(predictions).where(old)),
             labels=_count(connection, sa.delete(labels).where(orphaned)),
@@ -38,6 +35,31 @@ def prune(database: Database, before: datetime) -> Pruned:
     if database.file is not None:
         _shrink(database)
     return gone
+
+
+def _past(
+    connection: sa.Connection, now: datetime, keep: timedelta
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions on rows that no scheduled scoring reads again.
+
+    It reads from the newest scored row on, less a window; a row that it met and did not know would
+    be scored, and sent, twice. Without a time any row may be read again, so those served stay.
+    """
+    served = predictions.c.role == "champion"
+    newest = (
+        sa.select(predictions.c.pipeline, sa.func.max(predictions.c.time))
+        .where(served)
+        .group_by(predictions.c.pipeline)
+    )
+    ends = [
+        sa.and_(
+            predictions.c.pipeline == pipeline,
+            predictions.c.time < min(end, stored_time(now)) - keep,
+        )
+        for pipeline, end in connection.execute(newest)
+        if end is not None
+    ]
+    return [*ends, sa.and_(predictions.c.time.is_(None), sa.not_(served))]
 
 
 def _old_decisions(moment: datetime) -> Any:

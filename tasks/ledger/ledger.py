@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -279,13 +279,16 @@ class Ledger:
         """
         return flight(self.database, self.state, pipeline)
 
-    def prune(self, before: datetime) -> Pruned:
-        """Remove predictions of rows before `before` with their labels, and old decisions.
+    def prune(self, now: datetime, keep: timedelta) -> Pruned:
+        """Remove predictions with their labels, and decisions, that are older than `keep`.
 
-        Rows without a time count by when they were written. Trainings, promotions and rollbacks
-        stay, and all that shares their correlation; so do claims.
+        A prediction is as old as the newest scored row of its pipeline is later than it, and no
+        older than its writing: rows of years ago that were scored today stay, and the newest ones
+        stay however long nothing comes, since scoring goes on from them. Served rows without a
+        time all stay: by their ids alone scoring knows that they are not new. Trainings,
+        promotions and rollbacks stay, and all that shares their correlation; so do claims.
         """
-        return keeping.prune(self.database, before)
+        return keeping.prune(self.database, now, keep)
 
     def size_bytes(self) -> int:
         """Return the bytes that the ledger takes on disk."""

@@ -113,7 +113,11 @@ class Watched:
 
 
 class Watcher(threading.Thread):
-    """Looks at all processes below this one, and whom they are connected to."""
+    """Looks at all processes below this one, and whom they are connected to.
+
+    A Python that has computed for half a second has read the guard, however slow the machine; one
+    that was ended before that did nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -126,7 +130,8 @@ class Watcher(threading.Thread):
         while not self.over.wait(1):
             for process in self._below.children(recursive=True):
                 with suppress(psutil.Error):
-                    if "python" in Path(process.exe()).name:
+                    computed = process.cpu_times().user
+                    if "python" in Path(process.exe()).name and computed > 0.5:
                         self.pythons[process.pid] = " ".join(process.cmdline())[:200]
                     for one in process.net_connections("inet"):
                         if one.raddr and not one.raddr.ip.startswith(_NEAR):

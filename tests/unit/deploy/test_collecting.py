@@ -240,7 +240,7 @@ def test_a_version_goes_with_its_runs_models_files_and_rows(
     assert done.size > 100_000
     assert collect(plan, LATER).items == 0
 
-    ledger_of(plan).prune(LATER + timedelta(days=1))
+    ledger_of(plan).prune(LATER, -timedelta(days=1))
     told = explain_version(plan, "v1")
     assert told.steps[-1].what == "collected"
     assert told.steps[-1].sentence.startswith("v1 was collected by retention")

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from tasks.base.config import ParquetSink
 from tasks.base.errors import ConfigError
@@ -148,3 +150,25 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
     moments = pd.to_datetime(written["moment"])
     assert sorted(moments) == sorted([*first["moment"], *later["moment"]])
     assert written["batch"].nunique() == 2
+
+
+def test_after_retention_nothing_is_scored_anew(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
+) -> None:
+    """Rows that were scored long ago: retention leaves what scoring goes on from."""
+    fortnight = rows(300, seed=7)
+    fortnight["moment"] += pd.Timedelta(days=5000)
+    score_batch(pipeline, snapshot(fortnight, tmp_path), PASSED, champion, newcomers=True)
+    ledger = ledger_of(pipeline)
+    with ledger.database.writing("test") as connection:
+        connection.execute(sa.text("UPDATE keepfit_batches SET written_at = '2021-01-01'"))
+
+    gone = ledger.prune(datetime(2040, 1, 1, tzinfo=UTC), pipeline.config.monitoring.window)
+    assert gone.predictions > 100
+
+    since = scored_since(pipeline, champion)
+    assert since is not None
+    newer = fortnight[fortnight["moment"] >= since.replace(tzinfo=None)]
+    again = score_batch(pipeline, snapshot(newer, tmp_path), PASSED, champion, newcomers=True)
+    assert 0 < again.rows < 300
+    assert again.ledger_new == 0
