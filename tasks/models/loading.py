@@ -21,6 +21,7 @@ from tasks.base.files import write_whole
 from tasks.base.own_code import OwnCode
 from tasks.models.allowed import ALLOWED_LOADERS, ALLOWED_TYPES
 from tasks.models.own_types import inward, nodes, outward, permitted
+from tasks.models.skops_import import skops_io
 
 OLDEST_PROTOCOL = 2
 MAX_SCHEMA_BYTES = 200_000_000
@@ -43,13 +44,11 @@ def save_model(
     ModelRefusedError
         If it holds a type that is not on keepfit's list; nothing is written then.
     """
-    from skops.io import dumps
-
     if compress:
         # The least effort already halves trees; more of it takes longer than the disk.
-        data = dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        data = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
     else:
-        data = dumps(pipeline)
+        data = skops_io().dumps(pipeline)
     data = outward(data, own)
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         _check(_schema(file, Path(path)), Path(path), own)
@@ -79,11 +78,9 @@ def load_model(path: str | Path, own: OwnCode | None = None) -> Any:
     except (zipfile.BadZipFile, OSError) as error:
         raise _damaged(file, error) from None
     types = _check(schema, file, own)
-    from skops.io import loads
-
     data, types = inward(data, own, types)
     try:
-        model = loads(data, trusted=sorted(types))
+        model = skops_io().loads(data, trusted=sorted(types))
     except ModelRefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file may fail in any way

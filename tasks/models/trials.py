@@ -111,13 +111,13 @@ def _fit_final(
 ) -> tuple[Learned, Setting, float]:
     """Fit on all training rows.
 
-    An iterative learner that has to find its iterations first sets rows aside for that. Where rows
-    have a time these are the newest, which tell most about what comes next: it is fitted again
-    with the iterations found, on all of them.
+    An iterative learner that has to find its iterations first sets rows aside for that, the newest
+    where rows have a time, which tell most about what comes next: it is fitted again with the
+    iterations found, on all of them.
     """
     given = (run, candidate, X, y, encoder, threads)
     learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
-    if not candidate.iterative or iterations is not None or not run.ordered:
+    if not candidate.iterative or iterations is not None:
         return learned, setting, seconds
     again, setting, more = fit_rows(*given, learned.iterations, groups, queries)
     return replace(again, curves=learned.curves), setting, seconds + more

@@ -125,7 +125,7 @@ def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
         if found := holds():
             return found
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.25)
+        time.sleep(0.7)
 
 
 def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:

@@ -30,7 +30,7 @@ from tests.receivers import HttpReceiver, http_receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1500)]
 _DAY = Arrivals.DAY
-ORDINARY = 4
+ORDINARY = 3
 RESUMED = datetime(2013, 5, 20, tzinfo=UTC)
 LAST_WEEK = datetime(2013, 7, 1, tzinfo=UTC)
 

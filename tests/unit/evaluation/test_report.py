@@ -209,6 +209,7 @@ def test_times_are_shown_in_utc() -> None:
     assert moment(datetime(2026, 3, 1, 14, 5, tzinfo=UTC)) == "2026-03-01 14:05 UTC"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
 def test_in_a_browser_nothing_runs_nothing_is_fetched_nothing_overflows(tmp_path: Path) -> None:
