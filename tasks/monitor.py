@@ -41,7 +41,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     return snapshot
 
 
-@task(name="measure drift", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="measure drift", cache_policy=NO_CACHE, **retried(PATIENT))
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
     from tasks.monitoring.passes import drift_of

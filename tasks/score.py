@@ -11,7 +11,7 @@ from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.base.retries import BRIEF, retried
+from tasks.base.retries import BRIEF, PATIENT, retried
 
 
 @task(name="find champion", cache_policy=NO_CACHE, **retried(BRIEF))
@@ -24,7 +24,7 @@ def find_champion(pipeline: Pipeline) -> ModelVersion:
     return champion
 
 
-@task(name="score rows", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="score rows", cache_policy=NO_CACHE, **retried(PATIENT))
 def score_rows(
     pipeline: Pipeline,
     snapshot: Snapshot,
@@ -59,7 +59,7 @@ def nothing_to_score(
     return nothing_new(pipeline, snapshot, champion)
 
 
-@task(name="record scoring", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="record scoring", cache_policy=NO_CACHE, **retried(PATIENT))
 def record_scoring(
     pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str | None
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
-from tests.e2e.faults import Going, fill, intact, locking, mlflow_server, say, small_disk
+from tests.e2e.faults import Going, fill, intact, locking, small_disk
 from tests.prefect_api import prefect_api_in
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
@@ -21,12 +21,14 @@ from tests.tables import FAST, write_churn, write_pipeline
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 ROWS = 1_800
 LOCKED = 25
+# Of SQLite's own patience with a lock; the flow's tasks try again after it.
+LONG = 60
 # The fits are long enough for the disk to be filled, or the server killed, while they go on.
 TIMED = FAST + "monitoring: {window: 7d, min_rows: 100}\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let every command of these tests use one Prefect API, on a disk of its own."""
     with prefect_api_in(tmp_path_factory.mktemp("prefect")):
         yield
@@ -53,43 +55,6 @@ def versions(folder: Path) -> list[str]:
     return [str(version) for (version,) in found]
 
 
-def test_an_mlflow_server_that_goes_away_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    folder = project(tmp_path)
-    with mlflow_server(tmp_path / "mlflow") as server:
-        environ: dict[str, Any] = {"MLFLOW_TRACKING_URI": server.uri}
-
-        def interrupted(stage: str, *command: str | Path) -> Any:
-            going = Going(folder, *command, "--json", **environ)
-            going.reaches(stage)
-            began = time.monotonic()
-            server.kill()
-            time.sleep(30)
-            server.start()
-            say(f"{command[0]} away", round(time.monotonic() - began, 1))
-            ran = going.ended()
-            assert ran.status == 0, ran.err
-            return ran.answer
-
-        training = interrupted("fit", "run", folder)
-        assert training["verdict"]["promoted"] is True
-        assert server.versions("churn") == ["1"]
-        parents = server.runs("tags.`keepfit.role` = 'training'")
-        assert [run["info"]["status"] for run in parents] == ["FINISHED"]  # type: ignore[index]
-        children = server.runs("tags.`keepfit.candidate` != ''")
-        names = sorted(_tags(run)["keepfit.candidate"] for run in children)
-        assert names == ["baseline", "decision_tree", "logistic_regression"]
-        assert kinds(folder, "trained", "promoted") == ["promoted", "trained"]
-
-        assert keepfit("score", folder, "--json", **environ).status == 0
-        interrupted("window", "monitor", folder)
-        assert kinds(folder, "monitored") == ["monitored"]
-        assert server.versions("churn") == ["1"]
-
-
-def _tags(run: Any) -> dict[str, str]:
-    return {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
-
-
 def test_a_locked_mlflow_database_is_waited_for(tmp_path: Path) -> None:
     folder = project(tmp_path)
     going = Going(folder, "run", folder, "--json")
@@ -114,8 +79,9 @@ def test_a_locked_ledger_is_waited_for(tmp_path: Path) -> None:
     for command, stage in (("run", "gate"), ("score", "contract"), ("monitor", "contract")):
         going = Going(folder, command, folder, "--json")
         going.reaches(stage)
-        with locking(ledger, LOCKED) as over:
-            over.wait(LOCKED + 60)
+        seconds = LONG if command == "score" else 5
+        with locking(ledger, seconds) as over:
+            over.wait(seconds + 60)
             ran = going.ended()
         assert ran.status == 0, ran.err
 

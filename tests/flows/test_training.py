@@ -105,6 +105,7 @@ def test_mlflow_holds_a_parent_a_child_each_and_the_champion(trained: Trained) -
     assert champion.run_id in {c.run_id for c in children}
 
 
+@pytest.mark.slow
 def test_mlflow_s_own_loader_answers_with_the_champion(trained: Trained) -> None:
     code = (
         "import mlflow, pandas as pd\n"
@@ -125,6 +126,7 @@ def test_mlflow_s_own_loader_answers_with_the_champion(trained: Trained) -> None
     assert done.stdout.strip() == "['False', 'True']", done.stderr
 
 
+@pytest.mark.slow
 def test_why_tells_what_pushed_the_prediction_of_one_row(trained: Trained) -> None:
     told = keepfit("why", trained.file, "--row", "c00003", "--json")
 
@@ -148,6 +150,7 @@ def test_an_unchanged_rerun_computes_nothing_and_says_so(trained: Trained) -> No
     assert answer["model"] == trained.first.answer["model"]
 
 
+@pytest.mark.slow
 def test_fresh_gives_the_same_numbers_and_is_judged_again(trained: Trained) -> None:
     answer = keepfit("run", trained.folder, "--fresh", "--json").answer
 
@@ -187,6 +190,7 @@ def test_rows_to_score_need_no_target_and_no_order(trained: Trained, tmp_path: P
     assert ran.answer["rows"] == 40
 
 
+@pytest.mark.slow
 def test_rows_without_a_feature_are_refused_by_name(trained: Trained, tmp_path: Path) -> None:
     new = write_churn(tmp_path / "new.csv", rows=40, seed=3)
     new.write_text(new.read_text(encoding="utf-8").replace("Monthly fee", "Fee"), encoding="utf-8")

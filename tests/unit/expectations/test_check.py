@@ -91,14 +91,15 @@ def mutants(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]
             yield "unseen", frame.assign(**{name: column.mask(some, "elsewhere")})
 
 
-def tables() -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
-    yield orders(), KINDS
-    for load in (load_wine, load_breast_cancer):
+def tables() -> Iterator[Any]:
+    yield pytest.param(orders(), KINDS, id="orders")
+    for load, name in ((load_wine, "wine"), (load_breast_cancer, "cancer")):
         frame = load(as_frame=True).frame.iloc[:, :6]
-        yield frame, dict.fromkeys(frame.columns, "numeric")
+        kinds = dict.fromkeys(frame.columns, "numeric")
+        yield pytest.param(frame, kinds, id=name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("frame", "kinds"), list(tables()), ids=["orders", "wine", "cancer"])
+@pytest.mark.parametrize(("frame", "kinds"), list(tables()))
 def test_no_gross_fault_of_any_column_passes_unnamed(
     frame: pd.DataFrame, kinds: dict[str, str]
 ) -> None:

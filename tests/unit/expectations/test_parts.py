@@ -63,7 +63,10 @@ def test_the_inferred_contract_is_the_same() -> None:
     assert list(inferred.columns) == list(frame)
 
 
-@pytest.mark.parametrize("fault", ["none", "missing", "extra", "turned", "nulls", "range", "twice"])
+_LONGER = [pytest.param(f, marks=pytest.mark.slow) for f in ("missing", "extra", "turned", "nulls")]
+
+
+@pytest.mark.parametrize("fault", ["none", "range", "twice", *_LONGER])
 def test_the_results_are_the_same(fault: str) -> None:
     contract = Contract.from_dict(
         {

@@ -23,6 +23,7 @@ from tasks.models.loading import load_model
 from tasks.models.outoffold import OutOfFold
 from tasks.models.prediction import predict
 from tests.unit.models.factories import frame, snapshot, target, training
+from tests.unit.models.processes import fits, fitters
 
 CANDIDATES = TrainingConfig().candidates
 QUICK = ("logistic_regression", "decision_tree")
@@ -143,22 +144,13 @@ def test_a_child_that_is_killed_is_told_by_its_signal(tmp_path: Path) -> None:
 
     def kill(progress: Progress) -> None:
         if progress.candidate == "mlp" and progress.stage.startswith("fold 1"):
-            for child in _grandchildren():
+            for child in fits():
                 os.kill(child, signal.SIGKILL)
 
     results = fit_candidates(*given, training("mlp"), "roc_auc", tmp_path / "o", progress=kill)
     assert results[1].status == "failed"
     assert "SIGKILL" in results[1].reason
     assert "memory" in results[1].reason
-
-
-def _grandchildren() -> list[int]:
-    return [pid for child in _children(os.getpid()) for pid in _children(child)]
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(c) for task in tasks for c in (task / "children").read_text().split()]
 
 
 def test_a_caller_that_gives_up_leaves_no_process_behind(tmp_path: Path) -> None:
@@ -168,7 +160,7 @@ def test_a_caller_that_gives_up_leaves_no_process_behind(tmp_path: Path) -> None
 
     def give_up(progress: Progress) -> None:
         if progress.candidate == "mlp":
-            running.extend(_grandchildren())
+            running.extend(fits())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -186,7 +178,7 @@ def test_a_worker_process_that_dies_is_an_error_and_the_next_call_has_another(
     given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
 
     def kill(progress: Progress) -> None:
-        for pid in _children(os.getpid()):
+        for pid in fitters():
             os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(InfrastructureError, match="ended unexpectedly"):

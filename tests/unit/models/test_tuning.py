@@ -18,6 +18,7 @@ from tasks.base.records import CandidateResult, Task, Trial
 from tasks.models import workers
 from tasks.models.fitting import Progress, fit_candidates, refit, warm_up
 from tests.unit.models.factories import frame, snapshot, target, training
+from tests.unit.models.processes import fits
 
 METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 
@@ -225,7 +226,7 @@ def test_a_trial_that_is_killed_is_a_failed_one_and_the_search_goes_on(tmp_path:
 
     def kill(progress: Progress) -> None:
         if progress.stage.startswith("trial 2: fold 1"):
-            for child in _grandchildren():
+            for child in fits():
                 os.kill(child, signal.SIGKILL)
 
     result = fit_candidates(*data, config, "roc_auc", tmp_path / "out", progress=kill)[1]
@@ -234,12 +235,3 @@ def test_a_trial_that_is_killed_is_a_failed_one_and_the_search_goes_on(tmp_path:
     assert "SIGKILL" in result.trials[2].reason
     assert result.trials[2].params
     assert len(result.trials) == 5
-
-
-def _grandchildren() -> list[int]:
-    return [pid for child in _children(os.getpid()) for pid in _children(child)]
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(c) for task in tasks for c in (task / "children").read_text().split()]
