@@ -75,8 +75,12 @@ def test_a_usage_error_in_json_is_one_object_too() -> None:
         (["init", "new", "--data", "rows.csv"], "the column to predict"),
         (["init", "new", "--data", "rows.csv", "--target", "Churned"], "Churned?"),
         (["init", "new", "--data", "rows.csv", "--target", "plan", "--time", "wen"], "when"),
-        (["score", "pipe", "--output", "x.xlsx"], ".parquet or .csv"),
-        (["score", "pipe", "--input", "gone.csv"], "No such file"),
+        pytest.param(
+            ["score", "pipe", "--output", "x.xlsx"], ".parquet or .csv", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["score", "pipe", "--input", "gone.csv"], "No such file", marks=pytest.mark.slow
+        ),
         (["config", "explain", "training.buget"], "training.budget"),
     ],
 )

@@ -202,6 +202,7 @@ def test_rows_without_a_feature_are_refused_by_name(trained: Trained, tmp_path: 
     assert not (tmp_path / "o.parquet").exists()
 
 
+@pytest.mark.slow
 def test_an_unseen_category_is_scored_and_counted(trained: Trained, tmp_path: Path) -> None:
     new = write_churn(tmp_path / "new.csv", rows=200, seed=4)
     text = new.read_text(encoding="utf-8").split("\n")
@@ -215,6 +216,7 @@ def test_an_unseen_category_is_scored_and_counted(trained: Trained, tmp_path: Pa
     assert ran.answer["contract_warnings"] >= 1
 
 
+@pytest.mark.slow
 def test_status_shows_champion_and_trainings(trained: Trained) -> None:
     text = keepfit("status", trained.folder)
     answer = keepfit("status", trained.folder, "--json").answer

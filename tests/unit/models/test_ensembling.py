@@ -35,6 +35,7 @@ def classes(value: np.ndarray) -> np.ndarray:
     return np.where(value > 0, "yes", "no")
 
 
+@pytest.mark.slow
 def test_candidates_that_complete_each_other_win_together(tmp_path: Path) -> None:
     X, value = table(1_500, 2.0)
     path, split, roles = snapshot(

@@ -46,6 +46,7 @@ def test_a_borrower_that_leaves_ends_its_own_tasks_only(tmp_path: Path) -> None:
     assert heard == [{"event": "ended", "task": 7, "code": -signal.SIGKILL}]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_said_and_replaced() -> None:
     first = call("os:getppid")
     with workers.borrowed() as lease:
