@@ -125,11 +125,10 @@ class _Diagnosed(Case):
         if self.training.diagnosis != "full":
             return None
         from tasks.evaluation.refitting import learning_curve
-        from tasks.models.candidates import CANDIDATES
+        from tasks.models.work import BASELINE, ENSEMBLE
 
-        known = {c.name for c in CANDIDATES}
         order = [row.candidate for row in self.assessment.leaderboard]
-        able = [r for r in self.fitted if r.candidate in known]
+        able = [r for r in self.fitted if r.candidate not in (BASELINE, ENSEMBLE)]
         able.sort(key=lambda r: (r is not self.challenger, order.index(r.candidate)))
         if not able:
             return None

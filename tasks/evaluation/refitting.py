@@ -75,14 +75,11 @@ def learning_curve(
     seconds
         No larger number of rows is begun once the next fit would end after this.
     """
-    from tasks.models.candidates import CANDIDATES
+    from tasks.models.candidates import candidate_of
 
-    candidate = next((c for c in CANDIDATES if c.name == result.candidate), None)
-    if candidate is None:
-        return None
     tuned: Mapping[str, Any] = getattr(result, "tuned", {})
-    if tuned:
-        candidate = candidate.with_params({k: v for k, v in tuned.items() if k != "class_weight"})
+    settings = {k: v for k, v in tuned.items() if k != "class_weight"}
+    candidate = candidate_of(basis.roles.own, result.candidate, settings)
     weight = tuned.get("class_weight", training.class_weight)
     training = training.model_copy(update={"class_weight": None if weight == "none" else weight})
     parts = _parts(basis, training.seed, result)

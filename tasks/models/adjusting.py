@@ -127,7 +127,7 @@ def _decided(held: OutOfFold, objective: Objective | None, run: Run) -> NDArray[
         return places
     for inside, others in held.turns():
         if len(others):
-            rule = choose_decision(objective, _some(held, others), run.schema)
+            rule = choose_decision(objective, held.only(others), run.schema)
             places[inside] = decide(
                 held.probability[inside],
                 run.schema.classes,
@@ -136,13 +136,6 @@ def _decided(held: OutOfFold, objective: Objective | None, run: Run) -> NDArray[
                 rule.costs,
             )
     return places
-
-
-def _some(held: OutOfFold, rows: NDArray[np.int64]) -> OutOfFold:
-    chances = None if held.probability is None else held.probability[rows]
-    return OutOfFold(
-        held.rows[rows], held.y[rows], held.predicted[rows], chances, held.part[rows], held.ordered
-    )
 
 
 def part_scores(

@@ -69,6 +69,7 @@ _OTHERS = (
     "tasks.models.estimators.EarlyMLPRegressor",
     "tasks.models.popularity.Popularity",
     "tasks.models.preprocessing.FeatureEncoder",
+    "tasks.models.scaling.Scale",
     "tasks.models.texts.TextTopics",
 )
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from tasks.models.outoffold import OutOfFold, gain
+from tasks.models.outoffold import OutOfFold
 
 Floats = NDArray[np.float64]
 Method = Literal["none", "sigmoid", "isotonic"]
@@ -182,8 +182,8 @@ def choose_calibration(
     """Return the calibration by log loss out of fold; ``auto`` keeps raw ones unless worse.
 
     ``auto`` takes the better of sigmoid and isotonic where the 95 % interval of its mean gain,
-    over rows (or runs of neighbours, where rows lie in time), lies above zero, and the newest of
-    rows in time gain as well.
+    over rows (or groups of them, or runs of neighbours where rows lie in time), lies above zero,
+    and the newest of rows in time gain as well.
     """
     assert held.probability is not None  # noqa: S101 - classes only
     raw, truth = held.probability, held.truth(classes)
@@ -197,8 +197,8 @@ def choose_calibration(
     before = row_losses(raw, truth)[judged]
     losses = {m: row_losses(p, truth)[judged] for m, p in mapped.items()}
     best = min(tried, key=lambda m: (float(losses[m].mean()), m != "sigmoid"))
-    better, low, high = gain(before - losses[best], ordered=held.ordered)
     change_of_rows = row_losses(raw, truth) - row_losses(mapped[best], truth)
+    better, low, high = held.gain(change_of_rows)
     steady = not held.ordered or held.newest_mean(change_of_rows) > 0
     change = f"{before.mean():.4f} → {losses[best].mean():.4f}"
     interval = f"gain {better:.4f}, 95 % interval {low:.4f} to {high:.4f}, {judged.sum():,} rows"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.own_code import OwnCode
 from tasks.models import families, own_estimators
 from tasks.models.settings import Learned, Params, Setting
 from tasks.models.spaces import SPACES, Space
@@ -107,6 +108,11 @@ def find(name: str) -> Candidate:
     'native'
     """
     return next((row for row in CANDIDATES if row.name == name), None) or _own(name)
+
+
+def candidate_of(own: OwnCode | None, name: str, params: Mapping[str, Any]) -> Candidate:
+    """Return a candidate with tuned hyperparameters, one's own with where it comes from."""
+    return find(name).with_params({**params, **own_estimators.own_params(own, name)})
 
 
 @cache

@@ -88,7 +88,7 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
 
     Folds share training rows, so that their differences are not independent: the variance of the
     mean is taken as ``s² (1/k + v)`` for k folds, where v is the rows that validate for one that
-    is fitted on: 1/(k - 1), or 2/(k + 1) forward in time.
+    is fitted on: 1/(k - 1), or 2/(3 k - 1) forward in time, where half of the rows come before.
 
     References
     ----------
@@ -114,7 +114,7 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
         return None
     mean, spread = float(np.mean(pairs)), float(np.std(pairs, ddof=1))
     folds = len(untuned.scores)
-    shared = 2 / (folds + 1) if ordered else 1 / (folds - 1)
+    shared = 2 / (3 * folds - 1) if ordered else 1 / (folds - 1)
     width = spread * sqrt(1 / len(pairs) + shared)
     quantile = float(stdtrit(len(pairs) - 1, CONFIDENCE))
     return Gain(mean, mean - quantile * width, len(pairs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,8 @@ def make_folds(
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Return folds over the rows of `y` and what is to be said about them.
 
-    Rows in time order are validated forward in time: each part by a model of the parts before it.
+    Rows in time order are validated forward in time: each part of their newer half by a model of
+    all rows before it.
     Other rows are shuffled, and for classification stratified.
 
     Parameters
@@ -158,12 +160,21 @@ def _dealt(table: NDArray[np.float64], folds: int, seed: int) -> Positions:
 
 
 def _forward(rows: int, folds: int) -> tuple[Fold, ...]:
-    edges = [rows * part // (folds + 1) for part in range(folds + 2)]
+    edges = _edges(rows, folds)
     everything = np.arange(rows, dtype=np.int64)
     return tuple(
-        Fold(everything[: edges[part]], everything[edges[part] : edges[part + 1]])
-        for part in range(1, folds + 1)
+        Fold(everything[:first], everything[first:last])
+        for first, last in itertools.pairwise(edges)
     )
+
+
+def _edges(rows: int, folds: int) -> list[int]:
+    """Return where the parts of rows in time begin and end, from half of the rows on.
+
+    A model of the first sixth of a history is another one than that which is to be judged.
+    """
+    least = rows - rows // 2
+    return [least + (rows - least) * part // folds for part in range(folds + 1)]
 
 
 def _shuffled(y: NDArray[Any], folds: int, classification: bool, seed: int) -> tuple[Fold, ...]:
@@ -191,11 +202,11 @@ def folds_of_groups(groups: Positions, folds: int, *, ordered: bool, seed: int) 
             for fold in range(folds)
         )
     rows = len(groups)
-    edges = [_uncut(groups, rows * part // (folds + 1)) for part in range(folds + 2)]
+    edges = [_uncut(groups, edge) for edge in _edges(rows, folds)]
     everything = np.arange(rows, dtype=np.int64)
     made = (
-        Fold(everything[: edges[part]], everything[edges[part] : edges[part + 1]])
-        for part in range(1, folds + 1)
+        Fold(everything[:first], everything[first:last])
+        for first, last in itertools.pairwise(edges)
     )
     return tuple(fold for fold in made if len(fold.train) and len(fold.valid))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,16 @@ def check_hooks(config: PipelineConfig, base: Path) -> None:
             own=own.model_dump(mode="json"),
             task=config.task,
             positive=config.positive,
+            spaces={name: list(space) for name, space in config.training.spaces.items()},
         )
 
 
-def check_plain(own: dict[str, Any], task: str | None, positive: str | int | None) -> None:
+def check_plain(
+    own: dict[str, Any],
+    task: str | None,
+    positive: str | int | None,
+    spaces: dict[str, list[str]] | None = None,
+) -> None:
     """Check every estimator and metric; runs in the child."""
     from tasks.evaluation.metric_trials import try_metric
 
@@ -59,16 +65,20 @@ def check_plain(own: dict[str, Any], task: str | None, positive: str | int | Non
     for name in code.metrics:
         try_metric(code, name, task, positive)
     for name in code.estimators:
-        try_estimator(code, name, task)
+        try_estimator(code, name, task, (spaces or {}).get(name, ()))
 
 
-def try_estimator(own: OwnCode, name: str, task: str | None) -> None:
+def try_estimator(
+    own: OwnCode, name: str, task: str | None, searched: Collection[str] = ()
+) -> None:
     """Fit an estimator on made-up rows, save it, read it back and ask both the same.
 
     Parameters
     ----------
     task
         As the file states it; None: by what the estimator says of itself.
+    searched
+        Arguments that tuning is to search.
 
     Raises
     ------
@@ -77,12 +87,20 @@ def try_estimator(own: OwnCode, name: str, task: str | None) -> None:
     """
     from sklearn.pipeline import Pipeline
 
-    from tasks.models.own_estimators import check_kind, cloned, is_classifier, made, wrong
+    from tasks.models.own_estimators import (
+        check_kind,
+        check_spaces,
+        cloned,
+        is_classifier,
+        made,
+        wrong,
+    )
     from tasks.models.prediction import outputs
 
     estimator = made(own, name)
     classification = is_classifier(estimator) if task is None else task != "regression"
     check_kind(own, name, estimator, classification=classification)
+    check_spaces(own, name, estimator, searched)
     X, y = trial_rows(2 if task is None else {"multiclass": 3}.get(task, 2), classification)
     with _failing_as(own, name, f"cannot fit {TRIAL_ROWS} made-up rows"), _within(TRIAL_SECONDS):
         estimator.fit(X, y)

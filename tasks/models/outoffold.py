@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILE = "oof.npz"
-_BLOCKS = 50
+BLOCKS = 50
+"""Runs of neighbours that rows in time are cut into."""
 _NORMAL = 1.959963984540054
 
 
@@ -32,6 +33,8 @@ class OutOfFold:
     part
         Number of the fold. Where there was one fold: of its halves, so that one can judge what
         was learnt of the other.
+    groups
+        Of each row, where rows of one belong together; None where each stands alone.
     """
 
     rows: NDArray[np.int64]
@@ -40,6 +43,7 @@ class OutOfFold:
     probability: NDArray[np.float64] | None
     part: NDArray[np.int64]
     ordered: bool = False
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,6 +70,29 @@ class OutOfFold:
             marks[inside] = len(others) > 0
         return marks
 
+    def only(self, rows: NDArray[np.int64]) -> Self:
+        """Return it for some of its rows."""
+        return replace(
+            self,
+            rows=self.rows[rows],
+            y=self.y[rows],
+            predicted=self.predicted[rows],
+            probability=None if self.probability is None else self.probability[rows],
+            part=self.part[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def together(self) -> NDArray[np.int64] | None:
+        """Return which rows resemble each other: neighbours in time, or those of one group."""
+        if self.ordered:
+            return np.arange(len(self), dtype=np.int64) * BLOCKS // max(1, len(self))
+        return self.groups
+
+    def gain(self, difference: NDArray[np.float64]) -> tuple[float, float, float]:
+        """Return the mean of `difference` (one a row) over judged rows, and its 95 % interval."""
+        judged = self.only(np.flatnonzero(self.judged()))
+        return gain(difference[self.judged()], judged.together())
+
     def newest_mean(self, values: NDArray[np.float64]) -> float:
         """Return the mean of `values` (one a row) over the last part."""
         return float(values[self.part == self.part.max()].mean())
@@ -90,6 +117,8 @@ class OutOfFold:
         }
         if self.probability is not None:
             values["probability"] = self.probability
+        if self.groups is not None:
+            values["groups"] = self.groups
         beside = folder / f".{FILE}"
         with beside.open("wb") as file:
             np.savez(file, **values)  # type: ignore[arg-type]
@@ -117,6 +146,7 @@ class Collector:
 
     ordered: bool
     _parts: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
+    _groups: list[NDArray[np.int64] | None] = field(default_factory=list)
 
     def add(
         self,
@@ -124,43 +154,61 @@ class Collector:
         y: NDArray[Any],
         predicted: NDArray[Any],
         probability: NDArray[np.float64] | None,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         """Add one part; `probability` has a column for each class of the schema."""
         if len(rows):
             chances = np.empty((len(rows), 0)) if probability is None else probability
             self._parts.append((rows, y, predicted, chances))
+            self._groups.append(groups)
 
     def all(self) -> OutOfFold | None:
         """Return all parts; None before there is one."""
         if not self._parts:
             return None
         rows, y, predicted, chances = (np.concatenate(c) for c in zip(*self._parts, strict=True))
+        known = [codes for codes in self._groups if codes is not None]
+        groups = np.concatenate(known) if len(known) == len(self._groups) else None
         sizes = [len(part[0]) for part in self._parts]
         part = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
         if len(sizes) == 1:
             places = np.arange(len(rows), dtype=np.int64)
-            part = places * 2 // len(rows) if self.ordered else places % 2
+            apart = places if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+            part = places * 2 // len(rows) if self.ordered else apart % 2
         probability = chances if chances.shape[1] else None
-        return OutOfFold(rows, y, predicted, probability, part, self.ordered)
+        return OutOfFold(rows, y, predicted, probability, part, self.ordered, groups)
 
 
-def gain(difference: NDArray[np.float64], *, ordered: bool) -> tuple[float, float, float]:
+def gain(
+    difference: NDArray[np.float64], together: NDArray[np.int64] | None
+) -> tuple[float, float, float]:
     """Return the mean of `difference` over rows and its 95 % interval.
 
-    Where rows lie in time, runs of neighbours count as one: they resemble each other.
+    Parameters
+    ----------
+    together
+        Number of what each row belongs to: rows that resemble each other count as one, by how far
+        their sum lies from what the mean makes of it. None where every row stands alone.
+
+    References
+    ----------
+    Cochran (1977), Sampling Techniques, 3rd ed., chapter 9A: clusters of unequal size.
 
     Examples
     --------
-    >>> mean, low, high = gain(np.array([1.0, 1.2, 0.8, 1.0]), ordered=False)
+    >>> mean, low, high = gain(np.array([1.0, 1.2, 0.8, 1.0]), None)
     >>> round(mean, 2), low > 0
     (1.0, True)
     """
-    values = difference
-    if ordered and len(values) >= 2 * _BLOCKS:
-        run = np.arange(len(values)) * _BLOCKS // len(values)
-        values = np.bincount(run, values) / np.bincount(run)
+    if not len(difference):
+        return 0.0, -np.inf, np.inf
     mean = float(difference.mean())
-    if len(values) < 2:
+    places = np.arange(len(difference)) if together is None else together
+    codes = np.unique(places, return_inverse=True)[1].ravel()
+    sums = np.bincount(codes, difference - mean)
+    clusters = len(sums)
+    if clusters < 2:
         return mean, -np.inf, np.inf
-    half = _NORMAL * float(values.std(ddof=1)) / float(np.sqrt(len(values)))
+    variance = float((sums**2).sum()) * clusters / (clusters - 1) / len(difference) ** 2
+    half = _NORMAL * float(np.sqrt(variance))
     return mean, mean - half, mean + half

@@ -5,12 +5,15 @@ that gives an unfitted estimator after scikit-learn's rules: it keeps its argume
 ``fit`` takes a matrix without nulls (numbers scaled, categories one-hot, float32) and labels or
 values, ``predict`` returns labels or values, and a classifier has ``predict_proba`` and
 ``classes_``. Where it has ``random_state: None`` it is given the pipeline's seed, and likewise
-``class_weight``. It is tried on a few made-up rows before any data is read. It is not tuned: what
-it searches, it searches in its own ``fit``.
+``class_weight``. It is tried on a few made-up rows before any data is read. With
+``training.tuning`` its arguments are searched where ``training.spaces`` says so, by the names that
+``get_params`` gives them; without a space it is validated as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,10 +24,13 @@ from tasks.base.own_code import OwnCode
 from tasks.models.hook_modules import check_call, hook_object, words
 from tasks.models.settings import Learned, Params, Setting
 
+_WHOSE = "__hook__"
+"""Key of the code and the name, among the tuned arguments; no argument is called so."""
+
 
 def own_params(own: OwnCode | None, name: str) -> dict[str, Any]:
     """Return what `build` needs of a candidate of one's own; nothing for keepfit's own."""
-    return {"own": own, "name": name} if own is not None and name in own.estimators else {}
+    return {_WHOSE: (own, name)} if own is not None and name in own.estimators else {}
 
 
 def made(own: OwnCode, name: str) -> Any:
@@ -71,6 +77,26 @@ def cloned(own: OwnCode, name: str, estimator: Any) -> Any:
         ) from None  # fmt: skip
 
 
+def check_spaces(own: OwnCode, name: str, estimator: Any, searched: Collection[str]) -> None:
+    """Refuse a space of an argument that the estimator does not have.
+
+    Raises
+    ------
+    ConfigError
+        Which names it, and the nearest argument that there is.
+    """
+    known = [str(key) for key in estimator.get_params()]
+    for key in searched:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"`training.spaces.{name}.{key}`: `{own.estimators[name].call}` has no argument "
+                f"{key!r}.",
+                f"Did you mean {near[0]!r}?" if near
+                else f"It has: {', '.join(known)}." if known else "It has none.",
+            )  # fmt: skip
+
+
 def is_classifier(estimator: Any) -> bool:
     """Return whether an estimator says that it predicts classes, or has probabilities."""
     from sklearn.base import is_classifier as says_so
@@ -103,9 +129,10 @@ def check_kind(own: OwnCode, name: str, estimator: Any, *, classification: bool)
 
 
 def build(at: Setting, params: Params) -> Any:
-    """Return the unfitted estimator of a hook, with the pipeline's seed and class weights."""
-    own, name = params["own"], params["name"]
-    estimator = made(own, name)
+    """Return the unfitted estimator of a hook, tuned, with the pipeline's seed and weights."""
+    own, name = params[_WHOSE]
+    tuned = {key: value for key, value in params.items() if key not in (_WHOSE, "class_weight")}
+    estimator = made(own, name).set_params(**tuned)
     check_kind(own, name, estimator, classification=at.classification)
     given = estimator.get_params(deep=False)
     wanted = {"random_state": at.seed, "class_weight": at.class_weight}

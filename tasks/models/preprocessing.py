@@ -22,6 +22,7 @@ from tasks.base.errors import DataError
 from tasks.base.records import NUMBERS, Schema
 from tasks.models.columns import CategoryCodes, Numbers, Output, count_levels
 from tasks.models.dates import DateParts
+from tasks.models.scaling import Scale
 from tasks.models.texts import TextTopics
 
 Encoding = Literal["native", "tree", "linear"]
@@ -220,7 +221,7 @@ def _filled(
     encoding: str, groups: dict[str, list[str]], schema: Schema, X: pd.DataFrame, seed: int
 ) -> list[Step]:
     linear = encoding == "linear"
-    scale = [("scale", StandardScaler())] if linear else []
+    scale = [("scale", Scale())] if linear else []
     short, spread, long = _by_length(groups[CATEGORIES], ONE_HOT[encoding], schema, X)
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
     numbers = Numbers(fill=True, bounded=linear)

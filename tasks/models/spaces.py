@@ -138,15 +138,28 @@ def spaces_of(
     class_weight
         Where the file states one, it is not searched.
 
+    A person's own estimator has the spaces that the file gives it, and no others.
+
     Examples
     --------
     >>> [s.name for s in spaces_of("logistic_regression", {}, classification=False)]
     ['alpha']
     """
+    if candidate not in SPACES:
+        return tuple(_own_space(name, given) for name, given in overrides.items())
     searched = [s for s in SPACES[candidate] if s.applies(classification=classification)]
     if class_weight is not None:
         searched = [s for s in searched if s.name != "class_weight"]
     return tuple(_overridden(s, overrides.get(s.name)) for s in searched)
+
+
+def _own_space(name: str, given: Mapping[str, Any]) -> Space:
+    """Return where an argument of one's own estimator is searched; whole between whole ends."""
+    if given.get("choices"):
+        return Space(name, choices=tuple(given["choices"]), least=-inf)
+    low, high = given["low"], given["high"]
+    whole = isinstance(low, int) and isinstance(high, int)
+    return Space(name, low, high, log=bool(given["log"]), whole=whole, least=-inf)
 
 
 def _overridden(space: Space, given: Mapping[str, Any] | None) -> Space:
@@ -222,7 +235,7 @@ def untuned_values(spaces: Sequence[Space], estimator: Any, columns: int) -> dic
     columns
         Of the matrix, for what is said relative to them.
     """
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = dict(estimator.get_params())
     for name, value in estimator.get_params().items():
         told.setdefault(name.rpartition("__")[2], value)
     values = {space.name: _plain(space, told.get(space.name), columns) for space in spaces}

@@ -28,7 +28,7 @@ from tasks.models.cutoffs import (
     rates,
 )
 from tasks.models.objectives import Objective, cost_matrix, positive_of
-from tasks.models.outoffold import OutOfFold, gain
+from tasks.models.outoffold import OutOfFold
 
 Floats = NDArray[np.float64]
 HALF = 0.5
@@ -149,7 +149,6 @@ def _saved(
     prices: tuple[float, float],
 ) -> float | None:
     """Return the lower end of what thresholds chosen on other parts save against `stated`."""
-    judged = held.judged()
     difference = np.zeros(len(held))
     for inside, others in held.turns():
         if len(others):
@@ -157,9 +156,9 @@ def _saved(
             before = costs_of(chance[inside] >= stated, hit[inside], *prices)
             after = costs_of(chance[inside] >= found, hit[inside], *prices)
             difference[inside] = before - after
-    if judged.sum() < 2:
+    if held.judged().sum() < 2:
         return None
-    low = gain(difference[judged], ordered=held.ordered)[1]
+    low = held.gain(difference)[1]
     # What drifts may have been so once: the newest rows have to bear it out.
     return min(low, held.newest_mean(difference)) if held.ordered else low
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from tasks.base.records import CandidateResult
 from tasks.evaluation.ranking import Queries
 from tasks.models.adjusting import adjust, keep_adjustment
-from tasks.models.candidates import Candidate, find
+from tasks.models.candidates import Candidate, candidate_of
 from tasks.models.choosing import read_choice
 from tasks.models.keeping import keep, keep_predictions
 from tasks.models.matrices import Rows, matrix, read_rows
-from tasks.models.own_estimators import own_params
 from tasks.models.prediction import outputs_of_matrix
 from tasks.models.ranking import RANKER
 from tasks.models.settings import Learned, Setting
@@ -33,7 +32,7 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     from tasks.models.loading import load_model
 
     choice = read_choice(run, name)
-    candidate, rows = candidate_of(run, name, choice.params), read_rows(run)
+    candidate, rows = candidate_of(run.schema.own, name, choice.params), read_rows(run)
     encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
     found = validated(run, name, choice.chosen) or validate(
         run, candidate, rows, encoder, threads, tell
@@ -75,11 +74,6 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
         trials=choice.trials,
     )
     keep(run, result, encoder, model)
-
-
-def candidate_of(run: Run, name: str, params: Mapping[str, Any]) -> Candidate:
-    """Return a candidate with tuned hyperparameters, one's own with where it comes from."""
-    return find(name).with_params({**params, **own_params(run.schema.own, name)})
 
 
 def _known_iterations(

@@ -12,7 +12,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import Trial
-from tasks.models.candidates import Candidate, find
+from tasks.models.candidates import Candidate, candidate_of
 from tasks.models.folds import Fold
 from tasks.models.keeping import trial_folder
 from tasks.models.matrices import matrix, read_folds, read_rows
@@ -48,7 +48,8 @@ def try_params(
 
     started = time.perf_counter()
     number, params, bars = int(trial["number"]), dict(trial["params"]), dict(trial["bars"])
-    candidate, rows, folds = find(name).with_params(params), read_rows(run), read_folds(run)
+    candidate, rows = candidate_of(run.schema.own, name, params), read_rows(run)
+    folds = read_folds(run)
     encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
     validation = Validation(run, candidate, rows, encoder, threads)
     if number == 0:

@@ -14,6 +14,7 @@ from typing import Any
 from tasks.base.records import Trial
 from tasks.models.candidates import find, place
 from tasks.models.choosing import choose, write_choice
+from tasks.models.proposing import spaces_for
 from tasks.models.schedule import Task
 from tasks.models.searching import Search
 from tasks.models.spaces import Value
@@ -31,7 +32,7 @@ class Tuning:
         asked = None if run.whole else run.training.tuning
         self._most = asked.trials if asked else 0
         self._share = asked.share if asked else 0.0
-        searched = [name for name in run.names if find(name).spaces]
+        searched = [name for name in run.names if spaces_for(run, name)]
         names = sorted(searched, key=place) if asked else []
         self._searches = {name: Search(run, name, self._most) for name in names}
         self._chosen: set[str] = set()

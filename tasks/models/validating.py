@@ -109,7 +109,8 @@ class Validation:
             spread = probability
             if spread is not None:
                 spread = in_order(spread, model.classes_, self.run.schema.classes)
-            self._collector.add(fold.valid, y, predicted, spread)
+            groups = self.rows.of_groups(fold.valid)
+            self._collector.add(fold.valid, y, predicted, spread, groups)
         given = (self.run, model, predicted, probability, y, self.notes)
         found = score_part(*given, self._queries(fold.valid))
         return found[0] if found else None

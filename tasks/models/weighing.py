@@ -25,7 +25,6 @@ Floats = NDArray[np.float64]
 Weights = dict[str, float]
 ROUNDS = 20
 REPLICATES = 400
-BLOCKS = 50
 CONFIDENCE = 0.95
 
 
@@ -127,7 +126,7 @@ def gained_by(
     from tasks.evaluation.metrics import sampled
 
     rows = np.flatnonzero(judged)
-    blocks = _drawn_together(run, mixed, rows)
+    blocks = mixed.only(rows).together()
     classes = run.schema.classes
     plan = resampling(len(rows), blocks, REPLICATES, run.training.seed, curves=max(1, len(classes)))
     labels = np.asarray(classes)
@@ -145,15 +144,3 @@ def gained_by(
     ends = interval(sign * (ours[1] - theirs[1]), CONFIDENCE, plan.n_units)
     low, high = ends if ends is not None else (float("-inf"), float("inf"))
     return sign * (ours[0] - theirs[0]), low, high
-
-
-def _drawn_together(run: Run, held: OutOfFold, rows: NDArray[np.int64]) -> Any:
-    """Return which of `rows` are drawn together: neighbours in time, or those of one group."""
-    if held.ordered:
-        return np.arange(len(rows)) * BLOCKS // len(rows)
-    if run.split.group is None:
-        return None
-    from tasks.data.grouping import group_codes
-
-    positions = np.load(run.split.train_path)[held.rows[rows]]
-    return group_codes(run.snapshot_path, run.split.group, positions)

@@ -26,7 +26,7 @@ from tasks.models.calibrating import (
 )
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.loading import load_model, save_model
-from tasks.models.outoffold import Collector, OutOfFold
+from tasks.models.outoffold import Collector, OutOfFold, gain
 from tasks.models.prediction import outputs, predict
 from tests.unit.models.factories import fitted, frame, snapshot, target, training
 
@@ -211,12 +211,44 @@ def test_one_validation_part_is_split_in_two() -> None:
         assert held.judged().tolist() == ([False, False, True, True] if ordered else [True] * 4)
 
 
+def test_one_validation_part_is_split_between_groups_not_within() -> None:
+    collector = Collector(ordered=False)
+    rows = np.arange(6, dtype=np.int64)
+    collector.add(rows, rows, rows, None, np.array([7, 7, 7, 9, 9, 12]))
+    held = collector.all()
+    assert held is not None
+    assert held.part.tolist() == [0, 0, 0, 1, 1, 0]
+
+
+def test_rows_of_a_group_count_as_one_where_a_gain_is_told_from_noise() -> None:
+    rng = np.random.default_rng(5)
+    codes = np.repeat(np.arange(40, dtype=np.int64), 10)
+    false = {"groups": 0, "rows": 0}
+    for _ in range(1_000):
+        difference = rng.normal(size=40)[codes] + rng.normal(size=400)
+        false["groups"] += gain(difference, codes)[1] > 0
+        false["rows"] += gain(difference, None)[1] > 0
+    assert false["groups"] <= 45  # 25 of 1,000 are stated
+    assert false["rows"] > 150
+
+
+def test_what_is_known_of_groups_outlives_a_file(tmp_path: Path) -> None:
+    places = np.arange(4, dtype=np.int64)
+    said = OutOfFold(places, places, places, None, places % 2, groups=places // 2)
+    said.save(tmp_path)
+    again = OutOfFold.read(tmp_path)
+    assert again is not None
+    assert again.groups is not None
+    assert again.groups.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(again.only(np.array([3])).groups or [], [1])
+
+
 def test_training_calibrates_what_it_keeps_and_refits(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    X = frame(900)
-    y = np.where(rng.random(900) < 0.15, "yes", "no")
+    X = frame(1_800)
+    y = np.where(rng.random(1_800) < 0.15, "yes", "no")
     size = np.nan_to_num(X["größe, m"].to_numpy(), posinf=0, neginf=0)
-    y = np.where(rng.random(900) < 1 / (1 + np.exp(2 - size)), "yes", y)
+    y = np.where(rng.random(1_800) < 1 / (1 + np.exp(2 - size)), "yes", y)
     path, split, roles = snapshot(tmp_path, X, y, "binary", holdout=200, ordered=True)
     # Balanced weights promise far more of the rare class than there is.
     settings = training("logistic_regression", calibrate="auto", class_weight="balanced")

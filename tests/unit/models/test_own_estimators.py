@@ -305,6 +305,45 @@ def test_one_s_own_candidates_compete_and_a_failing_one_stops_no_other(tmp_path:
     assert np.isfinite(model.predict_proba(X)).all()
 
 
+OVERSURE = f"{ESTIMATORS}\n\ndef oversure():\n    return Nearest(pace=60.0)\n"
+
+
+def test_arguments_of_one_s_own_are_tuned_where_the_file_says_and_refitted_so(
+    tmp_path: Path,
+) -> None:
+    X = frame(rows=240)
+    path, split, schema = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
+    own = own_code(
+        tmp_path, OVERSURE, estimators={"near": "mine:oversure", "as_it_is": "mine:Nearest"}
+    )
+    schema = schema.running(own)
+    config = training(
+        "near", "as_it_is", cv=4, tuning={"trials": 9, "share": 0.9},
+        spaces={"near": {"pace": {"low": 0.01, "high": 60.0, "log": True}}},
+    )  # fmt: skip
+
+    near, plain = fit_candidates(path, split, schema, config, "log_loss", tmp_path / "fits")[1:]
+
+    assert next(t.params["pace"] for t in near.trials) == 60.0
+    assert len(near.trials) == 9
+    assert near.cv_mean is not None
+    assert near.trials[0].score is not None
+    assert near.cv_mean < near.trials[0].score
+    assert near.tuned["pace"] == load_model(near.model_path, own)[-1].pace < 60
+    assert plain.trials == ()
+    again = refit(path, split, schema, config, near, tmp_path / "refit")
+    assert load_model(again.model_path, own)[-1].pace == near.tuned["pace"]
+
+
+def test_a_space_of_an_argument_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    own = own_code(tmp_path, ESTIMATORS, estimators={"near": "mine:Nearest"})
+
+    try_estimator(own, "near", "binary", ["pace"])
+    with pytest.raises(ConfigError, match=r"spaces\.near\.pase.*no argument 'pase'") as caught:
+        try_estimator(own, "near", "binary", ["pase"])
+    assert caught.value.remedy == "Did you mean 'pace'?"
+
+
 NOISY = (
     ESTIMATORS
     + """

@@ -36,6 +36,18 @@ def test_everything_becomes_dense_float32_with_a_name_and_a_source(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+def test_moments_that_do_not_vary_come_to_no_column(encoding: Encoding) -> None:
+    X = frame().assign(seen=pd.Timestamp("2012-05-01"))
+    y = target(X, "binary")
+    roles = schema("binary", y).model_copy(update={"time_column": "seen"})
+    encoder = build_encoder(encoding, roles, X, 0)
+    encoded = encoder.fit_transform(X, y)
+    assert "seen" in roles.features
+    assert "seen" not in encoder.sources_
+    assert encoder.transform(X.head(4)).shape == (4, encoded.shape[1])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_missing_column_is_named_and_a_further_one_ignored(encoding: Encoding) -> None:
     X = frame()
     y = target(X, "binary")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.config import TrainingConfig
+from tasks.base.config import SpaceConfig, TrainingConfig
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.models.candidates import CANDIDATES
@@ -44,7 +44,7 @@ def test_a_stated_class_weight_is_not_searched() -> None:
         (
             "  spaces:\n    lightgmb: {num_leaves: {low: 4, high: 8}}\n",
             6,
-            "did you mean `lightgbm`",
+            "did you mean 'lightgbm'",
         ),
         (
             "  spaces:\n    lightgbm:\n      num_leafs: {low: 4, high: 8}\n",
@@ -75,6 +75,14 @@ def test_a_mistake_is_told_with_its_line_and_the_nearest_name(
     message = _error(tmp_path, text)
     assert f"line {line}:" in message
     assert said in message
+
+
+def test_whole_ends_search_whole_numbers_of_one_s_own() -> None:
+    given = {"k": SpaceConfig(low=1, high=9), "pace": SpaceConfig(low=-1, high=2.5)}
+    overrides = {name: space.model_dump() for name, space in given.items()}
+    k, pace = spaces_of("mine", overrides, classification=True)
+    assert (k.whole, pace.whole) == (True, False)
+    assert spaces_of("mine", {}, classification=True) == ()
 
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
