@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import CandidateResult
-from tasks.evaluation.ranking import Queries
 from tasks.models.adjusting import adjust, keep_adjustment
 from tasks.models.candidates import Candidate, candidate_of
 from tasks.models.choosing import read_choice
@@ -21,7 +19,7 @@ from tasks.models.matrices import Rows, matrix, read_rows
 from tasks.models.prediction import outputs_of_matrix
 from tasks.models.ranking import RANKER
 from tasks.models.settings import Learned, Setting
-from tasks.models.validating import fit_rows, validate, validated
+from tasks.models.validating import fit_all_rows, validate, validated
 from tasks.models.work import Run
 
 Tell = Callable[[str], None]
@@ -42,7 +40,7 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     X = matrix(run, candidate.encoding, "train")
     known = _known_iterations(run, candidate, found.stops, len(rows))
     queries = None if rows.queries is None else rows.queries.only(taken)
-    learned, setting, seconds = _fit_final(
+    learned, setting, seconds = fit_all_rows(
         run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken), queries
     )
     tell("holdout")
@@ -90,31 +88,6 @@ def _known_iterations(
     if not candidate.iterative or len(stops) < 2 or sampled or run.ordered:
         return None
     return max(1, int(np.median(stops)))
-
-
-def _fit_final(
-    run: Run,
-    candidate: Candidate,
-    X: NDArray[np.float32],
-    y: NDArray[Any],
-    encoder: Any,
-    threads: int,
-    iterations: int | None,
-    groups: NDArray[np.int64] | None,
-    queries: Queries | None,
-) -> tuple[Learned, Setting, float]:
-    """Fit on all training rows.
-
-    An iterative learner that has to find its iterations first sets rows aside for that, the newest
-    where rows have a time, which tell most about what comes next: it is fitted again with the
-    iterations found, on all of them.
-    """
-    given = (run, candidate, X, y, encoder, threads)
-    learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
-    if not candidate.iterative or iterations is not None:
-        return learned, setting, seconds
-    again, setting, more = fit_rows(*given, learned.iterations, groups, queries)
-    return replace(again, curves=learned.curves), setting, seconds + more
 
 
 def _predict_holdout(run: Run, candidate: Candidate, model: Any) -> float:

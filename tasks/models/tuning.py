@@ -122,10 +122,9 @@ class Tuning:
         complete = [t for t in search.trials if t.state == "complete" and t.rows > 0]
         folds = max(1, self._run.training.cv)
         final = min(self._run.split.n_train, find(name).max_rows)
-        # Forward in time the folds before the last have fewer rows, and the newest rows are
-        # set aside first where iterations are to be found.
-        twice = 2 if self._run.ordered else 1
-        each = [twice * t.seconds / folds * final / t.rows for t in complete]
+        # Forward in time the folds before the last have fewer rows.
+        more = 1.5 if self._run.ordered else 1.0
+        each = [more * t.seconds / folds * final / t.rows for t in complete]
         return _UNTUNED_NEEDS * max(each, default=0.0)
 
     def settle(self, running: set[str], elapsed: float) -> None:

@@ -74,10 +74,15 @@ class Validation:
         y, queries = self.rows.y[fold.train], self._queries(fold.train)
         given = (self.run, self.candidate, X, y, self.encoder, self.threads)
         groups = self.rows.of_groups(fold.train)
-        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries)
+        learned, setting, _ = self._fit(*given, groups=groups, queries=queries)
         self.fitted = max(self.fitted, setting.rows)
         self.stops.append(learned.iterations or 1)
         self.scores.append(self._score(learned.estimator, number, fold, collect=True))
+
+    @property
+    def _fit(self) -> Callable[..., tuple[Learned, Setting, float]]:
+        """How a fold is fitted: without the newest rows a model of rows in time is another one."""
+        return fit_all_rows if self.run.ordered else fit_rows
 
     def part(self, number: int, fold: Fold, share: float) -> float | None:
         """Return the score of a fit on a share of a fold's training rows, evenly spread."""
@@ -89,7 +94,7 @@ class Validation:
         given = (self.run, self.candidate, X, y, self.encoder, self.threads)
         groups = self.rows.of_groups(fold.train[taken])
         queries = None if queries is None else queries.only(taken)
-        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries)
+        learned, setting, _ = self._fit(*given, groups=groups, queries=queries)
         self.fitted = max(self.fitted, setting.rows)
         return self._score(learned.estimator, number, fold, collect=False)
 
@@ -184,6 +189,31 @@ def fit_rows(
             learned, notes=(*learned.notes, "stopped at its most iterations, not converged")
         )
     return learned, setting, seconds
+
+
+def fit_all_rows(
+    run: Run,
+    candidate: Candidate,
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+    encoder: Any,
+    threads: int,
+    iterations: int | None = None,
+    groups: NDArray[np.int64] | None = None,
+    queries: Queries | None = None,
+) -> tuple[Learned, Setting, float]:
+    """Fit as `fit_rows` does, on every row.
+
+    An iterative learner that has to find its iterations first sets rows aside for that, the newest
+    where rows have a time, which tell most about what comes next: it is fitted again with the
+    iterations found, on all of them.
+    """
+    given = (run, candidate, X, y, encoder, threads)
+    learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
+    if not candidate.iterative or iterations is not None:
+        return learned, setting, seconds
+    again, setting, more = fit_rows(*given, learned.iterations, groups, queries)
+    return replace(again, curves=learned.curves), setting, seconds + more
 
 
 def untuned(
