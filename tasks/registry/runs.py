@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.base.errors import InfrastructureError
+from tasks.base.errors import InfrastructureError, TransientError
 from tasks.base.records import Record, Schema
+from tasks.base.retries import PATIENT
 from tasks.registry import database, faults, names, packaging, provenance
 from tasks.registry.connected import Connected, local_folder, quoted
 
@@ -119,8 +120,17 @@ class Runs(Connected):
             run_name=names.stored_text(name, names.MAX_NAME),
         )
         run_id = str(run.info.run_id)
-        self.log(run_id, params=params)
+        self._log_patiently(run_id, params)
         return run_id
+
+    def _log_patiently(self, run_id: str, params: Mapping[str, object] | None) -> None:
+        """Log what a new run was started with; given up, it would be started a second time."""
+        for seconds in PATIENT:
+            try:
+                return self.log(run_id, params=params)
+            except TransientError:
+                time.sleep(seconds)
+        return self.log(run_id, params=params)
 
     @faults.guarded
     def log(
