@@ -118,14 +118,14 @@ def alive(stack: Stack) -> bool:
     return stack.process.poll() is None
 
 
-def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
-    """Return what `holds` says as soon as it is true."""
+def until(holds: Callable[[], Any], seconds: float = 60, *, every: float = 0.7) -> Any:
+    """Return what `holds` says as soon as it is true, asked `every` so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         if found := holds():
             return found
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.7)
+        time.sleep(every)
 
 
 def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:

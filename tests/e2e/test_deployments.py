@@ -35,7 +35,7 @@ from tasks.base.loop import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 
 
 class PrefectServer:
@@ -252,6 +252,7 @@ def test_a_storm_of_alarms_trains_once_and_swallows_no_probe(
     week = Window(start=datetime(2013, 3, 4, tzinfo=UTC), end=datetime(2013, 3, 11, tzinfo=UTC))
     causes = [_cause(key=f"k{i % 200}", reasons=('"</script>{{ 7 * 7 }}é',), window=week)
               for i in range(300)]  # fmt: skip
+    began = time.monotonic()
 
     with connected() as client:
         training = deployment_named(client, "training/storm").id
@@ -261,10 +262,10 @@ def test_a_storm_of_alarms_trains_once_and_swallows_no_probe(
         again = _deploy(pipeline)
         time.sleep(10)
         runs = _runs(client, "training/storm")
+    minutes = (time.monotonic() - began) / 60
 
     assert len(again.probes) == 1
-    # One a minute, and the requests may take longer than a minute.
-    assert 1 <= len(runs) <= 3
+    assert 1 <= len(runs) <= 1 + minutes, "one a minute"
     sent = {cause.correlation: cause for cause in causes}
     for run in runs:
         arrived = run.parameters["cause"]

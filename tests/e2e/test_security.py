@@ -125,10 +125,12 @@ class Watcher(threading.Thread):
         self.pythons: dict[int, str] = {}
         self.far: set[str] = set()
         self._below = psutil.Process()
+        # What a fixture of other tests has left running was started without the guard.
+        self._before = set(self._below.children())
 
     def run(self) -> None:
         while not self.over.wait(1):
-            for process in self._below.children(recursive=True):
+            for process in self._begun():
                 with suppress(psutil.Error):
                     computed = process.cpu_times().user
                     if "python" in Path(process.exe()).name and computed > 0.5:
@@ -136,6 +138,13 @@ class Watcher(threading.Thread):
                     for one in process.net_connections("inet"):
                         if one.raddr and not one.raddr.ip.startswith(_NEAR):
                             self.far.add(f"{one.raddr.ip}: {' '.join(process.cmdline())[:200]}")
+
+    def _begun(self) -> Iterator[psutil.Process]:
+        for child in self._below.children():
+            if child not in self._before:
+                yield child
+                with suppress(psutil.Error):
+                    yield from child.children(recursive=True)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +155,7 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     write_pipeline(folder, write_churn(folder / "rows.csv", 1_800), PIPELINE, time=True)
     with http_receiver() as receiver, pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEEPFIT_ALERT_URL", receiver.apprise(f"/{CANARY}"))
+        patch.delenv("PREFECT_API_URL", raising=False)
         patch.setenv("KEEPFIT_TEST_GUARD", str(notes))
         patch.setenv("PYTHONPATH", f"{GUARD}{os.pathsep}{ROOT}")
         patch.setenv("GIT_PYTHON_REFRESH", "quiet")

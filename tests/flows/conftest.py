@@ -1,4 +1,7 @@
-"""One running Prefect API for the flows' tests; a test that wants none unsets its address."""
+"""One running Prefect API for the flows' tests; a test that wants none unsets its address.
+
+It ends with them: whatever is tested next starts what it needs itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pytest
 from tests.prefect_api import prefect_api_in
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a Prefect API, which every command of these tests then uses."""
     with prefect_api_in(tmp_path_factory.mktemp("prefect")) as url:
