@@ -75,6 +75,8 @@ def _run_of(store: Store, pipeline: str, champion: ModelVersion) -> str:
     }
     found = store.find_run(marks, status=None)
     if found is not None:
+        if found.status == "RUNNING":
+            store.finish_run(found.run_id)
         return found.run_id
     metric = champion.tags.get("keepfit.metric", "")
     experiment = store.experiment(

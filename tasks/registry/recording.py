@@ -36,7 +36,8 @@ _NO_PARAMETERS = {
 def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the parent run of a training and return its id.
 
-    It holds the settings, the data's digests, the pipeline file and the contract's result.
+    It holds the settings, the data's digests, the pipeline file and the contract's result. Tried
+    again after the store failed in the middle, it goes on with the run that is there.
     """
     store.close_leftovers()
     config, split, roles = pipeline.config, basis.split, basis.roles
@@ -68,9 +69,10 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
         "task": roles.task,
         "metric": prepared.metric,
     }
-    run_id = store.start_run(
-        experiment, f"training {snapshot.digest[:8]}", tags=tags, params=params
-    )
+    marks = {key: tags[key] for key in ("keepfit.pipeline", "keepfit.role", "keepfit.key")}
+    begun = store.own_run(marks)
+    run_id = begun.run_id if begun else store.start_run(experiment, _title(snapshot), tags=tags)
+    store.log(run_id, params=params)
     for context, rows in (("training", split.n_train), ("holdout", split.n_holdout)):
         store.log_dataset(
             run_id,
@@ -90,6 +92,10 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
     store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
     store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
     return run_id
+
+
+def _title(snapshot: Snapshot) -> str:
+    return f"training {snapshot.digest[:8]}"
 
 
 def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
@@ -115,13 +121,21 @@ def record_candidates(
     assessment: Assessment,
     run_id: str,
 ) -> dict[str, str]:
-    """Log a child run for every candidate and return their run ids by name."""
+    """Log a child run for every candidate and return their run ids by name.
+
+    Tried again after the store failed in the middle, it goes on with the children that are there.
+    """
     common = common_tags(pipeline, basis)
     experiment = store.experiment(pipeline.config.name)
     evaluations = {e.candidate: e for e in assessment.evaluations}
+    begun = {run.tags.get("keepfit.candidate"): run for run in store.children(run_id)}
     runs = {}
     for rank, row in enumerate(assessment.leaderboard, start=1):
         result = next(r for r in results if r.candidate == row.candidate)
+        earlier = begun.get(result.candidate)
+        if earlier is not None and earlier.status != "RUNNING":
+            runs[result.candidate] = earlier.run_id
+            continue
         tags = {
             **common,
             "keepfit.role": "candidate",
@@ -132,11 +146,14 @@ def record_candidates(
         }
         if result.reason:
             tags["keepfit.reason"] = result.reason
-        child = store.start_run(
-            experiment, result.candidate, tags=tags, params=_params(result), parent=run_id
+        child = (
+            earlier.run_id
+            if earlier is not None
+            else store.start_run(experiment, result.candidate, tags=tags, parent=run_id)
         )
         store.log(
             child,
+            params=_params(result),
             metrics=_metrics(result, evaluations.get(result.candidate)),
             curves=result.curves,
         )

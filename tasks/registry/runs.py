@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.base.errors import InfrastructureError, TransientError
+from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record, Schema
-from tasks.base.retries import PATIENT
 from tasks.registry import database, faults, names, packaging, provenance
 from tasks.registry.connected import Connected, local_folder, quoted
 
@@ -89,6 +88,8 @@ class Runs(Connected):
     ) -> str:
         """Start a run and return its id; tags name the process that owns it.
 
+        When the store fails after the run was made, `own_run` finds it.
+
         Parameters
         ----------
         experiment
@@ -120,17 +121,9 @@ class Runs(Connected):
             run_name=names.stored_text(name, names.MAX_NAME),
         )
         run_id = str(run.info.run_id)
-        self._log_patiently(run_id, params)
+        if params:
+            self.log(run_id, params=params)
         return run_id
-
-    def _log_patiently(self, run_id: str, params: Mapping[str, object] | None) -> None:
-        """Log what a new run was started with; given up, it would be started a second time."""
-        for seconds in PATIENT:
-            try:
-                return self.log(run_id, params=params)
-            except TransientError:
-                time.sleep(seconds)
-        return self.log(run_id, params=params)
 
     @faults.guarded
     def log(
@@ -269,6 +262,15 @@ class Runs(Connected):
         """Return the newest run that carries all of `tags`, in any experiment; None without one."""
         found = self._search(tags, status, 1)
         return found[0] if found else None
+
+    def own_run(self, tags: Mapping[str, str]) -> Run | None:
+        """Return the run with `tags` that this process started and did not finish.
+
+        What is tried again after a store failed in the middle goes on with it, so that no run is
+        started twice.
+        """
+        mine = {provenance.PROCESS_TAG: provenance.this_process()}
+        return self.find_run({**tags, **mine}, status="RUNNING")
 
     @faults.guarded
     def children(self, run_id: str) -> tuple[Run, ...]:
