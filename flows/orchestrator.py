@@ -24,7 +24,8 @@ from typing import IO
 from tasks.base.environment import module_command
 from tasks.base.errors import InfrastructureError
 
-_START_SECONDS = 90.0
+# A server that ended is noticed at once; one that lives may be on a machine that is very busy.
+_START_SECONDS = 300.0
 _PR_SET_PDEATHSIG = 1
 
 

@@ -57,6 +57,11 @@ def dead(name: str) -> str:
     return f"postgresql://me:{secret}@127.0.0.1:{free_port()}/db?application_name={secret}"
 
 
+def absent(name: str) -> str:
+    """An address where no database can be, so that nobody waits for one."""
+    return f"sqlite:////dev/null/{name.lower()}.db?x={CANARIES[name]}"
+
+
 @pytest.mark.slow
 def test_no_secret_stays_after_training_and_scoring(tmp_path: Path) -> None:
     with http_receiver() as hook:
@@ -64,7 +69,7 @@ def test_no_secret_stays_after_training_and_scoring(tmp_path: Path) -> None:
         ran = keepfit("run", tmp_path, **environ)
         scored = keepfit("score", tmp_path, "--json", **environ)
         status = keepfit("status", tmp_path, **environ)
-        refused = keepfit("score", tmp_path, **{**environ, "SINK_URL": dead("SINK")})
+        refused = keepfit("score", tmp_path, **{**environ, "SINK_URL": absent("SINK")})
 
     assert (ran.status, scored.status, status.status) == (0, 0, 0), ran.err + scored.err
     assert refused.status == 1
