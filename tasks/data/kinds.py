@@ -192,7 +192,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         )
     if config.group is not None:
         check_groups(table[config.group], config.group)
-    said = suspicions(table, features, config.target, judged)
+    said = suspicions(table, features, config.target, judged, config.time_column)
     return Schema(
         target=config.target,
         task=judged.task,

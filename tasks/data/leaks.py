@@ -16,17 +16,23 @@ SAMPLE_ROWS = 20_000
 SAMPLE_CELLS = 3_000_000  # wide tables: fewer rows, at least 1,000
 LEAK_AUC = 0.99
 LEAK_RANK_CORRELATION = 0.999
+LATER_SHARE = 0.5
 _SEED = 0
 
 
 def suspicions(
-    table: Any, features: Mapping[str, Kind], target: str, judged: Judged
+    table: Any,
+    features: Mapping[str, Kind],
+    target: str,
+    judged: Judged,
+    time_column: str | None = None,
 ) -> tuple[str, ...]:
     """Return a sentence on each feature that looks like a leak or equals another one.
 
     Judged on at most 20,000 rows. A feature is suspicious when it equals the target, when it
     alone reaches a ROC AUC above 0.99 (binary), gives each row's class (multiclass), or ranks
-    the rows as the target does (regression: Spearman's correlation above 0.999).
+    the rows as the target does (regression: Spearman's correlation above 0.999). A moment is when
+    it mostly lies after the row's own time: it was written once the event was over.
     """
     from tasks.base.records import Schema
     from tasks.data.targets import labels_of
@@ -40,7 +46,10 @@ def suspicions(
     said = []
     for name, kind in features.items():
         values = _values(sample[name], keep)
-        why = "" if values is None else _too_good(values, kind, codes, judged)
+        if values is not None:
+            why = _too_good(values, kind, codes, judged)
+        else:
+            why = _afterwards(sample, name, time_column)
         if why:
             said.append(
                 f"{name!r} looks like a leak: {why}; unless it is known before the prediction is "
@@ -66,6 +75,32 @@ def _values(column: Any, keep: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         return None
     numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     return numbers[keep]
+
+
+def _afterwards(sample: Any, name: str, time_column: str | None) -> str:
+    """Return that a moment mostly lies after the row's own time; empty where it does not."""
+    if time_column is None or name == time_column:
+        return ""
+    moment, at = (_instants(sample[column]) for column in (name, time_column))
+    if moment is None or at is None:
+        return ""
+    known = ~(np.isnat(moment) | np.isnat(at))
+    if known.sum() < 20:
+        return ""
+    later = float(np.mean(moment[known] > at[known]))
+    if later < LATER_SHARE:
+        return ""
+    return (
+        f"it lies after the row's own time, {time_column!r}, in {later:.0%} of the rows that have "
+        "it, as what is written after the event does"
+    )
+
+
+def _instants(column: Any) -> NDArray[np.datetime64] | None:
+    """Return moments, those with a zone in UTC; None where the column holds none."""
+    if not pa.types.is_timestamp(column.type):
+        return None
+    return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy())
 
 
 def _too_good(values: NDArray[np.float64], kind: Kind, y: NDArray[Any], judged: Judged) -> str:

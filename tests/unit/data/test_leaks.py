@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,25 @@ def test_a_leak_of_many_classes_and_of_amounts_is_named(tmp_path: Path) -> None:
     text = said({"y": amount, "double": 2 * amount + 1, "x": amount + x}, tmp_path)
     assert "'double' looks like a leak" in text
     assert "'x'" not in text
+
+
+def test_a_moment_that_is_written_after_the_event_is_named(tmp_path: Path) -> None:
+    columns = people(1000)
+    day = timedelta(days=1)
+    columns |= {
+        "closed": [t + (k % 9) * day if k % 4 else None for k, t in enumerate(columns["at"])],
+        "refunded": [(t + day).replace(tzinfo=UTC) for t in columns["at"]],
+        "opened": [t - (k % 9) * day for k, t in enumerate(columns["at"])],
+        "empty": [t + day if k < 5 else None for k, t in enumerate(columns["at"])],
+    }
+
+    text = said(columns, tmp_path / "a", time_column="at")
+
+    assert "'closed' looks like a leak: it lies after the row's own time, 'at', in 89%" in text
+    assert "'refunded' looks like a leak" in text
+    assert "'opened'" not in text
+    assert "'empty'" not in text
+    assert said(columns, tmp_path / "b") == ""
 
 
 def test_many_categories_alone_are_no_leak(tmp_path: Path) -> None:
