@@ -266,7 +266,10 @@ class CandidateResult(Record):
         ``.npz`` with ``predicted`` and, for classification, ``probability`` of shape
         (n_holdout, n_classes), in the order of the split's holdout file.
     curves
-        Metric name to its value per iteration of an iterative learner.
+        Metric name to its value per iteration of an iterative learner, ``training_…`` on rows that
+        are learnt from and ``validation_…`` on rows set aside.
+    curves_of
+        Which fit the curves are of, in words; empty where it is the one on all training rows.
     importance
         Feature to its share of the model's own importance, where the model has one.
     trials
@@ -288,6 +291,7 @@ class CandidateResult(Record):
     encoding: str = ""
     params: dict[str, str | int | float | bool | None] = {}
     curves: dict[str, tuple[float, ...]] = {}
+    curves_of: str = ""
     importance: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()

@@ -123,8 +123,10 @@ def holdout_queries(basis: Basis) -> Queries | None:
 def read_predictions(path: str) -> Predictions:
     """Return the predictions that a candidate left for the holdout."""
     with np.load(path, allow_pickle=False) as kept:
-        probability = kept["probability"] if "probability" in kept.files else None
-        return Predictions(kept["predicted"], probability)
+        chances = (
+            kept[key] if key in kept.files else None for key in ("probability", "uncalibrated")
+        )
+        return Predictions(kept["predicted"], *chances)
 
 
 def _leaderboard(

@@ -26,10 +26,13 @@ class Predictions:
         Native labels or values, shape (rows,).
     probability
         Shape (rows, n_classes) in the order of the schema's classes; None where there is none.
+    uncalibrated
+        What a calibrated model says without its calibration, likewise.
     """
 
     predicted: ArrayLike
     probability: NDArray[np.float64] | None = None
+    uncalibrated: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

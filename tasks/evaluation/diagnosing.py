@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import ReportConfig, TrainingConfig
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Picture
+from tasks.base.records import Assessment, Basis, CandidateResult, Picture, Trial
 from tasks.evaluation.assessing import holdout_groups
 from tasks.evaluation.case import Case
 from tasks.evaluation.findings import (
@@ -81,6 +81,7 @@ class _Diagnosed(Case):
     """A training, and what it teaches part by part."""
 
     def diagnosis(self, folder: Path) -> Diagnosis:
+        from tasks.evaluation.advice import next_steps
         from tasks.evaluation.diagnosis import lines_of
         from tasks.evaluation.errors import confusions, label_suspects, mistakes
         from tasks.evaluation.figures import save_figures
@@ -101,6 +102,7 @@ class _Diagnosed(Case):
         files = save_figures(drawings, folder)
         found = Diagnosis(
             made=self.challenger.notes,
+            trials=self._trials(),
             fits=tuple(fits),
             learning=learning,
             suspicions=suspicions,
@@ -118,7 +120,18 @@ class _Diagnosed(Case):
                 for d in drawings
             ),
         )
+        steps = next_steps(found, self.challenger, self.training, self._calibration_error())
+        found = found.model_copy(update={"steps": steps})
         return found.model_copy(update={"lines": lines_of(found, self.challenger.candidate)})
+
+    def _calibration_error(self) -> float | None:
+        metrics = self.assessment.of(self.challenger.candidate).metrics
+        known = metrics.get("calibration_error")
+        return None if known is None else known.value
+
+    def _trials(self) -> dict[str, tuple[Trial, ...]]:
+        first = sorted(self.fitted, key=lambda r: r is not self.challenger)
+        return {r.candidate: r.trials for r in first if r.trials}
 
     def learning(self) -> LearningCurve | None:
         """Return the learning curve, which costs fits, where it is asked for."""

@@ -187,8 +187,9 @@ def _plural(kind: str, names: Sequence[str]) -> str:
 
 
 def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
-    """Return three to six lines for a terminal: fit, data, weak rows, labels, suspicions."""
+    """Return lines for a terminal: fit, tuning, data, weak rows, mistakes, doubts, next steps."""
     lines = [("fit", headline(found.fits, challenger))]
+    lines += [("tuning", capitalised(note)) for note in found.made if note.startswith("tuning ")]
     if found.learning is not None:
         lines.append(("data", found.learning.sentence))
     lines.append(("weak", found.slices_sentence))
@@ -197,4 +198,16 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
     lines.append(("doubt", " ".join(warned[:2]) or "Nothing makes the score doubtful."))
     if found.groups:
         lines.append(("groups", " ".join(g.sentence for g in found.groups)))
-    return tuple(f"{name}: {text}" for name, text in lines if text)[:6]
+    lines.append(("try next", " ".join(found.steps[:2])))
+    return tuple(f"{name}: {text}" for name, text in lines if text)
+
+
+def capitalised(text: str) -> str:
+    """Return a note as a sentence.
+
+    Examples
+    --------
+    >>> capitalised("tuning made 3 trials")
+    'Tuning made 3 trials.'
+    """
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -29,6 +29,7 @@ from tasks.evaluation.importance import Importance
 MOST_CLASSES = 20
 _MOST_COLOURED = 6
 _MOST_CONFUSIONS = 15
+_PARTS = {"training": (ORANGE, "rows learnt from"), "validation": (BLUE, "rows set aside")}
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
@@ -135,14 +136,23 @@ def _curves(axes: Axes, ranking: Ranking) -> None:
     legend(axes, loc="best")
 
 
-def reliability(record: Calibration) -> Figure:
-    """Draw stated probability against what happened."""
+def reliability(record: Calibration, before: Calibration | None = None) -> Figure:
+    """Draw stated probability against what happened, and as it was before calibration."""
     figure, axes = canvas()
     grid(axes)
-    top = min(1.0, 1.08 * float(max(record.stated.max(), record.high.max())))
+    drawn = [record] if before is None else [record, before]
+    top = min(1.0, 1.08 * max(float(max(r.stated.max(), r.high.max())) for r in drawn))
     axes.plot([0, top], [0, top], color=GREY, lw=1, ls="--")
+    if before is not None:
+        axes.plot(
+            before.stated, before.happened, color=ORANGE, lw=1.2, marker="o", ms=3.5, mfc="none",
+            label=" before",
+        )  # fmt: skip
     axes.vlines(record.stated, record.low, record.high, color=BLUE, alpha=0.45, lw=2)
-    axes.plot(record.stated, record.happened, color=BLUE, lw=1.4, marker="o", ms=4)
+    label = None if before is None else " calibrated"
+    axes.plot(record.stated, record.happened, color=BLUE, lw=1.4, marker="o", ms=4, label=label)
+    if before is not None:
+        legend(axes, loc="upper left")
     axes.set(xlim=(-0.01 * top, top), ylim=(-0.01 * top, top))
     name_axes(axes, f"stated probability of {plain(record.of, 20)}", "share that came true")
     return figure
@@ -223,19 +233,19 @@ def comparable(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     ]
 
 
-def learning(curves: Mapping[str, Sequence[float]], cut: int | None = None) -> Figure:
-    """Draw a metric by iteration, of each of the `curves`; a line where the model was cut."""
+def learning(loss: str, parts: Mapping[str, Floats], cut: int | None = None) -> Figure:
+    """Draw a loss by iteration, on each of the `parts`; a line where the model was cut."""
     figure, axes = canvas()
     grid(axes)
-    for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
-        y = np.asarray(values, dtype=np.float64)
+    for part, y in parts.items():
         x = np.arange(1, len(y) + 1)
         keep = np.unique(np.linspace(0, len(y) - 1, min(len(y), CURVE_POINTS)).astype(np.int64))
         marker = "o" if len(y) == 1 else None
-        axes.plot(x[keep], y[keep], color=colour, lw=1.8, marker=marker, label=f" {plain(name)}")
+        colour, label = _PARTS.get(part, (GREY, plain(part)))
+        axes.plot(x[keep], y[keep], color=colour, lw=1.8, marker=marker, label=f" {label}")
     if cut is not None:
         axes.axvline(cut, color=GREY, lw=1, ls="--")
-    name_axes(axes, "iteration", plain(next(iter(curves))) if len(curves) == 1 else "")
-    if len(curves) > 1:
+    name_axes(axes, "iteration", plain(loss.replace("_", " ")))
+    if len(parts) > 1:
         legend(axes, loc="best")
     return figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tasks.base.files import write_whole
 from tasks.base.records import Evaluation, LeaderboardRow, Schema
 from tasks.evaluation import diagrams, drawing
 from tasks.evaluation.bootstrap import Floats
+from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.curves import (
     Calibration,
     Ranking,
@@ -52,19 +52,17 @@ class Drawing:
 
 
 def diagnose(
-    y_true: ArrayLike,
-    predicted: ArrayLike,
-    probability: Floats | None,
-    schema: Schema,
-    evaluation: Evaluation,
+    y_true: ArrayLike, said: Predictions, schema: Schema, evaluation: Evaluation
 ) -> tuple[Drawing, ...]:
     """Return the figures of one candidate's predictions of the holdout.
 
     Classification: confusion matrix and, with probabilities, ROC, precision-recall and
-    calibration. Regression: predicted against observed values, and residuals.
+    calibration, before and after where the model is calibrated. Regression: predicted against
+    observed values, and residuals.
     """
+    probability = said.probability
     if not schema.classes:
-        record = residuals(y_true, predicted)
+        record = residuals(y_true, said.predicted)
         return () if record is None else _of_values(record)
     found = [_confusion(evaluation, schema)]
     if probability is not None and len(probability) and np.isfinite(probability).all():
@@ -72,7 +70,9 @@ def diagnose(
         if curves.lines:
             found.append(_roc(curves))
             found.append(_precision_recall(precision_recall_curves(y_true, probability, schema)))
-        found.append(_calibration(calibration(y_true, probability, schema)))
+        raw = said.uncalibrated
+        before = None if raw is None else calibration(y_true, raw, schema)
+        found.append(_calibration(calibration(y_true, probability, schema), before))
     return tuple(found)
 
 
@@ -126,12 +126,19 @@ def _precision_recall(curves: Ranking) -> Drawing:
     return Drawing("precision_recall", "Precision and recall", caption, figure)
 
 
-def _calibration(record: Calibration) -> Drawing:
+def _calibration(record: Calibration, before: Calibration | None) -> Drawing:
     caption = f"Stated probabilities are off by {record.error * 100:.1f} points on average"
     if abs(record.excess) > 0.5 * record.error and record.error > 0.005:
         caption += ", mostly too high" if record.excess > 0 else ", mostly too low"
+    if before is not None:
+        caption += (
+            f"; without the calibration, which was chosen on other rows, by "
+            f"{before.error * 100:.1f} (orange)"
+        )
     caption += ". On the dashed diagonal, what is stated comes true as often as it is stated."
-    return Drawing("calibration", "Calibration", caption, diagrams.reliability(record))
+    figure = diagrams.reliability(record, before)
+    title = "Calibration" if before is None else "Calibration, before and after"
+    return Drawing("calibration", title, caption, figure)
 
 
 def _of_values(record: Residuals) -> tuple[Drawing, ...]:
@@ -192,55 +199,68 @@ def draw_leaderboard(
     return Drawing("leaderboard", "Candidates on the holdout", caption, figure)
 
 
-def draw_learning(candidate: str, curves: Mapping[str, Sequence[float]]) -> tuple[Drawing, ...]:
-    """Return the learning curves of an iterative candidate, one figure for each scale."""
-    usable = {n: v for n, v in curves.items() if len(v) and all(isfinite(x) for x in v)}
-    groups: list[dict[str, Sequence[float]]] = []
-    for name, values in usable.items():
-        near = (g for g in groups if _alike(next(iter(g.values())), values) and len(g) < 4)
-        group = next(near, None)
-        if group is None:
-            groups.append({name: values})
-        else:
-            group[name] = values
+def draw_learning(
+    candidate: str, curves: Mapping[str, Sequence[float]], of: str = ""
+) -> tuple[Drawing, ...]:
+    """Return the curves of an iterative candidate, one figure for each loss or score.
+
+    Parameters
+    ----------
+    curves
+        Named as in `CandidateResult`: those of one loss, on rows learnt from and on rows set
+        aside, share a figure.
+    of
+        Which fit they are of, where it is not the one that was kept.
+    """
+    losses: dict[str, dict[str, Floats]] = {}
+    for name, values in curves.items():
+        part, _, loss = name.partition("_")
+        y = np.asarray(values, dtype=np.float64)
+        if len(y) and np.isfinite(y).all():
+            losses.setdefault(loss, {})[part] = y
+    told = [(loss, parts) for loss, parts in losses.items() if "validation" in parts]
     return tuple(
         Drawing(
             f"learning_{candidate}" + (f"_{place}" if place else ""),
             f"Learning of {candidate}",
-            _learning_caption(group),
-            diagrams.learning(group, _cut(group)),
+            _learning_caption(loss, parts, of),
+            diagrams.learning(loss, parts, _cut(parts["validation"])),
         )
-        for place, group in enumerate(groups)
+        for place, (loss, parts) in enumerate(told)
     )
 
 
-def _alike(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether two curves can share an axis."""
-    a, b = (float(np.abs(values).max()) for values in (first, second))
-    return max(a, b) <= 10 * min(a, b)
-
-
-def _learning_caption(curves: Mapping[str, Sequence[float]]) -> str:
-    name, values = list(curves.items())[-1]
-    y = np.asarray(values, dtype=np.float64)
-    falling = len(y) > 1 and y[-1] < y[0]
-    best = int(y.argmin() if falling else y.argmax()) + 1
-    if best >= len(y) - 1:
-        return (
-            f"{name} was still improving, or flat, when it stopped after {len(y):,} iterations: "
-            "more of them may help."
+def _learning_caption(loss: str, parts: Mapping[str, Floats], of: str) -> str:
+    y = parts["validation"]
+    best = _best(y)
+    name = f"{loss.replace('_', ' ')} on rows set aside"
+    if _cut(y) is None:
+        caption = (
+            f"The {name} was still improving, or flat, when it stopped after {len(y):,} "
+            "iterations: more of them may help."
         )
-    return (
-        f"{name} is best at iteration {best:,} of {len(y):,}, where early stopping cut (the dashed "
-        "line); what follows is overfitting, and is not in the model."
-    )
+    else:
+        caption = (
+            f"The {name} is best at iteration {best:,} of {len(y):,}, where early stopping cut "
+            "(the dashed line); what follows is overfitting, and is not in the model."
+        )
+    if "training" in parts and best <= len(parts["training"]):
+        caption += (
+            f" There it is {number(float(y[best - 1]))}, and "
+            f"{number(float(parts['training'][best - 1]))} on rows that are learnt from."
+        )
+    return f"{caption} Drawn of {of}." if of else caption
 
 
-def _cut(curves: Mapping[str, Sequence[float]]) -> int | None:
-    """Return the best iteration of the last curve; None where it is the last one."""
-    y = np.asarray(list(curves.values())[-1], dtype=np.float64)
-    falling = len(y) > 1 and y[-1] < y[0]
-    best = int(y.argmin() if falling else y.argmax()) + 1
+def _best(y: Floats) -> int:
+    """Return the iteration, from 1 on, at which a curve is best: lowest where it falls."""
+    falling = len(y) > 1 and y.min() < y[0]
+    return int(y.argmin() if falling else y.argmax()) + 1
+
+
+def _cut(y: Floats) -> int | None:
+    """Return the best iteration of a curve; None where it is the last one, or nearly."""
+    best = _best(y)
     return best if best < len(y) - 1 else None
 
 

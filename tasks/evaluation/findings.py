@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.base.records import MetricValue, Picture, Record
+from tasks.base.records import MetricValue, Picture, Record, Trial
 
 Fit = Literal["good", "overfits", "memorises", "trails", "underfits", "no_signal", "unknown"]
 Level = Literal["note", "warning"]
@@ -60,6 +60,8 @@ class LearningCurve(Record):
     gain, low, high
         What twice the most rows would improve the metric by, oriented so that greater is better,
         with a 90 % interval; None where too few points were fitted.
+    verdict
+        Whether that is worth having.
     """
 
     candidate: str
@@ -68,6 +70,7 @@ class LearningCurve(Record):
     gain: float | None = None
     low: float | None = None
     high: float | None = None
+    verdict: Literal["helps", "little", "unclear", "unknown"] = "unknown"
     sentence: str = ""
 
 
@@ -172,13 +175,18 @@ class Diagnosis(Record):
     ----------
     made
         How the challenger came about: what tuning, calibration, threshold and mixing found.
+    trials
+        Candidate to what tuning tried of it, the challenger first.
     errors
         Sentences about mistakes: their counts, confusions, labels.
+    steps
+        What to try next, what matters most first; or to stop.
     lines
-        What a terminal prints, three to six.
+        What a terminal prints, three to eight.
     """
 
     made: tuple[str, ...] = ()
+    trials: dict[str, tuple[Trial, ...]] = Field({})
     fits: tuple[FitVerdict, ...] = ()
     learning: LearningCurve | None = None
     suspicions: tuple[Suspicion, ...] = ()
@@ -189,7 +197,7 @@ class Diagnosis(Record):
     slices_sentence: str = ""
     by: tuple[ByColumn, ...] = ()
     groups: tuple[GroupDifference, ...] = ()
-    explanation: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     lines: tuple[str, ...] = ()
 

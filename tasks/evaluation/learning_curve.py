@@ -111,12 +111,14 @@ def extrapolate(
     start = baseline if baseline is not None else points[0].valid
     reached = abs(points[-1].valid - start)
     much = min(_OF_REACHED * reached, _OF_LEFT * abs(float(losses[-1])))
+    verdict = "little" if high <= much else "helps" if gain > much and low > 0 else "unclear"
     return curve.model_copy(
         update={
             "gain": gain,
             "low": float(low),
             "high": float(high),
-            "sentence": _sentence(candidate, metric, points, (gain, low, high), much),
+            "verdict": verdict,
+            "sentence": _sentence(candidate, metric, points, (gain, low, high), verdict),
         }
     )
 
@@ -145,14 +147,14 @@ def _sentence(
     metric: str,
     points: Sequence[CurvePoint],
     gains: tuple[float, float, float],
-    much: float,
+    verdict: str,
 ) -> str:
     gain, low, high = gains
     half = (high - low) / 2
     about = f"{number(gain, half)} ({number(low, half)} to {number(high, half)})"
     twice = f"twice the {points[-1].rows:,} rows would improve {metric_words(metric)} by {about}"
-    if high <= much:
+    if verdict == "little":
         return f"More data brings little: {twice}. Better columns are the way on."
-    if gain > much and low > 0:
+    if verdict == "helps":
         return f"More data helps: {twice}."
     return f"Whether more data helps is not clear: {twice} ({candidate})."

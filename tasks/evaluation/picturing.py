@@ -120,10 +120,8 @@ def _of_candidate(
 
     predictions = read_predictions(result.predictions_path)
     evaluation = assessment.of(result.candidate)
-    diagnosed = diagnose(
-        y_true, predictions.predicted, predictions.probability, basis.roles, evaluation
-    )
-    return (*diagnosed, *draw_learning(result.candidate, result.curves))
+    diagnosed = diagnose(y_true, predictions, basis.roles, evaluation)
+    return (*diagnosed, *draw_learning(result.candidate, result.curves, result.curves_of))
 
 
 def _searched(
@@ -150,7 +148,7 @@ def _of_ranking(
 
     predicted = {r.candidate: read_predictions(r.predictions_path).predicted for r in fitted}
     ranked = draw_ranking(result.candidate, y_true, predicted, queries)
-    return (*ranked, *draw_learning(result.candidate, result.curves))
+    return (*ranked, *draw_learning(result.candidate, result.curves, result.curves_of))
 
 
 def _explained(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.base.config import greater_is_better
 from tasks.base.records import (
     ContractResult,
     Evaluation,
@@ -24,6 +25,7 @@ from tasks.evaluation import report_view as view
 from tasks.evaluation import words
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.report_gains import gains
+from tasks.evaluation.report_trials import trial_table
 
 if TYPE_CHECKING:
     from tasks.evaluation.figures import Drawing
@@ -163,6 +165,10 @@ def render_report(data: ReportData) -> str:
         figures=figures,
         lessons=lessons,
         d=data.diagnosis,
+        trials={
+            name: trial_table(told, greater=greater_is_better(data.metric))
+            for name, told in data.diagnosis.trials.items()
+        },
         scores=view.headline(data),
         board=view.board(data),
         metrics=view.metric_rows(data),

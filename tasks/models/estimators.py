@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
-from tasks.models.folds import inner_part, inner_share
+from tasks.models.folds import inner_part, inner_share, thin
 
 
 class _StopsEarly:
@@ -24,8 +24,9 @@ class _StopsEarly:
     ----------
     epochs_
         Epochs of the weights that were kept.
-    validation_losses_
-        Loss on the validation part after each epoch; empty if `early` is False.
+    training_losses_, validation_losses_
+        Loss after each epoch on rows that are learnt from, of which as many are asked as validate,
+        and on the validation part; empty if `early` is False.
     """
 
     def _forget(self) -> None:
@@ -48,7 +49,7 @@ class _StopsEarly:
         if not model.early:
             for _ in range(model.max_iter):
                 step(rng.permutation(len(y)))
-            self.epochs_, self.validation_losses_ = model.max_iter, []
+            self.epochs_, self.training_losses_, self.validation_losses_ = model.max_iter, [], []
             del model._optimizer
             return
         part = inner_part(
@@ -59,11 +60,14 @@ class _StopsEarly:
             seed=model.random_state or 0,
             groups=groups,
         )
+        own = part.train[thin(len(part.train), len(part.valid))]
         losses: list[float] = []
+        own_losses: list[float] = []
         kept: tuple[list[Any], list[Any]] | None = None
         for epoch in range(model.max_iter):
             step(rng.permutation(part.train))
             losses.append(loss(part.valid))
+            own_losses.append(loss(own))
             if losses[-1] <= min(losses) or kept is None:
                 kept = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
                 self.epochs_ = epoch + 1
@@ -71,7 +75,7 @@ class _StopsEarly:
                 break
         assert kept is not None  # noqa: S101 - the first epoch is always kept
         model.coefs_, model.intercepts_ = kept
-        self.validation_losses_ = losses
+        self.training_losses_, self.validation_losses_ = own_losses, losses
         del model._optimizer  # twice the size of the weights, and of no use to predict
 
 

@@ -6,6 +6,7 @@ Heavy libraries are imported by the functions, which only run in worker processe
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tasks.models.ranking import fit_ranker, ranker
 from tasks.models.settings import Learned, Params, Setting
 
 STOPPING_ROUNDS = 30
+TRAINING, VALIDATION = "training", "validation"
+"""How the names of curves begin: on rows that are learnt from, and on rows set aside."""
 WIDE = 200
 """Columns from which LightGBM builds its histograms column by column; either way, fixed: left to
 measure which is faster, it would give other numbers from one run to the next."""
@@ -191,9 +194,10 @@ def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting
     """Fit, and tell the epochs and the losses."""
     estimator.fit(X, y, groups=at.groups)
     network = estimator if at.classification else estimator.regressor_
-    name = "validation_log_loss" if at.classification else "validation_mse_scaled"
-    curve = tuple(float(loss) for loss in network.validation_losses_)
-    return Learned(estimator, network.epochs_, {name: curve} if curve else {})
+    name = "log_loss" if at.classification else "mse_scaled"
+    told = {TRAINING: network.training_losses_, VALIDATION: network.validation_losses_}
+    curves = {f"{part}_{name}": tuple(map(float, losses)) for part, losses in told.items()}
+    return Learned(estimator, network.epochs_, {n: curve for n, curve in curves.items() if curve})
 
 
 def _scaled_target(estimator: Any) -> Any:
@@ -260,25 +264,37 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
         seed=at.seed,
         groups=at.groups,
     )
+    own = rows_at(X, part.train), y[part.train]
     with warnings.catch_warnings():
         # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.
         warnings.simplefilter("ignore", LGBMDeprecationWarning)
         estimator.fit(
-            rows_at(X, part.train),
-            y[part.train],
-            eval_set=[(rows_at(X, part.valid), y[part.valid])],
+            *own,
+            **watched(own, (rows_at(X, part.valid), y[part.valid])),
             callbacks=[
                 letting_go(X),
                 early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
             ],
             **given,
         )
-    curves = {
-        f"validation_{name}": tuple(float(v) for v in values)
-        for name, values in estimator.evals_result_["valid_0"].items()
-    }
+    # Where classes are weighed, LightGBM weighs its own rows and not those set aside.
+    curves = curves_of(estimator, (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,))
     best = int(estimator.best_iteration_ or estimator.n_estimators_)
     return Learned(slim(estimator), best, curves)
+
+
+def watched(own: tuple[Any, Any], held: tuple[Any, Any]) -> dict[str, Any]:
+    """Return arguments by which LightGBM tells its loss, on both parts, round by round."""
+    return {"eval_set": [own, held], "eval_names": [TRAINING, VALIDATION]}
+
+
+def curves_of(estimator: Any, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return what LightGBM told of `parts`, such as ``validation_l2``."""
+    return {
+        f"{part}_{name.replace('@', '_at_')}": tuple(float(v) for v in values)
+        for part in parts
+        for name, values in estimator.evals_result_[part].items()
+    }
 
 
 def slim(estimator: Any) -> Any:

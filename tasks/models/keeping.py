@@ -54,17 +54,27 @@ def keep_predictions(
     model: Any,
     predicted: NDArray[Any],
     probability: NDArray[np.float64] | None,
+    uncalibrated: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write what `model` predicts of the holdout."""
+    """Write what `model` predicts of the holdout.
+
+    Parameters
+    ----------
+    probability, uncalibrated
+        Shape (n_rows, n_classes), in the order of ``model.classes_``; the second is what a
+        calibrated model says without its calibration.
+    """
     path = run.candidate(name) / "holdout.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(".holdout.npz")
     with beside.open("wb") as file:
-        if probability is None:
-            np.savez(file, predicted=predicted)
-        else:
-            spread = in_order(probability, model.classes_, run.schema.classes)
-            np.savez(file, predicted=predicted, probability=spread)
+        given = {"probability": probability, "uncalibrated": uncalibrated}
+        spread = {
+            key: in_order(chances, model.classes_, run.schema.classes)
+            for key, chances in given.items()
+            if chances is not None
+        }
+        np.savez(file, predicted=predicted, **spread)  # type: ignore[arg-type]
     beside.replace(path)
 
 

@@ -147,10 +147,12 @@ def _keep_holdout(run: Run, folder: Path, weights: Weights, model: Any) -> None:
         return
     known = [run.schema.classes.index(str(label)) for label in model.classes_]
     chances = np.asarray(values)[:, known]
+    uncalibrated = None
     if isinstance(model, AdjustedClassifier):
+        uncalibrated = chances if model.method != "none" else None
         labels = tuple(str(label) for label in model.classes_)
         chances = Calibration(model.method, model.tables, model.floor).apply(chances, labels)
         predicted = model.decide(chances)
     else:
         predicted = model.classes_[chances.argmax(axis=1)]
-    keep_predictions(run, ENSEMBLE, model, predicted, chances)
+    keep_predictions(run, ENSEMBLE, model, predicted, chances, uncalibrated)

@@ -57,7 +57,14 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
     from lightgbm import early_stopping
     from lightgbm.basic import LGBMDeprecationWarning
 
-    from tasks.models.families import STOPPING_ROUNDS, slim
+    from tasks.models.families import (
+        STOPPING_ROUNDS,
+        TRAINING,
+        VALIDATION,
+        curves_of,
+        slim,
+        watched,
+    )
 
     queries = at.queries
     if queries is None:
@@ -72,23 +79,20 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
     held, held_sizes = in_groups(queries, part.valid)
     grade = queries.grade(y)
     patience = at.patience or STOPPING_ROUNDS
+    own = X[rows], grade[rows]
     with warnings.catch_warnings():
         # As for the classifier: what replaces `eval_set` in 4.7 is not there before it.
         warnings.simplefilter("ignore", LGBMDeprecationWarning)
         estimator.fit(
-            X[rows],
-            grade[rows],
+            *own,
             group=sizes,
-            eval_set=[(X[held], grade[held])],
-            eval_group=[held_sizes],
+            **watched(own, (X[held], grade[held])),
+            eval_group=[sizes, held_sizes],
             eval_at=(CUT,),
             callbacks=[early_stopping(patience, verbose=False)],
             **given,
         )
-    curves = {
-        f"validation_{name.replace('@', '_at_')}": tuple(float(v) for v in values)
-        for name, values in estimator.evals_result_["valid_0"].items()
-    }
+    curves = curves_of(estimator, (TRAINING, VALIDATION))
     return Learned(
         slim(estimator), int(estimator.best_iteration_ or estimator.n_estimators_), curves
     )

@@ -24,6 +24,8 @@ from tasks.models.work import Run
 
 Tell = Callable[[str], None]
 
+OF_A_FOLD = "the fold of validation that stopped at the median; the model was fitted as long as it"
+
 
 def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     """Validate and fit one candidate, and keep its model, predictions and result."""
@@ -47,8 +49,10 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     adjustment = adjust(run, found.held)
     scores = list(found.known if adjustment.scores is None else adjustment.scores)
     model = adjustment.wrap(learned.estimator, run.schema.classes)
-    predicted = _predict_holdout(run, candidate, model)
+    raw = learned.estimator if adjustment.calibration.method != "none" else None
+    predicted = _predict_holdout(run, candidate, model, raw)
     decided = keep_adjustment(run, name, adjustment)
+    curves = learned.curves or found.curves
     result = CandidateResult(
         candidate=name,
         status="ok",
@@ -60,7 +64,8 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
         rows_fitted=setting.rows,
         encoding=candidate.encoding,
         params={**_params(learned), **choice.params, **decided.params},
-        curves={k: tuple(v) for k, v in learned.curves.items()},
+        curves={k: tuple(v) for k, v in curves.items()},
+        curves_of="" if learned.curves or not curves else OF_A_FOLD,
         importance=_importance(learned, encoder, X),
         notes=(
             *_notes(run, name, setting, rows),
@@ -90,12 +95,20 @@ def _known_iterations(
     return max(1, int(np.median(stops)))
 
 
-def _predict_holdout(run: Run, candidate: Candidate, model: Any) -> float:
+def _predict_holdout(run: Run, candidate: Candidate, model: Any, raw: Any | None) -> float:
+    """Keep what `model` predicts of the holdout, and what `raw` does; return the model's seconds.
+
+    Parameters
+    ----------
+    raw
+        The model without its calibration; None where it has none.
+    """
     started = time.perf_counter()
     X = matrix(run, candidate.encoding, "holdout")
     predicted, probability = outputs_of_matrix(model, X)
     seconds = time.perf_counter() - started
-    keep_predictions(run, candidate.name, model, predicted, probability)
+    uncalibrated = None if raw is None else outputs_of_matrix(raw, X)[1]
+    keep_predictions(run, candidate.name, model, predicted, probability, uncalibrated)
     encoding = run.at(candidate.encoding, "holdout.json")
     return seconds + float(json.loads(encoding.read_text()))
 

@@ -71,9 +71,8 @@ def try_params(
         )
 
     found = _climb(validation, folds, bars, so_far, lambda s: tell(f"trial {number}: {s}"))
-    held = validation.done().held
-    if found.state == "complete" and held is not None:
-        held.save(trial_folder(run, name, number))
+    if found.state == "complete":
+        validation.done().save(trial_folder(run, name, number))
     write_whole(answer, found.model_dump_json())
 
 

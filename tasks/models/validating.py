@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
+from tasks.base.files import write_whole
 from tasks.base.records import Trial
 from tasks.evaluation.ranking import Queries
 from tasks.models.candidates import Candidate
@@ -24,6 +28,10 @@ from tasks.models.proposing import spaces_for
 from tasks.models.settings import Learned, Setting
 from tasks.models.spaces import NO_WEIGHT, Value, untuned_values
 from tasks.models.work import Run
+
+Curves = dict[str, tuple[float, ...]]
+"""Name to its value at each iteration."""
+_CURVES_FILE = "curves.json"
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,26 @@ class Validated:
         Iterations of an iterative learner on each fold.
     held
         Its predictions of the rows that validated.
+    curves
+        Of an iterative learner, as of the fold that stopped at the median of the iterations.
     """
 
     scores: tuple[float | None, ...]
     stops: tuple[int, ...]
     notes: tuple[str, ...]
     held: OutOfFold | None
+    curves: Curves = field(default_factory=dict)
 
     @property
     def known(self) -> tuple[float, ...]:
         """The scores that are defined."""
         return tuple(score for score in self.scores if score is not None)
+
+    def save(self, folder: Path) -> None:
+        """Write what a fit of the same settings will need beside its scores."""
+        if self.held is not None:
+            self.held.save(folder)
+            write_whole(folder / _CURVES_FILE, json.dumps(self.curves))
 
 
 @dataclass
@@ -63,6 +80,7 @@ class Validation:
     scores: list[float | None] = field(default_factory=list)
     stops: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
     fitted: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +95,7 @@ class Validation:
         learned, setting, _ = self._fit(*given, groups=groups, queries=queries)
         self.fitted = max(self.fitted, setting.rows)
         self.stops.append(learned.iterations or 1)
+        self.curves.append(dict(learned.curves))
         self.scores.append(self._score(learned.estimator, number, fold, collect=True))
 
     @property
@@ -100,8 +119,10 @@ class Validation:
 
     def done(self) -> Validated:
         """Return what the folds told."""
+        by_stop = sorted(range(len(self.stops)), key=lambda number: (self.stops[number], number))
+        curves = self.curves[by_stop[(len(by_stop) - 1) // 2]] if by_stop else {}
         return Validated(
-            tuple(self.scores), tuple(self.stops), tuple(self.notes), self._collector.all()
+            tuple(self.scores), tuple(self.stops), tuple(self.notes), self._collector.all(), curves
         )
 
     def _queries(self, rows: NDArray[np.int64]) -> Queries | None:
@@ -142,10 +163,15 @@ def validated(run: Run, name: str, trial: Trial | None) -> Validated | None:
     """Return what the folds of a finished trial told; None where its files are gone."""
     if trial is None:
         return None
-    held = OutOfFold.read(trial_folder(run, name, trial.number))
+    folder = trial_folder(run, name, trial.number)
+    held = OutOfFold.read(folder)
     if held is None:
         return None
-    return Validated(trial.scores, trial.iterations, trial.notes, held)
+    curves: Curves = {}
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((folder / _CURVES_FILE).read_text(encoding="utf-8"))
+        curves = {str(part): tuple(values) for part, values in told.items()}
+    return Validated(trial.scores, trial.iterations, trial.notes, held, curves)
 
 
 def fit_rows(

@@ -231,8 +231,8 @@ def keep_card(store: Store, version: ModelVersion, run_id: str, card: Card) -> N
 
 
 def log_diagnosis(store: Store, run_id: str, diagnosis: Diagnosis) -> None:
-    """Store what the training teaches, without its pictures."""
-    text = diagnosis.model_copy(update={"pictures": ()}).model_dump_json(indent=1)
+    """Store what the training teaches, without its pictures; trials stand under the candidates."""
+    text = diagnosis.model_copy(update={"pictures": (), "trials": {}}).model_dump_json(indent=1)
     store.log_text(run_id, "diagnosis.json", text)
     if diagnosis.learning is not None:
         points = diagnosis.learning.points

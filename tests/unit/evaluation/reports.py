@@ -19,6 +19,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
     Split,
+    Trial,
 )
 from tasks.evaluation.comparison import Predictions, paired_evidence
 from tasks.evaluation.dependence import Dependence
@@ -92,9 +93,9 @@ def _report_data(name: str) -> ReportData:
     )
     drawings = [
         draw_leaderboard(board, "roc_auc", name),
-        *diagnose(y, predicted, probability, schema, challenger),
+        *diagnose(y, Predictions(predicted, probability), schema, challenger),
         draw_importance(Importance("roc_auc", 300, (ColumnImportance(name, 0.1, 0.05, 0.2),))),
-        *draw_learning("lightgbm", {name: [1.0, 0.5, 0.4]}),
+        *draw_learning("lightgbm", {f"validation_{name}": [1.0, 0.5, 0.4]}),
     ]
     rule = RuleResult(
         column=name,
@@ -158,6 +159,7 @@ def _diagnosis(name: str) -> Diagnosis:
     weak = WeakSlice(
         where=name, rows=30, share=0.1, loss=2.0, rest=1.0, score=0.6, p_value=0.01, surprise=True
     )
+    trial = Trial(number=1, state="complete", score=0.8, scores=(0.8,), params={name: name})
     points = tuple(CurvePoint(rows=r, train=0.9, valid=0.7 + r / 1e4) for r in (100, 500, 700))
     curve = LearningCurve(
         candidate=name, metric="roc_auc", points=points, gain=0.1, low=0.0, high=0.2, sentence=name
@@ -179,6 +181,8 @@ def _diagnosis(name: str) -> Diagnosis:
     )
     return Diagnosis(
         made=(f"{name} is predicted from a probability of 0.2 on",),
+        trials={name: (trial, trial.model_copy(update={"state": "pruned"}))},
+        steps=(name,),
         fits=(fit,),
         learning=curve,
         suspicions=(Suspicion(about="leak", level="warning", sentence=name),),

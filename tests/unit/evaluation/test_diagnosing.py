@@ -114,7 +114,9 @@ def test_linear_data_is_told_to_have_rows_enough_and_its_parts_are_there(tmp_pat
     assert found.worst[0].row.startswith("r")
     assert [by.column for by in found.by] == ["city", "sex"]
     assert "No difference" in found.groups[0].sentence
-    assert 3 <= len(found.lines) <= 6
+    assert 3 <= len(found.lines) <= 8
+    assert found.lines[-1].startswith("try next: Search hyperparameters")
+    assert found.trials == {}
 
 
 def test_copies_a_weak_slice_and_a_column_that_is_not_there_are_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.base.records import LeaderboardRow
+from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.drawing import INK, plain
 from tasks.evaluation.figures import (
     Drawing,
@@ -43,7 +44,8 @@ def _row(candidate: str, holdout: float | None) -> LeaderboardRow:
 def _diagnosed(problem: tuple) -> dict[str, Drawing]:  # type: ignore[type-arg]
     y, predicted, probability, schema = problem
     evaluation = evaluate("a", y, predicted, probability, schema, replicates=0)
-    return {d.name: d for d in diagnose(y, predicted, probability, schema, evaluation)}
+    said = Predictions(predicted, probability)
+    return {d.name: d for d in diagnose(y, said, schema, evaluation)}
 
 
 def _sound(svg: str) -> ET.Element:
@@ -84,7 +86,7 @@ def test_of_too_many_classes_the_commonest_confusions_are_drawn() -> None:
 def test_a_regression_has_predicted_against_observed_and_residuals() -> None:
     y, predicted, schema = regression(5000)
     evaluation = evaluate("a", y, predicted, None, schema, replicates=0)
-    drawn = diagnose(y, predicted, None, schema, evaluation)
+    drawn = diagnose(y, Predictions(predicted), schema, evaluation)
     assert [d.name for d in drawn] == ["predicted_observed", "residuals"]
     for drawing in drawn:
         _sound(drawing.svg())
@@ -93,7 +95,7 @@ def test_a_regression_has_predicted_against_observed_and_residuals() -> None:
 def test_without_probabilities_only_the_confusion_is_drawn() -> None:
     y, predicted, _, schema = binary()
     evaluation = evaluate("a", y, predicted, None, schema, replicates=0)
-    assert len(diagnose(y, predicted, None, schema, evaluation)) == 1
+    assert len(diagnose(y, Predictions(predicted), schema, evaluation)) == 1
 
 
 def test_one_class_in_the_holdout_draws_what_it_can() -> None:
@@ -127,7 +129,7 @@ def test_hostile_column_and_candidate_names_are_text(name: str, tmp_path: Path) 
     drawings = [
         draw_importance(record),
         draw_leaderboard([_row(name, 0.7), _row("b", 0.6)], "roc_auc", name),
-        *draw_learning("lightgbm", {name: [1.0, 0.5], "other": [1.0, 0.6]}),
+        *draw_learning("lightgbm", {f"validation_{name}": [1.0, 0.5], "other": [1.0, 0.6]}, name),
     ]
     assert None not in drawings
     for drawing in drawings:
@@ -182,15 +184,53 @@ def test_without_a_tried_column_there_is_no_importance() -> None:
     assert draw_importance(Importance("rmse", 9, (), ("a",))) is None
 
 
-def test_curves_of_another_scale_get_a_figure_of_their_own() -> None:
-    curves = {"train": [1.0, 0.5], "valid": [1.1, 0.7], "score": [5000.0, 9000.0]}
-    assert [d.name for d in draw_learning("mlp", curves)] == ["learning_mlp", "learning_mlp_1"]
+def test_curves_of_one_loss_share_a_figure() -> None:
+    curves = {
+        "training_l2": [1.0, 0.5],
+        "validation_l2": [1.1, 0.7],
+        "validation_l1": [5.0, 9.0],
+    }
+    drawn = draw_learning("mlp", curves)
+    assert [d.name for d in drawn] == ["learning_mlp", "learning_mlp_1"]
+    legend = drawn[0].figure.axes[0].get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == [" rows learnt from", " rows set aside"]
 
 
 def test_curves_that_are_empty_or_not_finite_are_not_drawn() -> None:
-    assert draw_learning("mlp", {"loss": [], "other": [1.0, float("nan")]}) == ()
+    told = {"validation_loss": [], "validation_other": [1.0, float("nan")], "training_x": [1.0]}
+    assert draw_learning("mlp", told) == ()
 
 
-def test_a_learning_curve_says_where_it_was_best() -> None:
-    (drawing,) = draw_learning("lightgbm", {"loss": [3.0, 2.0, 1.0, 1.5, 1.8]})
+def test_iterations_say_where_the_model_was_cut_and_what_it_knows_by_heart() -> None:
+    curves = {
+        "training_loss": [3.0, 2.0, 0.5, 0.4, 0.3],
+        "validation_loss": [3.0, 2.0, 1.0, 1.5, 1.8],
+    }
+    (drawing,) = draw_learning("lightgbm", curves, "the third fold")
     assert "best at iteration 3 of 5" in drawing.caption
+    assert "There it is 1.0000, and 0.5000 on rows that are learnt from." in drawing.caption
+    assert drawing.caption.endswith("Drawn of the third fold.")
+    dashed = [line for line in drawing.figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert [line.get_xdata()[0] for line in dashed] == [3]
+
+
+def test_a_score_that_rises_is_best_where_it_is_highest() -> None:
+    (drawing,) = draw_learning("lightgbm", {"validation_ndcg": [0.5, 0.7, 0.8, 0.7, 0.6]})
+    assert "best at iteration 3 of 5" in drawing.caption
+
+
+def test_the_reliability_of_a_calibrated_model_is_drawn_before_and_after() -> None:
+    y, predicted, probability, schema = binary()
+    far = np.where(probability > 0.5, 0.99, 0.01)
+    evaluation = evaluate("a", y, predicted, probability, schema, replicates=0)
+    given = Predictions(predicted, probability, far)
+
+    drawn = {d.name: d for d in diagnose(y, given, schema, evaluation)}["calibration"]
+
+    assert drawn.title == "Calibration, before and after"
+    legend = drawn.figure.axes[0].get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == [" before", " calibrated"]
+    after, before = re.findall(r"by (\d+\.\d)", drawn.caption)
+    assert float(before) > float(after)

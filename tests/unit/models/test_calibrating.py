@@ -271,6 +271,8 @@ def test_training_calibrates_what_it_keeps_and_refits(tmp_path: Path) -> None:
         labels, chances = asked(pipeline, X.iloc[-200:])
         assert np.allclose(kept["probability"], chances)
         assert np.array_equal(kept["predicted"], labels)
+        inner = pipeline[-1].estimator.predict_proba(pipeline[0].transform(X.iloc[-200:]))
+        assert np.allclose(kept["uncalibrated"], inner)
         assert np.array_equal(labels == "yes", chances[:, 1] >= pipeline[-1].threshold)
 
     again = refit(path, split, roles, settings, result, tmp_path / "refit")

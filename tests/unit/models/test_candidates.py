@@ -127,7 +127,11 @@ def test_known_iterations_are_kept_to(name: str) -> None:
     y = target(X, "binary")
     _, found = fitted(name, "binary", X, y)
     assert found.iterations
-    assert len(found.curves) == 1
+    losses = {part: len(curve) for part, curve in found.curves.items()}
+    assert {part.partition("_")[0] for part in losses} == {"training", "validation"}
+    assert len(set(losses.values())) == 1
+    first, *_, last = found.curves[next(part for part in losses if part.startswith("training"))]
+    assert last < first
     _, kept = fitted(name, "binary", X, y, iterations=3)
     assert kept.iterations == 3
 

@@ -53,7 +53,7 @@ def test_lambdarank_ranks_stops_early_and_round_trips(ordered: bool, tmp_path: P
 
     assert learned.estimator.get_params()["objective"] == "lambdarank"
     assert learned.estimator.get_params()["label_gain"] == [0, 1, 2, 3]
-    assert list(learned.curves) == ["validation_ndcg_at_10"]
+    assert list(learned.curves) == ["training_ndcg_at_10", "validation_ndcg_at_10"]
     assert 1 <= (learned.iterations or 0) <= 1_000
     said = learned.estimator.predict(X)
     assert score("ndcg_at_10", y, said, None, (), None, queries) > 0.9

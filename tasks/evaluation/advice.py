@@ -1,0 +1,118 @@
+"""What to try next, and when to stop trying: the steps that a diagnosis leaves, in order."""
+
+from __future__ import annotations
+
+from tasks.base.config import TrainingConfig
+from tasks.base.records import CandidateResult
+from tasks.evaluation.findings import Diagnosis
+
+MOST = 5
+OFF = 0.03
+"""Mean distance of stated from true shares above which calibration is worth a try."""
+_DOUBTS = frozenset({"leak", "score", "duplicates"})
+
+
+def next_steps(
+    found: Diagnosis,
+    challenger: CandidateResult,
+    training: TrainingConfig,
+    calibration_error: float | None = None,
+) -> tuple[str, ...]:
+    """Return what to do next, a sentence each, what matters most first; at most five.
+
+    Where nothing is left to try the one sentence says to stop.
+
+    Parameters
+    ----------
+    challenger
+        With the trials of its search.
+    training
+        What was asked for: nothing is suggested that was done.
+    calibration_error
+        The challenger's on the holdout, a fraction; None where it states no probabilities.
+    """
+    steps = [
+        *_doubts(found),
+        *_fit(found, challenger),
+        *_rows(found),
+        *_untried(found, challenger, training, calibration_error),
+        *_slices(found),
+    ]
+    return tuple(steps[:MOST]) or (_stop(found, challenger),)
+
+
+def _doubts(found: Diagnosis) -> list[str]:
+    if not any(s.level == "warning" and s.about in _DOUBTS for s in found.suspicions):
+        return []
+    return ["First settle what makes the score doubtful: what comes after it may change."]
+
+
+def _fit(found: Diagnosis, challenger: CandidateResult) -> list[str]:
+    own = found.of(challenger.candidate)
+    if own is None or own.fit in ("good", "unknown") or not own.advice:
+        return []
+    # What is searched is what the advice is about.
+    return [own.advice] if challenger.trials or own.fit == "no_signal" else []
+
+
+def _rows(found: Diagnosis) -> list[str]:
+    curve = found.learning
+    if curve is None or curve.verdict != "helps":
+        return []
+    return [f"Collect rows. {curve.sentence}"]
+
+
+def _untried(
+    found: Diagnosis,
+    challenger: CandidateResult,
+    training: TrainingConfig,
+    calibration_error: float | None,
+) -> list[str]:
+    steps = []
+    own = found.of(challenger.candidate)
+    if training.tuning is None:
+        why = ""
+        if own is not None and own.fit in ("overfits", "memorises", "trails", "underfits"):
+            why = f", as {challenger.candidate} {_in_words(own.fit)}"
+        steps.append(f"Search hyperparameters: `training: {{tuning: true}}`{why}.")
+    if training.calibrate == "none" and calibration_error is not None and calibration_error > OFF:
+        steps.append(
+            f"Calibrate: `training: {{calibrate: auto}}`; stated probabilities are off by "
+            f"{calibration_error * 100:.1f} points on average."
+        )
+    if found.learning is None and training.diagnosis == "quick":
+        steps.append("See whether more rows would help: `training: {diagnosis: full}`.")
+    rivals = [f for f in found.fits if f.candidate != challenger.candidate and f.fit == "good"]
+    if not training.ensemble and rivals:
+        steps.append("Mix the candidates: `training: {ensemble: true}`.")
+    return steps
+
+
+def _in_words(fit: str) -> str:
+    return {
+        "overfits": "overfits",
+        "memorises": "knows its own rows by heart",
+        "trails": "learns what does not last",
+        "underfits": "underfits",
+    }[fit]
+
+
+def _slices(found: Diagnosis) -> list[str]:
+    blind = [s for s in found.slices if s.surprise] or list(found.slices)
+    if not blind:
+        return []
+    return [
+        f"Look at the rows where {blind[0].where}: more of them, or a column that tells them "
+        "apart, is where most is to be gained."
+    ]
+
+
+def _stop(found: Diagnosis, challenger: CandidateResult) -> str:
+    tried = ["other hyperparameters"] if challenger.trials else []
+    if found.learning is not None and found.learning.verdict == "little":
+        tried.append("more rows")
+    what = " and ".join(tried) or "other settings"
+    return (
+        f"Stop here: {what} are not shown to bring more, and no weak spot is left to mend. Only "
+        "columns that tell something new would."
+    )
