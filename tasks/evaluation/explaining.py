@@ -1,14 +1,9 @@
-"""What a model looks at: contributions of columns, and one row explained.
-
-References
-----------
-Lundberg and others (2020), From local explanations to global understanding with explainable AI
-for trees, Nature Machine Intelligence 2: the contributions that LightGBM computes itself.
-"""
+"""What a model looks at: contributions of columns, and one row explained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +11,16 @@ from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Record, Schema
 from tasks.evaluation.bootstrap import Floats
+from tasks.evaluation.tree_shap import Scale, explained
 from tasks.evaluation.words import number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BACKGROUND_ROWS = 100
+MOST_STEPS = 5e9
+"""Of all rows together: some five seconds of one core."""
+LEAST_ROWS = 30
 
 Outputs = Callable[["pd.DataFrame"], Floats]
 
@@ -62,53 +61,65 @@ class RowExplanation(Record):
         return self.model_dump(mode="json")
 
 
-def booster_of(model: Any) -> Any | None:
-    """Return LightGBM's booster of the last step of a pipeline, below any calibration."""
-    for _ in range(3):
-        if hasattr(model, "booster_"):
-            return model.booster_
-        inner = getattr(model, "estimator", None)
-        if inner is None:
-            return None
-        model = inner
-    return None
+@dataclass(frozen=True)
+class Contributions:
+    """What each source column adds to what trees say of each row.
 
-
-def contributions(pipeline: Any, X: pd.DataFrame) -> tuple[list[str], Floats, Floats] | None:
-    """Return what each source column adds to LightGBM's raw output of each row.
-
-    Returns
-    -------
-    tuple or None
-        Source columns; contributions of shape (n_rows, n_columns, n_outputs); the base of shape
-        (n_outputs,). Outputs are log-odds, of each class where there are more than two. None for
-        another kind of model.
+    Attributes
+    ----------
+    columns
+        Source columns.
+    values
+        Shape (n_rows, n_columns, n_outputs).
+    base
+        Shape (n_outputs,): what is said of an average row.
+    scale
+        What they add up to; an output is of the second of two classes, else of each.
     """
-    encoder = pipeline[0]
-    booster = booster_of(pipeline[-1])
-    if booster is None:
+
+    columns: tuple[str, ...]
+    values: Floats
+    base: Floats
+    scale: Scale
+
+
+def contributions(
+    pipeline: Any, X: pd.DataFrame, steps: float = MOST_STEPS
+) -> Contributions | None:
+    """Return the contributions of as many of the first rows as are cheap; None of no trees.
+
+    Parameters
+    ----------
+    steps
+        What is cheap, see `tree_shap.Explained`. None is returned also where not even one row is.
+    """
+    encoder, found = pipeline[0], explained(pipeline[-1])
+    rows = 0 if found is None else found.rows_within(steps, len(X))
+    if found is None or not rows or not hasattr(encoder, "sources_"):
         return None
-    matrix = encoder.transform(X)
-    raw = np.asarray(booster.predict(matrix, pred_contrib=True), dtype=np.float64)
-    width = len(encoder.outputs_) + 1
-    raw = raw.reshape(len(X), -1, width).transpose(0, 2, 1)
-    names = list(dict.fromkeys(encoder.sources_))
+    raw = found.contributions(encoder.transform(X.iloc[:rows]))
+    names = tuple(dict.fromkeys(encoder.sources_))
     places = np.array([names.index(source) for source in encoder.sources_])
-    total = np.zeros((len(X), len(names), raw.shape[2]))
-    for place in range(width - 1):
-        total[:, places[place]] += raw[:, place]
-    return names, total, raw[:, -1].mean(axis=0)
+    total = np.zeros((rows, len(names), raw.shape[2]))
+    for column, place in enumerate(places):
+        total[:, place] += raw[:, column]
+    return Contributions(names, total, raw[:, -1].mean(axis=0), found.scale)
 
 
-def summary(pipeline: Any, X: pd.DataFrame) -> dict[str, float]:
-    """Return the mean size of each source column's contribution, the greatest first."""
-    found = contributions(pipeline, X)
-    if found is None:
-        return {}
-    names, values, _ = found
-    sizes = np.abs(values).mean(axis=(0, 2))
+def summary(pipeline: Any, X: pd.DataFrame) -> tuple[dict[str, float], Scale] | None:
+    """Return the mean size of each source column's contribution, the greatest first, and its scale.
+
+    None of what is no tree, and where so few rows are cheap that a mean would say little.
+    """
+    found = explained(pipeline[-1])
+    if found is None or found.rows_within(MOST_STEPS, len(X)) < min(LEAST_ROWS, len(X)):
+        return None
+    told = contributions(pipeline, X)
+    if told is None:
+        return None
+    sizes = np.abs(told.values).mean(axis=(0, 2))
     order = np.argsort(-sizes, kind="stable")
-    return {names[k]: float(sizes[k]) for k in order}
+    return {told.columns[k]: float(sizes[k]) for k in order}, told.scale
 
 
 def outputs_of(pipeline: Any, schema: Schema, label: str | None) -> Outputs:
@@ -168,7 +179,7 @@ def explain_frame(
 ) -> RowExplanation:
     """Return which columns pushed the prediction of one row.
 
-    LightGBM's contributions add up to its raw output. Of other models, each column in turn is
+    Contributions of trees add up to their raw output. Of other models, each column in turn is
     replaced by the values it has in other rows: the push is the output minus the mean of the
     outputs then; these do not add up, as columns work together.
 
@@ -221,13 +232,17 @@ def _pushed(
 ) -> tuple[float, tuple[list[str], NDArray[np.float64]], str, str]:
     found = contributions(pipeline, row)
     if found is not None:
-        names, values, base = found
-        k = _output(pipeline, label, values.shape[2])
-        sign = -1.0 if _reversed(pipeline, label, values.shape[2]) else 1.0
-        scale = schema.target if label is None else f"log-odds of {label}"
-        if values.shape[2] > 1:
+        outputs_told = found.values.shape[2]
+        k = _output(pipeline, label, outputs_told)
+        sign = -1.0 if _reversed(pipeline, label, outputs_told) else 1.0
+        base = sign * float(found.base[k])
+        if found.scale == "probability" and sign < 0:
+            base += 1.0
+        scale = schema.target if label is None else f"{found.scale} of {label}"
+        if found.scale == "log-odds" and outputs_told > 1:
             scale = f"raw score of {label}"
-        return sign * float(base[k]), (names, sign * values[0, :, k]), scale, "contributions"
+        told = (list(found.columns), sign * found.values[0, :, k])
+        return base, told, scale, "contributions"
     outputs = outputs_of(pipeline, schema, label)
     others = background.iloc[:: max(1, len(background) // BACKGROUND_ROWS)][:BACKGROUND_ROWS]
     others = others.reset_index(drop=True)

@@ -264,7 +264,7 @@ def draw_contributions(sizes: Mapping[str, float], scale: str) -> Drawing | None
     share = sum(v for _, v in top[:3]) / (sum(sizes.values()) or 1.0)
     first = ", ".join(c for c, _ in top[:3])
     caption = (
-        f"SHAP values as LightGBM computes them: {first} make {share:.0%} of what moves a "
+        f"SHAP values of its trees: {first} make {share:.0%} of what moves a "
         "prediction. Unlike shuffling, this counts what the model uses, whether it helps or not."
     )
     return Drawing("contributions", "What moves its predictions", caption, figure)

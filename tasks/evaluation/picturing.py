@@ -204,14 +204,14 @@ def _moved(
     label = _explained_class(basis, X, pipeline)
     found = dependence(outputs_of(pipeline, schema, label), X, top[:_MOVED])
     of = f"predicted {schema.target}" if label is None else f"stated probability of {label}"
-    scale = schema.target if label is None else "log-odds"
     if schema.group is not None:
-        of, scale = f"score by which {schema.target} is ranked", "score"
-    sample = X.iloc[:: max(1, len(X) // _SHAP_ROWS)][:_SHAP_ROWS]
-    return [
-        draw_dependence(found, of),
-        draw_contributions(summary(pipeline, sample), scale),
-    ]
+        of = f"score by which {schema.target} is ranked"
+    told = summary(pipeline, X.sample(min(len(X), _SHAP_ROWS), random_state=0))
+    if told is None:
+        return [draw_dependence(found, of)]
+    sizes, scale = told
+    unit = "score" if schema.group is not None else schema.target if label is None else scale
+    return [draw_dependence(found, of), draw_contributions(sizes, unit)]
 
 
 def _by_loss(importance: Importance) -> list[str]:

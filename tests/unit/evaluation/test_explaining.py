@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from tasks.base.records import Schema
 from tasks.evaluation.dependence import dependence
@@ -18,6 +21,7 @@ from tasks.evaluation.explaining import (
     outputs_of,
     summary,
 )
+from tasks.evaluation.tree_shap import explained
 from tasks.models.preprocessing import build_encoder
 
 FEATURES = {"strong": "numeric", "city": "categorical", "noise": "numeric"}
@@ -64,17 +68,71 @@ def test_contributions_of_source_columns_add_up_to_the_raw_output() -> None:
     X = _rows(50)
     found = contributions(pipeline, X)
     assert found is not None
-    names, values, base = found
-    assert sorted(names) == sorted(FEATURES)
-    total = values[:, :, 0].sum(axis=1) + base[0]
+    assert sorted(found.columns) == sorted(FEATURES)
+    total = found.values[:, :, 0].sum(axis=1) + found.base[0]
     assert np.allclose(total, pipeline[-1].predict(pipeline[0].transform(X)))
-    assert list(summary(pipeline, X)) == ["strong", "city", "noise"]
+    told = summary(pipeline, X)
+    assert told is not None
+    assert (list(told[0]), told[1]) == (["strong", "city", "noise"], "value")
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("kind", ["tree", "forest"])
+def test_contributions_of_scikit_learn_s_trees_add_up_to_what_they_say(
+    kind: str, classes: int
+) -> None:
+    models = {
+        "tree": DecisionTreeClassifier if classes else DecisionTreeRegressor,
+        "forest": RandomForestClassifier if classes else RandomForestRegressor,
+    }
+    given = {"random_state": 0, "min_samples_leaf": 4}
+    pipeline, _ = _fitted(models[kind](**given), "tree", classes)
+    X = _rows(60)
+    X.loc[::7, "strong"] = np.nan
+
+    found = contributions(pipeline, X)
+
+    assert found is not None
+    matrix = pipeline[0].transform(X)
+    said = pipeline[-1].predict_proba(matrix) if classes else pipeline[-1].predict(matrix)
+    said = said[:, 1:] if classes == 2 else said.reshape(len(X), -1)
+    assert np.allclose(found.values.sum(axis=1) + found.base, said)
+    assert found.scale == ("probability" if classes else "value")
+    assert found.columns[int(np.abs(found.values).mean(axis=(0, 2)).argmax())] == "strong"
+
+
+def test_contributions_are_those_of_the_conditional_expectations() -> None:
+    """Two splits by hand: Shapley values of a game whose coalitions are weighed by rows."""
+    X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    tree = DecisionTreeRegressor().fit(X, np.array([0.0, 0.0, 0.0, 8.0]))
+    found = explained(tree)
+    assert found is not None
+    both, none = 8.0, 2.0
+    first, second = 4.0, 4.0
+    expected = [(first - none + both - second) / 2, (second - none + both - first) / 2]
+    assert found.contributions(X[3:])[0, :, 0].tolist() == pytest.approx([*expected, none])
+
+
+def test_what_would_take_long_is_left_out() -> None:
+    pipeline, _ = _fitted(RandomForestRegressor(20, random_state=0), "tree")
+    found = explained(pipeline[-1])
+    assert found is not None
+    few = contributions(pipeline, _rows(60), steps=5.5 * found.work)
+    assert few is not None
+    assert len(few.values) == 5
+    assert contributions(pipeline, _rows(60), steps=0.5 * found.work) is None
+
+
+def test_a_calibrator_s_unfitted_forest_explains_nothing() -> None:
+    calibrated = CalibratedClassifierCV(RandomForestClassifier(5), cv=2)
+    pipeline, _ = _fitted(calibrated, "tree", 2)
+    assert explained(pipeline[-1]) is None
 
 
 def test_another_model_has_no_contributions() -> None:
     pipeline, _ = _fitted(LinearRegression(), "linear")
     assert contributions(pipeline, _rows(5)) is None
-    assert summary(pipeline, _rows(5)) == {}
+    assert summary(pipeline, _rows(5)) is None
 
 
 @pytest.mark.parametrize(
@@ -96,6 +154,7 @@ def test_a_push_upwards_makes_the_told_class_likelier(classes: int) -> None:
     high = pd.DataFrame({"strong": [3.0], "city": ["Chur"], "noise": [0.0]})
     for model, encoding in (
         (LGBMClassifier(n_estimators=30, verbosity=-1), "native"),
+        (RandomForestClassifier(30, random_state=0), "tree"),
         (LogisticRegression(), "linear"),
     ):
         pipeline, schema = _fitted(model, encoding, classes)
@@ -114,6 +173,16 @@ def test_the_positive_class_is_explained_though_it_is_not_the_last() -> None:
     found = explain_frame(pipeline, low, _rows(), schema, "a")
     assert found.scale == "log-odds of no"
     assert found.pushes[0].push > 0
+
+
+def test_pushes_of_a_forest_add_up_to_the_probability_of_the_class_that_is_told() -> None:
+    pipeline, schema = _fitted(RandomForestClassifier(30, random_state=0), "tree", 2)
+    schema = schema.model_copy(update={"positive": "no"})
+    row = pd.DataFrame({"strong": [0.1], "city": ["Bern"], "noise": [0.0]})
+    found = explain_frame(pipeline, row, _rows(), schema, "a")
+    assert found.scale == "probability of no"
+    assert found.method == "contributions"
+    assert found.base + sum(p.push for p in found.pushes) == pytest.approx(found.probability)
 
 
 def test_dependence_follows_the_function() -> None:
