@@ -28,6 +28,7 @@ from tasks.evaluation.findings import (
 )
 
 if TYPE_CHECKING:
+    from tasks.evaluation.bootstrap import Ints
     from tasks.evaluation.figures import Drawing
 
 NOT_OF_RANKINGS = (
@@ -163,6 +164,7 @@ class _Diagnosed(Case):
         ]
         told = [
             *leaks,
+            *self._alone(train, holdout, leaks),
             *few_groups(self.basis.split.group, holdout_groups(self.basis)),
             *too_good(
                 self.assessment.of(self.challenger.candidate),
@@ -173,6 +175,19 @@ class _Diagnosed(Case):
             duplicate_suspicion(found, self.y, self.model, self.schema, self.metric),
         ]
         return tuple(sorted(told, key=lambda s: s.level != "warning"))
+
+    def _alone(
+        self, train: Ints, holdout: Ints, leaks: Sequence[Suspicion]
+    ) -> tuple[Suspicion, ...]:
+        """Return that a column alone nearly decides, unless it is told to be a leak already."""
+        from tasks.evaluation.alone import alone, alone_suspicion
+
+        importance = self.challenger.importance
+        given = (self.schema, train, holdout, self.model, importance, self.seed)
+        found = alone(self.basis.snapshot.path, *given)
+        if found is not None and any(s.sentence.startswith(repr(found.column)) for s in leaks):
+            return ()
+        return alone_suspicion(found)
 
     def breakdowns(self) -> tuple[tuple[ByColumn, ...], tuple[GroupDifference, ...]]:
         """Return metrics by the columns that the file names, and the sensitive groups compared."""
