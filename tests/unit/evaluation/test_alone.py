@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from tasks.base.records import Kind, Schema, Task
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.alone import Alone, alone, alone_suspicion
 from tasks.evaluation.comparison import Predictions
-import itertools
 
 ROWS = 2_000
 
