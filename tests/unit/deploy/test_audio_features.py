@@ -101,7 +101,7 @@ def test_a_damaged_header_is_never_more_than_nulls(hook: Any, tmp_path: Path) ->
     wavfile.write(tmp_path / "a.wav", 8_000, (rng.normal(size=900) * 3_000).astype(np.int16))
     whole = bytearray((tmp_path / "a.wav").read_bytes())
     nulls = 0
-    for _ in range(1_000):
+    for _ in range(300):
         damaged = bytearray(whole)
         for place in rng.integers(0, 60, rng.integers(1, 6)):
             damaged[place] = rng.integers(256)
@@ -109,4 +109,4 @@ def test_a_damaged_header_is_never_more_than_nulls(hook: Any, tmp_path: Path) ->
         row = hook.add_features(pd.DataFrame({"audio": ["b.wav"]}))[list(hook.NAMES)]
         assert row.isna().all(axis=None) or np.isfinite(row.to_numpy()).all()
         nulls += int(row.isna().all(axis=None))
-    assert nulls > 500
+    assert nulls > 150
