@@ -20,7 +20,7 @@ def next_steps(
 ) -> tuple[str, ...]:
     """Return what to do next, a sentence each, what matters most first; at most five.
 
-    Where nothing is left to try the one sentence says to stop.
+    Where no setting is left to try, the first sentence says to stop.
 
     Parameters
     ----------
@@ -36,9 +36,10 @@ def next_steps(
         *_fit(found, challenger),
         *_rows(found),
         *_untried(found, challenger, training, calibration_error),
-        *_slices(found),
     ]
-    return tuple(steps[:MOST]) or (_stop(found, challenger),)
+    slices = _slices(found)
+    told = [*(steps or [_stop(found, challenger, weak=bool(slices))]), *slices]
+    return tuple(told[:MOST])
 
 
 def _doubts(found: Diagnosis) -> list[str]:
@@ -107,12 +108,10 @@ def _slices(found: Diagnosis) -> list[str]:
     ]
 
 
-def _stop(found: Diagnosis, challenger: CandidateResult) -> str:
+def _stop(found: Diagnosis, challenger: CandidateResult, *, weak: bool) -> str:
     tried = ["other hyperparameters"] if challenger.trials else []
     if found.learning is not None and found.learning.verdict == "little":
         tried.append("more rows")
     what = " and ".join(tried) or "other settings"
-    return (
-        f"Stop here: {what} are not shown to bring more, and no weak spot is left to mend. Only "
-        "columns that tell something new would."
-    )
+    left = "" if weak else " Only columns that tell something new would."
+    return f"Stop here: {what} are not shown to bring more than they cost.{left}"

@@ -157,4 +157,6 @@ def _sentence(
         return f"More data brings little: {twice}. Better columns are the way on."
     if verdict == "helps":
         return f"More data helps: {twice}."
+    if low > 0:
+        return f"More data helps a little: {twice} ({candidate})."
     return f"Whether more data helps is not clear: {twice} ({candidate})."

@@ -243,7 +243,7 @@ def draw_dependence(found: Sequence[Dependence], of: str) -> Drawing | None:
         name_axes(axes, plain(one.column, 24))
     widest = max(found, key=lambda d: float(np.ptp(d.y)))
     top = int(widest.y.argmax())
-    at = f"{widest.x[top]:,.4g}" if widest.labels is None else widest.labels[top]
+    at = number(float(widest.x[top])) if widest.labels is None else widest.labels[top]
     caption = (
         f"Mean {of} where a column is set to a value and the others stay as they are. It moves "
         f"most with {widest.column}: from {number(float(widest.y.min()))} to "

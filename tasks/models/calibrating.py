@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from tasks.evaluation.words import number
 from tasks.models.outoffold import OutOfFold
 
 Floats = NDArray[np.float64]
@@ -201,7 +202,9 @@ def choose_calibration(
     better, low, high = held.gain(change_of_rows)
     steady = not held.ordered or held.newest_mean(change_of_rows) > 0
     change = f"{before.mean():.4f} → {losses[best].mean():.4f}"
-    interval = f"gain {better:.4f}, 95 % interval {low:.4f} to {high:.4f}, {judged.sum():,} rows"
+    half = (high - low) / 2
+    ends = f"{number(low, half)} to {number(high, half)}"
+    interval = f"gain {number(better, half)}, 95 % interval {ends}, {judged.sum():,} rows"
     if wanted == "auto" and not (low > 0 and steady):
         note = (
             f"probabilities are left as they are: {best} calibration would change the log loss "

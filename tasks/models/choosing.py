@@ -13,6 +13,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import Trial
+from tasks.evaluation.words import number
 from tasks.models.spaces import Value
 from tasks.models.work import Run
 
@@ -161,9 +162,10 @@ def _finding(best: Trial, kept: Trial, gain: Gain | None, metric: str) -> str:
             "fewer than three folds have a score, so a gain cannot be told from noise; the untuned "
             "settings are kept"
         )
+    half = gain.mean - gain.least
     found = (
-        f"{gain.mean:.4g} better in {metric}, paired over {gain.folds} folds "
-        f"(at least {gain.least:.4g} with {CONFIDENCE:.0%} confidence)"
+        f"{number(gain.mean, half)} better in {metric}, paired over {gain.folds} folds "
+        f"(at least {number(gain.least, half)} with {CONFIDENCE:.0%} confidence)"
     )
     if kept.number == 0:
         return (

@@ -13,6 +13,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import CandidateResult
+from tasks.evaluation.words import number
 from tasks.models.adjusting import Adjustment, adjust, keep_adjustment, part_scores
 from tasks.models.blending import BLEND_FILE
 from tasks.models.ensembling import EnsembleClassifier, EnsembleRegressor, SameColumns
@@ -39,9 +40,10 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
     if not judged.any():
         return "one validation part tells nothing about weights: raise training.cv"
     gained, low, high = gained_by(asked, mixed, held[best], judged)
+    half = (high - low) / 2
     words = (
-        f"{asked.metric} out of fold better than {best}'s by {gained:.4g} "
-        f"(95 % interval {low:.4g} to {high:.4g}, {int(judged.sum()):,} rows)"
+        f"{asked.metric} out of fold better than {best}'s by {number(gained, half)} (95 % interval "
+        f"{number(low, half)} to {number(high, half)}, {int(judged.sum()):,} rows)"
     )
     if gained == low == high == 0:
         return f"the best mixture is {best} alone"

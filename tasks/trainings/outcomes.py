@@ -37,7 +37,7 @@ def finished_training(pipeline: Pipeline, key: str) -> TrainingOutcome | None:
         update={
             "unchanged": True,
             "champion_version": champion.version if champion else None,
-            "next_command": next_command(pipeline, champion is not None),
+            "next_command": next_command(pipeline, champion is not None, found.model.version),
         }
     )
 
@@ -85,7 +85,7 @@ def conclude(
         reused=_reused(basis, results),
         data_digest=basis.snapshot.digest,
         finished=datetime.now(UTC),
-        next_command=next_command(pipeline, champion is not None),
+        next_command=next_command(pipeline, champion is not None, version.version),
     )
     page = report_html(pipeline, basis, assessment, figures, outcome, store, diagnosis)
     write_whole(report, page)
@@ -101,10 +101,10 @@ def conclude(
     return outcome
 
 
-def next_command(pipeline: Pipeline, has_champion: bool) -> str:
-    """Return the one command that follows a training."""
+def next_command(pipeline: Pipeline, has_champion: bool, version: str) -> str:
+    """Return the one command that follows a training; without a champion, the one that says why."""
     file = pipeline.path
-    return f"keepfit score {file}" if has_champion else f"keepfit contract check {file}"
+    return f"keepfit score {file}" if has_champion else f"keepfit why {version} {file}"
 
 
 def _reused(basis: Basis, results: Sequence[CandidateResult]) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
         (Path(scratch) / "keepfit.yaml").write_text(
             f"name: leaks\ntarget: {table.target}\n{table.more}exclude: {hidden}\n"
             f"source: {{kind: parquet, path: {path}}}\n"
-            "training: {candidates: [lightgbm], cv: 1}\n",
+            "training: {candidates: [lightgbm], cv: 1, budget: 600s}\n",
             encoding="utf-8",
         )
         pipeline = load_pipeline(Path(scratch))

@@ -52,6 +52,18 @@ def test_where_all_was_tried_and_nothing_is_left_it_says_stop() -> None:
     found = Diagnosis(fits=(fit("good"),), learning=curve("little"))
     (only,) = steps(found, **EVERYTHING)
     assert only.startswith("Stop here: other hyperparameters and more rows are not shown to bring")
+    assert only.endswith("Only columns that tell something new would.")
+
+
+def test_a_weak_spot_is_left_where_settings_are_not() -> None:
+    weak = WeakSlice(
+        where="age > 40", rows=9, share=0.1, loss=2.0, rest=1.0, score=None, p_value=0.01
+    )
+    found = Diagnosis(fits=(fit("good"),), learning=curve("little"), slices=(weak,))
+    stop, look = steps(found, **EVERYTHING)
+    assert stop.startswith("Stop here")
+    assert "new" not in stop
+    assert look.startswith("Look at the rows where age > 40")
 
 
 def test_what_was_not_asked_for_is_offered_with_its_key_and_its_reason() -> None:
