@@ -236,7 +236,8 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
 def show_row(told: RowExplanation) -> None:
     """Print what pushed the prediction of one row, the greatest push first."""
     console = _out()
-    stated = "" if told.probability is None else f" ({told.probability:.1%})"
+    of = "" if told.label == told.prediction else f"{told.label} "
+    stated = "" if told.probability is None else f" ({of}{told.probability:.1%})"
     console.print(
         f"{told.pipeline} v{told.version} predicts {told.prediction}{stated} of row {told.row}.",
         markup=False,
@@ -254,9 +255,9 @@ def show_row(told: RowExplanation) -> None:
 
 
 def _scale_words(told: RowExplanation) -> str:
-    start = f"From {told.base:.3g}, the {told.scale} of an average row."
+    start = f"An average row has {told.base:.3g}, the {told.scale}."
     if told.method == "contributions":
-        return f"{start} The pushes of all columns add up to this row's."
+        return f"{start} All columns together push it to what this row has."
     return f"{start} A push is what is lost when only this column is replaced by other rows'."
 
 

@@ -40,8 +40,11 @@ class RowExplanation(Record):
     ----------
     base
         What it says of an average row, on the scale of the pushes.
+    label
+        The class that `probability` is of: the positive one, or of more than two the predicted.
     scale
-        ``log-odds of <class>``, ``probability of <class>`` or ``<target>``.
+        ``log-odds of <class>``, ``probability of <class>`` or ``<target>``; of a calibrated model
+        what it says before the calibration.
     pushes
         The greatest first.
     """
@@ -51,6 +54,7 @@ class RowExplanation(Record):
     row: str
     prediction: str
     probability: float | None = None
+    label: str = ""
     base: float
     scale: str
     method: str
@@ -209,6 +213,7 @@ def explain_frame(
         row=name,
         prediction=number(float(value)) if schema.task in NUMBERS else str(value),
         probability=stated,
+        label=label or "",
         base=base,
         scale=scale,
         method=method,
@@ -241,6 +246,8 @@ def _pushed(
         scale = schema.target if label is None else f"{found.scale} of {label}"
         if found.scale == "log-odds" and outputs_told > 1:
             scale = f"raw score of {label}"
+        if getattr(pipeline[-1], "method", "none") != "none":
+            scale += " before calibration"
         told = (list(found.columns), sign * found.values[0, :, k])
         return base, told, scale, "contributions"
     outputs = outputs_of(pipeline, schema, label)
@@ -270,4 +277,4 @@ def _reversed(pipeline: Any, label: str | None, outputs: int) -> bool:
 def _shown(value: object) -> str:
     if value is None or value != value:
         return "(null)"
-    return number(float(value)) if isinstance(value, float) else str(value)
+    return number(float(value)) if isinstance(value, float | np.floating) else str(value)

@@ -22,6 +22,7 @@ from tasks.evaluation.explaining import (
     summary,
 )
 from tasks.evaluation.tree_shap import explained
+from tasks.models.calibrating import AdjustedClassifier
 from tasks.models.preprocessing import build_encoder
 
 FEATURES = {"strong": "numeric", "city": "categorical", "noise": "numeric"}
@@ -181,8 +182,23 @@ def test_pushes_of_a_forest_add_up_to_the_probability_of_the_class_that_is_told(
     row = pd.DataFrame({"strong": [0.1], "city": ["Bern"], "noise": [0.0]})
     found = explain_frame(pipeline, row, _rows(), schema, "a")
     assert found.scale == "probability of no"
+    assert (found.label, found.prediction) == ("no", "no")
     assert found.method == "contributions"
     assert found.base + sum(p.push for p in found.pushes) == pytest.approx(found.probability)
+
+
+def test_a_calibrated_model_is_explained_before_its_calibration() -> None:
+    pipeline, schema = _fitted(RandomForestClassifier(30, random_state=0), "tree", 2)
+    tables = {"yes": np.array([[0.5], [0.0]])}
+    adjusted = AdjustedClassifier(pipeline[-1], "sigmoid", tables)
+    row = pd.DataFrame({"strong": [0.14], "city": ["Bern"], "noise": [0.5]})
+
+    found = explain_frame(Pipeline([pipeline.steps[0], ("m", adjusted)]), row, _rows(), schema, "a")
+
+    assert found.scale == "probability of yes before calibration"
+    raw = pipeline[-1].predict_proba(pipeline[0].transform(row))[0, 1]
+    assert found.base + sum(p.push for p in found.pushes) == pytest.approx(raw)
+    assert found.probability != pytest.approx(raw, abs=1e-3)
 
 
 def test_dependence_follows_the_function() -> None:
