@@ -234,15 +234,12 @@ def log_diagnosis(store: Store, run_id: str, diagnosis: Diagnosis) -> None:
     """Store what the training teaches, without its pictures; trials stand under the candidates."""
     text = diagnosis.model_copy(update={"pictures": (), "trials": {}}).model_dump_json(indent=1)
     store.log_text(run_id, "diagnosis.json", text)
-    if diagnosis.learning is not None:
-        points = diagnosis.learning.points
-        store.log(
-            run_id,
-            curves={
-                "learning_curve_train": tuple(p.train for p in points),
-                "learning_curve_validation": tuple(p.valid for p in points),
-            },
-        )
+    for point in diagnosis.learning.points if diagnosis.learning is not None else ():
+        scores = {
+            "learning_curve_train": point.train,
+            "learning_curve_validation": point.valid,
+        }
+        store.log(run_id, metrics=scores, step=point.rows)
 
 
 def register_challenger(

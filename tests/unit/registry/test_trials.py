@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tasks.base.records import CandidateResult, Trial
-from tasks.registry.recording import log_trials
+from tasks.evaluation.findings import CurvePoint, Diagnosis, LearningCurve
+from tasks.registry.recording import log_diagnosis, log_trials
 from tasks.registry.store import Store
 
 TRIALS = (
@@ -48,3 +49,15 @@ def test_without_tuning_nothing_is_stored(store: Store) -> None:
     log_trials(store, run, CandidateResult(candidate="svm", status="ok"))
     assert store.artifact(run, "trials.json") is None
     assert "keepfit.tuned" not in store._client().get_run(run).data.tags
+
+
+def test_a_learning_curve_has_the_number_of_rows_as_its_step(store: Store) -> None:
+    run = store.start_run(store.experiment("learned"), "training")
+    points = tuple(CurvePoint(rows=n, train=0.9, valid=n / 1000) for n in (100, 500))
+    curve = LearningCurve(candidate="svm", metric="roc_auc", points=points)
+    log_diagnosis(store, run, Diagnosis(learning=curve, trials={"svm": TRIALS}))
+    history = store._client().get_metric_history(run, "learning_curve_validation")
+    assert {(m.step, m.value) for m in history} == {(100, 0.1), (500, 0.5)}
+    kept = store.artifact(run, "diagnosis.json")
+    assert kept is not None
+    assert json.loads(kept.read_text())["trials"] == {}
