@@ -14,6 +14,7 @@ bias-variance trade-off, PNAS 116: a perfect score on the training rows need not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
@@ -187,9 +188,8 @@ def _plural(kind: str, names: Sequence[str]) -> str:
 
 
 def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
-    """Return lines for a terminal: fit, tuning, data, weak rows, mistakes, doubts, next steps."""
-    lines = [("fit", headline(found.fits, challenger))]
-    lines += [("tuning", capitalised(note)) for note in found.made if note.startswith("tuning ")]
+    """Return lines for a terminal: fit, what was asked for, weak rows, mistakes, doubts, steps."""
+    lines = [("fit", headline(found.fits, challenger)), *_made(found.made)]
     if found.learning is not None:
         lines.append(("data", found.learning.sentence))
     lines.append(("weak", found.slices_sentence))
@@ -200,6 +200,24 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
         lines.append(("groups", " ".join(g.sentence for g in found.groups)))
     lines.append(("try next", " ".join(found.steps[:2])))
     return tuple(f"{name}: {text}" for name, text in lines if text)
+
+
+_MADE = {
+    "tuning": re.compile(r"^tuning made"),
+    "mixture": re.compile(r"^a mixture of|out of fold better than"),
+    "calibrated": re.compile(r"^probabilities (are left|calibrated)"),
+    "decides": re.compile(r"is predicted from a probability|^decides by|on the holdout"),
+}
+"""What a person asked for, by how its note is told."""
+
+
+def _made(notes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what became of tuning, mixing, calibration and the rule of decision."""
+    told = {
+        word: " ".join(capitalised(note) for note in notes if pattern.search(note))
+        for word, pattern in _MADE.items()
+    }
+    return [(word, text) for word, text in told.items() if text]
 
 
 def capitalised(text: str) -> str:

@@ -182,7 +182,7 @@ class Diagnosis(Record):
     steps
         What to try next, what matters most first; or to stop.
     lines
-        What a terminal prints, three to eight.
+        What a terminal prints: a word, a colon and a sentence or two each.
     """
 
     made: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tasks.base.records import MetricValue
 from tasks.evaluation.bootstrap import interval, resampling
-from tasks.evaluation.diagnosis import fit_verdict, headline
+from tasks.evaluation.diagnosis import fit_verdict, headline, lines_of
+from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.metrics import sampled
 from tests.unit.evaluation.problems import schema_of
 
@@ -169,3 +170,17 @@ def test_the_headline_speaks_of_the_challenger_and_names_who_fails() -> None:
     text = headline(list(found.values()), "logistic_regression")
     assert text.startswith("logistic_regression fits well")
     assert text.endswith("decision_tree overfits.")
+
+
+def test_a_terminal_is_told_what_became_of_all_that_was_asked_for() -> None:
+    made = (
+        "folds are made of 30,000 of 39,236 rows, evenly spread",
+        "tuning made 3 trials (3 complete): none beats the untuned settings, which are kept",
+        "probabilities calibrated by sigmoid, out of fold: log loss 0.5 → 0.4",
+        "'bad' is predicted from a probability of 0.2 on, which is cheaper out of fold",
+        "cost a row on the holdout 0.5, against 0.9 at 0.5",
+    )
+    lines = dict(line.split(": ", 1) for line in lines_of(Diagnosis(made=made), "svm"))
+    assert list(lines) == ["tuning", "calibrated", "decides", "doubt"]
+    assert lines["decides"].startswith("'bad' is predicted from a probability of 0.2 on")
+    assert lines["decides"].endswith("Cost a row on the holdout 0.5, against 0.9 at 0.5.")
