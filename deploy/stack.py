@@ -113,7 +113,7 @@ def _supervised(
     with _until_signal(supervisor):
         try:
             began = time.monotonic()
-            _say("starting Prefect, MLflow, keepfit's page and the runner")
+            _say("starting Prefect, MLflow, keepfit's page, the runner and the checker")
             supervisor.start()
             if not supervisor.stopping.is_set():
                 stack = RunningStack(
@@ -237,6 +237,11 @@ def _parts(
             lambda descriptor: (str(descriptor), parent, str(state), *files),
             of_runner(state, f"{prefect.url}/api", stores.mlflow), state,
             # Its flow runs are ended with it, at once; the next start asks for them again.
+            patience=0.0,
+        ),
+        Part(
+            "the checker", "checker", "deploy.checker",
+            lambda descriptor: (str(descriptor), parent, str(state)), common(state), state,
             patience=0.0,
         ),
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from tasks.base.environment import keep_prefect_in, turn_telemetry_off
 from tasks.base.errors import UsageError
+from tasks.validation.standing import VARIABLE as CHECKER
 
 PREFECT_DATABASE = "KEEPFIT_PREFECT_DATABASE"
 MLFLOW_DATABASE = "KEEPFIT_MLFLOW_DATABASE"
@@ -144,6 +145,7 @@ def of_runner(state: Path, prefect_api: str, database: str) -> dict[str, str]:
         "PREFECT_API_URL": prefect_api,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        CHECKER: str(state),
         # Flow runs are started in the working folder; its files are not modules.
         "PYTHONSAFEPATH": "1",
     }

@@ -15,6 +15,7 @@ from tasks.base.environment import module_command
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.files import write_whole
 from tasks.base.records import ContractResult, RuleResult, Snapshot
+from tasks.validation.standing import ask_standing, standing
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
@@ -24,7 +25,12 @@ _waiting: list[subprocess.Popen[str]] = []
 
 
 def start_checker() -> None:
-    """Start the process that checks, so that its imports overlap with other work."""
+    """Start the process that checks, so that its imports overlap with other work.
+
+    Where one stands ready for many commands there is nothing to start.
+    """
+    if standing():
+        return
     with _lock:
         if not _waiting:
             _waiting.append(_spawn())
@@ -133,6 +139,22 @@ def describe(rule: RuleResult) -> str:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    line = ask_standing(request)
+    if line is None:
+        line = _ask_own(request)
+    if not line:
+        raise InfrastructureError(
+            "The process that checks the contract ended before it answered.",
+            "It may have run out of memory; try a shorter `training.window`.",
+        )
+    reply: dict[str, Any] = json.loads(line)
+    if "error" in reply:
+        raise _error(reply["error"])
+    outcome: dict[str, Any] = reply["outcome"]
+    return outcome
+
+
+def _ask_own(request: dict[str, Any]) -> str:
     with _lock:
         process = _waiting.pop() if _waiting else _spawn()
     try:
@@ -146,16 +168,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
         raise InfrastructureError(f"The contract could not be checked: {error}.") from None
     finally:
         _end(process)
-    if not line:
-        raise InfrastructureError(
-            f"The process that checks the contract ended with status {process.returncode}.",
-            "It may have run out of memory; try a shorter `training.window`.",
-        )
-    reply: dict[str, Any] = json.loads(line)
-    if "error" in reply:
-        raise _error(reply["error"])
-    outcome: dict[str, Any] = reply["outcome"]
-    return outcome
+    return line
 
 
 def _error(error: dict[str, str]) -> Exception:

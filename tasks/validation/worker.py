@@ -42,6 +42,16 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def reply_to(line: str) -> str:
+    """Return the line that answers a request; whatever goes wrong is told in it."""
+    reply: dict[str, Any]
+    try:
+        reply = {"outcome": answer(json.loads(line))}
+    except Exception as error:  # noqa: BLE001 - who asked raises it with its kind
+        reply = {"error": {"type": type(error).__name__, "text": str(error)}}
+    return json.dumps(reply, default=str)
+
+
 def main() -> None:
     """Answer requests until the input ends."""
     from tasks.base.environment import return_freed_memory, turn_telemetry_off
@@ -55,11 +65,7 @@ def main() -> None:
 
     expectations.suite.warm_up()
     for line in sys.stdin:
-        try:
-            reply = {"outcome": answer(json.loads(line))}
-        except Exception as error:  # noqa: BLE001 - the parent raises it with its kind
-            reply = {"error": {"type": type(error).__name__, "text": str(error)}}
-        out.write(json.dumps(reply, default=str) + "\n")
+        out.write(f"{reply_to(line)}\n")
         out.flush()
 
 

@@ -12,7 +12,7 @@ from tests.e2e.faults import Going, mlflow_server, say
 from tests.e2e.test_faults_of_stores import kinds, prefect_api, project
 from tests.program import keepfit
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.e2e, pytest.mark.timeout(900)]
 __all__ = ["prefect_api"]
 
 

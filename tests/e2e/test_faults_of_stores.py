@@ -18,7 +18,7 @@ from tests.prefect_api import prefect_api_in
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.e2e, pytest.mark.timeout(900)]
 ROWS = 1_800
 LOCKED = 25
 # Of SQLite's own patience with a lock; the flow's tasks try again after it.

@@ -25,7 +25,7 @@ __all__ = ["postgres_server"]
 
 # Once a year: nothing starts by itself while a test runs.
 SCHEDULES = 'schedules: {training: "0 3 1 1 *", scoring: "30 4 1 1 *", timezone: Europe/Berlin}\n'
-NAMES = ("Prefect", "MLflow", "keepfit's page", "the runner")
+NAMES = ("Prefect", "MLflow", "keepfit's page", "the runner", "the checker")
 
 
 @pytest.fixture(scope="module")

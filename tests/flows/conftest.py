@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.checkers import checker_in
 from tests.prefect_api import prefect_api_in
 
 
@@ -17,3 +18,13 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a Prefect API, which every command of these tests then uses."""
     with prefect_api_in(tmp_path_factory.mktemp("prefect")) as url:
         yield url
+
+
+@pytest.fixture(scope="package", autouse=True)
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every command of these tests have its contracts checked by one process.
+
+    What a command does without one is tested where the program is run as a person runs it.
+    """
+    with checker_in(tmp_path_factory.mktemp("checker")):
+        yield

@@ -1,0 +1,111 @@
+"""A checker for many commands: Great Expectations is imported once, and each check is a child's.
+
+A command that finds one in its environment asks it, over a socket that only its owner can reach;
+where it finds none, or that one does not answer, it brings a checker of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "KEEPFIT_CHECKER"
+"""The folder in which the socket lies."""
+SOCKET = "checker.sock"
+_WAITING = 64
+_BEAT_SECONDS = 2.0
+
+
+def listening(folder: Path) -> socket.socket:
+    """Return a socket in `folder` on which checks are asked for; one that was left is replaced."""
+    listener = socket.socket(socket.AF_UNIX)
+    former = os.umask(0o077)
+    try:
+        with _near(folder) as path:
+            Path(path).unlink(missing_ok=True)
+            listener.bind(path)
+            Path(path).chmod(0o600)
+    finally:
+        os.umask(former)
+    listener.listen(_WAITING)
+    return listener
+
+
+def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
+    """Check for whoever asks, in a child each, until this process is ended.
+
+    Parameters
+    ----------
+    beat
+        Called every two seconds while it is well.
+    """
+    import expectations.check
+    import expectations.suite
+
+    expectations.suite.warm_up()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a child
+    while True:
+        ready, _, _ = select.select([listener], [], [], _BEAT_SECONDS)
+        beat()
+        if not ready:
+            continue
+        asking, _ = listener.accept()
+        if os.fork() == 0:
+            _answer(listener, asking)
+        asking.close()
+
+
+def _answer(listener: socket.socket, asking: socket.socket) -> None:
+    """Answer the one request of a connection, and end; runs in a child."""
+    from tasks.validation.worker import reply_to
+
+    try:
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with asking.makefile("r", encoding="utf-8") as requests:
+            line = requests.readline()
+        if line:
+            asking.sendall(f"{reply_to(line)}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def standing() -> bool:
+    """Return whether the environment names a checker that may be there."""
+    folder = os.environ.get(VARIABLE)
+    return bool(folder) and Path(str(folder), SOCKET).is_socket()
+
+
+def ask_standing(request: dict[str, Any]) -> str | None:
+    """Return the line that the standing checker answers; None where there is none to ask.
+
+    The line is empty where the child that was to answer has died.
+    """
+    if not standing():
+        return None
+    with contextlib.ExitStack() as closing:
+        try:
+            path = closing.enter_context(_near(Path(os.environ[VARIABLE])))
+            asked = closing.enter_context(socket.socket(socket.AF_UNIX))
+            asked.connect(path)
+        except OSError:
+            return None
+        asked.sendall(f"{json.dumps(request)}\n".encode())
+        return closing.enter_context(asked.makefile("r", encoding="utf-8")).readline()
+
+
+@contextlib.contextmanager
+def _near(folder: Path) -> Iterator[str]:
+    """Yield a path of the socket that is short enough, however deep `folder` lies."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,32 @@
+"""One standing checker for many commands of a test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.base.environment import module_command
+from tasks.validation.standing import VARIABLE
+
+
+@contextmanager
+def checker_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a checker that listens in `folder`, which commands started meanwhile ask."""
+    beats, own = os.pipe()
+    command = module_command("deploy.checker", str(own), str(os.getpid()), str(folder))
+    process = subprocess.Popen(command, pass_fds=(own,))
+    os.close(own)
+    try:
+        assert os.read(beats, 1) == b".", "it listens"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(VARIABLE, str(folder))
+            yield process
+    finally:
+        os.close(beats)
+        process.kill()
+        process.wait()
