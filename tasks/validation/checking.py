@@ -139,9 +139,7 @@ def describe(rule: RuleResult) -> str:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    line = ask_standing(request)
-    if line is None:
-        line = _ask_own(request)
+    line = ask_standing(request) or _ask_own(request)
     if not line:
         raise InfrastructureError(
             "The process that checks the contract ended before it answered.",

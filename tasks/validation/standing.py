@@ -83,22 +83,24 @@ def standing() -> bool:
     return bool(folder) and Path(str(folder), SOCKET).is_socket()
 
 
-def ask_standing(request: dict[str, Any]) -> str | None:
-    """Return the line that the standing checker answers; None where there is none to ask.
+def ask_standing(request: dict[str, Any]) -> str:
+    """Return the line that the standing checker answers; empty where none does.
 
-    The line is empty where the child that was to answer has died.
+    There may be none, it may have been ended meanwhile, or the child that was to answer has died.
     """
     if not standing():
-        return None
-    with contextlib.ExitStack() as closing:
-        try:
-            path = closing.enter_context(_near(Path(os.environ[VARIABLE])))
-            asked = closing.enter_context(socket.socket(socket.AF_UNIX))
+        return ""
+    try:
+        with (
+            _near(Path(os.environ[VARIABLE])) as path,
+            socket.socket(socket.AF_UNIX) as asked,
+        ):
             asked.connect(path)
-        except OSError:
-            return None
-        asked.sendall(f"{json.dumps(request)}\n".encode())
-        return closing.enter_context(asked.makefile("r", encoding="utf-8")).readline()
+            asked.sendall(f"{json.dumps(request)}\n".encode())
+            with asked.makefile("r", encoding="utf-8") as answers:
+                return answers.readline()
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager
