@@ -31,8 +31,10 @@ NEARLY = 0.9
 _APART = 0.9
 """Where the next column comes nearer than this share, several say the same and none stands out."""
 _LEAST = 0.1
-_STRONG = 0.6
-"""Below it all columns together decide little, and one that does as much is no wonder."""
+_STRONG = 0.75
+"""Below it all columns together decide too little for one that does as much to be a wonder."""
+LEAST_ROWS = 300
+"""Of the holdout: on fewer, the best of many columns is the luckiest."""
 _LEAVES = 64
 
 
@@ -62,7 +64,7 @@ def alone(
     importance: Mapping[str, float],
     seed: int,
 ) -> Alone | None:
-    """Return the column that gets furthest alone; None where there are not two, or nothing is told.
+    """Return the column that gets furthest alone; None where too little is there to tell.
 
     A tree of at most 64 leaves is fitted to each source column by itself, on at most 8,000 training
     rows, and judged on as many of the holdout.
@@ -79,6 +81,8 @@ def alone(
     """
     from tasks.models.folds import thin
 
+    if len(holdout) < LEAST_ROWS:
+        return None
     names = sorted(schema.features, key=lambda name: -importance.get(name, 0.0))[:MOST_COLUMNS]
     own, places = train[thin(len(train), MOST_ROWS)], thin(len(holdout), MOST_ROWS)
     (given, y), (asked, truth) = (_rows(path, schema, names, at) for at in (own, holdout[places]))

@@ -42,7 +42,7 @@ TABLES = (
     Known("bank_marketing", "y", ("duration",), ("seq",), "time_column: contact_month\n"),
     Known("employment_ma", "employed", ("predicted_probability", "prediction"), (),
           "id_columns: [id]\n"),
-    Known("spoken_digits", "digit", ("file",), ("take", "speaker"), "task: multiclass\n"),
+    Known("spoken_digits", "digit", (), ("file", "take", "speaker"), "task: multiclass\n"),
     Known("adult", "income", (), ("split", "fnlwgt")),
     Known("german_credit", "creditability"),
     Known("credit_default_taiwan", "default_next_month", (), (), "id_columns: [ID]\n"),
@@ -68,13 +68,17 @@ def main() -> None:
         for leak in (*table.leaks, None):
             told = _said(table, leak)
             named = [(level, text) for level, text in told if leak is None or repr(leak) in text]
-            (clean if leak is None else found).append(bool(named))
             level, text = named[0] if named else ("", "")
+            (clean if leak is None else found).append(level)
             grid.add_row(table.name, leak or "–", "yes" if named else "no", level, text)
     workers.close_all()
     Console(width=160).print(grid)
-    print(f"{sum(found)} of {len(found)} leaks are named")
-    print(f"{sum(clean)} of {len(clean)} tables without a known leak have a column named")
+    warned = [sum(level == "warning" for level in levels) for levels in (found, clean)]
+    noted = [sum(level == "note" for level in levels) for levels in (found, clean)]
+    print(f"{warned[0]} of {len(found)} leaks are warned of, {noted[0]} noted")
+    print(
+        f"of {len(clean)} tables without a known leak {warned[1]} have a warning, {noted[1]} a note"
+    )
 
 
 def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:

@@ -104,3 +104,9 @@ def test_where_all_columns_decide_little_it_is_a_note() -> None:
 
 def test_a_model_that_knows_nothing_says_nothing_of_its_columns(tmp_path: Path) -> None:
     assert _asked(tmp_path, "regression", {"near": _near}, sure=0.0) is None
+
+
+def test_on_few_rows_the_luckiest_column_is_not_named(tmp_path: Path) -> None:
+    few = alone("", Schema(target="y", task="regression", features={}), np.arange(9),
+                np.arange(299), Predictions(np.zeros(299)), {}, 0)  # fmt: skip
+    assert few is None
