@@ -22,7 +22,8 @@ def followed(known: Known, decision: Decision) -> Link | None:
     if decision.kind in ("promoted", "refused") and decision.version == version:
         instead = f" instead of v{former}" if former else ""
         said = f"Alias champion moved to v{version}{instead}{hand}."
-        refused = f"Alias champion stayed{f' with v{former}' if former else ''}{hand}."
+        stayed = f"Alias champion stayed{f' with v{former}' if former else ''}{hand}."
+        refused = f"{stayed} {decision.sentence}".strip()
         sentence = said if decision.kind == "promoted" else refused
         what: Any = decision.kind
         return link_of(known, decision, what, sentence, _moved_by(decision))

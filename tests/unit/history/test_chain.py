@@ -58,6 +58,10 @@ def test_a_refused_version_says_what_the_gate_could_not_see(tmp_path: Path) -> N
     assert "promoted" not in whats(chain)
     gate = next(s for s in chain.steps if s.what == "gate")
     assert "smallest that could be seen" in gate.sentence
+    refused = next(s for s in chain.steps if s.what == "refused")
+    (decided,) = [d for d in flights() if d.kind == "refused" and d.version == "3"]
+    assert refused.sentence.startswith("Alias champion stayed")
+    assert refused.sentence.endswith(decided.sentence)
 
 
 def test_a_version_rolled_back_says_so_and_that_the_message_was_not_heard(tmp_path: Path) -> None:
