@@ -6,12 +6,10 @@ while it is well. It listens in the state folder, and ends with the stack.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from pathlib import Path
 
-from deploy.processes import end_with
+from deploy.processes import beating, end_with
 from tasks.base.environment import keep_private, return_freed_memory, turn_telemetry_off
 
 
@@ -22,14 +20,7 @@ def _main(descriptor: str, parent: str, state: str) -> None:
     return_freed_memory()
     from tasks.validation.standing import listening, serve
 
-    beats = int(descriptor)
-    os.set_inheritable(beats, False)
-    os.set_blocking(beats, False)
-
-    def beat() -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(beats, b".")
-
+    beat = beating(int(descriptor))
     listener = listening(Path(state))
     # What is asked from now on waits until the libraries are imported.
     beat()

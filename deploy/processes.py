@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,19 @@ def end_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def beating(descriptor: int) -> Callable[[], None]:
+    """Return what says, by a byte to an inherited pipe, that this process is well."""
+    os.set_inheritable(descriptor, False)
+    os.set_blocking(descriptor, False)
+
+    def beat() -> None:
+        # Full, the pipe says enough.
+        with contextlib.suppress(BlockingIOError):
+            os.write(descriptor, b".")
+
+    return beat
 
 
 def adopt_orphans() -> None:

@@ -7,16 +7,15 @@ seconds while it is well.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.processes import end_with
+from deploy.processes import beating, end_with
 from tasks.base.environment import RUNNER_VARIABLE
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 
@@ -30,7 +29,7 @@ _REAP_SECONDS = 20.0
 _API_SECONDS = 170.0
 
 
-async def run(state: Path, pipelines: Sequence[Pipeline], beats: int) -> None:
+async def run(state: Path, pipelines: Sequence[Pipeline], beat: Callable[[], None]) -> None:
     """Make the deployments and automations what the files say, then start what is due."""
     from prefect.runner import Runner
 
@@ -55,7 +54,7 @@ async def run(state: Path, pipelines: Sequence[Pipeline], beats: int) -> None:
     skipped = await asyncio.to_thread(reaper.skip_missed)
     if skipped:
         _LOGGER.warning("cancelled %d runs that were missed", skipped)
-    tasks = [asyncio.create_task(_beat(beats)), asyncio.create_task(_reap(reaper))]
+    tasks = [asyncio.create_task(_beat(beat)), asyncio.create_task(_reap(reaper))]
     try:
         await runner.start()
     finally:
@@ -80,10 +79,9 @@ async def _api_answers() -> None:
             return
 
 
-async def _beat(descriptor: int) -> None:
+async def _beat(beat: Callable[[], None]) -> None:
     while True:
-        with contextlib.suppress(BlockingIOError):
-            os.write(descriptor, b".")
+        beat()
         await asyncio.sleep(_BEAT_SECONDS)
 
 
@@ -107,10 +105,8 @@ def _looked(reaper: Reaper) -> None:
 def _main(descriptor: str, parent: str, state: str, *files: str) -> None:
     end_with(int(parent))
     os.environ[RUNNER_VARIABLE] = str(os.getpid())
-    beats = int(descriptor)
-    os.set_inheritable(beats, False)
-    os.set_blocking(beats, False)
-    asyncio.run(run(Path(state), [load_pipeline(Path(file)) for file in files], beats))
+    beat = beating(int(descriptor))
+    asyncio.run(run(Path(state), [load_pipeline(Path(file)) for file in files], beat))
 
 
 if __name__ == "__main__":
