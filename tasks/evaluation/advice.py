@@ -10,6 +10,13 @@ MOST = 5
 OFF = 0.03
 """Mean distance of stated from true shares above which calibration is worth a try."""
 _DOUBTS = frozenset({"leak", "score", "duplicates"})
+_REASONS = {
+    "overfits": "overfits",
+    "memorises": "knows its own rows by heart",
+    "trails": "learns what does not last",
+    "underfits": "underfits",
+}
+"""Fit to why other hyperparameters may help."""
 
 
 def next_steps(
@@ -72,9 +79,8 @@ def _untried(
     steps = []
     own = found.of(challenger.candidate)
     if training.tuning is None:
-        why = ""
-        if own is not None and own.fit in ("overfits", "memorises", "trails", "underfits"):
-            why = f", as {challenger.candidate} {_in_words(own.fit)}"
+        fit = "" if own is None else _REASONS.get(own.fit, "")
+        why = f", as {challenger.candidate} {fit}" if fit else ""
         steps.append(f"Search hyperparameters: `training: {{tuning: true}}`{why}.")
     if training.calibrate == "none" and calibration_error is not None and calibration_error > OFF:
         steps.append(
@@ -87,15 +93,6 @@ def _untried(
     if not training.ensemble and rivals:
         steps.append("Mix the candidates: `training: {ensemble: true}`.")
     return steps
-
-
-def _in_words(fit: str) -> str:
-    return {
-        "overfits": "overfits",
-        "memorises": "knows its own rows by heart",
-        "trails": "learns what does not last",
-        "underfits": "underfits",
-    }[fit]
 
 
 def _slices(found: Diagnosis) -> list[str]:

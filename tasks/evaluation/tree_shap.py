@@ -65,14 +65,10 @@ def explained(model: Any) -> Explained | None:
     Trees are LightGBM's, and decision trees and forests of scikit-learn. Of two classes the second
     is the one output.
     """
-    for _ in range(3):
-        found = _lightgbm(model) or _of_sklearn(model)
-        if found is not None:
-            return found
-        model = getattr(model, "estimator", None)
-        if model is None:
-            return None
-    return None
+    from tasks.models.calibrating import innermost
+
+    inside = innermost(model)
+    return _lightgbm(inside) or _of_sklearn(inside)
 
 
 def _lightgbm(model: Any) -> Explained | None:
@@ -90,13 +86,11 @@ def _of_sklearn(model: Any) -> Explained | None:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    trees: list[Any] = []
-    # What a calibrator holds beside its fitted copies is not fitted.
     if isinstance(model, RandomForestClassifier | RandomForestRegressor):
-        trees = [one.tree_ for one in getattr(model, "estimators_", ())]
+        trees = [one.tree_ for one in model.estimators_]
     elif isinstance(model, DecisionTreeClassifier | DecisionTreeRegressor):
-        trees = [model.tree_] if hasattr(model, "tree_") else []
-    if not trees:
+        trees = [model.tree_]
+    else:
         return None
     classes = len(model.classes_) if hasattr(model, "classes_") else 0
     outputs = range(1, 2) if classes == 2 else range(max(1, classes))
@@ -143,14 +137,14 @@ def _written(tree: Any, output: int, shares: bool, among: int) -> str:
         "num_cat": [0],
         "split_feature": tree.feature[inner],
         "split_gain": np.zeros(len(inner), int),
-        "threshold": [float(v).__repr__() for v in tree.threshold[inner]],
+        "threshold": map(repr, tree.threshold[inner].tolist()),
         "decision_type": np.where(left, _NAN_GOES_LEFT, _NAN_GOES_RIGHT),
         "left_child": number[tree.children_left[inner]],
         "right_child": number[tree.children_right[inner]],
-        "leaf_value": [float(v).__repr__() for v in value[leaves]],
+        "leaf_value": map(repr, value[leaves].tolist()),
         "leaf_weight": rows[leaves],
         "leaf_count": rows[leaves],
-        "internal_value": [float(v).__repr__() for v in value[inner]],
+        "internal_value": map(repr, value[inner].tolist()),
         "internal_weight": rows[inner],
         "internal_count": rows[inner],
         "is_linear": [0],

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
@@ -26,6 +25,7 @@ from tasks.validation import checking
 from tasks.validation.checking import check_snapshot
 from tasks.validation.standing import SOCKET, VARIABLE, listening, standing
 from tests.checkers import checker_in
+from tests.e2e.stacks import until
 
 pytestmark = pytest.mark.slow
 
@@ -42,13 +42,6 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Popen[bytes]]:
     deep.mkdir(parents=True)
     with checker_in(deep) as process:
         yield process
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def people(folder: Path, oldest: float = 80.0) -> Snapshot:
@@ -106,12 +99,12 @@ def test_where_the_child_that_was_to_answer_dies_a_command_has_its_own(
     def children() -> list[psutil.Process]:
         return psutil.Process(checker.pid).children()
 
-    eventually(lambda: not children())
+    until(lambda: not children(), every=0.01)
 
     class Killing(socket.socket):
         def sendall(self, data: Buffer, flags: int = 0) -> None:  # noqa: ARG002
             super().sendall(b"{", flags)  # the child waits for the rest of the line
-            eventually(lambda: len(children()) == 1)  # what answered before has ended
+            until(lambda: len(children()) == 1, every=0.01)  # what answered before has ended
             children()[0].kill()
 
     snapshot = people(tmp_path)
