@@ -11,13 +11,13 @@ import fcntl
 import hashlib
 import io
 import os
-import shutil
 import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -50,6 +50,18 @@ class Manifest(Record):
     version: str
     state: str
     files: dict[str, str]
+
+
+class Restored(Manifest):
+    """What was restored.
+
+    Attributes
+    ----------
+    kept
+        Folder to which the former state was moved; empty where there was none.
+    """
+
+    kept: str
 
 
 def backup(state: Path, target: Path) -> Manifest:
@@ -86,20 +98,32 @@ def backup(state: Path, target: Path) -> Manifest:
     return manifest
 
 
-def restore(source: Path, state: Path) -> Manifest:
-    """Put what the backup `source` holds in the place of what `state` holds.
+def restore(source: Path, state: Path, *, force: bool = False) -> Restored:
+    """Put what the backup `source` holds into `state`.
 
-    Everything is unpacked and compared with its digest first; then what `state` holds moves aside,
-    to a folder beside it whose name ends in ``.before-restore``, and the backup takes its place.
+    Everything is unpacked and compared with its digest first.
+
+    Parameters
+    ----------
+    force
+        Whether what `state` holds already moves aside, to a new folder beside it whose name has
+        ``.before-restore``, and is kept there; without, it is not touched.
 
     Raises
     ------
     UsageError
-        When a stack runs on `state`, or `source` is no whole backup.
+        When `state` holds something and not `force`, a stack runs on it, or `source` is no whole
+        backup.
     InfrastructureError
         When the disk refuses; `state` is as it was.
     """
     state = state.resolve()
+    if not force and _holds_something(state):
+        raise UsageError(
+            f"{state} holds a state already; nothing was restored.",
+            "Name another folder with --state, or add --force: what is there then moves to "
+            f"{_aside(state)} and is kept.",
+        )
     private_folder(state.parent)
     with (
         _stopped(state),
@@ -110,13 +134,13 @@ def restore(source: Path, state: Path) -> Manifest:
         try:
             manifest = _unpack(source, whole)
             _relocate(whole, Path(manifest.state), state)
-            _swap(state, whole)
+            aside = _swap(state, whole)
         except OSError as error:
             raise InfrastructureError(
                 f"{state}: the backup can't be restored: {error.strerror or error}.",
                 "Free some space or choose another folder; what is there is as it was.",
             ) from None
-    return manifest
+    return Restored(**manifest.model_dump(), kept=str(aside) if aside else "")
 
 
 def _write(state: Path, target: Path, folder: Path) -> Manifest:
@@ -254,18 +278,31 @@ def _locations(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
                 yield table, row[1]
 
 
-def _swap(state: Path, whole: Path) -> None:
-    aside = state.with_name(f"{state.name}.before-restore")
-    if state.exists():
-        if aside.exists():
-            shutil.rmtree(aside)
+def _holds_something(state: Path) -> bool:
+    """Return whether `state` has a file beside locks and logs."""
+    files = (path for path in state.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return any("logs" not in path.relative_to(state).parts for path in files)
+
+
+def _aside(state: Path) -> Path:
+    """Return a name beside `state` that nothing has: an earlier state kept there stays."""
+    ends = chain([""], (f"-{number}" for number in count(2)))
+    paths = (state.with_name(f"{state.name}.before-restore{end}") for end in ends)
+    return next(path for path in paths if not path.exists())
+
+
+def _swap(state: Path, whole: Path) -> Path | None:
+    """Put `whole` in the place of `state`; return where that was moved to, if it was there."""
+    aside = _aside(state) if state.exists() else None
+    if aside is not None:
         state.rename(aside)
     try:
         whole.rename(state)
     except OSError:
-        if aside.exists():
+        if aside is not None:
             aside.rename(state)
         raise
+    return aside
 
 
 @contextlib.contextmanager

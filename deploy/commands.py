@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from deploy.applying import Applied, PoolKind
 
 _FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 _STATE = click.option(
-    "--state", type=click.Path(path_type=Path), help="State folder; ./keepfit.yaml says else."
+    "--state", type=click.Path(path_type=Path), help="State folder, in place of FILE's."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 _PORT = click.IntRange(1, 65535)
@@ -130,14 +131,19 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
+@_FILE
 @_STATE
 @_JSON
 @answering
-def backup(target: Path, state: Path | None, as_json: bool) -> dict[str, Any]:
-    """Copy the databases and artifacts of a state folder to TARGET, whole."""
+def backup(target: Path, file: Path | None, state: Path | None, as_json: bool) -> dict[str, Any]:
+    """Copy the databases and artifacts of a state folder to the new file TARGET, whole.
+
+    The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state.
+    """
     from deploy.backups import backup as copy_out
 
-    found = _state(state)
+    target, file = _archive_first(target, file)
+    found = _state(file, state)
     answer = _answer(copy_out(found, target))
     if not as_json:
         click.echo(f"{found} is copied to {target}.")
@@ -146,27 +152,62 @@ def backup(target: Path, state: Path | None, as_json: bool) -> dict[str, Any]:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
+@_FILE
 @_STATE
+@click.option("--force", is_flag=True, help="Replace a state that is there; it is kept beside.")
 @_JSON
 @answering
-def restore(source: Path, state: Path | None, as_json: bool) -> dict[str, Any]:
-    """Bring back what `keepfit backup` wrote to SOURCE."""
+def restore(
+    source: Path, file: Path | None, state: Path | None, force: bool, as_json: bool
+) -> dict[str, Any]:
+    """Bring back what `keepfit backup` wrote to SOURCE.
+
+    The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state. One
+    that holds something is replaced with --force only.
+    """
     from deploy.backups import restore as copy_in
 
-    found = _state(state)
-    answer = _answer(copy_in(source, found))
+    source, file = _archive_first(source, file)
+    found = _state(file, state)
+    restored = copy_in(source, found, force=force)
     if not as_json:
         click.echo(f"{found} is as {source} has it.")
-    return {"state": str(found), "source": str(source), **answer}
+        if restored.kept:
+            click.echo(f"What was there is kept in {restored.kept}")
+    return {**_answer(restored), "state": str(found), "source": str(source)}
 
 
-def _state(stated: Path | None) -> Path:
-    """Return the state folder that is meant: the option, else that of the pipeline here."""
+def _archive_first(archive: Path, file: Path | None) -> tuple[Path, Path | None]:
+    """Return archive and pipeline, in whichever order they were given.
+
+    Raises
+    ------
+    UsageError
+        When there is a pipeline and no archive.
+    """
+    from tasks.base.errors import UsageError
+
+    if not _is_pipeline(archive):
+        return archive, file
+    if file is None or _is_pipeline(file):
+        raise UsageError(
+            f"{archive} is a pipeline; the file of the backup is missing.",
+            f"Name it first, for example backup.tar.gz, then {archive}.",
+        )
+    return file, archive
+
+
+def _is_pipeline(path: Path) -> bool:
+    return path.is_dir() or path.suffix in {".yaml", ".yml"}
+
+
+def _state(file: Path | None, stated: Path | None) -> Path:
+    """Return the state folder that is meant: the option, else that of the pipeline."""
     if stated is not None:
         return stated.expanduser().resolve()
     from tasks.base.pipeline_file import load_pipeline
 
-    return load_pipeline(None, contract_exists=False).state
+    return load_pipeline(file, contract_exists=False).state
 
 
 def _answer(result: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sqlite3
 import tarfile
 import threading
@@ -8,10 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from deploy import commands
 from deploy.backups import MANIFEST, backup, restore
 from tasks.base.errors import UsageError
 from tasks.base.stack_file import LOCK
+from tests.tables import write_pipeline
 
 
 def make_state(folder: Path) -> Path:
@@ -55,7 +59,8 @@ def test_what_was_backed_up_comes_back_and_names_its_new_place(tmp_path: Path) -
 
     restored = restore(tmp_path / "b.tar.gz", other)
 
-    assert restored == made
+    assert restored.files == made.files
+    assert restored.kept == ""
     assert (other / "mlflow/artifacts/flights/m-1/model.skops").read_text() == (
         "content of model.skops"
     )
@@ -97,20 +102,67 @@ def test_a_backup_made_while_rows_are_written_is_consistent(tmp_path: Path) -> N
 
     assert failed == []
     for number in range(5):
-        restore(tmp_path / f"{number}.tar.gz", tmp_path / "again")
+        restore(tmp_path / f"{number}.tar.gz", tmp_path / "again", force=True)
         assert rows(tmp_path / "again/ledger.db", "PRAGMA integrity_check") == [("ok",)]
         assert rows(tmp_path / "again/ledger.db", "SELECT * FROM pairs WHERE a <> b") == []
 
 
-def test_what_was_there_moves_aside(tmp_path: Path) -> None:
+def test_a_state_that_is_there_is_replaced_only_by_force_and_kept_each_time(
+    tmp_path: Path,
+) -> None:
     state = make_state(tmp_path)
     backup(state, tmp_path / "b.tar.gz")
     write(state / "pipelines/flights/reports/later.html")
 
-    restore(tmp_path / "b.tar.gz", state)
+    with pytest.raises(UsageError) as refused:
+        restore(tmp_path / "b.tar.gz", state)
+    assert "--force" in refused.value.remedy
+    assert (state / "pipelines/flights/reports/later.html").exists()
+
+    first = restore(tmp_path / "b.tar.gz", state, force=True)
+    second = restore(tmp_path / "b.tar.gz", state, force=True)
 
     assert not (state / "pipelines/flights/reports/later.html").exists()
-    assert (tmp_path / "state.before-restore/pipelines/flights/reports/later.html").exists()
+    assert (Path(first.kept) / "pipelines/flights/reports/later.html").exists()
+    assert Path(second.kept) != Path(first.kept)
+    assert (Path(second.kept) / "ledger.db").exists()
+
+
+def test_a_folder_with_nothing_but_locks_and_logs_needs_no_force(tmp_path: Path) -> None:
+    backup(make_state(tmp_path), tmp_path / "b.tar.gz")
+    new = tmp_path / "new"
+    write(new / "stack.lock")
+    write(new / "logs" / "mlflow.log")
+
+    restore(tmp_path / "b.tar.gz", new)
+
+    assert (new / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("order", [("b.tar.gz", "mine"), ("mine", "b.tar.gz")])
+def test_the_commands_take_a_pipeline_beside_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    state = make_state(tmp_path)
+    write_pipeline(tmp_path / "mine", tmp_path / "c.csv", f"state: {state}\n")
+    monkeypatch.chdir(tmp_path)
+
+    made = CliRunner().invoke(commands.backup, [*order, "--json"])
+    refused = CliRunner().invoke(commands.restore, [*order, "--json"])
+    replaced = CliRunner().invoke(commands.restore, [*order, "--force", "--json"])
+
+    assert (made.exit_code, refused.exit_code, replaced.exit_code) == (0, 2, 0)
+    assert "--force" in json.loads(refused.output)["error"]["remedy"]
+    assert json.loads(replaced.output)["kept"] == str(tmp_path / "state.before-restore")
+
+
+def test_a_pipeline_without_an_archive_is_answered_with_what_is_missing(tmp_path: Path) -> None:
+    write_pipeline(tmp_path, tmp_path / "c.csv")
+
+    found = CliRunner().invoke(commands.backup, [str(tmp_path), "--json"])
+
+    assert found.exit_code == 2
+    assert "backup.tar.gz" in json.loads(found.output)["error"]["remedy"]
 
 
 def test_nothing_is_restored_under_a_running_stack(tmp_path: Path) -> None:
@@ -123,7 +175,7 @@ def test_nothing_is_restored_under_a_running_stack(tmp_path: Path) -> None:
     with (state / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="A stack runs"):
-            restore(tmp_path / "b.tar.gz", state)
+            restore(tmp_path / "b.tar.gz", state, force=True)
 
     assert (state / "pipelines/flights/reports/later.html").exists()
 
@@ -181,7 +233,7 @@ def test_a_backup_that_is_not_as_it_was_written_changes_nothing(
     before = sorted(p.name for p in state.rglob("*"))
 
     with pytest.raises(UsageError, match="no whole backup"):
-        restore(bad, state)
+        restore(bad, state, force=True)
 
     assert sorted(p.name for p in state.rglob("*") if p.name != LOCK) == before
     assert not (tmp_path / "escaped.html").exists()
