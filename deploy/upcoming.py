@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.history.schedule import next_time
+from tasks.history import schedule
 
 FLOWS = ("training", "scoring", "monitoring")
 
@@ -32,22 +32,20 @@ class NextRun:
 def next_runs(pipelines: Sequence[Pipeline], now: datetime | None = None) -> tuple[NextRun, ...]:
     """Return the next run of every flow of `pipelines`, daylight saving observed."""
     moment = datetime.now(UTC) if now is None else now
-    return tuple(
+    return tuple(run for pipeline in pipelines for run in _runs(pipeline, moment))
+
+
+def _runs(pipeline: Pipeline, now: datetime) -> list[NextRun]:
+    schedules, name = pipeline.config.schedules, pipeline.config.name
+    zone, found = ZoneInfo(schedules.timezone), schedule.next_runs(schedules, now)
+    return [
         NextRun(
-            f"{flow}/{pipeline.config.name}",
-            getattr(pipeline.config.schedules, flow) or "",
-            _next(getattr(pipeline.config.schedules, flow), pipeline, moment),
+            f"{flow}/{name}",
+            getattr(schedules, flow) or "",
+            found[flow].astimezone(zone) if flow in found else None,
         )
-        for pipeline in pipelines
         for flow in FLOWS
-    )
-
-
-def _next(cron: str | None, pipeline: Pipeline, now: datetime) -> datetime | None:
-    if not cron:
-        return None
-    zone = pipeline.config.schedules.timezone
-    return next_time(cron, zone, now).astimezone(ZoneInfo(zone))
+    ]
 
 
 def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tasks.base.config import SchedulesConfig
 
 FLOWS = ("scoring", "monitoring", "training")
+_LONGEST_SHIFT = timedelta(hours=3)
+"""More than any clock is set forward or back."""
 
 
 def next_runs(schedules: SchedulesConfig, now: datetime) -> dict[str, datetime]:
@@ -53,14 +54,20 @@ def next_time(expression: str, timezone: str, now: datetime) -> datetime:
 
 
 def time_before(expression: str, timezone: str, now: datetime, count: int) -> datetime:
-    """Return the last but `count` - 1 time before `now` at which a schedule runs, in UTC."""
-    times = _times(expression, timezone, now)
-    moments = [times.get_prev(datetime) for _ in range(count)]
-    earliest: datetime = moments[-1]
-    return earliest.astimezone(UTC)
+    """Return the last but `count` - 1 time before `now` at which a schedule runs, in UTC.
 
-
-def _times(expression: str, timezone: str, now: datetime) -> Any:
+    Examples
+    --------
+    >>> time_before("30 2 * * *", "UTC", datetime(2026, 3, 2, 2, 30, tzinfo=UTC), 1).day
+    1
+    """
     from croniter import croniter
 
-    return croniter(expression, now.astimezone(ZoneInfo(timezone)))
+    wall = croniter(expression, now.astimezone(ZoneInfo(timezone)).replace(tzinfo=None))
+    for _ in range(count + 1):
+        shown: datetime = wall.get_prev(datetime)
+    moment = shown.replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC) - _LONGEST_SHIFT
+    before: list[datetime] = []
+    while (moment := next_time(expression, timezone, moment)) < now:
+        before.append(moment)
+    return before[-count]

@@ -18,6 +18,7 @@ from tasks.base.loop import (
     WindowFlag,
     decision_id,
 )
+from tasks.base.moments import as_utc
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
@@ -26,6 +27,7 @@ from tasks.monitoring.passes import Look, page_folder
 from tasks.registry.stores import store_of
 
 _DIGITS = 16
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Findings(Record):
@@ -71,7 +73,7 @@ def flags_of(
         flag if flag is latest else flag.model_copy(update={"worse": worse.get(window, False)})
         for window, flag in flags.items()
     ]
-    return tuple(sorted(told, key=lambda f: f.window.start if f.window else datetime.min))
+    return tuple(sorted(told, key=lambda f: as_utc(f.window.start) if f.window else _NEVER))
 
 
 def conclude_pass(

@@ -107,3 +107,11 @@ def test_the_newest_statement_about_a_window_counts() -> None:
 
 def test_windows_of_an_earlier_champion_do_not_count() -> None:
     assert flags_of([monitored(WEEK, alarm=True, version="7")], CHAMPION) == ()
+
+
+def test_a_pass_over_all_rows_stands_before_windows_with_a_time() -> None:
+    everything = monitored(WEEK, alarm=True, id="all").model_copy(update={"window": None})
+
+    flags = flags_of([monitored(WEEK, alarm=False), everything], CHAMPION)
+
+    assert [(flag.window, flag.drifted) for flag in flags] == [(None, True), (WEEK, False)]
