@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.base.progress import Step, set_reporter
+from tasks.base.reading import ReadingNote, note_text
 
 if TYPE_CHECKING:
     from tasks.base.outcomes import (
@@ -157,6 +158,7 @@ def show_training(outcome: TrainingOutcome) -> None:
     console.print()
     style = "bold green" if outcome.verdict.promoted else "bold yellow"
     console.print(Text(outcome.verdict.sentence, style=style))
+    show_findings(console, outcome.findings)
     _diagnosis(console, outcome.diagnosis)
     if outcome.unchanged:
         console.print("Nothing changed since that training, so nothing was computed again.")
@@ -164,6 +166,17 @@ def show_training(outcome: TrainingOutcome) -> None:
     elif outcome.reused:
         console.print(f"Used again, unchanged: {', '.join(outcome.reused)}.", markup=False)
     _facts(console, outcome)
+
+
+def show_findings(console: Console, findings: Sequence[ReadingNote]) -> None:
+    """Print what was found while reading the source."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=10, style="dim")
+    table.add_column(overflow="fold")
+    for note in findings:
+        table.add_row("reading", escape(note_text(note)))
+    if findings:
+        console.print(table)
 
 
 def _diagnosis(console: Console, lines: tuple[str, ...]) -> None:
@@ -278,6 +291,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
         )
     if outcome.contract_warnings:
         console.print(f"  {outcome.contract_warnings} contract warnings: {outcome.contract_page}")
+    show_findings(console, outcome.findings)
     console.print(f"Predictions: {outcome.output}", markup=False, soft_wrap=True)
 
 

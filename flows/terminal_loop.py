@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal import duration, near, number, size
+from flows.terminal import duration, near, number, show_findings, size
 from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, span, valued
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
         _line(console, "champion", outcome.moved)
     if outcome.contract_warnings:
         _line(console, "contract", f"held, {plural(outcome.contract_warnings, 'warning')}")
+    show_findings(console, outcome.findings)
     targets = {"report": outcome.report, "evidently": outcome.evidently}
     for name, target in targets.items():
         if target:

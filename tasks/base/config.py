@@ -62,6 +62,9 @@ class CsvSource(Section):
     path: str = Field(min_length=1, description="file or glob, relative to the pipeline file")
     encoding: str | None = Field(None, description="e.g. utf-8, latin-1; absent: detected")
     delimiter: str | None = Field(None, min_length=1, max_length=1)
+    skip_rows: int | None = Field(
+        None, ge=0, le=1000, description="lines above the header; absent: detected in each file"
+    )
     decimal: Literal[".", ","] | None = None
     thousands: Literal[".", ",", " ", "'"] | None = None
     null_values: tuple[str, ...] | None = Field(None, description="texts that mean: no value")

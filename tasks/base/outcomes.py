@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from tasks.base.loop import DriftResult, Performance, PolicyDecision, Window
+from tasks.base.reading import ReadingNote
 from tasks.base.records import LeaderboardRow, MetricValue, ModelVersion, Record, Task, Verdict
 
 _ANSWERED = {"candidate", "status", "cv_mean", "cv_std", "holdout", "fit_seconds"}
@@ -19,6 +20,8 @@ class TrainingOutcome(Record):
     ----------
     key
         Digest of data, contract, configuration and version; the same key is not trained twice.
+    findings
+        What was found while reading the source, as values.
     diagnosis
         What the training teaches, a sentence or two each: fit, data, weak rows, suspicions.
     reused
@@ -46,6 +49,7 @@ class TrainingOutcome(Record):
     contract_page: str = ""
     contract_warnings: int = 0
     assumptions: tuple[str, ...] = ()
+    findings: tuple[ReadingNote, ...] = ()
     diagnosis: tuple[str, ...] = ()
     reused: tuple[str, ...] = ()
     unchanged: bool = False
@@ -85,6 +89,7 @@ class TrainingOutcome(Record):
             "report": self.report,
             "contract": {"page": self.contract_page, "warnings": self.contract_warnings},
             "assumptions": list(self.assumptions),
+            "findings": [note.model_dump(mode="json") for note in self.findings],
             "diagnosis": list(self.diagnosis),
             "reused": list(self.reused),
             "unchanged": self.unchanged,
@@ -119,6 +124,7 @@ class ScoringOutcome(Record):
     contract_page: str = ""
     ledger_new: int = 0
     ledger_known: int = 0
+    findings: tuple[ReadingNote, ...] = ()
     seconds: float = 0.0
 
     def answer(self) -> dict[str, object]:
@@ -155,6 +161,7 @@ class MonitoringOutcome(Record):
     correlation: str
     event: str = ""
     contract_warnings: int = 0
+    findings: tuple[ReadingNote, ...] = ()
     report: str = ""
     evidently: str = ""
     mlflow_run_id: str = ""
@@ -197,6 +204,7 @@ class MonitoringOutcome(Record):
             ],
             "decision": self.decision.model_dump(mode="json"),
             "moved": self.moved,
+            "findings": [note.model_dump(mode="json") for note in self.findings],
             "correlation": self.correlation,
             "report": self.report,
             "evidently": self.evidently,

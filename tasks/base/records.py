@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from tasks.base.own_code import OwnCode
+from tasks.base.reading import ReadingNote, note_text
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
 Task = Literal["binary", "multiclass", "regression", "ranking"]
@@ -42,6 +43,8 @@ class Snapshot(Record):
         Least and greatest time in the time column; None without one.
     assumptions
         What was assumed while reading, one sentence each, with where to change it.
+    findings
+        What else was found while reading, as values.
     memory_bytes
         Size of the table in memory, in bytes.
     cached
@@ -55,8 +58,14 @@ class Snapshot(Record):
     start: datetime | None = None
     end: datetime | None = None
     assumptions: tuple[str, ...] = ()
+    findings: tuple[ReadingNote, ...] = ()
     memory_bytes: int = 0
     cached: bool = False
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Findings and assumptions, one sentence each."""
+        return (*map(note_text, self.findings), *self.assumptions)
 
 
 class Schema(Record):

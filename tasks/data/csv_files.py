@@ -13,8 +13,10 @@ import pyarrow.csv as arrow_csv
 
 from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
+from tasks.base.reading import ReadingNote, SkippedLines
 from tasks.base.records import Kind
 from tasks.data import csv_repair, csv_survey
+from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
 from tasks.data.csv_survey import NO_DELIMITER, Survey
 from tasks.data.paths import check_size, resolve
 from tasks.data.tables import SourceTable, listed, nearest
@@ -34,8 +36,17 @@ class _Layout:
     delimiter: str
     names: tuple[str, ...]
     nameless: frozenset[int]
+    preamble: Preamble
     notes: tuple[str, ...]
     detected: dict[str, Any]
+
+    @property
+    def skipped(self) -> tuple[ReadingNote, ...]:
+        """The note on lines above the header, where any holds something."""
+        if not self.preamble.sample:
+            return ()
+        lines, sample = self.preamble.lines, self.preamble.sample
+        return (SkippedLines(file=self.path.name, where="above", lines=lines, sample=sample),)
 
 
 def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
@@ -71,7 +82,10 @@ def read_csv(
     _check_formats(source, layouts[0].names)
     notes = [note for layout in layouts for note in layout.notes]
     order = layouts[0].names
-    texts = pa.concat_tables([_text(layout, notes).select(order) for layout in layouts])
+    findings: list[ReadingNote] = []
+    parts = [_text(layout, notes, findings).select(order) for layout in layouts]
+    texts = pa.concat_tables(parts)
+    del parts
     where = files[0].name if len(files) == 1 else source.path
     if not texts.num_rows:
         raise DataError(
@@ -85,7 +99,8 @@ def read_csv(
     del texts
     table = typing.columns(cells)
     detected = {**layouts[0].detected, **typing.detected}
-    return SourceTable(table, (*notes, *typing.notes.sentences()), None, detected)
+    said = (*notes, *typing.notes.sentences())
+    return SourceTable(table, said, None, detected, tuple(findings))
 
 
 def _rules(source: CsvSource, delimiter: str) -> TextRules:
@@ -102,16 +117,28 @@ def _layout(path: Path, source: CsvSource) -> _Layout:
         notes.append(
             f"{path.name}: not UTF-8; read as {survey.encoding} (`source.encoding` changes it)"
         )
-    delimiter = source.delimiter or csv_survey.detect_delimiter(survey.sample)
+    preamble, delimiter = _preamble(survey.sample, source)
     if source.delimiter is None and delimiter not in (",", NO_DELIMITER):
         detected["delimiter"] = delimiter
-    header = [name.strip() for name in csv_survey.header_of(survey.sample, delimiter)]
+    rest = below(survey.sample, preamble.lines)
+    header = [name.strip() for name in csv_survey.header_of(rest, delimiter)]
     if not header:
         raise SourceError(f"{path.name}: no line of names.", "Name a file with a header line.")
     names, said = unique_names(header)
     notes.extend(f"{path.name}: {sentence}" for sentence in said)
     nameless = frozenset(i for i, name in enumerate(header) if not name)
-    return _Layout(path, survey, delimiter, names, nameless, tuple(notes), detected)
+    return _Layout(path, survey, delimiter, names, nameless, preamble, tuple(notes), detected)
+
+
+def _preamble(sample: str, source: CsvSource) -> tuple[Preamble, str]:
+    """Return what stands above the header, and the delimiter: a file's own ``sep=`` decides."""
+    if source.skip_rows is None:
+        own = stated_separator(sample) or source.delimiter
+        delimiter = own or csv_survey.detect_delimiter(sample)
+        return find_preamble(sample, delimiter), delimiter
+    preamble = skipped(sample, source.skip_rows)
+    own = preamble.delimiter or source.delimiter
+    return preamble, own or csv_survey.detect_delimiter(below(sample, preamble.lines))
 
 
 def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -177,43 +204,49 @@ def _check_formats(source: CsvSource, names: Sequence[str]) -> None:
             )
 
 
-def _text(layout: _Layout, notes: list[str]) -> Any:
+def _text(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> Any:
     """Return every cell of a file as text."""
     survey, path = layout.survey, layout.path
+    findings.extend(layout.skipped)
     try:
         with csv_survey.open_bytes(path) as handle:
             table = _parse(handle, survey.encoding, layout)
     except pa.ArrowInvalid:
-        table = _mended(layout, notes)
+        table = _mended(layout, notes, findings)
     except UnicodeError as error:
         raise SourceError(
             f"{path.name}: not text in {survey.encoding} ({error}).",
             "State the right source.encoding, or leave it out to have it detected.",
         ) from None
     # Blank lines, or a field that holds line ends: the latter may be a quote left open.
-    if survey.quotes and survey.lines > table.num_rows + 1:
-        csv_repair.check_quotes(path, survey.encoding, layout.delimiter)
+    above = layout.preamble.lines
+    if survey.quotes and survey.lines > table.num_rows + above + 1:
+        csv_repair.check_quotes(path, survey.encoding, layout.delimiter, above)
     return table
 
 
-def _mended(layout: _Layout, notes: list[str]) -> Any:
+def _mended(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> Any:
     path, encoding = layout.path, layout.survey.encoding
     try:
-        with csv_repair.mended(path, encoding, layout.delimiter, len(layout.names)) as (file, said):
-            table = _parse(file, "utf-8", layout)
+        with csv_repair.mended(
+            path, encoding, layout.delimiter, len(layout.names), layout.preamble.lines
+        ) as (file, said, found):
+            table = _parse(file, "utf-8", layout, above=0)
     except pa.ArrowInvalid as error:
         raise SourceError(f"{path.name}: cannot be read: {error}.") from None
     if said:
         notes.append(said)
+    findings.extend(found)
     return table
 
 
-def _parse(handle: Any, encoding: str, layout: _Layout) -> Any:
+def _parse(handle: Any, encoding: str, layout: _Layout, above: int | None = None) -> Any:
     names = layout.names
     return arrow_csv.read_csv(
         handle,
         read_options=arrow_csv.ReadOptions(
             column_names=names,
+            skip_rows=layout.preamble.lines if above is None else above,
             skip_rows_after_names=1,
             block_size=min(_BLOCK, max(layout.survey.size * 4 + 1024, 1 << 16)),
             encoding="utf-8" if encoding == "utf-8-sig" else encoding,

@@ -1,13 +1,16 @@
 """CSV lines whose number of fields differs from the header's: mended where nothing can shift.
 
 A line may end with surplus empty fields, or lack fields of columns that hold no value in any
-line. Everything else is refused with its line: a guess would move values between columns.
+line. Lines at the end that are too short and start as a footer does ("Total", "Source: …") are
+skipped with a note. Everything else is refused with its line: a guess would move values between
+columns.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,28 +18,39 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.base.errors import SourceError
+from tasks.base.reading import ReadingNote, SkippedLines
 from tasks.data.csv_survey import NO_DELIMITER, open_bytes
 
 MAX_FIELD = 1 << 24
+_FOOTER = re.compile(
+    r"^\W*(?:(?:grand |sub)?totals?|sum|summe|source|quelle|notes?|footnotes?|remarks?|generated|"
+    r"exported|created|report|copyright|end of|\(?\d+ (?:rows?|records?)|(?:rows?|records?)\b)|"
+    r"^\s*(?:#|//|--|\*|©)",
+    re.IGNORECASE,
+)
 
 
-def check_quotes(path: Path, encoding: str, delimiter: str) -> None:
+def check_quotes(path: Path, encoding: str, delimiter: str, above: int = 0) -> None:
     """Refuse a file in which a quoted field never ends or goes on after its end.
+
+    The first `above` lines, which stand above the header, are not looked at.
 
     Raises
     ------
     SourceError
         With the line on which the field starts.
     """
-    for _ in _records(path, encoding, delimiter):
+    for _ in _records(path, encoding, delimiter, above):
         pass
 
 
 @contextmanager
 def mended(
-    path: Path, encoding: str, delimiter: str, width: int
-) -> Iterator[tuple[IO[bytes], str]]:
-    """Give the file with `width` fields in every line, as UTF-8, and a sentence on it.
+    path: Path, encoding: str, delimiter: str, width: int, above: int = 0
+) -> Iterator[tuple[IO[bytes], str, tuple[ReadingNote, ...]]]:
+    """Give the file with `width` fields in every line, as UTF-8, and what was mended.
+
+    The first `above` lines, which stand above the header, are left out.
 
     Raises
     ------
@@ -46,20 +60,43 @@ def mended(
     with tempfile.TemporaryFile() as out:
         text = io.TextIOWrapper(out, "utf-8", newline="", write_through=True)
         try:
-            sentence = _copy(
-                csv.writer(text, delimiter=delimiter), path, encoding, delimiter, width
-            )
+            records = _records(path, encoding, delimiter, above)
+            rows = _Footer(path, records, width)
+            sentence = _copy(csv.writer(text, delimiter=delimiter), path, rows, delimiter, width)
         finally:
             text.detach()
         out.seek(0)
-        yield out, sentence
+        yield out, sentence, rows.notes
 
 
-def _copy(writer: Any, path: Path, encoding: str, delimiter: str, width: int) -> str:
+class _Footer:
+    """Records without those at the end that are no rows; `notes` has them afterwards."""
+
+    def __init__(self, path: Path, records: Iterator[tuple[int, list[str]]], width: int) -> None:
+        self._path, self._records, self._width = path, records, width
+        self.notes: tuple[ReadingNote, ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        held: list[tuple[int, list[str]]] = []
+        for line, row in self._records:
+            if len(row) < self._width and _FOOTER.match(row[0]):
+                held.append((line, row))
+                continue
+            yield from held
+            held = []
+            yield line, row
+        if held:
+            sample = ", ".join(cell for cell in held[0][1] if cell)[:60]
+            self.notes = (
+                SkippedLines(file=self._path.name, where="below", lines=len(held), sample=sample),
+            )
+
+
+def _copy(writer: Any, path: Path, records: _Footer, delimiter: str, width: int) -> str:
     longer = shorter = 0
     shortest: tuple[int, int] = (width, 0)
     last_used = -1
-    for number, (line, row) in enumerate(_records(path, encoding, delimiter)):
+    for number, (line, row) in enumerate(records):
         if len(row) > width:
             if any(cell.strip() for cell in row[width:]):
                 raise _ragged(path, line, len(row), width, delimiter)
@@ -95,21 +132,26 @@ def _ragged(path: Path, line: int, found: int, expected: int, delimiter: str) ->
     return SourceError(
         f"{path.name}, line {line}: {found} fields; the header has {expected} "
         f"(delimiter: {shown}).",
-        "Mend that line, or state source.delimiter if another one divides the fields.",
+        "Mend that line, or state source.delimiter if another one divides the fields, or "
+        "source.skip_rows if the header stands on a later line.",
     )
 
 
-def _records(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    path: Path, encoding: str, delimiter: str, above: int
+) -> Iterator[tuple[int, list[str]]]:
     """Yield every record that is not blank, with the line on which it ends."""
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding, newline="") as text:
         csv.field_size_limit(MAX_FIELD)
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-        before = 0
+        before = above
         try:
+            for _ in range(above):
+                text.readline()
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
             for row in reader:
+                before = above + reader.line_num
                 if row:
-                    yield reader.line_num, row
-                before = reader.line_num
+                    yield before, row
         except csv.Error as error:
             raise SourceError(
                 f"{path.name}, line {before + 1}: a quoted field that starts here does not end "

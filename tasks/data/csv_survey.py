@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from tasks.base.errors import SourceError
+from tasks.data.csv.preamble import below, find_preamble, stated_separator
 
 CHUNK = 1 << 22
 SAMPLE = 1 << 20
@@ -245,7 +246,11 @@ def detect_delimiter(sample: str) -> str:
     >>> detect_delimiter("a;b\n1,5;2\n2,5;3\n")
     ';'
     """
-    scored = [(_agreement(sample, d), -rank, d) for rank, d in enumerate(DELIMITERS)]
+    stated = stated_separator(sample)
+    if stated is not None:
+        return stated
+    rests = {d: below(sample, find_preamble(sample, d).lines) for d in DELIMITERS}
+    scored = [(_agreement(rests[d], d), -rank, d) for rank, d in enumerate(DELIMITERS)]
     best = max(scored)
     return best[2] if best[0][1] > 1 else NO_DELIMITER
 

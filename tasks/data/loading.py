@@ -188,7 +188,12 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         id_columns=config.id_columns,
     )
     snapshot = write_snapshot(
-        table, kinds, folder, time_column=config.time_column, assumptions=(*said, *assumed)
+        table,
+        kinds,
+        folder,
+        time_column=config.time_column,
+        assumptions=(*said, *assumed),
+        findings=read.findings,
     )
     del table, read
     # Arrow keeps what it freed for later; nothing as large comes again in this process.
@@ -224,7 +229,7 @@ def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
             "not read",
         )
     table = within(read.table, time_column, start, end)
-    return _filled(SourceTable(table, said, latest, read.detected), wanted)
+    return _filled(SourceTable(table, said, latest, read.detected, read.findings), wanted)
 
 
 def _rows(

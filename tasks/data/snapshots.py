@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.reading import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.data.arrow_types import plain_table
 from tasks.data.tables import time_range
@@ -34,6 +35,7 @@ def write_snapshot(
     *,
     time_column: str | None,
     assumptions: Sequence[str],
+    findings: Sequence[ReadingNote] = (),
 ) -> Snapshot:
     """Write a table as an Arrow file named by its content; the same content is written once.
 
@@ -64,6 +66,7 @@ def write_snapshot(
         start=start,
         end=end,
         assumptions=(*assumptions, *notes),
+        findings=tuple(findings),
         memory_bytes=table.nbytes,
     )
 

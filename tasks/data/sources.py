@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def _windowed(
     table = require_times(read.table, time_column, notes)
     table = within(table, time_column, start, end)
     latest = time_range(table[time_column])[1]
-    return SourceTable(table, (*read.assumptions, *notes), latest, read.detected)
+    return replace(read, table=table, assumptions=(*read.assumptions, *notes), latest=latest)
 
 
 def newest_time(source: Source, base: Path, time_column: str) -> datetime | None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.moments import as_utc as as_utc
+from tasks.base.reading import ReadingNote
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,15 @@ class SourceTable:
         Greatest time of the time column, in UTC; None without one.
     detected
         Options of the source that were found out, as the pipeline file would state them.
+    findings
+        What else a person should know of the reading, as values.
     """
 
     table: Any
     assumptions: tuple[str, ...] = ()
     latest: datetime | None = None
     detected: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[ReadingNote, ...] = ()
 
 
 def time_range(column: Any) -> tuple[datetime | None, datetime | None]:

@@ -21,6 +21,7 @@ from tasks.base.loop import (
 from tasks.base.moments import as_utc
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.reading import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
 from tasks.monitoring.passes import Look, page_folder
@@ -108,6 +109,7 @@ def conclude_pass(
         moved=found.moved,
         correlation=look.cause.correlation,
         contract_warnings=len(contract.warnings),
+        findings=snapshot.findings,
         report=str(page),
         evidently=found.evidently,
         mlflow_run_id=run,
@@ -252,7 +254,7 @@ def _monitored(
         },
         "policy": outcome.decision.model_dump(mode="json"),
         "probation": found.probation,
-        "notes": list(look.notes),
+        "notes": [*look.notes, *map(note_text, snapshot.findings)],
     }
     name = pipeline.config.name
     stated = Decision(

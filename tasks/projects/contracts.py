@@ -36,7 +36,7 @@ def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContr
         file=str(path),
         columns=len(contract.columns),
         rows=snapshot.rows,
-        assumptions=snapshot.assumptions,
+        assumptions=snapshot.remarks,
     )
 
 

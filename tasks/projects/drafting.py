@@ -184,7 +184,7 @@ def _identifiers(snapshot: Snapshot, request: Request) -> list[str]:
 
 
 def _assumptions(snapshot: Snapshot, schema: Schema, request: Request) -> tuple[str, ...]:
-    said = [*snapshot.assumptions, *schema.assumptions]
+    said = [*snapshot.remarks, *schema.assumptions]
     times = [c for c, kind in snapshot.kinds.items() if kind == "datetime"]
     if request.data is not None and not request.time_column and times:
         said.append(

@@ -89,6 +89,7 @@ def score_batch(
         contract_page=contract.page,
         ledger_new=written.new,
         ledger_known=written.known + written.repeated,
+        findings=snapshot.findings,
     )
 
 
@@ -101,6 +102,7 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
         run_id=champion.run_id,
         output="",
         batch=snapshot.digest,
+        findings=snapshot.findings,
     )
 
 
