@@ -6,6 +6,7 @@ Only click and the front door are imported here; a command imports what it needs
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,31 @@ def _show_applied(applied: Applied) -> None:
 
 
 @click.command()
+@_FILE
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=4280, show_default=True)
+@_STATE
+@_JSON
+@answering
+def page(file: Path | None, host: str, port: int, state: Path | None, as_json: bool) -> None:
+    """Serve keepfit's page and reports until Ctrl-C; `keepfit up` does so by itself.
+
+    For a worker with servers of its own. The state folder is --state, KEEPFIT_STATE, or that of
+    the pipeline FILE. Beyond loopback KEEPFIT_PAGE_AUTH=user:password must be set: the browser
+    asks for it.
+    """
+    from deploy.page_server import serve_page
+
+    found = _state(file, state)
+
+    def told(address: str) -> None:
+        answer = {"page": address, "state": str(found)}
+        click.echo(json.dumps(answer) if as_json else f"keepfit  {address}")
+
+    serve_page(found, host, port, out=told)
+
+
+@click.command()
 @_FILES
 @click.option("--loop", is_flag=True, help="Also inject drift into the running stack.")
 @click.option("--alerts", is_flag=True, help="Also send a test message to the alert channels.")
@@ -203,6 +229,9 @@ def _is_pipeline(path: Path) -> bool:
 
 def _state(file: Path | None, stated: Path | None) -> Path:
     """Return the state folder that is meant: the option, else that of the pipeline."""
+    if stated is None and file is None and os.environ.get("KEEPFIT_STATE"):
+        # No pipeline need lie here: the page's process has none.
+        stated = Path(os.environ["KEEPFIT_STATE"])
     if stated is not None:
         return stated.expanduser().resolve()
     from tasks.base.pipeline_file import load_pipeline

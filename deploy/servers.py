@@ -62,12 +62,16 @@ KINDS = {"prefect": prefect_app, "mlflow": mlflow_app, "page": keepfit_app}
 
 
 def serve(kind: str, listener: socket.socket, state: Path) -> None:
-    """Serve until a signal says to stop; a request gets two seconds to end."""
-    import uvicorn
-
+    """Serve one of the stack's servers on loopback until a signal says to stop."""
     port = int(listener.getsockname()[1])
     closed = MLFLOW_CLOSED if kind == "mlflow" else frozenset()
-    app = Guard(KINDS[kind](state), port, closed)
+    run_server(Guard(KINDS[kind](state), port, closed), listener)
+
+
+def run_server(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve `app` until a signal says to stop; a request gets two seconds to end."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_level="warning",

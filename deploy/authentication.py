@@ -1,0 +1,54 @@
+"""HTTP basic authentication of a page that is reached from other machines."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_CHALLENGE = b'Basic realm="keepfit", charset="UTF-8"'
+
+
+class BasicAuthentication:
+    """An ASGI application that answers 401 without the user and password (RFC 7617).
+
+    Parameters
+    ----------
+    app
+        The application behind it.
+    credentials
+        ``user:password``.
+    open_paths
+        Answered without a password: what a health check calls.
+    """
+
+    def __init__(self, app: ASGIApp, credentials: str, open_paths: tuple[str, ...] = ()) -> None:
+        self._app = app
+        self._credentials = credentials.encode("utf-8")
+        self._open = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it with 401."""
+        if scope["type"] == "lifespan" or self._passes(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            headers = [(b"www-authenticate", _CHALLENGE), (b"content-type", b"text/plain")]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": b"Not signed in."})
+
+    def _passes(self, scope: Scope) -> bool:
+        if scope["path"] in self._open:
+            return True
+        stated = dict(scope["headers"]).get(b"authorization", b"")
+        scheme, _, encoded = stated.partition(b" ")
+        if scheme.lower() != b"basic":
+            return False
+        try:
+            given = base64.b64decode(encoded.strip(), validate=True)
+        except binascii.Error:
+            return False
+        return hmac.compare_digest(given, self._credentials)
