@@ -113,8 +113,8 @@ def _of_rules(
 def _sql_result(frame: pd.DataFrame, rule: Rule) -> CheckResult:
     rows = len(frame)
     expected = shorten(rule.sql or "", 200)
-    expected += (
-        f" in at least {say_share(1 - rule.max_share)} of the rows" if rule.max_share else ""
+    expected += f", broken by at most {say_share(rule.max_share)} of the rows" * bool(
+        rule.max_share
     )
     result = CheckResult(None, shorten(rule.title, 80), rule.severity, False, expected)
     found = broken_rows(frame, parse_condition(rule.sql or ""))
@@ -126,7 +126,7 @@ def _sql_result(frame: pd.DataFrame, rule: Rule) -> CheckResult:
         result,
         passed=passed,
         severity=rule.severity if passed else graded,
-        observed=f"{say_failed(found.failed_rows, rows)} break it"
+        observed=f"{say_failed(found.failed_rows, rows, rule.max_share)} break it"
         if found.failed_rows
         else "holds",
         failed_rows=found.failed_rows,

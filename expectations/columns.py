@@ -109,12 +109,12 @@ class ColumnCheck:
         severity: Severity = rule.severity or self.rule.severity
         if not passed:
             severity = grade(nulls, rows, rule.max, severity)
-        expected = f"at most {say_share(rule.max)} missing"
+        expected = f"at most {say_share(rule.max, beside=nulls / max(rows, 1))} missing"
         if rule.usual is not None and rule.usual < rule.max:
             expected += f", usually at most {say_share(usual)}"
         return CheckResult(
             self.name, "nulls", severity, passed, expected,
-            f"{say_failed(nulls, rows)} missing" if nulls else "none missing",
+            f"{say_failed(nulls, rows, rule.max)} missing" if nulls else "none missing",
             0 if passed else nulls, 0.0 if passed or not rows else nulls / rows,
         )  # fmt: skip
 
@@ -123,7 +123,7 @@ class ColumnCheck:
         assert rule is not None  # noqa: S101 - the caller asked
         expected = _say_range(rule.min, rule.max)
         if rule.max_share:
-            expected += f" in at least {say_share(1 - rule.max_share)} of the rows with a value"
+            expected += f", at most {say_share(rule.max_share)} of the rows with a value outside"
         ends = _say_ends(self.facts)
         passing = ends if self.show_values and self.facts.present else "none outside"
         return self._judged(
@@ -143,7 +143,7 @@ class ColumnCheck:
         more = f" and {len(rule.values) - 6:,} more" if len(rule.values) > 6 else ""
         expected = f"one of {listed}{more}"
         if rule.max_unseen:
-            expected += f" in at least {say_share(1 - rule.max_unseen)} of the rows with a value"
+            expected += f", at most {say_share(rule.max_unseen)} of the rows with an unseen value"
         return self._judged(
             "categories",
             lambda: unseen(self.facts, rule.values),
@@ -204,7 +204,7 @@ class ColumnCheck:
             result,
             passed=False,
             severity=grade(failed, self.facts.present, limit, severity),
-            observed=f"{say_failed(failed, self.facts.present)} {failing}",
+            observed=f"{say_failed(failed, self.facts.present, limit)} {failing}",
             failed_rows=failed,
             failed_share=failed / self.facts.present,
             sample=self._sample(self.facts.values[mask]),

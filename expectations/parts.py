@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from expectations.check import CheckOutcome, CheckResult, check_frame
-from expectations.contract import Contract, TableRule
+from expectations.contract import ColumnRule, Contract, TableRule
 from expectations.infer import infer_contract
+from expectations.late_labels import LateLabels
 
 CELLS_AT_ONCE = 12_000_000
 _UNASKED = TableRule(rows=None, extra_columns="ignore", column_order="ignore")
@@ -31,6 +32,7 @@ def check_in_parts(
     contract: Contract,
     *,
     kinds: Mapping[str, str] | None = None,
+    late: LateLabels | None = None,
 ) -> CheckOutcome:
     """Check a table as `check_frame` does, holding few of its columns at a time.
 
@@ -42,9 +44,13 @@ def check_in_parts(
         The table's columns in its order, without rows.
     rows
         How many rows the table has.
+    late
+        Rows whose label need not be there yet: missing targets are not counted in them.
     """
     started = time.monotonic()
     names = [str(name) for name in bare.columns]
+    if late is not None and {late.target, late.time_column} <= {*names}:
+        return _check_late(read, bare, rows, contract, kinds, late, started)
     if rows * len(names) <= CELLS_AT_ONCE:
         return check_frame(read(names), contract, kinds=kinds)
     together = _together(contract, names)
@@ -62,6 +68,42 @@ def check_in_parts(
     )
 
 
+def _check_late(
+    read: Read,
+    bare: pd.DataFrame,
+    rows: int,
+    contract: Contract,
+    kinds: Mapping[str, str] | None,
+    late: LateLabels,
+    started: float,
+) -> CheckOutcome:
+    """Check everything on all rows, but the target's missing values on the mature ones."""
+    rule = contract.columns.get(late.target)
+    if rule is None or rule.nulls is None:
+        return check_in_parts(read, bare, rows, contract, kinds=kinds)
+    columns = {**contract.columns, late.target: rule.model_copy(update={"nulls": None})}
+    rest = contract.model_copy(update={"columns": columns})
+    outcome = check_in_parts(read, bare, rows, rest, kinds=kinds)
+    frame = read([late.target, late.time_column])
+    mature = frame.loc[late.mature(frame), [late.target]]
+    alone = ColumnRule(kind=rule.kind, severity=rule.severity, nulls=rule.nulls)
+    structure = contract.model_copy(
+        update={"columns": {late.target: alone}, "table": _UNASKED, "rules": ()}
+    )
+    found = [r for r in check_frame(mature, structure).results if r.rule == "nulls"]
+    place = next(
+        (i for i, r in enumerate(outcome.results) if (r.column, r.rule) == (late.target, "kind")),
+        len(outcome.results) - 1,
+    )
+    results = (*outcome.results[: place + 1], *found, *outcome.results[place + 1 :])
+    return CheckOutcome(
+        passed=all(result.passed or result.severity == "warning" for result in results),
+        results=results,
+        rows=rows,
+        seconds=time.monotonic() - started,
+    )
+
+
 def infer_in_parts(
     read: Read,
     names: Sequence[str],
@@ -72,8 +114,26 @@ def infer_in_parts(
     target: str,
     time_column: str | None,
     id_columns: Sequence[str],
+    late: LateLabels | None = None,
 ) -> Contract:
-    """Infer a contract as `infer_contract` does, holding few columns at a time."""
+    """Infer a contract as `infer_contract` does, holding few columns at a time.
+
+    Parameters
+    ----------
+    late
+        Rows whose label need not be there yet: the target is judged without them.
+    """
+    if late is not None and {late.target, late.time_column} <= {*names}:
+        frame = read([late.target, late.time_column])
+        labelled = frame[late.mature(frame)]
+        if len(labelled):
+            mature = infer_contract(labelled, kinds, target=target, time_column=time_column)
+            whole = infer_in_parts(
+                read, names, rows, kinds, name=name, target=target, time_column=time_column,
+                id_columns=id_columns,
+            )  # fmt: skip
+            columns = {**whole.columns, target: mature.columns[target]}
+            return whole.model_copy(update={"columns": columns})
     roles: dict[str, Any] = {"name": name, "target": target, "time_column": time_column}
     if rows * len(names) <= CELLS_AT_ONCE:
         return infer_contract(read(names), kinds, id_columns=id_columns, **roles)

@@ -77,12 +77,12 @@ def grade(failed: int, rows: int, limit: float, severity: Severity) -> Severity:
     return severity if exceeds(failed, rows, limit) else "warning"
 
 
-def say_failed(failed: int, rows: int) -> str:
-    """Return a count with its share.
+def say_failed(failed: int, rows: int, limit: float | None = None) -> str:
+    """Return a count with its share, in digits that tell it from the share `limit`.
 
     Examples
     --------
     >>> say_failed(12, 300000)
     '12 rows (0.004 %)'
     """
-    return f"{say_rows(failed)} ({say_share(failed / max(rows, 1))})"
+    return f"{say_rows(failed)} ({say_share(failed / max(rows, 1), beside=limit)})"

@@ -35,14 +35,32 @@ def say_number(value: float) -> str:
     return f"−{text}" if value < 0 else text
 
 
-def say_share(share: float) -> str:
+def say_share(share: float, *, beside: float | None = None) -> str:
     """Return a share as a percentage; never 0 % or 100 % unless it is none or all.
+
+    Parameters
+    ----------
+    beside
+        A share that it is compared with: where the two differ, so do their texts.
 
     Examples
     --------
     >>> say_share(0.000036), say_share(0.5), say_share(0.99999)
     ('0.004 %', '50 %', 'almost 100 %')
+    >>> say_share(0.98634, beside=0.98581), say_share(0.98581, beside=0.98634)
+    ('98.63 %', '98.58 %')
     """
+    said = _share(share)
+    if beside is None or share == beside or said != _share(beside):
+        return said
+    for digits in range(1, 13):
+        said = f"{100 * share:.{digits}f}"
+        if said != f"{100 * beside:.{digits}f}":
+            break
+    return f"{said} %"
+
+
+def _share(share: float) -> str:
     if share in {0.0, 1.0}:
         return f"{share * 100:.0f} %"
     percent = share * 100
@@ -53,7 +71,8 @@ def say_share(share: float) -> str:
     # Three digits above 1 %, one below.
     magnitude = math.floor(math.log10(percent))
     digits = max(0, 2 - magnitude) if percent >= 1 else -magnitude
-    return f"{percent:.{digits}f}".rstrip("0").rstrip(".") + " %"
+    text = f"{percent:.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
 
 
 def say_rows(count: int) -> str:

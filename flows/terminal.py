@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from expectations.words import say_share
 from tasks.base.progress import Step, set_reporter
 from tasks.base.reading import ReadingNote, note_text
 
@@ -284,9 +285,9 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     if outcome.written is not None and outcome.written < outcome.rows:
         console.print(f"  {outcome.written:,} of them written.")
     for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
-        share = 100 * count / max(outcome.rows, 1)
+        share = say_share(count / max(outcome.rows, 1))
         console.print(
-            f"  {column}: {count:,} rows ({share:.2g} %) with a category not seen in training",
+            f"  {column}: {count:,} rows ({share}) with a category not seen in training",
             markup=False,
         )
     if outcome.contract_warnings:

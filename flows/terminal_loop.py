@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from expectations.words import say_share
 from flows.terminal import duration, near, number, show_findings, size
 from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, span, valued
 
@@ -212,7 +213,7 @@ def _columns(columns: Sequence[ColumnFinding]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for found in sorted(columns, key=_rank)[:_MOST_COLUMNS]:
-        missing = "–" if found.missing is None else f"{100 * found.missing:.2g} %"
+        missing = "–" if found.missing is None else say_share(found.missing)
         table.add_row(
             Text(" ".join(found.column.split()), style="bold" if found.drifted else ""),
             brief(found.statistic),

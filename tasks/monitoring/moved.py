@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, ValidationError
 
+from expectations.words import say_share
 from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance
 from tasks.base.records import MetricValue
 from tasks.monitoring.wording import cleaned, code, listed
@@ -115,7 +116,7 @@ def _described(column: ColumnFinding) -> str:
         facts.append(f"{figure}, usual up to {usual}" if usual else figure)
     missing, before = column.missing or 0.0, column.missing_reference or 0.0
     if missing > before + 0.05:
-        facts.append(f"{100 * missing:.0f} % missing, was {100 * before:.0f} %")
+        facts.append(f"{say_share(missing)} missing, was {say_share(before)}")
     if column.unseen:
         facts.append(f"{column.unseen:,} rows of new categories")
     if not facts:

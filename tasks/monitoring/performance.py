@@ -9,6 +9,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
+from expectations.words import say_share
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
 from tasks.base.moments import as_utc
@@ -126,7 +127,7 @@ def _realised(
     share = labelled / answers.rows if answers.rows else 0.0
     due = window is None or as_utc(now) >= as_utc(window.end) + (label_delay or timedelta(0))
     mature = due and share >= MATURE_SHARE
-    stated = f"{labelled:,} of {answers.rows:,} rows are labelled ({_percent(share)})"
+    stated = f"{labelled:,} of {answers.rows:,} rows are labelled ({say_share(share)})"
     if answers.strange:
         stated += f"; {answers.strange:,} labels are none of the classes"
     if labelled < min_rows:
@@ -139,7 +140,7 @@ def _realised(
     if found is None:
         return _Known(None, mature, f"{metric} is not defined on these rows; {stated}.")
     waits = "" if mature else f" Labels are not mature: {'' if due else 'the delay lasts, '}"
-    waits += "" if mature else f"{_percent(MATURE_SHARE)} are asked for."
+    waits += "" if mature else f"{say_share(MATURE_SHARE)} are asked for."
     return _Known(found, mature, f"{stated[0].upper()}{stated[1:]}.{waits}")
 
 
@@ -229,7 +230,3 @@ def _valued(value: MetricValue) -> str:
     if value.low is None or value.high is None:
         return f"{value.value:.4g}"
     return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tasks.base.config import default_metric
 from tasks.base.environment import give_back_memory
 from tasks.base.errors import ConfigError
@@ -9,7 +11,10 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot
 from tasks.trainings.keys import fit_key, training_key
-from tasks.validation.contracts import contract_digest
+from tasks.validation.contracts import contract_digest, late_labels
+
+if TYPE_CHECKING:
+    from expectations.late_labels import LateLabels
 
 
 def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
@@ -30,9 +35,11 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     check_objective(pipeline.config.objective, schema)
     schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
     repeated = repeated_ids(snapshot, schema)
+    young = waiting_for_labels(snapshot, schema, late_labels(pipeline, snapshot))
     give_back_memory()
-    if repeated:
-        schema = schema.model_copy(update={"assumptions": (*schema.assumptions, repeated)})
+    said = tuple(sentence for sentence in (repeated, young) if sentence)
+    if said:
+        schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *said)})
     fits = fit_key(pipeline, snapshot)
     folder = pipeline.work / "fits" / fits[:32]
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +54,22 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
         key=training_key(pipeline, snapshot, contract_digest(pipeline)),
         folder=str(folder),
         refit=_refit(pipeline),
+    )
+
+
+def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | None) -> str:
+    """Return how many rows are left out because their label has not come yet; empty for none."""
+    from tasks.data.snapshots import read_frame
+
+    if late is None:
+        return ""
+    rows = read_frame(snapshot.path, columns=[late.target, late.time_column])
+    waiting = int((rows[late.target].isna() & ~late.mature(rows)).sum())
+    if not waiting:
+        return ""
+    return (
+        f"monitoring.label_delay: {waiting:,} rows after {late.until:%Y-%m-%d %H:%M} UTC have no "
+        f"{schema.target!r} yet and are left out; the holdout is the newest labelled rows"
     )
 
 

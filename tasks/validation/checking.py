@@ -19,6 +19,7 @@ from tasks.validation.standing import ask_standing, standing
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
+    from expectations.late_labels import LateLabels
 
 _lock = threading.Lock()
 _waiting: list[subprocess.Popen[str]] = []
@@ -51,6 +52,7 @@ def check_snapshot(
     kinds: Mapping[str, str] | None = None,
     aside: Collection[str] = (),
     title: str = "",
+    late: LateLabels | None = None,
     fresh: bool = False,
 ) -> ContractResult:
     """Check every rule of `contract` on the rows of `snapshot`.
@@ -61,6 +63,8 @@ def check_snapshot(
         Where the HTML page and the result are kept, by the digests of data and contract.
     aside
         Columns that the contract is not about: excluded, and read for evaluation only.
+    late
+        Rows whose label need not be there yet.
 
     Returns
     -------
@@ -69,6 +73,8 @@ def check_snapshot(
         reused (``cached``) unless `fresh`.
     """
     stem = f"contract-{snapshot.digest[:16]}-{contract.digest()[:16]}"
+    if late is not None:
+        stem += f"-{late.until:%Y%m%dT%H%M%S}"
     page, kept = folder / f"{stem}.html", folder / f"{stem}.json"
     if not fresh and kept.exists() and page.exists():
         result = ContractResult.model_validate_json(kept.read_text(encoding="utf-8"))
@@ -82,6 +88,7 @@ def check_snapshot(
             "aside": [column for column in snapshot.kinds if column in aside],
             "page": str(page),
             "title": title,
+            "late": {**vars(late), "until": late.until.isoformat()} if late else None,
         }
     )
     result = ContractResult(
@@ -130,9 +137,6 @@ def describe(rule: RuleResult) -> str:
     """Return one line on a rule that did not hold."""
     where = f"{rule.column}: " if rule.column else ""
     text = f"  {where}{rule.rule}: expected {rule.expected}; found {rule.observed}"
-    if rule.failed_rows:
-        share = f", {100 * rule.failed_share:.3g} %" if rule.failed_share is not None else ""
-        text += f" [{rule.failed_rows:,} rows{share}]"
     if rule.sample:
         text += f" e.g. {', '.join(rule.sample[:3])}"
     return text

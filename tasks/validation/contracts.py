@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.base.environment import give_back_memory
 from tasks.base.errors import EvidenceError
 from tasks.base.files import write_whole
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import Kind, Snapshot
@@ -16,6 +18,7 @@ from tasks.base.yaml import dump_yaml, read_yaml
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
+    from expectations.late_labels import LateLabels
 
 
 def contract_file(pipeline: Pipeline) -> Path:
@@ -80,9 +83,26 @@ def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
         target=config.target,
         time_column=config.time_column,
         id_columns=config.id_columns,
+        late=late_labels(pipeline, snapshot),
     )
     give_back_memory()
     return contract
+
+
+def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
+    """Return which rows of `snapshot` need no label yet; None where labels come with the rows.
+
+    They are those that the label delay reaches back to from the newest row, or from now where
+    that is earlier.
+    """
+    from expectations.late_labels import LateLabels
+
+    config = pipeline.config
+    delay, time_column = config.monitoring.label_delay, config.time_column
+    if delay is None or time_column is None or snapshot.end is None:
+        return None
+    newest = min(as_utc(snapshot.end), datetime.now(UTC))
+    return LateLabels(config.target, time_column, newest - delay)
 
 
 def contract_text(contract: Contract) -> str:

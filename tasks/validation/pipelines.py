@@ -6,7 +6,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.validation.checking import check_snapshot
-from tasks.validation.contracts import ensure_contract
+from tasks.validation.contracts import ensure_contract, late_labels
 
 
 def check_pipeline(
@@ -41,5 +41,6 @@ def check_pipeline(
         pipeline.work / "contracts",
         aside=pipeline.config.aside,
         title=title,
+        late=late_labels(pipeline, snapshot) if champion is None else None,
         fresh=fresh,
     )

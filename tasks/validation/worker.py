@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     from expectations.contract import Contract
+    from expectations.late_labels import LateLabels
     from expectations.page import render_page
     from expectations.parts import check_in_parts
     from tasks.base.files import write_whole
@@ -32,6 +34,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         request["rows"],
         contract,
         kinds=request["kinds"],
+        late=LateLabels(**{**late, "until": datetime.fromisoformat(late["until"])})
+        if (late := request.get("late"))
+        else None,
     )
     write_whole(Path(request["page"]), render_page(outcome, contract, title=request["title"]))
     return {

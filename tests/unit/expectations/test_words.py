@@ -45,3 +45,9 @@ def test_values_of_any_type_can_be_said() -> None:
 def test_a_text_of_the_very_length_is_not_cut() -> None:
     assert shorten("abcde", 5) == "abcde"
     assert shorten("abcdef", 5) == "abcd…"
+
+
+@given(st.floats(min_value=0.0, max_value=1.0), st.floats(min_value=0.0, max_value=1.0))
+def test_shares_that_differ_beyond_rounding_are_said_apart(share: float, limit: float) -> None:
+    if abs(share - limit) > 1e-9:
+        assert say_share(share, beside=limit) != say_share(limit, beside=share)

@@ -1,0 +1,35 @@
+"""A target whose newest rows cannot be labelled yet: they are not the contract's business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from expectations.spans import as_naive_utc
+from expectations.values import facts_of
+
+
+@dataclass(frozen=True)
+class LateLabels:
+    """From when on a missing target is no fault.
+
+    Attributes
+    ----------
+    until
+        The newest time at which a row's label must be known, in UTC.
+    """
+
+    target: str
+    time_column: str
+    until: datetime
+
+    def mature(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which rows must be labelled, of shape (n_rows,); those without a time must."""
+        times = facts_of(rows[self.time_column])
+        if times.stored != "time":
+            return np.ones(len(rows), dtype=bool)
+        return ~np.asarray(times.values > as_naive_utc(self.until), dtype=bool)

@@ -1,0 +1,72 @@
+"""Labels that come late: a young row without one breaks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from expectations import parts
+from expectations.contract import Contract
+from expectations.late_labels import LateLabels
+
+DAYS = 200
+LATE = LateLabels("y", "when", datetime(2026, 1, 1, tzinfo=UTC) + pd.Timedelta(days=DAYS - 31))
+CONTRACT = Contract.from_dict(
+    {
+        "contract": "t",
+        "columns": {
+            "when": {"kind": "datetime"},
+            "y": {"kind": "numeric", "nulls": {"max": 0.05}},
+        },
+    }
+)
+
+
+def table(*, missing: Sequence[int]) -> pd.DataFrame:
+    y = np.arange(DAYS, dtype=float)
+    y[list(missing)] = np.nan
+    return pd.DataFrame({"when": pd.date_range("2026-01-01", periods=DAYS), "y": y})
+
+
+def nulls(frame: pd.DataFrame, late: LateLabels | None) -> parts.CheckResult:
+    outcome = parts.check_in_parts(
+        lambda names: frame[list(names)], frame.iloc[:0], len(frame), CONTRACT, late=late
+    )
+    (found,) = [r for r in outcome.results if (r.column, r.rule) == ("y", "nulls")]
+    assert outcome.passed == (found.passed or found.severity == "warning")
+    return found
+
+
+def test_young_rows_may_lack_their_label_and_mature_ones_may_not() -> None:
+    young, old = range(DAYS - 30, DAYS), range(30)
+
+    assert nulls(table(missing=young), LATE).passed
+    assert nulls(table(missing=young), None).severity == "error"
+    assert nulls(table(missing=old), LATE).failed_rows == 30
+
+
+def test_the_limit_is_a_share_of_the_mature_rows() -> None:
+    found = nulls(table(missing=[*range(10), *range(DAYS - 30, DAYS)]), LATE)
+
+    assert not found.passed
+    assert found.failed_share == 10 / (DAYS - 30)
+
+
+def test_an_inferred_contract_does_not_learn_that_labels_are_missing() -> None:
+    frame = table(missing=range(DAYS - 30, DAYS))
+    kinds = {"when": "datetime", "y": "numeric"}
+
+    def limit(late: LateLabels | None) -> float:
+        contract = parts.infer_in_parts(
+            lambda names: frame[list(names)], list(frame), DAYS, kinds, name="t", target="y",
+            time_column="when", id_columns=(), late=late,
+        )  # fmt: skip
+        rule = contract.columns["y"].nulls
+        assert rule is not None
+        return rule.max
+
+    assert limit(LATE) == 0.05
+    assert limit(None) > 0.15
