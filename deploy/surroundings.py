@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tasks.base.addresses import fault_of
 from tasks.base.environment import keep_prefect_in, turn_telemetry_off
 from tasks.base.errors import UsageError
 from tasks.validation.standing import VARIABLE as CHECKER
@@ -77,6 +78,12 @@ def _postgres(url: str, driver: str, variable: str) -> str:
     if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
         raise UsageError(
             f"{variable} (or its option) is no address of a PostgreSQL database.",
+            "Write postgresql://user:password@host/database, or leave it out for SQLite.",
+        )
+    fault = fault_of(f"postgresql://{rest}")
+    if fault:
+        raise UsageError(
+            f"{variable} (or its option) cannot be used: {fault}.",
             "Write postgresql://user:password@host/database, or leave it out for SQLite.",
         )
     return f"postgresql+{driver}://{rest}"

@@ -16,6 +16,7 @@ from flows.terminal import progress
 from tasks.base.contact import first_contact
 from tasks.base.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, KeepfitError
+from tasks.base.files import private_folder
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.outcomes import (
     MonitoringOutcome,
@@ -119,8 +120,7 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
     turn_telemetry_off()
     keep_private()
     try:
-        pipeline.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pipeline.work.mkdir(parents=True, exist_ok=True)
+        private_folder(pipeline.work)
     except OSError as error:
         raise InfrastructureError(
             f"The state folder {pipeline.state} cannot be made: {error.strerror}.",

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
+
+EXAMPLE = "Write postgresql://user:${PASSWORD}@host/name or sqlite:///file.db."
+_ENCODED = "a password's @, /, : and # have to be percent-encoded"
+_DIALECTS = ("postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle")
 
 
 def with_driver(address: URL) -> URL:
@@ -24,3 +30,69 @@ def with_driver(address: URL) -> URL:
     if address.drivername in ("postgresql", "postgres"):
         return address.set(drivername="postgresql+psycopg")
     return address
+
+
+def fault_of(address: str) -> str:
+    """Return why `address` is no database URL, without any part that may be secret; or nothing.
+
+    Whether the driver is installed and the server answers shows when it is connected.
+
+    Examples
+    --------
+    >>> fault_of("postgresql://me:secret@db:54x2/sales")
+    "its port is no number from 1 to 65535; a password's @, /, : and # have to be percent-encoded"
+    >>> fault_of("postgressql://db/sales")
+    "no dialect is called 'postgressql'; did you mean 'postgresql'?"
+    >>> fault_of("sales.db")
+    'it has no scheme, such as postgresql:// or sqlite:///'
+    >>> fault_of("sqlite:///sales.db")
+    ''
+    """
+    import sqlalchemy as sa  # heavy, and only where a file names a database
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    if "://" not in address:
+        return "it has no scheme, such as postgresql:// or sqlite:///"
+    try:
+        url = with_driver(sa.make_url(address))
+    except ArgumentError:
+        return f"it is not written as dialect://user@host/name; {_ENCODED}"
+    except ValueError:
+        return f"its port is no number from 1 to 65535; {_ENCODED}"
+    if url.port is not None and not 0 < url.port < 65536:
+        return f"its port is no number from 1 to 65535; {_ENCODED}"
+    try:
+        url.get_dialect()
+    except NoSuchModuleError:
+        return _no_dialect(url.drivername)
+    except ImportError as error:
+        return f"the package {error.name!r} of its dialect is not installed"
+    return _misread(address)
+
+
+def _misread(address: str) -> str:
+    """Return why the parts that run over the network cannot be told apart; or nothing."""
+    try:
+        urlsplit(address)
+    except ValueError:
+        return f"its host cannot be read; {_ENCODED}"
+    return ""
+
+
+def _no_dialect(driver: str) -> str:
+    name, _, own = driver.partition("+")
+    near = get_close_matches(name, _DIALECTS, n=1)
+    if own and near and near[0] == name:
+        return f"no driver of {name} is called {own!r}, or it is not installed"
+    hint = f"; did you mean {near[0]!r}?" if near else ", or its package is not installed"
+    return f"no dialect is called {name!r}{hint}"
+
+
+def no_driver(address: URL, error: ImportError) -> tuple[str, str]:
+    """Return the message and the remedy for a database whose driver is not installed."""
+    name = error.name or address.get_driver_name()
+    package = "'keepfit[postgres]'" if name.startswith("psycopg") else name
+    return (
+        f"no driver for {address.get_backend_name()} is installed: {name!r} is missing.",
+        f"Install it: pip install {package}.",
+    )

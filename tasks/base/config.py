@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from tasks.base.addresses import EXAMPLE, fault_of
 from tasks.base.durations import Delay, Duration
 from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.ranking import contradiction
@@ -47,6 +48,17 @@ DEMO_NAMES: tuple[str, ...] = get_args(DemoName)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Column = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)]
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    """Refuse what is no database URL; the message never shows it."""
+    fault = fault_of(value.get_secret_value())
+    if fault:
+        raise _contradiction((), f"the database URL cannot be used: {fault}. {EXAMPLE}")
+    return value
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 
 
 class Section(BaseModel):
@@ -84,7 +96,7 @@ class SqlSource(Section):
     """A query on any database that SQLAlchemy reaches."""
 
     kind: Literal["sql"]
-    url: SecretStr = Field(description="SQLAlchemy URL; a secret in it comes from ${ENV}")
+    url: DatabaseUrl = Field(description="SQLAlchemy URL; a secret in it comes from ${ENV}")
     query: str | None = Field(None, description="may bind :start and :end of the window")
     table: str | None = None
     max_rows: int = Field(100_000_000, gt=0)
@@ -304,7 +316,7 @@ class SqlSink(Section):
     """A table of predictions; a batch is written whole or not at all."""
 
     kind: Literal["sql"]
-    url: SecretStr
+    url: DatabaseUrl
     table: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
 
 
@@ -334,7 +346,7 @@ class ReportConfig(Section):
 class LedgerConfig(Section):
     """Where predictions, labels and decisions are kept."""
 
-    url: SecretStr | None = Field(
+    url: DatabaseUrl | None = Field(
         None, description="SQLAlchemy URL; absent: SQLite in the state folder"
     )
 
@@ -602,7 +614,7 @@ def _no_such(what: str, name: str, allowed: tuple[str, ...]) -> str:
 
 
 def _contradiction(key: str | tuple[str, ...], message: str) -> PydanticCustomError:
-    """Return an error about the whole file that points at the line of `key`."""
+    """Return an error that points at the line of `key` below it and does not show the value."""
     return PydanticCustomError("contradiction", "{text}", {"text": message, "at": key})
 
 

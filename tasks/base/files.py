@@ -1,10 +1,19 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and folders that only their owner reads."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` and what is missing above it, readable by its owner only; return it resolved."""
+    whole = path.resolve()
+    for folder in (*reversed(whole.parents), whole):
+        if not folder.exists():
+            folder.mkdir(exist_ok=True, mode=0o700)
+    return whole
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

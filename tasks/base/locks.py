@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.base.errors import InfrastructureError, TransientError
+from tasks.base.files import private_folder
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
         When the lock file cannot be made.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InfrastructureError(

@@ -120,7 +120,10 @@ def pipeline_of(
         raise ConfigError(f"{file}, line 1: a pipeline file holds keys and values.")
     secrets: list[str] = []
     values = _interpolate(document.values, (), document, variables, secrets)
-    config = validate_document(PipelineConfig, values, document, "keepfit config explain")
+    try:
+        config = validate_document(PipelineConfig, values, document, "keepfit config explain")
+    except ConfigError as error:
+        raise ConfigError(redact(error.message, secrets), error.remedy) from None
     base = file.resolve().parent
     root = _root_of(base)
     pipeline = Pipeline(

@@ -58,7 +58,8 @@ def _finding(
         at = detail["ctx"]["at"]
         location = (*location, *(at if isinstance(at, tuple) else (at,)))
     else:
-        text = _sentence(key, detail, _value_at(values, location))
+        # As the file writes it: what ${ENV} brought in is never shown.
+        text = _sentence(key, detail, _value_at(document.values, location))
     line = document.line_of(location)
     return line, f"{document.path}, line {line}: {text.rstrip('.')}."
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.files import private_folder
 from tasks.base.reading import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.data.arrow_types import plain_table
@@ -150,7 +151,7 @@ def _text_buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
 
 def _write(table: Any, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(descriptor)
         try:

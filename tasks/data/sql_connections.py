@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tasks.base.addresses import with_driver
+from tasks.base.addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.config import SqlSource
 from tasks.base.errors import SourceError, TransientError
 
@@ -33,13 +33,10 @@ def connected(source: SqlSource, base: Path) -> Iterator[Connection]:
     url = _url(source)
     try:
         engine = _engine(url, base)
-    except (NoSuchModuleError, ImportError) as error:
-        raise SourceError(
-            f"no driver for {url.drivername} databases ({error}).",
-            "Install it; for PostgreSQL: pip install 'keepfit[postgres]'.",
-        ) from None
+    except ImportError as error:
+        raise SourceError(*no_driver(url, error)) from None
     try:
-        with engine.connect() as connection:
+        with _opened(engine, url) as connection:
             yield connection
     except SQLAlchemyError as error:
         raise _explained(error, url) from None
@@ -48,12 +45,22 @@ def connected(source: SqlSource, base: Path) -> Iterator[Connection]:
 
 
 def _url(source: SqlSource) -> URL:
+    address = source.url.get_secret_value()
+    fault = fault_of(address)
+    if fault:
+        raise SourceError(f"source.url cannot be used: {fault}.", EXAMPLE)
+    return with_driver(make_url(address))
+
+
+def _opened(engine: Engine, url: URL) -> Connection:
     try:
-        return with_driver(make_url(source.url.get_secret_value()))
-    except ArgumentError:
+        return engine.connect()
+    except (TypeError, ValueError, OverflowError):
+        # A driver raises these for options that it does not know; its text may hold a value.
+        named = ", ".join(sorted(url.query)) or "none"
         raise SourceError(
-            "source.url is not a database URL.",
-            "Write it as postgresql+psycopg://user:${PASSWORD}@host/name or sqlite:///file.db.",
+            f"the database's driver refused the options of source.url (after `?`: {named}).",
+            "Mend or remove them.",
         ) from None
 
 

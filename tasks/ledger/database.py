@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from tasks.base.addresses import with_driver
+from tasks.base.addresses import EXAMPLE, fault_of, with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 from tasks.base.failpoints import reach
 from tasks.base.locks import locked
@@ -174,11 +174,11 @@ def address_of(url: str | None, state: Path, base: Path) -> sa.URL:
     """
     if url is None:
         return sa.URL.create("sqlite", database=str(state / "ledger.db"))
-    try:
-        address = sa.make_url(url)
-        backend = with_driver(address).get_backend_name()
-    except (SQLAlchemyError, ValueError):
-        raise _no_address() from None
+    fault = fault_of(url)
+    if fault:
+        raise ConfigError(f"`ledger.url` cannot be used: {fault}.", EXAMPLE)
+    address = sa.make_url(url)
+    backend = with_driver(address).get_backend_name()
     if backend == "sqlite" and address.database not in (None, "", ":memory:"):
         return sa.URL.create("sqlite", database=str((base / str(address.database)).absolute()))
     address = with_driver(address)

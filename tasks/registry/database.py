@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from tasks.base.addresses import fault_of
 from tasks.base.errors import ConfigError
+from tasks.base.files import private_folder as private_folder
 from tasks.base.locks import locked
-
-
-def private_folder(path: Path) -> Path:
-    """Make `path` and what is missing above it, readable by its owner only; return it resolved."""
-    whole = path.resolve()
-    for folder in (*reversed(whole.parents), whole):
-        if not folder.exists():
-            folder.mkdir(exist_ok=True, mode=0o700)
-    return whole
 
 
 def sqlite_address(path: Path) -> str:
@@ -70,6 +63,26 @@ def is_database(address: str) -> bool:
     """
     scheme = urlsplit(address).scheme.partition("+")[0]
     return scheme in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def check_tracking(address: str) -> None:
+    """Refuse an address of MLflow's store that nobody can connect to; the message hides it.
+
+    Raises
+    ------
+    ConfigError
+        When a database URL or the port of a server's address is malformed.
+    """
+    try:
+        urlsplit(address).port  # noqa: B018 - raises where there is none to read
+        fault = fault_of(address) if is_database(address) else ""
+    except ValueError:
+        fault = "its port is no number from 1 to 65535"
+    if fault:
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI cannot be used: {fault}.",
+            "Mend it, or unset it to use the store in the state folder.",
+        )
 
 
 def make_once(path: Path, create: Callable[[str], None]) -> None:

@@ -65,6 +65,7 @@ class Store(Runs, Versions, Collecting):
         """
         folder = database.private_folder(state)
         uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+        database.check_tracking(uri)
         if not uri:
             uri = database.sqlite_address(folder / "mlflow" / "mlflow.db")
         elif (path := database.sqlite_path(uri)) is not None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
-from tasks.base.addresses import with_driver
+from tasks.base.addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 
 BATCH = "batch"
@@ -45,36 +45,52 @@ def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str
             _write(connection, frame, name)
     except KeepfitError:
         raise
+    except ProgrammingError as error:
+        if not error.connection_invalidated and error.statement is None:
+            # Not a statement but the connection's options were refused.
+            raise _options_refused(place) from None
+        raise _refused(place, error) from None
     except OperationalError as error:
         raise TransientError(
             f"{place}: the database did not answer in time ({_reason(error)}).",
             "Nothing of this batch was written; run the command again.",
         ) from None
     except (SQLAlchemyError, OverflowError) as error:
-        raise InfrastructureError(
-            f"{place}: the database refused the predictions ({_reason(error)}).",
-            "Nothing of this batch was written.",
-        ) from None
+        raise _refused(place, error) from None
     finally:
         engine.dispose()
     return place
 
 
+def _options_refused(place: str) -> ConfigError:
+    return ConfigError(
+        f"{place}: the database's driver refused the options of `scoring.sink.url`.",
+        "Mend or remove what stands behind `?`.",
+    )
+
+
+def _refused(place: str, error: Exception) -> InfrastructureError:
+    return InfrastructureError(
+        f"{place}: the database refused the predictions ({_reason(error)}).",
+        "Nothing of this batch was written.",
+    )
+
+
 def _engine(address: str, base: Path) -> sa.Engine:
+    fault = fault_of(address)
+    if fault:
+        raise ConfigError(f"`scoring.sink.url` cannot be used: {fault}.", EXAMPLE)
+    url = with_driver(sa.make_url(address))
     try:
-        url = with_driver(sa.make_url(address))
         file = url.database if url.get_backend_name() == "sqlite" else None
         if file and file != ":memory:":
             path = base / file
             path.parent.mkdir(parents=True, exist_ok=True)
             url = url.set(database=str(path))
         return sa.create_engine(url)
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        raise ConfigError(
-            f"`scoring.sink.url` is no address that SQLAlchemy knows ({type(error).__name__}).",
-            "Write dialect://user@host/database, such as sqlite:///predictions.db; a driver may "
-            "have to be installed.",
-        ) from None
+    except ImportError as error:
+        message, remedy = no_driver(url, error)
+        raise ConfigError(f"`scoring.sink.url`: {message}", remedy) from None
     except OSError as error:
         raise InfrastructureError(
             f"{error.filename}: the folder for predictions cannot be made ({error.strerror})."

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from tasks.base.config import SqlSource
 from tasks.base.errors import DataError, SourceError, TransientError
@@ -179,7 +180,9 @@ def test_a_password_is_in_no_error(tmp_path: Path) -> None:
     assert caught.value.__cause__ is None
     for wrong in (f"://{canary}", f"nodriver://u:{canary}@h/d"):
         with pytest.raises(SourceError) as refused:
-            read_source(SqlSource(kind="sql", url=wrong, table="t"), tmp_path)
+            read_source(
+                SqlSource.model_construct(kind="sql", url=SecretStr(wrong), table="t"), tmp_path
+            )
         assert canary not in str(refused.value)
 
 

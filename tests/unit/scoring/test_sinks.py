@@ -207,7 +207,7 @@ def test_writers_of_one_batch_at_once_leave_it_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "nodialect://me:s3cret@host/db", "sqlite+x://y"])
 def test_what_is_no_address_is_said_without_its_secret(tmp_path: Path, url: str) -> None:
-    sink = SqlSink(kind="sql", url=SecretStr(url), table="t")
+    sink = SqlSink.model_construct(kind="sql", url=SecretStr(url), table="t")
     with pytest.raises(ConfigError) as caught:
         write_predictions(predictions(), sink, tmp_path)
     assert "s3cret" not in str(caught.value)
@@ -222,3 +222,11 @@ def test_a_database_that_does_not_answer_is_transient_and_keeps_the_secret(
         write_predictions(predictions(), SqlSink(kind="sql", url=url, table="t"), tmp_path)
     assert "s3cret" not in str(caught.value)
     assert "me:***@127.0.0.1" in str(caught.value)
+
+
+def test_options_that_the_driver_refuses_are_a_mistake_in_the_file(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    url = SecretStr("postgresql+psycopg://me@127.0.0.1:1/db?colour=s3cret")
+    with pytest.raises(ConfigError) as caught:
+        write_predictions(predictions(), SqlSink(kind="sql", url=url, table="t"), tmp_path)
+    assert "s3cret" not in str(caught.value)
