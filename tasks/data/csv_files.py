@@ -100,7 +100,7 @@ def read_csv(
     table = typing.columns(cells)
     detected = {**layouts[0].detected, **typing.detected}
     said = (*notes, *typing.notes.sentences())
-    return SourceTable(table, said, None, detected, tuple(findings))
+    return SourceTable(table, said, None, detected, tuple(findings), frozenset(typing.rewritten))
 
 
 def _rules(source: CsvSource, delimiter: str) -> TextRules:

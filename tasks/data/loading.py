@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +16,20 @@ from pydantic import ValidationError
 from tasks.base.config import CsvSource, PipelineConfig, Source, plain
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.files import write_whole
-from tasks.base.records import Snapshot
+from tasks.base.records import Kind, Snapshot
 from tasks.data.sources import SourceTable, column_names, fingerprint, newest_time, read_source
 from tasks.data.tables import as_utc, listed, nearest, time_range, within
 from tasks.data.time_columns import declared_times
+from tasks.data.typing.storage import (
+    ColumnForm,
+    declared_forms,
+    reading_kinds,
+    storage_of,
+    stored,
+)
 
 # Raise it when the same source would give another snapshot than before.
-_FORMAT = 1
+_FORMAT = 2
 _TICK = timedelta(microseconds=1)
 
 
@@ -35,6 +42,7 @@ class _Wanted:
     base: Path
     window: timedelta | None
     for_scoring: bool
+    forms: Mapping[str, ColumnForm]
     since: datetime | None = None
     until: datetime | None = None
 
@@ -49,6 +57,7 @@ def load_window(
     base: Path,
     folder: Path,
     *,
+    forms: Mapping[str, ColumnForm] | None = None,
     for_scoring: bool = False,
     fresh: bool = False,
     since: datetime | None = None,
@@ -58,8 +67,8 @@ def load_window(
 
     Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
     source, and does without the target. Of the excluded columns training reads those that it is
-    evaluated by, and nothing else does. The kinds that the configuration states decide how text
-    is read.
+    evaluated by, and nothing else does. The kinds that the configuration states, and the forms of
+    an earlier reading, decide how cells are read.
 
     Parameters
     ----------
@@ -67,6 +76,8 @@ def load_window(
         Folder at which the source's relative paths start.
     folder
         Where snapshots and the record of the last reading are kept.
+    forms
+        Columns as an earlier reading of the source knew them.
     fresh
         Read again whatever is there.
     since, until
@@ -79,7 +90,11 @@ def load_window(
     SourceError, DataError, TransientError
         As the source gives them.
     """
-    wanted = replace(_wanted(config, base, for_scoring=for_scoring), since=since, until=until)
+    known_forms = declared_forms(config.kinds, forms or {})
+    wanted = replace(
+        _wanted(config, base, for_scoring=for_scoring),
+        forms=known_forms, since=since, until=until,
+    )  # fmt: skip
     record = _record(wanted, folder)
     if record is not None and not fresh:
         known = _known(record)
@@ -93,8 +108,8 @@ def load_window(
 
 def _wanted(config: PipelineConfig, base: Path, *, for_scoring: bool) -> _Wanted:
     if for_scoring:
-        return _Wanted(config, config.scoring.source or config.source, base, None, True)
-    return _Wanted(config, config.source, base, config.training.window, False)
+        return _Wanted(config, config.scoring.source or config.source, base, None, True, {})
+    return _Wanted(config, config.source, base, config.training.window, False, {})
 
 
 def _columns(wanted: _Wanted) -> tuple[str, ...]:
@@ -144,6 +159,7 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "time_column": config.time_column,
         "id_columns": config.id_columns,
         "kinds": dict(config.kinds),
+        "forms": {name: (form.kind, form.storage) for name, form in wanted.forms.items()},
         "since": wanted.since,
         "until": wanted.until,
         "window": None if wanted.window is None else wanted.window.total_seconds(),
@@ -172,14 +188,15 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
 
     config = wanted.config
     read = _window(wanted, _columns(wanted))
-    table, said = declared_times(read.table, config.kinds), list(read.assumptions)
+    declared = reading_kinds(wanted.forms)
+    table, said = declared_times(read.table, declared), list(read.assumptions)
     if config.hooks.features is not None:
         from tasks.models.hooks import with_features
 
         table = with_features(table, config, wanted.base)
     if config.time_column is not None:
         said += _future(table, config.time_column)
-    overrides = {name: kind for name, kind in config.kinds.items() if name in table.column_names}
+    overrides = {n: form.kind for n, form in wanted.forms.items() if n in table.column_names}
     kinds, assumed = infer_kinds(
         table,
         overrides,
@@ -187,6 +204,11 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         time_column=config.time_column,
         id_columns=config.id_columns,
     )
+    words = [n for n in read.rewritten if _kept_as_text(table, n, kinds, wanted)]
+    if words:
+        # As at any later reading, which knows the column as text: cell for cell as written.
+        texts = {name: ColumnForm(kinds[name], "text") for name in words}
+        return _read(replace(wanted, forms={**wanted.forms, **texts}), folder)
     snapshot = write_snapshot(
         table,
         kinds,
@@ -194,11 +216,18 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         time_column=config.time_column,
         assumptions=(*said, *assumed),
         findings=read.findings,
+        storage={name: form.storage for name, form in wanted.forms.items()},
     )
     del table, read
     # Arrow keeps what it freed for later; nothing as large comes again in this process.
     pa.default_memory_pool().release_unused()
     return snapshot
+
+
+def _kept_as_text(table: Any, name: str, kinds: Mapping[str, Kind], wanted: _Wanted) -> bool:
+    if name in wanted.forms or name not in table.column_names:
+        return False
+    return storage_of(stored(table[name], kinds[name])) == "text"
 
 
 def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
@@ -229,7 +258,7 @@ def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
             "not read",
         )
     table = within(read.table, time_column, start, end)
-    return _filled(SourceTable(table, said, latest, read.detected, read.findings), wanted)
+    return _filled(replace(read, table=table, assumptions=said, latest=latest), wanted)
 
 
 def _rows(
@@ -245,7 +274,7 @@ def _rows(
         time_column=wanted.config.time_column,
         start=start,
         end=end,
-        expected=wanted.config.kinds,
+        expected=reading_kinds(wanted.forms),
     )
 
 

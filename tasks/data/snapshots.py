@@ -21,6 +21,7 @@ from tasks.base.reading import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.data.arrow_types import plain_table
 from tasks.data.tables import time_range
+from tasks.data.typing.storage import Storage, stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,11 +38,14 @@ def write_snapshot(
     time_column: str | None,
     assumptions: Sequence[str],
     findings: Sequence[ReadingNote] = (),
+    storage: Mapping[str, Storage | None] | None = None,
 ) -> Snapshot:
     """Write a table as an Arrow file named by its content; the same content is written once.
 
-    Identifiers are kept as text. A categorical column of whole numbers with nulls is kept as
-    text too, so that 5 stays "5" and does not become 5.0 where a null makes it a float.
+    Parameters
+    ----------
+    storage
+        Column to its declared storage; see `tasks.data.typing.storage.stored`.
 
     Raises
     ------
@@ -51,7 +55,10 @@ def write_snapshot(
     notes: list[str] = []
     table = plain_table(table, notes)
     kinds = {name: kinds[name] for name in table.column_names}
-    table = pa.table({name: _stored(table[name], kind) for name, kind in kinds.items()})
+    declared = storage or {}
+    table = pa.table(
+        {name: stored(table[name], kind, declared.get(name)) for name, kind in kinds.items()}
+    )
     start = end = None
     if time_column is not None and pa.types.is_timestamp(table[time_column].type):
         start, end = time_range(table[time_column])
@@ -70,25 +77,6 @@ def write_snapshot(
         findings=tuple(findings),
         memory_bytes=table.nbytes,
     )
-
-
-def _stored(column: Any, kind: Kind) -> Any:
-    if kind == "text":
-        return column if pa.types.is_string(column.type) else column.cast(pa.string())
-    whole = pa.types.is_integer(column.type)
-    if kind not in ("identifier", "categorical") or not (
-        whole or pa.types.is_floating(column.type)
-    ):
-        return column
-    if not whole:
-        if not pc.all(pc.equal(column, pc.floor(column))).as_py():
-            return column.cast(pa.string()) if kind == "identifier" else column
-        try:
-            column = column.cast(pa.int64())
-        except pa.ArrowInvalid:
-            return column
-    text = kind == "identifier" or column.null_count
-    return column.cast(pa.string()) if text else column
 
 
 def content_digest(table: Any, kinds: Mapping[str, Kind]) -> str:

@@ -31,6 +31,8 @@ class SourceTable:
         Options of the source that were found out, as the pipeline file would state them.
     findings
         What else a person should know of the reading, as values.
+    rewritten
+        Columns of whole numbers whose cells were written otherwise; see `typing_text.Typing`.
     """
 
     table: Any
@@ -38,6 +40,7 @@ class SourceTable:
     latest: datetime | None = None
     detected: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[ReadingNote, ...] = ()
+    rewritten: frozenset[str] = frozenset()
 
 
 def time_range(column: Any) -> tuple[datetime | None, datetime | None]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
-from tasks.data import time_text
+from tasks.data import number_text, time_text
 from tasks.data.distinct import Distinct
 from tasks.data.text_rules import NULL_TOKENS
 
@@ -30,15 +30,26 @@ def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
         return table
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         found = time_text.numbers_as_times(column)
-        if found is not None:
-            notes.append(f"{time_column}: numbers taken as {found[1]}")
-            return table.set_column(position, time_column, found[0])
-    elif pa.types.is_string(column.type):
-        distinct = Distinct(column, NULL_TOKENS)
-        times = time_text.parse_times(distinct.values) if len(distinct.values) else None
-        if times is not None:
-            return table.set_column(position, time_column, distinct.spread(times.values))
-    raise _no_time(column, time_column)
+    else:
+        found = _from_text(column) if pa.types.is_string(column.type) else None
+    if found is None:
+        raise _no_time(column, time_column)
+    if found[1]:
+        notes.append(f"{time_column}: numbers taken as {found[1]}")
+    return table.set_column(position, time_column, found[0])
+
+
+def _from_text(column: Any) -> tuple[Any, str] | None:
+    """Return text as times, and what its numbers were taken for; None where it is no time."""
+    distinct = Distinct(column, NULL_TOKENS)
+    if not len(distinct.values):
+        return None
+    times = time_text.parse_times(distinct.values)
+    if times is not None:
+        return distinct.spread(times.values), ""
+    numbers = number_text.plain_numbers(distinct.values)
+    found = None if numbers is None else time_text.numbers_as_times(numbers)
+    return None if found is None else (distinct.spread(found[0]), found[1])
 
 
 def declared_times(table: Any, kinds: Mapping[str, Kind]) -> Any:

@@ -28,6 +28,9 @@ class Typing:
     ----------
     detected
         Options of the source found out on the way.
+    rewritten
+        Columns whose cells are whole numbers in other words than a number's own: with blanks
+        around them, a sign between thousands, or a mark for no value.
     """
 
     def __init__(self, rules: TextRules, expected: Mapping[str, Kind] | None = None) -> None:
@@ -35,6 +38,7 @@ class Typing:
         self.expected = expected or {}
         self.notes = Notes()
         self.detected: dict[str, Any] = {}
+        self.rewritten: set[str] = set()
         self._allowed = number_text.styles_allowed(rules.decimal, rules.thousands)
         if not rules.loose:
             self._allowed = (number_text.PLAIN,)
@@ -202,6 +206,8 @@ class Typing:
             return None
         if not self.rules.loose:
             return self._numbers_of_typed_source(distinct, typed, name)
+        if pa.types.is_integer(typed.type):
+            self.rewritten.add(name)
         self._say_style(distinct, name, style, both)
         return distinct.spread(typed)
 

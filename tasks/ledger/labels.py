@@ -16,6 +16,7 @@ from tasks.base.errors import ConfigError, DataError
 from tasks.base.failpoints import reach
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
+from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database, lock
 from tasks.ledger.results import LabelsWritten
@@ -60,7 +61,8 @@ def _read(
     source = _source(pipeline, schema)
     available = column_names(source, pipeline.base)
     columns, time_column = _columns(pipeline, schema, available)
-    kinds = _kinds(pipeline, schema, columns)
+    forms = _forms(pipeline, schema, columns)
+    declared = reading_kinds(forms)
     read = read_source(
         source,
         pipeline.base,
@@ -68,17 +70,20 @@ def _read(
         time_column=time_column,
         start=start if time_column else None,
         end=end if time_column else None,
-        expected=kinds,
+        expected=declared,
     )
     found, _ = infer_kinds(
-        table := declared_times(read.table, kinds),
-        kinds,
+        table := declared_times(read.table, declared),
+        {name: form.kind for name, form in forms.items()},
         target=schema.target,
         time_column=time_column,
         id_columns=schema.id_columns,
     )
     with TemporaryDirectory(prefix="keepfit-labels-") as folder:
-        snapshot = write_snapshot(table, found, Path(folder), time_column=None, assumptions=())
+        snapshot = write_snapshot(
+            table, found, Path(folder), time_column=None, assumptions=(),
+            storage={name: form.storage for name, form in forms.items()},
+        )  # fmt: skip
         return read_frame(snapshot.path)
 
 
@@ -114,12 +119,12 @@ def _columns(
     return [name for name in available if name in wanted], time_column
 
 
-def _kinds(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[str, Kind]:
-    from tasks.validation.contracts import kinds_of, known_contract
+def _forms(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[str, ColumnForm]:
+    from tasks.validation.contracts import forms_of, known_contract
 
-    contract = known_contract(pipeline)
-    known = {} if contract is None else kinds_of(contract)
-    stated = {schema.target: _kind_of_target(schema), **known, **pipeline.config.kinds}
+    known = {schema.target: ColumnForm(_kind_of_target(schema))}
+    known |= forms_of(known_contract(pipeline))
+    stated = declared_forms(pipeline.config.kinds, known)
     return {column: stated[column] for column in columns if column in stated}
 
 

@@ -16,6 +16,7 @@ from tasks.base.durations import format_duration
 from tasks.base.errors import DataError
 from tasks.base.files import write_whole
 from tasks.base.records import Kind
+from tasks.data.typing.storage import declared_forms, reading_kinds
 from tasks.monitoring.building import (
     Reference,
     build_from_file,
@@ -206,6 +207,7 @@ def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> 
     from tasks.data.sources import read_source
     from tasks.data.tables import as_utc
     from tasks.models.hooks import with_features
+    from tasks.validation.contracts import forms_of, known_contract
 
     config = pipeline.config
     kinds = _features(roles)
@@ -217,6 +219,7 @@ def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> 
                 microseconds=1
             )
             start = None if config.training.window is None else end - config.training.window
+    forms = declared_forms(kinds, forms_of(known_contract(pipeline)))
     read = read_source(
         config.source,
         pipeline.base,
@@ -224,12 +227,13 @@ def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> 
         time_column=roles.time_column,
         start=start,
         end=end,
-        expected=kinds,
+        expected=reading_kinds(forms),
     )
     table = with_features(read.table, config, pipeline.base)
     kinds = {name: kinds[name] for name in table.column_names if name in kinds}
     table = table.select(list(kinds))
     snapshot = write_snapshot(
-        table, kinds, folder, time_column=roles.time_column, assumptions=read.assumptions
-    )
+        table, kinds, folder, time_column=roles.time_column, assumptions=read.assumptions,
+        storage={name: form.storage for name, form in forms.items()},
+    )  # fmt: skip
     return Path(snapshot.path)

@@ -18,8 +18,8 @@ from tasks.base.config import (
 )
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
-from tasks.base.records import Kind, Snapshot
-from tasks.validation.contracts import ensure_contract, kinds_of, known_contract
+from tasks.base.records import Snapshot
+from tasks.validation.contracts import ensure_contract, forms_of, known_contract
 
 
 def training_snapshot(
@@ -43,9 +43,9 @@ def training_snapshot(
     available = column_names(pipeline.config.source, pipeline.base)
     require_columns(pipeline, available, promised)
     config = _readable(pipeline.config, available)
-    if contract is not None:
-        config = _with_kinds(config, kinds_of(contract), available)
-    snapshot = load_window(config, pipeline.base, pipeline.work / "data", fresh=fresh)
+    snapshot = load_window(
+        config, pipeline.base, pipeline.work / "data", forms=forms_of(contract), fresh=fresh
+    )
     if config.hooks.features is not None:
         require_evaluated(pipeline, {*snapshot.kinds, *promised})
     if keep_contract:
@@ -76,15 +76,13 @@ def scoring_snapshot(
         }
     )
     readable = _readable(whole, available)
-    contract = known_contract(pipeline)
-    if contract is not None:
-        readable = _with_kinds(readable, kinds_of(contract), available)
     if readable.time_column is None:
         since = until = None
     return load_window(
         readable,
         pipeline.base,
         pipeline.work / "scoring",
+        forms=forms_of(known_contract(pipeline)),
         for_scoring=True,
         since=since,
         until=until,
@@ -165,11 +163,3 @@ def _readable(config: PipelineConfig, available: Collection[str]) -> PipelineCon
             "kinds": {c: k for c, k in config.kinds.items() if c in available},
         }
     )
-
-
-def _with_kinds(
-    config: PipelineConfig, kinds: dict[str, Kind], available: Collection[str]
-) -> PipelineConfig:
-    """Read columns as the contract knows them, so that a later file is read like the first."""
-    known = {column: kind for column, kind in kinds.items() if column in available}
-    return config.model_copy(update={"kinds": {**known, **config.kinds}})

@@ -12,9 +12,10 @@ from tasks.base.files import write_whole
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
-from tasks.base.records import Kind, Snapshot
+from tasks.base.records import Snapshot
 from tasks.base.validation import validate_document
 from tasks.base.yaml import dump_yaml, read_yaml
+from tasks.data.typing.storage import ColumnForm
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
@@ -129,6 +130,8 @@ def _in_use(contract: Contract, pipeline: Pipeline) -> Contract:
     )
 
 
-def kinds_of(contract: Contract) -> dict[str, Kind]:
-    """Return the kind of each column that the contract names."""
-    return {column: rule.kind for column, rule in contract.columns.items()}
+def forms_of(contract: Contract | None) -> dict[str, ColumnForm]:
+    """Return how the contract knows each column: later files are read like the first."""
+    if contract is None:
+        return {}
+    return {c: ColumnForm(rule.kind, rule.storage) for c, rule in contract.columns.items()}

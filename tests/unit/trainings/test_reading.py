@@ -1,0 +1,186 @@
+"""Who reads a source must not matter: what the first reading infers holds at every later one."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from expectations.columns import ColumnCheck
+from expectations.contract import Contract
+from expectations.values import facts_of
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.records import Snapshot
+from tasks.data.snapshots import open_table, read_frame
+from tasks.projects.drafting import Request, draft_project
+from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tasks.validation.contracts import ensure_contract, known_contract
+
+T0 = datetime(2024, 1, 1)
+ROWS = 120
+_NO_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]  # a reading takes milliseconds
+
+
+def broken_rules(contract: Contract, snapshot: Snapshot, *, part: bool = False) -> list[str]:
+    """Return the rules on columns that fail on a snapshot; of a part its share of nulls is left."""
+    frame = read_frame(snapshot.path)
+    return [
+        f"{name}: {result.rule}: expected {result.expected}; found {result.observed}"
+        for name, rule in contract.columns.items()
+        if name in frame.columns
+        for result in ColumnCheck(name, rule, facts_of(frame[name]), {}).results()
+        if not result.passed and not (part and result.rule in ("nulls", "varies"))
+    ]
+
+
+def stored_types(snapshot: Snapshot) -> dict[str, tuple[str, str]]:
+    """Return kind and type of every column that has a value."""
+    table = open_table(snapshot.path)
+    return {
+        name: (kind, _family(table[name].type))
+        for name, kind in snapshot.kinds.items()
+        if table[name].null_count < table.num_rows
+    }
+
+
+def _family(stored: Any) -> str:
+    return "number" if pa.types.is_integer(stored) or pa.types.is_floating(stored) else str(stored)
+
+
+def require_one_reading(
+    pipeline: Pipeline, first: Snapshot, parts: Iterable[tuple[Path, range]]
+) -> None:
+    """Read as a training, a scoring, a window and a part do, and compare with `first`."""
+    contract = known_contract(pipeline)
+    assert contract is not None
+    again = training_snapshot(pipeline)
+    assert again.digest == first.digest
+    assert broken_rules(contract, again) == []
+    readings = [(scoring_snapshot(pipeline), range(ROWS))]
+    if pipeline.config.time_column is not None:
+        window = scoring_snapshot(pipeline, T0 + timedelta(hours=2), T0 + timedelta(hours=9))
+        readings.append((window, range(2, 9)))
+    for path, rows in parts:
+        part = scoring_snapshot(with_overrides(pipeline, str(path), None))
+        readings.append((part, rows))
+    whole, known = open_table(again.path), stored_types(again)
+    for read, rows in readings:
+        assert broken_rules(contract, read, part=True) == []
+        seen = stored_types(read)
+        assert seen == {name: known.get(name, kind) for name, kind in seen.items()}
+        cells = open_table(read.path).to_pydict()
+        same = whole.slice(rows.start, len(rows)).to_pydict()
+        assert cells == {name: same[name] for name in cells}
+
+
+# What people keep in a column: how cell number i of a text file is written.
+WRITTEN: dict[str, Callable[[int], str]] = {
+    "visit": lambda i: str(10000 + i),
+    "code_id": lambda i: str(i * 7 % 9),
+    "gap_id": lambda i: "" if i % 4 == 0 else str(i % 5),
+    "odd_id": lambda i: "?" if i % 4 == 0 else str(i % 5),
+    "float_id": lambda i: f"{i % 6}.0",
+    "key id": lambda i: f" {i * 37 % 1009} ",
+    "grouped_id": lambda i: f"{i % 3 + 1},{i % 7:03d}",
+    "zip": lambda i: f"{i % 11:05d}",
+    "late_zip": lambda i: f"{i % 11:05d}" if i > 100 else str(10000 + i % 9),
+    "long": lambda i: str(10**19 + i),
+    "long_later": lambda i: str(10**19 + i) if i > 90 else str(i % 13),
+    "experiment": lambda i: f"{i % 9 + 1}E{i % 5}",
+    "amount": lambda i: f"{i * 1.25:.2f}",
+    "comma": lambda i: f"{i * 1000 + 1000:,}",
+    "word": lambda i: ["red", "green", "blue"][i % 3],
+    "yes": lambda i: ["yes", "No"][i % 2],
+    "truth": lambda i: ["TRUE", "true", "False", ""][i % 4],
+    "letter": lambda i: "T" if i < 60 else "F",
+    "bit": lambda i: str(i % 2),
+    "constant": lambda _i: "7",
+    "constant_text": lambda _i: "007",
+    "constant_yes": lambda _i: "yes",
+    "empty": lambda _i: "",
+    "mostly": lambda i: "5" if i < 118 else "n/k",
+    "day": lambda i: f"{i % 28 + 1:02d}/{i % 12 + 1:02d}/2024",
+    "us_day": lambda i: f"{i % 12 + 1:02d}/{i % 28 + 1:02d}/2024",
+    "clock": lambda i: f"{i % 24:02d}:{i % 60:02d}",
+    "epoch": lambda i: str(1_704_067_200 + 3600 * i),
+    "year": lambda i: str(1990 + i % 9),
+    "phrase": lambda i: f"the customer {i} wrote a rather long line",
+}
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[int], delimiter: str = ","
+) -> Path:
+    """Write the columns of `WRITTEN` with a time and a target."""
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter)
+    writer.writerow(["when", *columns, "y"])
+    for i in rows:
+        when = (T0 + timedelta(hours=i)).isoformat(" ")
+        writer.writerow([when, *(WRITTEN[c](i) for c in columns), ["lost", "won"][i * 5 % 3 % 2]])
+    path.write_text(out.getvalue(), encoding="utf-8")
+    return path
+
+
+def drafted(folder: Path, data: Path, time_column: str | None) -> Pipeline:
+    """Return what `init` writes."""
+    draft_project(Request(folder / "p", data, "y", time_column))
+    return load_pipeline(folder / "p", {})
+
+
+def by_hand(folder: Path, source: str, time_column: str | None) -> Pipeline:
+    """Return the shortest pipeline file; its contract comes with the first reading."""
+    (folder / "p").mkdir()
+    when = f"time_column: {time_column}\n" if time_column else ""
+    text = f"name: p\ntarget: y\nsource: {source}\n{when}"
+    (folder / "p" / "keepfit.yaml").write_text(text, encoding="utf-8")
+    return load_pipeline(folder / "p", {})
+
+
+def read_first(pipeline: Pipeline) -> Snapshot:
+    """Return the reading that infers the contract, and keep that."""
+    unstated = pipeline.config.model_copy(update={"contract": "none.yaml"})
+    unknown = replace(pipeline, config=unstated)
+    first = training_snapshot(unknown, keep_contract=False, fresh=True)
+    if known_contract(pipeline) is None:
+        ensure_contract(pipeline, first)
+    return first
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    phases=_NO_SHRINKING,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(
+    columns=st.lists(st.sampled_from(sorted(WRITTEN)), min_size=3, max_size=9, unique=True),
+    time_column=st.sampled_from(["when", None]),
+    cut=st.integers(1, ROWS - 1),
+    delimiter=st.sampled_from([",", ";"]),
+    init=st.booleans(),
+)
+def test_a_csv_file_is_read_alike_by_init_run_score_and_monitor(
+    columns: list[str], time_column: str | None, cut: int, delimiter: str, init: bool
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_csv(folder / "t.csv", columns, range(ROWS), delimiter)
+        source = f"{{kind: csv, path: '{data}'}}"
+        pipeline = (
+            drafted(folder, data, time_column) if init else by_hand(folder, source, time_column)
+        )
+        parts = [
+            (write_csv(folder / f"{rows.start}.csv", columns, rows, delimiter), rows)
+            for rows in (range(cut), range(cut, ROWS))
+        ]
+        require_one_reading(pipeline, read_first(pipeline), parts)
