@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from deploy.deployments import DEPLOYED, TAG, pipeline_tag
+from deploy.deployments import TAG
 from deploy.surroundings import HEARTBEAT_SECONDS
+from flows.prefect_runs import WATCHED, pipeline_tag
 from tasks.base.pipeline_file import Pipeline
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ STORM = timedelta(seconds=60)
 # Three heartbeats; with the server's own five seconds a dead run is known within 120 s.
 SILENCE = timedelta(seconds=3 * HEARTBEAT_SECONDS)
 _MESSAGE_LENGTH = 2_000
-_WATCHED = tuple(row.flow for row in DEPLOYED if row.flow != "noticing")
 
 
 def resource_of(name: str) -> str:
@@ -190,7 +190,7 @@ def _failure(name: str, noticing: UUID) -> AutomationCore:
             },
             match_related=[
                 {"prefect.resource.id": f"prefect.tag.{pipeline_tag(name)}"},
-                {"prefect.resource.role": "flow", "prefect.resource.name": list(_WATCHED)},
+                {"prefect.resource.role": "flow", "prefect.resource.name": list(WATCHED)},
             ],
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,

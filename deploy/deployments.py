@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows.prefect_runs import pipeline_tag
 from tasks.base.pipeline_file import Pipeline
 
 if TYPE_CHECKING:
@@ -68,17 +69,6 @@ DEPLOYED: tuple[Deployed, ...] = (
 def tags_of(name: str) -> list[str]:
     """Return the tags of the deployments and runs of the pipeline `name`."""
     return [TAG, pipeline_tag(name)]
-
-
-def pipeline_tag(name: str) -> str:
-    """Return the tag that one pipeline's runs carry.
-
-    Examples
-    --------
-    >>> pipeline_tag("flights")
-    'keepfit.pipeline:flights'
-    """
-    return f"keepfit.pipeline:{name}"
 
 
 def parameters_of(pipeline: Pipeline) -> dict[str, str]:

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from tasks.history.page_script import script_source
+
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -28,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _ROOMS = frozenset({"reports", "monitoring", "contracts"})
 
 _OWN = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    f"default-src 'none'; script-src {script_source()}; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )

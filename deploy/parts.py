@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.ports import HOST, Held
-from deploy.processes import end, launch
+from deploy.processes import Activity, activity, end, launch
 from tasks.base.environment import module_command
 from tasks.base.pipeline_file import redact
 
@@ -41,9 +41,11 @@ class Part:
         Its working folder; its log lies in ``logs/`` there.
     held
         The socket that it serves on, asked at `path` whether it is well; None for a part that
-        says so itself, by a byte every few seconds.
+        says so itself, by a line every few seconds.
     patience
         Seconds it gets to end by itself.
+    essential
+        Whether nothing runs without it.
     """
 
     name: str
@@ -55,9 +57,13 @@ class Part:
     held: Held | None = None
     path: str = "/health"
     patience: float = 5.0
+    essential: bool = False
     process: subprocess.Popen[bytes] | None = None
     _beats: int | None = None
     _last_beat: float = field(default=0.0)
+    _heard: bytes = b""
+    _said: list[str] = field(default_factory=list)
+    _seen: Activity | None = None
 
     @property
     def log(self) -> Path:
@@ -85,6 +91,7 @@ class Part:
             if own is not None:
                 os.close(own)
         self._last_beat = 0.0
+        self._heard, self._seen = b"", None
 
     def ended(self) -> int | None:
         """Return the status with which the process ended; None while it runs."""
@@ -94,10 +101,25 @@ class Part:
         """Return whether it answers, or has said within ten seconds that it is well."""
         return self._answers() if self.held is not None else self._beating()
 
+    def moving(self) -> bool:
+        """Return whether it has worked since this was asked last: slow is not dead."""
+        if self.pid is None:
+            return False
+        before, self._seen = self._seen, activity(self.pid, self.log)
+        if self._seen is None:
+            return False
+        return before is None or self._seen.moved_since(before)
+
+    def said(self) -> list[str]:
+        """Return the lines that it sent to the person who watches, since this was asked last."""
+        said, self._said = self._said, []
+        return said
+
     def stop(self, patience: float | None = None) -> None:
         """End the process, in `patience` seconds at most and then by force."""
         if self.process is not None:
             end(self.process, self.patience if patience is None else patience)
+        self._beating()
         self.close()
 
     def close(self) -> None:
@@ -131,6 +153,8 @@ class Part:
 
     def _beating(self) -> bool:
         with contextlib.suppress(BlockingIOError):
-            while self._beats is not None and os.read(self._beats, 4096):
+            while self._beats is not None and (data := os.read(self._beats, 4096)):
                 self._last_beat = time.monotonic()
+                *lines, self._heard = (self._heard + data).split(b"\n")
+                self._said += [line.decode("utf-8", "replace") for line in lines if line]
         return bool(self._last_beat) and time.monotonic() - self._last_beat < _SILENCE_SECONDS

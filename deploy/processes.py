@@ -9,12 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_LINE_BYTES = 2_000
+# Of one core: what a starved process still gets, and an idle loop does not use.
+_LEAST_SHARE = 0.01
 
 
 def end_with(parent: int) -> None:
@@ -25,16 +29,23 @@ def end_with(parent: int) -> None:
 
 
 def beating(descriptor: int) -> Callable[[], None]:
-    """Return what says, by a byte to an inherited pipe, that this process is well."""
+    """Return what says, by an empty line to an inherited pipe, that this process is well."""
+    say = speaking(descriptor)
+    return lambda: say("")
+
+
+def speaking(descriptor: int) -> Callable[[str], None]:
+    """Return what sends a line to the supervisor, who shows it to the person that watches."""
     os.set_inheritable(descriptor, False)
     os.set_blocking(descriptor, False)
 
-    def beat() -> None:
+    def say(text: str) -> None:
+        line = " ".join(text.split()).encode("utf-8", "replace")[:_LINE_BYTES]
         # Full, the pipe says enough.
         with contextlib.suppress(BlockingIOError):
-            os.write(descriptor, b".")
+            os.write(descriptor, line + b"\n")
 
-    return beat
+    return say
 
 
 def adopt_orphans() -> None:
@@ -129,6 +140,43 @@ def _kill_tree(process: psutil.Process) -> int:
 def _collect(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """How much a process had done at a moment.
+
+    Attributes
+    ----------
+    at, cpu
+        Monotonic time, and processor time of its own, seconds.
+    waits_for_disk
+        Whether it is stopped by the disk rather than by itself.
+    written
+        Bytes of its log.
+    """
+
+    at: float
+    cpu: float
+    waits_for_disk: bool
+    written: int
+
+    def moved_since(self, earlier: Activity) -> bool:
+        """Return whether the process worked between two moments, on however busy a machine."""
+        share = (self.cpu - earlier.cpu) / max(self.at - earlier.at, 1e-3)
+        return share >= _LEAST_SHARE or self.waits_for_disk or self.written > earlier.written
+
+
+def activity(pid: int, log: Path) -> Activity | None:
+    """Return what the process `pid` has done so far; None when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        waits = process.status() == psutil.STATUS_DISK_SLEEP
+        written = log.stat().st_size if log.exists() else 0
+    except (psutil.Error, OSError):
+        return None
+    return Activity(time.monotonic(), times.user + times.system, waits, written)
 
 
 def memory(pid: int) -> int:

@@ -19,10 +19,16 @@ from uuid import UUID
 
 import psutil
 
-from deploy.deployments import pipeline_tag
+from flows.accounting import report_outcomes
+from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.running import marked, marked_at, runner_of, unmark
+from tasks.base.stack_file import stopped_at
+from tasks.ledger.ledger import ledger_of
+from tasks.monitoring.failures import note_cancelled
+from tasks.monitoring.run_outcomes import BACK
+from tasks.monitoring.telling import tell
 from tasks.registry.provenance import has_ended
 
 if TYPE_CHECKING:
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 AGAIN = "again:"
-_RETRIED = frozenset({"training", "scoring", "monitoring"})
 _UNMARKED_SECONDS = 60.0
 _STOPPED_SECONDS = 50.0
 _CRASHED_WITHIN = timedelta(hours=1)
@@ -53,12 +58,17 @@ class Reaper:
 
     def __init__(self, state: Path, pipelines: Sequence[Pipeline], runner: int) -> None:
         self._state = state
-        self._pipelines = {pipeline_tag(p.config.name): p for p in pipelines}
+        self.follow(pipelines)
         self._runner = runner
         self._since = datetime.now(UTC)
         self._stopped: dict[int, float] = {}
         self._unmarked: dict[UUID, float] = {}
         self._told: set[UUID] = set()
+        self._reported: set[str] = set()
+
+    def follow(self, pipelines: Sequence[Pipeline]) -> None:
+        """Look after the runs of these pipelines from now on."""
+        self._pipelines = {pipeline_tag(p.config.name): p for p in pipelines}
 
     def reap(self) -> tuple[str, ...]:
         """End and tell what has died since the last time; return the ids of those runs."""
@@ -71,7 +81,7 @@ class Reaper:
             open_states = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
             for run in _runs(client, open_states):
                 if self._ours(run) and self._has_died(run):
-                    self._crash(client, run)
+                    self._end(client, run)
             self._end_processes_of_crashed(client)
             since = self._since - _CRASHED_WITHIN
             crashed = [
@@ -80,6 +90,42 @@ class Reaper:
                 if run.id not in self._told and self._ours(run)
             ]
             return tuple(str(run.id) for run in crashed if self._tell(client, run))
+
+    def report(self) -> int:
+        """Record and tell what became of runs and requests unless it was; return how many."""
+        from deploy.api import connected
+
+        now, number = datetime.now(UTC), 0
+        with connected() as client:
+            for pipeline in self._pipelines.values():
+                found = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
+                new = tuple(run for run in found if f"{run.id} {run.kind}" not in self._reported)
+                number += report_outcomes(pipeline, new, now)
+                self._reported |= {f"{run.id} {run.kind}" for run in new}
+        return number
+
+    def cancel_open(self) -> int:
+        """Cancel what the runner runs, since the stack ends; return how many runs that were.
+
+        Their processes stand still meanwhile, so that none reports a failure of its own.
+        """
+        from prefect.client.schemas.objects import StateType
+
+        from deploy.api import connected
+
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._runner).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    process.suspend()
+        with connected() as client:
+            going = [
+                run
+                for run in _runs(client, (StateType.RUNNING, StateType.PENDING))
+                if run.deployment_id is not None and not self._pipelines.keys().isdisjoint(run.tags)
+            ]
+            for run in going:
+                self._cancel(client, run)
+        return len(going)
 
     def skip_missed(self) -> int:
         """Cancel scheduled runs that are late, but for the latest of each deployment.
@@ -142,6 +188,30 @@ class Reaper:
                             process.kill()
         self._stopped = stopped
 
+    def _end(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Give a run whose process is gone its final state."""
+        stopped = stopped_at(self._state)
+        began = run.state.timestamp if run.state is not None else None
+        if stopped and began and began <= stopped and run.deployment_id is not None:
+            self._cancel(client, run)
+        else:
+            self._crash(client, run)
+
+    def _cancel(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Cancel a run that ends with the stack, and ask for it again at the next start."""
+        from prefect.states import Cancelled
+
+        flow = client.read_flow(run.flow_id).name
+        message = "keepfit up was stopped; the run is asked for again at its next start."
+        client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+        again = self._ask_again(client, run, flow)
+        for tag in run.tags:
+            if (pipeline := self._pipelines.get(tag)) is not None and flow in WATCHED:
+                correlation = correlation_of(run.parameters)
+                note_cancelled(
+                    pipeline, str(run.id), flow, correlation, by="keepfit up", again=again
+                )
+
     def _crash(self, client: SyncPrefectClient, run: FlowRun) -> None:
         from prefect.states import Crashed
 
@@ -163,50 +233,43 @@ class Reaper:
                 _end_below(self._runner, _number(process))
 
     def _tell(self, client: SyncPrefectClient, run: FlowRun) -> bool:
-        """Ask for a crashed run again, once in all, and record it."""
+        """Ask for a crashed run again, once in all; record and tell it."""
         flow = client.read_flow(run.flow_id).name
-        again = (
-            flow in _RETRIED
-            and run.deployment_id is not None
-            and not (run.idempotency_key or "").startswith(AGAIN)
-        )
-        if again and run.deployment_id is not None:
-            client.create_flow_run_from_deployment(
-                run.deployment_id,
-                parameters=run.parameters,
-                idempotency_key=f"{AGAIN}{run.id}",
-                tags=run.tags,
-            )
+        repeated = (run.idempotency_key or "").startswith(AGAIN)
+        again = not repeated and self._ask_again(client, run, flow)
         for tag in run.tags:
             if (pipeline := self._pipelines.get(tag)) is not None:
-                _record(pipeline, run, flow, again)
+                reaped = _reaped(pipeline, run, flow, again)
+                if ledger_of(pipeline).record(reaped) and flow in WATCHED:
+                    tell(pipeline, reaped)
         self._told.add(run.id)
         return True
 
+    def _ask_again(self, client: SyncPrefectClient, run: FlowRun, flow: str) -> bool:
+        if flow not in WATCHED or run.deployment_id is None:
+            return False
+        client.create_flow_run_from_deployment(
+            run.deployment_id,
+            parameters=run.parameters,
+            idempotency_key=f"{AGAIN}{run.id}",
+            tags=run.tags,
+        )
+        return True
 
-def _record(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> None:
-    from tasks.ledger.ledger import ledger_of
 
+def _reaped(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> Decision:
     since = run.start_time or run.created
     then = "It was asked for again." if again else "It was not asked for again."
-    ledger_of(pipeline).record(
-        Decision(
-            id=decision_id(pipeline.config.name, "reaped", str(run.id)),
-            pipeline=pipeline.config.name,
-            kind="reaped",
-            at=datetime.now(UTC),
-            correlation=_correlation(run.parameters),
-            sentence=f"The process of a {flow} run ended without a word. {then}",
-            prefect_run=str(run.id),
-            evidence={"flow": flow, "since": since.isoformat() if since else None, "again": again},
-        )
+    return Decision(
+        id=decision_id(pipeline.config.name, "reaped", str(run.id)),
+        pipeline=pipeline.config.name,
+        kind="reaped",
+        at=datetime.now(UTC),
+        correlation=correlation_of(run.parameters) or new_correlation(),
+        sentence=f"The process of a {flow} run ended without a word. {then}",
+        prefect_run=str(run.id),
+        evidence={"flow": flow, "since": since.isoformat() if since else None, "again": again},
     )
-
-
-def _correlation(parameters: dict[str, Any]) -> str:
-    cause = parameters.get("cause")
-    found = cause.get("correlation") if isinstance(cause, dict) else None
-    return str(found) if found else new_correlation()
 
 
 def _runs(

@@ -33,7 +33,14 @@ from deploy.upcoming import next_runs, table_of_runs
 from tasks.base.environment import keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.stack_file import FILE, LOCK, RunningStack, running_stack, write_stack
+from tasks.base.stack_file import (
+    FILE,
+    LOCK,
+    RunningStack,
+    note_stopped,
+    running_stack,
+    write_stack,
+)
 
 _PREFECT_PORT = 4200
 _MLFLOW_PORT = 5000
@@ -131,6 +138,8 @@ def _supervised(
                 _watch(supervisor, state, pipelines, stores)
         finally:
             _say("stopping")
+            if supervisor.stopping.is_set():
+                note_stopped(state, datetime.now(UTC))
             (state / FILE).unlink(missing_ok=True)
             supervisor.stop()
             _say("stopped; schedules go on at the next start")
@@ -223,7 +232,7 @@ def _parts(
     return [
         Part(
             "Prefect", "prefect", "deploy.servers", server("prefect"), environ, state, prefect,
-            "/api/health",
+            "/api/health", essential=True,
         ),
         Part(
             "MLflow", "mlflow", "deploy.servers", server("mlflow"),
@@ -236,8 +245,8 @@ def _parts(
             "the runner", "runner", "deploy.runner",
             lambda descriptor: (str(descriptor), parent, str(state), *files),
             of_runner(state, f"{prefect.url}/api", stores.mlflow), state,
-            # Its flow runs are ended with it, at once; the next start asks for them again.
-            patience=0.0,
+            # Time to cancel its flow runs; the next start asks for them again.
+            patience=10.0, essential=True,
         ),
         Part(
             "the checker", "checker", "deploy.checker",

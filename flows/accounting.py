@@ -1,30 +1,43 @@
-"""What every flow owes: to end with its parent, to leave a mark, to tell why it stopped."""
+"""What every flow owes: to end with its parent, to leave a mark, to record how it ended."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import runtime
+from prefect.exceptions import TerminationSignal
 
+from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
 from tasks.base.environment import RUNNER_VARIABLE, die_with_parent, keep_private
 from tasks.base.errors import ContractError, KeepfitError
-from tasks.base.known import remember_pipeline
+from tasks.base.known import pipeline_in_use, remember_pipeline
 from tasks.base.loop import Cause, new_correlation
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.running import mark_running, unmark
+from tasks.history.refreshing import refresh
+from tasks.ledger.ledger import ledger_of
+from tasks.monitoring.failures import note_cancelled, note_error
+from tasks.monitoring.run_outcomes import BACK, EndedRun, compare
+from tasks.monitoring.telling import tell
 from tasks.validation.checking import start_checker, stop_checker
 
+_LOGGER = logging.getLogger(__name__)
 AUTO_SCHEDULED = "auto-scheduled"
 
 
 @contextmanager
 def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[Cause]:
-    """Yield why the flow runs; rows that break their contract are recorded and told.
+    """Yield why the flow runs; every ending is recorded and shown on keepfit's page.
+
+    Failures of runs that keepfit started are reported from here, whether or not an automation of
+    Prefect does so too. What a person started says in their terminal how it ended.
 
     Parameters
     ----------
@@ -37,6 +50,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     why = cause or _cause()
     remember_pipeline(pipeline)
     mark_running(pipeline.state, run)
+    _tried(lambda: _take_up(pipeline, flow, why, run))
     if RUNNER_VARIABLE in os.environ:
         # Its imports overlap with this process's own.
         start_checker()
@@ -45,16 +59,62 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     except ContractError as error:
         note_stop(pipeline, flow, why, error.message, error.remedy, run)
         raise
+    except KeyboardInterrupt:
+        _tried(lambda: note_cancelled(pipeline, run, flow, why.correlation, by="you"))
+        raise
+    except Exception as error:
+        if runtime.deployment.id:
+            raised = error
+            _tried(lambda: tell(pipeline, note_error(pipeline, run, flow, why, raised)))
+        raise
     finally:
         stop_checker()
         unmark(pipeline.state, run)
+        # A process that is asked to end has no time for more; the next run does it.
+        if not isinstance(sys.exc_info()[1], TerminationSignal):
+            if flow != "training":
+                _tried(lambda: _compare(pipeline))
+            refresh(pipeline)
+
+
+def report_outcomes(pipeline: Pipeline, ended: tuple[EndedRun, ...], now: datetime) -> int:
+    """Record and tell what became of runs and requests unless it was; return how many."""
+    found = compare(pipeline, ended, now)
+    for decision in found:
+        tell(pipeline, decision)
+    return len(found)
+
+
+def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:
+    if cause.kind == "alarm":
+        ledger_of(pipeline).take_up(pipeline.config.name, cause.correlation, flow, run)
+
+
+def _compare(pipeline: Pipeline) -> None:
+    """Look for other runs of the pipeline that ended without a record."""
+    now = datetime.now(UTC)
+    ended: tuple[EndedRun, ...] = ()
+    if runtime.deployment.id:
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            ended = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
+    report_outcomes(pipeline, ended, now)
+
+
+def _tried(action: Callable[[], object]) -> None:
+    """Do what must not change how the run itself ends."""
+    try:
+        action()
+    except Exception:
+        _LOGGER.warning("what became of runs could not be recorded", exc_info=True)
 
 
 def run_name() -> str:
     """Return what the running flow is called on Prefect's pages: its flow and its pipeline."""
     file = str(runtime.flow_run.parameters.get("pipeline", ""))
     try:
-        name = load_pipeline(Path(file)).config.name
+        name = pipeline_in_use(Path(file)).config.name
     except KeepfitError:
         # The flow itself says what is wrong with the file.
         name = file

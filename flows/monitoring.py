@@ -8,9 +8,9 @@ from prefect import flow, runtime
 
 from flows.accounting import answerable, run_name
 from tasks.alert import tell_decided
+from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import MonitoringOutcome
-from tasks.base.pipeline_file import load_pipeline
 from tasks.monitor import (
     choose_window,
     conclude_monitoring,
@@ -19,7 +19,6 @@ from tasks.monitor import (
     load_monitored,
     measure_drift,
     raise_alarm,
-    refresh_page,
 )
 from tasks.score import find_champion
 from tasks.validate import check_features
@@ -41,7 +40,7 @@ def monitoring(
     cause
         Why; by the calendar when absent.
     """
-    plan = load_pipeline(Path(pipeline))
+    plan = pipeline_in_use(Path(pipeline))
     with answerable(plan, "monitoring", cause) as why:
         champion = find_champion(plan)
         look = choose_window(plan, champion, window, why)
@@ -55,5 +54,4 @@ def monitoring(
         if outcome.alarm:
             outcome = outcome.model_copy(update={"event": raise_alarm(plan, outcome)})
         tell_decided(plan, outcome.correlation)
-        refresh_page(plan)
     return outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow as prefect_flow
 
 from tasks.alert import note_failure, tell_people
-from tasks.base.pipeline_file import load_pipeline
+from tasks.base.known import pipeline_in_use
 from tasks.monitoring.alerts import Delivery
 
 
@@ -26,6 +26,6 @@ def noticing(
     state, message
         Name and message of its state.
     """
-    plan = load_pipeline(Path(pipeline))
+    plan = pipeline_in_use(Path(pipeline))
     decision = note_failure(plan, flow_run, flow, state, message)
     return tell_people(plan, decision)

@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import flow, runtime
 
 from flows.accounting import answerable, run_name
+from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
-from tasks.base.pipeline_file import load_pipeline
 from tasks.load import load_rows
 from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
 from tasks.trainings.windows import with_overrides
@@ -36,7 +36,7 @@ def scoring(
     cause
         Why. By hand every row is scored; by the calendar those that have come since.
     """
-    plan = with_overrides(load_pipeline(Path(pipeline)), input_path, output_path)
+    plan = with_overrides(pipeline_in_use(Path(pipeline)), input_path, output_path)
     with answerable(plan, "scoring", cause) as why:
         champion = find_champion(plan)
         snapshot = load_rows(plan, champion, why)

@@ -118,6 +118,8 @@ def _health(console: Console, health: PipelineHealth) -> None:
     style = _HEALTH[health.health]
     console.print(Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)))
     _line(console, "", health.reason)
+    if health.fault:
+        _line(console, "file", f"{health.fault} Its last valid version is in use.")
     if (champion := health.champion) is not None:
         age = "" if health.age_days is None else f", for {elapsed(health.age_days * 86_400)}"
         score = f", holdout {champion.metric} {valued(champion.score)}" if champion.score else ""

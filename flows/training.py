@@ -11,13 +11,13 @@ from prefect.states import Completed
 
 from flows.accounting import answerable, run_name
 from tasks.alert import tell_decided
+from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import TrainingOutcome
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis
 from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
 from tasks.load import load_window, split_window
-from tasks.monitor import refresh_page
 from tasks.promote import (
     conclude_training,
     fail_open_run,
@@ -34,7 +34,7 @@ from tasks.validate import check_contract
 
 
 def _close_open_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's hook
-    fail_open_run(load_pipeline(Path(flow_run.parameters["pipeline"])), str(flow_run.id))
+    fail_open_run(pipeline_in_use(Path(flow_run.parameters["pipeline"])), str(flow_run.id))
 
 
 @flow(
@@ -61,14 +61,13 @@ def training(pipeline: str, fresh: bool = False, cause: Cause | None = None) -> 
     TrainingOutcome or State
         A state named ``Skipped`` when the policy or another training holds it back.
     """
-    plan = load_pipeline(Path(pipeline))
+    plan = pipeline_in_use(Path(pipeline))
     with answerable(plan, "training", cause) as why, admitted(plan, why) as answer:
         if not answer.retrain:
             tell_decided(plan, why.correlation)
             return Completed(name="Skipped", message=answer.sentence)
         outcome = _train(plan, why, fresh)
         tell_decided(plan, why.correlation)
-        refresh_page(plan)
     return outcome
 
 

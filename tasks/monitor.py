@@ -128,11 +128,3 @@ def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
     )
     report(Step("alarm", outcome.sentence))
     return str(event.id) if event else ""
-
-
-@task(name="refresh page", cache_policy=NO_CACHE)
-def refresh_page(pipeline: Pipeline) -> str:
-    """Write keepfit's page of every pipeline in the state folder; return its file."""
-    from tasks.history.refreshing import refresh
-
-    return refresh(pipeline)

@@ -25,7 +25,8 @@ DecisionKind = Literal[
     "refused",  # the gate kept the champion
     "rolled_back",  # the alias moved back to the former champion
     "confirmed",  # a promoted version passed its probation
-    "failed",  # a flow run failed or crashed
+    "failed",  # a flow run failed, crashed, or did not end in time
+    "cancelled",  # a person, or the end of the stack, stopped a run
     "reaped",  # a run whose process had died was ended, and perhaps asked for again
     "collected",  # an old version was removed with its runs and files
     "alerted",  # a message was sent

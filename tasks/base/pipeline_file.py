@@ -39,6 +39,8 @@ class Pipeline:
         SHA-256 of what decides a training (config without state and schedules), 64 hex digits.
     secrets
         Values that came from the environment; never printed or stored.
+    fault
+        What is wrong with the file as it stands, where this is its last valid version.
     """
 
     config: PipelineConfig
@@ -49,6 +51,7 @@ class Pipeline:
     state: Path
     digest: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    fault: str = ""
 
     def line_of(self, *location: str | int) -> int:
         """Return the line on which the value at `location` stands."""

@@ -14,6 +14,7 @@ from tasks.base.records import Record
 
 FILE = "stack.json"
 LOCK = "stack.lock"
+STOPPED = "stack.stopped"
 TEMPORARY = "KEEPFIT_TEMPORARY_API"
 """Set while PREFECT_API_URL names a server that ends with this command and has no pages."""
 
@@ -55,6 +56,19 @@ def running_stack(state: Path) -> RunningStack | None:
     except (OSError, ValidationError):
         return None
     return None
+
+
+def note_stopped(state: Path, moment: datetime) -> None:
+    """Write when a person stopped the stack: what ran then was not lost."""
+    write_whole(state / STOPPED, moment.isoformat())
+
+
+def stopped_at(state: Path) -> datetime | None:
+    """Return when the stack was stopped last; None where it never was, or was killed."""
+    try:
+        return datetime.fromisoformat((state / STOPPED).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def prefect_run_page(state: Path, flow_run: str) -> str | None:

@@ -46,6 +46,8 @@ class PipelineHealth(Record):
         Flow to when its schedule runs it next, in UTC.
     stores
         Store to its size in bytes.
+    fault
+        What is wrong with the pipeline's file, where its last valid version is in use.
     latest
         The last decisions, newest first; scorings and quiet windows are not among them.
     next_command
@@ -65,6 +67,7 @@ class PipelineHealth(Record):
     stores: dict[str, int] = Field({})
     latest: tuple[Decision, ...] = ()
     state: str = ""
+    fault: str = ""
     next_command: str = ""
 
     def answer(self) -> dict[str, object]:
@@ -135,6 +138,7 @@ def _health_of(
         timezone=pipeline.config.schedules.timezone,
         latest=_latest(ledger, name),
         state=str(pipeline.state),
+        fault=pipeline.fault,
         next_command=_next_command(pipeline, champion, word),
     )
 

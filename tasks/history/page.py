@@ -1,10 +1,10 @@
-"""The dashboard: one page of HTML that needs nothing but itself, and runs nothing."""
+"""The dashboard: one page of HTML that needs nothing but itself; its one script shows its age."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from markupsafe import Markup, escape
@@ -19,6 +19,7 @@ from tasks.history import charts, evidence, links
 from tasks.history.entries import Entry, chains, entry, linked
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.overview import PipelineHealth, overview
+from tasks.history.page_script import page_script, script_source
 from tasks.history.rendering import render
 from tasks.history.series import Point, marks, points
 from tasks.history.words import KINDS, Tone, valued
@@ -26,6 +27,10 @@ from tasks.history.words import KINDS, Tone, valued
 # Newest decisions shown of each sort; older ones are left to `keepfit why`.
 _MOST = {"decisions": 300, "monitored": 60, "scored": 40}
 _MOST_WINDOWS = 150
+EVERY_SECONDS = 60.0
+"""How often a running stack writes the page anew."""
+
+_GRACE = timedelta(minutes=15)
 _ROUTINE: tuple[DecisionKind, ...] = ("monitored", "scored")
 
 TONES: dict[str, Tone] = {
@@ -123,12 +128,26 @@ def dashboard_html(
         panels=panels,
         timeline=_timeline(pipelines, ledgers, folder),
         written=moment,
+        due=_due(healths, moment, running=stack is not None),
+        script=Markup(page_script()),  # noqa: S704 - a file of this house
+        script_source=Markup(script_source()),  # noqa: S704 - letters and digits
         stack=stack,
         stores=dict(sizes or {}),
         filters=_filters(len(pipelines)),
         version=_version(),
     )
     return _without_secrets(html, pipelines)
+
+
+def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) -> datetime | None:
+    """Return when the page should have been written anew; None where nothing will do so.
+
+    A running stack does it every minute; otherwise the next scheduled run does.
+    """
+    if running:
+        return moment + 5 * timedelta(seconds=EVERY_SECONDS)
+    following = [at for health in healths for at in health.next_runs.values()]
+    return min(following) + _GRACE if following else None
 
 
 def _version() -> str:

@@ -21,6 +21,7 @@ KINDS: dict[DecisionKind, tuple[str, Tone]] = {
     "confirmed": ("confirmed", "good"),
     "stopped": ("stopped", "bad"),
     "failed": ("failed", "bad"),
+    "cancelled": ("cancelled", "quiet"),
     "reaped": ("reaped", "warn"),
     "skipped": ("skipped", "quiet"),
     "collected": ("collected", "quiet"),

@@ -11,7 +11,15 @@ import sqlalchemy as sa
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database
 from tasks.ledger.results import Pruned
-from tasks.ledger.tables import METADATA, batches, decisions, labels, predictions, stored_time
+from tasks.ledger.tables import (
+    METADATA,
+    batches,
+    decisions,
+    labels,
+    predictions,
+    run_requests,
+    stored_time,
+)
 
 KEPT = ("trained", "promoted", "rolled_back")
 """Decisions that are never removed, nor what shares their correlation: `why` tells it."""
@@ -25,6 +33,7 @@ def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
     filled = sa.select(predictions.c.batch).distinct()
     empty = sa.and_(batches.c.written_at < moment, batches.c.id.not_in(filled))
     with database.writing("prune") as connection:
+        connection.execute(sa.delete(run_requests).where(run_requests.c.closed_at < moment))
         old = sa.and_(predictions.c.batch.in_(written), sa.or_(*_past(connection, now, keep)))
         gone = Pruned(
             predictions=_count(connection, sa.delete(predictions).where(old)),

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
-from tasks.ledger import claims, coverage, decisions, keeping, unsent
+from tasks.ledger import claims, coverage, decisions, keeping, run_requests, unsent
 from tasks.ledger.database import Database, address_of
 from tasks.ledger.flights import flight
 from tasks.ledger.results import Coverage, LabelsWritten, Pruned, Role, Written
+from tasks.ledger.run_requests import RunRequest
 from tasks.ledger.unsent import Unsent
 
 if TYPE_CHECKING:
@@ -268,6 +269,22 @@ class Ledger:
     def holder(self, pipeline: str, key: str) -> str | None:
         """Return the correlation that claimed `key`; None where nobody did."""
         return claims.holder(self.database, pipeline, key)
+
+    def request_run(self, request: RunRequest) -> bool:
+        """Record that a run is asked for; return False while its key has an open request."""
+        return run_requests.add(self.database, request)
+
+    def take_up(self, pipeline: str, correlation: str, flow: str, flow_run: str) -> None:
+        """Record which Prefect run answers an open request."""
+        run_requests.take_up(self.database, pipeline, correlation, flow, flow_run)
+
+    def close_request(self, pipeline: str, key: str, outcome: str) -> bool:
+        """Record what became of a requested run; return False where that was known before."""
+        return run_requests.close(self.database, pipeline, key, outcome)
+
+    def open_requests(self, pipeline: str) -> tuple[RunRequest, ...]:
+        """Return the requested runs whose outcome is not recorded, the oldest first."""
+        return run_requests.read_open(self.database, pipeline)
 
     def flight(self, pipeline: str) -> AbstractContextManager[None]:
         """Hold the pipeline while a block trains it; its holder's end frees it, however it ends.

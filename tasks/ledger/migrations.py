@@ -32,6 +32,7 @@ def migrate(connection: sa.Connection, place: str) -> None:
         )
     if found == VERSION:
         return
+    # So far every version only added tables: version 2 the requested runs.
     METADATA.create_all(connection)
     reach("ledger.migration.halfway")
     connection.execute(sa.insert(schema_version), {"version": VERSION})

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
 """Raise it with a step in `tasks.ledger.migrations`."""
 
 METADATA = sa.MetaData()
@@ -87,6 +87,20 @@ claims = sa.Table(
     sa.Column("key", _Key, primary_key=True),
     sa.Column("correlation", sa.Text, nullable=False),
     sa.Column("claimed_at", sa.DateTime, nullable=False),
+)
+
+run_requests = sa.Table(
+    "keepfit_run_requests",
+    METADATA,
+    sa.Column("pipeline", sa.Text, primary_key=True),
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("flow", sa.Text, nullable=False),
+    sa.Column("correlation", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.DateTime, nullable=False),
+    sa.Column("due_at", sa.DateTime, nullable=False),
+    sa.Column("flow_run", sa.Text, nullable=False),
+    sa.Column("closed_at", sa.DateTime),
+    sa.Column("outcome", sa.Text),
 )
 
 

@@ -25,6 +25,7 @@ from tasks.base.reading import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
 from tasks.monitoring.passes import Look, page_folder
+from tasks.monitoring.run_outcomes import request_training
 from tasks.registry.stores import store_of
 
 _DIGITS = 16
@@ -121,7 +122,8 @@ def conclude_pass(
     store_of(pipeline.state).log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
     ledger.record(monitored)
     if outcome.alarm:
-        ledger.record(alarm_of(pipeline, outcome, monitored))
+        due = request_training(pipeline, cause_of(outcome, now), now) if decision.retrain else None
+        ledger.record(alarm_of(pipeline, outcome, monitored, due))
     return outcome
 
 
@@ -149,8 +151,19 @@ def cause_of(outcome: MonitoringOutcome, now: datetime) -> Cause:
     )
 
 
-def alarm_of(pipeline: Pipeline, outcome: MonitoringOutcome, monitored: Decision) -> Decision:
-    """Return the decision that a window called for action; the same for the same window."""
+def alarm_of(
+    pipeline: Pipeline,
+    outcome: MonitoringOutcome,
+    monitored: Decision,
+    due: datetime | None = None,
+) -> Decision:
+    """Return the decision that a window called for action; the same for the same window.
+
+    Parameters
+    ----------
+    due
+        When the outcome of the training that it asks for is due; None where it asks for none.
+    """
     drift = outcome.drift
     return Decision(
         id=decision_id(pipeline.config.name, alarm_key(outcome), *_what(outcome)),
@@ -169,6 +182,7 @@ def alarm_of(pipeline: Pipeline, outcome: MonitoringOutcome, monitored: Decision
             "reasons": list(outcome.reasons),
             "columns": [c.model_dump(mode="json") for c in (drift.drifted[:10] if drift else ())],
             "retrain": outcome.decision.retrain,
+            "answer_by": due.astimezone(UTC).isoformat() if due else None,
             "policy": outcome.decision.model_dump(mode="json"),
         },
         links=monitored.links,

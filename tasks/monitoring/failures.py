@@ -1,4 +1,4 @@
-"""A flow run that failed, recorded from outside the run."""
+"""A flow run that failed or was cancelled, recorded from inside the run and from outside."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.base import errors
-from tasks.base.loop import Decision, decision_id, new_correlation
+from tasks.base.loop import Cause, Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline, redact
 from tasks.base.stack_file import prefect_run_page
 from tasks.monitoring.secrecy import secrets_of
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_BACK = 200
-_CAUSES = ("stopped", "reaped")
+_CAUSES = ("stopped", "reaped", "cancelled")
+_BY = {"you": "you (Ctrl-C)", "keepfit up": "the end of `keepfit up`", "Prefect": "a person"}
 _EXCEPTION = re.compile(r"encountered an exception:?\s+(\w+)(?::\s*|$)")
 
 
 def note_failure(
-    pipeline: Pipeline, flow_run: str, flow: str, state: str, message: str = ""
+    pipeline: Pipeline,
+    flow_run: str,
+    flow: str,
+    state: str,
+    message: str = "",
+    correlation: str = "",
 ) -> Decision:
     """Record that a flow run failed, once.
 
@@ -29,6 +35,8 @@ def note_failure(
     ----------
     flow_run, flow, state, message
         Id and flow of the Prefect run, and the name and message of its state.
+    correlation
+        That of the run's cause, where it is known.
 
     Returns
     -------
@@ -44,13 +52,57 @@ def note_failure(
         recent = ledger.decisions(name, most=_LOOK_BACK)
         own = [d for d in recent if flow_run and d.prefect_run == flow_run]
         causes = [d for d in own if d.kind in _CAUSES] or _same_stop(recent, flow, message)
-        correlation = own[0].correlation if own else new_correlation()
+        correlation = correlation or (own[0].correlation if own else new_correlation())
         failure = _failure(pipeline, flow_run, flow, state, message, correlation)
         ledger.record(failure)
     except Exception as error:  # noqa: BLE001 - a gone ledger may be why the run failed
         _LOGGER.warning("%s: the ledger does not answer (%s)", name, type(error).__name__)
-        return _failure(pipeline, flow_run, flow, state, message, new_correlation())
+        return _failure(pipeline, flow_run, flow, state, message, correlation or new_correlation())
     return causes[0] if causes else failure
+
+
+def note_error(
+    pipeline: Pipeline, flow_run: str, flow: str, cause: Cause, error: Exception
+) -> Decision:
+    """Record from inside a run that `error` ended it; return what to tell."""
+    message = f"Flow run encountered an exception: {type(error).__name__}: {error}"
+    return note_failure(pipeline, flow_run, flow, "Failed", message, cause.correlation)
+
+
+def note_cancelled(
+    pipeline: Pipeline,
+    flow_run: str,
+    flow: str,
+    correlation: str = "",
+    *,
+    by: str = "Prefect",
+    again: bool = False,
+) -> Decision:
+    """Record that a run was stopped on purpose, once.
+
+    Parameters
+    ----------
+    by
+        ``you`` with Ctrl-C, ``keepfit up`` when it ended, or ``Prefect``, asked by a person.
+    again
+        Whether it runs again by itself.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    name = pipeline.config.name
+    then = " It runs again when the stack does." if again else ""
+    cancelled = Decision(
+        id=decision_id(name, "cancelled", flow_run or new_correlation()),
+        pipeline=name,
+        kind="cancelled",
+        at=datetime.now(UTC),
+        correlation=correlation or new_correlation(),
+        sentence=f"{flow.capitalize()} was stopped by {_BY.get(by, by)}.{then}",
+        prefect_run=flow_run,
+        evidence={"flow": flow, "by": by, "again": again},
+    )
+    ledger_of(pipeline, patience=20.0).record(cancelled)
+    return cancelled
 
 
 def _same_stop(recent: Sequence[Decision], flow: str, message: str) -> list[Decision]:

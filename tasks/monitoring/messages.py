@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from pydantic import JsonValue
@@ -92,13 +93,22 @@ def _is_told(decision: Decision, related: Sequence[Decision]) -> bool:
     if decision.kind == "refused":
         return _after_an_alarm(decision, related)
     if decision.kind == "skipped":
-        return _cause_kind(decision) == "manual"
+        return _cause_kind(decision) == "manual" or _answers_an_alarm(decision, related)
+    if decision.kind == "cancelled":
+        return _answers_an_alarm(decision, related)
     return decision.kind in _WRITERS
 
 
 def _after_an_alarm(decision: Decision, related: Sequence[Decision]) -> bool:
     kin = [decision, *(r for r in related if r.correlation == decision.correlation)]
     return any(d.kind == "alarmed" or _cause_kind(d) == "alarm" for d in kin)
+
+
+def _answers_an_alarm(decision: Decision, related: Sequence[Decision]) -> bool:
+    """Return whether `decision` ends what an alarm promised to report."""
+    repeated = decision.evidence.get("withheld") == "duplicate"
+    goes_on = repeated or bool(decision.evidence.get("again"))
+    return not goes_on and _after_an_alarm(decision, related)
 
 
 def _cause_kind(decision: Decision) -> str:
@@ -116,7 +126,9 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     draft.say("Since", found.since)
     if retrains:
         draft.say("keepfit", "asked for a training; its gate decides what becomes champion.")
-        draft.say("Next", "nothing to do now: you are told what the training decides.")
+        due = _clock(decision.evidence.get("answer_by"))
+        by = f", by {due} UTC at the latest" if due else ""
+        draft.say("Next", f"nothing to do now: you are told what the training decides{by}.")
     else:
         reason = cleaned(found.policy or _WAITS.get(found.withheld, "the policy does not ask"))
         draft.say("keepfit", f"trains nothing: {reason}. The champion scores on.")
@@ -228,6 +240,15 @@ def _reaped(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
     return draft
 
 
+def _cancelled(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    flow = cleaned(decision.evidence.get("flow") or "a flow", 30)
+    draft = _Draft(f"{flow} was cancelled", "warning")
+    draft.say("What", cleaned(decision.sentence))
+    draft.say("keepfit", "left champion and predictions as they were; the schedule goes on.")
+    draft.say("Next", f"to run it: {_command(_AGAIN.get(flow, 'status'), file)}.")
+    return draft
+
+
 def _skipped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
     withheld = str(decision.evidence.get("withheld", ""))
     draft = _Draft(f"not trained, {_WAITS.get(withheld, 'withheld')}", "info")
@@ -244,6 +265,7 @@ _WRITERS: Mapping[str, Callable[[Decision, Sequence[Decision], str], _Draft]] = 
     "rolled_back": _rolled_back,
     "failed": _failed,
     "reaped": _reaped,
+    "cancelled": _cancelled,
     "skipped": _skipped,
 }
 _WAITS = {
@@ -260,6 +282,7 @@ _STATES = {
     "pending": "seems stuck",
     "stuck": "seems stuck",
     "late": "did not start in time",
+    "overdue": "is overdue",
 }
 _AGAIN = {"training": "run", "scoring": "score", "monitoring": "monitor"}
 
@@ -268,6 +291,14 @@ def _command(name: str, file: str) -> str:
     from shlex import quote
 
     return code(f"keepfit {name} {quote(file)}".strip() if file else f"keepfit {name}", 200)
+
+
+def _clock(stated: JsonValue) -> str:
+    """Return a stored time as people read it; empty where it is none."""
+    try:
+        return f"{datetime.fromisoformat(str(stated)):%Y-%m-%d %H:%M}"
+    except ValueError:
+        return ""
 
 
 def _items(evidence: Mapping[str, JsonValue], key: str) -> list[JsonValue]:

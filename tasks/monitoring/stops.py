@@ -8,7 +8,16 @@ from tasks.base.loop import Cause, Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.stack_file import prefect_run_page
 
-TOLD = ("alarmed", "stopped", "promoted", "refused", "rolled_back", "confirmed", "skipped")
+TOLD = (
+    "alarmed",
+    "stopped",
+    "promoted",
+    "refused",
+    "rolled_back",
+    "confirmed",
+    "skipped",
+    "cancelled",
+)
 
 
 def record_stop(

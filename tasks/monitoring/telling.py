@@ -81,7 +81,7 @@ def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
     """Return whether this call is the one that tells; where the ledger is gone, a file says so."""
     from tasks.ledger.ledger import ledger_of
 
-    key = decision_id("alerted", decision.id)
+    key = _claim_key(decision)
     try:
         if not ledger_of(pipeline, patience=_PATIENCE).claim(
             pipeline.config.name, key, decision.correlation
@@ -94,6 +94,14 @@ def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
             "%s: the ledger does not answer (%s)", pipeline.config.name, type(error).__name__
         )
         return _claimed_by_file(pipeline, key)
+
+
+def _claim_key(decision: Decision) -> str:
+    """Return what is claimed by whoever tells `decision`: a run's death is told once."""
+    if decision.kind == "reaped" and decision.prefect_run:
+        failed = decision_id(decision.pipeline, "failed", decision.prefect_run)
+        return decision_id("alerted", failed)
+    return decision_id("alerted", decision.id)
 
 
 def _claimed_by_file(pipeline: Pipeline, key: str) -> bool:

@@ -27,8 +27,8 @@ from deploy.automations import (
     remove_automations,
     standing_automations,
 )
-from deploy.deployments import pipeline_tag
 from deploy.probing import emit_alarm, run_caused_by
+from flows.prefect_runs import pipeline_tag
 from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Cause, Window, new_correlation

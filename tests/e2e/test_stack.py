@@ -113,6 +113,26 @@ def test_a_server_that_dies_comes_back_where_it_was(stack: Stack, kind: str, nam
     assert httpx.get(getattr(stack.addresses, kind) + path, timeout=30).status_code == 200
 
 
+def test_edits_are_taken_up_or_leave_the_last_valid_version_in_use(
+    stack: Stack, folder: Path
+) -> None:
+    file = folder / "keepfit.yaml"
+    before = file.read_text("utf-8")
+
+    file.write_text(before + "scheduels: {}\n", "utf-8")
+    until(lambda: f"{file}, line {len(before.splitlines()) + 1}" in stack.err)
+    page = until(lambda: httpx.get(f"{stack.addresses.page}/dashboard/").text)
+    until(lambda: "scheduels" in httpx.get(f"{stack.addresses.page}/dashboard/").text)
+    file.write_text(before.replace("30 4 1 1 *", "40 4 1 1 *"), "utf-8")
+    until(lambda: "churn: schedules changed" in stack.err)
+
+    assert "data-due" in page
+    with stack.client() as client:
+        (schedule,) = client.read_deployment_by_name("scoring/churn").schedules
+    assert schedule.schedule.cron == "40 4 1 1 *"
+    file.write_text(before, "utf-8")
+
+
 def start_training(stack: Stack) -> Any:
     """Start a training and return its run once its process works on it."""
     with stack.client() as client:
@@ -168,6 +188,7 @@ def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path)
 
         assert first.end(signal.SIGINT) == 0
 
+        assert "cancelled 1 of its runs" in first.err
         assert gone(tree, 1)
         assert running_stack(first.state) is None
         for address in (found.prefect, found.mlflow, found.page):
@@ -175,7 +196,10 @@ def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path)
                 free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 free.bind(("127.0.0.1", port(address)))
     with running(tmp_path) as second:
-        assert state_of(second, run) == "Crashed"
+        assert state_of(second, run) == "Cancelled"
+        (cancelled,) = ledger_of(load_pipeline(tmp_path)).decisions("churn", kinds=["cancelled"])
+        assert (cancelled.prefect_run, cancelled.evidence["again"]) == (str(run.id), True)
+        assert not ledger_of(load_pipeline(tmp_path)).decisions("churn", kinds=["failed", "reaped"])
         retried = until(lambda: again(second, run), 60)
         assert finished(second, retried[0]) == "Completed"
         with second.client() as client:

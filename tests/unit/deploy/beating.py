@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from deploy import parts as parts_of_stack
 from deploy import supervising
 from deploy.parts import Part
 from deploy.processes import adopt_orphans, end_with
@@ -25,8 +26,13 @@ def _beat(descriptor: int, parent: int) -> None:
     if os.environ.get("FAILS"):
         sys.stderr.write("ValueError: the canary is wrong\nsee the manual\n")
         sys.exit(3)
+    if os.environ.get("SLOW"):
+        os.write(descriptor, b"a line for people\n")
+        until = time.monotonic() + float(os.environ["SLOW"])
+        while time.monotonic() < until:
+            pass
     while True:
-        os.write(descriptor, b".")
+        os.write(descriptor, b"\n")
         time.sleep(0.1)
 
 
@@ -40,6 +46,7 @@ def part(name: str, folder: Path, **environ: str) -> Part:
 
 def _supervise(folder: Path) -> None:
     supervising._HANG_SECONDS = 2.0
+    parts_of_stack._SILENCE_SECONDS = 1.0
     supervising._PROBE_EVERY = 0.2
     adopt_orphans()
 
@@ -48,6 +55,8 @@ def _supervise(folder: Path) -> None:
         sys.stdout.flush()
 
     parts = [part("one", folder), part("two", folder, CHILD="1")]
+    if os.environ.get("SLOW_PART"):
+        parts.append(part("three", folder, SLOW=os.environ["SLOW_PART"]))
     supervisor = Supervisor(parts, say)
     supervisor.start()
 

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from deploy.page import page_app, served_file
+from tasks.history.page_script import script_source
 
 
 @pytest.fixture
@@ -36,15 +37,15 @@ def get(state: Path, path: str, method: str = "GET") -> httpx.Response:
     return asyncio.run(ask())
 
 
-def test_the_dashboard_is_the_first_page_and_runs_only_scripts_of_its_own_files(
-    state: Path,
-) -> None:
+def test_the_dashboard_is_the_first_page_and_runs_only_its_one_script(state: Path) -> None:
     assert get(state, "/").headers["location"] == "/dashboard/"
 
     page = get(state, "/dashboard/")
 
     assert page.text == "<p>cards</p>"
-    assert "script-src 'self';" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"]
+    assert f"script-src {script_source()};" in policy
+    assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
     assert page.headers["x-content-type-options"] == "nosniff"
     assert page.headers["content-type"] == "text/html; charset=utf-8"
 

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
 
 from deploy import supervising
+from deploy.parts import Part
 from deploy.supervising import Supervisor
 from tasks.base.errors import InfrastructureError
 from tests.unit.deploy.beating import part
@@ -85,6 +87,81 @@ def test_a_part_that_hangs_is_ended_and_started_again(running: Running) -> None:
     running.until("one did not answer")
     running.until("one is up again")
     assert ended([p for p in running.tree.children() if p.pid == one])
+
+
+@pytest.mark.slow
+def test_a_part_that_is_slow_but_works_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOW_PART", "8")
+    found = Running(tmp_path)
+    try:
+        found.until("a line for people")
+        assert "works" in found.until("three")
+        assert "answers again" in found.until("three")
+    finally:
+        found.process.kill()
+        found.process.wait()
+        for pipe in (found.process.stdin, found.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def test_a_part_that_dies_again_and_again_is_given_up_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(supervising.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(supervising, "end_orphans", lambda _: 0)
+    said: list[str] = []
+    parts = [
+        FakePart("Prefect", essential=True, dies=True),
+        FakePart("MLflow"),
+        FakePart("page", dies=True),
+    ]
+    supervisor = Supervisor(cast("list[Part]", parts), said.append)
+    for watch in supervisor._watched:
+        supervisor._start(watch)
+
+    def look_on() -> None:
+        while clock[0] < 100_000:
+            clock[0] += 0.5
+            supervisor.look()
+
+    with pytest.raises(InfrastructureError, match="Prefect ended with status 3, for the 20th"):
+        look_on()
+
+    assert parts[0].starts == supervising._TOO_OFTEN
+    assert parts[1].starts == 1
+    assert parts[2].starts >= supervising._TOO_OFTEN - 1
+    assert clock[0] > 600
+
+
+class FakePart:
+    log = Path("nowhere.log")
+    patience = 0.0
+
+    def __init__(self, name: str, *, essential: bool = False, dies: bool = False) -> None:
+        self.name, self.essential, self.dies = name, essential, dies
+        self.process: object | None = None
+        self.pid = None
+        self.starts = 0
+
+    def start(self) -> None:
+        self.process = object()
+        self.starts += 1
+
+    def ended(self) -> int | None:
+        return 3 if self.dies else None
+
+    def well(self) -> bool:
+        return True
+
+    def said(self) -> list[str]:
+        return []
+
+    def last_words(self, _: tuple[str, ...]) -> str:
+        return "no memory"
 
 
 def test_what_a_lost_part_started_does_not_go_on(running: Running) -> None:

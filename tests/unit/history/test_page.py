@@ -10,6 +10,7 @@ import pytest
 
 from tasks.base.loop import Decision
 from tasks.history.page import dashboard_html, write_dashboard
+from tasks.history.page_script import page_script, script_source
 from tasks.ledger.ledger import ledger_of
 from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
 from tests.unit.history.pages import PAYLOADS, Page
@@ -87,8 +88,11 @@ def test_hostile_names_stay_text(tmp_path: Path, payload: str) -> None:
     html = html_of(tmp_path, [hostile(d, payload) for d in flights()], ["flights"])
     page = Page(html)
 
-    forbidden = {"script", "iframe", "img", "link", "object", "form", "embed", "base", "video"}
+    forbidden = {"iframe", "img", "link", "object", "form", "embed", "base", "video"}
     assert not forbidden & set(page.tags)
+    # One script, of this house, with nothing of the data in it.
+    assert page.tags.count("script") == 1
+    assert html.count(f"<script>{page_script()}</script>") == 1
     assert page.handlers == []
     assert page.tags.count("meta") == 4
     allowed = r"#|http://127\.0\.0\.1:|http://example\.invalid/"
@@ -97,14 +101,24 @@ def test_hostile_names_stay_text(tmp_path: Path, payload: str) -> None:
     html.encode("utf-8")
 
 
-def test_the_page_forbids_itself_everything_but_its_style(tmp_path: Path) -> None:
+def test_the_page_forbids_itself_everything_but_its_style_and_its_one_script(
+    tmp_path: Path,
+) -> None:
     html = html_of(tmp_path, flights())
 
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
     assert policy is not None
     assert policy[1] == (
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {script_source()}; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
     )
+
+
+def test_the_page_says_when_it_was_written_for_the_browser_to_tell_its_age(tmp_path: Path) -> None:
+    html = html_of(tmp_path, flights())
+
+    assert re.search(r'<span id="age" data-written="[0-9T:.-]+\+00:00"', html)
+    assert 'id="old" hidden' in html
 
 
 def test_without_any_record_it_says_what_to_do(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Runs of a pipeline on the Prefect API in use, as values that the rooms understand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from tasks.monitoring.run_outcomes import EndedRun
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+WATCHED = ("training", "scoring", "monitoring")
+_LATE = timedelta(minutes=15)
+_MOST = 200
+
+
+def pipeline_tag(name: str) -> str:
+    """Return the tag that one pipeline's runs carry.
+
+    Examples
+    --------
+    >>> pipeline_tag("flights")
+    'keepfit.pipeline:flights'
+    """
+    return f"keepfit.pipeline:{name}"
+
+
+def correlation_of(parameters: dict[str, Any]) -> str:
+    """Return the correlation of the cause among a run's parameters; empty without one."""
+    cause = parameters.get("cause")
+    found = cause.get("correlation") if isinstance(cause, dict) else None
+    return str(found or "")
+
+
+def unsuccessful_runs(
+    client: SyncPrefectClient, name: str, since: datetime, now: datetime
+) -> tuple[EndedRun, ...]:
+    """Return the runs of the pipeline `name` that failed since then or are late to start.
+
+    Parameters
+    ----------
+    since
+        Runs that ended, or should have started, before are left out.
+    """
+    flows = _flows(client)
+    return (*_ended(client, name, flows, since), *_late(client, name, flows, since, now))
+
+
+def _flows(client: SyncPrefectClient) -> dict[UUID, str]:
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+    wanted = FlowFilter(name=FlowFilterName(any_=list(WATCHED)))
+    return {flow.id: flow.name for flow in client.read_flows(flow_filter=wanted)}
+
+
+def _ended(
+    client: SyncPrefectClient, name: str, flows: dict[UUID, str], since: datetime
+) -> Iterable[EndedRun]:
+    from prefect.client.schemas.filters import FlowRunFilterEndTime
+    from prefect.client.schemas.objects import StateType
+
+    kinds = {
+        StateType.FAILED: "failed", StateType.CRASHED: "crashed", StateType.CANCELLED: "cancelled",
+    }  # fmt: skip
+    runs = _runs(client, name, list(kinds), end_time=FlowRunFilterEndTime(after_=since))
+    for run in runs:
+        if run.state is None or run.flow_id not in flows:
+            continue
+        # What was cancelled before it began was one too many, or was missed.
+        if run.state.type == StateType.CANCELLED and run.start_time is None:
+            continue
+        yield _ended_run(run, flows[run.flow_id], kinds[run.state.type], run.state.name or "")
+
+
+def _late(
+    client: SyncPrefectClient,
+    name: str,
+    flows: dict[UUID, str],
+    since: datetime,
+    now: datetime,
+) -> Iterable[EndedRun]:
+    """Yield the longest awaited run of each flow of which none runs."""
+    from prefect.client.schemas.filters import FlowRunFilterExpectedStartTime
+    from prefect.client.schemas.objects import StateType
+
+    due = FlowRunFilterExpectedStartTime(after_=since, before_=now - _LATE)
+    late: dict[str, FlowRun] = {}
+    for run in _runs(client, name, [StateType.SCHEDULED], expected_start_time=due):
+        if run.flow_id in flows and run.expected_start_time is not None:
+            first = late.setdefault(flows[run.flow_id], run)
+            if _expected(run) < _expected(first):
+                late[flows[run.flow_id]] = run
+    if not late:
+        return
+    going = _runs(client, name, [StateType.RUNNING, StateType.PENDING])
+    busy = {flows.get(run.flow_id) for run in going}
+    for flow, run in late.items():
+        if flow not in busy:
+            said = f"It was due at {_expected(run):%Y-%m-%d %H:%M} UTC and has not started."
+            yield _ended_run(run, flow, "late", "Late", said)
+
+
+def _runs(
+    client: SyncPrefectClient, name: str, states: Sequence[Any], **filters: Any
+) -> list[FlowRun]:
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        FlowRunFilterTags,
+    )
+
+    wanted = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[pipeline_tag(name)]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        **filters,
+    )
+    return list(client.read_flow_runs(flow_run_filter=wanted, limit=_MOST))
+
+
+def _ended_run(run: FlowRun, flow: str, kind: Any, state: str, message: str = "") -> EndedRun:
+    stated = run.state.message if run.state is not None else None
+    return EndedRun(
+        id=str(run.id),
+        flow=flow,
+        kind=kind,
+        state=state,
+        message=message or stated or "",
+        correlation=correlation_of(run.parameters),
+    )
+
+
+def _expected(run: FlowRun) -> datetime:
+    return run.expected_start_time or datetime.min.replace(tzinfo=UTC)

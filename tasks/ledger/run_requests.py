@@ -1,0 +1,108 @@
+"""Runs that keepfit asked for, kept until their outcome is recorded.
+
+A request outlives every process and server: where the run that should answer it never starts or
+dies, the next look at the ledger finds the request still open.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from tasks.base.records import Record
+from tasks.ledger.database import Database
+from tasks.ledger.tables import insert_absent, now, run_requests, stored_time
+
+
+class RunRequest(Record):
+    """A run that was asked for.
+
+    Attributes
+    ----------
+    key
+        What is asked for, such as the alarm's idempotency key; one open request each.
+    flow
+        Name of the flow that should run.
+    due_at
+        When its outcome should be known, in UTC.
+    flow_run
+        Id of the Prefect run that took it up; empty before one has.
+    """
+
+    pipeline: str
+    key: str
+    flow: str
+    correlation: str
+    asked_at: datetime
+    due_at: datetime
+    flow_run: str = ""
+
+
+def add(database: Database, request: RunRequest) -> bool:
+    """Write a request; return False, and change nothing, while one under its key is open."""
+    row = {
+        "pipeline": request.pipeline,
+        "key": request.key,
+        "flow": request.flow,
+        "correlation": request.correlation,
+        "asked_at": stored_time(request.asked_at),
+        "due_at": stored_time(request.due_at),
+        "flow_run": request.flow_run,
+        "closed_at": None,
+        "outcome": None,
+    }
+    answered = _of(request.pipeline, request.key) & run_requests.c.closed_at.is_not(None)
+    with database.writing("run request") as connection:
+        connection.execute(sa.delete(run_requests).where(answered))
+        done = connection.execute(insert_absent(connection, run_requests).values(row))
+        return bool(done.rowcount)
+
+
+def take_up(database: Database, pipeline: str, correlation: str, flow: str, flow_run: str) -> None:
+    """Write which Prefect run works on the open request of this correlation and flow."""
+    chosen = sa.and_(
+        run_requests.c.pipeline == pipeline,
+        run_requests.c.correlation == correlation,
+        run_requests.c.flow == flow,
+        run_requests.c.closed_at.is_(None),
+    )
+    with database.writing("run request") as connection:
+        connection.execute(sa.update(run_requests).where(chosen).values(flow_run=flow_run))
+
+
+def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
+    """Write what became of a request; return False where it was closed before."""
+    chosen = _of(pipeline, key) & run_requests.c.closed_at.is_(None)
+    with database.writing("run request") as connection:
+        done = connection.execute(
+            sa.update(run_requests).where(chosen).values(closed_at=now(), outcome=outcome)
+        )
+        return bool(done.rowcount)
+
+
+def read_open(database: Database, pipeline: str) -> tuple[RunRequest, ...]:
+    """Return the requests without an outcome, the oldest first."""
+    chosen = (
+        sa.select(run_requests)
+        .where(run_requests.c.pipeline == pipeline, run_requests.c.closed_at.is_(None))
+        .order_by(run_requests.c.asked_at)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(chosen).mappings().all()
+    return tuple(
+        RunRequest(
+            pipeline=row["pipeline"],
+            key=row["key"],
+            flow=row["flow"],
+            correlation=row["correlation"],
+            asked_at=row["asked_at"].replace(tzinfo=UTC),
+            due_at=row["due_at"].replace(tzinfo=UTC),
+            flow_run=row["flow_run"],
+        )
+        for row in rows
+    )
+
+
+def _of(pipeline: str, key: str) -> sa.ColumnElement[bool]:
+    return sa.and_(run_requests.c.pipeline == pipeline, run_requests.c.key == key)
