@@ -149,8 +149,8 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
     soon = [(run.at, run.deployment) for run in next_runs([pipeline]) if run.at is not None]
     if not soon:
         return f"{edit.sentence}; nothing of it is scheduled"
-    at, deployment = min(soon)
-    return f"{edit.sentence}; next: {deployment} {at:%a %d %b %H:%M %Z}"
+    at, first = min(soon)
+    return f"{edit.sentence}; next: {first} {at:%a %d %b %H:%M %Z}"
 
 
 async def _api_answers() -> None:
