@@ -180,19 +180,27 @@ def run(file: Path | None, fresh: bool, as_json: bool) -> dict[str, Any]:
 @_FILE
 @click.option("--input", "input_path", type=click.Path(path_type=Path), help="New rows to score.")
 @click.option("--output", "output_path", type=click.Path(path_type=Path), help=".parquet or .csv")
+@click.option("--all", "everything", is_flag=True, help="Every row of the source, known or not.")
 @_JSON
 @answering
 def score(
-    file: Path | None, input_path: Path | None, output_path: Path | None, as_json: bool
+    file: Path | None,
+    input_path: Path | None,
+    output_path: Path | None,
+    everything: bool,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Score new rows with the champion.
 
-    Without --input the pipeline's own source is scored; without --output the sink of the file,
-    or a Parquet file in the state folder.
+    Without --input those rows of the pipeline's own source are scored that have come since the
+    training and the last scoring, as the schedule does; with --all every row. Without --output
+    they go to the sink of the file, or to a Parquet file in the state folder.
     """
     from flows.commands import run_scoring
 
-    outcome = run_scoring(file, input_path=input_path, output_path=output_path)
+    outcome = run_scoring(
+        file, input_path=input_path, output_path=output_path, everything=everything
+    )
     if not as_json:
         from flows.terminal import show_scoring
 

@@ -50,7 +50,11 @@ def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
 
 
 def run_scoring(
-    file: Path | None, *, input_path: Path | None = None, output_path: Path | None = None
+    file: Path | None,
+    *,
+    input_path: Path | None = None,
+    output_path: Path | None = None,
+    everything: bool = False,
 ) -> ScoringOutcome:
     """Run the scoring flow of `file` once, in this process."""
     began = monotonic()
@@ -63,6 +67,7 @@ def run_scoring(
             str(input_path) if input_path else None,
             str(output_path) if output_path else None,
             cause=by_hand(),
+            everything=everything,
         )
     return outcome.model_copy(update={"seconds": monotonic() - began})
 

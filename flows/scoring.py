@@ -12,7 +12,7 @@ from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.load import load_rows
 from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
-from tasks.trainings.windows import with_overrides
+from tasks.trainings.windows import scope_of, with_overrides
 from tasks.validate import check_features
 
 
@@ -22,6 +22,8 @@ def scoring(
     input_path: str | None = None,
     output_path: str | None = None,
     cause: Cause | None = None,
+    *,
+    everything: bool = False,
 ) -> ScoringOutcome:
     """Score new rows of a pipeline file with its champion.
 
@@ -34,15 +36,23 @@ def scoring(
     output_path
         ``.parquet`` or ``.csv`` to write instead of the file's sink.
     cause
-        Why. By hand every row is scored; by the calendar those that have come since.
+        Why.
+    everything
+        Score every row of the source; else those that have come since the last scoring.
     """
     plan = with_overrides(pipeline_in_use(Path(pipeline)), input_path, output_path)
+    scope = scope_of(input_path, everything=everything)
     with answerable(plan, "scoring", cause) as why:
         champion = find_champion(plan)
-        snapshot = load_rows(plan, champion, why)
-        if why.kind != "manual" and not snapshot.rows:
-            return nothing_to_score(plan, snapshot, champion)
+        snapshot = load_rows(plan, champion, why, scope)
+        if not snapshot.rows:
+            outcome = nothing_to_score(plan, snapshot, champion, scope)
+            if outcome.aside:
+                record_scoring(plan, outcome, why, runtime.flow_run.id)
+            return outcome
         contract = check_features(plan, snapshot, champion)
-        outcome = score_rows(plan, snapshot, contract, champion, why)
+        outcome = score_rows(
+            plan, snapshot, contract, champion, scope, named=output_path is not None
+        )
         record_scoring(plan, outcome, why, runtime.flow_run.id)
     return outcome

@@ -278,11 +278,14 @@ def _scale_words(told: RowExplanation) -> str:
 def show_scoring(outcome: ScoringOutcome) -> None:
     """Print what was scored, by which version, and where it is."""
     console = _out()
+    new = "new " if outcome.scope == "new" else ""
     console.print(
-        f"{outcome.rows:,} rows scored by {outcome.pipeline} v{outcome.version} "
+        f"{outcome.scored:,} {new}rows scored by {outcome.pipeline} v{outcome.version} "
         f"in {duration(outcome.seconds)}."
     )
-    if outcome.written is not None and outcome.written < outcome.rows:
+    if outcome.scope == "new" and not outcome.scored:
+        console.print("`--all` scores every row of the source, `--input` those of a file.")
+    if outcome.written is not None and outcome.written < outcome.scored:
         console.print(f"  {outcome.written:,} of them written.")
     for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
         share = say_share(count / max(outcome.rows, 1))
@@ -293,7 +296,8 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     if outcome.contract_warnings:
         console.print(f"  {outcome.contract_warnings} contract warnings: {outcome.contract_page}")
     show_findings(console, outcome.findings)
-    console.print(f"Predictions: {outcome.output}", markup=False, soft_wrap=True)
+    if outcome.output:
+        console.print(f"Predictions: {outcome.output}", markup=False, soft_wrap=True)
 
 
 def show_draft(draft: Draft) -> None:

@@ -73,7 +73,7 @@ def training(pipeline: str, fresh: bool = False, cause: Cause | None = None) -> 
 
 def _train(plan: Pipeline, why: Cause, fresh: bool) -> TrainingOutcome:
     began = monotonic()
-    snapshot = load_window(plan, fresh=fresh)
+    snapshot = load_window(plan, fresh=fresh, whole=why.kind == "manual")
     checking = check_contract.submit(plan, snapshot, fresh=fresh)
     splitting = split_window.submit(plan, snapshot)
     basis = Basis(snapshot=snapshot, contract=checking.result(), prepared=splitting.result())

@@ -6,32 +6,42 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.base.loop import Cause
+from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
+from tasks.base.reading import note_text
 from tasks.base.records import ModelVersion, Prepared, Snapshot
 from tasks.base.retries import BRIEF, retried
 
 
 @task(name="load window", cache_policy=NO_CACHE, **retried(BRIEF))
-def load_window(pipeline: Pipeline, *, fresh: bool = False) -> Snapshot:
-    """Read the training window into a snapshot; an unchanged source is not read again."""
+def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) -> Snapshot:
+    """Read the training window into a snapshot; an unchanged source is not read again.
+
+    Files that are still being written are refused, or left aside where not all must be `whole`.
+    """
     from tasks.models.hook_checks import check_hooks
     from tasks.trainings.windows import training_snapshot
 
     check_hooks(pipeline.config, pipeline.base)
-    snapshot = training_snapshot(pipeline, fresh=fresh)
+    snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
     report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
     return snapshot
 
 
 @task(name="load rows to score", cache_policy=NO_CACHE, **retried(BRIEF))
-def load_rows(pipeline: Pipeline, champion: ModelVersion, cause: Cause) -> Snapshot:
-    """Read the rows to score into a snapshot: all by hand, by the calendar what is new."""
+def load_rows(
+    pipeline: Pipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
+) -> Snapshot:
+    """Read the rows to score into a snapshot: those of a file, all, or what is new."""
     from tasks.scoring.newcomers import scored_since
     from tasks.trainings.windows import scoring_snapshot
 
-    since = None if cause.kind == "manual" else scored_since(pipeline, champion)
-    snapshot = scoring_snapshot(pipeline, since)
+    since = scored_since(pipeline, champion) if scope == "new" else None
+    settled = cause.kind != "manual"
+    snapshot = scoring_snapshot(pipeline, since, whole=scope == "file", settled=settled)
+    for note in snapshot.findings:
+        report(Step("reading", note_text(note)))
     report(Step("load", f"{snapshot.rows:,} rows to score"))
     return snapshot
 

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.base.loop import Cause
-from tasks.base.outcomes import ScoringOutcome
+from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
@@ -30,33 +30,46 @@ def score_rows(
     snapshot: Snapshot,
     contract: ContractResult,
     champion: ModelVersion,
-    cause: Cause,
+    scope: ScoringScope,
+    *,
+    named: bool = False,
 ) -> ScoringOutcome:
     """Score the snapshot and write the predictions, all of them or none.
 
-    By the calendar the sink gets the rows that were never scored before.
+    Where only new rows are wanted, the output gets those that were never scored before.
+
+    Parameters
+    ----------
+    named
+        Whether a person named the output: it is written under just that name.
     """
     from tasks.scoring.batches import score_batch
 
-    outcome = score_batch(pipeline, snapshot, contract, champion, newcomers=cause.kind != "manual")
+    outcome = score_batch(
+        pipeline, snapshot, contract, champion, newcomers=scope == "new", named=named
+    ).model_copy(update={"scope": scope})
     create_markdown_artifact(
         key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
         description=f"The last scoring of {pipeline.config.name}",
     )
-    report(Step("score", f"{outcome.rows:,} rows scored"))
+    report(Step("score", f"{outcome.scored:,} rows scored"))
     return outcome
 
 
 @task(name="nothing to score", cache_policy=NO_CACHE)
 def nothing_to_score(
-    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
+    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion, scope: ScoringScope
 ) -> ScoringOutcome:
-    """Say that no row has come since the last scoring."""
-    from tasks.scoring.batches import nothing_new
+    """Answer a scoring without rows: of a file or of all, an output without rows is written."""
+    from tasks.scoring.batches import nothing_new, score_nothing
 
-    report(Step("score", "no new rows"))
-    return nothing_new(pipeline, snapshot, champion)
+    report(Step("score", "no new rows" if scope == "new" else "no rows"))
+    if scope == "new":
+        outcome = nothing_new(pipeline, snapshot, champion)
+    else:
+        outcome = score_nothing(pipeline, snapshot, champion)
+    return outcome.model_copy(update={"scope": scope})
 
 
 @task(name="record scoring", cache_policy=NO_CACHE, **retried(PATIENT))

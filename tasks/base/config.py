@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Annotated, Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     SecretStr,
     Tag,
     ValidationError,
@@ -67,7 +69,24 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=True)
 
 
-class CsvSource(Section):
+class FilesSource(Section):
+    """A source of files; some of them may be chosen, as when others are still being written."""
+
+    _chosen: tuple[Path, ...] | None = PrivateAttr(None)
+
+    @property
+    def chosen(self) -> tuple[Path, ...] | None:
+        """The files to read; None where `path` says which."""
+        return self._chosen
+
+    def only(self, files: tuple[Path, ...]) -> Self:
+        """Return the source with these files only."""
+        narrowed = self.model_copy()
+        narrowed._chosen = files
+        return narrowed
+
+
+class CsvSource(FilesSource):
     """CSV files; what is absent is detected and said."""
 
     kind: Literal["csv"]
@@ -84,7 +103,7 @@ class CsvSource(Section):
     max_bytes: int = Field(20_000_000_000, gt=0, description="larger files are refused")
 
 
-class ParquetSource(Section):
+class ParquetSource(FilesSource):
     """Parquet: one file, a glob, or a folder with Hive partitions."""
 
     kind: Literal["parquet"]

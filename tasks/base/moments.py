@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+FUTURE_TOLERANCE = timedelta(days=1)
+"""A time later than this from now is taken for a mistake; local times without a zone pass."""
+
+
+def latest_believed(now: datetime) -> datetime:
+    """Return the time from which on a row's time is not believed to have come.
+
+    What is read next, and which window is complete, is decided by rows before it.
+
+    Examples
+    --------
+    >>> latest_believed(datetime(2026, 3, 1, 12, tzinfo=UTC)).isoformat()
+    '2026-03-02T12:00:00+00:00'
+    """
+    return as_utc(now) + FUTURE_TOLERANCE
 
 
 def as_utc(moment: datetime) -> datetime:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
 from tasks.base.loop import DriftResult, Performance, PolicyDecision, Window
-from tasks.base.reading import ReadingNote
+from tasks.base.reading import FileAside, ReadingNote
 from tasks.base.records import LeaderboardRow, MetricValue, ModelVersion, Record, Task, Verdict
+
+ScoringScope = Literal["new", "all", "file"]
+"""What a scoring reads: the source's rows that are new, all of them, or those of a named file."""
 
 _ANSWERED = {"candidate", "status", "cv_mean", "cv_std", "holdout", "fit_seconds"}
 
@@ -106,12 +110,17 @@ class ScoringOutcome(Record):
     ----------
     ledger_new, ledger_known
         Rows whose prediction the ledger did not have, and rows whose earlier one it keeps.
+    rows
+        Rows that were read and scored, known ones among them.
     written
         Rows in the output: of a ranking with `scoring.top_k` fewer than were scored.
+    scope
+        What was read; of what is new, only rows that were never scored count.
     """
 
     pipeline: str
     rows: int
+    scope: ScoringScope = "all"
     written: int | None = None
     version: str
     run_id: str
@@ -128,8 +137,18 @@ class ScoringOutcome(Record):
     seconds: float = 0.0
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit score --json` prints."""
-        return self.model_dump(mode="json")
+        """Return what `keepfit score --json` prints; `rows` are those that were asked for."""
+        return {**self.model_dump(mode="json"), "rows": self.scored, "read": self.rows}
+
+    @property
+    def aside(self) -> tuple[FileAside, ...]:
+        """Files that were left aside while they are being written."""
+        return tuple(note for note in self.findings if isinstance(note, FileAside))
+
+    @property
+    def scored(self) -> int:
+        """Rows that the scoring was for: the new ones where these were wanted, else all."""
+        return self.ledger_new if self.scope == "new" else self.rows
 
 
 class MonitoringOutcome(Record):

@@ -51,7 +51,7 @@ class _Layout:
 
 def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
     """Return the files of `source`, sorted."""
-    return resolve(source.path, base, endings=_ENDINGS)
+    return source.chosen or resolve(source.path, base, endings=_ENDINGS)
 
 
 def csv_columns(source: CsvSource, base: Path) -> tuple[str, ...]:
@@ -65,6 +65,7 @@ def read_csv(
     *,
     columns: Sequence[str] | None = None,
     expected: Mapping[str, Kind] | None = None,
+    may_be_empty: bool = False,
 ) -> SourceTable:
     """Read all rows of `source`.
 
@@ -73,7 +74,7 @@ def read_csv(
     SourceError
         When a file is not text, empty, or has lines that do not fit its header.
     DataError
-        When there is a header and no row.
+        When there is a header and no row, unless it `may_be_empty`.
     """
     files = csv_paths(source, base)
     check_size(files, source.max_bytes)
@@ -87,11 +88,12 @@ def read_csv(
     texts = pa.concat_tables(parts)
     del parts
     where = files[0].name if len(files) == 1 else source.path
-    if not texts.num_rows:
+    if texts.num_rows:
+        texts = _tidy(texts, layouts, notes, may_be_empty=may_be_empty)
+    elif not may_be_empty:
         raise DataError(
             f"{where}: a header and no row.", "Name a file with at least one line of values."
         )
-    texts = _tidy(texts, layouts, notes)
     if columns is not None:
         texts = texts.select([name for name in texts.column_names if name in set(columns)])
     typing = Typing(_rules(source, layouts[0].delimiter), expected)
@@ -262,8 +264,10 @@ def _parse(handle: Any, encoding: str, layout: _Layout, above: int | None = None
     )
 
 
-def _tidy(table: Any, layouts: list[_Layout], notes: list[str]) -> Any:
-    table = _without_empty_end(table, notes)
+def _tidy(table: Any, layouts: list[_Layout], notes: list[str], *, may_be_empty: bool) -> Any:
+    table = _without_empty_end(table, notes, may_be_empty=may_be_empty)
+    if not table.num_rows:
+        return table
     nameless = [layouts[0].names[i] for i in sorted(layouts[0].nameless)]
     dropped = []
     while nameless and table.column_names[-1] == nameless[-1] and _blank(table[-1]):
@@ -285,7 +289,7 @@ def _blank(column: Any) -> bool:
     )
 
 
-def _without_empty_end(table: Any, notes: list[str]) -> Any:
+def _without_empty_end(table: Any, notes: list[str], *, may_be_empty: bool) -> Any:
     rows, step = table.num_rows, 1
     # Look at ever longer ends: a file without empty rows costs one look at its last row.
     while step < 2 * rows and all(_blank(c) for c in table.slice(max(rows - step, 0)).columns):
@@ -304,7 +308,7 @@ def _without_empty_end(table: Any, notes: list[str]) -> Any:
     empty = end.num_rows - 1 - last
     if not empty:
         return table
-    if empty == rows:
+    if empty == rows and not may_be_empty:
         raise DataError("every row is empty.", "Name a file with at least one line of values.")
     notes.append(f"{empty:,} empty rows at the end were dropped")
     return table.slice(0, rows - empty)

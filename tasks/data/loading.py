@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from tasks.base.config import CsvSource, PipelineConfig, Source, plain
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.files import write_whole
+from tasks.base.moments import latest_believed
 from tasks.base.records import Kind, Snapshot
 from tasks.data.sources import SourceTable, column_names, fingerprint, newest_time, read_source
 from tasks.data.tables import as_utc, listed, nearest, time_range, within
@@ -190,7 +191,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     read = _window(wanted, _columns(wanted))
     declared = reading_kinds(wanted.forms)
     table, said = declared_times(read.table, declared), list(read.assumptions)
-    if config.hooks.features is not None:
+    if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
         from tasks.models.hooks import with_features
 
         table = with_features(table, config, wanted.base)
@@ -231,10 +232,10 @@ def _kept_as_text(table: Any, name: str, kinds: Mapping[str, Kind], wanted: _Wan
 
 
 def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
-    """Read the newest window: its end is the newest time that is not in the future."""
+    """Read the newest window: its end is the newest time that is believed."""
     if wanted.bounded:
         return _rows(wanted, columns, wanted.since, wanted.until)
-    time_column, now = wanted.config.time_column, datetime.now(UTC)
+    time_column, now = wanted.config.time_column, latest_believed(datetime.now(UTC))
     if time_column is None or wanted.window is None:
         return _rows(wanted, columns)
     latest = newest_time(wanted.source, wanted.base, time_column)
@@ -275,6 +276,7 @@ def _rows(
         start=start,
         end=end,
         expected=reading_kinds(wanted.forms),
+        may_be_empty=wanted.for_scoring,
     )
 
 
@@ -288,8 +290,7 @@ def _filled(read: SourceTable, wanted: _Wanted) -> SourceTable:
 
 
 def _future(table: Any, time_column: str) -> list[str]:
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    later = within(table, time_column, tomorrow, None).num_rows
+    later = within(table, time_column, latest_believed(datetime.now(UTC)), None).num_rows
     return [f"{time_column}: {later:,} rows lie in the future"] if later else []
 
 

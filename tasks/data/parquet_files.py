@@ -31,7 +31,7 @@ _CHECKED = ds.ParquetFileFormat(
 
 def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
     """Return the files of `source`, sorted."""
-    return resolve(source.path, base, endings=PARQUET_ENDINGS)
+    return source.chosen or resolve(source.path, base, endings=PARQUET_ENDINGS)
 
 
 def parquet_columns(source: ParquetSource, base: Path) -> tuple[str, ...]:
@@ -48,6 +48,7 @@ def read_parquet(
     start: datetime | None = None,
     end: datetime | None = None,
     expected: Mapping[str, Kind] | None = None,
+    may_be_empty: bool = False,
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
 
@@ -56,7 +57,7 @@ def read_parquet(
     SourceError
         When a file is damaged, no Parquet, or disagrees with the others on a column's type.
     DataError
-        When there is no row.
+        When there is no row, unless a range of time is wanted or it `may_be_empty`.
     """
     notes: list[str] = []
     data = _dataset(source, base, notes)
@@ -64,7 +65,7 @@ def read_parquet(
         asked = set(columns)
         columns = [name for name in data.schema.names if name in asked]
     table = _rows(source, base, data, columns, _time_filter(data, time_column, start, end))
-    if not table.num_rows and start is None and end is None:
+    if not (table.num_rows or may_be_empty or start or end):
         raise DataError(f"{source.path}: no row.", "Name a file with at least one row.")
     typing = Typing(_RULES, expected)
     plain = plain_table(table, notes)

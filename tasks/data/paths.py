@@ -9,12 +9,19 @@ from pathlib import Path
 from tasks.base.errors import SourceError
 
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
+# What uploads, downloads and editors call a file until it is whole.
+_UNFINISHED = (
+    ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".inprogress",
+    ".swp", "~",
+)  # fmt: skip
 
 
 def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Path, ...]:
     """Return the files that `path` names, sorted; relative paths start at `base`.
 
-    A folder stands for the files below it whose name ends with one of `endings`.
+    A folder stands for the files below it whose name ends with one of `endings`. Neither a folder
+    nor a pattern stands for hidden files and those that are called unfinished (``.tmp``,
+    ``.part``), unless the pattern starts so.
 
     Raises
     ------
@@ -48,11 +55,23 @@ def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
         return found
     if any(sign in path for sign in "*?["):
         root = Path(full.anchor)
-        found = tuple(sorted(p for p in root.glob(str(full.relative_to(root))) if p.is_file()))
+        hidden = full.name[0] in "._"
+        found = tuple(
+            sorted(
+                p
+                for p in root.glob(str(full.relative_to(root)))
+                if p.is_file() and (hidden or not _unfinished(p.name))
+            )
+        )
         if not found:
             raise SourceError(f"no file matches source.path {path!r}.", _hint(full))
         return found
     raise SourceError(f"source.path: no such file: {path}.", _hint(full))
+
+
+def _unfinished(name: str) -> bool:
+    """Return whether a file is hidden, a writer's own, or called unfinished."""
+    return name[0] in "._" or name.lower().endswith(_UNFINISHED)
 
 
 def _below(folder: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:

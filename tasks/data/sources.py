@@ -8,11 +8,19 @@ from datetime import datetime
 from pathlib import Path
 
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
+from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
 from tasks.data.tables import SourceTable, time_range, within
 from tasks.data.time_columns import require_times
 
-__all__ = ["SourceTable", "column_names", "fingerprint", "newest_time", "read_source"]
+__all__ = [
+    "SourceTable",
+    "column_names",
+    "fingerprint",
+    "newest_believed",
+    "newest_time",
+    "read_source",
+]
 
 
 def fingerprint(source: Source, base: Path) -> str | None:
@@ -46,6 +54,7 @@ def read_source(
     start: datetime | None = None,
     end: datetime | None = None,
     expected: Mapping[str, Kind] | None = None,
+    may_be_empty: bool = False,
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
 
@@ -58,6 +67,8 @@ def read_source(
     expected
         Column to kind, as at an earlier reading: text is then read as that kind, and stays text
         where it can't be.
+    may_be_empty
+        Whether a source without rows is a table of none instead of an error.
 
     Raises
     ------
@@ -73,21 +84,20 @@ def read_source(
 
         return read_parquet(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected,
+            expected=expected, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, SqlSource):
         from tasks.data.sql_queries import read_sql
 
         return read_sql(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected,
+            expected=expected, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, CsvSource):
         from tasks.data.csv_files import read_csv
 
-        return _windowed(
-            read_csv(source, base, columns=columns, expected=expected), time_column, start, end
-        )
+        read = read_csv(source, base, columns=columns, expected=expected, may_be_empty=may_be_empty)
+        return _windowed(read, time_column, start, end)
     from tasks.data.demos import demo_table
 
     table = demo_table(source.name, source.months, columns)
@@ -122,6 +132,22 @@ def newest_time(source: Source, base: Path, time_column: str) -> datetime | None
     if isinstance(source, DemoSource):
         return read_source(source, base, columns=[time_column], time_column=time_column).latest
     return None
+
+
+def newest_believed(source: Source, base: Path, time_column: str, now: datetime) -> datetime | None:
+    """Return the greatest time of `source`, in UTC, that is not later than now; None without one.
+
+    A row dated in the future, by more than `tasks.base.moments.FUTURE_TOLERANCE`, would otherwise
+    decide what is read next and which window is complete.
+    """
+    end = latest_believed(now)
+    newest = newest_time(source, base, time_column)
+    if newest is not None and newest < end:
+        return newest
+    column = read_source(
+        source, base, columns=[time_column], time_column=time_column, end=end, may_be_empty=True
+    )
+    return column.latest
 
 
 def column_names(source: Source, base: Path) -> tuple[str, ...]:

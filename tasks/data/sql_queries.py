@@ -61,6 +61,7 @@ def read_sql(
     start: datetime | None = None,
     end: datetime | None = None,
     expected: Mapping[str, Kind] | None = None,
+    may_be_empty: bool = False,
 ) -> SourceTable:
     """Read the rows whose time lies in [start, end).
 
@@ -71,7 +72,7 @@ def read_sql(
     TransientError
         When the database is not there, or locked.
     DataError
-        When there is no row.
+        When there is no row, unless a range of time is wanted or it `may_be_empty`.
     """
     notes: list[str] = []
     with connected(source, base) as connection:
@@ -86,7 +87,7 @@ def read_sql(
             for rows in result.partitions():
                 cells.add(rows)
                 _check_rows(cells.rows, source)
-    if not cells.rows and start is None and end is None:
+    if not (cells.rows or may_be_empty or start or end):
         raise DataError("the query gives no row.", "Look at source.query and its table.")
     typing = Typing(TextRules(loose=False), expected)
     plain = plain_table(cells.table(), notes)

@@ -28,6 +28,8 @@ def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
     column = table[position]
     if pa.types.is_timestamp(column.type):
         return table
+    if not len(column):
+        return table.set_column(position, time_column, pa.array([], pa.timestamp("us")))
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         found = time_text.numbers_as_times(column)
     else:

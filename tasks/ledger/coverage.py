@@ -27,11 +27,15 @@ def coverage(
     return Coverage(rows=rows, labelled=labelled, newest=_aware(newest))
 
 
-def ends(database: Database, pipeline: str, role: Role) -> tuple[datetime | None, datetime | None]:
+def ends(
+    database: Database, pipeline: str, role: Role, until: datetime | None = None
+) -> tuple[datetime | None, datetime | None]:
     """Return the least and the greatest time among the rows predicted; see `Ledger.ends`."""
     asked = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
         predictions.c.pipeline == pipeline, predictions.c.role == role
     )
+    if until is not None:
+        asked = asked.where(predictions.c.time < stored_time(until))
     with database.reading() as connection:
         oldest, newest = connection.execute(asked).one()
     return _aware(oldest), _aware(newest)

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tasks.base.moments import latest_believed
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database
 from tasks.ledger.results import Pruned
@@ -51,13 +52,14 @@ def _past(
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions on rows that no scheduled scoring reads again.
 
-    It reads from the newest scored row on, less a window; a row that it met and did not know would
-    be scored, and sent, twice. Without a time any row may be read again, so those served stay.
+    It reads from the newest scored row on, less a window, rows dated in the future aside; a row
+    that it met and did not know would be scored, and sent, twice. Without a time any row may be
+    read again, so those served stay.
     """
     served = predictions.c.role == "champion"
     newest = (
         sa.select(predictions.c.pipeline, sa.func.max(predictions.c.time))
-        .where(served)
+        .where(served, predictions.c.time < stored_time(latest_believed(now)))
         .group_by(predictions.c.pipeline)
     )
     ends = [

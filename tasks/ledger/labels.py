@@ -16,6 +16,7 @@ from tasks.base.errors import ConfigError, DataError
 from tasks.base.failpoints import reach
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
+from tasks.data.file_completeness import complete_part
 from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database, lock
@@ -53,12 +54,16 @@ def collect_labels(
 def _read(
     pipeline: Pipeline, schema: Schema, start: datetime | None, end: datetime | None
 ) -> pd.DataFrame:
+    import pandas as pd
+
     from tasks.data.kinds import infer_kinds
     from tasks.data.snapshots import read_frame, write_snapshot
     from tasks.data.sources import column_names, read_source
     from tasks.data.time_columns import declared_times
 
-    source = _source(pipeline, schema)
+    source, _ = complete_part(_source(pipeline, schema), pipeline.base)
+    if source is None:
+        return pd.DataFrame({c: [] for c in (*schema.id_columns, schema.target)})
     available = column_names(source, pipeline.base)
     columns, time_column = _columns(pipeline, schema, available)
     forms = _forms(pipeline, schema, columns)

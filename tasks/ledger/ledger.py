@@ -243,10 +243,13 @@ class Ledger:
         return coverage.coverage(self.database, pipeline, window, role=role, version=version)
 
     def ends(
-        self, pipeline: str, role: Role = "champion"
+        self, pipeline: str, role: Role = "champion", *, until: datetime | None = None
     ) -> tuple[datetime | None, datetime | None]:
-        """Return the least and the greatest time among the rows predicted, in UTC."""
-        return coverage.ends(self.database, pipeline, role)
+        """Return the least and the greatest time among the rows predicted, in UTC.
+
+        Rows whose time is not before `until` are left out.
+        """
+        return coverage.ends(self.database, pipeline, role, until)
 
     def watermark(self, pipeline: str, role: Role = "champion") -> datetime | None:
         """Return the greatest time among the rows predicted, in UTC; None before the first."""

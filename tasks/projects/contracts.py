@@ -45,5 +45,5 @@ def check_contract_file(pipeline: Pipeline, input_path: Path | None) -> Contract
     if input_path is None:
         snapshot = training_snapshot(pipeline)
     else:
-        snapshot = scoring_snapshot(with_overrides(pipeline, str(input_path), None))
+        snapshot = scoring_snapshot(with_overrides(pipeline, str(input_path), None), whole=True)
     return check_pipeline(pipeline, snapshot)

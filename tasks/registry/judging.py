@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.moments import latest_believed
 from tasks.base.records import (
     SCHEMA_TAG,
     Basis,
@@ -159,12 +160,16 @@ def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
 def newest_labelled(basis: Basis) -> datetime | None:
     """Return the time of the newest row with a label, in UTC; None where the split is by hash.
 
-    Rows whose label has not arrived are newer and teach nothing.
+    Rows whose label has not arrived are newer and teach nothing. One that is dated in the future
+    ends no training: what came before its time would never be scored.
     """
     times = holdout_times(basis)
     if times is None or not len(times):
         return None
-    return datetime.fromisoformat(str(times.max())).replace(tzinfo=UTC)
+    limit = np.datetime64(latest_believed(datetime.now(UTC)).replace(tzinfo=None))
+    past = times[times < limit]
+    newest = past.max() if len(past) else times.min()
+    return datetime.fromisoformat(str(newest)).replace(tzinfo=UTC)
 
 
 def _all_rows(split: Split) -> _Rows:

@@ -43,12 +43,14 @@ def score_batch(
     champion: ModelVersion,
     *,
     newcomers: bool = False,
+    named: bool = False,
 ) -> ScoringOutcome:
     """Score the rows of `snapshot` and write the predictions, all of them or none.
 
     The ledger comes first: what is in the sink is in the ledger too. Done again after a crash, it
     adds to the ledger what is missing and writes the sink anew. Of `newcomers` the sink gets those
-    of this batch, and before them those of batches that a crash kept from it.
+    of this batch, and before them those of batches that a crash kept from it; these wait where a
+    person `named` the output.
     """
     from tasks.ledger.ledger import ledger_of
     from tasks.scoring.predict import best
@@ -69,7 +71,7 @@ def score_batch(
     )
     reach("scoring.sink.before")
     if newcomers:
-        output, sent = send_newcomers(pipeline, snapshot, champion, predicted)
+        output, sent = send_newcomers(pipeline, snapshot, champion, predicted, named=named)
     else:
         rows = best(predicted.predictions, pipeline.config.scoring.top_k)
         sink = _sink(pipeline, snapshot.digest, newcomers=False)
@@ -106,8 +108,26 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
     )
 
 
+def score_nothing(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
+    """Write an output without rows, with the columns that rows would have; not into a table."""
+    from tasks.scoring.sinks import write_predictions
+    from tasks.scoring.versions import empty_predictions
+
+    outcome = nothing_new(pipeline, snapshot, champion)
+    sink = _sink(pipeline, snapshot.digest, newcomers=False)
+    if sink.kind == "sql":
+        return outcome
+    output = write_predictions(empty_predictions(pipeline, snapshot, champion), sink, pipeline.base)
+    return outcome.model_copy(update={"output": output, "written": 0})
+
+
 def send_newcomers(
-    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion, predicted: Predicted
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    champion: ModelVersion,
+    predicted: Predicted,
+    *,
+    named: bool = False,
 ) -> tuple[str, int]:
     """Write to the sink what the ledger holds of this batch and of those it may lack.
 
@@ -120,7 +140,7 @@ def send_newcomers(
 
     ledger, name, store = ledger_of(pipeline), pipeline.config.name, store_of(pipeline.state)
     for pending in ledger.unsent(name):
-        if pending.batch == snapshot.digest:
+        if named or pending.batch == snapshot.digest:
             continue
         version, found = champion, predicted
         if pending.version != champion.version:
@@ -128,14 +148,19 @@ def send_newcomers(
             found = predictions_of(pipeline, snapshot, version)
         _send(pipeline, version, found, pending.batch)
         ledger.sent(name, pending.batch)
-    output, rows = _send(pipeline, champion, predicted, snapshot.digest)
+    output, rows = _send(pipeline, champion, predicted, snapshot.digest, named=named)
     reach("scoring.sink.after")
     ledger.sent(name, snapshot.digest)
     return output, rows
 
 
 def _send(
-    pipeline: Pipeline, version: ModelVersion, predicted: Predicted, batch: str
+    pipeline: Pipeline,
+    version: ModelVersion,
+    predicted: Predicted,
+    batch: str,
+    *,
+    named: bool = False,
 ) -> tuple[str, int]:
     from tasks.ledger.ledger import ledger_of
     from tasks.scoring.predict import best
@@ -146,7 +171,7 @@ def _send(
     if not held.any():
         return "", 0
     rows = best(predicted.predictions[held].reset_index(drop=True), pipeline.config.scoring.top_k)
-    sink = _sink(pipeline, batch, newcomers=True)
+    sink = _sink(pipeline, batch, newcomers=not named)
     return write_predictions(rows.assign(batch=batch), sink, pipeline.base), len(rows)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.moments import latest_believed
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.reading import note_text
 from tasks.base.records import ModelVersion
 from tasks.base.stack_file import prefect_run_page
 
@@ -16,7 +18,8 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
 
     One monitoring window before the newest scored row, so that rows that came late are scored
     too; the ledger knows which were. Before the first scoring: from the end of the champion's
-    training, whose rows are not scored, then or later. Rows of a batch that the sink may lack are
+    training, whose rows are not scored, then or later. Times in the future are not believed. Rows
+    of a batch that the sink may lack are
     read again, however old.
     """
     from tasks.ledger.ledger import ledger_of
@@ -25,11 +28,14 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
     if pipeline.config.time_column is None:
         return None
     ledger, name = ledger_of(pipeline), pipeline.config.name
-    oldest, newest = ledger.ends(name)
+    now = datetime.now(UTC)
+    # A row dated in the future must not hide what comes before its time.
+    oldest, newest = ledger.ends(name, until=latest_believed(now))
     if oldest is None or newest is None:
         return trained_until(champion)
     pending = [batch.oldest for batch in ledger.unsent(name) if batch.oldest is not None]
-    return min([max(oldest, newest - pipeline.config.monitoring.window), *pending])
+    lookback = min(newest, now) - pipeline.config.monitoring.window
+    return min([max(oldest, lookback), *pending])
 
 
 def record_batch(
@@ -40,11 +46,13 @@ def record_batch(
 
     name = pipeline.config.name
     new = outcome.ledger_new
-    sentence = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new."
+    aside = tuple(map(note_text, outcome.aside))
+    scored = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new"
+    sentence = f"{'. '.join((scored, *aside))}."
     page = prefect_run_page(pipeline.state, prefect_run)
     ledger_of(pipeline).record(
         Decision(
-            id=decision_id(name, "scored", outcome.batch, outcome.version, str(new)),
+            id=decision_id(name, "scored", outcome.batch, outcome.version, str(new), *aside),
             pipeline=name,
             kind="scored",
             at=datetime.now(UTC),
@@ -60,6 +68,7 @@ def record_batch(
                 "known": outcome.ledger_known,
                 "output": outcome.output,
                 "unseen": dict(outcome.unseen),
+                "aside": [note.file for note in outcome.aside],
                 "start": outcome.start.isoformat() if outcome.start else None,
                 "end": outcome.end.isoformat() if outcome.end else None,
             },

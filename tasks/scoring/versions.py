@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Snapshot
+from tasks.base.records import ModelVersion, Schema, Snapshot
 from tasks.registry.stores import store_of
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def predictions_of(
 
     require_hooks(pipeline.config, pipeline.base, version)
     roles = version.roles
-    wanted = [*roles.features, *roles.id_columns]
-    if roles.time_column and roles.time_column not in wanted:
-        wanted.append(roles.time_column)
-    frame = read_frame(snapshot.path, columns=[c for c in wanted if c in snapshot.kinds])
+    columns = [c for c in _columns(roles) if c in snapshot.kinds]
+    frame = read_frame(snapshot.path, columns=columns)
     predictions, counts = score_frame(
         frame,
         roles,
@@ -59,3 +57,34 @@ def predictions_of(
         known=known,
     )
     return Predicted(predictions, counts, frame)
+
+
+def empty_predictions(
+    pipeline: Pipeline, snapshot: Snapshot, version: ModelVersion
+) -> pd.DataFrame:
+    """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
+    import pandas as pd
+
+    from tasks.data.snapshots import read_frame
+    from tasks.scoring.predict import score_frame
+
+    roles, columns = version.roles, _columns(version.roles)
+    found = [c for c in columns if c in snapshot.kinds]
+    frame = read_frame(snapshot.path, columns=found) if found else pd.DataFrame()
+    empty = {c: frame[c] if c in frame else pd.Series(dtype="str") for c in columns}
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+    return score_frame(
+        pd.DataFrame(empty),
+        roles,
+        store_of(pipeline.state).load(version, own),
+        version=version,
+        run_id=version.run_id,
+        batch=snapshot.digest,
+    )[0]
+
+
+def _columns(roles: Schema) -> list[str]:
+    """Return the columns that a prediction needs or keeps."""
+    time = [roles.time_column] if roles.time_column else []
+    group = [roles.group] if roles.group else []
+    return list(dict.fromkeys([*roles.features, *roles.id_columns, *time, *group]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.base.config import (
@@ -16,33 +16,44 @@ from tasks.base.config import (
     Sink,
     Source,
 )
-from tasks.base.errors import UsageError
+from tasks.base.errors import SourceError, UsageError
+from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
+from tasks.base.reading import FileAside, note_text
 from tasks.base.records import Snapshot
 from tasks.validation.contracts import ensure_contract, forms_of, known_contract
 
 
 def training_snapshot(
-    pipeline: Pipeline, *, fresh: bool = False, keep_contract: bool = True
+    pipeline: Pipeline, *, fresh: bool = False, keep_contract: bool = True, whole: bool = True
 ) -> Snapshot:
     """Read the training window, and infer the contract when the pipeline has none yet.
 
     A column that the contract promises and the source lost is left to the contract check, which
     names everything that is broken at once.
 
+    Parameters
+    ----------
+    whole
+        Refuse a file that is empty or incomplete; else it is left aside, with a note.
+
     Raises
     ------
     ConfigError
         When the file names a column that neither source nor contract has.
     """
+    from tasks.data.file_completeness import complete_part
     from tasks.data.loading import load_window
     from tasks.data.sources import column_names
 
     contract = known_contract(pipeline)
     promised = () if contract is None else tuple(contract.columns)
-    available = column_names(pipeline.config.source, pipeline.base)
+    source = pipeline.config.source
+    found, aside = (source, ()) if whole else complete_part(source, pipeline.base, settled=True)
+    source = found or source  # of no complete file the error says what is wrong
+    available = column_names(source, pipeline.base)
     require_columns(pipeline, available, promised)
-    config = _readable(pipeline.config, available)
+    config = _readable(pipeline.config.model_copy(update={"source": source}), available)
     snapshot = load_window(
         config, pipeline.base, pipeline.work / "data", forms=forms_of(contract), fresh=fresh
     )
@@ -50,35 +61,62 @@ def training_snapshot(
         require_evaluated(pipeline, {*snapshot.kinds, *promised})
     if keep_contract:
         ensure_contract(pipeline, snapshot)
-    return snapshot
+    return snapshot.model_copy(update={"findings": (*aside, *snapshot.findings)})
+
+
+def rows_to_score(
+    pipeline: Pipeline, *, settled: bool = False
+) -> tuple[Source | None, tuple[FileAside, ...]]:
+    """Return the scoring source, else the source, without files that are still being written.
+
+    None where it has no other; see `tasks.data.file_completeness.complete_part`.
+    """
+    from tasks.data.file_completeness import complete_part
+
+    config = pipeline.config
+    return complete_part(config.scoring.source or config.source, pipeline.base, settled=settled)
 
 
 def scoring_snapshot(
-    pipeline: Pipeline, since: datetime | None = None, until: datetime | None = None
+    pipeline: Pipeline,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    whole: bool = False,
+    settled: bool = False,
 ) -> Snapshot:
-    """Read the rows to score: the file's scoring source, else its source.
+    """Read the rows to score: the file's scoring source, else its source; there may be none.
 
     Parameters
     ----------
     since, until
         Only rows whose time lies in [since, until); None reads without that bound.
+    whole
+        Refuse a file that is empty or incomplete; else it is left aside, with a note.
+    settled
+        Leave aside also what may be half written.
     """
     from tasks.data.loading import load_window
     from tasks.data.sources import column_names
 
     config = pipeline.config
-    chosen = config.scoring.source or config.source
+    stated = config.scoring.source or config.source
+    chosen, aside = (stated, ()) if whole else rows_to_score(pipeline, settled=settled)
+    if chosen is None and until is None:
+        return Snapshot(path="", digest="", rows=0, kinds={}, findings=aside)
+    if chosen is None:
+        raise _no_complete_file(aside)
     available = column_names(chosen, pipeline.base)
-    whole = config.model_copy(
+    every = config.model_copy(
         update={
             "source": chosen,
             "training": config.training.model_copy(update={"window": None}),
         }
     )
-    readable = _readable(whole, available)
+    readable = _readable(every, available)
     if readable.time_column is None:
         since = until = None
-    return load_window(
+    snapshot = load_window(
         readable,
         pipeline.base,
         pipeline.work / "scoring",
@@ -87,21 +125,48 @@ def scoring_snapshot(
         since=since,
         until=until,
     )
+    return snapshot.model_copy(update={"findings": (*aside, *snapshot.findings)})
 
 
-def newest_row(pipeline: Pipeline) -> datetime | None:
-    """Return the greatest time among the rows to score, in UTC; None without a time column."""
-    from tasks.data.sources import newest_time, read_source
+def newest_row(pipeline: Pipeline, now: datetime | None = None) -> datetime | None:
+    """Return the greatest time among the rows to score, in UTC; None without a time column.
 
-    config = pipeline.config
-    chosen, column = config.scoring.source or config.source, config.time_column
+    Times in the future are not believed, and files that are still being written are not read.
+    """
+    from tasks.data.sources import newest_believed
+
+    column = pipeline.config.time_column
     if column is None:
         return None
-    newest = newest_time(chosen, pipeline.base, column)
-    if newest is None:
-        read = read_source(chosen, pipeline.base, columns=[column], time_column=column)
-        newest = read.latest
-    return newest
+    chosen, aside = rows_to_score(pipeline)
+    if chosen is None:
+        raise _no_complete_file(aside)
+    return newest_believed(chosen, pipeline.base, column, now or datetime.now(UTC))
+
+
+def _no_complete_file(aside: Collection[FileAside]) -> SourceError:
+    return SourceError(
+        f"No complete file to read: {'; '.join(map(note_text, aside))}.",
+        "Wait until one is written, or look at the source's path.",
+    )
+
+
+def scope_of(input_path: str | None, *, everything: bool) -> ScoringScope:
+    """Return what a scoring reads: a named file, all rows of the source, or what is new.
+
+    Raises
+    ------
+    UsageError
+        When a file is named and everything is wanted.
+    """
+    if input_path is not None and everything:
+        raise UsageError(
+            "--all scores every row of the pipeline's source, and --input names another one.",
+            "Leave one of them out: of a named file every row is scored.",
+        )
+    if input_path is not None:
+        return "file"
+    return "all" if everything else "new"
 
 
 def with_overrides(pipeline: Pipeline, input_path: str | None, output_path: str | None) -> Pipeline:

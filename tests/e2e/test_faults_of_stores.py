@@ -77,7 +77,8 @@ def test_a_locked_ledger_is_waited_for(tmp_path: Path) -> None:
     folder = project(tmp_path)
     ledger = folder / ".keepfit/ledger.db"
     for command, stage in (("run", "gate"), ("score", "contract"), ("monitor", "contract")):
-        going = Going(folder, command, folder, "--json")
+        every = ("--all",) if command == "score" else ()
+        going = Going(folder, command, folder, *every, "--json")
         going.reaches(stage)
         seconds = LONG if command == "score" else 5
         with locking(ledger, seconds) as over:
@@ -106,7 +107,8 @@ def test_a_disk_that_fills_up_is_said_and_recovered_from(
         )
         for command, stage, kind, rows in steps:
             champion = versions_in(state)
-            going = Going(folder, command, folder, "--json")
+            every = ("--all",) if command == "score" else ()
+            going = Going(folder, command, folder, *every, "--json")
             going.reaches(stage)
             filler = fill(disk)
             ran = going.ended()

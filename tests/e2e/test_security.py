@@ -261,7 +261,7 @@ def test_predictions_that_a_person_names_are_as_open_as_their_folder(
     shared.mkdir(0o755)
     own.mkdir(0o700)
     for folder in (shared, own):
-        ran = keepfit("score", cycle.folder, "--output", folder / "p.csv", "--json")
+        ran = keepfit("score", cycle.folder, "--all", "--output", folder / "p.csv", "--json")
         assert ran.status == 0, ran.err
 
     modes = [stat.S_IMODE((folder / "p.csv").stat().st_mode) for folder in (shared, own)]

@@ -76,13 +76,39 @@ def test_only_what_has_come_is_scored_and_goes_to_a_file_of_its_own(file: Path) 
     assert len(pd.read_csv(out)) == first["ledger_new"]
 
 
+def test_by_hand_what_is_new_is_scored_like_by_the_calendar(file: Path, tmp_path: Path) -> None:
+    none = keepfit("score", file, "--json")
+    write_churn(file.parent / "rows.csv", rows=910)
+    (file.parent / "empty.csv").write_text("")  # an upload that has begun is not in the source
+    some = keepfit("score", file, "--output", tmp_path / "new.csv", "--json")
+
+    assert (none.status, none.answer["rows"], none.answer["output"]) == (0, 0, "")
+    assert (some.status, some.answer["rows"], some.answer["scope"]) == (0, 10, "new")
+    assert len(pd.read_csv(tmp_path / "new.csv")) == 10
+
+
+def test_a_file_without_rows_gives_an_output_without_rows(file: Path, tmp_path: Path) -> None:
+    header = (file.parent / "rows.csv").read_text().splitlines()[0]
+    (tmp_path / "in.csv").write_text(header + "\n")
+    out = tmp_path / "out.csv"
+    ran = keepfit("score", file, "--input", tmp_path / "in.csv", "--output", out, "--json")
+
+    assert (ran.status, ran.answer["rows"]) == (0, 0), ran.err
+    assert out.read_text().startswith("customer,when,prediction,probability_")
+    (tmp_path / "zero.csv").write_text("")
+    refused = keepfit("score", file, "--input", tmp_path / "zero.csv", "--json")
+    assert refused.status == 2
+    assert "zero.csv" in refused.answer["error"]["message"]
+
+
 def test_by_hand_every_row_goes_to_the_file_that_is_named(file: Path) -> None:
-    ran = keepfit("score", file, "--json")
+    write_churn(file.parent / "rows.csv", rows=900)
+    ran = keepfit("score", file, "--all", "--json")
 
     assert ran.status == 0, ran.err
     assert Path(ran.answer["output"]).name == "predicted.csv"
     assert len(pd.read_csv(ran.answer["output"])) == 900
-    assert scored(file) == 900
+    assert scored(file) == 910
 
 
 def test_a_default_sink_holds_the_batch(tmp_path: Path) -> None:

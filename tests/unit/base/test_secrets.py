@@ -67,9 +67,9 @@ def test_no_secret_stays_after_training_and_scoring(tmp_path: Path) -> None:
     with http_receiver() as hook:
         environ = write_secret_pipeline(tmp_path, hook.apprise(f"/{CANARIES['ALERT']}"))
         ran = keepfit("run", tmp_path, **environ)
-        scored = keepfit("score", tmp_path, "--json", **environ)
+        scored = keepfit("score", tmp_path, "--all", "--json", **environ)
         status = keepfit("status", tmp_path, **environ)
-        refused = keepfit("score", tmp_path, **{**environ, "SINK_URL": absent("SINK")})
+        refused = keepfit("score", tmp_path, "--all", **{**environ, "SINK_URL": absent("SINK")})
 
     assert (ran.status, scored.status, status.status) == (0, 0, 0), ran.err + scored.err
     assert refused.status == 1

@@ -23,7 +23,7 @@ from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.stores import store_of
-from tasks.scoring.batches import champion_of, score_batch
+from tasks.scoring.batches import champion_of, score_batch, score_nothing
 from tasks.scoring.newcomers import scored_since
 from tests.unit.registry.trained import SCHEMA, rows, train
 
@@ -87,7 +87,7 @@ def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
     later = rows(10, seed=2)
-    later["moment"] += pd.Timedelta(days=1000)
+    later["moment"] += pd.Timedelta(days=100)
     batch = snapshot(later, tmp_path)
     config = pipeline.config
     sink = ParquetSink(kind="parquet", path=str(tmp_path))  # a folder
@@ -99,6 +99,46 @@ def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(
     mended = score_batch(pipeline, batch, PASSED, champion)
     assert (mended.ledger_new, mended.ledger_known) == (0, 10)
     assert len(pd.read_parquet(mended.output)) == 10
+
+
+def test_a_batch_without_rows_is_written_with_the_columns_of_others(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
+) -> None:
+    empty = snapshot(rows(1).iloc[:0], tmp_path)
+    done = score_nothing(pipeline, empty, champion)
+    full = score_batch(pipeline, snapshot(rows(3), tmp_path), PASSED, champion)
+    assert (done.rows, done.written, done.ledger_new) == (0, 0, 0)
+    written, like = pd.read_parquet(done.output), pd.read_parquet(full.output)
+    assert len(written) == 0
+    assert written.columns.tolist() == like.columns.tolist()
+
+
+def test_new_rows_go_to_the_output_that_a_person_names(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
+) -> None:
+    sink = ParquetSink(kind="parquet", path=str(tmp_path / "named.parquet"))
+    config = pipeline.config
+    scoring = config.scoring.model_copy(update={"sink": sink})
+    named = replace(pipeline, config=config.model_copy(update={"scoring": scoring}))
+    fresh = rows(10, seed=4).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=300))
+    again = pd.concat([fresh.iloc[:4], fresh.iloc[4:].assign(moment=fresh["moment"])])
+    score_batch(pipeline, snapshot(fresh.iloc[:6], tmp_path), PASSED, champion)
+    done = score_batch(
+        named, snapshot(again, tmp_path), PASSED, champion, newcomers=True, named=True
+    )
+    assert done.output == str(tmp_path / "named.parquet")
+    assert (done.ledger_new, done.written) == (4, 4)
+    assert ledger_of(pipeline).unsent("mine") == ()
+
+
+def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
+) -> None:
+    before = scored_since(pipeline, champion)
+    later = rows(1, seed=9)
+    later["moment"] += pd.Timedelta(days=60 * 365)
+    score_batch(pipeline, snapshot(later, tmp_path), PASSED, champion)
+    assert scored_since(pipeline, champion) == before
 
 
 def killed_at(place: str, pipeline: Pipeline, batch: Snapshot) -> None:
@@ -128,9 +168,9 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
     file = pipeline.path.with_name(f"{kind}-{place}.yaml")
     file.write_text(f"{pipeline.path.read_text()}scoring: {{sink: {sink}}}\n")
     mine, first = load_pipeline(file, {}), rows(30, seed=len(f"{kind}{place}"))
-    first["moment"] += pd.Timedelta(days=len(file.name) * 100)
+    first["moment"] += pd.Timedelta(days=len(file.name) * 50)
     later = rows(10, seed=90 + len(file.name)).assign(moment=lambda f: f["moment"])
-    later["moment"] += pd.Timedelta(days=len(file.name) * 100 + 60)
+    later["moment"] += pd.Timedelta(days=len(file.name) * 50 + 60)
 
     killed_at(place, mine, snapshot(first, tmp_path))
     assert len(ledger_of(mine).unsent("mine")) == 1
@@ -157,7 +197,7 @@ def test_after_retention_nothing_is_scored_anew(
 ) -> None:
     """Rows that were scored long ago: retention leaves what scoring goes on from."""
     fortnight = rows(300, seed=7)
-    fortnight["moment"] += pd.Timedelta(days=5000)
+    fortnight["moment"] += pd.Timedelta(days=2200)
     score_batch(pipeline, snapshot(fortnight, tmp_path), PASSED, champion, newcomers=True)
     ledger = ledger_of(pipeline)
     with ledger.database.writing("test") as connection:

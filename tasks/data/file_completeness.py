@@ -1,0 +1,89 @@
+"""Files that are still being written: left aside until they are whole, so that others are read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
+from tasks.base.errors import SourceError
+from tasks.base.reading import FileAside
+
+_PARQUET_MAGIC = (b"PAR1", b"PARE")
+_STALE_SECONDS = 3600
+_WRITING_SECONDS = 120
+
+
+def complete_part(
+    source: Source, base: Path, *, settled: bool = False
+) -> tuple[Source | None, tuple[FileAside, ...]]:
+    """Return `source` with its complete files only, and what was left aside; None with none.
+
+    Parameters
+    ----------
+    settled
+        Leave aside also a CSV file that changed within two minutes and does not end with a line
+        end: its last row may be half written.
+
+    Raises
+    ------
+    SourceError
+        When the source names no file.
+    """
+    if isinstance(source, DemoSource | SqlSource):
+        return source, ()
+    if isinstance(source, ParquetSource):
+        from tasks.data.parquet_files import parquet_paths
+
+        files = parquet_paths(source, base)
+        found = {file: _parquet_fault(file) for file in files}
+    else:
+        from tasks.data.csv_files import csv_paths
+
+        files = csv_paths(source, base)
+        found = {file: _csv_fault(file, source, settled=settled) for file in files}
+    aside = tuple(note for note in found.values() if note is not None)
+    if not aside:
+        return source, ()
+    whole = tuple(file for file, note in found.items() if note is None)
+    return source.only(whole) if whole else None, aside
+
+
+def _parquet_fault(file: Path) -> FileAside | None:
+    size = file.stat().st_size
+    if size:
+        with file.open("rb") as handle:
+            head = handle.read(4)
+            handle.seek(max(0, size - 4))
+            if size >= 12 and {head, handle.read(4)} <= set(_PARQUET_MAGIC):
+                return None
+            if head not in _PARQUET_MAGIC and size >= 4:
+                return None  # something else: reading it says what
+    return _aside(file, size)
+
+
+def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | None:
+    from tasks.data.csv_survey import survey
+
+    with file.open("rb") as handle:
+        head = handle.read(64)
+        if not head.strip(b"\xef\xbb\xbf \t\r\n"):
+            return _aside(file, len(head))
+        size = handle.seek(0, 2)
+        handle.seek(size - 1)
+        ended = handle.read(1) in b"\r\n\0"
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            survey(file, source.max_bytes, source.encoding)
+        except SourceError as error:
+            return _aside(file, size) if "damaged" in error.message else None
+        return None
+    if settled and not ended and time.time() - file.stat().st_mtime < _WRITING_SECONDS:
+        return _aside(file, size)
+    return None
+
+
+def _aside(file: Path, size: int) -> FileAside:
+    idle = time.time() - file.stat().st_mtime
+    reason = "incomplete" if size else "empty"
+    return FileAside(file=file.name, reason=reason, stale=idle > _STALE_SECONDS)
