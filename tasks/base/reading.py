@@ -7,7 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class SkippedLines(BaseModel):
+class _Note(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SkippedLines(_Note):
     """Lines of a CSV file above its header or below its rows that hold no row.
 
     Attributes
@@ -18,8 +22,6 @@ class SkippedLines(BaseModel):
         The first of these lines, at most 60 characters.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["skipped_lines"] = "skipped_lines"
     file: str
     where: Literal["above", "below"]
@@ -27,7 +29,7 @@ class SkippedLines(BaseModel):
     sample: str
 
 
-class FileAside(BaseModel):
+class FileAside(_Note):
     """A file that is empty or incomplete, as while it is being written, and was not read.
 
     Attributes
@@ -36,15 +38,67 @@ class FileAside(BaseModel):
         Whether it has not changed for an hour, so that it may be damaged rather than arriving.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["file_aside"] = "file_aside"
     file: str
     reason: Literal["empty", "incomplete"]
     stale: bool = False
 
 
-ReadingNote = Annotated[SkippedLines | FileAside, Field(discriminator="kind")]
+class UnreadColumn(_Note):
+    """A column that is not read, because there is no number, text or time for its cells."""
+
+    kind: Literal["unread_column"] = "unread_column"
+    column: str
+    stored: str
+
+
+class LostDigits(_Note):
+    """A column whose numbers or times have more digits than are kept."""
+
+    kind: Literal["lost_digits"] = "lost_digits"
+    column: str
+    stored: str
+    kept: str
+
+
+class DecodedBytes(_Note):
+    """A column of bytes that was read as something else.
+
+    Attributes
+    ----------
+    as_what
+        ``text``, or the numbers that the bytes are.
+    """
+
+    kind: Literal["decoded_bytes"] = "decoded_bytes"
+    column: str
+    as_what: str
+
+
+class UnnamedIndex(_Note):
+    """The row index of a data frame, which its writer kept as a column without a name."""
+
+    kind: Literal["unnamed_index"] = "unnamed_index"
+    column: str
+
+
+class PartitionKeyInFile(_Note):
+    """A key of a partitioned folder that the files hold as a column too."""
+
+    kind: Literal["partition_key_in_file"] = "partition_key_in_file"
+    column: str
+
+
+ReadingNote = Annotated[
+    SkippedLines
+    | FileAside
+    | UnreadColumn
+    | LostDigits
+    | DecodedBytes
+    | UnnamedIndex
+    | PartitionKeyInFile,
+    Field(discriminator="kind"),
+]
 
 
 def note_text(note: ReadingNote) -> str:
@@ -55,8 +109,27 @@ def note_text(note: ReadingNote) -> str:
     >>> note_text(SkippedLines(file="sales.csv", where="above", lines=1, sample="sep=;"))
     "sales.csv: 1 line above the header was skipped: 'sep=;' (`source.skip_rows` changes it)"
     """
-    if isinstance(note, FileAside):
-        return _aside_text(note)
+    match note:
+        case SkippedLines():
+            return _skipped(note)
+        case FileAside():
+            return _aside_text(note)
+        case UnreadColumn():
+            return (
+                f"{note.column}: left out, because its cells are {note.stored}; `exclude` it, or "
+                "flatten it into columns of numbers, text or times"
+            )
+        case LostDigits():
+            return f"{note.column}: {note.stored} has more digits than are kept ({note.kept})"
+        case DecodedBytes():
+            return f"{note.column}: bytes read as {note.as_what}"
+        case UnnamedIndex():
+            return f"{note.column}: the data frame's unnamed row index, left out"
+        case PartitionKeyInFile():
+            return f"{note.column}: a folder's key and a column of its files; the column is read"
+
+
+def _skipped(note: SkippedLines) -> str:
     many = "line" if note.lines == 1 else "lines"
     were = "was" if note.lines == 1 else "were"
     if note.where == "above":

@@ -17,6 +17,7 @@ from tasks.base.config import CsvSource, PipelineConfig, Source, plain
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.files import write_whole
 from tasks.base.moments import latest_believed
+from tasks.base.reading import UnreadColumn
 from tasks.base.records import Kind, Snapshot
 from tasks.data.sources import SourceTable, column_names, fingerprint, newest_time, read_source
 from tasks.data.tables import as_utc, listed, nearest, time_range, within
@@ -189,6 +190,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
 
     config = wanted.config
     read = _window(wanted, _columns(wanted))
+    _check_readable(read, config)
     declared = reading_kinds(wanted.forms)
     table, said = declared_times(read.table, declared), list(read.assumptions)
     if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
@@ -223,6 +225,28 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     # Arrow keeps what it freed for later; nothing as large comes again in this process.
     pa.default_memory_pool().release_unused()
     return snapshot
+
+
+def _check_readable(read: SourceTable, config: PipelineConfig) -> None:
+    """Refuse a column that has a part to play and cells of which nothing can be made."""
+    roles = {
+        "target": (config.target,),
+        "time_column": (config.time_column,),
+        "id_columns": config.id_columns,
+        "group": (config.group,),
+        "item": (config.item,),
+        "split.group": (config.split.group,),
+        "kinds": tuple(config.kinds),
+    }
+    unread = {note.column: note.stored for note in read.findings if isinstance(note, UnreadColumn)}
+    for role, columns in roles.items():
+        for column in columns:
+            if column in unread:
+                raise DataError(
+                    f"column {column!r}, which `{role}` names, is {unread[column]}: neither "
+                    "numbers nor text nor times.",
+                    "Flatten it into such columns before, or name another one.",
+                )
 
 
 def _kept_as_text(table: Any, name: str, kinds: Mapping[str, Kind], wanted: _Wanted) -> bool:

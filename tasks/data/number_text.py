@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 GROUPING = {",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
-# Digits, not text: an identifier as long as this has no exact place among 64-bit integers.
-_TOO_LONG = r"^[+-]?[0-9]{19,}$"
+# Whole numbers from 2**53 on, of which not every one has a float.
+_LONG = r"^[+-]?[0-9]{16,}(?:\.0*)?$"
+_BARE_POWER = r"^[+-]?[0-9]+[eE][0-9]+$"
+_SURELY_FLOAT = r"[.,]|[eE][+-]"
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,40 @@ def plain_numbers(column: Any) -> Any | None:
     typed = _cast(column, pa.int64())
     if typed is None:
         typed = _cast(column, pa.float64())
-        if typed is None or _any(pc.match_substring_regex(column, _TOO_LONG)):
+        if typed is None or _loses_digits(column):
             return None
         if _any(pc.is_nan(typed)):
             typed = pc.if_else(pc.is_nan(typed), pa.scalar(None, pa.float64()), typed)
     return None if _leading_zeros(column) else typed
+
+
+def _loses_digits(column: Any) -> bool:
+    """Return whether a whole number in a column of floats is no longer itself as a float."""
+    long = column.filter(pc.match_substring_regex(column, _LONG))
+    if not len(long):
+        return False
+    try:
+        whole = pc.replace_substring_regex(long, r"^\+|\.0*$", "").cast(pa.int64())
+    except pa.ArrowInvalid:
+        return True
+    as_floats = whole.cast(pa.float64(), safe=False)
+    return _any(pc.not_equal(as_floats.cast(pa.int64(), safe=False), whole))
+
+
+def bare_power(column: Any) -> str | None:
+    """Return a cell such as 1E5 of a column that holds no surer floating-point number, or None.
+
+    Programs write a point or a sign into a power of ten; without both it is a code as often.
+
+    Examples
+    --------
+    >>> bare_power(pa.array(["1E5", "12"])), bare_power(pa.array(["1E5", "1.5"]))
+    ('1E5', None)
+    """
+    found = column.filter(pc.match_substring_regex(column, _BARE_POWER))
+    if not len(found) or _any(pc.match_substring_regex(column, _SURELY_FLOAT)):
+        return None
+    return str(found[0].as_py())
 
 
 def _cast(column: Any, kind: Any) -> Any | None:

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
+from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.records import Kind
 from tasks.data.arrow_types import plain_table
 from tasks.data.paths import PARQUET_ENDINGS, check_size, resolve
 from tasks.data.tables import SourceTable, as_utc, listed, moment_scalar, time_range, within
 from tasks.data.text_rules import TextRules
 from tasks.data.time_columns import require_times
+from tasks.data.typing.parquet_schema import partition_keys, unnamed_index
 from tasks.data.typing_text import Typing
 
 _RULES = TextRules(loose=False)
@@ -36,7 +38,7 @@ def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
 
 def parquet_columns(source: ParquetSource, base: Path) -> tuple[str, ...]:
     """Return the column names of `source`, partition columns included."""
-    return tuple(_dataset(source, base, []).schema.names)
+    return tuple(_dataset(source, base, [], []).schema.names)
 
 
 def read_parquet(
@@ -60,7 +62,8 @@ def read_parquet(
         When there is no row, unless a range of time is wanted or it `may_be_empty`.
     """
     notes: list[str] = []
-    data = _dataset(source, base, notes)
+    findings: list[ReadingNote] = []
+    data = _dataset(source, base, notes, findings)
     if columns is not None:
         asked = set(columns)
         columns = [name for name in data.schema.names if name in asked]
@@ -68,7 +71,7 @@ def read_parquet(
     if not (table.num_rows or may_be_empty or start or end):
         raise DataError(f"{source.path}: no row.", "Name a file with at least one row.")
     typing = Typing(_RULES, expected)
-    plain = plain_table(table, notes)
+    plain = plain_table(table, findings)
     del table
     columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
     del plain
@@ -78,34 +81,47 @@ def read_parquet(
     if time_column is not None:
         table = within(table, time_column, start, end)
         latest = time_range(table[time_column])[1]
-    return SourceTable(table, (*notes, *typing.notes.sentences()), latest)
+    said = (*notes, *typing.notes.sentences())
+    return SourceTable(table, said, latest, findings=tuple(findings))
 
 
 def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> datetime | None:
     """Return the greatest time in `source`, in UTC; reads that one column."""
-    data = _dataset(source, base, [])
+    data = _dataset(source, base, [], [])
     table = plain_table(_rows(source, base, data, [time_column], None), [])
     table = require_times(table, time_column, [])
     return time_range(table[time_column])[1]
 
 
-def _dataset(source: ParquetSource, base: Path, notes: list[str]) -> Any:
+def _dataset(
+    source: ParquetSource, base: Path, notes: list[str], findings: list[ReadingNote]
+) -> Any:
     files = parquet_paths(source, base)
     check_size(files, source.max_bytes)
-    schemas = [_schema_of(path, source) for path in files]
-    whole = len(files) == 1 and files[0] == (base / source.path).absolute()
-    hive = None if whole else ds.partitioning(flavor="hive")
+    schemas = [_without_index(_schema_of(path, source), findings) for path in files]
     schema = _united(files, schemas, notes)
+    whole = len(files) == 1 and files[0] == (base / source.path).absolute()
+    keys = {} if whole else partition_keys(files)
+    for name in [name for name in keys if name in schema.names]:
+        findings.append(PartitionKeyInFile(column=name))
+        del keys[name]
+    hive = ds.partitioning(pa.schema(list(keys.items())), flavor="hive") if keys else None
+    for name, kind in keys.items():
+        schema = schema.append(pa.field(name, kind))
     names = [str(path) for path in files]
     try:
-        if hive is not None:
-            found = ds.dataset(names, format=_CHECKED, partitioning=hive).schema
-            for field in found:
-                if field.name not in schema.names:
-                    schema = schema.append(field)
         return ds.dataset(names, schema=schema, format=_CHECKED, partitioning=hive)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise SourceError(f"{source.path}: cannot be read: {_first_line(error)}.") from None
+
+
+def _without_index(schema: Any, findings: list[ReadingNote]) -> Any:
+    """Return a schema without the columns that pandas wrote for an index without a name."""
+    for name in unnamed_index(schema):
+        if all(getattr(note, "column", "") != name for note in findings):
+            findings.append(UnnamedIndex(column=name))
+        schema = schema.remove(schema.get_field_index(name))
+    return schema
 
 
 def _schema_of(path: Path, source: ParquetSource) -> Any:

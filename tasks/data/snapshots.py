@@ -52,8 +52,8 @@ def write_snapshot(
     InfrastructureError
         When the disk refuses.
     """
-    notes: list[str] = []
-    table = plain_table(table, notes)
+    found = list(findings)
+    table = plain_table(table, found)
     kinds = {name: kinds[name] for name in table.column_names}
     declared = storage or {}
     table = pa.table(
@@ -73,8 +73,8 @@ def write_snapshot(
         kinds=kinds,
         start=start,
         end=end,
-        assumptions=(*assumptions, *notes),
-        findings=tuple(findings),
+        assumptions=tuple(assumptions),
+        findings=tuple(found),
         memory_bytes=table.nbytes,
     )
 

@@ -90,8 +90,10 @@ def read_sql(
     if not (cells.rows or may_be_empty or start or end):
         raise DataError("the query gives no row.", "Look at source.query and its table.")
     typing = Typing(TextRules(loose=False), expected)
-    plain = plain_table(cells.table(), notes)
-    notes.extend(cells.notes)
+    whole = cells.table()
+    findings = list(cells.findings)
+    plain = plain_table(whole, findings)
+    del whole
     columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
     del plain
     table = typing.columns(columns_read)
@@ -100,7 +102,8 @@ def read_sql(
     if time_column is not None:
         table = within(table, time_column, start, end)
         latest = time_range(table[time_column])[1]
-    return SourceTable(table, (*notes, *typing.notes.sentences()), latest)
+    said = (*notes, *typing.notes.sentences())
+    return SourceTable(table, said, latest, findings=tuple(findings))
 
 
 def _check_rows(rows: int, source: SqlSource) -> None:

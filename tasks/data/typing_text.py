@@ -129,6 +129,8 @@ class Typing:
 
     def _plain(self, column: Any, name: str) -> Any | None:
         typed = number_text.plain_numbers(column)
+        if typed is not None and self._codes(column, typed, name):
+            return self._text(column, name)
         if typed is None or (self._decimal == "." and number_text.PLAIN in self._allowed):
             if typed is not None and not self.rules.loose:
                 return self._numbers_of_text_source(column, typed, name)
@@ -142,6 +144,18 @@ class Typing:
             self.notes.add("a point between thousands (`source.thousands` changes it)", name)
             return number_text.convert(column, grouped)
         return typed if number_text.PLAIN in self._allowed else None
+
+    def _codes(self, cells: Any, typed: Any, name: str) -> bool:
+        """Return whether cells such as 1E5 are codes, and say so."""
+        if self.expected.get(name) is not None or not pa.types.is_floating(typed.type):
+            return False
+        example = number_text.bare_power(cells)
+        if example is not None:
+            self.notes.add(
+                f"kept as text: {example!r} may be a code (`kinds: {{column: numeric}}` reads "
+                "powers of ten)", name
+            )  # fmt: skip
+        return example is not None
 
     def _numbers_of_text_source(self, column: Any, typed: Any, name: str) -> Any:
         # Whole numbers that a typed source keeps as text are codes more often than amounts.
@@ -202,7 +216,7 @@ class Typing:
             return None
         style, both = number_text.choose(found, self._decimal)
         typed = number_text.convert(distinct.values, style)
-        if typed is None:
+        if typed is None or self._codes(distinct.values, typed, name):
             return None
         if not self.rules.loose:
             return self._numbers_of_typed_source(distinct, typed, name)

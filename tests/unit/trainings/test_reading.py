@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from expectations.columns import ColumnCheck
 from expectations.contract import Contract
 from expectations.values import facts_of
+from tasks.base.config import SqlSource
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Snapshot
 from tasks.data.snapshots import open_table, read_frame
@@ -27,6 +32,7 @@ from tasks.validation.contracts import ensure_contract, known_contract
 
 T0 = datetime(2024, 1, 1)
 ROWS = 120
+_SLOW = [HealthCheck.too_slow]
 _NO_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]  # a reading takes milliseconds
 
 
@@ -70,8 +76,12 @@ def require_one_reading(
         window = scoring_snapshot(pipeline, T0 + timedelta(hours=2), T0 + timedelta(hours=9))
         readings.append((window, range(2, 9)))
     for path, rows in parts:
-        part = scoring_snapshot(with_overrides(pipeline, str(path), None))
-        readings.append((part, rows))
+        over = with_overrides(pipeline, str(path), None)
+        if path.suffix == ".db":
+            source = SqlSource(kind="sql", url=f"sqlite:///{path}", table="t")
+            scoring = pipeline.config.scoring.model_copy(update={"source": source})
+            over = replace(pipeline, config=pipeline.config.model_copy(update={"scoring": scoring}))
+        readings.append((scoring_snapshot(over), rows))
     whole, known = open_table(again.path), stored_types(again)
     for read, rows in readings:
         assert broken_rules(contract, read, part=True) == []
@@ -131,6 +141,72 @@ def write_csv(
     return path
 
 
+# What people keep in typed columns: the type, and cell number i as a Python value.
+TYPED: dict[str, tuple[Any, Callable[[int], Any]]] = {
+    "code_id": (pa.int64(), lambda i: i % 9),
+    "gap_id": (pa.int32(), lambda i: None if i % 4 == 0 else i % 5),
+    "late_gap_id": (pa.int32(), lambda i: None if i > 100 else i % 5),
+    "float_id": (pa.float64(), lambda i: float(i % 6)),
+    "decimal_id": (pa.decimal128(38, 0), lambda i: Decimal(900719925474099300 + i)),
+    "huge_id": (pa.decimal128(38, 0), lambda i: Decimal(10**25 if i > 90 else i)),
+    "price": (pa.decimal128(12, 2), lambda i: Decimal(i) / 4 if i > 90 else Decimal(i)),
+    "small": (pa.uint8(), lambda i: i % 200),
+    "bit": (pa.int8(), lambda i: i % 2),
+    "ratio": (pa.float32(), lambda i: i / 8),
+    "half": (pa.float16(), lambda i: np.float16(i % 7)),
+    "flag": (pa.bool_(), lambda i: i % 2 == 0),
+    "gap_flag": (pa.bool_(), lambda i: None if i > 60 else i % 2 == 0),
+    "word": (pa.string(), lambda i: ["red", "green", "blue"][i % 3]),
+    "digits": (pa.string(), lambda i: str(i % 7)),
+    "numbers": (pa.string(), lambda i: f"{i}.5" if i > 60 else str(i)),
+    "blanks": (pa.string(), lambda i: " " if i % 9 == 0 else f"{i}.5"),
+    "late_zip": (pa.string(), lambda i: f"{i % 11:05d}" if i > 100 else f"{i % 9}.5"),
+    "bytes": (pa.binary(), lambda i: [b"x", b"y"][i % 2]),
+    "late_bytes": (pa.binary(), lambda i: "é".encode() if i > 90 else b"e"),
+    "iso": (pa.string(), lambda i: f"2024-01-{i % 28 + 1:02d}"),
+    "day": (pa.date32(), lambda i: date(2024, 1, i % 28 + 1)),
+    "moment": (pa.timestamp("ns", "Europe/Paris"), lambda i: T0 + timedelta(hours=3 * i)),
+    "clock": (pa.time64("us"), lambda i: time(i % 24, 0, 0, 500_000 if i > 90 else 0)),
+    "took": (pa.duration("ms"), lambda i: timedelta(milliseconds=i)),
+    "same": (pa.int64(), lambda _i: 7),
+    "same_text": (pa.string(), lambda _i: "007"),
+    "nothing": (pa.null(), lambda _i: None),
+}
+# What SQLite itself holds: numbers, text and bytes.
+IN_SQLITE = [n for n, (kind, _) in TYPED.items() if not (pa.types.is_decimal(kind)
+    or pa.types.is_temporal(kind) or kind == pa.float16())]  # fmt: skip
+
+
+def typed_table(columns: Sequence[str], rows: Iterable[int]) -> pa.Table:
+    at = list(rows)
+    cells = {
+        "when": pa.array([T0 + timedelta(hours=i) for i in at], pa.timestamp("us")),
+        **{c: pa.array([TYPED[c][1](i) for i in at], TYPED[c][0]) for c in columns},
+        "y": pa.array([["lost", "won"][i * 5 % 3 % 2] for i in at]),
+    }
+    return pa.table(cells)
+
+
+def write_parquet(path: Path, columns: Sequence[str], rows: Iterable[int]) -> Path:
+    pq.write_table(typed_table(columns, rows), path)
+    return path
+
+
+def write_sqlite(path: Path, columns: Sequence[str], rows: Iterable[int]) -> Path:
+    frame = typed_table(columns, rows).to_pydict()
+    frame["when"] = [moment.isoformat(" ") for moment in frame["when"]]
+    with sqlite3.connect(path) as connection:
+        names = ", ".join(f'"{name}"' for name in frame)
+        connection.execute(f"create table t ({names})")
+        marks = ", ".join("?" * len(frame))
+        connection.executemany(
+            f"insert into t values ({marks})",
+            list(zip(*frame.values(), strict=True)),
+        )
+    connection.close()
+    return path
+
+
 def drafted(folder: Path, data: Path, time_column: str | None) -> Pipeline:
     """Return what `init` writes."""
     draft_project(Request(folder / "p", data, "y", time_column))
@@ -157,10 +233,10 @@ def read_first(pipeline: Pipeline) -> Snapshot:
 
 
 @settings(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     phases=_NO_SHRINKING,
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=_SLOW,
 )
 @given(
     columns=st.lists(st.sampled_from(sorted(WRITTEN)), min_size=3, max_size=9, unique=True),
@@ -181,6 +257,47 @@ def test_a_csv_file_is_read_alike_by_init_run_score_and_monitor(
         )
         parts = [
             (write_csv(folder / f"{rows.start}.csv", columns, rows, delimiter), rows)
+            for rows in (range(cut), range(cut, ROWS))
+        ]
+        require_one_reading(pipeline, read_first(pipeline), parts)
+
+
+@settings(max_examples=6, deadline=None, phases=_NO_SHRINKING, suppress_health_check=_SLOW)
+@given(
+    columns=st.lists(st.sampled_from(sorted(TYPED)), min_size=3, max_size=9, unique=True),
+    time_column=st.sampled_from(["when", None]),
+    cut=st.integers(1, ROWS - 1),
+)
+def test_a_parquet_file_is_read_alike_by_init_run_score_and_monitor(
+    columns: list[str], time_column: str | None, cut: int
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_parquet(folder / "t.parquet", columns, range(ROWS))
+        pipeline = drafted(folder, data, time_column)
+        parts = [
+            (write_parquet(folder / f"{rows.start}.parquet", columns, rows), rows)
+            for rows in (range(cut), range(cut, ROWS))
+        ]
+        require_one_reading(pipeline, read_first(pipeline), parts)
+
+
+@settings(max_examples=5, deadline=None, phases=_NO_SHRINKING, suppress_health_check=_SLOW)
+@given(
+    columns=st.lists(st.sampled_from(IN_SQLITE), min_size=3, max_size=9, unique=True),
+    time_column=st.sampled_from(["when", None]),
+    cut=st.integers(1, ROWS - 1),
+)
+def test_a_database_is_read_alike_by_run_score_and_monitor(
+    columns: list[str], time_column: str | None, cut: int
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_sqlite(folder / "t.db", columns, range(ROWS))
+        source = f"{{kind: sql, url: 'sqlite:///{data}', table: t}}"
+        pipeline = by_hand(folder, source, time_column)
+        parts = [
+            (write_sqlite(folder / f"{rows.start}.db", columns, rows), rows)
             for rows in (range(cut), range(cut, ROWS))
         ]
         require_one_reading(pipeline, read_first(pipeline), parts)

@@ -1,0 +1,60 @@
+"""Decimals become whole numbers or floats; what neither can hold becomes text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_EXACT = 2**53
+_SURE_DIGITS = 15  # every decimal of so many digits comes back from a float as it was
+_LOOKED_AT = 1000
+
+
+def plain_decimals(column: Any) -> tuple[Any, bool]:
+    """Return a decimal column as int64, float64 or text, and whether digits were lost.
+
+    Whole numbers are kept to the last digit: as text beyond 64 bits. Fractions become floats.
+    """
+    kind = column.type
+    if not pa.types.is_decimal256(kind):
+        # Arrow's casts from narrower decimals to integers refuse small numbers.
+        column = column.cast(pa.decimal128(38, max(kind.scale, 0)))
+    whole = _whole(column)
+    if whole is None:
+        return column.cast(pa.float64()), _loses_digits(column)
+    highest = pc.max(pc.abs(whole)).as_py() or 0
+    if kind.scale > 0 and highest < _EXACT:
+        return whole.cast(pa.float64()), False
+    try:
+        return whole.cast(pa.int64()), False
+    except pa.ArrowInvalid:
+        return whole.cast(pa.string()), False
+
+
+def _whole(column: Any) -> Any | None:
+    """Return the column with scale 0; None where a cell has a fraction."""
+    if column.type.scale == 0:
+        return column
+    wide = pa.decimal256 if pa.types.is_decimal256(column.type) else pa.decimal128
+    try:
+        return column.cast(wide(column.type.precision, 0))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _loses_digits(column: Any) -> bool:
+    if column.type.precision <= _SURE_DIGITS:
+        return False
+    texts = column.cast(pa.string()).drop_null()
+    digits = pc.replace_substring_regex(texts, r"^-?[0.]*|\.?0*$|\.", "")
+    long = texts.filter(pc.greater(pc.utf8_length(digits), _SURE_DIGITS))
+    return loses_digits(map(Decimal, long[:_LOOKED_AT].to_pylist()))
+
+
+def loses_digits(numbers: Iterable[Decimal]) -> bool:
+    """Return whether one of `numbers` is no longer itself once it was a float."""
+    return any(Decimal(repr(float(number))) != number for number in numbers)
