@@ -6,8 +6,8 @@ can't see a change in how the target depends on the features.
 
 References
 ----------
-Humblet, Kuberski, Dudziński and Krzyszton (2023), Estimating model performance under covariate
-shift without labels: expected metrics from calibrated probabilities, as in CBPE of NannyML.
+Białek, Kivimäki, Kuberski and Perrakis (2025), Estimating model performance under covariate shift
+without labels, NeurIPS, arXiv 2401.08348: expected metrics from calibrated probabilities.
 NannyML, Direct loss estimation: a second model of the first one's error.
 Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability
 estimates: isotonic calibration of each class against the rest, then normalised.
@@ -16,29 +16,75 @@ estimates: isotonic calibration of each class against the rest, then normalised.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Protocol
 
 import numpy as np
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import MetricValue, Schema
-from tasks.evaluation.bootstrap import Floats, Groups, Plan, Sums, interval, ranked, whole
+from tasks.evaluation.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.evaluation.classification import RANKED, ClassScores, Counts
 from tasks.evaluation.metrics import point, replicate
 from tasks.evaluation.own_metrics import is_own
 from tasks.monitoring.answers import Answers
-from tasks.monitoring.measuring import measure, plan_of
+from tasks.monitoring.measuring import measure, plan_of, scored
+from tasks.monitoring.scales import limits, scale_of
 
 CAUTION = "An estimate can't see a change in how the target depends on the features."
 _OF_ERROR = ("mae", "mse", "rmse")
 _NOT_EXPECTED = ("calibration_error",)
 _REFITS = 20
 _REFIT_ROWS = 50_000
-_PARTS = 4
+_PARTS = 6
+_CHANCE_ROWS = 20_000
+_CHANCE_DRAWS = 60
+MISLEADS = 1.3
+"""How far off an estimate may be on parts of the holdout, in misses of the holdout's own value."""
+ERROR = 0.05
+"""Scale of the half-normal prior of an estimate's own error, in logits or logarithms."""
 
-Expectation = Callable[[Answers, Plan], tuple[float, Floats]]
-"""Gives the expected metric of answers, and of every replicate of a plan."""
+
+class Learned(Protocol):
+    """What was learned of a model's performance on rows whose labels are known."""
+
+    def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
+        """Return the expected metric of answers, and of every replicate of a plan."""
+
+    def chance(self, answers: Answers, rng: np.random.Generator) -> float:
+        """Return the standard deviation of the metric of answers as their labels fall."""
+
+
+@dataclass(frozen=True)
+class _OwnError:
+    """How estimates of the holdout's parts miss what came true there.
+
+    Attributes
+    ----------
+    error
+        Standard deviation of the misses beyond what the parts' sampling explains, with a weakly
+        informative prior: few parts don't show that there is none.
+    missed, constant
+        Root mean square of the misses: of the estimates, and of the rest of the holdout's own
+        metric taken for the part's.
+    """
+
+    error: float = 0.0
+    missed: float = 0.0
+    constant: float = 0.0
+
+    @property
+    def misleads(self) -> bool:
+        """Whether the holdout's value is clearly the better estimate."""
+        return self.missed > MISLEADS * self.constant > 0
+
+    def sentence(self, metric: str) -> str:
+        """Return why there is no estimate."""
+        return (
+            f"{metric} is not estimated without labels: on parts of the holdout the estimate "
+            f"missed by {self.missed:.2g}, the holdout's own value by {self.constant:.2g}."
+        )
 
 
 @dataclass(frozen=True)
@@ -47,8 +93,12 @@ class Estimate:
 
     Attributes
     ----------
+    value
+        With an interval for what comes true on the window's own rows: the chance of their
+        labels, what was learned on the holdout, and `error`.
     spread
-        Standard error: of the window's rows and of what was learned on the holdout.
+        Standard error of the window's expected metric: of which rows it has, and of what was
+        learned on the holdout.
     error
         Root mean square error of such estimates of the holdout's own parts, beyond what the
         parts' sampling explains.
@@ -83,19 +133,23 @@ def estimate(
     problem = _problem(window, known, roles, metric, min_rows)
     if problem:
         return Estimate(MetricValue(value=None), sentence=problem)
-    expected = _learned(known, roles, metric, seed)
+    own = _own_error(known, roles, metric, seed)
+    if own.misleads:
+        return Estimate(MetricValue(value=None), sentence=own.sentence(metric))
+    learned = _learned(known, roles, metric, seed)
     plan = plan_of(window, roles, 200, seed)
-    value, replicates = expected(window, plan)
+    value, replicates = learned.expected(window, plan)
     if not np.isfinite(value):
         return Estimate(MetricValue(value=None), sentence=f"{metric} is not defined here.")
-    learned = _learning_spread(window, known, roles, metric, seed)
+    fits = _learning_spread(window, known, roles, metric, seed)
     sampled = float(np.nanstd(replicates)) if plan.replicates else float("nan")
-    spread = float(np.hypot(sampled, learned))
-    ends = interval(replicates, confidence, plan.n_units) if plan.replicates else None
+    chance = learned.chance(window, np.random.default_rng(seed))
     return Estimate(
-        value=_widened(value, ends, spread / sampled if sampled > 0 else 1.0),
-        spread=spread,
-        error=_own_error(known, roles, metric, seed),
+        value=_between(
+            value, float(np.hypot(np.hypot(chance, fits), own.error)), metric, confidence
+        ),
+        spread=float(np.hypot(sampled, fits)),
+        error=own.error,
         sentence=CAUTION,
     )
 
@@ -120,24 +174,46 @@ def _problem(window: Answers, known: Answers, roles: Schema, metric: str, min_ro
 
 def _learned(
     known: Answers, roles: Schema, metric: str, seed: int, weights: Floats | None = None
-) -> Expectation:
+) -> Learned:
     """Return what gives the expected metric, learned on rows whose labels are known."""
     if not roles.classes:
-        return _error_model(known, metric, seed, weights)
-    calibrated = _calibration(known, len(roles.classes), weights)
+        return _ErrorModel(known, metric, seed, weights)
+    return _CalibratedClasses(_calibration(known, len(roles.classes), weights), roles, metric)
 
-    def expected(answers: Answers, plan: Plan) -> tuple[float, Floats]:
+
+@dataclass(frozen=True)
+class _CalibratedClasses:
+    """Performance of a classifier from its calibrated probabilities."""
+
+    calibrated: Callable[[Floats], Floats]
+    roles: Schema
+    metric: str
+
+    def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
         if answers.probability is None:
             return float("nan"), np.full(max(1, plan.replicates), np.nan)
-        shares = calibrated(answers.probability)
-        drawn = ExpectedScores(answers, shares, roles, plan, metric)
+        shares = self.calibrated(answers.probability)
+        drawn = ExpectedScores(answers, shares, self.roles, plan, self.metric)
         exact = drawn
         if plan.bins is not None:
-            exact = ExpectedScores(answers, shares, roles, whole(answers.rows), metric)
+            exact = ExpectedScores(answers, shares, self.roles, whole(answers.rows), self.metric)
         points = point(exact)
-        return points[metric], replicate(drawn, points)[metric]
+        return points[self.metric], replicate(drawn, points)[self.metric]
 
-    return expected
+    def chance(self, answers: Answers, rng: np.random.Generator) -> float:
+        few = thinned(answers, _CHANCE_ROWS)
+        if few.probability is None:
+            return float("nan")
+        ends = np.cumsum(self.calibrated(few.probability), axis=1)[:, :-1]
+        plan = whole(few.rows)
+        values = [
+            scored(replace(few, truth=truth), self.roles, self.metric, plan)[0]
+            for truth in (
+                (rng.random((few.rows, 1)) > ends).sum(axis=1) for _ in range(_CHANCE_DRAWS)
+            )
+            if len(np.unique(truth)) > 1
+        ]
+        return float(np.nanstd(values)) * sqrt(few.rows / answers.rows) if values else float("nan")
 
 
 class ExpectedScores(ClassScores):
@@ -227,31 +303,44 @@ def _calibration(
     return calibrated
 
 
-def _error_model(known: Answers, metric: str, seed: int, weights: Floats | None) -> Expectation:
-    """Return the expected error of a regression, learned from the prediction alone."""
-    from lightgbm import LGBMRegressor
+class _ErrorModel:
+    """The expected error of a regression, learned from the prediction alone."""
 
-    gap = np.abs(known.predicted - known.truth)
-    model = LGBMRegressor(
-        n_estimators=50,
-        num_leaves=8,
-        min_child_samples=max(20, known.rows // 50),
-        random_state=seed,
-        n_jobs=1,
-        verbosity=-1,
-    )
-    model.fit(known.predicted.reshape(-1, 1), gap if metric == "mae" else gap**2, weights)
+    def __init__(self, known: Answers, metric: str, seed: int, weights: Floats | None) -> None:
+        from lightgbm import LGBMRegressor
 
-    def expected(answers: Answers, plan: Plan) -> tuple[float, Floats]:
-        told: Floats = np.asarray(model.predict(answers.predicted.reshape(-1, 1)), dtype=np.float64)
-        errors = np.maximum(told, 0.0)
+        self.root = metric == "rmse"
+        gap = np.abs(known.predicted - known.truth)
+        size = gap if metric == "mae" else gap**2
+        self.model = LGBMRegressor(
+            n_estimators=50,
+            num_leaves=8,
+            min_child_samples=max(20, known.rows // 50),
+            random_state=seed,
+            n_jobs=1,
+            verbosity=-1,
+        )
+        self.model.fit(known.predicted.reshape(-1, 1), size, weights)
+        self.unexplained = float(np.std(size - self._errors(known)))
+
+    def _errors(self, answers: Answers) -> Floats:
+        told: Floats = np.asarray(
+            self.model.predict(answers.predicted.reshape(-1, 1)), dtype=np.float64
+        )
+        return np.maximum(told, 0.0)
+
+    def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
+        errors = self._errors(answers)
         sums = Sums(np.column_stack([errors, np.ones(len(errors))]), plan)
         chunks = [sums.under(weights) for weights in plan.weights(sums.width)]
         totals = np.concatenate(chunks)
         means, value = totals[:, 0] / totals[:, 1], float(errors.mean())
-        return (float(np.sqrt(value)), np.sqrt(means)) if metric == "rmse" else (value, means)
+        return (float(np.sqrt(value)), np.sqrt(means)) if self.root else (value, means)
 
-    return expected
+    def chance(self, answers: Answers, rng: np.random.Generator) -> float:  # noqa: ARG002
+        of_mean = self.unexplained / sqrt(answers.rows)
+        mean = float(self._errors(answers).mean())
+        return of_mean / (2 * sqrt(mean)) if self.root and mean > 0 else of_mean
 
 
 def _learning_spread(
@@ -268,30 +357,55 @@ def _learning_spread(
         for units in chunk:
             weights = units if plan.units is None else units[plan.units]
             if len(np.unique(part.truth[weights > 0])) > 1:
-                values.append(_learned(part, roles, metric, seed, weights)(few, one)[0])
+                values.append(_learned(part, roles, metric, seed, weights).expected(few, one)[0])
     # Fewer rows than the holdout has make the fits vary more than they do.
     return float(np.nanstd(values) * np.sqrt(part.rows / known.rows))
 
 
-def _own_error(known: Answers, roles: Schema, metric: str, seed: int) -> float:
+def _own_error(known: Answers, roles: Schema, metric: str, seed: int) -> _OwnError:
     """Return by how much estimates of parts of the holdout miss what came true there."""
     part = thinned(known, _REFIT_ROWS)
     moments = np.arange(part.rows) if part.times is None else part.times
     order = np.argsort(moments, kind="stable")
     gaps: list[float] = []
+    steady: list[float] = []
     noise: list[float] = []
     for rows in np.array_split(order, _PARTS):
         outside = np.ones(part.rows, dtype=bool)
         outside[rows] = False
         there, rest = part.only(rows), part.only(outside)
         true = measure(there, roles, metric, seed=seed, replicates=50)
-        if true is None or len(np.unique(rest.truth)) < 2:
+        usual = measure(rest, roles, metric, seed=seed, replicates=0)
+        if true is None or usual is None:
             continue
-        told = _learned(rest, roles, metric, seed)(there, whole(there.rows))[0]
+        told = _learned(rest, roles, metric, seed).expected(there, whole(there.rows))[0]
         if np.isfinite(told):
             gaps.append((told - true.value) ** 2)
+            steady.append((usual.value - true.value) ** 2)
             noise.append(true.spread**2)
-    return sqrt(max(0.0, float(np.mean(gaps)) - float(np.mean(noise)))) if gaps else 0.0
+    found = measure(part, roles, metric, seed=seed, replicates=0)
+    if not gaps or found is None:
+        return _OwnError()
+    prior = ERROR / scale_of(metric, [found.value]).slope(found.value)
+    error = _deviation(np.asarray(gaps), np.asarray(noise), prior)
+    return _OwnError(error, sqrt(float(np.mean(gaps))), sqrt(float(np.mean(steady))))
+
+
+def _deviation(squares: Floats, noise: Floats, prior: float) -> float:
+    """Return the root of the expected variance beyond noise.
+
+    Parameters
+    ----------
+    squares, noise
+        Squared misses and the sampling variance of each, shape (n_parts,).
+    prior
+        Scale of the half-normal prior of the standard deviation.
+    """
+    deviations = np.linspace(0, 4 * max(prior, float(np.sqrt(squares.max()))), 100)
+    total = np.maximum(deviations[:, None] ** 2 + noise, np.finfo(np.float64).tiny)
+    fits = -0.5 * (np.log(total) + squares / total).sum(axis=1) - 0.5 * (deviations / prior) ** 2
+    weights = np.exp(fits - fits.max())
+    return sqrt(float(weights @ deviations**2 / weights.sum()))
 
 
 def thinned(answers: Answers, most: int) -> Answers:
@@ -301,10 +415,12 @@ def thinned(answers: Answers, most: int) -> Answers:
     return answers.only(np.linspace(0, answers.rows - 1, most).astype(np.int64))
 
 
-def _widened(value: float, ends: tuple[float, float] | None, by: float) -> MetricValue:
-    if ends is None:
+def _between(value: float, spread: float, metric: str, confidence: float) -> MetricValue:
+    """Return `value` with a normal interval inside what the metric can be."""
+    from scipy.special import ndtri
+
+    if not np.isfinite(spread):
         return MetricValue(value=value)
-    low, high = min(ends[0], value), max(ends[1], value)
-    return MetricValue(
-        value=value, low=value - by * (value - low), high=value + by * (high - value)
-    )
+    reach = float(ndtri((1 + confidence) / 2)) * spread
+    least, most = limits(metric)
+    return MetricValue(value=value, low=max(least, value - reach), high=min(most, value + reach))

@@ -52,12 +52,11 @@ def assess_window(
     labelled: those that come early are seldom a fair sample. A window is worse when its metric
     lies beyond a limit that an ordinary window passes with the probability `false_alarms`:
 
-    - ordinary is the mean over contiguous blocks of the window's length that the version's
-      holdout is cut into, see `tasks.monitoring.measuring.ordinary`;
-    - the limit lies the Student quantile of blocks − 1 degrees of freedom away from it, times
-      the root of the sum of three variances: of that mean, of the blocks' own variation, and of
-      the window's metric (block bootstrap). One block or two leave one degree of freedom, so a
-      short holdout alarms only at a collapse;
+    - ordinary is a predictive distribution: the metric over contiguous blocks of the window's
+      length that the version's holdout is cut into, the variation between windows, for which few
+      blocks leave a weakly informative prior, and the window's own sampling (block bootstrap),
+      see `tasks.monitoring.measuring.ordinary`;
+    - the limit is the quantile of that distribution that `false_alarms` leaves;
     - realised performance decides where labels are mature. While they are not, an estimate
       decides alone, with two more variances: of what was learned on the holdout, and the
       estimate's own error on parts of the holdout. Once labels are mature the estimate decides
@@ -217,12 +216,12 @@ def _compared(
 
 
 def _caution(usual: Ordinary | None) -> str:
-    """Return why the limit lies far off where the holdout holds too few windows."""
-    if usual is None or not isfinite(usual.freedom) or usual.blocks >= len(_FEW):
+    """Return what the limit rests on where the holdout holds too few windows."""
+    if usual is None or len(usual.weights) < 2 or usual.blocks >= len(_FEW):
         return ""
     return (
-        f" The holdout holds {_FEW[usual.blocks]}, so only a collapse counts; "
-        "raise `split.holdout` or shorten `monitoring.window`."
+        f" The holdout holds {_FEW[usual.blocks]}, so how much windows vary is mostly assumed; "
+        "raise `split.holdout` or shorten `monitoring.window` to measure it."
     )
 
 

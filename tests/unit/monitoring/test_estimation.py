@@ -132,3 +132,35 @@ def test_large_tables_are_thinned_evenly() -> None:
     few = thinned(answers, 10)
     assert few.rows == 10
     assert few.predicted[-1] == answers.predicted[-1]
+
+
+def test_the_interval_holds_what_comes_true_of_most_windows() -> None:
+    holdout = answers_of(binary(4_000, 1), BINARY)
+    held = 0
+    for seed in range(2, 22):
+        window = answers_of(binary(1_000, seed), BINARY)
+        true, told = (
+            measure(window, BINARY, "accuracy"),
+            estimate(window, holdout, BINARY, "accuracy"),
+        )
+        assert true is not None
+        held += told.value.low <= true.value <= told.value.high
+    assert held >= 18
+
+
+def test_an_estimate_that_misleads_on_the_holdout_steps_aside() -> None:
+    """Each week predicts another height, and errs more in every other week whatever the height."""
+    weeks = [values(600, number, mean=20.0 * number) for number in range(6)]
+    rng = np.random.default_rng(0)
+    for number, week in enumerate(weeks):
+        week["time"] = week["time"] + number * pd.Timedelta(days=7)
+        week["label"] = week["prediction"] + (1, 3)[number % 2] * rng.standard_normal(600)
+    found, _ = estimated(weeks[0], pd.concat(weeks, ignore_index=True), VALUES, "mae")
+    assert found.value.value is None
+    assert "is not estimated without labels" in found.sentence
+
+
+def test_the_interval_of_an_error_stays_above_nothing() -> None:
+    weeks = [values(600, number, noise=30.0 * (number == 5)) for number in range(6)]
+    found, _ = estimated(values(400), pd.concat(weeks, ignore_index=True), VALUES, "mae")
+    assert found.value.value is None or 0 <= (found.value.low or 0.0) <= found.value.value
