@@ -53,11 +53,12 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     _tried(lambda: _take_up(pipeline, flow, why, run))
     if RUNNER_VARIABLE in os.environ:
         # Its imports overlap with this process's own.
-        start_checker()
+        start_checker(keep=flow == "monitoring")
     try:
         yield why
     except ContractError as error:
-        note_stop(pipeline, flow, why, error.message, error.remedy, run)
+        if not error.noted:
+            note_stop(pipeline, flow, why, error.message, error.remedy, run)
         raise
     except KeyboardInterrupt:
         _tried(lambda: note_cancelled(pipeline, run, flow, why.correlation, by="you"))

@@ -210,24 +210,28 @@ def score(
 
 @main.command()
 @_FILE
-@click.option("--window", help="A..B, dates or times; absent: the latest complete window.")
+@click.option("--window", help="A..B, dates or times; absent: all that have come since.")
+@click.option("--every", help="Cut --window into windows of this length, such as 7d.")
 @click.option("--check", is_flag=True, help="Exit with status 4 when there is an alarm.")
 @_JSON
 @answering
-def monitor(file: Path | None, window: str | None, check: bool, as_json: bool) -> dict[str, Any]:
-    """Look at one window: contract, drift, performance, and what the policy says.
+def monitor(
+    file: Path | None, window: str | None, every: str | None, check: bool, as_json: bool
+) -> dict[str, Any]:
+    """Look at windows: contract, drift, performance, and what the policy says.
 
-    Without --window the latest complete one of the scoring source. Exit status 3 means that its
-    rows broke the contract, 4 (only with --check) that it is an alarm.
+    Without --window every complete window of the scoring source since the last pass, at most
+    `monitoring.catch_up` of them, the newest in any case. Exit status 3 means that the newest
+    window's rows broke the contract, 4 (only with --check) that a window is an alarm.
     """
     from flows.commands import run_monitoring
 
-    outcome = run_monitoring(file, window=window)
+    outcome = run_monitoring(file, window=window, every=every)
     if not as_json:
         from flows.terminal_loop import show_monitoring
 
         show_monitoring(outcome)
-    if check and outcome.alarm:
+    if check and (outcome.alarm or any(one.alarm for one in outcome.windows)):
         click.get_current_context().call_on_close(functools.partial(sys.exit, 4))
     return outcome.answer()
 

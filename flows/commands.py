@@ -72,14 +72,20 @@ def run_scoring(
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
-def run_monitoring(file: Path | None, *, window: str | None = None) -> MonitoringOutcome:
+def run_monitoring(
+    file: Path | None, *, window: str | None = None, every: str | None = None
+) -> MonitoringOutcome:
     """Run the monitoring flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
-    with progress(), _contacted(pipeline), _companions(pipeline, checks=True, fits=False):
+    with (
+        progress(),
+        _contacted(pipeline),
+        _companions(pipeline, checks=True, fits=False, keep=True),
+    ):
         from flows.monitoring import monitoring
 
-        outcome = monitoring(str(pipeline.path), window, cause=by_hand())
+        outcome = monitoring(str(pipeline.path), window, cause=by_hand(), every=every)
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
@@ -161,7 +167,9 @@ def _contacted(pipeline: Pipeline) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[None]:
+def _companions(
+    pipeline: Pipeline, *, checks: bool, fits: bool, keep: bool = False
+) -> Iterator[None]:
     """Start the processes that a flow needs, side by side with each other and with imports.
 
     Parameters
@@ -169,6 +177,8 @@ def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[Non
     checks, fits
         Whether a contract will probably be checked and models fitted. Where that turns out
         wrong, the process is started when it is needed.
+    keep
+        Whether contracts will be checked several times.
     """
     from tasks.validation.checking import start_checker, stop_checker
 
@@ -184,7 +194,7 @@ def _companions(pipeline: Pipeline, *, checks: bool, fits: bool) -> Iterator[Non
         os.environ["PREFECT_API_URL"] = configured
     try:
         if checks:
-            start_checker()
+            start_checker(keep=keep)
         if fits:
             from tasks.models.fitting import warm_up
 

@@ -1,57 +1,89 @@
-"""Monitoring: window → contract → drift and performance → policy → alarm."""
+"""Monitoring: windows → contract → drift and performance → policy → alarm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, runtime
 
 from flows.accounting import answerable, run_name
 from tasks.alert import tell_decided
+from tasks.base.errors import ContractError
 from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import MonitoringOutcome
+from tasks.base.pipeline_file import Pipeline
 from tasks.monitor import (
-    choose_window,
+    choose_windows,
     conclude_monitoring,
+    conclude_window,
     draw_drift,
     judge_window,
     load_monitored,
     measure_drift,
+    note_stopped_window,
     raise_alarm,
 )
+from tasks.monitoring.passes import Look
 from tasks.score import find_champion
 from tasks.validate import check_features
 
 
 @flow(name="monitoring", flow_run_name=run_name)
 def monitoring(
-    pipeline: str, window: str | None = None, cause: Cause | None = None
+    pipeline: str,
+    window: str | None = None,
+    cause: Cause | None = None,
+    every: str | None = None,
 ) -> MonitoringOutcome:
-    """Look at one window of a pipeline's incoming rows and decide what follows.
+    """Look at the windows of a pipeline that have come since, and decide once what follows.
 
     Parameters
     ----------
     pipeline
         Path of the pipeline file.
     window
-        ``A..B``: dates or times, closed at its start and open at its end; the latest complete
-        window when absent.
+        ``A..B``: dates or times, closed at its start and open at its end; when absent, every
+        complete window since the last pass, as far as `monitoring.catch_up` goes.
     cause
         Why; by the calendar when absent.
+    every
+        Length of the windows into which `window` is cut, such as ``7d``.
     """
     plan = pipeline_in_use(Path(pipeline))
     with answerable(plan, "monitoring", cause) as why:
-        champion = find_champion(plan)
-        look = choose_window(plan, champion, window, why)
-        snapshot = load_monitored(plan, look)
-        contract = check_features(plan, snapshot, champion)
-        drift = measure_drift(plan, look, snapshot)
-        drawing = draw_drift.submit(plan, look, snapshot, drift)
-        findings = judge_window(plan, look, snapshot, drift)
-        findings = findings.model_copy(update={"evidently": drawing.result()})
-        outcome = conclude_monitoring(plan, look, snapshot, contract, findings, runtime.flow_run.id)
-        if outcome.alarm:
+        watch = choose_windows(plan, find_champion(plan), why, window, every)
+        seen: list[MonitoringOutcome] = []
+        stops: list[ContractError] = []
+        for look in watch.looks:
+            seen.append(_look_at(plan, look, seen, stops))
+        outcome = conclude_monitoring(plan, watch, tuple(seen))
+        if outcome.cause is not None:
             outcome = outcome.model_copy(update={"event": raise_alarm(plan, outcome)})
         tell_decided(plan, outcome.correlation)
+        if outcome.stopped:
+            raise stops[-1]
     return outcome
+
+
+def _look_at(
+    plan: Pipeline, look: Look, seen: Sequence[MonitoringOutcome], stops: list[ContractError]
+) -> MonitoringOutcome:
+    """Return what one window shows; where its rows break their contract, the next goes on."""
+    run = str(runtime.flow_run.id or "")
+    if any(earlier.moved for earlier in seen):
+        # The probation moved the alias back.
+        look = look.model_copy(update={"champion": find_champion(plan)})
+    try:
+        snapshot = load_monitored(plan, look)
+        contract = check_features(plan, snapshot, look.champion)
+    except ContractError as error:
+        error.noted = True
+        stops.append(error)
+        return note_stopped_window(plan, look, error.message, error.remedy, run)
+    drift = measure_drift(plan, look, snapshot)
+    drawing = draw_drift.submit(plan, look, snapshot, drift)
+    findings = judge_window(plan, look, snapshot, drift)
+    findings = findings.model_copy(update={"evidently": drawing.result()})
+    return conclude_window(plan, look, snapshot, contract, findings, run)

@@ -15,7 +15,7 @@ from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, s
 
 if TYPE_CHECKING:
     from tasks.base.loop import ColumnFinding, Decision, Performance
-    from tasks.base.outcomes import MonitoringOutcome
+    from tasks.base.outcomes import MonitoringOutcome, SeenWindow
     from tasks.history.chain import Chain, Link
     from tasks.history.overview import PipelineHealth
 
@@ -185,12 +185,15 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     console = _out()
     head = f"{outcome.pipeline} v{outcome.version}"
     said = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
+    if len(outcome.windows) > 1:
+        _windows(console, outcome)
     console.print(Text.assemble((head, "bold"), said))
     console.print(Text(outcome.sentence, style="bold yellow" if outcome.alarm else "bold green"))
     if outcome.drift is not None and outcome.drift.columns:
         console.print(_columns(outcome.drift.columns))
     for performance in outcome.performance:
-        _line(console, "performance", _performance(performance))
+        own = performance.window == outcome.window
+        _line(console, "performance" if own else "restated", _performance(performance))
     if outcome.decision.sentence:
         _line(console, "policy", outcome.decision.sentence)
     if outcome.moved:
@@ -205,6 +208,50 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     _line(console, "took", duration(outcome.seconds))
     if outcome.next_command:
         console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
+
+
+def _windows(console: Console, outcome: MonitoringOutcome) -> None:
+    """Print a line a window of a pass over several, and how many it left."""
+    count = plural(len(outcome.windows), "window")
+    console.print(Text.assemble((outcome.pipeline, "bold"), f": {count} looked at"))
+    table = _grid(26, 7, 8, None)
+    for one in outcome.windows:
+        performance = one.performance
+        value = _value_of(performance) if performance is not None else ""
+        table.add_row(
+            Text(span(one.window)),
+            Text(f"{one.rows:,}" if not one.stopped else "", justify="right"),
+            Text(*_word(one)),
+            Text(" ".join(part for part in (value, _drifted(one)) if part)),
+        )
+    console.print(table)
+    if outcome.waiting:
+        _line(console, "waiting", f"{plural(outcome.waiting, 'window')}, for the next pass")
+    if outcome.empty:
+        _line(console, "no rows", f"in {plural(outcome.empty, 'window')}, passed over")
+    console.print()
+
+
+def _word(one: SeenWindow) -> tuple[str, str]:
+    if one.stopped:
+        return "stopped", "red"
+    if one.alarm:
+        return "alarm", "yellow"
+    return ("ordinary", "green") if one.enough else ("too few", "dim")
+
+
+def _value_of(found: Performance) -> str:
+    mature = found.mature and found.realised is not None and found.realised.value is not None
+    value = found.realised if mature else found.estimated or found.realised
+    if value is None or value.value is None:
+        return ""
+    return f"{'realised' if mature else 'estimated'} {found.metric} {brief(value.value)}"
+
+
+def _drifted(one: SeenWindow) -> str:
+    if one.stopped:
+        return one.sentence
+    return f"moved: {listed(one.drifted)}" if one.drifted else ""
 
 
 def _columns(columns: Sequence[ColumnFinding]) -> Table:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.base.loop import Cause, Decision
+from tasks.base.loop import Cause, Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.monitoring.alerts import Delivery
@@ -55,11 +55,19 @@ def tell_decided(pipeline: Pipeline, correlation: str) -> int:
 
 @task(name="note stop", cache_policy=NO_CACHE)
 def note_stop(
-    pipeline: Pipeline, flow: str, cause: Cause, message: str, remedy: str, prefect_run: str
+    pipeline: Pipeline,
+    flow: str,
+    cause: Cause,
+    message: str,
+    remedy: str,
+    prefect_run: str,
+    window: Window | None = None,
 ) -> None:
-    """Record that rows broke their contract, and tell people."""
+    """Record that rows broke their contract, those of `window` where one was looked at."""
     from tasks.monitoring.stops import record_stop
     from tasks.monitoring.telling import tell
 
-    stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, datetime.now(UTC))
-    tell(pipeline, stop)
+    now = datetime.now(UTC)
+    stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window)
+    if window is None:
+        tell(pipeline, stop)

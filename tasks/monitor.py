@@ -16,19 +16,25 @@ from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.retries import BRIEF, PATIENT, retried
 from tasks.monitoring.concluding import Findings
-from tasks.monitoring.passes import Look
+from tasks.monitoring.passes import Look, Watch
 
 
-@task(name="choose window", cache_policy=NO_CACHE, **retried(BRIEF))
-def choose_window(
-    pipeline: Pipeline, champion: ModelVersion, asked: str | None, cause: Cause
-) -> Look:
-    """Return the window that was asked for, or the latest complete one."""
-    from tasks.monitoring.passes import choose_look
+@task(name="choose windows", cache_policy=NO_CACHE, **retried(BRIEF))
+def choose_windows(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    cause: Cause,
+    asked: str | None = None,
+    every: str | None = None,
+) -> Watch:
+    """Return the windows that were asked for, or all that have come since the last pass."""
+    from tasks.monitoring.passes import choose_looks
 
-    look = choose_look(pipeline, champion, asked, cause, datetime.now(UTC))
-    report(Step("window", str(look.window or "all rows to score")))
-    return look
+    now = datetime.now(UTC)
+    watch = choose_looks(pipeline, champion, cause, now, asked=asked, every=every)
+    if len(watch.looks) > 1:
+        report(Step("windows", f"{len(watch.looks)} to look at, {watch.waiting} wait"))
+    return watch
 
 
 @task(name="load monitored rows", cache_policy=NO_CACHE, **retried(BRIEF))
@@ -36,6 +42,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     from tasks.monitoring.passes import window_snapshot
 
+    report(Step("window", str(look.window or "all rows to score")))
     snapshot = window_snapshot(pipeline, look)
     report(Step("load", f"{snapshot.rows:,} rows"))
     return snapshot
@@ -74,8 +81,8 @@ def judge_window(
     return findings
 
 
-@task(name="conclude monitoring", cache_policy=NO_CACHE, **retried(PATIENT))
-def conclude_monitoring(
+@task(name="conclude window", cache_policy=NO_CACHE, **retried(PATIENT))
+def conclude_window(
     pipeline: Pipeline,
     look: Look,
     snapshot: Snapshot,
@@ -83,14 +90,37 @@ def conclude_monitoring(
     findings: Findings,
     prefect_run: str | None,
 ) -> MonitoringOutcome:
-    """Ask the policy; record what was found, on a page, in MLflow and in the ledger."""
-    from tasks.monitoring.concluding import conclude_pass
+    """Record what was found of a window, on a page, in MLflow and in the ledger."""
+    from tasks.monitoring.concluding import conclude_look
 
     now = datetime.now(UTC)
-    outcome = conclude_pass(pipeline, look, snapshot, contract, findings, prefect_run, now)
+    return conclude_look(pipeline, look, snapshot, contract, findings, prefect_run, now)
+
+
+@task(name="note stopped window", cache_policy=NO_CACHE, **retried(PATIENT))
+def note_stopped_window(
+    pipeline: Pipeline, look: Look, message: str, remedy: str, prefect_run: str
+) -> MonitoringOutcome:
+    """Record that the rows of a window broke their contract."""
+    from tasks.monitoring.concluding import stopped_look
+    from tasks.monitoring.stops import record_stop
+
+    now = datetime.now(UTC)
+    record_stop(pipeline, "monitoring", look.cause, message, remedy, prefect_run, now, look.window)
+    return stopped_look(pipeline, look, message)
+
+
+@task(name="conclude monitoring", cache_policy=NO_CACHE, **retried(PATIENT))
+def conclude_monitoring(
+    pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
+) -> MonitoringOutcome:
+    """Ask the policy, and record an alarm where windows call for action that none told of."""
+    from tasks.monitoring.concluding import conclude_pass
+
+    outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
     create_markdown_artifact(
         key=f"monitoring-{pipeline.key}",
-        markdown=f"**{look.window or 'all rows'}**: {outcome.sentence}\n\n"
+        markdown=f"**{outcome.window or 'all rows'}**: {outcome.sentence}\n\n"
         f"{outcome.decision.sentence}",
         description=f"The last monitored window of {pipeline.config.name}",
     )
@@ -98,7 +128,7 @@ def conclude_monitoring(
         key=f"drift-{pipeline.key}",
         table=[
             {**c.model_dump(mode="json"), "notes": "; ".join(c.notes)}
-            for c in findings.drift.columns
+            for c in (outcome.drift.columns if outcome.drift else ())
         ],
         description=f"Columns of {pipeline.config.name} against the training rows",
     )
@@ -109,9 +139,9 @@ def conclude_monitoring(
 @task(name="raise alarm", cache_policy=NO_CACHE)
 def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
     """Emit the event that the automation answers with a training; return its id."""
-    from tasks.monitoring.concluding import cause_of
-
-    cause = cause_of(outcome, datetime.now(UTC))
+    cause = outcome.cause
+    if cause is None:
+        return ""
     event = emit_event(
         event="keepfit.alarm",
         resource={
@@ -123,8 +153,8 @@ def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
         payload={
             "cause": cause.model_dump(mode="json"),
             "sentence": outcome.sentence,
-            "reasons": list(outcome.reasons),
+            "reasons": list(cause.reasons),
         },
     )
-    report(Step("alarm", outcome.sentence))
+    report(Step("alarm", " ".join(cause.reasons)))
     return str(event.id) if event else ""

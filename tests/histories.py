@@ -341,7 +341,7 @@ class History:
             evidence={
                 "rules": list(rules),
                 "page": f"pipelines/{self.name}/contracts/{self.id('c')[:16]}.html",
-                "flow": "scoring",
+                "flow": "monitoring",
             },
         )
         self.told(made, 0.3)

@@ -379,6 +379,9 @@ class MonitoringConfig(Section):
         0.05, gt=0.0, lt=1.0, description="share of ordinary windows that may raise an alarm"
     )
     min_rows: int = Field(200, ge=20, description="below it a window is not judged")
+    catch_up: int = Field(
+        12, ge=1, le=1_000, description="windows that one pass looks at, at most; others wait"
+    )
     label_delay: Duration | None = Field(
         None, description="after a window's end until its labels count as known; absent: none"
     )

@@ -70,9 +70,16 @@ class DataError(KeepfitError):
 
 
 class ContractError(DataError):
-    """The rows broke their contract."""
+    """The rows broke their contract.
+
+    Attributes
+    ----------
+    noted
+        Whether the stop was recorded, and people were told.
+    """
 
     kind = "contract"
+    noted = False
 
 
 class EvidenceError(KeepfitError):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.base.loop import DriftResult, Performance, PolicyDecision, Window
+from tasks.base.loop import Cause, DriftResult, Performance, PolicyDecision, Window
 from tasks.base.reading import FileAside, ReadingNote
 from tasks.base.records import LeaderboardRow, MetricValue, ModelVersion, Record, Task, Verdict
 
@@ -151,8 +151,46 @@ class ScoringOutcome(Record):
         return self.ledger_new if self.scope == "new" else self.rows
 
 
+class SeenWindow(Record):
+    """What one pass found of one window, in short.
+
+    Attributes
+    ----------
+    stopped
+        Its rows broke their contract, and nothing was measured.
+    enough
+        Whether it had rows enough for a judgement.
+    score, limit
+        Of drift: the family's statistic and the value above which it is an alarm.
+    performance
+        As this pass stated it; a later one may restate it.
+    """
+
+    window: Window | None
+    version: str
+    rows: int
+    alarm: bool
+    stopped: bool = False
+    enough: bool = False
+    score: float | None = None
+    limit: float | None = None
+    drifted: tuple[str, ...] = ()
+    performance: Performance | None = None
+    sentence: str = ""
+    report: str = ""
+
+    def answer(self) -> dict[str, object]:
+        """Return its part of what `keepfit monitor --json` prints."""
+        window = self.window
+        ends = {
+            "start": window.start.isoformat() if window else None,
+            "end": window.end.isoformat() if window else None,
+        }
+        return {**ends, **self.model_dump(mode="json", exclude={"window"})}
+
+
 class MonitoringOutcome(Record):
-    """What one monitoring pass found and led to.
+    """What one monitoring pass found and led to: of its newest window, and of all in short.
 
     Attributes
     ----------
@@ -160,6 +198,16 @@ class MonitoringOutcome(Record):
         Of this window, and of earlier ones whose labels have matured since.
     decision
         What the policy made of it.
+    stopped
+        The rows of this window broke their contract.
+    windows
+        All windows of the pass, oldest first, this one the last.
+    waiting, empty
+        Windows left for the next pass, and windows without rows.
+    alarmed
+        Whether the pass found what no alarm had told of before.
+    cause
+        Of the training that the alarm asks for; None where nothing calls for action.
     event
         Id of the Prefect event that was emitted; empty without an alarm.
     moved
@@ -176,6 +224,12 @@ class MonitoringOutcome(Record):
     drift: DriftResult | None = None
     performance: tuple[Performance, ...] = ()
     decision: PolicyDecision
+    stopped: bool = False
+    windows: tuple[SeenWindow, ...] = ()
+    waiting: int = 0
+    empty: int = 0
+    alarmed: bool = False
+    cause: Cause | None = None
     moved: str = ""
     correlation: str
     event: str = ""
@@ -218,6 +272,9 @@ class MonitoringOutcome(Record):
                 "reference": _plain_value(latest.reference if latest else None),
                 "labelled": latest.labelled if latest else 0,
             },
+            "windows": [one.answer() for one in self.windows],
+            "waiting": self.waiting,
+            "empty": self.empty,
             "matured": [
                 p.model_dump(mode="json") for p in self.performance if p.window != self.window
             ],

@@ -26,6 +26,13 @@ _R = TypeVar("_R", bound=Record)
 MOVES: tuple[DecisionKind, ...] = ("promoted", "rolled_back")
 
 
+_ENDS: dict[DecisionKind, str] = {
+    "scored": "scoring",
+    "monitored": "monitoring",
+    "trained": "training",
+}
+
+
 class Accounts(Protocol):
     """The part of the ledger that this room reads."""
 
@@ -141,6 +148,15 @@ def pair_of(decision: Decision, name: str) -> tuple[float, float] | None:
         [float(v) for v in value if isinstance(v, int | float)] if isinstance(value, list) else []
     )
     return (ends[0], ends[1]) if len(ends) == 2 and all(map(isfinite, ends)) else None
+
+
+def flow_of(decision: Decision) -> str | None:
+    """Return the flow whose work `decision` ended; None where it is of another sort."""
+    if decision.kind in ("stopped", "failed"):
+        named = text_of(decision, "flow")
+        flows = _ENDS.values()
+        return named if named in flows else "monitoring" if decision.window else "scoring"
+    return _ENDS.get(decision.kind)
 
 
 def text_of(decision: Decision, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from tasks.base.loop import Decision, DecisionKind, Performance, Window
+from tasks.base.loop import Decision, Performance, Window
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import MetricValue, Record
@@ -18,11 +18,6 @@ from tasks.history.words import elapsed, listed, minute, span
 Health = Literal[
     "healthy", "on probation", "drifting", "falling", "stopped", "no champion", "stale"
 ]
-_ENDS: dict[DecisionKind, str] = {
-    "scored": "scoring",
-    "monitored": "monitoring",
-    "trained": "training",
-}
 
 
 class Champion(Record):
@@ -70,7 +65,7 @@ def last_runs(
     """Return flow to what it did last, or how it failed."""
     last: dict[str, LastRun] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
-        flow = flow_of(decision)
+        flow = evidence.flow_of(decision)
         if flow is not None:
             last[flow] = LastRun(at=decision.at, kind=decision.kind, sentence=decision.sentence)
     if outcomes and ("training" not in last or last["training"].at < outcomes[0].finished):
@@ -78,14 +73,6 @@ def last_runs(
         kind = "promoted" if newest.verdict.promoted else "refused"
         last["training"] = LastRun(at=newest.finished, kind=kind, sentence=newest.verdict.sentence)
     return {flow: last[flow] for flow in FLOWS if flow in last}
-
-
-def flow_of(decision: Decision) -> str | None:
-    """Return the flow whose work `decision` ended; None where it is of another sort."""
-    if decision.kind in ("stopped", "failed"):
-        named = evidence.text_of(decision, "flow")
-        return named if named in FLOWS else "monitoring" if decision.window else "scoring"
-    return _ENDS.get(decision.kind)
 
 
 def drift_now(shown: Sequence[Point]) -> DriftNow | None:

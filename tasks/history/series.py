@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, Window
 from tasks.base.records import Record
-from tasks.history.evidence import MOVES, drift_of, performances_of
+from tasks.history.evidence import MOVES, drift_of, flow_of, performances_of
 
 
 class Point(Record):
@@ -76,18 +76,24 @@ def points(decisions: Iterable[Decision]) -> tuple[Point, ...]:
     """Return the windows that were monitored or stopped, in the order of their time.
 
     Of a window looked at several times the last look counts, and of its performance the last
-    statement, which a later window's monitoring may have made when labels had arrived.
+    statement, which a later window's monitoring may have made when labels had arrived. A stop of
+    a window is an entry of its own beside what was found before, until the window is judged
+    again; a stopped training is about no window.
     """
     looked: dict[str, Point] = {}
+    stopped: dict[str, Point] = {}
     said: dict[str, Performance] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
-        if decision.kind == "monitored" or (decision.kind == "stopped" and decision.window):
-            looked[_key(decision.window, decision.id)] = _point(decision)
+        key = _key(decision.window, decision.id)
+        if decision.kind == "stopped" and decision.window and flow_of(decision) == "monitoring":
+            stopped[key] = _point(decision)
         if decision.kind == "monitored":
+            stopped.pop(key, None)
+            looked[key] = _point(decision)
             for performance in performances_of(decision):
                 said[_key(performance.window, decision.id)] = performance
     placed = [p.model_copy(update={"performance": said.get(key)}) for key, p in looked.items()]
-    return tuple(sorted(placed, key=lambda p: (p.starts, p.at)))
+    return tuple(sorted([*placed, *stopped.values()], key=lambda p: (p.starts, p.at)))
 
 
 def _key(window: Window | None, otherwise: str) -> str:

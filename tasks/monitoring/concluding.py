@@ -18,18 +18,20 @@ from tasks.base.loop import (
     WindowFlag,
     decision_id,
 )
-from tasks.base.moments import as_utc
-from tasks.base.outcomes import MonitoringOutcome
+from tasks.base.outcomes import MonitoringOutcome, SeenWindow
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
-from tasks.monitoring.passes import Look, page_folder
+from tasks.monitoring.passes import Look, Watch, page_folder
 from tasks.monitoring.run_outcomes import request_training
+from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.stores import store_of
 
 _DIGITS = 16
-_NEVER = datetime.min.replace(tzinfo=UTC)
+_NOT_YET = PolicyDecision(
+    retrain=False, withheld="not asked", sentence="The policy is asked after the newest window."
+)
 
 
 class Findings(Record):
@@ -43,42 +45,18 @@ class Findings(Record):
     evidently: str = ""
 
 
-def flags_of(
-    earlier: Sequence[Decision], champion: ModelVersion, latest: WindowFlag | None = None
-) -> tuple[WindowFlag, ...]:
+def flags_of(earlier: Sequence[Decision], champion: ModelVersion) -> tuple[WindowFlag, ...]:
     """Return what the policy needs of this champion's windows, the newest last.
 
     Parameters
     ----------
     earlier
         Decisions of kind ``monitored``, newest first; the newest about a window counts.
-    latest
-        The window of this pass.
     """
-    flags: dict[Window | None, WindowFlag] = {}
-    worse: dict[Window | None, bool] = {}
-    if latest is not None:
-        flags[latest.window] = latest
-    for decision in earlier:
-        if decision.kind != "monitored" or decision.version != champion.version:
-            continue
-        for stated in decision.evidence.get("performance") or []:  # type: ignore[union-attr]
-            performance = Performance.model_validate(stated)
-            worse.setdefault(performance.window, performance.worse)
-        drift = decision.evidence.get("drift")
-        drifted = bool(drift.get("alarm")) if isinstance(drift, dict) else False
-        enough = bool(decision.evidence.get("enough", True))
-        flags.setdefault(
-            decision.window, WindowFlag(window=decision.window, drifted=drifted, enough=enough)
-        )
-    told = [
-        flag if flag is latest else flag.model_copy(update={"worse": worse.get(window, False)})
-        for window, flag in flags.items()
-    ]
-    return tuple(sorted(told, key=lambda f: as_utc(f.window.start) if f.window else _NEVER))
+    return watched(earlier, champion).flags()
 
 
-def conclude_pass(
+def conclude_look(
     pipeline: Pipeline,
     look: Look,
     snapshot: Snapshot,
@@ -87,13 +65,17 @@ def conclude_pass(
     prefect_run: str | None,
     now: datetime,
 ) -> MonitoringOutcome:
-    """Ask the policy, record what was found, write the window's page and the MLflow steps."""
+    """Record what was found of one window, write its page and the MLflow steps.
+
+    The policy is asked only where the pass ends with this window.
+    """
     from tasks.ledger.ledger import ledger_of
 
     ledger = ledger_of(pipeline)
-    earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", "trained"))
-    reasons = reasons_of(found)
-    decision = _policy(pipeline, look, found, earlier, now)
+    kinds = ("monitored", "trained", "alarmed")
+    earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
+    reasons = reasons_of(found, look, earlier)
+    decision = _policy(pipeline, look, found, earlier, now) if look.last else _NOT_YET
     run = _log(pipeline, look, snapshot, contract, found)
     page = page_folder(pipeline, look) / "index.html"
     outcome = MonitoringOutcome(
@@ -121,77 +103,184 @@ def conclude_pass(
     _write_page(monitored, page)
     store_of(pipeline.state).log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
     ledger.record(monitored)
-    if outcome.alarm:
-        due = request_training(pipeline, cause_of(outcome, now), now) if decision.retrain else None
-        ledger.record(alarm_of(pipeline, outcome, monitored, due))
     return outcome
 
 
-def reasons_of(found: Findings) -> tuple[str, ...]:
-    """Return why the window is an alarm; empty when it is none."""
+def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutcome:
+    """Return what there is to say of a window whose rows broke their contract."""
+    return MonitoringOutcome(
+        pipeline=pipeline.config.name,
+        version=look.champion.version,
+        window=look.window,
+        rows=0,
+        alarm=False,
+        stopped=True,
+        sentence=message.splitlines()[0],
+        decision=_NOT_YET,
+        correlation=look.cause.correlation,
+        next_command=f"keepfit contract check {pipeline.path}",
+    )
+
+
+def conclude_pass(
+    pipeline: Pipeline, watch: Watch, seen: Sequence[MonitoringOutcome], now: datetime
+) -> MonitoringOutcome:
+    """Return the newest window's outcome with all windows of the pass; record one alarm for all.
+
+    The alarm tells of every window of the champion that calls for action and of which none told
+    before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
+    was cut short.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    ledger, newest = ledger_of(pipeline), seen[-1]
+    champion = watch.looks[-1].champion
+    if newest.version != champion.version:
+        # The probation moved the alias back during this pass.
+        champion = (
+            store_of(pipeline.state).version(pipeline.config.name, newest.version) or champion
+        )
+    kinds = ("monitored", "trained", "alarmed")
+    earlier = ledger.decisions(pipeline.config.name, kinds=kinds)
+    known = watched(earlier, champion)
+    decision = newest.decision
+    if newest.stopped:
+        decision = _ask(pipeline, known.flags(), earlier, champion, now)
+    fresh = untold(known.triggers(), earlier, champion)
+    outcome = newest.model_copy(
+        update={
+            "decision": decision,
+            "windows": tuple(seen_of(one) for one in seen),
+            "waiting": watch.waiting,
+            "empty": watch.empty,
+            "alarmed": bool(fresh),
+        }
+    )
+    if not (fresh or newest.alarm or decision.retrain):
+        return outcome
+    calling = fresh or known.triggers()
+    window = newest_of(calling) if calling else newest.window
+    cause = _cause(outcome, window, known, calling, now)
+    outcome = outcome.model_copy(update={"cause": cause})
+    due = request_training(pipeline, cause, now) if decision.retrain else None
+    if fresh:
+        ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
+    return outcome
+
+
+def seen_of(outcome: MonitoringOutcome) -> SeenWindow:
+    """Return the short account of one window."""
+    drift = outcome.drift
+    return SeenWindow(
+        window=outcome.window,
+        version=outcome.version,
+        rows=outcome.rows,
+        alarm=outcome.alarm,
+        stopped=outcome.stopped,
+        enough=drift.enough if drift else False,
+        score=drift.score if drift else None,
+        limit=drift.limit if drift else None,
+        drifted=tuple(c.column for c in drift.drifted) if drift else (),
+        performance=outcome.latest,
+        sentence=outcome.sentence,
+        report=outcome.report,
+    )
+
+
+def reasons_of(found: Findings, look: Look, earlier: Sequence[Decision]) -> tuple[str, ...]:
+    """Return why the window is an alarm; empty when it is none.
+
+    An earlier window that turned out worse when its labels arrived is a reason until an alarm has
+    told of it.
+    """
     reasons = [found.drift.sentence] if found.drift.alarm else []
-    reasons += [p.sentence for p in found.performance if p.worse]
+    worse = [p for p in found.performance if p.worse]
+    restated = [Trigger(window=p.window, by="performance") for p in worse]
+    fresh = untold(restated, earlier, look.champion)
+    reasons += [
+        p.sentence
+        for p, trigger in zip(worse, restated, strict=True)
+        if p.window == look.window or trigger in fresh
+    ]
     return tuple(reasons)
 
 
-def alarm_key(outcome: MonitoringOutcome) -> str:
+def alarm_key(version: str, window: Window | None) -> str:
     """Return the idempotency key of what an alarm asks for."""
-    return f"alarm:v{outcome.version}:{outcome.window or 'all'}"
+    return f"alarm:v{version}:{window or 'all'}"
 
 
-def cause_of(outcome: MonitoringOutcome, now: datetime) -> Cause:
-    """Return the cause of the training that an alarm asks for."""
+def _cause(
+    outcome: MonitoringOutcome,
+    window: Window | None,
+    known: Watched,
+    calling: Sequence[Trigger],
+    now: datetime,
+) -> Cause:
+    """Return the cause of the training that an alarm asks for: its newest window's."""
+    reasons = tuple(known.reason(t) for t in calling if t.window == window) or outcome.reasons
     return Cause(
         kind="alarm",
         correlation=outcome.correlation,
-        key=alarm_key(outcome),
-        reasons=outcome.reasons,
-        window=outcome.window,
+        key=alarm_key(outcome.version, window),
+        reasons=reasons,
+        window=window,
         at=now.astimezone(UTC),
     )
 
 
-def alarm_of(
+def _alarm(
     pipeline: Pipeline,
     outcome: MonitoringOutcome,
-    monitored: Decision,
-    due: datetime | None = None,
+    known: Watched,
+    fresh: Sequence[Trigger],
+    earlier: Sequence[Decision],
+    due: datetime | None,
 ) -> Decision:
-    """Return the decision that a window called for action; the same for the same window.
+    """Return the decision that windows call for action; the same for the same windows.
 
     Parameters
     ----------
     due
         When the outcome of the training that it asks for is due; None where it asks for none.
     """
-    drift = outcome.drift
+    cause = outcome.cause
+    assert cause is not None  # noqa: S101 - the caller made it
+    monitored = next(
+        (d for d in earlier if d.kind == "monitored" and d.window == cause.window), None
+    )
+    drift = monitored.evidence.get("drift") if monitored is not None else None
+    columns = drift.get("columns") if isinstance(drift, dict) else None
+    known_columns = columns if isinstance(columns, list) else []
+    drifted = [c for c in known_columns if isinstance(c, dict) and c.get("drifted")]
+    worse = [known.performances[t.window] for t in fresh if t.by == "performance"]
+    others = len({t.window for t in fresh} - {cause.window})
+    more = f"{others} earlier window{'s' if others > 1 else ''} called for it too" if others else ""
+    what = sorted(f"{t.by} {t.window}" for t in fresh)
     return Decision(
-        id=decision_id(pipeline.config.name, alarm_key(outcome), *_what(outcome)),
+        id=decision_id(pipeline.config.name, cause.key, *what),
         pipeline=pipeline.config.name,
         kind="alarmed",
-        at=monitored.at,
+        at=cause.at,
         correlation=outcome.correlation,
-        sentence=outcome.sentence,
+        sentence=_said(*cause.reasons, more),
         version=outcome.version,
-        window=outcome.window,
-        data_digest=monitored.data_digest,
-        contract_digest=monitored.contract_digest,
-        prefect_run=monitored.prefect_run,
-        mlflow_run=monitored.mlflow_run,
+        window=cause.window,
+        data_digest=monitored.data_digest if monitored else "",
+        contract_digest=monitored.contract_digest if monitored else "",
+        prefect_run=outcome.prefect_run_id or "",
+        mlflow_run=monitored.mlflow_run if monitored else "",
         evidence={
-            "reasons": list(outcome.reasons),
-            "columns": [c.model_dump(mode="json") for c in (drift.drifted[:10] if drift else ())],
+            "reasons": list(cause.reasons),
+            "columns": drifted[:10],
+            "performance": [p.model_dump(mode="json") for p in reversed(worse)],
+            "triggers": [t.model_dump(mode="json") for t in fresh],
             "retrain": outcome.decision.retrain,
             "answer_by": due.astimezone(UTC).isoformat() if due else None,
             "policy": outcome.decision.model_dump(mode="json"),
         },
-        links=monitored.links,
+        links=monitored.links if monitored else {},
     )
-
-
-def _what(outcome: MonitoringOutcome) -> list[str]:
-    drifted = ["drift"] if outcome.drift is not None and outcome.drift.alarm else []
-    return [*drifted, *(f"worse {p.window}" for p in outcome.performance if p.worse)]
 
 
 def _policy(
@@ -201,27 +290,29 @@ def _policy(
     earlier: Sequence[Decision],
     now: datetime,
 ) -> PolicyDecision:
-    from tasks.monitoring.admission import answer
-
-    latest = WindowFlag(
-        window=look.window,
-        drifted=found.drift.alarm,
-        worse=any(p.worse for p in found.performance if p.window == look.window),
-        enough=found.drift.enough,
-    )
-    stated = [
-        decision.model_copy(update={"evidence": {**decision.evidence, "performance": []}})
-        if decision.window in {p.window for p in found.performance}
-        else decision
-        for decision in earlier
-    ]
-    now_known = Decision(
+    known_now = Decision(
         id="", pipeline=pipeline.config.name, kind="monitored", at=now, correlation="",
         sentence="", version=look.champion.version, window=look.window,
-        evidence={"performance": [p.model_dump(mode="json") for p in found.performance]},
+        evidence={
+            "drift": found.drift.model_dump(mode="json"),
+            "enough": found.drift.enough,
+            "performance": [p.model_dump(mode="json") for p in found.performance],
+        },
     )  # fmt: skip
-    flags = flags_of([now_known, *stated], look.champion, latest)
-    return answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
+    flags = flags_of([known_now, *earlier], look.champion)
+    return _ask(pipeline, flags, earlier, look.champion, now)
+
+
+def _ask(
+    pipeline: Pipeline,
+    flags: Sequence[WindowFlag],
+    earlier: Sequence[Decision],
+    champion: ModelVersion,
+    now: datetime,
+) -> PolicyDecision:
+    from tasks.monitoring.admission import answer
+
+    return answer(pipeline, "alarm", flags, earlier, champion, now, handled=False)
 
 
 def _log(
@@ -266,10 +357,12 @@ def _monitored(
             "broken": [],
             "warnings": [f"{r.column}: {r.rule}" for r in contract.warnings],
         },
-        "policy": outcome.decision.model_dump(mode="json"),
+        "policy": outcome.decision.model_dump(mode="json") if look.last else None,
         "probation": found.probation,
         "notes": [*look.notes, *map(note_text, snapshot.findings)],
     }
+    if look.asked:
+        evidence["asked"] = True
     name = pipeline.config.name
     stated = Decision(
         id="",

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Decision
+from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import redact
 from tasks.base.records import Record
 from tasks.monitoring.moved import Moved, moved, number, statement, what_moved
@@ -31,6 +31,7 @@ from tasks.monitoring.wording import (
 
 Level = Literal["info", "success", "warning", "failure"]
 _MOST_RULES = 6
+_MOST_WINDOWS = 3
 
 
 class Message(Record):
@@ -124,6 +125,7 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     draft.say("What", what_moved(found) or cleaned(decision.sentence))
     draft.say("Performance", statement(found.performance))
     draft.say("Since", found.since)
+    draft.say("Also", _named_windows(found.others))
     if retrains:
         draft.say("keepfit", "asked for a training; its gate decides what becomes champion.")
         due = _clock(decision.evidence.get("answer_by"))
@@ -136,6 +138,16 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     return draft
 
 
+def _named_windows(windows: Sequence[Window]) -> str:
+    """Return how many windows called for action too, and the newest of them."""
+    if not windows:
+        return ""
+    shown = ", ".join(str(window) for window in windows[-_MOST_WINDOWS:])
+    more = f"{len(windows) - _MOST_WINDOWS} more and " if len(windows) > _MOST_WINDOWS else ""
+    count = "1 earlier window" if len(windows) == 1 else f"{len(windows)} earlier windows"
+    return f"{count} of which nobody was told: {more}{shown}."
+
+
 def _alarm(found: Moved) -> str:
     worse = found.performance is not None and found.performance.worse
     metric = found.performance.metric if found.performance and worse else ""
@@ -145,7 +157,7 @@ def _alarm(found: Moved) -> str:
     return f"worse {metric}" if worse else "drift" if found.names else "alarm"
 
 
-def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
     flow = str(decision.evidence.get("flow", ""))
     rules = [str(rule).partition(" e.g. ")[0] for rule in _items(decision.evidence, "rules")]
     nothing = {"scoring": "nothing scored", "training": "nothing trained"}.get(
@@ -161,6 +173,13 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     if number_of > len(shown):
         shown.append(f"and {number_of - len(shown)} more")
     draft.say("What", f"rows {_in(decision)}broke:{listed(shown)}" if rules else "")
+    others = {
+        d.window
+        for d in related
+        if d.kind == "stopped" and d.window is not None and d.correlation == decision.correlation
+    }
+    windows = sorted(others - {decision.window}, key=lambda w: w.start)
+    draft.say("Also", _named_windows(windows))
     draft.say("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
     remedy = str(decision.evidence.get("remedy") or "").partition(". Mend")[0]
     page = decision.evidence.get("page") or remedy.removeprefix("The whole result: ")

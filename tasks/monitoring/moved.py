@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 
 from expectations.words import say_share
-from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance
+from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, Window
 from tasks.base.records import MetricValue
+from tasks.monitoring.windows.triggers import Trigger
 from tasks.monitoring.wording import cleaned, code, listed
 
 _MOST_COLUMNS = 5
@@ -30,6 +31,8 @@ class Moved:
         Why the policy trains nothing, as a word and as its sentence.
     since
         When it began, as a sentence.
+    others
+        Earlier windows of which the same alarm tells, oldest first.
     """
 
     window: str = ""
@@ -41,6 +44,7 @@ class Moved:
     withheld: str = ""
     policy: str = ""
     since: str = ""
+    others: tuple[Window, ...] = ()
 
 
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
@@ -50,7 +54,7 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
     drift = _drift(evidence.get("drift"))
     features = [c for c in drift.columns if c.role == "feature"] if drift else []
     found = [c for c in drift.drifted if c.role == "feature"] if drift else []
-    policy = evidence.get("policy")
+    policy = alarm.evidence.get("policy") or evidence.get("policy")
     stated = policy if isinstance(policy, dict) else {}
     return Moved(
         window=str(alarm.window) if alarm.window else "",
@@ -58,10 +62,13 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
         drifted=len(found),
         columns=len(features),
         predictions=any(c.role == "prediction" for c in drift.drifted) if drift else False,
-        performance=_performance(alarm, evidence.get("performance")),
+        performance=_performance(
+            alarm, alarm.evidence.get("performance") or evidence.get("performance")
+        ),
         withheld=str(stated.get("withheld") or alarm.evidence.get("withheld") or ""),
         policy=str(stated.get("sentence") or "").rstrip("."),
         since=_since(alarm, related),
+        others=_others(alarm),
     )
 
 
@@ -156,6 +163,16 @@ def _performance(alarm: Decision, value: JsonValue) -> Performance | None:
     worse = [p for p in found if p.worse]
     own = [p for p in found if p.window == alarm.window]
     return next(iter(worse or own), None)
+
+
+def _others(alarm: Decision) -> tuple[Window, ...]:
+    triggers = alarm.evidence.get("triggers")
+    found = {
+        window
+        for value in (triggers if isinstance(triggers, list) else [])
+        if (window := Trigger.model_validate(value).window) is not None
+    }
+    return tuple(sorted(found - {alarm.window}, key=lambda w: w.start))
 
 
 def _since(alarm: Decision, related: Sequence[Decision]) -> str:

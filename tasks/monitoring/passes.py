@@ -11,6 +11,13 @@ from tasks.base.loop import Cause, DriftResult, Window
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import NUMBERS, Kind, ModelVersion, Record, Snapshot
+from tasks.monitoring.windows.backlog import (
+    Backlog,
+    backlog_of,
+    looked_at,
+    occupied_in,
+    watched_since,
+)
 from tasks.registry.judging import TRAINED_UNTIL_TAG
 from tasks.registry.stores import store_of
 
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Look(Record):
-    """What a pass looks at, and why.
+    """One window that a pass looks at, and why.
 
     Attributes
     ----------
@@ -28,29 +35,67 @@ class Look(Record):
         None for a pipeline without a time column: all rows to score are looked at.
     notes
         What a person should know about the choice.
+    last
+        Whether the pass ends with it: then earlier windows are restated where labels have arrived
+        since, and the policy is asked.
+    asked
+        Whether a person named the window.
     """
 
     champion: ModelVersion
     window: Window | None
     cause: Cause
     notes: tuple[str, ...] = ()
+    last: bool = True
+    asked: bool = False
 
 
-def choose_look(
-    pipeline: Pipeline, champion: ModelVersion, asked: str | None, cause: Cause, now: datetime
-) -> Look:
-    """Return the window `asked` for as ``A..B``, else the latest complete one.
+class Watch(Record):
+    """What one pass looks at, oldest first.
+
+    Attributes
+    ----------
+    waiting
+        Windows that are left for the next pass.
+    empty
+        Windows without rows that were passed over.
+    """
+
+    looks: tuple[Look, ...]
+    waiting: int = 0
+    empty: int = 0
+
+
+def choose_looks(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    cause: Cause,
+    now: datetime,
+    *,
+    asked: str | None = None,
+    every: str | None = None,
+) -> Watch:
+    """Return the windows `asked` for as ``A..B``, else those that have come since the last pass.
+
+    Parameters
+    ----------
+    every
+        Length of the windows into which the one asked for is cut.
 
     Raises
     ------
     UsageError
-        When a window is asked for and rows have no time.
+        When a window is asked for and rows have no time; when `every` stands alone.
     DataError
         When no row has a time.
     """
-    from tasks.monitoring.windows import latest_complete, parse_window
-    from tasks.trainings.windows import newest_row
+    from tasks.monitoring.windows.grid import parse_windows
 
+    if every is not None and asked is None:
+        raise UsageError(
+            "--every cuts a window into shorter ones, and no --window is named.",
+            "Write both: --window 2013-01-07..2013-03-04 --every 7d.",
+        )
     if pipeline.config.time_column is None:
         if asked is not None:
             raise UsageError(
@@ -58,25 +103,58 @@ def choose_look(
                 "`time_column`.",
                 "Leave --window out: all rows of the scoring source are looked at.",
             )
-        return Look(champion=champion, window=None, cause=cause)
+        return Watch(looks=(Look(champion=champion, window=None, cause=cause),))
     if asked is not None:
-        window = parse_window(asked)
+        found = Backlog(windows=parse_windows(asked, every))
     else:
-        newest = newest_row(pipeline)
-        if newest is None:
-            raise DataError(
-                f"No row to monitor has a value in {pipeline.config.time_column!r}.",
-                "Look at the source; name a window with --window A..B.",
-            )
-        window = latest_complete(newest, now, pipeline.config.monitoring.window)
-    until = trained_until(champion)
-    notes: tuple[str, ...] = ()
-    if until is not None and window.start < until:
-        notes = (
-            f"The window starts before {until:%Y-%m-%d %H:%M} UTC, up to when the champion was "
-            "trained: drift and performance look better there than they are.",
+        found = _backlog(pipeline, champion, now)
+    looks = tuple(
+        Look(
+            champion=champion,
+            window=window,
+            cause=cause,
+            notes=_seen_before(window, champion),
+            last=window == found.windows[-1],
+            asked=asked is not None,
         )
-    return Look(champion=champion, window=window, cause=cause, notes=notes)
+        for window in found.windows
+    )
+    return Watch(looks=looks, waiting=found.waiting, empty=found.empty)
+
+
+def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backlog:
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.windows.grid import latest_complete, mostly_before
+    from tasks.trainings.windows import newest_row
+
+    config = pipeline.config.monitoring
+    newest = newest_row(pipeline)
+    if newest is None:
+        raise DataError(
+            f"No row to monitor has a value in {pipeline.config.time_column!r}.",
+            "Look at the source; name a window with --window A..B.",
+        )
+    earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored", "stopped"))
+    until = trained_until(champion)
+    return backlog_of(
+        latest_complete(newest, now, config.window),
+        looked_at(earlier),
+        watched_since(earlier, None if until is None else mostly_before(until, config.window)),
+        most=config.catch_up,
+        recent=pipeline.config.policy.persistent[1],
+        occupied=lambda windows: occupied_in(pipeline, windows),
+    )
+
+
+def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
+    """Return what to say of a window of which the champion's training saw rows."""
+    until = trained_until(champion)
+    if until is None or window.start >= until:
+        return ()
+    return (
+        f"The window starts before {until:%Y-%m-%d %H:%M} UTC, up to when the champion was "
+        "trained: drift and performance look better there than they are.",
+    )
 
 
 def trained_until(version: ModelVersion) -> datetime | None:

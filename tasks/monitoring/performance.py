@@ -124,8 +124,8 @@ def _realised(
 ) -> _Known:
     labelled = int(answers.labelled.sum())
     share = labelled / answers.rows if answers.rows else 0.0
-    due = window is None or as_utc(now) >= as_utc(window.end) + (label_delay or timedelta(0))
-    mature = due and share >= MATURE_SHARE
+    due = _is_due(window, label_delay, now)
+    mature = is_mature(labelled, answers.rows, window, label_delay, now)
     stated = f"{labelled:,} of {answers.rows:,} rows are labelled ({say_share(share)})"
     if answers.strange:
         stated += f"; {answers.strange:,} labels are none of the classes"
@@ -141,6 +141,21 @@ def _realised(
     waits = "" if mature else f" Labels are not mature: {'' if due else 'the delay lasts, '}"
     waits += "" if mature else f"{say_share(MATURE_SHARE)} are asked for."
     return _Known(found, mature, f"{stated[0].upper()}{stated[1:]}.{waits}")
+
+
+def is_mature(
+    labelled: int,
+    rows: int,
+    window: Window | None,
+    label_delay: timedelta | None,
+    now: datetime,
+) -> bool:
+    """Return whether the delay has passed since the window's end and 9 rows in 10 are labelled."""
+    return rows > 0 and labelled / rows >= MATURE_SHARE and _is_due(window, label_delay, now)
+
+
+def _is_due(window: Window | None, label_delay: timedelta | None, now: datetime) -> bool:
+    return window is None or as_utc(now) >= as_utc(window.end) + (label_delay or timedelta(0))
 
 
 def _labelled(holdout: pd.DataFrame | None, roles: Schema) -> Answers | None:

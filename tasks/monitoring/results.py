@@ -10,69 +10,112 @@ from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Performance, Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.records import ModelVersion, Schema
 from tasks.monitoring.passes import Look, trained_until
+from tasks.monitoring.performance import is_mature
+from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_WINDOWS_BACK = 12
-
 
 def performances_of(
     pipeline: Pipeline, look: Look, earlier: Sequence[Decision], now: datetime
 ) -> tuple[Performance, ...]:
-    """Return how the champion did on this window and on those whose labels were not mature.
+    """Return how the champion did on this window and, where a pass ends with it, on earlier ones.
+
+    An earlier window is measured again when labels of it have arrived since, or when so many are
+    there that they count as mature; the oldest first, `monitoring.catch_up` of them in one pass.
 
     Parameters
     ----------
     earlier
         Decisions of kind ``monitored``, newest first.
     """
-    if look.window is None and pipeline.config.scoring.source is None:
-        # Without a time nothing tells these rows from those of the training.
-        return ()
-    windows = [*(w for w in _unsettled(earlier, look) if w != look.window), look.window]
-    return tuple(_performance(pipeline, look.champion, window, now) for window in windows)
+    if look.window is None:
+        if pipeline.config.scoring.source is None:
+            # Without a time nothing tells these rows from those of the training.
+            return ()
+        return (_performance(pipeline, look.champion, None, now),)
+    unsettled = _unsettled(earlier, look) if look.last else []
+    if not unsettled:
+        return (_performance(pipeline, look.champion, look.window, now),)
+    span = Window(
+        start=min(look.window.start, *(p.window.start for p in unsettled if p.window)),
+        end=max(look.window.end, *(p.window.end for p in unsettled if p.window)),
+    )
+    problem = _collect(pipeline, look.champion, span)
+    due = [p.window for p in unsettled if _has_more_labels(pipeline, look.champion, p, now)]
+    windows = [*due[: pipeline.config.monitoring.catch_up], look.window]
+    return tuple(_measured(pipeline, look.champion, w, now, problem) for w in windows)
 
 
-def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Window]:
-    """Return earlier windows of this champion whose last statement was not final, oldest first."""
-    settled: dict[Window, bool] = {}
-    for decision in earlier:
-        if decision.version != look.champion.version:
-            continue
-        for stated in decision.evidence.get("performance") or []:  # type: ignore[union-attr]
-            performance = Performance.model_validate(stated)
-            if performance.window is not None and performance.window not in settled:
-                settled[performance.window] = performance.mature
-    open_windows = [window for window, final in settled.items() if not final]
-    return sorted(open_windows, key=lambda w: w.start)[-_WINDOWS_BACK:]
+def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:
+    """Return the last statements about earlier windows of this champion that are not final."""
+    found = watched(earlier, look.champion).performances
+    unsettled = [p for w, p in found.items() if w is not None and w != look.window and not p.mature]
+    return sorted(unsettled, key=lambda p: start_of(p.window))
+
+
+def _has_more_labels(
+    pipeline: Pipeline, champion: ModelVersion, stated: Performance, now: datetime
+) -> bool:
+    """Return whether the ledger knows more labels of a window than was stated of it."""
+    from tasks.ledger.ledger import ledger_of
+
+    ledger, name = ledger_of(pipeline), pipeline.config.name
+    known = (
+        ledger.coverage(name, stated.window),
+        ledger.coverage(name, stated.window, role="shadow", version=champion.version),
+    )
+    best = max(known, key=lambda found: found.labelled)
+    delay = pipeline.config.monitoring.label_delay
+    return best.labelled > stated.labelled or is_mature(
+        best.labelled, best.rows, stated.window, delay, now
+    )
 
 
 def _performance(
     pipeline: Pipeline, champion: ModelVersion, window: Window | None, now: datetime
 ) -> Performance:
+    return _measured(pipeline, champion, window, now, _collect(pipeline, champion, window))
+
+
+def _collect(pipeline: Pipeline, champion: ModelVersion, span: Window | None) -> str:
+    """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
     from tasks.ledger.labels import collect_labels
+
+    ends = (span.start, span.end) if span else (None, None)
+    try:
+        collect_labels(pipeline, _roles(pipeline, champion), *ends)
+    except TransientError:
+        raise
+    except KeepfitError as error:
+        return f" Labels could not be read: {error.message}"
+    return ""
+
+
+def _roles(pipeline: Pipeline, champion: ModelVersion) -> Schema:
+    return champion.roles.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
+
+
+def _measured(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    window: Window | None,
+    now: datetime,
+    problem: str,
+) -> Performance:
     from tasks.monitoring.performance import assess_window
     from tasks.registry.holdouts import holdout_of
 
     config = pipeline.config
-    roles = champion.roles.running(OwnCode.of(config.hooks, pipeline.base))
     metric = champion.tags.get("keepfit.metric", config.metric or "")
-    span = (window.start, window.end) if window else (None, None)
-    problem = ""
-    try:
-        collect_labels(pipeline, roles, *span)
-    except TransientError:
-        raise
-    except KeepfitError as error:
-        problem = f" Labels could not be read: {error.message}"
     rows, version = judged_rows(pipeline, champion, window)
     found = assess_window(
         rows,
-        roles=roles,
+        roles=_roles(pipeline, champion),
         metric=metric,
         version=version.version,
         window=window,

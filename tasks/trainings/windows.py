@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.base.config import (
     CsvSink,
@@ -22,6 +23,10 @@ from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluate
 from tasks.base.reading import FileAside, note_text
 from tasks.base.records import Snapshot
 from tasks.validation.contracts import ensure_contract, forms_of, known_contract
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def training_snapshot(
@@ -167,6 +172,25 @@ def scope_of(input_path: str | None, *, everything: bool) -> ScoringScope:
     if input_path is not None:
         return "file"
     return "all" if everything else "new"
+
+
+def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.datetime64]:
+    """Return the times in [start, end) of the rows to score, in UTC, ``datetime64[us]`` (n_rows,).
+
+    There may be none; nulls are left out.
+    """
+    import pyarrow as pa
+
+    from tasks.data.sources import read_source
+
+    config = pipeline.config
+    chosen, column = config.scoring.source or config.source, config.time_column or ""
+    table = read_source(
+        chosen, pipeline.base, columns=[column], time_column=column, start=start, end=end
+    ).table
+    times = table[column].drop_null()
+    found: NDArray[np.datetime64] = times.cast(pa.timestamp("us", times.type.tz)).to_numpy()
+    return found
 
 
 def with_overrides(pipeline: Pipeline, input_path: str | None, output_path: str | None) -> Pipeline:

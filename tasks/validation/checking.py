@@ -23,16 +23,24 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _waiting: list[subprocess.Popen[str]] = []
+_keeps = False
 
 
-def start_checker() -> None:
+def start_checker(*, keep: bool = False) -> None:
     """Start the process that checks, so that its imports overlap with other work.
 
     Where one stands ready for many commands there is nothing to start.
+
+    Parameters
+    ----------
+    keep
+        Whether it stays after a check, for further ones, until `stop_checker`.
     """
+    global _keeps
     if standing():
         return
     with _lock:
+        _keeps = keep
         if not _waiting:
             _waiting.append(_spawn())
 
@@ -158,18 +166,23 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 
 def _ask_own(request: dict[str, Any]) -> str:
     with _lock:
+        kept = _keeps and bool(_waiting)
         process = _waiting.pop() if _waiting else _spawn()
+    line = ""
     try:
         assert process.stdin is not None  # noqa: S101 - opened with a pipe
         assert process.stdout is not None  # noqa: S101 - opened with a pipe
         process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.close()
+        process.stdin.flush()
         line = process.stdout.readline()
-        process.wait(timeout=30)
     except OSError as error:
         raise InfrastructureError(f"The contract could not be checked: {error}.") from None
     finally:
-        _end(process)
+        with _lock:
+            if kept and line and not _waiting:
+                _waiting.append(process)
+            else:
+                _end(process)
     return line
 
 

@@ -131,6 +131,16 @@ def test_an_earlier_window_can_be_asked_for(watched: Watched) -> None:
     assert ran.answer["alarm"] is False
 
 
+def test_windows_of_the_past_can_be_filled_in(watched: Watched) -> None:
+    span = ("--window", "2026-02-24..2026-03-09", "--every", "4d")
+    ran = keepfit("monitor", watched.folder, *span, "--json")
+
+    assert ran.status == 0, ran.err
+    starts = [one["start"][:10] for one in ran.answer["windows"]]
+    assert starts == ["2026-02-24", "2026-02-28", "2026-03-04"]
+    assert len(watched.decisions("alarmed")) == 1
+
+
 def test_a_window_without_rows_is_not_enough_data(watched: Watched) -> None:
     ran = keepfit("monitor", watched.folder, "--window", "2030-01-01..2030-01-08", "--json")
 
@@ -202,6 +212,7 @@ def test_a_broken_window_is_stopped_and_recorded(watched: Watched) -> None:
     assert "line" in ran.answer["error"]["message"]
     (stop,) = watched.decisions("stopped")
     assert any("line" in rule for rule in stop.evidence["rules"])
+    assert str(stop.window) == "2026-04-13..2026-04-20"
     again = keepfit("score", watched.folder, "--json")
     assert again.status == 3
 
@@ -215,11 +226,15 @@ def test_before_any_champion_there_is_nothing_to_monitor(tmp_path: Path) -> None
     assert "keepfit run" in ran.answer["error"]["remedy"]
 
 
-def test_a_column_that_is_new_in_the_window_is_named_and_no_alarm(watched: Watched) -> None:
-    week(watched.folder, 15, tariff=[f"t{n % 3}" for n in range(700)])
+def test_a_column_that_is_new_in_the_windows_is_named_and_no_alarm(watched: Watched) -> None:
+    for number in (15, 16):
+        week(watched.folder, number, tariff=[f"t{n % 3}" for n in range(700)])
     ran = keepfit("monitor", watched.folder, "--json")
 
     assert ran.status == 0, ran.err
+    assert [one["start"][:10] for one in ran.answer["windows"]][-2:] == ["2026-04-20", "2026-04-27"]
+    assert ran.answer["windows"][-1]["drifted"] == []
+    assert ran.answer["waiting"] == 0
     (found,) = (c for c in ran.answer["columns"] if c["role"] == "new")
     assert found["column"] == "tariff"
     assert found["notes"] == ["new: the model does not use it"]

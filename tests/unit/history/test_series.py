@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from tasks.base.loop import Decision
 from tasks.history.charts import NARROW, WIDE, said, story
 from tasks.history.series import marks, moving_columns, points
 from tests.histories import START, WEEK, demand, flights
@@ -38,6 +39,43 @@ def test_a_window_looked_at_again_is_one_window() -> None:
 
     assert len(found) == 20
     assert (found[0].decision, found[0].rows) == ("again", 7)
+
+
+def stop(of: Decision, flow: str, days: int) -> Decision:
+    """Return a stop of `flow` after `of`, about the same window."""
+    at = of.at + timedelta(days=days)
+    evidence = {"flow": flow, "rules": ["age is absent"]}
+    return of.model_copy(
+        update={"id": f"{flow}{days}", "kind": "stopped", "at": at, "evidence": evidence}
+    )
+
+
+def test_a_training_that_was_stopped_is_about_no_window() -> None:
+    decisions = flights()
+    looked = next(d for d in decisions if d.kind == "monitored")
+
+    found = points([*decisions, stop(looked, "training", 1)])
+
+    assert len(found) == 20
+    assert not found[0].stopped
+
+
+def test_a_window_that_was_judged_and_then_stopped_is_shown_as_both() -> None:
+    decisions = flights()
+    looked = next(d for d in decisions if d.kind == "monitored")
+
+    found = points([*decisions, stop(looked, "monitoring", 1), stop(looked, "monitoring", 2)])
+
+    assert [p.stopped for p in found[:3]] == [False, True, False]
+    assert len(found) == 21
+
+
+def test_a_stop_is_over_once_the_window_is_judged() -> None:
+    decisions = flights()
+    looked = next(d for d in decisions if d.kind == "monitored")
+    earlier = stop(looked, "monitoring", -1)
+
+    assert len(points([*decisions, earlier])) == 20
 
 
 def test_versions_change_where_the_alias_moved() -> None:

@@ -1,0 +1,133 @@
+"""Which windows a monitoring pass looks at: all that have come since, as far as one pass goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tasks.base.loop import Decision, Window
+from tasks.base.records import Record
+from tasks.monitoring.windows.grid import grid
+
+if TYPE_CHECKING:
+    from tasks.base.pipeline_file import Pipeline
+
+
+class Backlog(Record):
+    """What one pass looks at.
+
+    Attributes
+    ----------
+    windows
+        Oldest first; the newest complete one is always the last.
+    waiting
+        Windows with rows that are left for the next pass.
+    empty
+        Windows without any row between those looked at; nothing is said of them.
+    """
+
+    windows: tuple[Window, ...]
+    waiting: int = 0
+    empty: int = 0
+
+
+def backlog_of(
+    newest: Window,
+    looked_at: Collection[Window],
+    since: datetime | None,
+    *,
+    most: int,
+    recent: int,
+    occupied: Callable[[Sequence[Window]], Sequence[bool]],
+) -> Backlog:
+    """Return the windows of a pass.
+
+    A window is due once: when it lies on the grid after `since`, has rows, and is part of none
+    that was looked at. Where more are due than `most`, the pass takes the last `recent`, since
+    the policy reads those together, and the oldest of the rest. So the newest window never waits
+    for another pass.
+
+    Parameters
+    ----------
+    newest
+        The latest complete window; it is looked at in any case.
+    looked_at
+        Windows that were monitored, or stopped by their contract.
+    since
+        Windows that end by then are not due; None: those before the last one looked at.
+    most, recent
+        At least 1.
+    occupied
+        Window to whether it has rows; called only where several windows are due.
+    """
+    length = newest.end - newest.start
+    if since is None:
+        since = max((w.end for w in looked_at), default=newest.start)
+    done = sorted((w.start, w.end) for w in looked_at)
+    due = [w for w in grid(since, newest.start, length) if not _is_part(w, done)]
+    filled = [w for w, full in zip(due, occupied(due), strict=True) if full] if due else []
+    room = max(most, 1) - 1
+    kept = filled
+    if len(filled) > room:
+        last = min(max(recent, 1) - 1, room)
+        kept = [*filled[: room - last], *filled[len(filled) - last :]]
+    return Backlog(
+        windows=(*kept, newest),
+        waiting=len(filled) - len(kept),
+        empty=len(due) - len(filled),
+    )
+
+
+def _is_part(window: Window, done: Sequence[tuple[datetime, datetime]]) -> bool:
+    return any(start <= window.start and window.end <= end for start, end in done)
+
+
+def looked_at(earlier: Sequence[Decision]) -> frozenset[Window]:
+    """Return the windows that were monitored or whose rows broke their contract."""
+    return frozenset(d.window for d in earlier if d.window is not None and _is_look(d))
+
+
+def watched_since(earlier: Sequence[Decision], until: datetime | None) -> datetime | None:
+    """Return from when on windows are due.
+
+    That is `until`, the newest row of the champion's training. Of windows before the oldest that
+    is remembered nothing is due: their records are older than the retention. A window that a
+    person named is no sign of that.
+    """
+    starts = [
+        d.window.start
+        for d in earlier
+        if d.window is not None and _is_look(d) and d.evidence.get("asked") is not True
+    ]
+    if until is None or not starts:
+        return until
+    return max(until, min(starts))
+
+
+def _is_look(decision: Decision) -> bool:
+    flow = decision.evidence.get("flow")
+    return decision.kind == "monitored" or (decision.kind == "stopped" and flow == "monitoring")
+
+
+def occupied_in(pipeline: Pipeline, windows: Sequence[Window]) -> tuple[bool, ...]:
+    """Return for each of `windows` whether the rows to score have any in it; one column is read.
+
+    Parameters
+    ----------
+    windows
+        Of one length, in the order of time.
+    """
+    import numpy as np
+
+    from tasks.trainings.windows import row_times
+
+    times = np.sort(row_times(pipeline, windows[0].start, windows[-1].end))
+    starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")
+    ends = np.array([_naive(w.end) for w in windows], dtype="datetime64[us]")
+    rows = np.searchsorted(times, ends) - np.searchsorted(times, starts)
+    return tuple(bool(count) for count in rows)
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta(0))

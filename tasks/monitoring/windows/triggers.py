@@ -1,0 +1,140 @@
+"""What in monitored windows calls for action, and what of it an alarm has told already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from tasks.base.loop import Decision, Performance, Window, WindowFlag
+from tasks.base.moments import as_utc
+from tasks.base.records import ModelVersion, Record
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Trigger(Record):
+    """One window that drifted or in which the champion did worse than is ordinary."""
+
+    window: Window | None
+    by: Literal["drift", "performance"]
+
+
+@dataclass
+class Watched:
+    """The latest statements about one champion's windows.
+
+    Attributes
+    ----------
+    drifted, enough, sentences
+        Window to whether it drifted, whether it had rows enough, and what was said of its drift.
+    performances
+        Window to the latest statement about its performance, which a later pass may have made.
+    """
+
+    drifted: dict[Window | None, bool] = field(default_factory=dict)
+    enough: dict[Window | None, bool] = field(default_factory=dict)
+    sentences: dict[Window | None, str] = field(default_factory=dict)
+    performances: dict[Window | None, Performance] = field(default_factory=dict)
+
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Return what calls for action, in the order of the windows."""
+        found = [Trigger(window=w, by="drift") for w, drifted in self.drifted.items() if drifted]
+        found += [
+            Trigger(window=w, by="performance") for w, p in self.performances.items() if p.worse
+        ]
+        return tuple(sorted(found, key=lambda t: (start_of(t.window), t.by)))
+
+    def flags(self) -> tuple[WindowFlag, ...]:
+        """Return what the policy reads, the newest window last."""
+        flags = (
+            WindowFlag(
+                window=window,
+                drifted=drifted,
+                enough=self.enough[window],
+                worse=window in self.performances and self.performances[window].worse,
+            )
+            for window, drifted in self.drifted.items()
+        )
+        return tuple(sorted(flags, key=lambda flag: start_of(flag.window)))
+
+    def reason(self, trigger: Trigger) -> str:
+        """Return the sentence that a trigger rests on."""
+        if trigger.by == "drift":
+            return self.sentences.get(trigger.window, "")
+        return self.performances[trigger.window].sentence
+
+
+def start_of(window: Window | None) -> datetime:
+    """Return when a window starts; what has no window stands before all that have."""
+    return _NEVER if window is None else as_utc(window.start)
+
+
+def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
+    """Return the latest statements about the windows of `champion`.
+
+    Parameters
+    ----------
+    decisions
+        Newest first; those of another kind than ``monitored`` are left aside.
+    """
+    found = Watched()
+    for decision in decisions:
+        if decision.kind != "monitored" or decision.version != champion.version:
+            continue
+        for performance in stated(decision):
+            found.performances.setdefault(performance.window, performance)
+        if decision.window in found.drifted:
+            continue
+        drift = decision.evidence.get("drift")
+        known = drift if isinstance(drift, dict) else {}
+        found.drifted[decision.window] = bool(known.get("alarm"))
+        found.enough[decision.window] = bool(decision.evidence.get("enough", True))
+        found.sentences[decision.window] = str(known.get("sentence") or "")
+    return found
+
+
+def stated(decision: Decision) -> tuple[Performance, ...]:
+    """Return what a decision says of performance, of its own window and of earlier ones."""
+    values = decision.evidence.get("performance")
+    found = []
+    for value in values if isinstance(values, list) else []:
+        try:
+            found.append(Performance.model_validate(value))
+        except ValidationError:
+            continue
+    return tuple(found)
+
+
+def untold(
+    triggers: Sequence[Trigger], decisions: Sequence[Decision], champion: ModelVersion
+) -> tuple[Trigger, ...]:
+    """Return the triggers of which no alarm of `champion` has told yet.
+
+    An alarm that does not list its triggers, from before they were listed, told of all windows up
+    to its own.
+    """
+    told: set[Trigger] = set()
+    until = _NEVER
+    for decision in decisions:
+        if decision.kind != "alarmed" or decision.version != champion.version:
+            continue
+        listed = decision.evidence.get("triggers")
+        if isinstance(listed, list):
+            told |= {Trigger.model_validate(value) for value in listed}
+        else:
+            until = max(until, _end_of(decision.window))
+    return tuple(t for t in triggers if t not in told and _end_of(t.window) > until)
+
+
+def newest_of(triggers: Collection[Trigger]) -> Window | None:
+    """Return the newest window of `triggers`."""
+    return max((t.window for t in triggers), key=start_of, default=None)
+
+
+def _end_of(window: Window | None) -> datetime:
+    # A pass over all rows has no time of its own: it is told once a statement.
+    return datetime.max.replace(tzinfo=UTC) if window is None else as_utc(window.end)

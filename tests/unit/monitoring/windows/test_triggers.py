@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.base.loop import Decision, Performance, Window
+from tasks.base.records import ModelVersion
+from tasks.monitoring.windows.triggers import Trigger, newest_of, untold, watched
+
+CHAMPION = ModelVersion(name="churn", version="1", run_id="r")
+START = datetime(2026, 3, 2, tzinfo=UTC)
+FIRST = Window(start=START, end=START + timedelta(days=7))
+SECOND = Window(start=FIRST.end, end=FIRST.end + timedelta(days=7))
+
+
+def judged(window: Window, *, worse: bool) -> dict[str, Any]:
+    found = Performance(window=window, version="1", metric="rmse", rows=9, worse=worse)
+    return found.model_dump(mode="json")
+
+
+def decision(kind: str, window: Window, day: int, **fields: Any) -> Decision:
+    version, evidence = fields.pop("version", "1"), fields
+    return Decision.model_validate(
+        {"id": f"{kind}{day}", "pipeline": "churn", "kind": kind, "correlation": "c",
+         "at": START + timedelta(days=day), "sentence": "", "version": version,
+         "window": window, "evidence": evidence}
+    )  # fmt: skip
+
+
+def test_a_window_that_labels_show_to_be_worse_is_told_of_once() -> None:
+    drift = {"alarm": False, "sentence": "nothing moved"}
+    before = decision("monitored", FIRST, 7, drift=drift, performance=[judged(FIRST, worse=False)])
+    restated = [judged(FIRST, worse=True), judged(SECOND, worse=False)]
+    after = decision("monitored", SECOND, 14, drift=drift, performance=restated)
+    known = watched([after, before], CHAMPION)
+
+    fresh = untold(known.triggers(), [after, before], CHAMPION)
+    alarm = decision("alarmed", FIRST, 14, triggers=[t.model_dump(mode="json") for t in fresh])
+
+    assert fresh == (Trigger(window=FIRST, by="performance"),)
+    assert untold(known.triggers(), [alarm, after, before], CHAMPION) == ()
+    assert [(f.window, f.worse) for f in known.flags()] == [(FIRST, True), (SECOND, False)]
+
+
+def test_a_window_told_of_for_its_drift_is_told_of_again_for_its_performance() -> None:
+    alarm = decision(
+        "alarmed", FIRST, 7, triggers=[Trigger(window=FIRST, by="drift").model_dump(mode="json")]
+    )
+    triggers = [Trigger(window=FIRST, by=by) for by in ("drift", "performance")]
+
+    assert untold(triggers, [alarm], CHAMPION) == (Trigger(window=FIRST, by="performance"),)
+
+
+def test_an_alarm_from_before_triggers_were_listed_told_of_all_windows_up_to_its_own() -> None:
+    alarm = decision("alarmed", FIRST, 7)
+    triggers = [Trigger(window=w, by="drift") for w in (FIRST, SECOND)]
+
+    assert untold(triggers, [alarm], CHAMPION) == (Trigger(window=SECOND, by="drift"),)
+    other = decision("alarmed", SECOND, 8, version="2")
+    assert len(untold(triggers, [other], CHAMPION)) == 2
+
+
+def test_a_backlog_of_alarms_is_one_alarm_about_its_newest_window() -> None:
+    moved = {"alarm": True, "sentence": "x moved"}
+    decisions = [decision("monitored", w, 20, drift=moved) for w in (SECOND, FIRST)]
+    known = watched(decisions, CHAMPION)
+
+    fresh = untold(known.triggers(), decisions, CHAMPION)
+
+    assert [t.window for t in fresh] == [FIRST, SECOND]
+    assert newest_of(fresh) == SECOND
+    assert known.reason(fresh[-1]) == "x moved"
+
+
+def test_what_an_earlier_pass_over_the_same_window_said_is_replaced() -> None:
+    first = decision("monitored", FIRST, 7, drift={"alarm": True})
+    again = decision("monitored", FIRST, 8, drift={"alarm": False})
+
+    assert watched([again, first], CHAMPION).triggers() == ()
