@@ -22,7 +22,7 @@ def checker_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, pass_fds=(own,))
     os.close(own)
     try:
-        assert os.read(beats, 1) == b".", "it listens"
+        assert os.read(beats, 1) == b"\n", "it listens"
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(VARIABLE, str(folder))
             yield process
