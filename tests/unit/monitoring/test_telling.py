@@ -139,7 +139,9 @@ def test_one_channel_of_two_is_enough_to_be_heard(tmp_path: Path) -> None:
 
 def test_a_ledger_that_is_gone_stops_no_message_and_sends_it_once(tmp_path: Path) -> None:
     with http_receiver() as hook:
-        plan = pipeline(tmp_path, hook.apprise(), extra='ledger: {url: "sqlite:////proc/gone/ledger.db"}\n')
+        plan = pipeline(
+            tmp_path, hook.apprise(), extra='ledger: {url: "sqlite:////proc/gone/ledger.db"}\n'
+        )
         first = tell(plan, decision("failed", {"flow": "training"}))
         second = tell(plan, decision("failed", {"flow": "training"}))
 
@@ -151,7 +153,9 @@ def test_a_ledger_that_is_gone_stops_no_message_and_sends_it_once(tmp_path: Path
 
 def test_what_was_told_while_the_ledger_was_gone_is_not_told_again(tmp_path: Path) -> None:
     with http_receiver() as hook:
-        broken = pipeline(tmp_path, hook.apprise(), extra='ledger: {url: "sqlite:////proc/gone/ledger.db"}\n')
+        broken = pipeline(
+            tmp_path, hook.apprise(), extra='ledger: {url: "sqlite:////proc/gone/ledger.db"}\n'
+        )
         tell(broken, decision("promoted"))
         mended = pipeline(tmp_path, hook.apprise())
         tell(mended, decision("promoted"))
