@@ -80,7 +80,7 @@ def _running(folder: Path, home: Path, prefix: list[str]) -> Iterator[Server]:
     _call([*prefix, str(folder / "initdb"), "-D", str(data), "-U", _USER, "-A", "scram-sha-256",
            f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C"])  # fmt: skip
     # It runs apart from this process: tests end whatever they find below themselves.
-    options = f"-p {server.port} -h {server.host} -k {home} -F -c max_connections=20"
+    options = f"-p {server.port} -h {server.host} -k {home} -F -c max_connections=60"
     program = [*prefix, str(folder / "pg_ctl"), "-D", str(data)]
     _call([*program, "-l", str(home / "log"), "-o", options, "-w", "-t", "60", "start"])
     try:
