@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.stack_file import running_stack
@@ -20,7 +21,7 @@ from tests.e2e.stacks import Stack, gone, running, until
 from tests.postgres import Server, postgres_server
 from tests.tables import FAST, write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.postgres, pytest.mark.timeout(600)]
 __all__ = ["postgres_server"]
 
 # Once a year: nothing starts by itself while a test runs.
@@ -36,8 +37,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(folder: Path) -> Iterator[Stack]:
-    with running(folder) as stack:
+def stack(folder: Path, postgres_server: Server) -> Iterator[Stack]:
+    """Yield a stack whose servers keep their data in PostgreSQL."""
+    engine = sa.create_engine(postgres_server.url(), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in ("stack_prefect", "stack_mlflow"):
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    with running(
+        folder,
+        KEEPFIT_PREFECT_DATABASE=postgres_server.url("stack_prefect"),
+        KEEPFIT_MLFLOW_DATABASE=postgres_server.url("stack_mlflow"),
+    ) as stack:
         yield stack
 
 
@@ -83,14 +94,6 @@ def test_the_servers_close_what_the_stack_does_not_need(stack: Stack) -> None:
         assert httpx.get(f"{mlflow}/ajax-api/3.0/mlflow/{path}").status_code == 404
     found = httpx.get(f"{mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=5")
     assert found.status_code == 200
-
-
-def test_files_are_their_owners_alone(stack: Stack) -> None:
-    files = [p for p in stack.state.rglob("*") if p.name.startswith(("prefect.db", "mlflow.db"))]
-
-    assert files
-    assert {oct(p.stat().st_mode & 0o077) for p in files} == {"0o0"}
-    assert stack.state.stat().st_mode & 0o077 == 0
 
 
 def test_a_second_stack_on_the_folder_is_told_about_the_first(stack: Stack, folder: Path) -> None:
@@ -180,10 +183,29 @@ def test_a_training_whose_runner_is_killed_ends_with_it_and_is_asked_for_again_o
     assert [(d.prefect_run, d.evidence["again"]) for d in reaped] == [(str(run.id), True)]
 
 
+def test_both_servers_keep_their_data_in_postgresql(stack: Stack, postgres_server: Server) -> None:
+    assert stack.end(signal.SIGTERM) == 0
+
+    for name, table in (("stack_prefect", "flow_run"), ("stack_mlflow", "model_versions")):
+        engine = sa.create_engine(postgres_server.url(name))
+        with engine.connect() as connection:
+            count = connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar()
+        engine.dispose()
+        assert count
+    assert not (stack.state / "prefect" / "prefect.db").exists()
+    assert not (stack.state / "mlflow" / "mlflow.db").exists()
+    for path in (p for p in stack.state.rglob("*") if p.is_file()):
+        assert postgres_server.password.encode() not in path.read_bytes(), path
+
+
 def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
     write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
     with running(tmp_path) as first:
         run = start_training(first)
+        names = ("prefect.db", "mlflow.db")
+        kept = [p for p in first.state.rglob("*") if p.name.startswith(names)]
+        assert {oct(p.stat().st_mode & 0o077) for p in (*kept, first.state)} == {"0o0"}
+        assert len(kept) >= len(names)
         tree, found = first.tree(), first.addresses
 
         assert first.end(signal.SIGINT) == 0
@@ -227,41 +249,6 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert running_stack(stack.state) is None
 
 
-@pytest.mark.postgres
-def test_both_servers_keep_their_data_in_postgresql(
-    tmp_path: Path, postgres_server: Server
-) -> None:
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(postgres_server.url(), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for name in ("stack_prefect", "stack_mlflow"):
-            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
-    with running(
-        tmp_path,
-        KEEPFIT_PREFECT_DATABASE=postgres_server.url("stack_prefect"),
-        KEEPFIT_MLFLOW_DATABASE=postgres_server.url("stack_mlflow"),
-    ) as stack:
-        run = start_training(stack)
-        assert finished(stack, run) == "Completed"
-
-        assert stack.end(signal.SIGTERM) == 0
-
-    for name, table in (("stack_prefect", "flow_run"), ("stack_mlflow", "model_versions")):
-        engine = sqlalchemy.create_engine(postgres_server.url(name))
-        with engine.connect() as connection:
-            count = connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {table}")).scalar()
-        engine.dispose()
-        assert count
-    assert not (stack.state / "prefect" / "prefect.db").exists()
-    assert not (stack.state / "mlflow" / "mlflow.db").exists()
-    for path in (p for p in stack.state.rglob("*") if p.is_file()):
-        assert postgres_server.password.encode() not in path.read_bytes(), path
-
-
-@pytest.mark.postgres
 def test_a_wrong_password_is_told_without_it(tmp_path: Path, postgres_server: Server) -> None:
     write_pipeline(tmp_path, write_churn(tmp_path / "c.csv", 20), FAST)
     url = postgres_server.url(password="canary-7431")
