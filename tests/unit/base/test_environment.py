@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.environment import keep_prefect_in, turn_telemetry_off
+from tasks.base.environment import keep_prefect_in, mode_beside, turn_telemetry_off
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,16 @@ def test_telemetry_is_off_even_where_it_was_turned_on() -> None:
     assert environ["DO_NOT_TRACK"] == "true"
     assert environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "umask", "mode"),
+    [(0o755, "22", 0o644), (0o700, "22", 0o600), (0o755, "77", 0o600), (0o777, "2", 0o664)],
+)
+def test_a_file_that_a_person_names_is_as_open_as_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder_mode: int, umask: str, mode: int
+) -> None:
+    monkeypatch.setenv("KEEPFIT_UMASK", umask)
+    tmp_path.chmod(folder_mode)
+
+    assert mode_beside(tmp_path) == mode
