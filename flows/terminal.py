@@ -159,7 +159,8 @@ def show_training(outcome: TrainingOutcome) -> None:
     console.print()
     style = "bold green" if outcome.verdict.promoted else "bold yellow"
     console.print(Text(outcome.verdict.sentence, style=style))
-    show_findings(console, outcome.findings)
+    # Labels that may be one are among the doubts.
+    show_findings(console, [note for note in outcome.findings if note.kind != "label_twins"])
     _diagnosis(console, outcome.diagnosis)
     if outcome.unchanged:
         console.print("Nothing changed since that training, so nothing was computed again.")

@@ -63,6 +63,19 @@ def _database_url(value: SecretStr) -> SecretStr:
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 
 
+def _label(value: Any) -> Any:
+    """Return a label as text, as labels of a table are read: true is True, 1 and 1.0 stay apart."""
+    return str(value) if isinstance(value, bool | int | float) else value
+
+
+def _one_or_many(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Label = Annotated[str, BeforeValidator(_label)]
+Spellings = Annotated[tuple[Label, ...], BeforeValidator(_one_or_many)]
+
+
 class Section(BaseModel):
     """A frozen part of the file; unknown keys are errors."""
 
@@ -482,6 +495,9 @@ class PipelineConfig(Section):
     positive: str | bool | int | float | None = Field(
         None, description="label scored in a binary task"
     )
+    labels: dict[Label, Spellings] = Field(
+        {}, description="label to the spellings in the data that it replaces, wherever read"
+    )
     group: Column | None = Field(
         None, description="ranking: column whose rows are ranked together, a user or a query"
     )
@@ -521,6 +537,24 @@ class PipelineConfig(Section):
     )
     engine: EngineConfig = EngineConfig()
     state: str = Field(".keepfit", min_length=1)
+
+    @field_validator("labels")
+    @classmethod
+    def _spelled_once(cls, labels: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        findings: list[InitErrorDetails] = []
+        owner: dict[str, str] = {}
+        for name, spellings in labels.items():
+            for place, spelling in enumerate(spellings):
+                if spelling != name and spelling in labels:
+                    text = f"{spelling!r} is itself a label that others are joined to"
+                elif owner.setdefault(spelling, name) != name:
+                    text = f"{spelling!r} is joined to {owner[spelling]!r} and to {name!r}"
+                else:
+                    continue
+                findings.append(_finding_at((name,), place, f"`labels`: {text}"))
+        if findings:
+            raise ValidationError.from_exception_data("labels", findings)
+        return labels
 
     @field_validator("hooks")
     @classmethod
@@ -613,6 +647,8 @@ class PipelineConfig(Section):
         found = contradiction(self)
         if found is not None:
             raise _contradiction(found.at, found.text)
+        if self.labels and self.task in ("regression", "ranking"):
+            raise _contradiction("labels", f"`labels` are of classes, not of {self.task}")
         if self.objective is not None and self.task == "regression":
             raise _contradiction("objective", "`objective` is about classes, not about regression")
         if self.metric is None or self.task is None or self.metric in self.hooks.metrics:

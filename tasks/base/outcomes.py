@@ -314,6 +314,7 @@ class Draft(Record):
     rows: int
     columns: tuple[DraftedColumn, ...]
     assumptions: tuple[str, ...]
+    findings: tuple[ReadingNote, ...] = ()
     next_command: str
 
 

@@ -89,9 +89,47 @@ class PartitionKeyInFile(_Note):
     column: str
 
 
+class LabelTwins(_Note):
+    """Labels of the target that differ in case, space or a final dot only.
+
+    Attributes
+    ----------
+    spellings
+        Label to its rows, the most frequent first.
+    """
+
+    kind: Literal["label_twins"] = "label_twins"
+    target: str
+    spellings: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        """The most frequent spelling."""
+        return next(iter(self.spellings))
+
+
+class JoinedLabels(_Note):
+    """Spellings of labels that `labels` of the pipeline file joined.
+
+    Attributes
+    ----------
+    rows
+        Spelling to its rows.
+    unknown
+        Spelling that neither occurs nor resembles one that does, to the nearest that occurs.
+    """
+
+    kind: Literal["joined_labels"] = "joined_labels"
+    target: str
+    rows: dict[str, int]
+    unknown: dict[str, str] = Field({})
+
+
 ReadingNote = Annotated[
     SkippedLines
     | FileAside
+    | LabelTwins
+    | JoinedLabels
     | UnreadColumn
     | LostDigits
     | DecodedBytes
@@ -114,6 +152,10 @@ def note_text(note: ReadingNote) -> str:
             return _skipped(note)
         case FileAside():
             return _aside_text(note)
+        case LabelTwins():
+            return _twins_text(note)
+        case JoinedLabels():
+            return _joined_text(note)
         case UnreadColumn():
             return (
                 f"{note.column}: left out, because its cells are {note.stored}; `exclude` it, or "
@@ -144,4 +186,23 @@ def _aside_text(note: FileAside) -> str:
     text = f"{note.file} is {note.reason} and was left aside; it is read once it is complete"
     if note.stale:
         text += ". It has not changed for an hour: write it again or remove it if it is damaged"
+    return text
+
+
+def _twins_text(note: LabelTwins) -> str:
+    shown = ", ".join(f"{label!r} ({rows:,})" for label, rows in list(note.spellings.items())[:6])
+    more = len(note.spellings) - 6
+    others = ", ".join(repr(label) for label in list(note.spellings)[1:7])
+    return (
+        f"labels of {note.target!r} differ in case, space or a final dot only: {shown}"
+        f"{f' and {more} more' if more > 0 else ''}; they count as different classes. If they are "
+        f"one, join them: `labels: {{{note.name!r}: [{others}]}}`"
+    )
+
+
+def _joined_text(note: JoinedLabels) -> str:
+    rows = sum(note.rows.values())
+    text = f"{note.target}: {rows:,} rows of {len(note.rows)} spellings were joined (`labels`)"
+    if note.unknown:
+        text += f"; not found: {', '.join(map(repr, list(note.unknown)[:6]))}"
     return text

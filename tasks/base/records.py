@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from tasks.base.own_code import OwnCode
-from tasks.base.reading import ReadingNote, note_text
+from tasks.base.reading import LabelTwins, ReadingNote, note_text
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
 Task = Literal["binary", "multiclass", "regression", "ranking"]
@@ -85,6 +85,8 @@ class Schema(Record):
         Column that is no feature to the reason why.
     own
         Estimators and metrics of the running pipeline file; never stored with a version.
+    twins
+        Labels that may be one, spelled in several ways.
     group, item
         Of a ranking: the column whose rows are ranked together, and the one that names what is
         ranked.
@@ -104,6 +106,7 @@ class Schema(Record):
     aside: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
     assumptions: tuple[str, ...] = ()
+    twins: tuple[LabelTwins, ...] = ()
     group: str | None = None
     item: str | None = None
     grades: tuple[float, ...] = ()

@@ -99,7 +99,7 @@ def read_csv(
     typing = Typing(_rules(source, layouts[0].delimiter), expected)
     cells = dict(zip(texts.column_names, texts.columns, strict=True))
     del texts
-    table = typing.columns(cells)
+    table = _trimmed(typing.columns(cells), notes)
     detected = {**layouts[0].detected, **typing.detected}
     said = (*notes, *typing.notes.sentences())
     return SourceTable(table, said, None, detected, tuple(findings), frozenset(typing.rewritten))
@@ -280,6 +280,24 @@ def _tidy(table: Any, layouts: list[_Layout], notes: list[str], *, may_be_empty:
     first = table.column_names[0]
     if table.num_columns > 1 and (first in nameless or first == "Unnamed: 0"):
         table = _without_index(table, first, notes)
+    return table
+
+
+def _trimmed(table: Any, notes: list[str]) -> Any:
+    """Return `table` without space around its texts; what holds nothing else is null."""
+    names = []
+    for position, name in enumerate(table.column_names):
+        column = table[position]
+        if not pa.types.is_string(column.type):
+            continue
+        trimmed = pc.utf8_trim_whitespace(column)
+        if not trimmed.equals(column):
+            names.append(name)
+            empty = pc.equal(trimmed, "")
+            trimmed = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
+            table = table.set_column(position, name, trimmed)
+    if names:
+        notes.append(f"{listed(names)}: space around text was removed")
     return table
 
 

@@ -206,6 +206,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         assumptions=(*judged.assumptions, *said),
         group=config.group,
         item=config.item,
+        twins=judged.twins,
         grades=judged.grades,
         relevant=judged.relevant,
     )

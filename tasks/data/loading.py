@@ -19,6 +19,7 @@ from tasks.base.files import write_whole
 from tasks.base.moments import latest_believed
 from tasks.base.reading import UnreadColumn
 from tasks.base.records import Kind, Snapshot
+from tasks.data.label_spellings import with_joined_labels
 from tasks.data.sources import SourceTable, column_names, fingerprint, newest_time, read_source
 from tasks.data.tables import as_utc, listed, nearest, time_range, within
 from tasks.data.time_columns import declared_times
@@ -92,7 +93,7 @@ def load_window(
     SourceError, DataError, TransientError
         As the source gives them.
     """
-    known_forms = declared_forms(config.kinds, forms or {})
+    known_forms = declared_forms(config.kinds, forms or {}) | spelled_target(config)
     wanted = replace(
         _wanted(config, base, for_scoring=for_scoring),
         forms=known_forms, since=since, until=until,
@@ -106,6 +107,11 @@ def load_window(
     if record is not None:
         write_whole(record, snapshot.model_dump_json())
     return snapshot
+
+
+def spelled_target(config: PipelineConfig) -> dict[str, ColumnForm]:
+    """Return how the target is read where `labels` join its spellings: as it is written."""
+    return {config.target: ColumnForm("categorical", "text")} if config.labels else {}
 
 
 def _wanted(config: PipelineConfig, base: Path, *, for_scoring: bool) -> _Wanted:
@@ -162,6 +168,7 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "id_columns": config.id_columns,
         "kinds": dict(config.kinds),
         "forms": {name: (form.kind, form.storage) for name, form in wanted.forms.items()},
+        **({"labels": config.labels} if config.labels else {}),
         "since": wanted.since,
         "until": wanted.until,
         "window": None if wanted.window is None else wanted.window.total_seconds(),
@@ -193,6 +200,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     _check_readable(read, config)
     declared = reading_kinds(wanted.forms)
     table, said = declared_times(read.table, declared), list(read.assumptions)
+    table, notes = with_joined_labels(table, config.target, config.labels)
     if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
         from tasks.models.hooks import with_features
 
@@ -218,7 +226,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         folder,
         time_column=config.time_column,
         assumptions=(*said, *assumed),
-        findings=read.findings,
+        findings=(*read.findings, *notes),
         storage={name: form.storage for name, form in wanted.forms.items()},
     )
     del table, read

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
+from tasks.base.reading import LabelTwins
 from tasks.base.records import NUMBERS, Schema, Task
+from tasks.data.label_spellings import twins_among
 from tasks.data.tables import listed, nearest
 
 MAX_CLASSES = 100
@@ -35,6 +37,8 @@ class Judged:
     ----------
     classes
         Labels as text in the sorted order of the native labels; empty for numbers.
+    twins
+        Labels that may be one.
     grades, relevant
         Of a ranking, see `tasks.base.records.Schema`.
     """
@@ -45,6 +49,7 @@ class Judged:
     assumptions: tuple[str, ...] = ()
     grades: tuple[float, ...] = ()
     relevant: float | None = None
+    twins: tuple[LabelTwins, ...] = ()
 
 
 def task_of(column: Any, config: PipelineConfig) -> Judged:
@@ -88,10 +93,11 @@ def task_of(column: Any, config: PipelineConfig) -> Judged:
             f"{listed(list(classes))}.",
             "Leave `task` out, or write multiclass.",
         )
+    twins = twins_among(counts, config.target)
     if len(classes) > 2:
-        return Judged("multiclass", classes, assumptions=tuple(said))
+        return Judged("multiclass", classes, assumptions=tuple(said), twins=twins)
     positive = _positive(classes, counts, config, said, pa.types.is_boolean(usable.type))
-    return Judged("binary", classes, positive, tuple(said))
+    return Judged("binary", classes, positive, tuple(said), twins=twins)
 
 
 def _usable(column: Any) -> Any:

@@ -151,7 +151,13 @@ class _Diagnosed(Case):
 
     def suspicions(self) -> tuple[Suspicion, ...]:
         """Return what makes the score doubtful, warnings first."""
-        from tasks.evaluation.suspicion import duplicate_suspicion, duplicates, few_groups, too_good
+        from tasks.evaluation.suspicion import (
+            duplicate_suspicion,
+            duplicates,
+            few_groups,
+            label_suspicions,
+            too_good,
+        )
 
         train = np.load(self.basis.split.train_path)
         holdout = np.load(self.basis.split.holdout_path)
@@ -164,6 +170,7 @@ class _Diagnosed(Case):
         ]
         told = [
             *leaks,
+            *label_suspicions(self.schema),
             *self._alone(train, holdout, leaks),
             *few_groups(self.basis.split.group, holdout_groups(self.basis)),
             *too_good(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
+from tasks.base.reading import note_text
 from tasks.base.records import CandidateResult, Evaluation, MetricValue, Schema
 from tasks.evaluation.bootstrap import Ints, whole
 from tasks.evaluation.comparison import Predictions
@@ -75,6 +76,14 @@ def few_groups(column: str | None, groups: Ints | None) -> tuple[Suspicion, ...]
         "others the score may be quite different."
     )
     return (Suspicion(about="groups", level="warning", sentence=text),)
+
+
+def label_suspicions(schema: Schema) -> tuple[Suspicion, ...]:
+    """Return that labels which may be one count as several classes."""
+    return tuple(
+        Suspicion(about="labels", level="warning", sentence=f"{text[:1].upper()}{text[1:]}.")
+        for text in map(note_text, schema.twins)
+    )
 
 
 def duplicate_suspicion(

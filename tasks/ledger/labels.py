@@ -17,6 +17,8 @@ from tasks.base.failpoints import reach
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.data.file_completeness import complete_part
+from tasks.data.label_spellings import with_joined_labels
+from tasks.data.loading import spelled_target
 from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database, lock
@@ -77,8 +79,10 @@ def _read(
         end=end if time_column else None,
         expected=declared,
     )
+    table = declared_times(read.table, declared)
+    table, _ = with_joined_labels(table, schema.target, pipeline.config.labels)
     found, _ = infer_kinds(
-        table := declared_times(read.table, declared),
+        table,
         {name: form.kind for name, form in forms.items()},
         target=schema.target,
         time_column=time_column,
@@ -129,7 +133,7 @@ def _forms(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[s
 
     known = {schema.target: ColumnForm(_kind_of_target(schema))}
     known |= forms_of(known_contract(pipeline))
-    stated = declared_forms(pipeline.config.kinds, known)
+    stated = declared_forms(pipeline.config.kinds, known) | spelled_target(pipeline.config)
     return {column: stated[column] for column in columns if column in stated}
 
 

@@ -13,6 +13,7 @@ from tasks.base.errors import ConfigError, UsageError
 from tasks.base.files import write_whole
 from tasks.base.outcomes import Draft, DraftedColumn
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_of
+from tasks.base.reading import note_text
 from tasks.base.records import Schema, Snapshot
 from tasks.base.yaml import dump_yaml, parse_yaml
 from tasks.projects.demos import DEMOS
@@ -68,7 +69,8 @@ def draft_project(request: Request) -> Draft:
     assumptions = _assumptions(snapshot, schema, request)
     write_whole(contract, contract_text(inferred))
     values["source"] = _portable(values["source"], request)
-    write_whole(file, _text({**values, "contract": f"contracts/{contract.name}"}, assumptions))
+    stated = {**values, "contract": f"contracts/{contract.name}"}
+    write_whole(file, _text(stated, assumptions) + _spellings(schema))
     return Draft(
         folder=str(request.folder),
         file=str(file),
@@ -78,6 +80,7 @@ def draft_project(request: Request) -> Draft:
         rows=snapshot.rows,
         columns=_columns(snapshot, schema, pipeline.config),
         assumptions=assumptions,
+        findings=(*snapshot.findings, *schema.twins),
         next_command=f"keepfit run {request.folder}",
     )
 
@@ -184,7 +187,7 @@ def _identifiers(snapshot: Snapshot, request: Request) -> list[str]:
 
 
 def _assumptions(snapshot: Snapshot, schema: Schema, request: Request) -> tuple[str, ...]:
-    said = [*snapshot.remarks, *schema.assumptions]
+    said = [*snapshot.remarks, *map(note_text, schema.twins), *schema.assumptions]
     times = [c for c, kind in snapshot.kinds.items() if kind == "datetime"]
     if request.data is not None and not request.time_column and times:
         said.append(
@@ -230,6 +233,16 @@ def _name_of(folder: Path) -> str:
     """
     words = re.sub(r"[^a-z0-9_]+", "-", folder.absolute().name.lower()).strip("-_")[:64]
     return words if _NAME.match(words) else "pipeline"
+
+
+def _spellings(schema: Schema) -> str:
+    """Return the section that would join labels that may be one, commented out."""
+    if not schema.twins:
+        return ""
+    labels = {note.name: list(note.spellings)[1:] for note in schema.twins}
+    lines = dump_yaml({"labels": labels}).splitlines()
+    head = "# Remove the # to join labels that differ in case, space or a final dot only:"
+    return "\n".join([head, *(f"# {line}" for line in lines)]) + "\n"
 
 
 def _text(values: dict[str, Any], assumptions: tuple[str, ...]) -> str:

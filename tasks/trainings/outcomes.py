@@ -81,7 +81,7 @@ def conclude(
         contract_page=basis.contract.page,
         contract_warnings=len(basis.contract.warnings),
         assumptions=(*basis.snapshot.remarks, *basis.roles.assumptions, *basis.split.notes),
-        findings=basis.snapshot.findings,
+        findings=(*basis.snapshot.findings, *basis.roles.twins),
         diagnosis=diagnosis.lines,
         reused=_reused(basis, results),
         data_digest=basis.snapshot.digest,

@@ -22,6 +22,7 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.reading import FileAside, note_text
 from tasks.base.records import Snapshot
+from tasks.trainings.spellings import require_spellings
 from tasks.validation.contracts import ensure_contract, forms_of, known_contract
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def training_snapshot(
     )
     if config.hooks.features is not None:
         require_evaluated(pipeline, {*snapshot.kinds, *promised})
+    require_spellings(pipeline, snapshot)
     if keep_contract:
         ensure_contract(pipeline, snapshot)
     return snapshot.model_copy(update={"findings": (*aside, *snapshot.findings)})
