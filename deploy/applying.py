@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from deploy.automations import apply_automations
 from deploy.deployments import DEPLOYED, deployment_of
 from deploy.probing import Probe, probe
+from deploy.store_probe import probe_stores
 from deploy.surroundings import HEARTBEAT_SECONDS
 from deploy.upcoming import next_runs
 from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
+from tasks.projects.reach import Reach
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
 
+# Of the seconds for an automation: a job may first have to fetch its image.
+_JOB_SHARE = 5.0
 PoolKind = Literal["process", "docker", "kubernetes"]
 
 
@@ -45,6 +49,8 @@ class Applied(Record):
         Names of those that were created, updated or removed.
     workers
         Workers of the pool that are online; without one nothing runs.
+    reached
+        What a worker said of the stores that it reaches, for each pipeline; empty without one.
     """
 
     api: str
@@ -54,6 +60,7 @@ class Applied(Record):
     deployments: tuple[AppliedDeployment, ...]
     automations: tuple[str, ...]
     probes: tuple[Probe, ...]
+    reached: tuple[Reach, ...] = ()
 
 
 def deploy(
@@ -87,7 +94,8 @@ def deploy(
     UsageError
         No Prefect API, no such pool, a pool of another type, an image missing or not wanted.
     InfrastructureError
-        The API does not answer or refuses; an automation does not answer its probe.
+        The API does not answer or refuses; an automation does not answer its probe; a worker
+        reaches other stores than this process.
     """
     from deploy.api import api_in_use, connected, deployment_named, speaking_to
 
@@ -111,6 +119,12 @@ def deploy(
             probes.append(probe(client, name, training.id, seconds))
             out(f"{name}: an alarm starts its training within {probes[-1].seconds:.1f} s.")
         workers = _workers(client, pool)
+        reached = []
+        for pipeline in pipelines if workers else ():
+            variables = _variables(found, pipeline, image)
+            reached.append(probe_stores(client, pipeline, pool, variables, _JOB_SHARE * seconds))
+            name, host = pipeline.config.name, reached[-1].host
+            out(f"{name}: the worker on {host} reaches the same state, MLflow, ledger and source.")
     return Applied(
         api=api,
         pool=pool,
@@ -119,6 +133,7 @@ def deploy(
         deployments=deployments,
         automations=automations,
         probes=tuple(probes),
+        reached=tuple(reached),
     )
 
 

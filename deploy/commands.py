@@ -62,7 +62,8 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     type=click.FloatRange(min=1),
     default=60.0,
     show_default=True,
-    help="Seconds within which each pipeline's automation must answer a probe.",
+    help="Seconds within which each pipeline's automation must answer a probe; a worker's job "
+    "gets five times as long.",
 )
 @_JSON
 @answering
@@ -77,7 +78,8 @@ def deploy(
     """Bring the deployments onto an existing Prefect API and work pool.
 
     What is right already is left as it is. Afterwards a probe event shows that an alarm would
-    start the training.
+    start the training, and a run on a worker, where one is online, that it reaches the same state
+    folder, MLflow, ledger and source.
     """
     from deploy.applying import deploy as apply
 
@@ -102,7 +104,8 @@ def _show_applied(applied: Applied) -> None:
         click.echo(f"automation changed: {name}")
     if not applied.workers:
         click.echo(
-            f"No worker of this pool is online: prefect worker start --pool {applied.pool}",
+            f"No worker of this pool is online: prefect worker start --pool {applied.pool}\n"
+            "Then run `keepfit deploy` again: a worker shows which stores it reaches.",
             err=True,
         )
 

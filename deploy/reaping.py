@@ -19,7 +19,6 @@ from uuid import UUID
 
 import psutil
 
-from flows.accounting import report_outcomes
 from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
@@ -27,7 +26,7 @@ from tasks.base.running import marked, marked_at, runner_of, unmark
 from tasks.base.stack_file import stopped_at
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.failures import note_cancelled
-from tasks.monitoring.run_outcomes import BACK
+from tasks.monitoring.run_outcomes import BACK, report_outcomes
 from tasks.monitoring.telling import tell
 from tasks.registry.provenance import has_ended
 

@@ -24,7 +24,7 @@ from tasks.base.running import mark_running, unmark
 from tasks.history.refreshing import refresh
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.failures import note_cancelled, note_error
-from tasks.monitoring.run_outcomes import BACK, EndedRun, compare
+from tasks.monitoring.run_outcomes import BACK, EndedRun, report_outcomes
 from tasks.monitoring.telling import tell
 from tasks.validation.checking import start_checker, stop_checker
 
@@ -76,14 +76,6 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
             refresh(pipeline)
-
-
-def report_outcomes(pipeline: Pipeline, ended: tuple[EndedRun, ...], now: datetime) -> int:
-    """Record and tell what became of runs and requests unless it was; return how many."""
-    found = compare(pipeline, ended, now)
-    for decision in found:
-        tell(pipeline, decision)
-    return len(found)
 
 
 def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:

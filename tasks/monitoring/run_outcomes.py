@@ -17,6 +17,7 @@ from tasks.base.records import Record
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.run_requests import RunRequest
 from tasks.monitoring.failures import note_cancelled, note_failure
+from tasks.monitoring.telling import tell
 
 BACK = timedelta(days=2)
 """How old a failed run may be that is still reported."""
@@ -79,6 +80,14 @@ def answer_time(pipeline: Pipeline) -> timedelta:
     return max(
         _LEAST, _BUDGETS * pipeline.config.training.budget, timedelta(seconds=_USUAL * usual)
     )
+
+
+def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> int:
+    """Record and tell what became of runs and requests unless it was; return how many."""
+    found = compare(pipeline, ended, now)
+    for decision in found:
+        tell(pipeline, decision)
+    return len(found)
 
 
 def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tuple[Decision, ...]:

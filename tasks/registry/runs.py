@@ -15,6 +15,7 @@ from tasks.base.records import Record, Schema
 from tasks.registry import database, faults, names, packaging, provenance
 from tasks.registry.connected import Connected, local_folder, quoted
 
+_MARK_TAG = "keepfit.mark"
 _COLUMN_TYPES = {"numeric": "double", "boolean": "boolean", "datetime": "datetime"}
 
 
@@ -57,6 +58,17 @@ class Runs(Connected):
                 client.restore_experiment(identity)
         self._experiments[name] = identity
         return identity
+
+    @faults.guarded
+    def mark_experiment(self, name: str, mark: str) -> None:
+        """Write a mark into an experiment, made if need be, for `mark_of` to find."""
+        self._client().set_experiment_tag(self.experiment(name), _MARK_TAG, mark)
+
+    @faults.guarded
+    def mark_of(self, name: str) -> str:
+        """Return the mark of an experiment; empty where it has none, or is not there."""
+        found = self._client().get_experiment_by_name(name)
+        return "" if found is None else str(found.tags.get(_MARK_TAG, ""))
 
     def _create_experiment(self, name: str, metric: str | None, greater_is_better: bool) -> str:
         # By its kind MLflow opens the pages of training, not those of chat models.

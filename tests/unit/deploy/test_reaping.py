@@ -15,8 +15,10 @@ import pytest
 from deploy.deployments import tags_of
 from deploy.reaping import Reaper
 from flows.orchestrator import start_server
+from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.running import mark_running, marked, runner_of
+from tasks.base.stack_file import note_stopped
 from tasks.ledger.ledger import ledger_of
 from tests.tables import FAST, write_churn, write_pipeline
 
@@ -116,6 +118,69 @@ def test_what_was_asked_for_again_and_dies_too_is_not_asked_for_a_third_time(
 
     assert name_of(client, run) == "Crashed"
     assert again(client, run) == []
+
+
+def test_what_a_stopped_stack_ran_is_cancelled_and_asked_for_again(
+    client: Any, plan: Pipeline
+) -> None:
+    run = running(client, deployment(client))
+    mark_with_a_killed_process(plan, run)
+    note_stopped(plan.state, datetime.now(UTC) + timedelta(seconds=1))
+
+    reaper_of(plan).reap()
+    reaper_of(plan).report()
+
+    assert name_of(client, run) == "Cancelled"
+    assert len(again(client, run)) == 1
+    (found,) = of_run(plan, run)
+    assert (found.kind, found.evidence["again"]) == ("cancelled", True)
+
+
+def test_the_end_of_the_stack_cancels_what_runs(client: Any, plan: Pipeline) -> None:
+    run = running(client, deployment(client))
+
+    assert reaper_of(plan).cancel_open() >= 1
+
+    assert name_of(client, run) == "Cancelled"
+    assert len(again(client, run)) == 1
+    assert [d.kind for d in of_run(plan, run)] == ["cancelled"]
+
+
+def test_a_failure_that_no_automation_answered_is_recorded_once_whoever_restarts(
+    client: Any, plan: Pipeline
+) -> None:
+    from prefect.states import Failed
+
+    run = running(client, deployment(client))
+    client.set_flow_run_state(run.id, Failed(message="it fell over"), force=True)
+
+    assert reaper_of(plan).report() >= 1
+    assert reaper_of(plan).report() == 0
+
+    (found,) = of_run(plan, run)
+    assert (found.kind, found.correlation) == ("failed", "c0ffee")
+    assert found.evidence["message"] == "it fell over"
+
+
+def test_a_scheduled_run_that_does_not_start_is_reported_once(client: Any, plan: Pipeline) -> None:
+    from prefect.states import Scheduled
+
+    due = datetime.now(UTC) - timedelta(hours=1)
+    run = client.create_flow_run_from_deployment(
+        deployment(client, "monitoring"), state=Scheduled(scheduled_time=due)
+    )
+
+    reaper = reaper_of(plan)
+    assert reaper.report() >= 1
+    assert reaper.report() == 0
+
+    (found,) = of_run(plan, run)
+    assert (found.evidence["flow"], found.evidence["state"]) == ("monitoring", "Late")
+
+
+def of_run(plan: Pipeline, run: Any) -> list[Decision]:
+    found = ledger_of(plan).decisions("churn")
+    return [decision for decision in found if decision.prefect_run == str(run.id)]
 
 
 def test_a_notice_is_not_given_twice(client: Any, plan: Pipeline) -> None:

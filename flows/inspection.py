@@ -1,0 +1,36 @@
+"""Inspection: which stores this worker reaches, told to whoever deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.states import Completed
+
+from tasks.base.environment import keep_private
+from tasks.base.pipeline_file import load_pipeline
+from tasks.projects.reach import reach
+
+
+@flow(name="inspection", flow_run_name="inspection of {pipeline}")
+def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
+    """Look for the marks that `keepfit deploy` left in the stores of a pipeline.
+
+    Parameters
+    ----------
+    pipeline
+        Path of the pipeline file.
+    mark
+        What was written into each store.
+    columns
+        Digest of the source's columns, as `keepfit deploy` read them.
+
+    Returns
+    -------
+    State
+        Completed, its message a `Reach` as JSON.
+    """
+    keep_private()
+    found = reach(load_pipeline(Path(pipeline)), mark, columns)
+    return Completed(message=found.model_dump_json())
