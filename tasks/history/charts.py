@@ -12,7 +12,7 @@ from tasks.base.loop import Performance
 from tasks.base.records import MetricValue
 from tasks.evaluation.words import metric_words
 from tasks.history.series import Mark, Point, finding, moving_columns, relative
-from tasks.history.svg import Scale, element, fitted, path, shortened, ticks
+from tasks.history.svg import Scale, element, fitted, fitting, path, shortened, ticks
 from tasks.history.words import day, plural, span, valued
 
 _HEADING, _PERFORMANCE, _DRIFT, _ROW, _GAP, _FOOT = 20.0, 140.0, 84.0, 15.0, 30.0, 20.0
@@ -32,12 +32,11 @@ class Layout:
     width: float
     left: float
     windows: int
-    letters: int
     columns: int
 
 
-WIDE = Layout(width=760.0, left=112.0, windows=60, letters=16, columns=8)
-NARROW = Layout(width=350.0, left=86.0, windows=26, letters=12, columns=6)
+WIDE = Layout(width=760.0, left=112.0, windows=60, columns=8)
+NARROW = Layout(width=350.0, left=86.0, windows=26, columns=6)
 
 
 @dataclass(frozen=True)
@@ -195,16 +194,22 @@ def _reference(sheet: _Sheet, place: int, found: Performance, scale: Scale) -> l
 
 
 def _line(sheet: _Sheet, known: Sequence[tuple[int, Performance]], scale: Scale) -> list[Markup]:
-    """Join neighbours of one version."""
+    """Join neighbours of one version; a window between them that nobody looked at parts them."""
     parts = []
     for (a, first), (b, second) in pairwise(known):
         ends = [shown_value(first).value, shown_value(second).value]
-        if b - a == 1 and first.version == second.version and None not in ends:
+        joined = _adjoin(sheet.shown[a], sheet.shown[b]) and first.version == second.version
+        if b - a == 1 and joined and None not in ends:
             y, z = (scale(v) for v in ends if v is not None)
             sure = is_settled(first) and is_settled(second)
             line = path([(sheet.middle(a), y), (sheet.middle(b), z)])
             parts.append(element("path", d=line, class_="join" if sure else "join guess"))
     return parts
+
+
+def _adjoin(first: Point, second: Point) -> bool:
+    one, other = first.window, second.window
+    return one is None or other is None or one.end >= other.start
 
 
 def shown_value(found: Performance) -> MetricValue:
@@ -271,7 +276,7 @@ def _columns(sheet: _Sheet, columns: Sequence[str], top: float) -> list[Markup]:
     for row, column in enumerate(columns):
         y = top + row * _ROW
         parts.append(
-            element("text", shortened(column, sheet.layout.letters), x=sheet.layout.left - 6,
+            element("text", fitting(column, sheet.layout.left - 6), x=sheet.layout.left - 6,
                     y=y + 11, class_="tick", text_anchor="end")
         )  # fmt: skip
         for place, point in enumerate(sheet.shown):

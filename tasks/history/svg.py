@@ -99,3 +99,29 @@ def shortened(text: str, most: int) -> str:
         return line
     kept = most - 1
     return f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"
+
+
+def fitting(text: str, room: float) -> str:
+    """Return `text` on one line, shortened in the middle so that it fits into `room` units.
+
+    Widths are those of a wide sans serif of 12 units, so that narrower fonts fit too.
+
+    Examples
+    --------
+    >>> fitting("temperature", 106), fitting("WINDOW_AVERAGE_MAX", 106)
+    ('temperature', 'WINDO…E_MAX')
+    """
+    line = shortened(text, 200)
+    most = len(line)
+    while most > 1 and sum(map(_width, line)) > room:
+        most -= 1
+        line = shortened(text, most)
+    return line
+
+
+def _width(letter: str) -> float:
+    if letter in "ijlI.,:;|!'ft()[] ":
+        return 4.9
+    if letter in "mwMW@%" or ord(letter) > 0x2E80:
+        return 12.0
+    return 9.0 if letter.isupper() else 7.7

@@ -43,12 +43,18 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
+:root {{ --ink: #222; --soft: #555; --line: #ddd; --ground: #fff; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #ddd; --soft: #aaa; --line: #333; --ground: #121212; }}
+}}
 html, body {{ height: 100%; margin: 0; }}
-body {{ display: flex; flex-direction: column; font: 15px/1.5 system-ui, sans-serif; color: #222; }}
-header {{ padding: 10px 16px; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }}
+body {{ display: flex; flex-direction: column; font: 15px/1.5 system-ui, sans-serif; }}
+body {{ color: var(--ink); background: var(--ground); }}
+header {{ padding: 10px 16px; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }}
 h1 {{ font-size: 17px; margin: 0; }}
-p {{ margin: 2px 0 0; color: #555; max-width: 110ch; }}
-iframe {{ flex: 1; border: 0; width: 100%; min-height: 300px; }}
+p {{ margin: 2px 0 0; color: var(--soft); max-width: 110ch; }}
+main {{ flex: 1; display: flex; overflow-x: auto; }}
+iframe {{ flex: 1; border: 0; min-width: 860px; min-height: 300px; }}
 </style>
 </head>
 <body>
@@ -56,7 +62,9 @@ iframe {{ flex: 1; border: 0; width: 100%; min-height: 300px; }}
 <h1>{title}</h1>
 <p>{note}</p>
 </header>
+<main>
 {content}
+</main>
 </body>
 </html>
 """
