@@ -159,6 +159,8 @@ _ELSEWHERE = {
     "alarm",
     "confidence",
     "output",
+    "triggers",
+    "asked",
 }
 
 

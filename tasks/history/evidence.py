@@ -17,6 +17,7 @@ from tasks.base.loop import (
     DriftResult,
     Performance,
     PolicyDecision,
+    Window,
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record, Verdict
@@ -111,6 +112,17 @@ def performances_of(decision: Decision) -> tuple[Performance, ...]:
     found = decision.evidence.get("performance")
     values = found if isinstance(found, list) else []
     return tuple(p for value in values if (p := record_of(Performance, value)) is not None)
+
+
+def alarmed_windows(decision: Decision) -> tuple[Window | None, ...]:
+    """Return the windows of which an alarm tells, in their order; none where it lists none."""
+    triggers = decision.evidence.get("triggers")
+    found = [
+        record_of(Window, value.get("window"))
+        for value in (triggers if isinstance(triggers, list) else [])
+        if isinstance(value, dict)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def own_performance(decision: Decision) -> Performance | None:

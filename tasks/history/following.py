@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from tasks.base.loop import Decision
 from tasks.history import evidence, links
 from tasks.history.chain import Known, Link
+from tasks.history.series import Point, points
 from tasks.history.words import listed, plural
 
 
@@ -77,20 +78,26 @@ def tagged(known: Known) -> list[Link]:
 
 
 def in_use(known: Known) -> Link:
-    """Return how the champion does since it scores."""
-    looks = [d for d in known.of("monitored") if d.version == known.version]
-    if not looks:
+    """Return how the champion does since it scores; a window looked at again counts once."""
+    looks = {d.id: d for d in known.of("monitored") if d.version == known.version}
+    windows = points(looks.values())
+    if not windows:
         return Link(at=None, what="in use", sentence="It scores now; no window was monitored yet.")
-    alarms = sum(bool(d.evidence.get("alarm")) for d in looks)
-    drift = evidence.drift_of(looks[-1])
-    moved = tuple(c.column for c in drift.drifted) if drift else ()
+    newest = windows[-1]
+    alarms = sum(_calls(point) for point in windows)
+    moved = tuple(c.column for c in newest.drift.drifted) if newest.drift else ()
     latest = f"; in the last, {listed(moved)} moved" if moved else ""
     sentence = (
-        f"It scores now: {plural(len(looks), 'window')} monitored with it, "
+        f"It scores now: {plural(len(windows), 'window')} monitored with it, "
         f"{alarms or 'none'} of them an alarm{latest}."
     )
-    numbers: dict[str, JsonValue] = {"windows": len(looks), "alarms": alarms}
-    return link_of(known, looks[-1], "in use", sentence, numbers)
+    numbers: dict[str, JsonValue] = {"windows": len(windows), "alarms": alarms}
+    return link_of(known, looks[newest.decision], "in use", sentence, numbers)
+
+
+def _calls(point: Point) -> bool:
+    drifted = point.drift is not None and point.drift.alarm
+    return drifted or (point.performance is not None and point.performance.worse)
 
 
 def link_of(

@@ -8,18 +8,19 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Decision
+from tasks.base.loop import Decision, Performance
 from tasks.base.records import Verdict
 from tasks.base.stack_file import prefect_run_page
 from tasks.evaluation.words import metric_words, number, seconds
 from tasks.history import evidence, links
 from tasks.history.chain import Known, Link
-from tasks.history.entries import judged_against, moved_columns
+from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.following import followed, in_use, link_of, tagged
 from tasks.history.words import brief, differing, plural, span, valued
 
 _DIGITS = 12
 _MOST_COLUMNS = 8
+_MOST_WINDOWS = 5
 _BASELINE = "baseline"  # of every leaderboard, never a challenger
 _Step = Callable[[Known], list[Link]]
 
@@ -57,13 +58,43 @@ def _cause(known: Known) -> list[Link]:
     if cause is None:
         return []
     if cause.kind == "alarm":
-        windows = [_window(known, d) for d in _shared(known, "monitored")]
+        windows = _windows(known)
         alarms = [_alarm(known, d) for d in _shared(known, "alarmed")]
         told = Link(at=cause.at, what="alarm", sentence=" ".join(cause.reasons) or "An alarm.")
         return [*windows, *(alarms or [told])]
     if cause.kind == "schedule":
         return [Link(at=cause.at, what="schedule", sentence="The schedule asked for a training.")]
     return [Link(at=cause.at, what="by hand", sentence="A person asked for a training.")]
+
+
+def _windows(known: Known) -> list[Link]:
+    """Return the windows behind the alarm, each once: as last looked at, then what was restated.
+
+    Where one pass looked at many, only those are named of which its alarm tells, the newest few.
+    """
+    found = {d.window: d for d in _shared(known, "monitored")}
+    told = {w for d in _shared(known, "alarmed") for w in evidence.alarmed_windows(d)}
+    behind = [d for window, d in found.items() if not told or window in told]
+    behind.sort(key=lambda d: (d.window is not None, d.window.start if d.window else d.at))
+    links = [_window(known, d) for d in behind[-_MOST_WINDOWS:]]
+    if len(behind) > _MOST_WINDOWS:
+        first = behind[0]
+        count = plural(len(behind) - _MOST_WINDOWS, "earlier window")
+        sentence = f"{count} from {span(first.window)} on called for it too."
+        links.insert(0, link_of(known, first, "window", sentence, {}))
+    restated = [
+        (d, p)
+        for d in _shared(known, "alarmed")
+        for p in evidence.performances_of(d)
+        if p.window not in found
+    ]
+    return [*links, *(_restated(known, decision, p) for decision, p in restated)]
+
+
+def _restated(known: Known, decision: Decision, found: Performance) -> Link:
+    sentence = f"{span(found.window)} was restated with its labels: {performed(found)}."
+    numbers: dict[str, Any] = {"window": _dumped(found.window), "performance": _dumped(found)}
+    return link_of(known, decision, "window", sentence, numbers)
 
 
 def _window(known: Known, decision: Decision) -> Link:
@@ -87,7 +118,8 @@ def _window(known: Known, decision: Decision) -> Link:
 def _alarm(known: Known, decision: Decision) -> Link:
     columns = moved_columns(decision)
     if not columns:
-        window = next(iter(_shared(known, "monitored")), None)
+        shared = _shared(known, "monitored")
+        window = next((d for d in reversed(shared) if d.window == decision.window), None)
         columns = moved_columns(window) if window is not None else ()
     drifted = [c for c in columns if c.drifted]
     numbers: dict[str, Any] = {

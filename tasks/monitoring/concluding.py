@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tasks.base.files import write_whole
@@ -103,7 +104,29 @@ def conclude_look(
     _write_page(monitored, page)
     store_of(pipeline.state).log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
     ledger.record(monitored)
+    _restate_pages(found, look, earlier)
     return outcome
+
+
+def _restate_pages(found: Findings, look: Look, earlier: Sequence[Decision]) -> None:
+    """Write the pages of earlier windows again whose performance this pass restated."""
+    for performance in found.performance:
+        if performance.window == look.window:
+            continue
+        stated = next(
+            (
+                d
+                for d in earlier
+                if d.kind == "monitored"
+                and d.window == performance.window
+                and d.version == look.champion.version
+            ),
+            None,
+        )
+        page = Path(stated.links.get("report", "")) if stated is not None else None
+        if stated is not None and page is not None and page.is_file():
+            evidence = {**stated.evidence, "performance": [performance.model_dump(mode="json")]}
+            _write_page(stated.model_copy(update={"evidence": evidence}), page)
 
 
 def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutcome:
