@@ -259,6 +259,41 @@ class Trial(Record):
     chosen: bool = False
 
 
+class Rounds(Record):
+    """How long an iterative learner goes on: rounds of boosting, or epochs.
+
+    Attributes
+    ----------
+    chosen
+        What the validation parts together are for.
+    best
+        Where their mean loss is least.
+    usual
+        Rounds of the library's defaults, which are always among the choices.
+    most
+        Rounds at which every fit ends.
+    stops
+        Where the loss of each validation part is least.
+    rule
+        Why they were chosen: the least mean loss; the most rounds within its noise; the usual ones,
+        as fewer are not shown to be better; or the usual ones, as they score better in the metric.
+    """
+
+    chosen: int
+    best: int
+    usual: int
+    most: int
+    stops: tuple[int, ...] = ()
+    rule: Literal["best", "within noise", "usual", "metric"] = "best"
+
+    @property
+    def unsettled(self) -> Literal["first", "last", ""]:
+        """Whether the best rounds lie at an end of what was tried: they are not known then."""
+        if self.best >= self.most:
+            return "last"
+        return "first" if self.best <= max(1, self.usual // 20) else ""
+
+
 class CandidateResult(Record):
     """One candidate after fitting, or the reason why there is none.
 
@@ -266,6 +301,8 @@ class CandidateResult(Record):
     ----------
     cv_mean, cv_std
         Mean and standard deviation of the metric over the validation folds.
+    cv_scores
+        The metric on each fold; None where it is not defined.
     fit_seconds
         Seconds of the fit on all training rows, encoding excluded.
     predict_seconds
@@ -286,6 +323,8 @@ class CandidateResult(Record):
         Feature to its share of the model's own importance, where the model has one.
     trials
         What tuning tried, in the order of the numbers; empty without tuning.
+    rounds
+        How the rounds of an iterative learner were chosen; None of other candidates.
     """
 
     candidate: str
@@ -294,6 +333,7 @@ class CandidateResult(Record):
     cv_mean: float | None = None
     cv_std: float | None = None
     cv_folds: int = 0
+    cv_scores: tuple[float | None, ...] = ()
     fit_seconds: float | None = None
     predict_seconds: float | None = None
     rows_fitted: int = 0
@@ -307,6 +347,7 @@ class CandidateResult(Record):
     importance: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
+    rounds: Rounds | None = None
     cached: bool = False
 
     @property

@@ -239,6 +239,8 @@ def _learning_caption(loss: str, parts: Mapping[str, Floats], of: str) -> str:
             f"The {name} was still improving, or flat, when it stopped after {len(y):,} "
             "iterations: more of them may help."
         )
+    elif of:
+        caption = f"The {name} is best at iteration {best:,} of {len(y):,} (the dashed line)."
     else:
         caption = (
             f"The {name} is best at iteration {best:,} of {len(y):,}, where early stopping cut "

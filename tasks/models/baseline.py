@@ -35,7 +35,7 @@ def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
     tell("fit")
     rows, folds = read_rows(run), read_folds(run)
     notes: list[str] = []
-    scores: list[float] = []
+    found: list[float | None] = []
     strategy = "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
 
     def fitted(y: NDArray[Any]) -> Any:
@@ -45,7 +45,9 @@ def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
     for fold in folds:
         model, y = fitted(rows.y[fold.train]), rows.y[fold.valid]
         queries = None if rows.queries is None else rows.queries.only(fold.valid)
-        scores += score_part(run, model, *_constant(model, len(y)), y, notes, queries)
+        part = score_part(run, model, *_constant(model, len(y)), y, notes, queries)
+        found.append(part[0] if part else None)
+    scores = [score for score in found if score is not None]
     started = time.perf_counter()
     model = fitted(rows.y)
     seconds = time.perf_counter() - started
@@ -59,6 +61,7 @@ def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
         cv_mean=float(np.mean(scores)) if scores else None,
         cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         cv_folds=len(scores),
+        cv_scores=tuple(found),
         fit_seconds=seconds,
         predict_seconds=time.perf_counter() - started,
         rows_fitted=len(rows),

@@ -83,7 +83,7 @@ CANDIDATES: tuple[Candidate, ...] = (
     ),
     Candidate(
         "mlp", "linear", 300_000, 30_000_000, 8.0, families.mlp,
-        MappingProxyType({"epochs": 200}),
+        MappingProxyType({"epochs": 200, "usual": 50}),
         fit=families.fit_mlp, iterative=True,
     ),
     Candidate(

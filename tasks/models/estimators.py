@@ -14,11 +14,20 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
-from tasks.models.folds import inner_part, inner_share, thin
+from tasks.models.folds import Fold, inner_part, inner_share, thin
+from tasks.models.settings import Watched
+
+_LEFT = ("_optimizer", "_on_the_way")
+
+Weights = tuple[list[Any], list[Any]]
+"""Coefficients and intercepts, layer by layer."""
 
 
 class _StopsEarly:
     """Epochs of ``partial_fit`` until the loss on the validation part no longer falls.
+
+    Where rows are watched, all are learnt from, and every epoch's weights are kept until `wind`
+    chooses.
 
     Attributes
     ----------
@@ -27,56 +36,83 @@ class _StopsEarly:
     training_losses_, validation_losses_
         Loss after each epoch on rows that are learnt from, of which as many are asked as validate,
         and on the validation part; empty if `early` is False.
+    part_losses_
+        Loss after each epoch on each part of the watched rows.
     """
+
+    usual = 0
+    """Of models that were saved before there was such an argument."""
 
     def _forget(self) -> None:
         """Drop what an earlier fit left: ``partial_fit`` would go on from there."""
-        for name in [n for n in vars(self) if n.endswith("_") or n == "_optimizer"]:
+        for name in [n for n in vars(self) if n.endswith("_") or n in _LEFT]:
             delattr(self, name)
 
     def _learn(
         self,
+        X: NDArray[np.float32],
         y: NDArray[Any],
         step: Callable[[NDArray[np.int64]], None],
-        loss: Callable[[NDArray[np.int64]], float],
+        loss: Callable[[NDArray[np.float32], NDArray[Any]], float],
         groups: NDArray[np.int64] | None,
+        watched: Watched | None,
         *,
         classification: bool,
     ) -> None:
         model: Any = self
         # Every call of `partial_fit` draws its batches from the seed again, always in one order.
         rng = np.random.default_rng(model.random_state)
+        self.training_losses_: list[float] = []
+        self.validation_losses_: list[float] = []
         if not model.early:
             for _ in range(model.max_iter):
                 step(rng.permutation(len(y)))
-            self.epochs_, self.training_losses_, self.validation_losses_ = model.max_iter, [], []
+            self.epochs_ = model.max_iter
             del model._optimizer
             return
-        part = inner_part(
-            y,
-            inner_share(len(y)),
-            ordered=model.ordered,
-            classification=classification,
-            seed=model.random_state or 0,
-            groups=groups,
-        )
+        if watched is None:
+            part = inner_part(
+                y,
+                inner_share(len(y)),
+                ordered=model.ordered,
+                classification=classification,
+                seed=model.random_state or 0,
+                groups=groups,
+            )
+            held = [(X[part.valid], y[part.valid])]
+        else:
+            everything = np.arange(len(y), dtype=np.int64)
+            part = Fold(everything, everything[: len(watched.y)])
+            held = [(watched.X[rows], watched.y[rows]) for rows in watched.parts]
         own = part.train[thin(len(part.train), len(part.valid))]
-        losses: list[float] = []
-        own_losses: list[float] = []
-        kept: tuple[list[Any], list[Any]] | None = None
+        least = 0 if watched is None else model.usual
+        told: list[list[float]] = [[] for _ in held]
+        kept: list[Weights] = []
         for epoch in range(model.max_iter):
             step(rng.permutation(part.train))
-            losses.append(loss(part.valid))
-            own_losses.append(loss(own))
-            if losses[-1] <= min(losses) or kept is None:
-                kept = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
+            for losses, (theirs, truth) in zip(told, held, strict=True):
+                losses.append(loss(theirs, truth))
+            self.validation_losses_.append(float(np.mean([losses[-1] for losses in told])))
+            self.training_losses_.append(loss(X[own], y[own]))
+            best = self.validation_losses_[-1] <= min(self.validation_losses_)
+            if best or not kept:
                 self.epochs_ = epoch + 1
-            elif epoch + 1 - self.epochs_ >= model.patience:
+            if watched is not None or self.epochs_ == epoch + 1:
+                weights = [w.copy() for w in model.coefs_], [b.copy() for b in model.intercepts_]
+                kept = [weights] if watched is None else [*kept, weights]
+            if not best and epoch + 1 >= max(least, self.epochs_ + model.patience):
                 break
-        assert kept is not None  # noqa: S101 - the first epoch is always kept
-        model.coefs_, model.intercepts_ = kept
-        self.training_losses_, self.validation_losses_ = own_losses, losses
+        if watched is None:
+            model.coefs_, model.intercepts_ = kept[-1]
+        else:
+            self._on_the_way, self.part_losses_ = kept, told
+            self.wind(self.epochs_)
         del model._optimizer  # twice the size of the weights, and of no use to predict
+
+    def wind(self, epochs: int) -> None:
+        """Take the weights after so many epochs, or the last ones where there are fewer."""
+        model: Any = self
+        model.coefs_, model.intercepts_ = self._on_the_way[min(epochs, len(self._on_the_way)) - 1]
 
 
 class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
@@ -92,6 +128,8 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         Whether that part is the last rows instead of random ones.
     patience
         Epochs without a better loss after which training stops.
+    usual
+        Epochs at least, where rows are watched.
     """
 
     def __init__(
@@ -106,6 +144,7 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         ordered: bool = False,
         patience: int = 5,
         class_weight: str | None = None,
+        usual: int = 0,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -119,9 +158,14 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         self.ordered = ordered
         self.patience = patience
         self.class_weight = class_weight
+        self.usual = usual
 
     def fit(
-        self, X: NDArray[np.float32], y: NDArray[Any], groups: NDArray[np.int64] | None = None
+        self,
+        X: NDArray[np.float32],
+        y: NDArray[Any],
+        groups: NDArray[np.int64] | None = None,
+        watched: Watched | None = None,
     ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and labels `y`."""
         from sklearn.metrics import log_loss
@@ -134,13 +178,14 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
             weight = None if weights is None else weights[rows]
             self.partial_fit(X[rows], y[rows], sample_weight=weight, classes=labels)
 
-        def loss(rows: NDArray[np.int64]) -> float:
-            weight = None if weights is None else weights[rows]
-            return float(
-                log_loss(y[rows], self.predict_proba(X[rows]), sample_weight=weight, labels=labels)
-            )
+        heavy = None if weights is None else dict(zip(y.tolist(), weights.tolist(), strict=True))
 
-        self._learn(y, step, loss, groups, classification=True)
+        def loss(theirs: NDArray[np.float32], truth: NDArray[Any]) -> float:
+            weight = None if heavy is None else [heavy[label] for label in truth.tolist()]
+            stated = self.predict_proba(theirs)
+            return float(log_loss(truth, stated, sample_weight=weight, labels=labels))
+
+        self._learn(X, y, step, loss, groups, watched, classification=True)
         return self
 
 
@@ -158,6 +203,7 @@ class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
         early: bool = True,
         ordered: bool = False,
         patience: int = 5,
+        usual: int = 0,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -170,9 +216,14 @@ class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
         self.early = early
         self.ordered = ordered
         self.patience = patience
+        self.usual = usual
 
     def fit(
-        self, X: NDArray[np.float32], y: NDArray[Any], groups: NDArray[np.int64] | None = None
+        self,
+        X: NDArray[np.float32],
+        y: NDArray[Any],
+        groups: NDArray[np.int64] | None = None,
+        watched: Watched | None = None,
     ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and numbers `y`."""
         self._forget()
@@ -180,8 +231,8 @@ class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
         def step(rows: NDArray[np.int64]) -> None:
             self.partial_fit(X[rows], y[rows])
 
-        def loss(rows: NDArray[np.int64]) -> float:
-            return float(np.mean((self.predict(X[rows]) - y[rows]) ** 2))
+        def loss(theirs: NDArray[np.float32], truth: NDArray[Any]) -> float:
+            return float(np.mean((self.predict(theirs) - truth) ** 2))
 
-        self._learn(y, step, loss, groups, classification=False)
+        self._learn(X, y, step, loss, groups, watched, classification=False)
         return self

@@ -6,7 +6,8 @@ Heavy libraries are imported by the functions, which only run in worker processe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from tasks.models.mapped import letting_go, rows_at
 from tasks.models.ranking import fit_ranker, ranker
-from tasks.models.settings import Learned, Params, Setting
+from tasks.models.settings import Course, Learned, Params, Setting, Watched
 
 STOPPING_ROUNDS = 30
 TRAINING, VALIDATION = "training", "validation"
 """How the names of curves begin: on rows that are learnt from, and on rows set aside."""
+USUAL_TRAVEL = 10.0
+"""LightGBM's defaults: 100 rounds with a learning rate of 0.1."""
 WIDE = 200
 """Columns from which LightGBM builds its histograms column by column; either way, fixed: left to
 measure which is faster, it would give other numbers from one run to the next."""
@@ -171,7 +174,7 @@ def mlp(at: Setting, params: Params) -> Any:
     """Return a network that stops early, or after known iterations."""
     from tasks.models.estimators import EarlyMLPClassifier, EarlyMLPRegressor
 
-    large = at.rows > 20_000
+    large = at.scale > 20_000
     batch = np.clip(2 ** round(np.log2(at.rows / 100)), 32, 512)
     layers = str(params.get("hidden_layer_sizes", "64,32"))
     common: dict[str, Any] = {
@@ -184,6 +187,7 @@ def mlp(at: Setting, params: Params) -> Any:
         "early": at.iterations is None,
         "ordered": at.ordered,
         "patience": int(params.get("patience", 4 if large else 12)),
+        "usual": int(params["usual"] // (5 if large else 1)),
     }
     if at.classification:
         return EarlyMLPClassifier(class_weight=at.class_weight, **common)
@@ -192,12 +196,30 @@ def mlp(at: Setting, params: Params) -> Any:
 
 def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
     """Fit, and tell the epochs and the losses."""
-    estimator.fit(X, y, groups=at.groups)
+    estimator.fit(X, y, groups=at.groups, watched=_watched_network(y, at))
     network = estimator if at.classification else estimator.regressor_
     name = "log_loss" if at.classification else "mse_scaled"
     told = {TRAINING: network.training_losses_, VALIDATION: network.validation_losses_}
     curves = {f"{part}_{name}": tuple(map(float, losses)) for part, losses in told.items()}
-    return Learned(estimator, network.epochs_, {n: curve for n, curve in curves.items() if curve})
+    curves = {n: curve for n, curve in curves.items() if curve}
+    if at.watched is None:
+        return Learned(estimator, network.epochs_, curves)
+
+    def after(epochs: int) -> Any:
+        network.wind(epochs)
+        return estimator
+
+    losses = tuple(tuple(map(float, part)) for part in network.part_losses_)
+    course = Course(losses, network.usual, network.max_iter, after, len(y))
+    return Learned(estimator, network.epochs_, curves, course=course)
+
+
+def _watched_network(y: NDArray[Any], at: Setting) -> Watched | None:
+    """Return the watched rows with the target as the network sees it."""
+    if at.watched is None or at.classification:
+        return at.watched
+    scale = float(np.std(y)) or 1.0
+    return replace(at.watched, y=(at.watched.y - float(np.mean(y))) / scale)
 
 
 def _scaled_target(estimator: Any) -> Any:
@@ -214,7 +236,7 @@ def lightgbm(at: Setting, params: Params) -> Any:
     # Each round of a multiclass model grows a tree for every class.
     many = at.classes > 2
     trees = int(params["trees"] if not many else max(50, 3 * params["trees"] // at.classes))
-    pace = params["pace"] * (3 if many else 1 if at.rows < 20_000 else 2)
+    pace = params["pace"] * (3 if many else 1 if at.scale < 20_000 else 2)
     rate = float(params.get("learning_rate", pace))
     # A wide table has many columns that say the same.
     share = 0.8 * min(1.0, float(np.sqrt(100 / max(1, at.columns))))
@@ -222,7 +244,7 @@ def lightgbm(at: Setting, params: Params) -> Any:
         # Small steps need more of them to get as far.
         "n_estimators": at.iterations or int(trees * np.clip(pace / rate, 1, 3)),
         "learning_rate": round(rate, 6),
-        "num_leaves": int(params.get("num_leaves", 15 if at.rows < 2_000 else 31)),
+        "num_leaves": int(params.get("num_leaves", 15 if at.scale < 2_000 else 31)),
         "min_child_samples": int(params.get("min_child_samples", np.clip(at.rows / 50, 2, 20))),
         "subsample": params.get("subsample", 0.8),
         "subsample_freq": 1,
@@ -256,6 +278,9 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
     if at.iterations is not None:
         given["callbacks"] = [letting_go(X)]
         return Learned(slim(estimator.fit(X, y, **given)), at.iterations)
+    if at.watched is not None:
+        parts = [(rows_at(at.watched.X, part), at.watched.y[part]) for part in at.watched.parts]
+        return watch(estimator, (X, y), parts, at, callbacks=[letting_go(X)], **given)
     part = inner_part(
         y,
         inner_share(len(y)),
@@ -270,7 +295,7 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
         warnings.simplefilter("ignore", LGBMDeprecationWarning)
         estimator.fit(
             *own,
-            **watched(own, (rows_at(X, part.valid), y[part.valid])),
+            **watched(own, [(rows_at(X, part.valid), y[part.valid])]),
             callbacks=[
                 letting_go(X),
                 early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
@@ -283,9 +308,87 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
     return Learned(slim(estimator), best, curves)
 
 
-def watched(own: tuple[Any, Any], held: tuple[Any, Any]) -> dict[str, Any]:
-    """Return arguments by which LightGBM tells its loss, on both parts, round by round."""
-    return {"eval_set": [own, held], "eval_names": [TRAINING, VALIDATION]}
+def watch(
+    estimator: Any,
+    own: tuple[Any, Any],
+    parts: Sequence[tuple[Any, Any]],
+    at: Setting,
+    callbacks: Sequence[Callable[[Any], None]] = (),
+    **given: Any,
+) -> Learned:
+    """Fit LightGBM on `own` for the usual rounds at least, until the loss on `parts` rests."""
+    from lightgbm.basic import LGBMDeprecationWarning
+
+    most = int(estimator.n_estimators)
+    usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
+    resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
+    with warnings.catch_warnings():
+        # As above: what replaces `eval_set` is not yet what it replaces.
+        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        estimator.fit(*own, **watched(own, parts), callbacks=[*callbacks, resting], **given)
+    told = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
+    losses = tuple(
+        tuple(-v for v in curve) if resting.greater else curve
+        for name, curve in told.items()
+        if name.startswith(VALIDATION)
+    )
+    curves = _pooled(told, weighed=bool(at.class_weight))
+    slim(estimator)
+
+    def after(rounds: int) -> Any:
+        estimator._Booster.best_iteration = rounds
+        return estimator
+
+    course = Course(losses, usual, most, after)
+    return Learned(estimator, resting.best, curves, course=course)
+
+
+class _Resting:
+    """Ends boosting once the mean loss on watched rows has not fallen for a while.
+
+    LightGBM's own early stopping knows no least number of rounds, and stops where one part rests.
+    """
+
+    order = 30
+    before_iteration = False
+
+    def __init__(self, patience: int, least: int) -> None:
+        self._patience, self._least = patience, least
+        self._lowest = np.inf
+        self.best = 1
+        self.greater = False
+
+    def __call__(self, env: Any) -> None:
+        from lightgbm.callback import EarlyStopException
+
+        told = [r for r in env.evaluation_result_list if r[0].startswith(VALIDATION)]
+        self.greater = bool(told[0][3])
+        loss = float(np.mean([-r[2] if self.greater else r[2] for r in told]))
+        done = env.iteration + 1
+        if loss < self._lowest:
+            self._lowest, self.best = loss, done
+        elif done >= max(self._least, self.best + self._patience):
+            raise EarlyStopException(env.iteration, env.evaluation_result_list)
+
+
+def _part_names(parts: int) -> list[str]:
+    return [VALIDATION] if parts == 1 else [f"{VALIDATION}{place}" for place in range(parts)]
+
+
+def _pooled(told: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tuple[float, ...]]:
+    """Return the curves with the parts' mean as one; `weighed`: without LightGBM's own rows.
+
+    Where classes are weighed, LightGBM weighs its own rows and not those set aside.
+    """
+    loss = next(iter(told)).partition("_")[2]
+    parts = [curve for name, curve in told.items() if name.startswith(VALIDATION)]
+    own = {} if weighed else {f"{TRAINING}_{loss}": told[f"{TRAINING}_{loss}"]}
+    return {**own, f"{VALIDATION}_{loss}": tuple(np.mean(parts, axis=0).tolist())}
+
+
+def watched(own: tuple[Any, Any], held: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return arguments by which LightGBM tells its loss, on every part, round by round."""
+    return {"eval_set": [own, *held], "eval_names": [TRAINING, *_part_names(len(held))]}
 
 
 def curves_of(estimator: Any, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:

@@ -72,12 +72,14 @@ def fit_popularity(run: Run, tell: Callable[[str], None]) -> None:
     tell("fit")
     rows, folds = read_rows(run), read_folds(run)
     notes: list[str] = []
-    scores: list[float] = []
+    found: list[float | None] = []
     for fold in folds:
         encoder, model = _fitted(run, rows.positions[fold.train], rows.y[fold.train])
         predicted, _ = outputs(model, encoder.transform(_items(run, rows.positions[fold.valid])))
         queries = None if rows.queries is None else rows.queries.only(fold.valid)
-        scores += score_part(run, model, predicted, None, rows.y[fold.valid], notes, queries)
+        part = score_part(run, model, predicted, None, rows.y[fold.valid], notes, queries)
+        found.append(part[0] if part else None)
+    scores = [score for score in found if score is not None]
     started = time.perf_counter()
     encoder, model = _fitted(run, rows.positions, rows.y)
     seconds = time.perf_counter() - started
@@ -90,6 +92,7 @@ def fit_popularity(run: Run, tell: Callable[[str], None]) -> None:
         cv_mean=float(np.mean(scores)) if scores else None,
         cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         cv_folds=len(scores),
+        cv_scores=tuple(found),
         fit_seconds=seconds,
         predict_seconds=time.perf_counter() - started,
         rows_fitted=len(rows),

@@ -74,6 +74,8 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
         rows, sizes = in_groups(queries)
         estimator.fit(X[rows], queries.grade(y)[rows], group=sizes, **given)
         return Learned(slim(estimator), at.iterations)
+    if at.watched is not None:
+        return _fit_watched(estimator, X, queries.grade(y), at, **given)
     part = part_of_groups(queries.groups, inner_share(len(y)), ordered=at.ordered, seed=at.seed)
     rows, sizes = in_groups(queries, part.train)
     held, held_sizes = in_groups(queries, part.valid)
@@ -86,7 +88,7 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
         estimator.fit(
             *own,
             group=sizes,
-            **watched(own, (X[held], grade[held])),
+            **watched(own, [(X[held], grade[held])]),
             eval_group=[sizes, held_sizes],
             eval_at=(CUT,),
             callbacks=[early_stopping(patience, verbose=False)],
@@ -95,6 +97,30 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
     curves = curves_of(estimator, (TRAINING, VALIDATION))
     return Learned(
         slim(estimator), int(estimator.best_iteration_ or estimator.n_estimators_), curves
+    )
+
+
+def _fit_watched(
+    estimator: Any, X: NDArray[np.float32], grade: NDArray[Any], at: Setting, **given: Any
+) -> Learned:
+    """Fit, following the NDCG of watched groups."""
+    from tasks.models.families import watch
+
+    watched, queries = at.watched, at.queries
+    if watched is None or queries is None or watched.queries is None:
+        raise EvidenceError("a ranker needs the groups of its rows.")
+    rows, sizes = in_groups(queries)
+    held, held_sizes = in_groups(watched.queries)
+    theirs = watched.queries.grade(watched.y)
+    return watch(
+        estimator,
+        (X[rows], grade[rows]),
+        [(watched.X[held], theirs[held])],
+        at,
+        group=sizes,
+        eval_group=[sizes, held_sizes],
+        eval_at=(CUT,),
+        **given,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,24 @@ if TYPE_CHECKING:
     from tasks.evaluation.ranking import Queries
 
 Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Validation rows on which the loss of an iterative learner is followed round by round.
+
+    Attributes
+    ----------
+    parts
+        Positions of the rows of each part; a loss is told for each.
+    queries
+        Which rows are ranked together; None where the task is no ranking.
+    """
+
+    X: NDArray[np.float32]
+    y: NDArray[Any]
+    parts: tuple[NDArray[np.int64], ...]
+    queries: Queries | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,12 @@ class Setting:
         Of each row it is fitted on, where rows of one group are not to be told from each other.
     queries
         Which rows are ranked together; None where the task is no ranking.
+    table_rows
+        Training rows of the whole table, by which steps are sized: a fold takes those of the final
+        fit. None where it is the rows fitted on.
+    watched
+        Rows on which the loss is followed; no rows are set aside then, and the fit goes on for the
+        usual rounds at least.
     """
 
     task: Task
@@ -54,6 +78,13 @@ class Setting:
     patience: int | None = None
     groups: NDArray[np.int64] | None = field(default=None, compare=False)
     queries: Queries | None = None
+    table_rows: int | None = None
+    watched: Watched | None = field(default=None, compare=False)
+
+    @property
+    def scale(self) -> int:
+        """Rows by which steps are sized."""
+        return self.rows if self.table_rows is None else self.table_rows
 
     @property
     def classification(self) -> bool:
@@ -62,10 +93,40 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How the loss on watched rows went, and the models on the way.
+
+    Attributes
+    ----------
+    losses
+        Of each part after each round; less is better.
+    usual, most
+        Rounds of the library's defaults, and rounds at which the fit ends.
+    seen
+        Rows that an epoch of a network goes over; None where rounds do not depend on them.
+    at
+        Returns the model after so many rounds, or after all where there are fewer.
+    """
+
+    losses: tuple[tuple[float, ...], ...]
+    usual: int
+    most: int
+    at: Callable[[int], Any]
+    seen: int | None = None
+
+
+@dataclass(frozen=True)
 class Learned:
-    """A fitted estimator and what is to be told of its fit."""
+    """A fitted estimator and what is to be told of its fit.
+
+    Attributes
+    ----------
+    course
+        Of an iterative learner whose loss was watched.
+    """
 
     estimator: Any
     iterations: int | None = None
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    course: Course | None = None

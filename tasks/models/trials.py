@@ -19,12 +19,12 @@ from tasks.models.matrices import Rows, matrix, read_rows
 from tasks.models.prediction import outputs_of_matrix
 from tasks.models.ranking import RANKER
 from tasks.models.settings import Learned, Setting
-from tasks.models.validating import fit_all_rows, validate, validated
+from tasks.models.validating import Validated, fit_all_rows, validate, validated
 from tasks.models.work import Run
 
 Tell = Callable[[str], None]
 
-OF_A_FOLD = "the fold of validation that stopped at the median; the model was fitted as long as it"
+OF_FOLDS = "the folds' mean; the model was fitted on all rows for {rounds:,} iterations"
 
 
 def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
@@ -40,11 +40,12 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     tell("fit")
     taken = np.load(run.at(candidate.encoding, "taken.npy"))
     X = matrix(run, candidate.encoding, "train")
-    known = _known_iterations(run, candidate, found.stops, len(rows))
+    known, least = _iterations(run, candidate, found, len(rows), X.shape)
     queries = None if rows.queries is None else rows.queries.only(taken)
     learned, setting, seconds = fit_all_rows(
-        run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken), queries
-    )
+        run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken), queries,
+        least,
+    )  # fmt: skip
     tell("holdout")
     adjustment = adjust(run, found.held)
     scores = list(found.known if adjustment.scores is None else adjustment.scores)
@@ -59,13 +60,14 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
         cv_mean=float(np.mean(scores)) if scores else None,
         cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         cv_folds=len(scores),
+        cv_scores=found.scores if adjustment.scores is None else tuple(adjustment.scores),
         fit_seconds=seconds,
         predict_seconds=predicted,
         rows_fitted=setting.rows,
         encoding=candidate.encoding,
         params={**_params(learned), **choice.params, **decided.params},
         curves={k: tuple(v) for k, v in curves.items()},
-        curves_of="" if learned.curves or not curves else OF_A_FOLD,
+        curves_of=_curves_of(learned, found),
         importance=_importance(learned, encoder, X),
         notes=(
             *_notes(run, name, setting, rows),
@@ -75,24 +77,43 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
             *decided.notes,
         ),
         trials=choice.trials,
+        rounds=found.rounds,
     )
     keep(run, result, encoder, model)
 
 
-def _known_iterations(
-    run: Run, candidate: Candidate, stops: tuple[int, ...], rows: int
-) -> int | None:
-    """Return the iterations that folds over all rows have found, so that no row is set aside.
+def _iterations(
+    run: Run, candidate: Candidate, found: Validated, rows: int, shape: tuple[int, ...]
+) -> tuple[int | None, int]:
+    """Return the iterations, where folds over all rows have found them, and the least of them.
 
-    Folds of a sample stop earlier than all rows would, and so do folds of the past.
+    Folds of a sample stop earlier than all rows would: what they found is then the least.
+
+    Parameters
+    ----------
+    rows
+        For training.
+    shape
+        Of the encoded matrix, whose rows may be some of them.
     """
     if run.whole:
         known: int | None = json.loads(run.at("iterations.json").read_text())
-        return known
-    sampled = rows > run.training.cv_rows
-    if not candidate.iterative or len(stops) < 2 or sampled or run.ordered:
-        return None
-    return max(1, int(np.median(stops)))
+        return known, 1
+    if not candidate.iterative or found.rounds is None:
+        return None, 1
+    least = found.rounds.chosen
+    if found.seen is not None:
+        # An epoch over more rows learns more.
+        fitted = candidate.rows_for(shape[0], shape[1])
+        least = max(1, round(least * min(1.0, found.seen / fitted)))
+    return (None if rows > run.training.cv_rows else least), least
+
+
+def _curves_of(learned: Learned, found: Validated) -> str:
+    """Say which fits the curves are of, where they are not the model's own."""
+    if learned.curves or not found.curves or learned.iterations is None:
+        return ""
+    return OF_FOLDS.format(rounds=learned.iterations)
 
 
 def _predict_holdout(run: Run, candidate: Candidate, model: Any, raw: Any | None) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.config import greater_is_better
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.files import write_whole
-from tasks.base.records import Trial
+from tasks.base.records import Rounds, Trial
 from tasks.evaluation.ranking import Queries
 from tasks.models.candidates import Candidate
 from tasks.models.folds import Fold, thin
@@ -25,13 +25,16 @@ from tasks.models.matrices import Rows, matrix, read_folds
 from tasks.models.outoffold import Collector, OutOfFold
 from tasks.models.prediction import in_order, outputs_of_matrix
 from tasks.models.proposing import spaces_for
-from tasks.models.settings import Learned, Setting
+from tasks.models.rounds import choose_rounds, even, shared_rows, usual_better
+from tasks.models.settings import Course, Learned, Setting, Watched
 from tasks.models.spaces import NO_WEIGHT, Value, untuned_values
 from tasks.models.work import Run
 
 Curves = dict[str, tuple[float, ...]]
 """Name to its value at each iteration."""
 _CURVES_FILE = "curves.json"
+_PARTS = 5
+"""Parts of the rows that validate where there is one fold."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class Validated:
     held
         Its predictions of the rows that validated.
     curves
-        Of an iterative learner, as of the fold that stopped at the median of the iterations.
+        Of an iterative learner, the mean over the folds.
+    rounds
+        How long an iterative learner is to go on; None of others.
+    seen
+        Rows that an epoch of a network went over in the largest fold; None of other learners.
     """
 
     scores: tuple[float | None, ...]
@@ -55,6 +62,8 @@ class Validated:
     notes: tuple[str, ...]
     held: OutOfFold | None
     curves: Curves = field(default_factory=dict)
+    rounds: Rounds | None = None
+    seen: int | None = None
 
     @property
     def known(self) -> tuple[float, ...]:
@@ -65,7 +74,28 @@ class Validated:
         """Write what a fit of the same settings will need beside its scores."""
         if self.held is not None:
             self.held.save(folder)
-            write_whole(folder / _CURVES_FILE, json.dumps(self.curves))
+            rounds = None if self.rounds is None else self.rounds.model_dump(mode="json")
+            told = {"curves": self.curves, "rounds": rounds, "seen": self.seen}
+            write_whole(folder / _CURVES_FILE, json.dumps(told))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """One fold of an iterative learner, whose rounds are chosen once all folds are known."""
+
+    number: int
+    fold: Fold
+    learned: Learned
+    course: Course
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What a model of one fold predicts of its validation rows, and what that is worth."""
+
+    predicted: NDArray[Any]
+    probability: NDArray[np.float64] | None
+    value: float | None
 
 
 @dataclass
@@ -77,31 +107,46 @@ class Validation:
     rows: Rows
     encoder: Any
     threads: int
-    scores: list[float | None] = field(default_factory=list)
-    stops: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    curves: list[Curves] = field(default_factory=list)
     fitted: int = 0
 
     def __post_init__(self) -> None:
-        self._collector = Collector(self.run.ordered)
+        self._notes: list[str] = []
+        self._plain: list[tuple[Fold, _Scored]] = []
+        self._followed: list[_Fitted] = []
+        self._known: dict[tuple[int, int], _Scored] = {}
+        self._folds = len(read_folds(self.run))
 
     def fold(self, number: int, fold: Fold) -> None:
-        """Fit on a fold's training rows and score on its validation rows."""
+        """Fit on a fold's training rows and ask for its validation rows."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
         y, queries = self.rows.y[fold.train], self._queries(fold.train)
         given = (self.run, self.candidate, X, y, self.encoder, self.threads)
-        groups = self.rows.of_groups(fold.train)
-        learned, setting, _ = self._fit(*given, groups=groups, queries=queries)
+        groups, watched = self.rows.of_groups(fold.train), self._watched(number, fold)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
         self.fitted = max(self.fitted, setting.rows)
-        self.stops.append(learned.iterations or 1)
-        self.curves.append(dict(learned.curves))
-        self.scores.append(self._score(learned.estimator, number, fold, collect=True))
+        if learned.course is not None:
+            self._followed.append(_Fitted(number, fold, learned, learned.course))
+        else:
+            self._plain.append((fold, self._scored(learned.estimator, number, fold)))
 
-    @property
-    def _fit(self) -> Callable[..., tuple[Learned, Setting, float]]:
-        """How a fold is fitted: without the newest rows a model of rows in time is another one."""
-        return fit_all_rows if self.run.ordered else fit_rows
+    def _watched(self, number: int, fold: Fold) -> Watched | None:
+        """Return a fold's validation rows for an iterative learner to be followed on.
+
+        Of one fold, rows that do not lie in time are parted, so that noise is known.
+        """
+        if not self.candidate.iterative:
+            return None
+        y = self.rows.y[fold.valid]
+        # A class that the model does not know has no loss.
+        seen = np.isin(y, self.rows.y[fold.train]) if self.run.classification else y == y
+        places = np.flatnonzero(seen)
+        if not len(places):
+            return None
+        queries = self._queries(fold.valid)
+        parted = self._folds == 1 and not self.run.ordered and queries is None
+        parts = [part for part in np.array_split(places, _PARTS if parted else 1) if len(part)]
+        X = matrix(self.run, self.candidate.encoding, f"valid{number}")
+        return Watched(X, y, tuple(parts), queries)
 
     def part(self, number: int, fold: Fold, share: float) -> float | None:
         """Return the score of a fit on a share of a fold's training rows, evenly spread."""
@@ -113,33 +158,90 @@ class Validation:
         given = (self.run, self.candidate, X, y, self.encoder, self.threads)
         groups = self.rows.of_groups(fold.train[taken])
         queries = None if queries is None else queries.only(taken)
-        learned, setting, _ = self._fit(*given, groups=groups, queries=queries)
+        watched = self._watched(number, fold)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
         self.fitted = max(self.fitted, setting.rows)
-        return self._score(learned.estimator, number, fold, collect=False)
+        model, course = learned.estimator, learned.course
+        if course is not None:
+            model = course.at(self._chosen([course]).chosen)
+        return self._scored(model, number, fold).value
 
     def done(self) -> Validated:
-        """Return what the folds told."""
-        by_stop = sorted(range(len(self.stops)), key=lambda number: (self.stops[number], number))
-        curves = self.curves[by_stop[(len(by_stop) - 1) // 2]] if by_stop else {}
+        """Return what the folds tell so far."""
+        rounds, curves, seen = None, Curves(), None
+        found = list(self._plain)
+        if self._followed:
+            rounds = self._rounds()
+            found += [(f.fold, self._after(f, rounds.chosen)) for f in self._followed]
+            curves = _mean_curves([f.learned.curves for f in self._followed])
+            counts = [f.course.seen for f in self._followed if f.course.seen is not None]
+            seen = max(counts, default=None)
+        collector = Collector(self.run.ordered)
+        for fold, told in found:
+            groups, y = self.rows.of_groups(fold.valid), self.rows.y[fold.valid]
+            collector.add(fold.valid, y, told.predicted, told.probability, groups)
         return Validated(
-            tuple(self.scores), tuple(self.stops), tuple(self.notes), self._collector.all(), curves
+            tuple(told.value for _, told in found),
+            (1,) * len(found) if rounds is None else rounds.stops,
+            tuple(dict.fromkeys(self._notes)),
+            collector.all(),
+            curves,
+            rounds,
+            seen,
         )
+
+    def _rounds(self) -> Rounds:
+        """Choose the rounds on the losses of all folds, and hold the usual ones against them."""
+        rounds = self._chosen([f.course for f in self._followed])
+        if rounds.chosen == rounds.usual:
+            return rounds
+        chosen, usual = (
+            [self._after(f, count).value for f in self._followed]
+            for count in (rounds.chosen, rounds.usual)
+        )
+        fewer, greater = rounds.chosen < rounds.usual, greater_is_better(self.run.metric)
+        if usual_better(chosen, usual, self._shared, fewer=fewer, greater=greater):
+            return rounds.model_copy(update={"chosen": rounds.usual, "rule": "metric"})
+        return rounds
+
+    def _chosen(self, courses: Sequence[Course]) -> Rounds:
+        losses = [part for course in courses for part in course.losses]
+        usual, most = courses[0].usual, courses[0].most
+        apart = len(courses) > 1 or not self.run.ordered
+        return choose_rounds(losses, usual, most=most, shared=self._shared, apart=apart)
+
+    @property
+    def _shared(self) -> float:
+        return shared_rows(self._folds, ordered=self.run.ordered)
+
+    def _after(self, fitted: _Fitted, rounds: int) -> _Scored:
+        """Return what the model of a fold is worth after so many rounds."""
+        place = fitted.number, rounds
+        if place not in self._known:
+            model = fitted.course.at(rounds)
+            self._known[place] = self._scored(model, fitted.number, fitted.fold)
+        return self._known[place]
 
     def _queries(self, rows: NDArray[np.int64]) -> Queries | None:
         return None if self.rows.queries is None else self.rows.queries.only(rows)
 
-    def _score(self, model: Any, number: int, fold: Fold, *, collect: bool) -> float | None:
+    def _scored(self, model: Any, number: int, fold: Fold) -> _Scored:
         X, y = matrix(self.run, self.candidate.encoding, f"valid{number}"), self.rows.y[fold.valid]
         predicted, probability = outputs_of_matrix(model, X)
-        if collect:
-            spread = probability
-            if spread is not None:
-                spread = in_order(spread, model.classes_, self.run.schema.classes)
-            groups = self.rows.of_groups(fold.valid)
-            self._collector.add(fold.valid, y, predicted, spread, groups)
-        given = (self.run, model, predicted, probability, y, self.notes)
+        given = (self.run, model, predicted, probability, y, self._notes)
         found = score_part(*given, self._queries(fold.valid))
-        return found[0] if found else None
+        if probability is not None:
+            probability = in_order(probability, model.classes_, self.run.schema.classes)
+        return _Scored(predicted, probability, found[0] if found else None)
+
+
+def _mean_curves(curves: Sequence[Mapping[str, tuple[float, ...]]]) -> Curves:
+    """Return the mean of curves over folds, each going on with its last value."""
+    return {
+        name: tuple(even([told[name] for told in curves]).mean(axis=0).tolist())
+        for name in curves[0]
+        if all(name in told for told in curves)
+    }
 
 
 def validate(
@@ -167,11 +269,14 @@ def validated(run: Run, name: str, trial: Trial | None) -> Validated | None:
     held = OutOfFold.read(folder)
     if held is None:
         return None
-    curves: Curves = {}
-    with contextlib.suppress(OSError, ValueError):
+    try:
         told = json.loads((folder / _CURVES_FILE).read_text(encoding="utf-8"))
-        curves = {str(part): tuple(values) for part, values in told.items()}
-    return Validated(trial.scores, trial.iterations, trial.notes, held, curves)
+        curves = {str(part): tuple(values) for part, values in told["curves"].items()}
+        rounds = None if told["rounds"] is None else Rounds.model_validate(told["rounds"])
+    except (OSError, ValueError, KeyError):
+        return None
+    given = (trial.scores, trial.iterations, trial.notes, held, curves)
+    return Validated(*given, rounds, told["seen"])
 
 
 def fit_rows(
@@ -184,6 +289,7 @@ def fit_rows(
     iterations: int | None = None,
     groups: NDArray[np.int64] | None = None,
     queries: Queries | None = None,
+    watched: Watched | None = None,
 ) -> tuple[Learned, Setting, float]:
     """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
 
@@ -195,11 +301,13 @@ def fit_rows(
         Of each row, which are then not told from each other.
     queries
         Which of the rows are ranked together; None where the task is no ranking.
+    watched
+        Rows on which the loss of an iterative learner is followed.
     """
     if groups is not None:
         groups = groups[thin(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))]
     X, y, setting = _setting(run, candidate, X, y, encoder, threads, queries)
-    setting = replace(setting, iterations=iterations, groups=groups)
+    setting = replace(setting, iterations=iterations, groups=groups, watched=watched)
     if run.classification and setting.classes < 2:
         raise KeepfitError(
             f"a classifier needs two classes; the {len(y):,} rows it is fitted on have one.",
@@ -227,18 +335,23 @@ def fit_all_rows(
     iterations: int | None = None,
     groups: NDArray[np.int64] | None = None,
     queries: Queries | None = None,
+    least: int = 1,
 ) -> tuple[Learned, Setting, float]:
     """Fit as `fit_rows` does, on every row.
 
     An iterative learner that has to find its iterations first sets rows aside for that, the newest
-    where rows have a time, which tell most about what comes next: it is fitted again with the
-    iterations found, on all of them.
+    where rows have a time: it is fitted again with the iterations found, on all of them.
+
+    Parameters
+    ----------
+    least
+        Iterations at least: rows set aside can lengthen what the folds found, never shorten it.
     """
     given = (run, candidate, X, y, encoder, threads)
     learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
     if not candidate.iterative or iterations is not None:
         return learned, setting, seconds
-    again, setting, more = fit_rows(*given, learned.iterations, groups, queries)
+    again, setting, more = fit_rows(*given, max(least, learned.iterations or 1), groups, queries)
     return replace(again, curves=learned.curves), setting, seconds + more
 
 
@@ -281,6 +394,7 @@ def _setting(
         class_weight=_weight(run, candidate),
         patience=candidate.params.get("stopping_rounds"),
         queries=queries,
+        table_rows=candidate.rows_for(run.split.n_train, X.shape[1]),
     )
     return X, y, setting
 

@@ -3,7 +3,10 @@
 The tables are Parquet files in the folder that KEEPFIT_TABLES names. Each tool runs in a process
 of its own, one after the other, and answers for the same holdout rows; the answers are scored here,
 and keepfit's difference from another tool has a paired bootstrap interval. FLAML and AutoGluon live
-in environments of their own, made once and named by their interpreters. Run it on an idle machine:
+in environments of their own, made once and named by their interpreters. `keepfit_lightgbm` is
+keepfit with LightGBM alone, untuned, to be held against LightGBM's defaults. Among the tables are
+histories of less than two seasons, where the newest rows say little about the next. Run it on an
+idle machine:
 
     python3 -m venv flaml && flaml/bin/pip install 'flaml[automl]' pyarrow
     python3 -m venv ag && ag/bin/pip install 'autogluon.tabular[lightgbm,xgboost,catboost]'
@@ -23,6 +26,7 @@ import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +51,69 @@ TABLES = (
           "task: multiclass\nexclude: [file, take, speaker]\n"),
     Table("noaa_weather", "rain", "roc_auc", "exclude: [seq]\n"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Short(Table):
+    """The first part of a table in time.
+
+    Attributes
+    ----------
+    source
+        Name of the Parquet file.
+    until
+        Rows before it are taken; None takes all.
+    days
+        Column that counts days, of which a time column `day` is made.
+    """
+
+    source: str = ""
+    until: datetime | None = None
+    days: str = ""
+
+    def written(self, folder: Path) -> Path:
+        """Write the part as a Parquet file and return its path."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(_tables() / f"{self.source}.parquet")
+        time = self.more.partition("time_column: ")[2].partition("\n")[0]
+        if self.days:
+            counted = rows[self.days].to_numpy().astype("timedelta64[D]")
+            moments = pa.array(np.datetime64("1949-01-01", "us") + counted)
+            rows = rows.append_column(time, moments)
+        if self.until is not None:
+            limit = pa.scalar(self.until).cast(rows.schema.field(time).type)
+            rows = rows.filter(pc.less(rows[time], limit))
+        path = folder / f"{self.name}.parquet"
+        pq.write_table(rows, path)
+        return path
+
+
+_BIKE = "time_column: timestamp\nexclude: [casual, registered, instant, dteday]\n"
+_FLIGHTS = (
+    "time_column: time_hour\n"
+    "exclude: [arr_delay, dep_time, dep_delay, arr_time, air_time, tailnum, flight]\n"
+)
+_NEW_YEAR = datetime(2013, 1, 1, tzinfo=UTC)
+SHORT = (
+    Short("bike_14_months", "cnt", "rmse", _BIKE, "bike_hourly",
+          datetime(2012, 3, 1, tzinfo=UTC)),
+    Short("noaa_in_time", "rain", "roc_auc", "time_column: day\nexclude: [seq]\n",
+          "noaa_weather", None, "seq"),
+    Short("noaa_14_months", "rain", "roc_auc", "time_column: day\nexclude: [seq]\n",
+          "noaa_weather", datetime(1950, 3, 1, tzinfo=UTC), "seq"),
+    Short("occupancy", "occupancy", "roc_auc", "time_column: timestamp\nexclude: [part]\n",
+          "occupancy"),
+    *(
+        Short(f"flights_{weeks}_weeks", "arr_late", "roc_auc", _FLIGHTS, "flights",
+              _NEW_YEAR + timedelta(weeks=weeks))
+        for weeks in (8, 14, 20, 26)
+    ),
+)  # fmt: skip
 RIVALS = ("lightgbm", "flaml", "flaml_time", "autogluon")
+OURS = ("keepfit", "keepfit_lightgbm")
 REPLICATES = 1_000
 _SIDES = Path(__file__).with_name("sides.py")
 _PIPELINE = """\
@@ -55,8 +121,13 @@ name: {name}
 target: {target}
 source: {{kind: parquet, path: {path}}}
 {more}metric: {metric}
-training: {{budget: {budget}s, threads: {threads}, tuning: true, ensemble: true{calibrate}}}
+training: {{budget: {budget}s, threads: {threads}, {training}{calibrate}}}
 """
+_TRAINING = {
+    "keepfit": "tuning: true, ensemble: true",
+    "keepfit_lightgbm": "candidates: [lightgbm]",
+}
+"""Tool to its settings in the pipeline file."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +155,7 @@ class Difference:
     gain: float
     low: float
     high: float
+    ours: str = "keepfit"
 
     @property
     def verdict(self) -> str:
@@ -105,7 +177,8 @@ def main() -> None:
     given = _arguments()
     path = Path(given.out) if given.out else None
     runs = _Runs(given, path)
-    for table in (t for t in TABLES if not given.tables or t.name in given.tables.split(",")):
+    asked = given.tables.split(",")
+    for table in (t for t in (*TABLES, *SHORT) if not given.tables or t.name in asked):
         for budget in (int(part) for part in given.budget.split(",")):
             runs.table(table, budget)
             runs.save()
@@ -158,13 +231,14 @@ class _Runs:
             return
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            truth = _laid_out(table, folder, budget, self._given.threads)
+            path = table.written(folder) if isinstance(table, Short) else _file_of(table)
+            truth = _laid_out(table, path, folder, budget, self._given.threads)
             for tool in missing:
                 self._run(tool, table, budget, folder, truth)
             self._compare(table, budget, truth)
 
     def _tools(self, table: Table) -> list[str]:
-        able = ["keepfit", "lightgbm"]
+        able = [*OURS, "lightgbm"]
         if self._python("flaml"):
             able += ["flaml", "flaml_time"] if "time_column" in table.more else ["flaml"]
         if self._python("autogluon"):
@@ -196,8 +270,12 @@ class _Runs:
         environ = {
             "OMP_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "PASSIVE",
-            "PYTHONPATH": str(_SIDES.parents[2]) if tool == "keepfit" else "",
+            "PYTHONPATH": str(_SIDES.parents[2]) if tool in OURS else "",
         }
+        if tool in OURS:
+            text = (folder / f"{tool}.yaml").read_text(encoding="utf-8")
+            (folder / "keepfit.yaml").write_text(text, encoding="utf-8")
+            shutil.rmtree(folder / "fits", ignore_errors=True)
         try:
             cost = measure([str(self._python(tool)), str(_SIDES), tool, "."], folder, environ)
         except SystemExit as error:
@@ -217,33 +295,42 @@ class _Runs:
         print(f"{table.name} {budget} s {tool}: {value:.5g}, {cost.wall:.0f} s", file=sys.stderr)
 
     def _compare(self, table: Table, budget: int, truth: Truth) -> None:
-        ours = self._answer(table, budget, "keepfit")
-        if self._of(table, budget, "keepfit") is None:
-            return
-        others = [tool for tool in RIVALS if self._of(table, budget, tool) is not None]
         here = [d for d in self.differences if (d.table, d.budget) == (table.name, budget)]
         self.differences = [d for d in self.differences if d not in here]
-        for tool in others:
-            theirs = self._answer(table, budget, tool)
-            self.differences.append(
-                Difference(table.name, budget, tool, *_gained(ours, theirs, table.metric, truth))
-            )
+        for mine in OURS:
+            if self._of(table, budget, mine) is None:
+                continue
+            ours = self._answer(table, budget, mine)
+            for tool in (one for one in RIVALS if self._of(table, budget, one) is not None):
+                theirs = self._answer(table, budget, tool)
+                gained = _gained(ours, theirs, table.metric, truth)
+                self.differences.append(Difference(table.name, budget, tool, *gained, mine))
 
 
-def _laid_out(table: Table, folder: Path, budget: int, threads: int) -> Truth:
-    """Write the job, the pipeline file and keepfit's split as tables; return the truth."""
+def _tables() -> Path:
+    return Path(os.environ["KEEPFIT_TABLES"]).resolve()
+
+
+def _file_of(table: Table) -> Path:
+    return _tables() / f"{table.name}.parquet"
+
+
+def _laid_out(table: Table, path: Path, folder: Path, budget: int, threads: int) -> Truth:
+    """Write the job, the pipeline files and keepfit's split as tables; return the truth."""
     from tasks.data.kinds import target_values
     from tasks.data.snapshots import read_frame
     from tasks.trainings.preparing import prepare
     from tasks.trainings.windows import training_snapshot
 
-    path = Path(os.environ["KEEPFIT_TABLES"]).resolve() / f"{table.name}.parquet"
     calibrate = "" if table.metric == "rmse" else ", calibrate: auto"
-    text = _PIPELINE.format(
-        name=table.name, target=table.target, path=path, more=table.more, metric=table.metric,
-        budget=budget, threads=threads, calibrate=calibrate,
-    )  # fmt: skip
-    (folder / "keepfit.yaml").write_text(text, encoding="utf-8")
+    for tool, training in _TRAINING.items():
+        text = _PIPELINE.format(
+            name=table.name, target=table.target, path=path, more=table.more,
+            metric=table.metric, budget=budget, threads=threads, training=training,
+            calibrate=calibrate if tool == "keepfit" else "",
+        )  # fmt: skip
+        (folder / f"{tool}.yaml").write_text(text, encoding="utf-8")
+    shutil.copyfile(folder / "keepfit_lightgbm.yaml", folder / "keepfit.yaml")
     pipeline = load_pipeline(folder)
     snapshot = training_snapshot(pipeline)
     prepared = prepare(pipeline, snapshot)
@@ -297,28 +384,34 @@ def _gained(ours: Path, theirs: Path, metric: str, truth: Truth) -> tuple[float,
 
 def show(scored: list[Scored], differences: list[Difference]) -> None:
     """Print score and time side by side, and on how many tables keepfit is level or better."""
-    console = Console(width=118)
-    grid = Grid("table", "metric", "budget", "tool", "score", "keepfit's gain (95 %)", "wall s",
-                "CPU s")  # fmt: skip
-    against = {(d.table, d.budget, d.tool): d for d in differences}
-    for one in sorted(scored, key=lambda s: (s.table, s.budget, s.tool != "keepfit", s.tool)):
-        gap = against.get((one.table, one.budget, one.tool))
-        gain = f"{gap.gain:+.4g} ({gap.low:+.3g} to {gap.high:+.3g}) {gap.verdict}" if gap else ""
+    console = Console(width=140)
+    grid = Grid("table", "metric", "budget", "tool", "score", "gain of keepfit (95 %)",
+                "of its LightGBM", "wall s", "CPU s")  # fmt: skip
+    against = {(d.table, d.budget, d.tool, d.ours): d for d in differences}
+    for one in sorted(scored, key=lambda s: (s.table, s.budget, s.tool not in OURS, s.tool)):
+        gains = [against.get((one.table, one.budget, one.tool, ours)) for ours in OURS]
         grid.add_row(
-            one.table, one.metric, f"{one.budget}", one.tool, f"{one.score:.5g}", gain,
-            f"{one.wall:.0f}", f"{one.cpu:.0f}", end_section=False,
+            one.table, one.metric, f"{one.budget}", one.tool, f"{one.score:.5g}",
+            *(_told(gain) for gain in gains), f"{one.wall:.0f}", f"{one.cpu:.0f}",
+            end_section=False,
         )  # fmt: skip
     console.print(grid)
-    for budget, tool in sorted({(d.budget, d.tool) for d in differences}):
-        found = [d for d in differences if (d.budget, d.tool) == (budget, tool)]
+    for budget, tool, ours in sorted({(d.budget, d.tool, d.ours) for d in differences}):
+        found = [d for d in differences if (d.budget, d.tool, d.ours) == (budget, tool, ours)]
         worse = [d.table for d in found if d.verdict == "worse"]
         ahead = sum(d.gain >= 0 for d in found)
         better = sum(d.verdict == "better" for d in found)
         console.print(
-            f"{budget} s, against {tool}: level or better on {len(found) - len(worse)} of "
+            f"{budget} s, {ours} against {tool}: level or better on {len(found) - len(worse)} of "
             f"{len(found)}, better beyond noise on {better}, ahead in the number on {ahead}"
             + (f"; worse on {', '.join(worse)}" if worse else "")
         )
+
+
+def _told(gap: Difference | None) -> str:
+    if gap is None:
+        return ""
+    return f"{gap.gain:+.4g} ({gap.low:+.3g} to {gap.high:+.3g}) {gap.verdict}"
 
 
 if __name__ == "__main__":

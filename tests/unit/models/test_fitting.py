@@ -227,17 +227,18 @@ def test_one_validation_part_has_a_mean_and_no_deviation(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("tuning", [None, {"trials": 2}])
-def test_a_fit_of_known_iterations_tells_the_curve_of_the_fold_in_the_middle(
+def test_a_fit_of_known_iterations_has_the_mean_curve_of_the_folds(
     tmp_path: Path, tuning: dict[str, int] | None
 ) -> None:
     X = frame(200)
     given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
     config = training("lightgbm", "mlp", cv=3, tuning=tuning)
     for result in fit_candidates(*given, config, "log_loss", tmp_path / "o")[1:]:
-        assert "median" in result.curves_of
+        assert result.rounds is not None
+        assert f"{result.params['iterations']:,} iterations" in result.curves_of
         validation = next(v for name, v in result.curves.items() if name.startswith("validation"))
         own = next(v for name, v in result.curves.items() if name.startswith("training"))
-        assert int(np.argmin(validation)) + 1 == result.params["iterations"]
+        assert int(np.argmin(validation)) + 1 == result.rounds.best
         assert len(own) == len(validation)
 
 

@@ -1,0 +1,130 @@
+"""How long an iterative learner goes on: judged over all validation parts, never by one alone.
+
+The newest rows of a history are one season, and a learner that is stopped where its loss on them
+no longer falls may stop after a handful of rounds. So the rounds are chosen on the losses of all
+folds together, and the usual number of rounds is always among the choices: fewer are taken only
+where they are better beyond the folds' noise.
+
+References
+----------
+Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees, section 3.4.3: the
+one-standard-error rule, here towards the usual rounds.
+Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52: folds share
+training rows, so that the variance of their mean is larger than that of independent parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.records import Rounds
+
+LEAST_PARTS = 3
+"""Of fewer parts noise is not known."""
+
+
+def choose_rounds(
+    losses: Sequence[Sequence[float]], usual: int, *, most: int, shared: float, apart: bool = True
+) -> Rounds:
+    """Return the rounds to fit for.
+
+    Parameters
+    ----------
+    losses
+        Of each validation part, after each round; less is better. One that ended early, as its
+        loss no longer fell, counts on with its last value.
+    usual
+        Rounds of the library's defaults.
+    most
+        Rounds at which every fit ends.
+    shared
+        Rows that validate for one that is fitted on, see `shared_rows`.
+    apart
+        Whether the parts lie apart, so that their differences tell the noise; parts of one stretch
+        of time do not.
+
+    Examples
+    --------
+    >>> falls, rises = [3.0, 2.0, 1.9, 1.8], [3.0, 3.1, 3.2, 3.3]
+    >>> choose_rounds([falls, falls, rises], 3, most=4, shared=0.2).chosen
+    3
+    >>> choose_rounds([rises, rises, rises], 3, most=4, shared=0.2).chosen
+    1
+    """
+    curves = even(losses)
+    best = int(curves.mean(axis=0).argmin()) + 1
+    stops = tuple(int(np.argmin(part)) + 1 for part in losses)
+    given = {"best": best, "usual": usual, "most": most, "stops": stops}
+    if best >= usual:
+        return Rounds(chosen=best, rule="best", **given)
+    if len(curves) < LEAST_PARTS or not apart:
+        return Rounds(chosen=usual, rule="usual", **given)
+    for rounds in range(min(usual, curves.shape[1]), best, -1):
+        worse = curves[:, rounds - 1] - curves[:, best - 1]
+        if worse.mean() <= standard_error(worse, shared):
+            rule = "usual" if rounds == usual else "within noise"
+            return Rounds(chosen=rounds, rule=rule, **given)
+    return Rounds(chosen=best, rule="best", **given)
+
+
+def even(losses: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return curves of one length, the shorter ones going on with their last value."""
+    length = max(map(len, losses))
+    return np.array([[*part, *[part[-1]] * (length - len(part))] for part in losses])
+
+
+def standard_error(differences: NDArray[np.float64], shared: float) -> float:
+    """Return the standard error of the mean over parts whose training rows overlap."""
+    parts = len(differences)
+    return float(np.std(differences, ddof=1)) * sqrt(1 / parts + shared)
+
+
+def shared_rows(folds: int, *, ordered: bool) -> float:
+    """Return the rows that validate for one that is fitted on.
+
+    Forward in time half of the rows come before the first fold.
+
+    Examples
+    --------
+    >>> shared_rows(5, ordered=False), round(shared_rows(5, ordered=True), 3)
+    (0.25, 0.143)
+    """
+    if folds < 2:
+        return 0.0
+    return 2 / (3 * folds - 1) if ordered else 1 / (folds - 1)
+
+
+def usual_better(
+    chosen: Sequence[float | None],
+    usual: Sequence[float | None],
+    shared: float,
+    *,
+    fewer: bool,
+    greater: bool,
+) -> bool:
+    """Return whether the usual rounds do better in the metric than the chosen ones.
+
+    The loss that a learner follows is not the metric that selects.
+
+    Parameters
+    ----------
+    chosen, usual
+        The metric on each fold; None where it is not defined.
+    fewer
+        Whether the chosen rounds are fewer than the usual ones: they then have to hold out against
+        any gain, else only against one beyond noise.
+    """
+    sign = 1.0 if greater else -1.0
+    pairs = zip(chosen, usual, strict=True)
+    gains = np.array([sign * (b - a) for a, b in pairs if a is not None and b is not None])
+    if not len(gains):
+        return False
+    if fewer:
+        return bool(gains.mean() > 0)
+    if len(gains) < LEAST_PARTS:
+        return False
+    return bool(gains.mean() > standard_error(gains, shared))
