@@ -76,7 +76,8 @@ def judge_challenger(
     from tasks.registry.stores import store_of
 
     store = store_of(pipeline.state)
-    verdict = judge(store, pipeline.config, basis, results, assessment.challenger)
+    given = (assessment.challenger, assessment.skipped)
+    verdict = judge(store, pipeline.config, basis, results, *given)
     create_markdown_artifact(
         key=f"verdict-{pipeline.key}",
         markdown=verdict.sentence,

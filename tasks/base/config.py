@@ -225,11 +225,17 @@ def _finding_at(location: tuple[str, ...], key: str | int, text: str) -> InitErr
     return InitErrorDetails(type=error, loc=location, input=None)
 
 
+_BUDGET = (
+    "for all candidates: seconds that the machine gives the fits; by the clock at most five times "
+    "as long, so that a busy hour does not choose the model"
+)
+
+
 class TrainingConfig(Section):
     """What is fitted, on which rows, for how long."""
 
     window: Duration | None = Field(None, description="newest rows to train on; absent: all")
-    budget: Duration = Field("120s", validate_default=True, description="for all candidates")
+    budget: Duration = Field("120s", validate_default=True, description=_BUDGET)
     cv: int = Field(5, ge=0, le=20, description="folds; 0 or 1: one validation part")
     cv_rows: int = Field(30_000, ge=100, description="folds are made of at most so many rows")
     refit: bool | None = Field(None, description="absent: yes where rows have a time")

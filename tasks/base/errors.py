@@ -6,6 +6,7 @@ KeepfitError                 exit status, kind, message, remedy
 ├── SourceError              2  the source cannot be read as the file says
 ├── DataError                3  the rows cannot be trained or scored
 │   └── ContractError        3  the rows broke their contract
+├── FitError                 3  no candidate could be fitted and validated
 ├── EvidenceError            1  a number a decision needs is absent
 ├── ModelRefusedError        1  a model holds a type that is not allowed
 ├── Busy                     1  another process trains this pipeline (tasks/ledger/flights.py)
@@ -80,6 +81,13 @@ class ContractError(DataError):
 
     kind = "contract"
     noted = False
+
+
+class FitError(KeepfitError):
+    """No candidate could be fitted and validated."""
+
+    exit_status = 3
+    kind = "fit"
 
 
 class EvidenceError(KeepfitError):

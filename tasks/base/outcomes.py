@@ -82,6 +82,8 @@ class TrainingOutcome(Record):
                 "sentence": verdict.sentence,
                 "difference": verdict.difference,
                 "interval": list(verdict.interval) if verdict.interval else None,
+                "complete": verdict.complete,
+                "skipped": list(verdict.skipped),
             },
             "model": (
                 {"name": self.model.name, "version": self.model.version} if self.model else None

@@ -20,6 +20,8 @@ NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
 Severity = Literal["error", "warning"]
 
 SCHEMA_TAG = "keepfit.schema"
+FAMILY_TAG = "keepfit.candidate"
+"""The candidate that a version is."""
 
 
 class Record(BaseModel):
@@ -325,6 +327,8 @@ class CandidateResult(Record):
         What tuning tried, in the order of the numbers; empty without tuning.
     rounds
         How the rounds of an iterative learner were chosen; None of other candidates.
+    out_of_time
+        Whether it was skipped because the time budget was used up.
     """
 
     candidate: str
@@ -348,6 +352,7 @@ class CandidateResult(Record):
     notes: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
     rounds: Rounds | None = None
+    out_of_time: bool = False
     cached: bool = False
 
     @property
@@ -391,11 +396,18 @@ class LeaderboardRow(Record):
 
 
 class Assessment(Record):
-    """Every candidate on the holdout, and which of them challenges."""
+    """Every candidate on the holdout, and which of them challenges.
+
+    Attributes
+    ----------
+    skipped
+        Candidates that were not fitted because the time budget was used up.
+    """
 
     evaluations: tuple[Evaluation, ...]
     leaderboard: tuple[LeaderboardRow, ...]
     challenger: str
+    skipped: tuple[str, ...] = ()
 
     def of(self, candidate: str) -> Evaluation:
         """Return the evaluation of `candidate`."""
@@ -484,7 +496,13 @@ class GateEvidence(Record):
 
 
 class Verdict(Record):
-    """What the gate decided and why; ``sentence`` says it to a person."""
+    """What the gate decided and why; ``sentence`` says it to a person.
+
+    Attributes
+    ----------
+    skipped
+        Candidates that were not compared because the time budget was used up.
+    """
 
     promoted: bool
     rule: str
@@ -496,6 +514,12 @@ class Verdict(Record):
     confidence: float = 0.95
     champion_version: str | None = None
     evidence: GateEvidence | None = None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every candidate that the file names was compared, or failed by itself."""
+        return not self.skipped
 
 
 class ModelVersion(Record):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.config import greater_is_better
-from tasks.base.errors import InfrastructureError
+from tasks.base.errors import FitError
 from tasks.base.progress import Step, report
 from tasks.base.records import (
     Assessment,
@@ -33,7 +33,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
 
     Raises
     ------
-    InfrastructureError
+    FitError
         When no candidate was fitted, with the reason of each.
     """
     metric, schema = basis.prepared.metric, basis.roles
@@ -62,6 +62,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
         evaluations=tuple(evaluations),
         leaderboard=_leaderboard(results, evaluations, metric),
         challenger=challenger,
+        skipped=tuple(result.candidate for result in results if result.out_of_time),
     )
 
 
@@ -72,9 +73,10 @@ def choose(results: Sequence[CandidateResult], metric: str) -> str:
     ]
     if not able:
         reasons = "; ".join(f"{r.candidate}: {r.reason}" for r in results if r.reason)
-        raise InfrastructureError(
+        raise FitError(
             f"No candidate could be fitted and validated. {reasons}",
-            "Raise `training.budget`, or name other `training.candidates`.",
+            "Name other `training.candidates`"
+            + (", or raise `training.budget`." if any(r.out_of_time for r in results) else "."),
         )
     sign = 1.0 if greater_is_better(metric) else -1.0
     return max(able, key=lambda r: sign * float(r.cv_mean or 0.0)).candidate

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from tasks.base.config import ReportConfig, TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Picture, Trial
-from tasks.evaluation.assessing import holdout_groups
+from tasks.evaluation.assessing import BASELINE, holdout_groups
 from tasks.evaluation.case import Case
 from tasks.evaluation.findings import (
     ByColumn,
     Diagnosis,
     FitVerdict,
+    FoldEvidence,
     GroupDifference,
     LearningCurve,
     Suspicion,
@@ -91,7 +92,8 @@ class _Diagnosed(Case):
 
         fits = fit_verdicts(self)
         learning = self.learning()
-        suspicions = self.suspicions()
+        folds = self.folds()
+        suspicions = self.suspicions(folds)
         slices, slices_sentence = told_slices(self)
         by, groups = self.breakdowns()
         given = (self.y, self.model.predicted)
@@ -106,6 +108,7 @@ class _Diagnosed(Case):
             trials=self._trials(),
             fits=tuple(fits),
             learning=learning,
+            folds=folds,
             suspicions=suspicions,
             errors=errors,
             confusions=confusions(*given, self.schema),
@@ -149,8 +152,18 @@ class _Diagnosed(Case):
         seconds = self.training.budget.total_seconds() / 2
         return learning_curve(self.basis, able[0], self.training, self.baseline, seconds)
 
-    def suspicions(self) -> tuple[Suspicion, ...]:
+    def folds(self) -> FoldEvidence | None:
+        """Return whether the folds tell a candidate from the baseline."""
+        from tasks.evaluation.fold_evidence import fold_evidence
+
+        baseline = next(r for r in self.fitted if r.candidate == BASELINE)
+        others = [r for r in self.fitted if r is not baseline]
+        ordered = self.basis.split.rule == "time"
+        return fold_evidence(baseline, others, self.metric, ordered=ordered)
+
+    def suspicions(self, folds: FoldEvidence | None = None) -> tuple[Suspicion, ...]:
         """Return what makes the score doubtful, warnings first."""
+        from tasks.evaluation.fold_evidence import fold_suspicions
         from tasks.evaluation.suspicion import (
             duplicate_suspicion,
             duplicates,
@@ -172,6 +185,7 @@ class _Diagnosed(Case):
             *leaks,
             *label_suspicions(self.schema),
             *self._alone(train, holdout, leaks),
+            *fold_suspicions(folds, self.challenger, self.metric),
             *few_groups(self.basis.split.group, holdout_groups(self.basis)),
             *too_good(
                 self.assessment.of(self.challenger.candidate),

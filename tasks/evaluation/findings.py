@@ -82,6 +82,32 @@ class Suspicion(Record):
     sentence: str
 
 
+class FoldEvidence(Record):
+    """The gain over the baseline, on the folds, of the candidate that shows it best.
+
+    Attributes
+    ----------
+    score, baseline
+        Mean of the metric over the folds.
+    gain
+        Mean difference over the folds, greater is better.
+    noise
+        What the gain has to exceed to be more than chance.
+    """
+
+    candidate: str
+    score: float
+    baseline: float
+    gain: float
+    noise: float
+    folds: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the folds tell the candidate from the baseline."""
+        return self.gain > self.noise
+
+
 class Confusion(Record):
     """A true class taken for another one, so many times."""
 
@@ -177,6 +203,8 @@ class Diagnosis(Record):
         How the challenger came about: what tuning, calibration, threshold and mixing found.
     trials
         Candidate to what tuning tried of it, the challenger first.
+    folds
+        Whether the folds tell a candidate from the baseline; None where they are too few.
     errors
         Sentences about mistakes: their counts, confusions, labels.
     steps
@@ -189,6 +217,7 @@ class Diagnosis(Record):
     trials: dict[str, tuple[Trial, ...]] = Field({})
     fits: tuple[FitVerdict, ...] = ()
     learning: LearningCurve | None = None
+    folds: FoldEvidence | None = None
     suspicions: tuple[Suspicion, ...] = ()
     errors: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()

@@ -50,7 +50,7 @@ def _is_about(known: Known, alert: Decision) -> bool:
 
 
 def _moved_by(decision: Decision) -> dict[str, JsonValue]:
-    kept = ("former", "difference", "interval", "rows", "windows", "confidence", "by")
+    kept = ("former", "difference", "interval", "rows", "windows", "confidence", "by", "skipped")
     return {name: decision.evidence[name] for name in kept if name in decision.evidence}
 
 

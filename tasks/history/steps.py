@@ -17,6 +17,7 @@ from tasks.history.chain import Known, Link
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.following import followed, in_use, link_of, tagged
 from tasks.history.words import brief, differing, plural, span, valued
+from tasks.registry.gate import incomplete_words
 
 _DIGITS = 12
 _MOST_COLUMNS = 8
@@ -321,6 +322,8 @@ def gated(verdict: Verdict) -> Link:
                 else "."
             )
         ]
+        if verdict.skipped:
+            words.append(incomplete_words(verdict.skipped))
     numbers: dict[str, Any] = {
         "promoted": verdict.promoted,
         "reason": verdict.reason,
@@ -331,6 +334,7 @@ def gated(verdict: Verdict) -> Link:
         "detectable": rests.detectable if rests else None,
         "baseline_difference": rests.baseline_difference if rests else None,
         "champion": verdict.champion_version,
+        "skipped": list(verdict.skipped),
         "sentence": verdict.sentence,
     }
     return Link(at=None, what="gate", sentence=" ".join(words), numbers=numbers)

@@ -40,16 +40,18 @@ def ensemble_of(
         if r.status == "ok" and r.candidate != BASELINE and r.cv_mean is not None
     ]
     if len(able) < 2:
-        return _none("an ensemble needs two fitted candidates")
+        late = any(r.out_of_time for r in fitted)
+        return _none("an ensemble needs two fitted candidates", late=late)
     over = f"would overrun the time budget of {format_duration(run.training.budget)}"
     if seconds <= 0:
-        return _none(f"{over}, which the candidates have used up; raise training.budget")
+        return _none(f"{over}, which the candidates have used up; raise training.budget", late=True)
     report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
     try:
         asked = {"run": run.plain(), "names": able}
         reason = call("tasks.models.mixing:blend", within=seconds, **asked)
     except TimeoutError:
-        return _none(f"{over}; raise training.budget, or set training.ensemble to false")
+        remedy = "raise training.budget, or set training.ensemble to false"
+        return _none(f"{over}; {remedy}", late=True)
     if reason:
         return _none(str(reason))
     made = kept(Path(run.folder), ENSEMBLE)
@@ -58,8 +60,8 @@ def ensemble_of(
     return made.model_copy(update={"cached": False})
 
 
-def _none(reason: str) -> CandidateResult:
-    return CandidateResult(candidate=ENSEMBLE, status="skipped", reason=reason)
+def _none(reason: str, *, late: bool = False) -> CandidateResult:
+    return CandidateResult(candidate=ENSEMBLE, status="skipped", reason=reason, out_of_time=late)
 
 
 def members_of(winner: CandidateResult) -> tuple[str, ...]:

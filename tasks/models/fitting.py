@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult, Schema, Split
 from tasks.models import workers
 from tasks.models.blending import blend_again, carry_adjustment, ensemble_of, members_of
+from tasks.models.budget import Budget
 from tasks.models.choosing import Choice, write_choice
 from tasks.models.keeping import keep_result, kept
 from tasks.models.running import Fits, Progress, Report
@@ -44,6 +45,7 @@ def fit_candidates(
     *,
     progress: Report | None = None,
     objective: str | dict[str, Any] | None = None,
+    champion: Callable[[], str | None] | None = None,
 ) -> tuple[CandidateResult, ...]:
     """Fit the baseline and every candidate of `training` on the training rows.
 
@@ -63,6 +65,9 @@ def fit_candidates(
         settings and versions.
     objective
         By what classes are told apart, as the pipeline file has it.
+    champion
+        Returns the candidate that the champion is, to be fitted before the others; asked beside
+        the first work, as a registry may take its time.
 
     Returns
     -------
@@ -77,21 +82,23 @@ def fit_candidates(
     InfrastructureError
         If the worker process died.
     """
-    until = time.monotonic() + training.budget.total_seconds()
+    budget = Budget(training.budget.total_seconds())
     found = {name: kept(folder, name) for name in (BASELINE, *training.candidates)}
     missing = tuple(name for name in training.candidates if found[name] is None)
     results = {name: result for name, result in found.items() if result is not None}
     if missing or found[BASELINE] is None:
-        budget = training.budget.total_seconds()
         given = (snapshot_path, split, schema, training, metric, folder, missing)
+        needed = not any(name in results for name in training.candidates)
         with _shared(*given, objective=objective) as run:
-            results = Fits(run, budget, progress or _silent).results() | results
+            fits = Fits(run, budget, progress or _silent, champion=champion, needed=needed)
+            results = fits.results() | results
     fitted = tuple(results[name] for name in (BASELINE, *training.candidates))
     if not training.ensemble:
         return fitted
     given = (snapshot_path, split, schema, training, metric, folder, ())
     with _shared(*given, objective=objective) as run:
-        left = until - time.monotonic()
+        budget.count(())
+        left = 0.0 if budget.over else budget.left * budget.pace
         return (*fitted, ensemble_of(run, fitted, progress or _silent, left))
 
 
@@ -127,7 +134,7 @@ def refit(
         run.at("iterations.json").write_text(json.dumps(winner.params.get("iterations")))
         write_choice(run, name, Choice(winner.tuned))
         carry_adjustment(winner, Path(run.work))
-        result = Fits(run, REFIT_SECONDS, _silent).results()[name]
+        result = Fits(run, Budget(REFIT_SECONDS), _silent).results()[name]
     if result.status != "ok":
         raise InfrastructureError(
             f"{name} could not be fitted once more: {result.reason}.",

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tasks.base.records import Rounds
 
+CONFIDENCE = 0.95
 LEAST_PARTS = 3
 """Of fewer parts noise is not known."""
 
@@ -83,6 +84,14 @@ def standard_error(differences: NDArray[np.float64], shared: float) -> float:
     return float(np.std(differences, ddof=1)) * sqrt(1 / parts + shared)
 
 
+def noise(differences: NDArray[np.float64], shared: float) -> float:
+    """Return what the mean over parts has to exceed to be more than chance, one-sided at 95 %."""
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(len(differences) - 1, CONFIDENCE))
+    return quantile * standard_error(differences, shared)
+
+
 def shared_rows(folds: int, *, ordered: bool) -> float:
     """Return the rows that validate for one that is fitted on.
 
@@ -115,16 +124,13 @@ def usual_better(
     chosen, usual
         The metric on each fold; None where it is not defined.
     fewer
-        Whether the chosen rounds are fewer than the usual ones: they then have to hold out against
-        any gain, else only against one beyond noise.
+        Whether the chosen rounds are fewer than the usual ones: they then have to be better in the
+        metric too by a standard error, else the usual ones have to be.
     """
     sign = 1.0 if greater else -1.0
     pairs = zip(chosen, usual, strict=True)
     gains = np.array([sign * (b - a) for a, b in pairs if a is not None and b is not None])
-    if not len(gains):
-        return False
-    if fewer:
-        return bool(gains.mean() > 0)
     if len(gains) < LEAST_PARTS:
-        return False
-    return bool(gains.mean() > standard_error(gains, shared))
+        return fewer and len(gains) > 0 and bool(gains.mean() >= 0)
+    error = standard_error(gains, shared)
+    return bool(gains.mean() > (-error if fewer else error))

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from tasks.base.durations import format_duration
 from tasks.base.errors import ConfigError, DataError, InfrastructureError
 from tasks.base.records import CandidateResult, Trial
 from tasks.models import workers
+from tasks.models.budget import MOST_WALL, Budget
 from tasks.models.candidates import find
 from tasks.models.keeping import kept
-from tasks.models.schedule import Task, plan, ready, seconds_left
+from tasks.models.schedule import Task, foremost, plan, ready, seconds_left
 from tasks.models.searching import read_trial
 from tasks.models.tuning import Tuning
 from tasks.models.work import BASELINE, Run
 
 _POLL_SECONDS = 1.0
+_LAST_SECONDS = 60.0
+"""By the clock, for a fit on few rows, however short the budget."""
 
 
 @dataclass(frozen=True)
@@ -55,35 +59,54 @@ Report = Callable[[Progress], None]
 class Fits:
     """The tasks of one run: started as cores come free, heard, and stopped at the deadline."""
 
-    def __init__(self, run: Run, budget: float, report: Report) -> None:
+    def __init__(
+        self,
+        run: Run,
+        budget: Budget,
+        report: Report,
+        *,
+        champion: Callable[[], str | None] | None = None,
+        needed: bool = True,
+    ) -> None:
+        """Plan the tasks.
+
+        Parameters
+        ----------
+        champion
+            Returns the candidate that the champion is, which goes first.
+        needed
+            Whether one candidate has to be fitted even beyond the budget.
+        """
         self._run, self._budget, self._report = run, budget, report
+        self._champion, self._needed = champion, needed
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         self._threads = run.training.threads or cores or os.cpu_count() or 1
         self._tasks = list(plan(run.names, self._threads))
-        self._tuning = Tuning(run, self._threads, budget)
+        self._tuning = Tuning(run, self._threads, budget.seconds)
         self._begun: set[int] = set()
         self._ended: set[int] = set()
         self._done: set[int] = set()
         self._failed: dict[int, tuple[str, str]] = {}
         self._stopped: set[int] = set()
+        self._put_off: set[int] = set()
+        self._processes: dict[int, int] = {}
+        self._first: str | None = None
+        self._sole: Task | None = None
 
     def results(self) -> dict[str, CandidateResult]:
         """Do all tasks and return what became of each candidate."""
-        self._started = time.monotonic()
         plain = self._run.plain()
-        with workers.borrowed() as worker:
+        with workers.borrowed() as worker, self._asked() as asked:
             while not self._over():
+                if self._first is None and asked.done():
+                    self._first = asked.result()
                 for task, more in self._startable():
                     self._begun.add(task.number)
                     worker.send({**self._command(task), **more, "run": plain})
                 for message in worker.hear(self._patience()):
                     self._heard(message)
-                if self._tuning.due(self._elapsed()):
-                    self._cut(worker)
-                if self._tuning.pressing(self._unfitted(), self._elapsed()):
-                    self._make_room(worker)
-                if self._late():
-                    self._stop(worker)
+                self._budget.count((worker.process, *self._processes.values()))
+                self._keep_to_time(worker)
         first = self._failed.get(0)
         if first is not None:
             raise _error_of(*first)
@@ -93,16 +116,41 @@ class Fits:
         named = (BASELINE, *self._run.names)
         return {name: self._result(name) for name in named}
 
+    def _keep_to_time(self, worker: workers.Lease) -> None:
+        """Stop what has had its time."""
+        if self._tuning.due(self._elapsed()):
+            self._cut(worker)
+        if self._tuning.pressing(self._unfitted(), self._elapsed()):
+            self._make_room(worker)
+        if self._late():
+            self._overrun(worker)
+
+    @contextmanager
+    def _asked(self) -> Iterator[Future[str | None]]:
+        """Ask for the champion's candidate beside the first tasks."""
+        asking = ThreadPoolExecutor(1)
+        try:
+            yield asking.submit(self._champion or (lambda: None))
+        finally:
+            asking.shutdown(wait=False, cancel_futures=True)
+
     def _startable(self) -> list[tuple[Task, dict[str, Any]]]:
         """Return the tasks to start now, and what their commands say beside the usual."""
         self._tuning.settle({task.about for task in self._on_trial()}, self._elapsed())
-        held = {task.number for task in self._waiting()}
+        held = {task.number for task in self._waiting()} | self._held_back()
         failed = set(self._failed)
-        tasks = tuple(self._tasks)
+        tasks = foremost(tuple(self._tasks), self._first)
         now = ready(tasks, self._done, failed | held, self._begun, self._threads)
         running = [task for task in tasks if task.number in self._begun - self._done - failed]
         free = self._threads - sum(task.threads for task in (*running, *now))
         return [(task, {}) for task in now] + self._next_trials(free)
+
+    def _held_back(self) -> set[int]:
+        """Return the tasks that wait while one candidate has the machine to itself."""
+        sole = self._sole
+        if sole is None:
+            return set()
+        return {t.number for t in self._tasks if t.number not in {0, sole.number, *sole.needs}}
 
     def _waiting(self) -> list[Task]:
         """Return the fits whose search is not over."""
@@ -112,7 +160,7 @@ class Fits:
     def _next_trials(self, free: int) -> list[tuple[Task, dict[str, Any]]]:
         names = {t.about for t in self._waiting() if self._done.issuperset(t.needs)}
         started: list[tuple[Task, dict[str, Any]]] = []
-        while names and free > 0 and not self._late():
+        while names and free > 0 and not self._late() and self._sole is None:
             found = self._tuning.next(names)
             if found is None:
                 break
@@ -152,13 +200,13 @@ class Fits:
         return told and self._ended == self._begun
 
     def _elapsed(self) -> float:
-        return time.monotonic() - self._started
+        return self._budget.elapsed
 
     def _late(self) -> bool:
-        return self._elapsed() > self._budget
+        return self._budget.over
 
     def _patience(self) -> float:
-        left = self._started + self._budget - time.monotonic()
+        left = self._budget.left
         return min(_POLL_SECONDS, left) if left > 0 else _POLL_SECONDS
 
     def _heard(self, message: dict[str, Any]) -> None:
@@ -167,8 +215,16 @@ class Fits:
             stage = message["stage"]
             shared = about not in (BASELINE, *self._run.names)
             self._tell("" if shared else about, stage)
+        elif message["event"] == "started":
+            self._processes[int(message["task"])] = int(message["process"])
         elif message["event"] == "ended":
             task = self._tasks[int(message["task"])]
+            self._processes.pop(task.number, None)
+            put_off = task.number in self._put_off
+            self._put_off.discard(task.number)
+            if put_off and message["code"]:
+                self._begun.discard(task.number)
+                return
             self._ended.add(task.number)
             if task.do == "trial":
                 self._finish_trial(task, int(message["code"]))
@@ -208,7 +264,7 @@ class Fits:
         for task in self._on_trial():
             if task.trial == 0 and task.number not in self._stopped:
                 fit = next(t for t in self._tasks if t.do == "fit" and t.about == task.about)
-                self._fail(fit, "skipped", self._overrun())
+                self._fail(fit, "skipped", self._too_late())
         self._cut(worker, all_of_them=True)
 
     def _finish(self, task: Task, code: int) -> None:
@@ -241,19 +297,63 @@ class Fits:
             return told["kind"], told["text"]
         return "failed", f"{told['name']}: {told['text']}"
 
+    def _overrun(self, worker: workers.Lease) -> None:
+        """End what is over time, unless nothing is fitted yet: then one candidate goes on alone."""
+        fits = [t for t in self._tasks if t.do == "fit"]
+        if not self._needed or any(t.number in self._done for t in fits):
+            self._stop(worker)
+            return
+        sole = self._sole
+        if sole is None or sole.number in self._failed:
+            self._go_on_alone(worker, [t for t in fits if t.number not in self._failed])
+        elif self._budget.capped and not self._run.sampled and sole.number in self._begun:
+            self._run.hurry(sample=True)
+            self._put_aside(worker, sole)
+            self._sole = self._alone(sole)
+        elif self._budget.wall > 2 * MOST_WALL * self._budget.seconds + _LAST_SECONDS:
+            self._stop(worker)
+
+    def _go_on_alone(self, worker: workers.Lease, fits: list[Task]) -> None:
+        """Give the machine to the candidate that is begun, or else first in turn."""
+        if not fits:
+            self._stop(worker)
+            return
+        self._run.hurry()
+        turn = foremost(tuple(fits), self._first)
+        self._sole = next((t for t in turn if t.number in self._begun), turn[0])
+        if self._sole.number not in self._begun:
+            self._sole = self._alone(self._sole)
+        if self._sole.about in self._tuning.open:
+            self._tuning.give_up(self._sole.about)
+        self._cut(worker, all_of_them=True)
+        for number in self._held_back() & self._begun - self._ended:
+            if self._tasks[number].do != "trial":
+                self._put_aside(worker, self._tasks[number])
+
+    def _alone(self, task: Task) -> Task:
+        """Give a task that is not begun, or will be anew, all threads."""
+        self._tasks[task.number] = replace(task, threads=self._threads)
+        return self._tasks[task.number]
+
+    def _put_aside(self, worker: workers.Lease, task: Task) -> None:
+        """Stop a task that may be begun again."""
+        if task.number not in self._put_off:
+            self._put_off.add(task.number)
+            worker.send({"do": "kill", "task": task.number})
+
     def _stop(self, worker: workers.Lease) -> None:
         """Stop what would overrun the budget; the baseline costs next to nothing and goes on."""
-        reason = self._overrun()
+        reason = self._too_late()
         self._cut(worker, all_of_them=True)
         for task in self._tasks:
             if task.number in {0} | self._done | set(self._failed) or task.do == "trial":
                 continue
             self._failed[task.number] = ("skipped", reason)
             self._tuning.give_up(task.about)
-            if task.number in self._begun:
+            if task.number in self._begun - self._put_off:
                 worker.send({"do": "kill", "task": task.number})
 
-    def _overrun(self) -> str:
+    def _too_late(self) -> str:
         return (
             f"would overrun the time budget of {format_duration(self._run.training.budget)}; "
             "raise training.budget, lower training.cv, or leave it out of training.candidates"
@@ -262,7 +362,10 @@ class Fits:
     def _tell(self, candidate: str, stage: str) -> None:
         over = self._done | set(self._failed)
         tasks = (*self._tasks, *self._tuning.to_come(len(self._tasks)))
-        left = seconds_left(tasks, over, self._elapsed(), self._threads, self._budget)
+        budget = self._budget
+        left = seconds_left(tasks, over, budget.elapsed, self._threads, budget.seconds)
+        if left is not None:
+            left = round(left * budget.pace, 1)
         self._report(Progress(candidate, stage, len(over), len(tasks), left))
 
     def _result(self, name: str) -> CandidateResult:
@@ -270,7 +373,9 @@ class Fits:
             if task.do != "trial" and task.about == name and task.number in self._failed:
                 status, reason = self._failed[task.number]
                 kind = "skipped" if status == "skipped" else "failed"
-                return CandidateResult(candidate=name, status=kind, reason=reason)
+                late = kind == "skipped"
+                given = {"status": kind, "reason": reason, "out_of_time": late}
+                return CandidateResult.model_validate({"candidate": name, **given})
         found = kept(Path(self._run.folder), name)
         if found is None:
             return CandidateResult(

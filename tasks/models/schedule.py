@@ -77,6 +77,19 @@ def ready(
     return tuple(chosen)
 
 
+def foremost(tasks: tuple[Task, ...], name: str | None) -> tuple[Task, ...]:
+    """Return the tasks with those of the candidate `name`, and what they need, before the others.
+
+    Examples
+    --------
+    >>> [task.about for task in foremost(plan(("lightgbm", "svm"), 2), "svm")]
+    ['baseline', 'linear', 'svm', 'native', 'lightgbm']
+    """
+    own = {task.number for task in tasks if task.about == name}
+    own |= {number for task in tasks if task.number in own for number in task.needs}
+    return tuple(sorted(tasks, key=lambda task: task.number not in own | {0}))
+
+
 def seconds_left(
     tasks: tuple[Task, ...], done: set[int], elapsed: float, threads: int, budget: float
 ) -> float | None:

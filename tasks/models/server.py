@@ -122,6 +122,7 @@ def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
     if pid == 0:
         _work(command, out, server)
     children[task] = pid
+    _say(out, {"event": "started", "task": task, "process": pid})
 
 
 def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from tasks.models.work import Run
 
 Tell = Callable[[str], None]
 
+LEAST_ROWS = 10_000
+"""Rows of a fit that has to end soon."""
 OF_FOLDS = "the folds' mean; the model was fitted on all rows for {rounds:,} iterations"
 
 
@@ -33,6 +36,8 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
 
     choice = read_choice(run, name)
     candidate, rows = candidate_of(run.schema.own, name, choice.params), read_rows(run)
+    if run.sampled:
+        candidate = replace(candidate, max_rows=min(candidate.max_rows, LEAST_ROWS))
     encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
     found = validated(run, name, choice.chosen) or validate(
         run, candidate, rows, encoder, threads, tell

@@ -148,6 +148,10 @@ class Validation:
         X = matrix(self.run, self.candidate.encoding, f"valid{number}")
         return Watched(X, y, tuple(parts), queries)
 
+    def note(self, text: str) -> None:
+        """Note what is to be said about the folds."""
+        self._notes.append(text)
+
     def part(self, number: int, fold: Fold, share: float) -> float | None:
         """Return the score of a fit on a share of a fold's training rows, evenly spread."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
@@ -252,10 +256,15 @@ def validate(
     threads: int,
     tell: Callable[[str], None],
 ) -> Validated:
-    """Fit and score every fold."""
+    """Fit and score every fold, or those until the time is up."""
     validation = Validation(run, candidate, rows, encoder, threads)
     folds = read_folds(run)
     for number, fold in enumerate(folds):
+        if number and run.hurried:
+            validation.note(
+                f"validated on {number} of {len(folds)} folds: the time budget was used up"
+            )
+            break
         tell(f"fold {number + 1} of {len(folds)}")
         validation.fold(number, fold)
     return validation.done()

@@ -12,6 +12,7 @@ from tasks.base.records import NUMBERS, Schema, Split
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
+_HURRY, _SAMPLE = "hurry", "sample"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,20 @@ class Run:
     def at(self, *parts: str) -> Path:
         """Return a path among the shared files."""
         return Path(self.work).joinpath(*parts)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the budget is used up: no more folds than a score needs."""
+        return self.at(_HURRY).exists()
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the clock is used up too: no more rows than a model needs."""
+        return self.at(_SAMPLE).exists()
+
+    def hurry(self, *, sample: bool = False) -> None:
+        """Let what goes on end soon; `sample`: what starts from now on learns from few rows."""
+        self.at(_SAMPLE if sample else _HURRY).touch()
 
     def plain(self) -> dict[str, Any]:
         """Return the run as JSON values."""

@@ -69,6 +69,11 @@ class Worker:
         self._borrowers = itertools.count()
 
     @property
+    def process(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
@@ -147,6 +152,11 @@ class Lease:
         self._worker = worker
         self._place = place
         self._open: set[int] = set()
+
+    @property
+    def process(self) -> int:
+        """Id of the worker process."""
+        return self._worker.process
 
     def send(self, command: dict[str, Any]) -> None:
         """Send one command about one of the borrower's own tasks."""

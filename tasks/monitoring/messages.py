@@ -203,8 +203,28 @@ def _promoted(decision: Decision, related: Sequence[Decision], file: str) -> _Dr
     if _after_an_alarm(decision, related):
         draft.say("Cause", "an alarm, which was told before.")
     back = f" To go back: {_command('rollback', file)}." if former else ""
-    draft.say("Next", f"nothing to do.{back}")
+    draft.say("Compared", _not_compared(decision))
+    draft.say("Next", f"{_after(decision, file) or 'nothing to do.'}{back}")
     return draft
+
+
+def _not_compared(decision: Decision) -> str:
+    """Return which candidates the time budget left out; empty where all were compared."""
+    skipped = decision.evidence.get("skipped")
+    if not isinstance(skipped, list) or not skipped:
+        return ""
+    names = ", ".join(cleaned(name, 40) for name in skipped)
+    return f"not all candidates: the time budget was used up before {names}."
+
+
+def _after(decision: Decision, file: str) -> str:
+    """Return what completes a comparison; empty where nothing is missing."""
+    if not _not_compared(decision):
+        return ""
+    return (
+        f"{_command('run', file)} when the machine is less busy, which fits what is missing; or "
+        "raise training.budget."
+    )
 
 
 def _refused(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
@@ -213,10 +233,12 @@ def _refused(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     draft = _Draft(f"retrained after the alarm, {stays} stays champion", "info")
     draft.say("Why", cleaned(decision.sentence) or _difference(decision))
     draft.say("keepfit", "keeps scoring with it: no new model was shown to be better.")
+    draft.say("Compared", _not_compared(decision))
     draft.say(
         "Next",
-        "not urgent: see in the report whether a source changed its meaning; a model cannot mend "
-        "that.",
+        _after(decision, file)
+        or "not urgent: see in the report whether a source changed its meaning; a model cannot "
+        "mend that.",
     )
     return draft
 

@@ -6,6 +6,7 @@ A gain is a difference in the metric, turned so that greater is better.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, isfinite, log10
 
 from tasks.base.config import GateConfig
@@ -24,6 +25,8 @@ def decide(
     *,
     champion_version: str | None,
     new_evidence: bool,
+    skipped: Sequence[str] = (),
+    champion_family: str | None = None,
 ) -> Verdict:
     """Return whether the challenger becomes champion, and why.
 
@@ -38,6 +41,11 @@ def decide(
         None where there is no champion.
     new_evidence
         Whether the rows are ones that neither model was trained on.
+    skipped
+        Candidates that were not fitted because the time budget was used up. A champion whose own
+        family is among them stays: nothing shows that it is the family which is worse.
+    champion_family
+        The candidate that the champion is.
 
     Examples
     --------
@@ -51,6 +59,14 @@ def decide(
     """
     first = champion_version is None
     stop = _cannot_judge(evidence, gate, first=first, new_evidence=new_evidence)
+    if stop is None and not first and champion_family in skipped:
+        stop = (
+            "incomplete comparison",
+            (
+                f"incomplete comparison: {champion_family}, which the champion is, was not fitted "
+                "within the time budget"
+            ),
+        )
     rule = stop[0] if stop else "first champion" if first else gate.rule
     refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version)
     achieved = _achieved(evidence, gate, champion_version)
@@ -60,13 +76,35 @@ def decide(
         promoted=not refusals,
         rule=rule,
         reason="; ".join(reasons),
-        sentence=_sentence(evidence, champion_version, refusals, achieved, judged=stop is None),
+        sentence=" ".join(
+            (
+                _sentence(evidence, champion_version, refusals, achieved, judged=stop is None),
+                *([incomplete_words(skipped)] if skipped else []),
+            )
+        ),
         reasons=reasons,
         difference=gain,
         interval=(low, high) if low is not None and high is not None else None,
         confidence=gate.confidence,
         champion_version=champion_version,
         evidence=evidence,
+        skipped=tuple(skipped),
+    )
+
+
+def incomplete_words(skipped: Sequence[str]) -> str:
+    """Return what a comparison lacks, and what to do about it.
+
+    Examples
+    --------
+    >>> incomplete_words(["svm"])
+    'The comparison is incomplete: svm was not fitted within training.budget. Run again, which \
+fits the rest only, or raise it.'
+    """
+    were = "was" if len(skipped) == 1 else "were"
+    return (
+        f"The comparison is incomplete: {', '.join(skipped)} {were} not fitted within "
+        "training.budget. Run again, which fits the rest only, or raise it."
     )
 
 

@@ -16,6 +16,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.moments import latest_believed
 from tasks.base.records import (
+    FAMILY_TAG,
     SCHEMA_TAG,
     Basis,
     CandidateResult,
@@ -33,7 +34,7 @@ from tasks.evaluation.assessing import (
 )
 from tasks.evaluation.bootstrap import independent
 from tasks.evaluation.comparison import Predictions, paired_evidence
-from tasks.registry.gate import decide
+from tasks.registry.gate import decide, incomplete_words
 from tasks.registry.slices import worse_slices
 from tasks.registry.store import Store
 
@@ -58,6 +59,7 @@ def judge(
     basis: Basis,
     results: Sequence[CandidateResult],
     challenger: str,
+    skipped: Sequence[str] = (),
 ) -> Verdict:
     """Return the gate's verdict on the challenger `challenger`.
 
@@ -65,6 +67,8 @@ def judge(
     ----------
     results
         Fitted candidates with their predictions of the holdout; the baseline among them.
+    skipped
+        Candidates that were not fitted because the time budget was used up.
 
     Returns
     -------
@@ -111,6 +115,8 @@ def judge(
         config.gate,
         champion_version=champion.version if champion else None,
         new_evidence=bool(rows.mask.any()),
+        skipped=skipped,
+        champion_family=champion.tags.get(FAMILY_TAG) if champion else None,
     )
     if verdict.promoted and theirs is not None:
         positions = np.load(basis.split.holdout_path)[rows.mask]
@@ -137,7 +143,12 @@ def _refused(verdict: Verdict, worse: list[str]) -> Verdict:
             "rule": "slices",
             "reason": said,
             "reasons": tuple(worse),
-            "sentence": f"Kept champion v{verdict.champion_version}: the challenger is {said}.",
+            "sentence": " ".join(
+                (
+                    f"Kept champion v{verdict.champion_version}: the challenger is {said}.",
+                    *([incomplete_words(verdict.skipped)] if verdict.skipped else []),
+                )
+            ),
         }
     )
 

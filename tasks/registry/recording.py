@@ -10,6 +10,7 @@ from typing import Any
 from tasks.base.config import greater_is_better
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
+    FAMILY_TAG,
     Assessment,
     Basis,
     CandidateResult,
@@ -214,6 +215,7 @@ def close_run(
         "keepfit.verdict": "promoted" if verdict.promoted else "refused",
         "keepfit.reason": verdict.reason,
         "keepfit.model_version": version.version,
+        **({"keepfit.skipped": ", ".join(verdict.skipped)} if verdict.skipped else {}),
     }
     store.log(run_id, metrics=_values(evaluation.metrics), tags=tags)
     store.log_text(run_id, "verdict.json", verdict.model_dump_json(indent=1))
@@ -294,7 +296,7 @@ def register_challenger(
             **version_tags(basis, refitted=refitted),
             **hooks_tags(pipeline.config.hooks, pipeline.base, made_of(winner)),
             **held,
-            "keepfit.candidate": winner.candidate,
+            FAMILY_TAG: winner.candidate,
             "keepfit.score": repr(value.value),
             "keepfit.verdict": "promoted" if verdict.promoted else "refused",
             "keepfit.refitted": str(refitted).lower(),

@@ -66,7 +66,7 @@ def _trained(
     }
     version = outcome.model.version if outcome.model else None
     return Decision(
-        id=decision_id(pipeline.config.name, "trained", outcome.key),
+        id=decision_id(pipeline.config.name, "trained", _identity(outcome)),
         pipeline=pipeline.config.name,
         kind="trained",
         at=outcome.finished,
@@ -93,7 +93,7 @@ def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
     found = verdict.evidence
     return trained.model_copy(
         update={
-            "id": decision_id(trained.pipeline, kind, outcome.key),
+            "id": decision_id(trained.pipeline, kind, _identity(outcome)),
             "kind": kind,
             "sentence": verdict.sentence,
             "evidence": {
@@ -104,12 +104,18 @@ def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
                 "detectable": found.detectable if found else None,
                 "confidence": verdict.confidence,
                 "rule": verdict.rule,
+                "skipped": list(verdict.skipped),
                 "metric": outcome.metric,
                 "by": "gate",
                 "cause": trained.evidence["cause"],
             },
         }
     )
+
+
+def _identity(outcome: TrainingOutcome) -> str:
+    """Return what a training is recorded under: one that skipped candidates is done again."""
+    return outcome.key if outcome.verdict.complete else f"{outcome.key} {outcome.mlflow_run_id}"
 
 
 def _links(pipeline: Pipeline, outcome: TrainingOutcome) -> dict[str, str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.base import progress
+from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
+from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, Verdict
 
 if TYPE_CHECKING:
     from tasks.models.fitting import Progress
@@ -35,7 +36,19 @@ def fit_all(
         folder,
         progress=_tell,
         objective=objective_of(pipeline.config),
+        champion=lambda: _family(pipeline),
     )
+
+
+def _family(pipeline: Pipeline) -> str | None:
+    """Return the candidate that the champion is; None where there is none, or no registry now."""
+    from tasks.registry.stores import store_of
+
+    try:
+        champion = store_of(pipeline.state).champion(pipeline.config.name)
+    except KeepfitError:
+        return None
+    return None if champion is None else champion.tags.get(FAMILY_TAG)
 
 
 def winner_of(

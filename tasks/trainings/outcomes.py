@@ -25,9 +25,17 @@ from tasks.trainings.reporting import card_of, report_html
 
 
 def finished_training(pipeline: Pipeline, key: str) -> TrainingOutcome | None:
-    """Return the outcome with `key` if all that it names is still there."""
+    """Return the outcome with `key` if all that it names is still there.
+
+    A training whose time budget was used up is not finished: done again, it fits what it skipped.
+    """
     found = find_outcome(pipeline.work, key)
-    if found is None or found.model is None or not Path(found.report).exists():
+    if (
+        found is None
+        or not found.verdict.complete
+        or found.model is None
+        or not Path(found.report).exists()
+    ):
         return None
     store = store_of(pipeline.state)
     if store.version(found.model.name, found.model.version) is None:

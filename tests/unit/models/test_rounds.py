@@ -84,13 +84,14 @@ def test_fewer_than_usual_are_taken_only_where_the_mean_loss_is_less(
         assert mean[found.chosen - 1] < mean[usual - 1] or found.rule == "within noise"
 
 
-def test_the_usual_rounds_win_in_the_metric_beyond_noise_or_outright_against_fewer() -> None:
-    level, better = [0.70, 0.72, 0.74], [0.71, 0.73, 0.75]
+def test_other_rounds_than_the_usual_have_to_hold_out_in_the_metric() -> None:
+    level, better, mixed = [0.70, 0.72, 0.74], [0.71, 0.73, 0.75], [0.69, 0.76, 0.74]
     given = {"shared": 0.2, "greater": True}
     assert usual_better(level, better, fewer=False, **given)
-    assert not usual_better(level, [0.69, 0.76, 0.74], fewer=False, **given)
-    assert usual_better(level, [0.69, 0.76, 0.74], fewer=True, **given)
-    assert not usual_better(level, level, fewer=True, **given)
+    assert not usual_better(level, mixed, fewer=False, **given)
+    assert not usual_better(level[:2], better[:2], fewer=False, **given)
+    assert usual_better(mixed, level, fewer=True, **given)
+    assert not usual_better(better, level, fewer=True, **given)
     assert not usual_better([None], [None], fewer=True, **given)
 
 

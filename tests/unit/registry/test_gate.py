@@ -66,6 +66,29 @@ def test_the_gain_must_exceed_what_is_asked() -> None:
     assert judged(GateConfig(min_gain=0.003)).promoted
 
 
+def test_a_champion_whose_family_was_skipped_stays() -> None:
+    given = {"champion_version": "3", "new_evidence": True, "skipped": ("lightgbm", "svm")}
+    verdict = decide(evidence_of(), GateConfig(), champion_family="lightgbm", **given)
+    assert not verdict.promoted
+    assert (verdict.rule, verdict.skipped) == ("incomplete comparison", ("lightgbm", "svm"))
+    assert not verdict.complete
+    assert "training.budget" in verdict.sentence
+    other = decide(evidence_of(), GateConfig(), champion_family="mlp", **given)
+    assert other.promoted
+    assert not other.complete
+    assert "incomplete: lightgbm, svm were not fitted" in other.sentence
+
+
+def test_a_first_champion_of_an_incomplete_comparison_is_promoted_and_says_so() -> None:
+    bare = evidence_of(champion_score=None, difference=None, low=None, high=None)
+    given = {"champion_version": None, "new_evidence": True}
+    verdict = decide(bare, GateConfig(), skipped=("mlp",), **given)
+    assert verdict.promoted
+    assert verdict.skipped == ("mlp",)
+    assert "Run again" in verdict.sentence
+    assert decide(bare, GateConfig(), **given).complete
+
+
 def test_a_tie_is_no_superiority() -> None:
     verdict = judged(difference=0.0, low=-0.0, high=-0.0, detectable=0.0)
     assert not verdict.promoted
