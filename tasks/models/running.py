@@ -17,7 +17,7 @@ from tasks.base.durations import format_duration
 from tasks.base.errors import ConfigError, DataError, InfrastructureError
 from tasks.base.records import CandidateResult, Trial
 from tasks.models import workers
-from tasks.models.budget import MOST_WALL, Budget
+from tasks.models.budget import Budget
 from tasks.models.candidates import find
 from tasks.models.keeping import kept
 from tasks.models.schedule import Task, foremost, plan, ready, seconds_left
@@ -26,7 +26,7 @@ from tasks.models.tuning import Tuning
 from tasks.models.work import BASELINE, Run
 
 _POLL_SECONDS = 1.0
-_LAST_SECONDS = 60.0
+_LAST_SECONDS = 300.0
 """By the clock, for a fit on few rows, however short the budget."""
 
 
@@ -92,6 +92,7 @@ class Fits:
         self._processes: dict[int, int] = {}
         self._first: str | None = None
         self._sole: Task | None = None
+        self._sampled = 0.0
 
     def results(self) -> dict[str, CandidateResult]:
         """Do all tasks and return what became of each candidate."""
@@ -308,10 +309,12 @@ class Fits:
             self._go_on_alone(worker, [t for t in fits if t.number not in self._failed])
         elif self._budget.capped and not self._run.sampled and sole.number in self._begun:
             self._run.hurry(sample=True)
+            self._sampled = self._budget.wall
             self._put_aside(worker, sole)
             self._sole = self._alone(sole)
-        elif self._budget.wall > 2 * MOST_WALL * self._budget.seconds + _LAST_SECONDS:
-            self._stop(worker)
+        elif self._run.sampled and self._budget.wall > self._sampled + _LAST_SECONDS:
+            self._fail(sole, "skipped", self._too_late())
+            worker.send({"do": "kill", "task": sole.number})
 
     def _go_on_alone(self, worker: workers.Lease, fits: list[Task]) -> None:
         """Give the machine to the candidate that is begun, or else first in turn."""
@@ -319,6 +322,7 @@ class Fits:
             self._stop(worker)
             return
         self._run.hurry()
+        self._sampled = self._budget.wall
         turn = foremost(tuple(fits), self._first)
         self._sole = next((t for t in turn if t.number in self._begun), turn[0])
         if self._sole.number not in self._begun:

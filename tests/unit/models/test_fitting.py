@@ -109,19 +109,26 @@ def test_the_same_seed_gives_the_same_numbers_however_many_threads(tmp_path: Pat
     assert scores[0] == scores[1]
 
 
-def test_what_would_overrun_the_budget_is_skipped_and_the_baseline_stays(tmp_path: Path) -> None:
+def test_a_budget_for_nothing_still_fits_the_champion_s_candidate(tmp_path: Path) -> None:
     X = frame(3_000)
     given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
-    config = training(*CANDIDATES, budget="0.4s", cv=5)
-    results = fit_candidates(*given, config, "roc_auc", tmp_path / "out")
+    config = training(*CANDIDATES, budget="0.01s", cv=5)
+    results = fit_candidates(
+        *given, config, "roc_auc", tmp_path / "out", champion=lambda: "decision_tree"
+    )
     status = {r.candidate: r.status for r in results}
     assert status["baseline"] == "ok"
-    assert "skipped" in status.values()
-    late = next(r for r in results if r.status == "skipped")
-    assert "time budget of 0.4s" in late.reason
-    assert "training.budget" in late.reason
-    more = training(*CANDIDATES[:2], cv=2)
-    assert fit_candidates(*given, more, "roc_auc", tmp_path / "out")[1].status == "ok"
+    assert [name for name in CANDIDATES if status[name] == "ok"] == ["decision_tree"]
+    fitted = next(r for r in results if r.candidate == "decision_tree")
+    assert fitted.cv_folds == 1
+    assert any("1 of 5 folds" in note for note in fitted.notes)
+    late = [r for r in results if r.out_of_time]
+    assert {r.candidate for r in late} == set(CANDIDATES) - {"decision_tree"}
+    assert "time budget of 0.01s" in late[0].reason
+    assert "training.budget" in late[0].reason
+    more = training("decision_tree", "logistic_regression", cv=2)
+    again = fit_candidates(*given, more, "roc_auc", tmp_path / "out")
+    assert [(r.status, r.cached) for r in again[1:]] == [("ok", True), ("ok", False)]
 
 
 def test_a_candidate_that_fails_is_told_with_its_reason_and_the_rest_go_on(
