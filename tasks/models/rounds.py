@@ -29,7 +29,7 @@ LEAST_PARTS = 3
 
 
 def choose_rounds(
-    losses: Sequence[Sequence[float]], usual: int, *, most: int, shared: float, apart: bool = True
+    losses: Sequence[Sequence[float]], usual: int, *, most: int, shared: float, shorten: bool = True
 ) -> Rounds:
     """Return the rounds to fit for.
 
@@ -44,9 +44,9 @@ def choose_rounds(
         Rounds at which every fit ends.
     shared
         Rows that validate for one that is fitted on, see `shared_rows`.
-    apart
-        Whether the parts lie apart, so that their differences tell the noise; parts of one stretch
-        of time do not.
+    shorten
+        Whether fewer than the usual rounds may be taken. Parts of one stretch of time do not tell
+        the noise, and parts of a sample of the rows rest earlier than all rows would.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def choose_rounds(
     given = {"best": best, "usual": usual, "most": most, "stops": stops}
     if best >= usual:
         return Rounds(chosen=best, rule="best", **given)
-    if len(curves) < LEAST_PARTS or not apart:
+    if len(curves) < LEAST_PARTS or not shorten:
         return Rounds(chosen=usual, rule="usual", **given)
     for rounds in range(min(usual, curves.shape[1]), best, -1):
         worse = curves[:, rounds - 1] - curves[:, best - 1]

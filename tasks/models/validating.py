@@ -211,8 +211,9 @@ class Validation:
     def _chosen(self, courses: Sequence[Course]) -> Rounds:
         losses = [part for course in courses for part in course.losses]
         usual, most = courses[0].usual, courses[0].most
-        apart = len(courses) > 1 or not self.run.ordered
-        return choose_rounds(losses, usual, most=most, shared=self._shared, apart=apart)
+        whole = len(self.rows) <= self.run.training.cv_rows
+        shorten = whole and (len(courses) > 1 or not self.run.ordered)
+        return choose_rounds(losses, usual, most=most, shared=self._shared, shorten=shorten)
 
     @property
     def _shared(self) -> float:

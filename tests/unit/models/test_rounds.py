@@ -27,8 +27,8 @@ def _workers() -> Iterator[None]:
 
 def chosen(*losses: list[float], usual: int = 20, ordered: bool = True) -> Rounds:
     shared = shared_rows(len(losses), ordered=ordered)
-    apart = len(losses) > 1 or not ordered
-    return choose_rounds(losses, usual, most=40, shared=shared, apart=apart)
+    shorten = len(losses) > 1 or not ordered
+    return choose_rounds(losses, usual, most=40, shared=shared, shorten=shorten)
 
 
 def test_folds_that_agree_are_followed_either_way() -> None:
@@ -48,8 +48,8 @@ def test_too_few_parts_to_know_noise_never_shorten_the_usual_rounds(parts: int) 
     assert chosen(*([RISES] * parts)).chosen == 20
 
 
-def test_parts_of_one_stretch_of_time_never_shorten_the_usual_rounds() -> None:
-    found = choose_rounds([RISES] * 5, 20, most=40, shared=0.0, apart=False)
+def test_parts_of_one_stretch_of_time_or_of_a_sample_never_shorten_the_usual_rounds() -> None:
+    found = choose_rounds([RISES] * 5, 20, most=40, shared=0.0, shorten=False)
     assert found.chosen == 20
     assert choose_rounds([RISES] * 5, 20, most=40, shared=0.0).chosen == 1
 
