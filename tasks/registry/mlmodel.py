@@ -13,11 +13,50 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base.records import Record, Schema, Task
+from tasks.data.typing.frames import forms_of_frame
+from tasks.data.typing.storage import ColumnForm
 from tasks.registry.packaging import EXAMPLE_FILE, MODEL_FILE, SERVING_FILE
+
+LOADER = "tasks.registry.mlflow.serving"
+"""Stored with every version: the module must stay importable by this name."""
+COLUMNS_FILE = "columns.json"
+METHOD = "predict_method"
+METHODS = ("predict", "predict_proba")
+
+
+class ServedColumns(Record):
+    """What a served model takes and predicts, stored beside it.
+
+    Attributes
+    ----------
+    columns
+        Feature to how it was stored at the training, in the model's order.
+    """
+
+    target: str
+    task: Task
+    columns: dict[str, ColumnForm]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What ``predict_method`` may be."""
+        return METHODS if self.classes else METHODS[:1]
+
+
+def served_columns(sample: pd.DataFrame, schema: Schema) -> ServedColumns:
+    """Return what a model takes that was trained on rows like those of `sample`."""
+    kinds = {str(name): schema.features[str(name)] for name in sample.columns}
+    return ServedColumns(
+        target=schema.target,
+        task=schema.task,
+        columns=forms_of_frame(sample, kinds),
+        classes=schema.classes,
+    )
 
 
 def mlmodel(
@@ -27,7 +66,8 @@ def mlmodel(
     location: str,
     size: int,
     types: Iterable[str],
-    signature: Mapping[str, str | None],
+    signature: Mapping[str, str],
+    columns: ServedColumns,
 ) -> str:
     """Return the text of `MLmodel` for a skops file beside it.
 
@@ -39,14 +79,15 @@ def mlmodel(
         Bytes of the model.
     types
         Types in the skops file that skops does not trust by itself, all on keepfit's list.
+    columns
+        For whoever reads the model's metadata; the signature states no types.
     """
     described = {
         "artifact_path": location,
         "flavors": {
             "python_function": {
                 "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
-                "loader_module": "mlflow.sklearn",
-                "model_path": MODEL_FILE,
+                "loader_module": LOADER,
                 "predict_fn": "predict",
                 "python_version": platform.python_version(),
             },
@@ -59,6 +100,13 @@ def mlmodel(
             },
         },
         "is_signature_from_type_hint": False,
+        "metadata": {
+            "keepfit": {
+                "columns": {name: form.kind for name, form in columns.columns.items()},
+                "classes": list(columns.classes),
+                METHOD: list(columns.methods),
+            }
+        },
         "mlflow_version": metadata.version("mlflow"),
         "model_id": model_id,
         "model_size_bytes": size,
@@ -77,56 +125,44 @@ def mlmodel(
     return json.dumps(described, indent=1, ensure_ascii=False)
 
 
-def signature_of(
-    sample: pd.DataFrame, predictions: NDArray[Any], target: str
-) -> dict[str, str | None]:
-    """Return the signature of a pipeline; a column is optional where `sample` has a null.
+def signature_of(predictions: NDArray[Any], columns: ServedColumns) -> dict[str, str]:
+    """Return the signature of a pipeline.
+
+    Every column must be there, as in ``keepfit score``, and may hold what its kind takes: MLflow's
+    types would let its server cast cells before the model sees them, see
+    `tasks.registry.mlflow.serving`.
 
     Examples
     --------
-    >>> signature_of(pd.DataFrame({"a": [1.0]}), np.array(["yes"]), "late")["outputs"]
-    '[{"type": "string", "name": "late", "required": true}]'
+    >>> columns = ServedColumns(target="late", task="binary", columns={"a": ColumnForm("numeric")})
+    >>> signature_of(np.array(["yes"]), columns)["inputs"]
+    '[{"type": "any", "name": "a", "required": true}]'
     """
-    inputs = [
-        _column(column_type(values), str(name), required=not bool(values.isna().any()))
-        for name, values in sample.items()
-    ]
-    outputs = [_column(column_type(pd.Series(predictions)), target, required=True)]
+    inputs = [_column("any", name) for name in columns.columns]
+    outputs = [_column(column_type(pd.Series(predictions)), columns.target)]
+    method = {"name": METHOD, "type": "string", "default": METHODS[0], "shape": None}
     return {
         "inputs": json.dumps(inputs, ensure_ascii=False),
         "outputs": json.dumps(outputs, ensure_ascii=False),
-        "params": None,
+        "params": json.dumps([method]),
     }
 
 
-def _column(kind: str, name: str, *, required: bool) -> dict[str, Any]:
-    return {"type": kind, "name": name, "required": required}
+def _column(kind: str, name: str) -> dict[str, Any]:
+    return {"type": kind, "name": name, "required": True}
 
 
-def column_type(series: pd.Series[Any]) -> str:
-    """Return the name of MLflow's column type for `series`.
-
-    Integers are ``long`` where there is no null and ``double`` (pandas' float) where there is.
+def column_type(labels: pd.Series[Any]) -> str:
+    """Return the name of MLflow's type for what a model predicts.
 
     Examples
     --------
-    >>> [column_type(pd.Series(v)) for v in ([1], [1.0, None], ["a"], [True], [True, None])]
-    ['long', 'double', 'string', 'boolean', 'boolean']
+    >>> [column_type(pd.Series(v)) for v in ([1], [1.5], ["a"], [True])]
+    ['long', 'double', 'string', 'boolean']
     """
-    dtype = series.dtype
+    dtype = labels.dtype
     if pd.api.types.is_bool_dtype(dtype):
         return "boolean"
     if pd.api.types.is_integer_dtype(dtype):
         return "long"
-    if pd.api.types.is_float_dtype(dtype):
-        return "double"
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return "datetime"
-    return "boolean" if _only_booleans(series) else "string"
-
-
-def _only_booleans(series: pd.Series[Any]) -> bool:
-    if not pd.api.types.is_object_dtype(series.dtype):
-        return False
-    present = series.dropna()
-    return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
+    return "double" if pd.api.types.is_float_dtype(dtype) else "string"

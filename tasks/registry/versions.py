@@ -22,7 +22,7 @@ from tasks.base.records import ModelVersion, Schema
 from tasks.registry import advisory, database, faults, names, packaging, promotion, provenance
 from tasks.registry.catalog import Catalog, recorded
 from tasks.registry.connected import local_folder
-from tasks.registry.mlmodel import mlmodel, signature_of
+from tasks.registry.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
 
 
 class Versions(Catalog):
@@ -52,7 +52,7 @@ class Versions(Catalog):
             A skops file that keepfit wrote; its types are checked against the allow-list again.
         sample
             Feature rows as the pipeline takes them, with nulls where the columns have some:
-            they give the signature and, the first few, the input example.
+            they say how the columns are stored and, the first few, are the input example.
         predictions
             What the pipeline predicts of `sample`; gives the signature's output.
         metrics
@@ -76,6 +76,7 @@ class Versions(Catalog):
         mine = {provenance.PROCESS_TAG: provenance.this_process()}
         given = {**mine, **(tags or {}), packaging.DIGEST_TAG: digest}
         logged = self._log_model(name, run_id, schema, given)
+        columns = served_columns(sample, schema)
         with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
             packaging.fill_folder(Path(scratch), file, sample, types)
             text = mlmodel(
@@ -84,8 +85,10 @@ class Versions(Catalog):
                 location=logged.artifact_location,
                 size=file.stat().st_size,
                 types=types,
-                signature=signature_of(sample, predictions, schema.target),
+                signature=signature_of(predictions, columns),
+                columns=columns,
             )
+            write_whole(Path(scratch) / COLUMNS_FILE, columns.model_dump_json(indent=1))
             write_whole(Path(scratch) / "MLmodel", text)
             self._client().log_model_artifacts(logged.model_id, scratch)
         self._finish_model(run_id, logged.model_id, metrics or {})

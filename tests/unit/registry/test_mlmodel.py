@@ -6,33 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.registry.mlmodel import column_type, mlmodel, signature_of
+from tasks.base.records import Schema
+from tasks.registry.mlmodel import ServedColumns, mlmodel, served_columns, signature_of
+
+SCHEMA = Schema(target="y", task="regression", features={"a b": "numeric", "ü": "boolean"})
+SAMPLE = pd.DataFrame({"a b": [1, 2], "ü": pd.Series([None, None], dtype=object)})
 
 
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (pd.Series([1, 2], dtype="int8"), "long"),
-        (pd.Series([1.0, None], dtype="float32"), "double"),
-        (pd.Series(["2020-01-01"], dtype="datetime64[us]"), "datetime"),
-        (pd.Series(pd.to_datetime(["2020-01-01"], utc=True)), "datetime"),
-        (pd.Series([np.True_, None], dtype=object), "boolean"),
-        (pd.Series([None, None], dtype=object), "string"),
-        (pd.Series([True, "x"], dtype=object), "string"),
-        (pd.Series([], dtype="float64"), "double"),
-    ],
-)
-def test_column_types_follow_the_stored_type(values: pd.Series, kind: str) -> None:
-    assert column_type(values) == kind
+def test_the_signature_states_columns_and_leaves_their_types_to_the_model() -> None:
+    signature = signature_of(np.array([1.0]), served_columns(SAMPLE, SCHEMA))
 
-
-def test_a_column_is_optional_where_nulls_were_seen() -> None:
-    sample = pd.DataFrame({"a b": [1.0, None], "ü": [1, 2]})
-    inputs = json.loads(str(signature_of(sample, np.array([1.0]), "y")["inputs"]))
-    assert inputs == [
-        {"type": "double", "name": "a b", "required": False},
-        {"type": "long", "name": "ü", "required": True},
+    assert json.loads(signature["inputs"]) == [
+        {"type": "any", "name": "a b", "required": True},
+        {"type": "any", "name": "ü", "required": True},
     ]
+    assert json.loads(signature["params"])[0]["default"] == "predict"
 
 
 @pytest.mark.parametrize(
@@ -40,17 +28,26 @@ def test_a_column_is_optional_where_nulls_were_seen() -> None:
     [(np.array([True]), "boolean"), (np.array([1]), "long"), (np.array(["a"]), "string")],
 )
 def test_the_output_has_the_labels_own_type(predictions: np.ndarray, kind: str) -> None:
-    outputs = signature_of(pd.DataFrame({"a": [1]}), predictions, "y")["outputs"]
-    assert json.loads(str(outputs))[0]["type"] == kind
+    outputs = signature_of(predictions, served_columns(SAMPLE, SCHEMA))["outputs"]
+    assert json.loads(outputs)[0]["type"] == kind
+
+
+def test_what_is_stored_of_the_columns_reads_back_as_it_was() -> None:
+    columns = served_columns(SAMPLE, SCHEMA)
+
+    assert ServedColumns.model_validate_json(columns.model_dump_json()) == columns
+    assert [form.storage for form in columns.columns.values()] == ["number", None]
 
 
 def test_the_file_never_asks_for_pickle_or_code() -> None:
     text = mlmodel(
-        model_id="m-1", run_id="r", location="file:///x", size=1, types=["a.B"],
-        signature={"inputs": None, "outputs": None, "params": None},
+        model_id="m-1", run_id="r", location="file:///x", size=1, types=["a.B"], signature={},
+        columns=served_columns(SAMPLE, SCHEMA),
     )  # fmt: skip
-    flavors = json.loads(text)["flavors"]
+    described = json.loads(text)
+    flavors = described["flavors"]
     assert flavors["sklearn"]["serialization_format"] == "skops"
     assert flavors["sklearn"]["skops_trusted_types"] == ["a.B"]
-    assert flavors["python_function"]["loader_module"] == "mlflow.sklearn"
+    assert flavors["python_function"]["loader_module"] == "tasks.registry.mlflow.serving"
     assert not flavors["python_function"].get("code")
+    assert described["metadata"]["keepfit"]["columns"] == {"a b": "numeric", "ü": "boolean"}
