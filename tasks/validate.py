@@ -16,11 +16,13 @@ def check_contract(
     pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
 ) -> ContractResult:
     """Check the training window; a broken rule of severity ``error`` ends the flow."""
+    from tasks.validation.changed_columns import naming_changes
     from tasks.validation.checking import held, require_passed
     from tasks.validation.pipelines import check_pipeline
 
     result = check_pipeline(pipeline, snapshot, fresh=fresh)
-    require_passed(result)
+    with naming_changes(snapshot.findings):
+        require_passed(result)
     report(Step("contract", held(result)))
     return result
 
@@ -30,10 +32,12 @@ def check_features(
     pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
 ) -> ContractResult:
     """Check rows to score against the contract's part on the champion's features."""
+    from tasks.validation.changed_columns import naming_changes
     from tasks.validation.checking import held, require_passed
     from tasks.validation.pipelines import check_pipeline
 
     result = check_pipeline(pipeline, snapshot, champion=champion)
-    require_passed(result)
+    with naming_changes(snapshot.findings):
+        require_passed(result)
     report(Step("contract", held(result)))
     return result

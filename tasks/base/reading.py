@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,6 +90,26 @@ class PartitionKeyInFile(_Note):
     column: str
 
 
+class ChangedColumns(_Note):
+    """Columns in which files differ from the others of their source, or from what is known.
+
+    Attributes
+    ----------
+    files
+        Names of the files that differ in this way.
+    new, absent
+        Columns that only they have, and those of the others that they lack.
+    renamed
+        Absent column to the new one that is called nearly like it.
+    """
+
+    kind: Literal["changed_columns"] = "changed_columns"
+    files: tuple[str, ...]
+    new: tuple[str, ...]
+    absent: tuple[str, ...]
+    renamed: dict[str, str] = Field({})
+
+
 class LabelTwins(_Note):
     """Labels of the target that differ in case, space or a final dot only.
 
@@ -128,6 +149,7 @@ class JoinedLabels(_Note):
 ReadingNote = Annotated[
     SkippedLines
     | FileAside
+    | ChangedColumns
     | LabelTwins
     | JoinedLabels
     | UnreadColumn
@@ -152,10 +174,10 @@ def note_text(note: ReadingNote) -> str:
             return _skipped(note)
         case FileAside():
             return _aside_text(note)
-        case LabelTwins():
-            return _twins_text(note)
-        case JoinedLabels():
-            return _joined_text(note)
+        case ChangedColumns():
+            return _changed_text(note)
+        case LabelTwins() | JoinedLabels():
+            return _labels_text(note)
         case UnreadColumn():
             return (
                 f"{note.column}: left out, because its cells are {note.stored}; `exclude` it, or "
@@ -189,6 +211,10 @@ def _aside_text(note: FileAside) -> str:
     return text
 
 
+def _labels_text(note: LabelTwins | JoinedLabels) -> str:
+    return _twins_text(note) if isinstance(note, LabelTwins) else _joined_text(note)
+
+
 def _twins_text(note: LabelTwins) -> str:
     shown = ", ".join(f"{label!r} ({rows:,})" for label, rows in list(note.spellings.items())[:6])
     more = len(note.spellings) - 6
@@ -206,3 +232,23 @@ def _joined_text(note: JoinedLabels) -> str:
     if note.unknown:
         text += f"; not found: {', '.join(map(repr, list(note.unknown)[:6]))}"
     return text
+
+
+def _changed_text(note: ChangedColumns) -> str:
+    where = _few(note.files, 3)
+    parts = [
+        f"{new!r} is new in {where}, while {absent!r} is absent there"
+        for absent, new in note.renamed.items()
+    ]
+    absent = [column for column in note.absent if column not in note.renamed]
+    new = [column for column in note.new if column not in note.renamed.values()]
+    if absent:
+        parts.append(f"{_few(absent, 6)}: absent in {where}")
+    if new:
+        parts.append(f"{_few(new, 6)}: new in {where}")
+    return f"{'; '.join(parts)}; absent cells are null"
+
+
+def _few(names: Sequence[str], most: int) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

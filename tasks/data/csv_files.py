@@ -18,12 +18,14 @@ from tasks.base.records import Kind
 from tasks.data import csv_repair, csv_survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
 from tasks.data.csv_survey import NO_DELIMITER, Survey
+from tasks.data.file_columns import changed_columns
 from tasks.data.paths import check_size, resolve
 from tasks.data.tables import SourceTable, listed, nearest
 from tasks.data.text_rules import TextRules
 from tasks.data.typing_text import Typing
 
 _BLOCK = 1 << 24
+_SPACES = " \t\u00a0\u2007\u202f\ufeff"
 _ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 
 
@@ -56,7 +58,7 @@ def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
 
 def csv_columns(source: CsvSource, base: Path) -> tuple[str, ...]:
     """Return the column names of `source`, made unique; columns without a name included."""
-    return _layout(csv_paths(source, base)[0], source).names
+    return _united([_layout(path, source) for path in csv_paths(source, base)])
 
 
 def read_csv(
@@ -79,12 +81,12 @@ def read_csv(
     files = csv_paths(source, base)
     check_size(files, source.max_bytes)
     layouts = [_layout(path, source) for path in files]
-    _same_names(layouts)
-    _check_formats(source, layouts[0].names)
+    order = _united(layouts)
+    _check_formats(source, order)
     notes = [note for layout in layouts for note in layout.notes]
-    order = layouts[0].names
     findings: list[ReadingNote] = []
-    parts = [_text(layout, notes, findings).select(order) for layout in layouts]
+    parts = [_in_order(_text(layout, notes, findings), order) for layout in layouts]
+    findings.extend(changed_columns([(layout.path.name, layout.names) for layout in layouts]))
     texts = pa.concat_tables(parts)
     del parts
     where = files[0].name if len(files) == 1 else source.path
@@ -184,15 +186,17 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _same_names(layouts: list[_Layout]) -> None:
-    first = layouts[0]
-    for layout in layouts[1:]:
-        if set(layout.names) != set(first.names):
-            odd = sorted(set(layout.names) ^ set(first.names))
-            raise SourceError(
-                f"{layout.path.name} and {first.path.name} differ in their columns: {listed(odd)}.",
-                "Give all files the same header, or name fewer files in source.path.",
-            )
+def _united(layouts: Sequence[_Layout]) -> tuple[str, ...]:
+    """Return the columns of all files, those of the first file first."""
+    return tuple(dict.fromkeys(name for layout in layouts for name in layout.names))
+
+
+def _in_order(table: Any, order: Sequence[str]) -> Any:
+    """Return a file's cells with a column for each name, null where it has none."""
+    for name in order:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    return table.select(list(order))
 
 
 def _check_formats(source: CsvSource, names: Sequence[str]) -> None:
@@ -290,7 +294,7 @@ def _trimmed(table: Any, notes: list[str]) -> Any:
         column = table[position]
         if not pa.types.is_string(column.type):
             continue
-        trimmed = pc.utf8_trim_whitespace(column)
+        trimmed = pc.utf8_trim(column, characters=_SPACES)
         if not trimmed.equals(column):
             names.append(name)
             empty = pc.equal(trimmed, "")

@@ -18,6 +18,7 @@ from tasks.data.csv.preamble import below, find_preamble, stated_separator
 
 CHUNK = 1 << 22
 SAMPLE = 1 << 20
+_SAMPLE_KEPT = 1 << 18  # characters: headers and delimiters show in these
 DELIMITERS = (",", ";", "\t", "|")
 NO_DELIMITER = "\x1f"  # the ASCII unit separator: a file of one column
 MAX_RATIO = 300  # text seldom packs better than 100 to 1; a bomb reaches 1000
@@ -90,7 +91,7 @@ def survey(path: Path, max_bytes: int, encoding: str | None = None) -> Survey:
         raise SourceError(f"{path.name}: cannot be read ({error.strerror or error}).") from None
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def _known(
     path: Path,
     max_bytes: int,
@@ -233,7 +234,9 @@ def _decode(head: bytes, encoding: str, path: Path) -> str:
         ) from None
     except UnicodeError as error:
         raise SourceError(f"{path.name}: not text in {encoding} ({error}).") from None
-    if len(head) == SAMPLE and "\n" in text:
+    whole = len(head) < SAMPLE and len(text) <= _SAMPLE_KEPT
+    text = text[:_SAMPLE_KEPT]
+    if not whole and "\n" in text:
         text = text[: text.rindex("\n") + 1]
     return text
 

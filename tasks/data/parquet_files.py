@@ -17,6 +17,7 @@ from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.records import Kind
 from tasks.data.arrow_types import plain_table
+from tasks.data.file_columns import changed_columns
 from tasks.data.paths import PARQUET_ENDINGS, check_size, resolve
 from tasks.data.tables import SourceTable, as_utc, listed, moment_scalar, time_range, within
 from tasks.data.text_rules import TextRules
@@ -38,7 +39,7 @@ def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
 
 def parquet_columns(source: ParquetSource, base: Path) -> tuple[str, ...]:
     """Return the column names of `source`, partition columns included."""
-    return tuple(_dataset(source, base, [], []).schema.names)
+    return tuple(_dataset(source, base, []).schema.names)
 
 
 def read_parquet(
@@ -63,7 +64,7 @@ def read_parquet(
     """
     notes: list[str] = []
     findings: list[ReadingNote] = []
-    data = _dataset(source, base, notes, findings)
+    data = _dataset(source, base, findings)
     if columns is not None:
         asked = set(columns)
         columns = [name for name in data.schema.names if name in asked]
@@ -87,19 +88,19 @@ def read_parquet(
 
 def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> datetime | None:
     """Return the greatest time in `source`, in UTC; reads that one column."""
-    data = _dataset(source, base, [], [])
+    data = _dataset(source, base, [])
     table = plain_table(_rows(source, base, data, [time_column], None), [])
     table = require_times(table, time_column, [])
     return time_range(table[time_column])[1]
 
 
-def _dataset(
-    source: ParquetSource, base: Path, notes: list[str], findings: list[ReadingNote]
-) -> Any:
+def _dataset(source: ParquetSource, base: Path, findings: list[ReadingNote]) -> Any:
     files = parquet_paths(source, base)
     check_size(files, source.max_bytes)
     schemas = [_without_index(_schema_of(path, source), findings) for path in files]
-    schema = _united(files, schemas, notes)
+    schema = _united(files, schemas)
+    columns = [(path.name, s.names) for path, s in zip(files, schemas, strict=True)]
+    findings.extend(changed_columns(columns))
     whole = len(files) == 1 and files[0] == (base / source.path).absolute()
     keys = {} if whole else partition_keys(files)
     for name in [name for name in keys if name in schema.names]:
@@ -148,7 +149,7 @@ def _schema_of(path: Path, source: ParquetSource) -> Any:
     return schema
 
 
-def _united(files: tuple[Path, ...], schemas: list[Any], notes: list[str]) -> Any:
+def _united(files: tuple[Path, ...], schemas: list[Any]) -> Any:
     """Return one schema for all files; a type that no other can take in is refused."""
     first, united = _decoded(schemas[0]), _decoded(schemas[0])
     for path, schema in zip(files[1:], schemas[1:], strict=True):
@@ -161,10 +162,6 @@ def _united(files: tuple[Path, ...], schemas: list[Any], notes: list[str]) -> An
                 united = united.append(field)
             elif united.field(at).type != field.type:
                 united = united.set(at, _wider(united.field(at), field, path, files[0]))
-    for name in united.names:
-        lacking = [p.name for p, s in zip(files, schemas, strict=True) if name not in s.names]
-        if lacking:
-            notes.append(f"{name}: absent in {listed(lacking)}; its cells there are null")
     return united
 
 

@@ -20,7 +20,7 @@ from tasks.base.config import (
 from tasks.base.errors import SourceError, UsageError
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
-from tasks.base.reading import FileAside, note_text
+from tasks.base.reading import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
 from tasks.trainings.spellings import require_spellings
 from tasks.validation.contracts import ensure_contract, forms_of, known_contract
@@ -65,10 +65,11 @@ def training_snapshot(
     )
     if config.hooks.features is not None:
         require_evaluated(pipeline, {*snapshot.kinds, *promised})
+    changed = _renamed(pipeline, source, available)
     require_spellings(pipeline, snapshot)
     if keep_contract:
         ensure_contract(pipeline, snapshot)
-    return snapshot.model_copy(update={"findings": (*aside, *snapshot.findings)})
+    return snapshot.model_copy(update={"findings": (*aside, *changed, *snapshot.findings)})
 
 
 def rows_to_score(
@@ -114,6 +115,7 @@ def scoring_snapshot(
     if chosen is None:
         raise _no_complete_file(aside)
     available = column_names(chosen, pipeline.base)
+    changed = _renamed(pipeline, chosen, available)
     every = config.model_copy(
         update={
             "source": chosen,
@@ -132,7 +134,23 @@ def scoring_snapshot(
         since=since,
         until=until,
     )
-    return snapshot.model_copy(update={"findings": (*aside, *snapshot.findings)})
+    return snapshot.model_copy(update={"findings": (*aside, *changed, *snapshot.findings)})
+
+
+def _renamed(
+    pipeline: Pipeline, source: Source, available: Collection[str]
+) -> tuple[ChangedColumns, ...]:
+    """Return the contract's columns that all files lack, with the new ones called like them."""
+    from tasks.data.file_columns import renamed_since
+
+    contract = known_contract(pipeline)
+    if contract is None or pipeline.config.hooks.features is not None:
+        return ()
+    config = pipeline.config
+    known = [c for c in contract.columns if c != config.target]
+    others = [c for c in available if c not in {config.target, *config.exclude}]
+    where = Path(source.path).name if isinstance(source, CsvSource | ParquetSource) else "the query"
+    return renamed_since(where, others, known)
 
 
 def newest_row(pipeline: Pipeline, now: datetime | None = None) -> datetime | None:

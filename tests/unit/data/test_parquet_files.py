@@ -162,7 +162,7 @@ def test_files_with_other_columns_or_widths_are_united_and_said(tmp_path: Path) 
     pq.write_table(pa.table({"a": [2.5], "s": ["y"], "new": [7]}), tmp_path / "2.parquet")
     read = read_source(source("*.parquet"), tmp_path)
     assert read.table.to_pydict() == {"a": [1.0, 2.5], "s": ["x", "y"], "new": [None, 7]}
-    assert any("new: absent in 1.parquet" in note for note in read.assumptions)
+    assert [(n.files, n.new) for n in read.findings] == [(("2.parquet",), ("new",))]
 
 
 def test_files_that_disagree_on_a_type_are_refused_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""A contract that broke because columns changed: the error names the files and the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from tasks.base.errors import ContractError
+from tasks.base.reading import ChangedColumns, ReadingNote, note_text
+
+
+@contextmanager
+def naming_changes(findings: Iterable[ReadingNote]) -> Iterator[None]:
+    """Add to a contract's error which files have other columns than the rest.
+
+    Raises
+    ------
+    ContractError
+        As it was raised, with a line for each such finding.
+    """
+    try:
+        yield
+    except ContractError as error:
+        changed = [note_text(note) for note in findings if isinstance(note, ChangedColumns)]
+        error.message = "\n".join([error.message, *(f"  {text}" for text in changed)])
+        raise
