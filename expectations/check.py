@@ -93,8 +93,9 @@ def _of_columns(
             yield missing_column(name, rule, strangers)
             continue
         check = ColumnCheck(
-            name, rule, facts[name], verdicts.get(name, {}), kinds.get(name), show_values
-        )
+            name, rule, facts[name], verdicts.get(name, {}), kinds.get(name), show_values,
+            contract.by_chance,
+        )  # fmt: skip
         yield from check.results()
 
 
@@ -104,13 +105,13 @@ def _of_rules(
     written = {result.rule: result for result in raw if result.column is None}
     for index, rule in enumerate(contract.rules):
         if rule.sql is not None:
-            result = _sql_result(frame, rule)
+            result = _sql_result(frame, rule, by_chance=contract.by_chance)
         else:
             result = _expectation_result(len(frame), rule, written[f"#{index}"])
         yield result if show_values else replace(result, sample=())
 
 
-def _sql_result(frame: pd.DataFrame, rule: Rule) -> CheckResult:
+def _sql_result(frame: pd.DataFrame, rule: Rule, *, by_chance: bool) -> CheckResult:
     rows = len(frame)
     expected = shorten(rule.sql or "", 200)
     expected += f", broken by at most {say_share(rule.max_share)} of the rows" * bool(
@@ -121,7 +122,7 @@ def _sql_result(frame: pd.DataFrame, rule: Rule) -> CheckResult:
     if found.problem:
         return replace(result, observed=found.problem)
     passed = found.failed_rows <= rule.max_share * rows
-    graded = grade(found.failed_rows, rows, rule.max_share, rule.severity)
+    graded = grade(found.failed_rows, rows, rule.max_share, rule.severity, by_chance=by_chance)
     return replace(
         result,
         passed=passed,

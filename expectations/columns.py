@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expectations.contract import ColumnRule
-from expectations.results import CheckResult, grade, say_failed
+from expectations.contract import FAR, FEW_SIZES, ColumnRule, NullRule
+from expectations.results import CheckResult, exceeds, grade, say_failed
 from expectations.suite import RawResult
-from expectations.values import ColumnFacts, Mask, outside, repeated, unseen
+from expectations.values import ColumnFacts, Mask, off_scale, outside, repeated, unseen
 from expectations.words import (
     Severity,
     sample_of,
@@ -53,6 +53,7 @@ class ColumnCheck:
     verdicts: Mapping[str, RawResult]
     kind: str | None = None
     show_values: bool = True
+    by_chance: bool = False
 
     def results(self) -> Iterator[CheckResult]:
         """Yield one result for every rule of the column."""
@@ -67,6 +68,7 @@ class ColumnCheck:
             return
         judged: tuple[tuple[bool, Callable[[], CheckResult]], ...] = (
             (self.rule.range is not None, self._range),
+            (self.rule.scale is not None, self._scale),
             (self.rule.categories is not None, self._categories),
             (self.rule.unique, self._unique),
             (self.rule.varies, self._varies),
@@ -106,17 +108,64 @@ class ColumnCheck:
         rows, nulls = len(self.facts.values), self.facts.nulls
         usual = rule.max if rule.usual is None else rule.usual
         passed = self._verdict("nulls", nulls <= usual * rows + 1e-9)
+        if self.by_chance:
+            passed = not exceeds(nulls, rows, usual, by_chance=True)
         severity: Severity = rule.severity or self.rule.severity
-        if not passed:
-            severity = grade(nulls, rows, rule.max, severity)
-        expected = f"at most {say_share(rule.max, beside=nulls / max(rows, 1))} missing"
-        if rule.usual is not None and rule.usual < rule.max:
-            expected += f", usually at most {say_share(usual)}"
+        empty = rule.empty_from is not None and nulls == rows >= rule.empty_from
+        if empty:
+            passed = False
+        elif not passed:
+            severity = grade(nulls, rows, rule.max, severity, by_chance=self.by_chance)
+        limit = rule.max if rule.max < 1.0 else usual
         return CheckResult(
-            self.name, "nulls", severity, passed, expected,
-            f"{say_failed(nulls, rows, rule.max)} missing" if nulls else "none missing",
+            self.name, "nulls", severity, passed, self._expected_nulls(rule, nulls, rows),
+            f"{say_failed(nulls, rows, limit)} missing" if nulls else "none missing",
             0 if passed else nulls, 0.0 if passed or not rows else nulls / rows,
         )  # fmt: skip
+
+    @staticmethod
+    def _expected_nulls(rule: NullRule, nulls: int, rows: int) -> str:
+        share, said = nulls / max(rows, 1), []
+        if rule.max < 1.0 or rule.usual is None:
+            said.append(f"at most {say_share(rule.max, beside=share)} missing")
+        if rule.usual is not None and rule.usual < rule.max:
+            said.append(f"usually at most {say_share(rule.usual, beside=share)} missing")
+        if rule.empty_from is not None:
+            said.append(f"not all of {say_rows(rule.empty_from)} or more")
+        return ", ".join(said)
+
+    def _scale(self) -> CheckResult:
+        rule = self.rule.scale
+        assert rule is not None  # noqa: S101 - the caller asked
+        sizes = self.facts.sizes
+        result = CheckResult(
+            self.name, "scale", rule.severity or self.rule.severity, True,
+            f"values of the size {say_number(rule.min)} to {say_number(rule.max)} at the middle",
+            "no value other than 0", 0, 0.0,
+        )  # fmt: skip
+        if not sizes.size:
+            return result
+        middle = float(np.median(sizes))
+        further = FAR if sizes.size < FEW_SIZES else 1.0
+        far = off_scale(self.facts, rule)
+        failed = int(far.sum())
+        observed = "as before"
+        passed = rule.min / further <= middle <= rule.max * further
+        if not passed:
+            failed = self.facts.present
+            observed = "of another size: another unit?"
+        elif failed:
+            observed = f"{say_failed(failed, self.facts.present)} of another size"
+        if self.show_values:
+            observed += f"; {say_number(middle)} at the middle"
+        return replace(
+            result,
+            passed=passed and not failed,
+            observed=observed,
+            failed_rows=failed,
+            failed_share=failed / max(self.facts.present, 1),
+            sample=self._sample(self.facts.values[far]),
+        )
 
     def _range(self) -> CheckResult:
         rule = self.rule.range
@@ -203,7 +252,7 @@ class ColumnCheck:
         return replace(
             result,
             passed=False,
-            severity=grade(failed, self.facts.present, limit, severity),
+            severity=grade(failed, self.facts.present, limit, severity, by_chance=self.by_chance),
             observed=f"{say_failed(failed, self.facts.present, limit)} {failing}",
             failed_rows=failed,
             failed_share=failed / self.facts.present,

@@ -2,10 +2,11 @@
 
 ```yaml
 contract: flights              # name
-version: 1                     # of this format
+version: 2                     # of this format
 table:
   rows: {min: 1000, max: null, severity: error}
   freshness: {column: time_hour, max_age: 30d, severity: warning}
+  future: {column: time_hour, tolerance: 1d}  # rows with a later time are not scored; else a warning
   extra_columns: warning       # a column the contract does not name: warning | error | ignore
   column_order: warning        # columns in another order than here: warning | error | ignore
   unique: [[carrier, flight]]  # no two rows agree in all of these columns
@@ -15,7 +16,9 @@ columns:
     severity: error            # error stops the flow; warning is recorded; the default for the rules below
     stored_as: number          # number | text | boolean | time; only where the kind does not say it
     nulls: {usual: 0.01, max: 0.06}       # shares; above usual a warning, above max the severity
+    # nulls: {usual: 0.01, empty_from: 3}  # from 3 rows on: all of them missing, the severity
     range: {min: 0, max: 7500, max_share: 0.05}  # any row outside a warning, above this share the severity
+    scale: {min: 0.5, max: 90000}  # of the sizes (without sign and 0) their median; see ScaleRule
     unique: true               # no value twice
     varies: true               # a warning when all values are equal
   carrier:
@@ -27,9 +30,10 @@ rules:
 ```
 
 `nulls`, `range`, `categories`, `rows`, `freshness` and every entry of `rules` take a `severity` of
-their own. Only `contract` and each column's `kind` are required. In a table of fewer than 100 rows
-a limit on a share allows as many rows as it would in a table of 100, so that one odd row in a small
-batch is a warning and not a stop.
+their own. Only `contract` and each column's `kind` are required. A limit on a share is widened by
+what chance allows in a table of that size: it is broken where the share, if it were the true one,
+would bring as many rows less than once in ten thousand times. So one odd row in a small batch is a
+warning and not a stop. In `version: 1` as many rows are allowed below 100 rows as in a table of 100.
 """  # noqa: E501 - one key, one line
 
 from __future__ import annotations
@@ -123,10 +127,17 @@ class Part(BaseModel):
 
 
 class NullRule(Part):
-    """How many values may be missing, as shares of the rows."""
+    """How many values may be missing, as shares of the rows.
 
-    max: Share
+    Attributes
+    ----------
+    empty_from
+        Rows from which on a table without any value breaks the rule; None: as `max` says.
+    """
+
+    max: Share = 1.0
     usual: Share | None = None
+    empty_from: int | None = Field(None, ge=1)
     severity: Severity | None = None
 
     @model_validator(mode="after")
@@ -160,6 +171,23 @@ class RangeRule(Part):
         return self
 
 
+FEW_SIZES = 5
+FAR = 7.0
+"""How much further than its limits fewer than `FEW_SIZES` values, or single rows, may lie."""
+
+
+class ScaleRule(Part):
+    """Between which sizes the median of a column lies: what lies outside has another unit.
+
+    A size is a value without its sign; zeros and missing values have none. Fewer than five values
+    may lie seven times further out; a single row beyond that is a fault of the row.
+    """
+
+    min: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+    max: float = Field(gt=0.0, allow_inf_nan=False)
+    severity: Severity | None = None
+
+
 class CategoryRule(Part):
     """The values that may occur; missing values are not judged."""
 
@@ -177,6 +205,7 @@ class ColumnRule(Part):
     nulls: NullRule | None = None
     range: RangeRule | None = None
     categories: CategoryRule | None = None
+    scale: ScaleRule | None = None
     unique: bool = False
     varies: bool = False
 
@@ -189,6 +218,8 @@ class ColumnRule(Part):
                     f"a range of {needed}s does not fit a column of kind {self.kind}"
                     + (f" stored as {self.stored_as}" if self.stored_as else "")
                 )
+        if self.scale is not None and self.storage != "number":
+            raise ValueError(f"a scale does not fit a column of kind {self.kind}")
         if self.categories is not None and self.storage is not None:
             for value in self.categories.values:
                 if _storage_of(value) != self.storage:
@@ -232,11 +263,20 @@ class FreshnessRule(Part):
     severity: Severity = "warning"
 
 
+class FutureRule(Part):
+    """How far ahead of the clock a row's time may lie; rows beyond are not scored."""
+
+    column: str = Field(min_length=1)
+    tolerance: Span = timedelta(days=1)
+    severity: Severity = "warning"
+
+
 class TableRule(Part):
     """What must hold of the table as a whole."""
 
     rows: RowsRule | None = RowsRule()
     freshness: FreshnessRule | None = None
+    future: FutureRule | None = None
     extra_columns: Reaction = "warning"
     column_order: Reaction = "warning"
     unique: tuple[tuple[str, ...], ...] = ()
@@ -254,7 +294,7 @@ class Contract(Part):
     """What must hold of a table; see the module's docstring for every key."""
 
     contract: str = Field(min_length=1, max_length=200)
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     table: TableRule = TableRule()
     columns: dict[str, ColumnRule] = {}
     rules: tuple[Rule, ...] = ()
@@ -282,6 +322,11 @@ class Contract(Part):
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether limits on shares allow what chance does in a table of that size."""
+        return self.version > 1
+
     def feature_part(self, columns: Collection[str]) -> Contract:
         """Return only what concerns `columns`, for rows that are to be scored.
 
@@ -291,8 +336,10 @@ class Contract(Part):
         kept = set(columns)
         return Contract(
             contract=self.contract,
+            version=self.version,
             table=TableRule(
                 rows=None,
+                future=self._future_of(kept),
                 extra_columns="ignore",
                 column_order="ignore",
                 unique=tuple(key for key in self.table.unique if kept.issuperset(key)),
@@ -304,6 +351,10 @@ class Contract(Part):
             },
             rules=tuple(rule for rule in self.rules if rule.columns and _within(rule, kept)),
         )
+
+    def _future_of(self, columns: Collection[str]) -> FutureRule | None:
+        future = self.table.future
+        return future if future is not None and future.column in columns else None
 
 
 def _within(rule: Rule, columns: Collection[str]) -> bool:

@@ -69,6 +69,30 @@ class RowOrder:
         last = values.iloc[np.concatenate(blocks[cut:])].dropna()
         return float((~last.isin(earlier)).mean()) if len(last) else 0.0
 
+    def longest(self, mask: NDArray[np.bool_]) -> int:
+        """Return the most rows in a row that `mask` marks."""
+        marked = np.concatenate([[False], mask[np.concatenate(self.blocks)], [False]])
+        edges = np.flatnonzero(np.diff(marked.astype(np.int8)))
+        return int((edges[1::2] - edges[::2]).max(initial=0))
+
+    def newest(self, values: pd.Series[Any]) -> float:
+        """Return the greatest share, over stretches of the rows, of values never seen before them.
+
+        The first third is what the rest is compared with.
+        """
+        blocks = self.blocks
+        if not self.timed or len(blocks) < 3:
+            return 0.0
+        cut = max(1, len(blocks) // 3)
+        seen = set(values.iloc[np.concatenate(blocks[:cut])].dropna().unique())
+        worst = 0.0
+        for block in blocks[cut:]:
+            found = values.iloc[block].dropna()
+            if len(found):
+                worst = max(worst, float((~found.isin(seen)).mean()))
+                seen.update(found.unique())
+        return worst
+
 
 def order_rows(frame: pd.DataFrame, time_column: str | None) -> RowOrder:
     """Return the order of the rows of `frame`: by time, or as they stand where there is none."""

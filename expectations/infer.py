@@ -17,22 +17,32 @@ from expectations.contract import (
     ColumnRule,
     Contract,
     FreshnessRule,
+    FutureRule,
     Kind,
     NullRule,
     RangeRule,
     RowsRule,
+    ScaleRule,
     Storage,
     TableRule,
 )
 from expectations.history import RowOrder, order_rows
 from expectations.spans import as_naive_utc
-from expectations.values import ColumnFacts, all_different, facts_of
+from expectations.values import ColumnFacts, all_different, facts_of, later_than
 
 MAX_CATEGORIES = 200
 _MAX_CATEGORY_LENGTH = 200
 _TREND_SLACK = 10.0
 _ALWAYS_NEW = 0.4
+_MOST_OUTSIDE = 0.5
+_MOST_UNSEEN = 0.25
+_HARDLY_EVER = 0.5
+_SELDOM = 1e-3
+_SIZES = 50
+_DIFFERENT_SIZES = 5
+_UNITS = 30.0
 _LIVE = timedelta(days=90)
+_NO_FEATURES = {"constant", "identifier"}
 _BY_KIND: dict[str, Storage] = {"numeric": "number", "boolean": "boolean", "datetime": "time"}
 
 
@@ -49,9 +59,12 @@ def infer_contract(
 ) -> Contract:
     """Return what holds of `frame`, loosened by what later rows may differ in.
 
+    Errors are only what makes predictions wrong: a column that is absent, of another kind, of
+    another unit or with other codes, without any value where it hardly ever was, an id twice, a
+    target that is missing. All else is a warning, which monitoring weighs.
+
     Ranges reach `slack` times their span further on both sides, but stay on one side of 0 when all
-    values do; columns that move with time get ten spans. Missing values may become 5 percentage
-    points more, and more where about half are missing.
+    values do; columns that move with time get ten spans.
 
     Parameters
     ----------
@@ -68,12 +81,15 @@ def infer_contract(
         for column in frame.columns
         if str(column) in kinds
     }
-    columns |= dict(_roles(frame, columns, target, id_columns))
+    columns |= dict(_roles(frame, columns, target, id_columns, time_column))
+    moment = now or datetime.now(UTC)
     return Contract(
         contract=name,
+        version=2,
         table=TableRule(
             rows=RowsRule(min=max(1, _round_down(len(frame) / 20))),
-            freshness=_freshness(frame, columns, time_column, now or datetime.now(UTC)),
+            freshness=_freshness(frame, columns, time_column, moment),
+            future=_future(frame, columns, time_column, moment),
             unique=_unique_together(frame, columns, id_columns),
         ),
         columns=columns,
@@ -94,6 +110,7 @@ def _column(facts: ColumnFacts, kind: str, order: RowOrder, slack: float) -> Col
         # Little data shows little of what its values can be.
         wider = min(4.0, max(1.0, math.sqrt(1000 / facts.present)))
         changes["range"] = _range(facts, _TREND_SLACK if trend else slack * wider)
+        changes["scale"] = _scale(facts, order)
         # The month, or the year, is rightly constant in a short table.
         rightly_constant = trend and facts.values.nunique() < MIN_VARYING
         changes["varies"] = not rightly_constant and order.often_differs(facts.values)
@@ -119,20 +136,62 @@ def _stored_as(facts: ColumnFacts, kind: str) -> Storage | None:
 def _nulls(facts: ColumnFacts, order: RowOrder) -> NullRule:
     rows = len(facts.values)
     if rows == 0 or facts.nulls == rows:
-        return NullRule(max=1.0)
-    if not facts.nulls:
-        return NullRule(max=max(0.05, _up(3 / rows)), usual=0.0)
+        return NullRule(usual=1.0)
     share = facts.nulls / rows
     missing = facts.values.isna().to_numpy()
+    if not facts.nulls:
+        return NullRule(usual=max(0.01, _up(3 / rows)), empty_from=_empty_from(0, 0, rows))
     # Missing values come in stretches: the worst stretch of the past is what may come again.
     worst = max(float(missing[block].mean()) for block in order.blocks)
     error = 4 * math.sqrt(worst * (1 - worst) / len(order.blocks[0]))
-    limit = worst + max(0.05, error) + 0.4 * worst * (1 - worst)
-    # Half of the values going missing is never usual, all of them is an error unless few were.
     usual = min(worst + max(0.01, error), share + 0.4 * (1 - share))
-    ceiling = 1.0 if share > 0.95 else 1 - (1 - share) / 4
-    limit = max(usual, min(limit, ceiling))
-    return NullRule(max=_up(limit), usual=_up(usual))
+    rule = NullRule(usual=_up(usual))
+    if share > _HARDLY_EVER:
+        return rule
+    longest = order.longest(missing)
+    return rule.model_copy(update={"empty_from": _empty_from(longest, facts.nulls, rows)})
+
+
+def _empty_from(longest: int, nulls: int, rows: int) -> int:
+    """Return how many rows without a value are too many for chance, and for a longer stretch.
+
+    One row is enough where none of thousands was missing: the upper end of what its share may be
+    is the rule of three's (Hanley and Lippman-Hand, 1983, JAMA).
+    """
+    upper = min(0.99, (nulls + 3) / rows)
+    by_chance = math.ceil(math.log(_SELDOM) / math.log(upper) - 1e-9)
+    return max(by_chance, 2 * longest + 1 if longest else 1)
+
+
+def _scale(facts: ColumnFacts, order: RowOrder) -> ScaleRule | None:
+    """Return between which sizes the middle of later rows lies unless their unit has changed.
+
+    Both beyond thirty times what the middles of the past were, and beyond all that was ever seen.
+    """
+    sizes = facts.sizes
+    if sizes.size < _SIZES or np.unique(sizes[:10_000]).size < _DIFFERENT_SIZES:
+        return None
+    numbers = np.abs(facts.values.to_numpy(np.float64, na_value=np.nan))
+    with np.errstate(invalid="ignore"):
+        numbers = np.where(np.isfinite(numbers) & (numbers > 0), numbers, np.nan)
+    middles = [
+        float(np.median(known))
+        for block in order.blocks
+        if (known := numbers[block][~np.isnan(numbers[block])]).size
+    ]
+    least = min(min(middles) / _UNITS, float(sizes.min()) / 1.5)
+    most = max(max(middles) * _UNITS, float(sizes.max()) * 1.5)
+    if not (math.isfinite(most) and most > 0):
+        return None
+    return ScaleRule(min=_two_digits(least, math.floor), max=_two_digits(most, math.ceil))
+
+
+def _two_digits(value: float, turn: Any) -> float:
+    if value < 1e-290:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    found = float(f"{turn(value / unit) * unit:.3g}")
+    return found if math.isfinite(found) else value
 
 
 def _up(share: float) -> float:
@@ -168,7 +227,7 @@ def _range(facts: ColumnFacts, slack: float) -> RangeRule | None:
     most = _outward(float(high) + reach, reach, math.ceil)
     if not (math.isfinite(least) and math.isfinite(most)):
         least, most = float(low), float(high)
-    allowed = max(0.05, _up(2 * infinite / facts.present))
+    allowed = max(_MOST_OUTSIDE, _up(2 * infinite / facts.present))
     if types.is_integer_dtype(facts.values.dtype):
         least, most = math.floor(least), math.ceil(most)
     return RangeRule(
@@ -201,17 +260,20 @@ def _time_range(facts: ColumnFacts, slack: float) -> RangeRule:
         least = low - max(span * slack, timedelta(days=1))
     except OverflowError:
         least = low
-    return RangeRule(min=least.replace(hour=0, minute=0, second=0, microsecond=0))
+    first = least.replace(hour=0, minute=0, second=0, microsecond=0)
+    return RangeRule(min=first, max_share=_MOST_OUTSIDE)
 
 
 def _categories(facts: ColumnFacts, order: RowOrder) -> CategoryRule | None:
     if facts.stored not in {"text", "number", "boolean"}:
         return None
     values = _listed(facts)
-    novelty = order.novelty(facts.values) if values else 1.0
-    if novelty > _ALWAYS_NEW:
+    if not values or order.novelty(facts.values) > _ALWAYS_NEW:
         return None
-    return CategoryRule(values=values, max_unseen=max(0.05, _up(2 * novelty)))
+    # A window may be all new where a stretch of the past nearly was: months, seasons, campaigns.
+    newest = order.newest(facts.values)
+    limit = max(_MOST_UNSEEN, _up(3 * newest)) if newest <= _MOST_UNSEEN else 1.0
+    return CategoryRule(values=values, max_unseen=limit)
 
 
 def _listed(facts: ColumnFacts) -> tuple[Any, ...]:
@@ -235,10 +297,19 @@ def _roles(
     columns: Mapping[str, ColumnRule],
     target: str | None,
     id_columns: Collection[str],
+    time_column: str | None,
 ) -> list[tuple[str, ColumnRule]]:
     changed = []
+    for name, rule in columns.items():
+        if name != target and rule.kind in _NO_FEATURES and name not in id_columns:
+            changed.append((name, rule.model_copy(update={"severity": "warning"})))
     if target in columns:
         rule = columns[str(target)]
+        labels = facts_of(frame[target])
+        if rule.nulls is not None and labels.present:
+            order = order_rows(frame, time_column)
+            rule = rule.model_copy(update={"nulls": _labelled(rule.nulls, labels, order)})
+            changed.append((str(target), rule))
         if rule.categories is not None:
             strict = rule.categories.model_copy(update={"max_unseen": 0.0})
             changed.append((str(target), rule.model_copy(update={"categories": strict})))
@@ -247,6 +318,21 @@ def _roles(
         if name in columns and columns[name].kind != "constant" and all_different(frame[name]):
             changed.append((name, columns[name].model_copy(update={"unique": True})))
     return changed
+
+
+def _labelled(rule: NullRule, facts: ColumnFacts, order: RowOrder) -> NullRule:
+    """Return the rule of a target: where many labels are missing, a training learns of the rest."""
+    rows = len(facts.values)
+    if not facts.nulls:
+        return NullRule(max=max(0.05, _up(3 / rows)), usual=0.0)
+    missing = facts.values.isna().to_numpy()
+    worst = max(float(missing[block].mean()) for block in order.blocks)
+    error = 4 * math.sqrt(worst * (1 - worst) / len(order.blocks[0]))
+    limit = worst + max(0.05, error) + 0.4 * worst * (1 - worst)
+    share = facts.nulls / rows
+    ceiling = 1.0 if share > 0.95 else 1 - (1 - share) / 4
+    usual = rule.usual or 0.0
+    return NullRule(max=_up(max(usual, min(limit, ceiling))), usual=usual)
 
 
 def _unique_together(
@@ -264,6 +350,22 @@ def _round_down(rows: float) -> int:
         return int(rows)
     unit = 10 ** math.floor(math.log10(rows))
     return int(rows // unit * unit)
+
+
+def _future(
+    frame: pd.DataFrame,
+    columns: Mapping[str, ColumnRule],
+    time_column: str | None,
+    now: datetime,
+) -> FutureRule | None:
+    """Ask for past rows only of a table that holds no others: it may be one of bookings."""
+    if time_column is None or time_column not in columns:
+        return None
+    facts = facts_of(frame[time_column])
+    rule = FutureRule(column=time_column)
+    if facts.stored != "time" or later_than(facts, now + rule.tolerance).any():
+        return None
+    return rule
 
 
 def _freshness(

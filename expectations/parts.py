@@ -164,6 +164,8 @@ def _together(contract: Contract, names: Sequence[str]) -> list[str]:
     wanted = {column for key in contract.table.unique for column in key}
     if contract.table.freshness is not None:
         wanted.add(contract.table.freshness.column)
+    if contract.table.future is not None:
+        wanted.add(contract.table.future.column)
     named = {column for rule in contract.rules for column in rule.columns}
     folded = {column.casefold() for column in named}
     return [n for n in names if n in wanted | named or n.casefold() in folded] or [names[0]]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scipy import special
+
 from expectations.words import Severity, say_rows, say_share
 
 SMALL = 100
+CHANCE = 1e-4
+"""How seldom chance alone breaks a limit on a share."""
 _ROUNDING = 1e-9
 
 
@@ -58,23 +62,35 @@ class CheckOutcome:
         return tuple(r for r in self.results if not r.passed and r.severity == "warning")
 
 
-def exceeds(failed: int, rows: int, limit: float) -> bool:
+def exceeds(failed: int, rows: int, limit: float, *, by_chance: bool = False) -> bool:
     """Return whether `failed` of `rows` are more than the share `limit` allows.
 
-    Below 100 rows as many may fail as would of 100, so that one odd row in a small batch does not
-    stop it.
+    Parameters
+    ----------
+    by_chance
+        Whether `limit` is a true share, of which chance may bring more rows: only a number that it
+        brings less than once in ten thousand times exceeds it (binomial, one-sided). Otherwise as
+        many may fail below 100 rows as would of 100.
 
     Examples
     --------
     >>> exceeds(6, 100, 0.05), exceeds(1, 1, 0.05), exceeds(1, 1, 0.0)
     (True, False, True)
+    >>> [exceeds(n, 100, 0.05, by_chance=True) for n in (6, 14, 15)]
+    [False, False, True]
     """
+    if failed <= limit * rows + _ROUNDING:
+        return False
+    if by_chance and limit > 0.0:
+        return bool(special.bdtrc(failed - 1, rows, limit) < CHANCE)
     return failed > limit * max(rows, SMALL) + _ROUNDING
 
 
-def grade(failed: int, rows: int, limit: float, severity: Severity) -> Severity:
+def grade(
+    failed: int, rows: int, limit: float, severity: Severity, *, by_chance: bool = False
+) -> Severity:
     """Return the severity of a rule that some rows broke."""
-    return severity if exceeds(failed, rows, limit) else "warning"
+    return severity if exceeds(failed, rows, limit, by_chance=by_chance) else "warning"
 
 
 def say_failed(failed: int, rows: int, limit: float | None = None) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from expectations.condition import Condition
 from expectations.values import facts_of
@@ -61,6 +62,35 @@ def broken_rows(frame: pd.DataFrame, condition: Condition) -> RowsFound:
         return RowsFound(problem=f"SQLite could not evaluate it: {error}")
     finally:
         connection.close()
+
+
+def broken_mask(frame: pd.DataFrame, condition: Condition) -> NDArray[np.bool_] | None:
+    """Return the rows on which `condition` is false, of shape (n_rows,); None where none can say.
+
+    A row where it is unknown, because a value is missing, is not among them.
+    """
+    columns, problem = _resolve(condition, [str(name) for name in frame.columns])
+    if problem or not columns:
+        return None
+    aliases = {name: f"c{index}" for index, name in enumerate(columns)}
+    fields = [f'"{alias}"' for alias in aliases.values()]
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(f"CREATE TABLE t ({', '.join([*fields, 'n'])})")
+        values = [_for_sqlite(frame[name]) for name in columns.values()]
+        insert = f"INSERT INTO t VALUES ({', '.join('?' * (len(fields) + 1))})"  # noqa: S608
+        connection.executemany(insert, zip(*values, range(len(frame)), strict=True))
+        connection.commit()
+        _only_read(connection)
+        query = f"SELECT n FROM t WHERE NOT ({condition.sql(aliases)})"  # noqa: S608 - parsed
+        found = [int(n) for (n,) in connection.execute(query)]
+    except (sqlite3.Error, OverflowError):
+        return None
+    finally:
+        connection.close()
+    mask = np.zeros(len(frame), dtype=bool)
+    mask[found] = True
+    return mask
 
 
 def _resolve(condition: Condition, columns: list[str]) -> tuple[dict[str, str], str]:

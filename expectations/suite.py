@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from expectations.contract import ColumnRule, Contract
 from expectations.rules import Rule, RuleError
@@ -112,6 +114,23 @@ def run_suite(
         RawResult(None, f"#{index}", False, problem) for index, problem in absent.items() if problem
     ]
     return results
+
+
+def broken_positions(frame: pd.DataFrame, rule: Rule) -> NDArray[np.bool_] | None:
+    """Return which rows of `frame` break a written expectation; None where it is on no rows."""
+    gx = _great_expectations()
+    positioned = frame.reset_index(drop=True)
+    source = _context(gx).data_sources.add_or_update_pandas("faults")
+    whole = source.add_dataframe_asset("faults").add_batch_definition_whole_dataframe("faults")
+    with _without_fingerprint():
+        batch = whole.get_batch(batch_parameters={"dataframe": positioned})
+        result = batch.validate(_written(0, rule), result_format="COMPLETE")
+    positions = (result.result or {}).get("unexpected_index_list")
+    if not positions:
+        return None
+    mask = np.zeros(len(frame), dtype=bool)
+    mask[np.asarray(positions, dtype=np.int64)] = True
+    return mask
 
 
 def _only_compared(plain: pd.DataFrame, contract: Contract) -> Iterator[str]:

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from expectations.contract import Contract, FreshnessRule, RowsRule
+from expectations.contract import Contract, FreshnessRule, FutureRule, RowsRule
 from expectations.results import CheckResult, say_failed
 from expectations.spans import as_naive_utc, format_span
 from expectations.suite import RawResult, unique_rule
-from expectations.values import ColumnFacts, repeated
-from expectations.words import MAX_SAMPLE, Severity, say_rows, shorten
+from expectations.values import ColumnFacts, later_than, repeated
+from expectations.words import MAX_SAMPLE, Severity, sample_of, say_rows, shorten
 
 _FUTURE = timedelta(days=1)
 
@@ -33,6 +33,8 @@ def check_table(
         yield _rows(len(frame), table.rows, verdicts.get("rows"))
     if table.freshness is not None:
         yield _freshness(table.freshness, facts.get(table.freshness.column), now)
+    if table.future is not None:
+        yield _future(table.future, facts.get(table.future.column), now, show_values=show_values)
     names = [str(name) for name in frame.columns]
     if table.extra_columns != "ignore":
         yield _extra_columns(names, contract, table.extra_columns)
@@ -64,6 +66,29 @@ def _freshness(rule: FreshnessRule, facts: ColumnFacts | None, now: datetime) ->
     if age < -_FUTURE:
         return replace(result, observed=f"{said}, which is in the future")
     return replace(result, passed=age <= rule.max_age, observed=f"{said}, {_say_age(age)} old")
+
+
+def _future(
+    rule: FutureRule, facts: ColumnFacts | None, now: datetime, *, show_values: bool
+) -> CheckResult:
+    result = CheckResult(
+        rule.column, "future", rule.severity, True,
+        f"no row later than {format_span(rule.tolerance)} from now", "no row in the future", 0, 0.0,
+    )  # fmt: skip
+    if facts is None or facts.stored != "time":
+        return result
+    mask = later_than(facts, now + rule.tolerance)
+    failed = int(mask.sum())
+    if not failed:
+        return result
+    return replace(
+        result,
+        passed=False,
+        observed=f"{say_failed(failed, facts.present)} in the future",
+        failed_rows=failed,
+        failed_share=failed / max(facts.present, 1),
+        sample=sample_of(facts.values[mask].drop_duplicates().head(5)) if show_values else (),
+    )
 
 
 def _say_age(age: timedelta) -> str:

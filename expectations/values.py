@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
+from expectations.contract import FAR, ScaleRule
 from expectations.spans import as_naive_utc
 
 Stored = Literal["number", "text", "boolean", "time", "mixed", "empty"]
@@ -62,6 +63,15 @@ class ColumnFacts:
     def present(self) -> int:
         """Rows that have a value."""
         return len(self.values) - self.nulls
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """Finite values other than 0 without their sign, of shape (n_sizes,)."""
+        if self.stored != "number":
+            return np.empty(0)
+        numbers = np.abs(self.values.to_numpy(np.float64, na_value=np.nan))
+        found: NDArray[np.float64] = numbers[np.isfinite(numbers) & (numbers > 0)]
+        return found
 
 
 def gather_facts(frame: pd.DataFrame, names: Mapping[str, object]) -> dict[str, ColumnFacts]:
@@ -173,6 +183,27 @@ def outside(facts: ColumnFacts, low: Any, high: Any) -> Mask:
     if high is not None:
         mask |= np.asarray(values > bound_of(high), dtype=bool)
     return mask
+
+
+def as_category(value: Any) -> Any:
+    """Return a value of a column as a category of a contract: text, a plain number or a truth."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < 1e15 else number
+
+
+def later_than(facts: ColumnFacts, moment: datetime) -> Mask:
+    """Return which rows have a time after `moment`; rows without a time have not."""
+    return np.asarray(facts.values > as_naive_utc(moment), dtype=bool)
+
+
+def off_scale(facts: ColumnFacts, rule: ScaleRule) -> Mask:
+    """Return which rows lie so far beyond the sizes of a scale that they alone are a fault."""
+    numbers = np.abs(facts.values.to_numpy(np.float64, na_value=np.nan))
+    return np.asarray(numbers > FAR * rule.max, dtype=bool)
 
 
 def unseen(facts: ColumnFacts, categories: tuple[Any, ...]) -> Mask:

@@ -58,7 +58,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         yield why
     except ContractError as error:
         if not error.noted:
-            note_stop(pipeline, flow, why, error.message, error.remedy, run)
+            note_stop(pipeline, flow, why, error.message, error.remedy, run, aside=error.aside)
         raise
     except KeyboardInterrupt:
         _tried(lambda: note_cancelled(pipeline, run, flow, why.correlation, by="you"))

@@ -328,7 +328,7 @@ def status(file: Path | None, as_json: bool) -> dict[str, Any]:
 
 @main.group()
 def contract() -> None:
-    """Infer the data contract, or check rows against it."""
+    """Infer the data contract, check rows against it, take in what has changed."""
 
 
 @contract.command("infer")
@@ -360,13 +360,56 @@ def contract_check(file: Path | None, input_path: Path | None, as_json: bool) ->
     from tasks.projects.contracts import check_contract_file
     from tasks.validation.checking import require_passed
 
-    result = check_contract_file(load_pipeline(file), input_path)
-    require_passed(result)
+    pipeline = load_pipeline(file)
+    result = check_contract_file(pipeline, input_path)
+    require_passed(result, file=pipeline.path, rows=str(input_path or ""))
     if not as_json:
         from flows.terminal import show_contract_result
 
         show_contract_result(result)
     return result.model_dump(mode="json")
+
+
+@contract.command("diff")
+@_FILE
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to compare.")
+@_JSON
+@answering
+def contract_diff(file: Path | None, input_path: Path | None, as_json: bool) -> dict[str, Any]:
+    """Show how the source, or --input, differs from the contract, rule by rule."""
+    from tasks.base.pipeline_file import load_pipeline
+    from tasks.projects.contracts import diff_contract
+
+    found = diff_contract(load_pipeline(file), input_path)
+    if not as_json:
+        from flows.terminal import show_contract_diff
+
+        show_contract_diff(found)
+    return found.model_dump(mode="json")
+
+
+@contract.command("accept")
+@click.argument("rules", nargs=-1)
+@click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to compare.")
+@_JSON
+@answering
+def contract_accept(rules: tuple[str, ...], input_path: Path | None, as_json: bool) -> Any:
+    """Take what the source, or --input, shows into the contract: RULES as `diff` names them.
+
+    `keepfit contract accept [RULE…] [FILE]`: without a rule all that `diff` proposes.
+    """
+    from tasks.base.pipeline_file import load_pipeline
+    from tasks.projects.contracts import accept_rules
+
+    file, names = None, rules
+    if rules and (rules[-1].endswith((".yaml", ".yml")) or Path(rules[-1]).exists()):
+        file, names = Path(rules[-1]), rules[:-1]
+    found = accept_rules(load_pipeline(file), names, input_path)
+    if not as_json:
+        from flows.terminal import show_contract_diff
+
+        show_contract_diff(found)
+    return found.model_dump(mode="json")
 
 
 @main.group()

@@ -27,7 +27,7 @@ from tasks.monitor import (
 )
 from tasks.monitoring.passes import Look
 from tasks.score import find_champion
-from tasks.validate import check_features
+from tasks.validate import admit_window
 
 
 @flow(name="monitoring", flow_run_name=run_name)
@@ -77,7 +77,8 @@ def _look_at(
         look = look.model_copy(update={"champion": find_champion(plan)})
     try:
         snapshot = load_monitored(plan, look)
-        contract = check_features(plan, snapshot, look.champion)
+        admitted = admit_window(plan, snapshot, look.champion)
+        snapshot, contract = admitted.snapshot, admitted.contract
     except ContractError as error:
         error.noted = True
         stops.append(error)

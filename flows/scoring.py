@@ -7,13 +7,14 @@ from pathlib import Path
 from prefect import flow, runtime
 
 from flows.accounting import answerable, run_name
+from tasks.alert import note_set_aside
 from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.load import load_rows
 from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
 from tasks.trainings.windows import scope_of, with_overrides
-from tasks.validate import check_features
+from tasks.validate import admit_rows
 
 
 @flow(name="scoring", flow_run_name=run_name)
@@ -50,9 +51,11 @@ def scoring(
             if outcome.aside:
                 record_scoring(plan, outcome, why, runtime.flow_run.id)
             return outcome
-        contract = check_features(plan, snapshot, champion)
-        outcome = score_rows(
-            plan, snapshot, contract, champion, scope, named=output_path is not None
-        )
-        record_scoring(plan, outcome, why, runtime.flow_run.id)
+        admitted = admit_rows(plan, snapshot, champion, why, scope)
+        if not admitted.snapshot.rows:
+            return nothing_to_score(plan, admitted.snapshot, champion, scope)
+        outcome = score_rows(plan, admitted, champion, scope, named=output_path is not None)
+        record_scoring(plan, outcome, why, runtime.flow_run.id, input_path)
+        if admitted.aside is not None:
+            note_set_aside(plan, admitted.aside, why, runtime.flow_run.id)
     return outcome

@@ -20,18 +20,20 @@ from tasks.base.reading import ReadingNote, note_text
 
 if TYPE_CHECKING:
     from tasks.base.outcomes import (
+        ContractDiff,
         Draft,
         PipelineStatus,
         ScoringOutcome,
         TrainingOutcome,
         WrittenContract,
     )
-    from tasks.base.records import ContractResult, LeaderboardRow
+    from tasks.base.records import ContractResult, LeaderboardRow, SetAside
     from tasks.evaluation.explaining import RowExplanation
 
 _WIDTH = 80
 _SHOWN_COLUMNS = 40
 _SHOWN_PUSHES = 12
+_MOST_RULES = 12
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -276,6 +278,24 @@ def _scale_words(told: RowExplanation) -> str:
     return f"{start} A push is what is lost when only this column is replaced by other rows'."
 
 
+def _show_set_aside(console: Console, aside: SetAside) -> None:
+    console.print(
+        Text(f"  {aside.rows:,} of {aside.of:,} rows broke the contract and are set aside:"),
+        style="yellow",
+    )
+    for rule in aside.rules[:_MOST_RULES]:
+        said = f"    {rule.name}: {rule.observed}; expected {rule.expected}"
+        console.print(Text(said), soft_wrap=True)
+    console.print(Text(f"  They are kept in {aside.file}"), soft_wrap=True)
+    if aside.accept_command:
+        console.print("  Mend them at their source, or take in what changed:")
+        console.print(Text(f"    {aside.accept_command}"), soft_wrap=True)
+        console.print("  Then:")
+    else:
+        console.print("  Mend them at their source, then:")
+    console.print(Text(f"    {aside.score_command}"), soft_wrap=True)
+
+
 def show_scoring(outcome: ScoringOutcome) -> None:
     """Print what was scored, by which version, and where it is."""
     console = _out()
@@ -294,8 +314,11 @@ def show_scoring(outcome: ScoringOutcome) -> None:
             f"  {column}: {count:,} rows ({share}) with a category not seen in training",
             markup=False,
         )
+    if outcome.quarantined is not None:
+        _show_set_aside(console, outcome.quarantined)
     if outcome.contract_warnings:
-        console.print(f"  {outcome.contract_warnings} contract warnings: {outcome.contract_page}")
+        said = f"  {outcome.contract_warnings} contract warnings: {outcome.contract_page}"
+        console.print(Text(said), soft_wrap=True)
     show_findings(console, outcome.findings)
     if outcome.output:
         console.print(f"Predictions: {outcome.output}", markup=False, soft_wrap=True)
@@ -336,6 +359,32 @@ def show_contract(written: WrittenContract) -> None:
         soft_wrap=True,
     )
     _assumptions(console, written.assumptions)
+
+
+def show_contract_diff(found: ContractDiff) -> None:
+    """Print how rows differ from the contract, and what of it was taken in."""
+    console = _out()
+    count = len(found.differences)
+    rules = "rule" if count == 1 else "rules"
+    console.print(
+        f"{found.rows:,} rows differ from the contract in {count} of {found.rules} {rules}."
+    )
+    for one in found.differences:
+        taken = one.rule in found.accepted
+        style = "green" if taken else "red" if one.severity == "error" else "yellow"
+        head = Text.assemble((one.rule, f"bold {style}"), (f"  {one.severity}", "dim"))
+        console.print(head, soft_wrap=True)
+        for word, text in (
+            ("limit", one.limit),
+            ("found", one.observed),
+            ("accepted" if taken else "proposed", one.proposed or "nothing: change it by hand"),
+        ):
+            console.print(Text.assemble((f"  {word:<9}", "dim"), text))
+    if found.accepted:
+        console.print(f"Changed {len(found.accepted)} rules in:", markup=False)
+    console.print(Text(f"Contract: {found.file}"), soft_wrap=True)
+    if found.next_command:
+        console.print(Text.assemble("Next: ", (found.next_command, "bold")), soft_wrap=True)
 
 
 def show_contract_result(result: ContractResult) -> None:

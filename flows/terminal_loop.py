@@ -136,6 +136,9 @@ def _health(console: Console, health: PipelineHealth) -> None:
         moved = f"; moved: {listed(drift.columns)}" if drift.columns else ""
         _line(console, "drift", f"{said} in {span(drift.window)}{moved}")
     _runs(console, health)
+    if health.waiting:
+        rows = plural(health.waiting, "row")
+        _line(console, "set aside", f"{rows} broke the contract and wait to be scored")
     _latest(console, health.latest)
     console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
 

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.loop import Cause, Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
+from tasks.base.records import SetAside
 from tasks.monitoring.alerts import Delivery
 
 
@@ -62,12 +63,28 @@ def note_stop(
     remedy: str,
     prefect_run: str,
     window: Window | None = None,
+    aside: SetAside | None = None,
 ) -> None:
     """Record that rows broke their contract, those of `window` where one was looked at."""
     from tasks.monitoring.stops import record_stop
     from tasks.monitoring.telling import tell
 
     now = datetime.now(UTC)
-    stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window)
+    stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window, aside)
     if window is None:
         tell(pipeline, stop)
+
+
+@task(name="note rows set aside", cache_policy=NO_CACHE)
+def note_set_aside(
+    pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str | None
+) -> None:
+    """Record that rows were set aside, and tell people unless they know it of the same rules."""
+    from tasks.monitoring.stops import record_set_aside
+    from tasks.monitoring.telling import tell
+
+    decision, is_new = record_set_aside(
+        pipeline, aside, cause, prefect_run or "", datetime.now(UTC)
+    )
+    if is_new:
+        tell(pipeline, decision)

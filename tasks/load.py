@@ -54,5 +54,7 @@ def split_window(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     prepared = prepare(pipeline, snapshot)
     split = prepared.split
     text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.kind}"
+    if split.no_target:
+        text += f", {split.no_target:,} without a label left out"
     report(Step("split", text))
     return prepared

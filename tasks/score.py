@@ -10,7 +10,7 @@ from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
-from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.retries import BRIEF, PATIENT, retried
 
 
@@ -27,14 +27,13 @@ def find_champion(pipeline: Pipeline) -> ModelVersion:
 @task(name="score rows", cache_policy=NO_CACHE, **retried(PATIENT))
 def score_rows(
     pipeline: Pipeline,
-    snapshot: Snapshot,
-    contract: ContractResult,
+    admitted: Admitted,
     champion: ModelVersion,
     scope: ScoringScope,
     *,
     named: bool = False,
 ) -> ScoringOutcome:
-    """Score the snapshot and write the predictions, all of them or none.
+    """Score the rows that were admitted and write the predictions, all of them or none.
 
     Where only new rows are wanted, the output gets those that were never scored before.
 
@@ -46,8 +45,13 @@ def score_rows(
     from tasks.scoring.batches import score_batch
 
     outcome = score_batch(
-        pipeline, snapshot, contract, champion, newcomers=scope == "new", named=named
-    ).model_copy(update={"scope": scope})
+        pipeline,
+        admitted.snapshot,
+        admitted.contract,
+        champion,
+        newcomers=scope == "new",
+        named=named,
+    ).model_copy(update={"scope": scope, "quarantined": admitted.aside})
     create_markdown_artifact(
         key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
@@ -74,9 +78,16 @@ def nothing_to_score(
 
 @task(name="record scoring", cache_policy=NO_CACHE, **retried(PATIENT))
 def record_scoring(
-    pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str | None
+    pipeline: Pipeline,
+    outcome: ScoringOutcome,
+    cause: Cause,
+    prefect_run: str | None,
+    input_path: str | None = None,
 ) -> None:
     """Record the batch among the decisions."""
     from tasks.scoring.newcomers import record_batch
+    from tasks.scoring.set_aside import mark_scored
 
     record_batch(pipeline, outcome, cause, prefect_run or "")
+    if outcome.quarantined is None:
+        mark_scored(pipeline, input_path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.base.loop import Cause
+from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
-from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.records import Admitted, ContractResult, ModelVersion, Snapshot
 from tasks.base.retries import BRIEF, retried
 
 
@@ -22,22 +24,45 @@ def check_contract(
 
     result = check_pipeline(pipeline, snapshot, fresh=fresh)
     with naming_changes(snapshot.findings):
-        require_passed(result)
+        require_passed(result, file=pipeline.path)
     report(Step("contract", held(result)))
     return result
 
 
-@task(name="check features", cache_policy=NO_CACHE, **retried(BRIEF))
-def check_features(
-    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
-) -> ContractResult:
-    """Check rows to score against the contract's part on the champion's features."""
+@task(name="admit rows", cache_policy=NO_CACHE, **retried(BRIEF))
+def admit_rows(
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    champion: ModelVersion,
+    cause: Cause,
+    scope: ScoringScope,
+) -> Admitted:
+    """Check rows to score against the contract's part on the champion's features.
+
+    Rows that break it are set aside in a file, and the others go on.
+    """
+    from tasks.scoring.quarantine import admit_rows
     from tasks.validation.changed_columns import naming_changes
-    from tasks.validation.checking import held, require_passed
-    from tasks.validation.pipelines import check_pipeline
+    from tasks.validation.checking import held
 
-    result = check_pipeline(pipeline, snapshot, champion=champion)
     with naming_changes(snapshot.findings):
-        require_passed(result)
-    report(Step("contract", held(result)))
-    return result
+        admitted = admit_rows(pipeline, snapshot, champion, cause, scope)
+    aside = admitted.aside
+    kept = f"{aside.rows:,} of {aside.of:,} rows set aside: {aside.file}" if aside else ""
+    report(Step("contract", kept or held(admitted.contract)))
+    return admitted
+
+
+@task(name="admit window", cache_policy=NO_CACHE, **retried(BRIEF))
+def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
+    """Check a window as rows to score are checked; rows at fault are left out of it."""
+    from tasks.scoring.quarantine import admit_window
+    from tasks.validation.changed_columns import naming_changes
+    from tasks.validation.checking import held
+
+    with naming_changes(snapshot.findings):
+        admitted = admit_window(pipeline, snapshot, champion)
+    left_out = admitted.contract.aside
+    said = f"{left_out:,} rows at fault are left out" if left_out else held(admitted.contract)
+    report(Step("contract", said))
+    return admitted

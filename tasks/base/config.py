@@ -410,6 +410,21 @@ class MonitoringConfig(Section):
     sample_rows: int = Field(5_000, ge=100, description="rows of a side in Evidently's report")
 
 
+class ContractConfig(Section):
+    """Where the contract is, and what becomes of rows that break it."""
+
+    path: str | None = Field(None, description="absent: inferred, kept in the state folder")
+    on_error: Literal["quarantine", "stop"] = Field(
+        "quarantine",
+        description="scoring: bad rows are kept in a file and the rest is scored, or none is",
+    )
+
+
+ContractSetting = Annotated[
+    Annotated[str, Tag("word")] | Annotated[ContractConfig, Tag("section")], Discriminator(_form)
+]
+
+
 class PolicyConfig(Section):
     """What leads to retraining."""
 
@@ -518,7 +533,7 @@ class PipelineConfig(Section):
     id_columns: tuple[Column, ...] = ()
     exclude: tuple[Column, ...] = Field((), description="known leaks, never features")
     kinds: dict[str, Kind] = Field({}, description="column to kind, where inference is wrong")
-    contract: str | None = None
+    contract: ContractSetting | None = Field(None, description="the contract's file, or a section")
     split: SplitConfig = SplitConfig()
     hooks: HooksConfig = HooksConfig()
     training: TrainingConfig = TrainingConfig()

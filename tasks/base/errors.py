@@ -16,7 +16,10 @@ KeepfitError                 exit status, kind, message, remedy
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from tasks.base.records import SetAside
 
 
 class KeepfitError(Exception):
@@ -73,6 +76,11 @@ class DataError(KeepfitError):
 class ContractError(DataError):
     """The rows broke their contract.
 
+    Parameters
+    ----------
+    aside
+        The file in which they are kept, and what they broke.
+
     Attributes
     ----------
     noted
@@ -81,6 +89,10 @@ class ContractError(DataError):
 
     kind = "contract"
     noted = False
+
+    def __init__(self, message: str, remedy: str = "", *, aside: SetAside | None = None) -> None:
+        super().__init__(message, remedy)
+        self.aside = aside
 
 
 class FitError(KeepfitError):

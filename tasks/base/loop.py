@@ -19,6 +19,7 @@ DecisionKind = Literal[
     "monitored",  # a window was looked at; its evidence holds the result
     "alarmed",  # a window called for action
     "stopped",  # rows broke their contract, nothing was made of them
+    "quarantined",  # rows broke their contract and were set aside, the rest was scored
     "trained",  # a training ended; evidence holds the leaderboard's best and the verdict
     "skipped",  # a training was asked for and not done: cooldown, duplicate, another one runs
     "promoted",  # the alias moved to a new version

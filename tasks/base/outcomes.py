@@ -9,7 +9,16 @@ from pydantic import Field
 
 from tasks.base.loop import Cause, DriftResult, Performance, PolicyDecision, Window
 from tasks.base.reading import FileAside, ReadingNote
-from tasks.base.records import LeaderboardRow, MetricValue, ModelVersion, Record, Task, Verdict
+from tasks.base.records import (
+    LeaderboardRow,
+    MetricValue,
+    ModelVersion,
+    Record,
+    SetAside,
+    Severity,
+    Task,
+    Verdict,
+)
 
 ScoringScope = Literal["new", "all", "file"]
 """What a scoring reads: the source's rows that are new, all of them, or those of a named file."""
@@ -118,6 +127,8 @@ class ScoringOutcome(Record):
         Rows in the output: of a ranking with `scoring.top_k` fewer than were scored.
     scope
         What was read; of what is new, only rows that were never scored count.
+    quarantined
+        Rows that broke their contract and were not scored.
     """
 
     pipeline: str
@@ -135,6 +146,7 @@ class ScoringOutcome(Record):
     contract_page: str = ""
     ledger_new: int = 0
     ledger_known: int = 0
+    quarantined: SetAside | None = None
     findings: tuple[ReadingNote, ...] = ()
     seconds: float = 0.0
 
@@ -327,6 +339,45 @@ class WrittenContract(Record):
     columns: int
     rows: int
     assumptions: tuple[str, ...] = ()
+
+
+class RuleDifference(Record):
+    """A rule of the contract that rows do not hold, and what the contract would say of them.
+
+    Attributes
+    ----------
+    limit, observed, proposed
+        In words; nothing is proposed where a person must decide.
+    """
+
+    rule: str
+    severity: Severity
+    limit: str
+    observed: str
+    proposed: str = ""
+
+
+class ContractDiff(Record):
+    """How rows differ from the contract.
+
+    Attributes
+    ----------
+    file
+        Of the contract.
+    accepted
+        Rules that were changed in the file.
+    next_command
+        What takes all that is proposed into the contract; what comes after that was done.
+    """
+
+    pipeline: str
+    file: str
+    rows: int
+    rules: int
+    differences: tuple[RuleDifference, ...]
+    accepted: tuple[str, ...] = ()
+    page: str = ""
+    next_command: str = ""
 
 
 class PipelineStatus(Record):

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import PipelineConfig
+from tasks.base.config import ContractConfig, PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.validation import validate_document
 from tasks.base.yaml import Document, Location, read_yaml
@@ -60,9 +60,21 @@ class Pipeline:
     @property
     def contract_path(self) -> Path | None:
         """The contract file, or None when the pipeline names none."""
-        if self.config.contract is None:
-            return None
-        return confined(self.config.contract, self, "contract")
+        path = self.contract.path
+        return None if path is None else confined(path, self, "contract")
+
+    @property
+    def quarantines(self) -> bool:
+        """Whether rows that break the contract are set aside and the rest is scored."""
+        return self.contract.on_error == "quarantine"
+
+    @property
+    def contract(self) -> ContractConfig:
+        """Where the contract is, and what becomes of rows that break it."""
+        stated = self.config.contract
+        if isinstance(stated, ContractConfig):
+            return stated
+        return ContractConfig(path=stated)
 
     @property
     def key(self) -> str:
@@ -321,7 +333,7 @@ def _check_paths(pipeline: Pipeline, contract_exists: bool) -> None:
     if contract_exists and contract is not None and not contract.is_file():
         raise ConfigError(
             f"{pipeline.path}, line {pipeline.line_of('contract')}: no such contract file: "
-            f"{pipeline.config.contract}.",
+            f"{pipeline.contract.path}.",
             f"Write it with `keepfit contract infer {pipeline.path}`, or remove the line.",
         )
     sink = pipeline.config.scoring.sink
@@ -341,6 +353,9 @@ def _digest(config: PipelineConfig) -> str:
             "scoring",
             "ledger",
             "retention",
+            "contract",
         },
     )
+    stated = config.contract
+    values["contract"] = stated.path if isinstance(stated, ContractConfig) else stated
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -202,9 +202,22 @@ class RuleResult(Record):
     failed_share: float | None = None
     sample: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What a person names the rule by: column and rule."""
+        return self.rule if self.column is None else f"{self.column}.{self.rule}"
+
 
 class ContractResult(Record):
-    """The outcome of checking one table against its contract."""
+    """The outcome of checking one table against its contract.
+
+    Attributes
+    ----------
+    whole
+        Whether the table as a whole is at fault, so that none of its rows can be scored.
+    aside
+        Rows at fault; their positions are in the ``.npy`` file `faults`.
+    """
 
     passed: bool
     contract_digest: str
@@ -214,6 +227,9 @@ class ContractResult(Record):
     page: str = ""
     seconds: float = 0.0
     cached: bool = False
+    whole: bool = False
+    aside: int = 0
+    faults: str = ""
 
     @property
     def broken(self) -> tuple[RuleResult, ...]:
@@ -224,6 +240,49 @@ class ContractResult(Record):
     def warnings(self) -> tuple[RuleResult, ...]:
         """Rules of severity ``warning`` that did not hold."""
         return tuple(r for r in self.rules if not r.passed and r.severity == "warning")
+
+
+class SetAside(Record):
+    """Rows that broke their contract, kept in a file instead of being scored.
+
+    Attributes
+    ----------
+    rows, of
+        How many rows, of how many that were checked.
+    whole
+        Whether the delivery as a whole is at fault.
+    file
+        Parquet, to be scored once the contract or the file is mended.
+    digest
+        Of the rows' content.
+    rules
+        What they broke.
+    accept_command, score_command
+        What takes the change into the contract, and what scores the file.
+    """
+
+    rows: int
+    of: int
+    whole: bool
+    file: str
+    digest: str
+    contract_digest: str
+    rules: tuple[RuleResult, ...] = ()
+    accept_command: str = ""
+    score_command: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The broken rules as `keepfit contract accept` takes them."""
+        return tuple(dict.fromkeys(rule.name for rule in self.rules))
+
+
+class Admitted(Record):
+    """Rows that may be scored, what their contract says, and what was set aside of them."""
+
+    snapshot: Snapshot
+    contract: ContractResult
+    aside: SetAside | None = None
 
 
 class Trial(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,40 @@ def _mapping(
         values[key] = _plain(value_node, constructor, path, (*location, key), lines)
         lines[(*location, key)] = line
     return values
+
+
+def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) -> str:
+    """Return a YAML text with values put at locations; comments and order of the rest stay.
+
+    Parameters
+    ----------
+    edits
+        Location and plain value; `gone` takes the key out. What leads to a location is made.
+    """
+    import io
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+
+    editor = YAML(typ="rt", pure=True)
+    editor.preserve_quotes = True
+    editor.allow_unicode = True
+    editor.width = 1_000_000
+    editor.indent(mapping=2, sequence=4, offset=2)
+    document = editor.load(text)
+    for location, value in edits:
+        here = document
+        for part in location[:-1]:
+            if isinstance(part, str) and here.get(part) is None:
+                here[part] = CommentedMap()
+            here = here[part]
+        if value is gone:
+            here.pop(location[-1], None)
+        else:
+            here[location[-1]] = _laid_out(value)
+    out = io.StringIO()
+    editor.dump(document, out)
+    return out.getvalue()
 
 
 def dump_yaml(values: Any) -> str:

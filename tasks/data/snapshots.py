@@ -79,6 +79,21 @@ def write_snapshot(
     )
 
 
+def take_rows(
+    snapshot: Snapshot, rows: NDArray[np.int64], folder: Path, *, time_column: str | None
+) -> Snapshot:
+    """Return a snapshot of the rows at positions `rows`, shape (n,), written into `folder`."""
+    table = open_table(snapshot.path).take(pa.array(rows))
+    taken = write_snapshot(
+        table,
+        snapshot.kinds,
+        folder,
+        time_column=time_column if time_column in snapshot.kinds else None,
+        assumptions=snapshot.assumptions,
+    )
+    return taken.model_copy(update={"findings": snapshot.findings})
+
+
 def content_digest(table: Any, kinds: Mapping[str, Kind]) -> str:
     """Return the SHA-256 of names, kinds, types and values, however the table is chunked."""
 

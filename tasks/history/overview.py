@@ -26,6 +26,7 @@ from tasks.history.health import (
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.history.words import KINDS
+from tasks.scoring.set_aside import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _MOST_READ = 200
@@ -50,6 +51,8 @@ class PipelineHealth(Record):
         What is wrong with the pipeline's file, where its last valid version is in use.
     latest
         The last decisions, newest first; scorings and quiet windows are not among them.
+    waiting
+        Rows that broke their contract, were set aside and were not scored since.
     next_command
         What a person does next.
     """
@@ -66,6 +69,7 @@ class PipelineHealth(Record):
     timezone: str = "UTC"
     stores: dict[str, int] = Field({})
     latest: tuple[Decision, ...] = ()
+    waiting: int = 0
     state: str = ""
     fault: str = ""
     next_command: str = ""
@@ -137,6 +141,7 @@ def _health_of(
         next_runs=next_runs(pipeline.config.schedules, now),
         timezone=pipeline.config.schedules.timezone,
         latest=_latest(ledger, name),
+        waiting=sum(kept.aside.rows for kept in waiting(pipeline)),
         state=str(pipeline.state),
         fault=pipeline.fault,
         next_command=_next_command(pipeline, champion, word),

@@ -20,6 +20,7 @@ KINDS: dict[DecisionKind, tuple[str, Tone]] = {
     "rolled_back": ("rolled back", "bad"),
     "confirmed": ("confirmed", "good"),
     "stopped": ("stopped", "bad"),
+    "quarantined": ("set aside", "warn"),
     "failed": ("failed", "bad"),
     "cancelled": ("cancelled", "quiet"),
     "reaped": ("reaped", "warn"),

@@ -183,6 +183,22 @@ class Ledger:
 
         return in_batch(self.database, pipeline, rows, schema, batch)
 
+    def predicted_before(
+        self, pipeline: str, rows: pd.DataFrame, schema: Schema, since: datetime | None
+    ) -> NDArray[np.bool_]:
+        """Return which rows have a served prediction, as a mask of shape (n_rows,).
+
+        Parameters
+        ----------
+        rows
+            Rows to score, with ids, time and features under their own names.
+        since
+            The least time among them; None where they have none.
+        """
+        from tasks.ledger.predictions import predicted_before
+
+        return predicted_before(self.database, pipeline, rows, schema, since)
+
     def write_labels(self, pipeline: str, labels: pd.DataFrame, schema: Schema) -> LabelsWritten:
         """Write labels of rows that were predicted, in one transaction; a later one replaces.
 

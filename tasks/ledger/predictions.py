@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tasks.ledger.database import Database, lock
 from tasks.ledger.keys import row_keys, times_of
 from tasks.ledger.results import Role, Written
 from tasks.ledger.staging import staged
-from tasks.ledger.tables import batches, insert_absent, labels, now, predictions
+from tasks.ledger.tables import batches, insert_absent, labels, now, predictions, stored_time
 
 _MARKS = frozenset({"prediction", "model_name", "model_version", "run_id", "batch"})
 
@@ -93,6 +94,22 @@ def in_batch(
     with database.reading() as connection:
         found = set(connection.execute(held).scalars())
     mask: NDArray[np.bool_] = (keys.isin(found) & ~keys.duplicated()).to_numpy(dtype=bool)
+    return mask
+
+
+def predicted_before(
+    database: Database, pipeline: str, rows: pd.DataFrame, schema: Schema, since: datetime | None
+) -> NDArray[np.bool_]:
+    """Return which rows have a served prediction; see `Ledger.predicted_before`."""
+    keys = pd.Series(row_keys(rows, schema, ""))
+    asked = sa.select(predictions.c.key).where(
+        predictions.c.pipeline == pipeline, predictions.c.role == "champion"
+    )
+    if since is not None:
+        asked = asked.where(predictions.c.time >= stored_time(since))
+    with database.reading() as connection:
+        found = set(connection.execute(asked).scalars())
+    mask: NDArray[np.bool_] = keys.isin(found).to_numpy(dtype=bool)
     return mask
 
 

@@ -184,13 +184,43 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     remedy = str(decision.evidence.get("remedy") or "").partition(". Mend")[0]
     page = decision.evidence.get("page") or remedy.removeprefix("The whole result: ")
     draft.say("Page", cleaned(page, 200))
+    if decision.evidence.get("file"):
+        _say_kept(draft, decision)
+        return draft
     draft.say(
         "Next",
         "mend the rows at their source, then "
-        f"{_command(_AGAIN.get(flow, 'monitor'), file)}. If the change is meant, change the "
-        f"contract and check it with {_command('contract check', file)}.",
+        f"{_command(_AGAIN.get(flow, 'monitor'), file)}. If the change is meant, see it with "
+        f"{_command('contract diff', file)} and take it in with "
+        f"{_command('contract accept', file)}.",
     )
     return draft
+
+
+def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    aside, of = (
+        int(str(decision.evidence.get(key) or 0)) for key in ("rows_aside", "rows_checked")
+    )
+    draft = _Draft(f"{aside:,} of {of:,} rows set aside, the rest scored", "warning")
+    rules = [code(str(rule), 120) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]]
+    draft.say("What", f"they broke the contract:{listed(rules)}")
+    draft.say("keepfit", "scored the other rows. The same fault is not told again for a week.")
+    _say_kept(draft, decision)
+    return draft
+
+
+def _say_kept(draft: _Draft, decision: Decision) -> None:
+    """Say where rows are that were set aside, and what brings them to their predictions."""
+    evidence = decision.evidence
+    rows = int(str(evidence.get("rows_aside") or 0))
+    draft.say("Rows", f"{rows:,}, kept in {code(evidence.get('file') or '', 300)}.")
+    accept = evidence.get("accept_command")
+    meant = f"; or, if the change is meant, {code(accept, 600)}" if accept else ""
+    draft.say(
+        "Next",
+        f"mend the rows at their source{meant}. "
+        f"Then {code(evidence.get('score_command') or '', 600)}.",
+    )
 
 
 def _promoted(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
@@ -301,6 +331,7 @@ def _skipped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
 _WRITERS: Mapping[str, Callable[[Decision, Sequence[Decision], str], _Draft]] = {
     "alarmed": _alarmed,
     "stopped": _stopped,
+    "quarantined": _quarantined,
     "promoted": _promoted,
     "refused": _refused,
     "rolled_back": _rolled_back,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from pydantic import JsonValue
 
 from tasks.base.loop import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import SetAside
 from tasks.base.stack_file import prefect_run_page
 from tasks.monitoring.windows.triggers import start_of
+from tasks.validation.checking import describe
 
+_QUIET = timedelta(days=7)
 TOLD = (
     "alarmed",
     "stopped",
@@ -30,6 +35,7 @@ def record_stop(
     prefect_run: str,
     now: datetime,
     window: Window | None = None,
+    aside: SetAside | None = None,
 ) -> Decision:
     """Record that rows broke their contract and `flow` made nothing of them.
 
@@ -50,7 +56,7 @@ def record_stop(
     page = prefect_run_page(pipeline.state, prefect_run)
     of = str(window) if window is not None else f"{now:%Y-%m-%d}"
     decision = Decision(
-        id=decision_id(pipeline.config.name, "stopped", flow, of, *rules),
+        id=decision_id(pipeline.config.name, "stopped", flow, of, *map(_without_counts, rules)),
         pipeline=pipeline.config.name,
         kind="stopped",
         at=now,
@@ -64,11 +70,78 @@ def record_stop(
             "flow": flow,
             "remedy": remedy,
             "cause": cause.model_dump(mode="json"),
+            **(_kept(aside) if aside else {}),
         },
         links={"prefect": page} if page else {},
     )
     ledger_of(pipeline).record(decision)
     return decision
+
+
+def record_set_aside(
+    pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str, now: datetime
+) -> tuple[Decision, bool]:
+    """Record that rows were set aside, each file once.
+
+    Returns
+    -------
+    Decision, bool
+        And whether people do not know it yet: the same rules of the same contract are told once
+        in a week.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    ledger, name = ledger_of(pipeline), pipeline.config.name
+    page = prefect_run_page(pipeline.state, prefect_run)
+    rest = aside.of - aside.rows
+    plural = "row" if aside.rows == 1 else "rows"
+    decision = Decision(
+        id=decision_id(name, "quarantined", aside.digest, aside.contract_digest),
+        pipeline=name,
+        kind="quarantined",
+        at=now,
+        correlation=cause.correlation,
+        sentence=f"{aside.rows:,} {plural} broke the contract ({', '.join(aside.names[:3])}) and "
+        f"are set aside; the other {rest:,} were scored.",
+        data_digest=aside.digest,
+        contract_digest=aside.contract_digest,
+        config_digest=pipeline.digest,
+        prefect_run=prefect_run,
+        evidence={
+            "flow": "scoring",
+            "rules": [describe(rule, sample=False).strip() for rule in aside.rules],
+            "cause": cause.model_dump(mode="json"),
+            **_kept(aside),
+        },
+        links={"prefect": page} if page else {},
+    )
+    earlier = ledger.decisions(name, kinds=("quarantined",), since=now - _QUIET, most=200)
+    known = any(_same_rules(decision, other) for other in earlier)
+    ledger.record(decision)
+    return decision, not known
+
+
+def _without_counts(rule: str) -> str:
+    """Return what was broken, without how much: more rows of the same fault are no new one."""
+    return rule.partition(": expected ")[0]
+
+
+def _same_rules(one: Decision, other: Decision) -> bool:
+    return one.contract_digest == other.contract_digest and one.evidence.get(
+        "broke"
+    ) == other.evidence.get("broke")
+
+
+def _kept(aside: SetAside) -> dict[str, JsonValue]:
+    """Return where rows are that were set aside, how many, and what to do with them."""
+    return {
+        "rows_aside": aside.rows,
+        "rows_checked": aside.of,
+        "file": aside.file,
+        "broke": list(aside.names),
+        "accept_command": aside.accept_command,
+        "score_command": aside.score_command,
+    }
 
 
 def to_tell(pipeline: Pipeline, correlation: str) -> tuple[Decision, ...]:

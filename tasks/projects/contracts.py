@@ -1,17 +1,36 @@
-"""`keepfit contract`: infer the contract of a pipeline, or check rows against it."""
+"""`keepfit contract`: infer, check, compare and change the contract of a pipeline."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from tasks.base.errors import UsageError
 from tasks.base.files import write_whole
-from tasks.base.outcomes import WrittenContract
-from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ContractResult
+from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
+from tasks.base.pipeline_file import Pipeline, nearest
+from tasks.base.records import ContractResult, Snapshot
+from tasks.base.yaml import edited_yaml, parse_yaml, read_yaml
+from tasks.data.snapshots import read_frame
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
-from tasks.validation.contracts import contract_file, contract_text, infer_from
+from tasks.validation.checking import check_snapshot
+from tasks.validation.commands import accept_command, score_command
+from tasks.validation.contracts import (
+    contract_file,
+    contract_text,
+    infer_from,
+    known_contract,
+    late_labels,
+    parsed_contract,
+)
 from tasks.validation.pipelines import check_pipeline
+
+if TYPE_CHECKING:
+    from expectations.contract import Contract
+    from expectations.differences import Difference
 
 
 def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContract:
@@ -36,7 +55,7 @@ def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContr
         file=str(path),
         columns=len(contract.columns),
         rows=snapshot.rows,
-        assumptions=snapshot.remarks,
+        assumptions=snapshot.assumptions,
     )
 
 
@@ -47,3 +66,133 @@ def check_contract_file(pipeline: Pipeline, input_path: Path | None) -> Contract
     else:
         snapshot = scoring_snapshot(with_overrides(pipeline, str(input_path), None), whole=True)
     return check_pipeline(pipeline, snapshot)
+
+
+def diff_contract(pipeline: Pipeline, input_path: Path | None) -> ContractDiff:
+    """Compare the training window, or the rows of `input_path`, with the contract.
+
+    Raises
+    ------
+    UsageError
+        When the pipeline has no contract yet.
+    """
+    result, found = _differences(pipeline, input_path)
+    names = [one.name for one in found if one.edits]
+    rows = str(input_path.absolute()) if input_path else ""
+    return _outcome(pipeline, result, found).model_copy(
+        update={"next_command": accept_command(pipeline.path, names, rows) if names else ""}
+    )
+
+
+def accept_rules(pipeline: Pipeline, rules: Sequence[str], input_path: Path | None) -> ContractDiff:
+    """Take what rows show into the contract's file: `rules`, or all for which there is a proposal.
+
+    Comments and order of the file stay.
+
+    Raises
+    ------
+    UsageError
+        When a rule is none that the rows break, or nothing can be proposed for it.
+    """
+    result, found = _differences(pipeline, input_path)
+    known = {one.name: one for one in found}
+    for name in rules:
+        if name not in known:
+            raise UsageError(
+                f"The rows do not break a rule {name!r}.",
+                nearest(name, list(known)) or "`keepfit contract diff` shows what they break.",
+            )
+        if not known[name].edits:
+            raise UsageError(
+                f"Nothing can be proposed for {name!r}: {known[name].observed}.",
+                f"Change it by hand in {contract_file(pipeline)}.",
+            )
+    chosen = [one for one in found if one.edits and (not rules or one.name in rules)]
+    if chosen:
+        _rewrite(contract_file(pipeline), chosen)
+    after = score_command(pipeline.path, str(input_path.absolute())) if input_path else ""
+    return _outcome(pipeline, result, found).model_copy(
+        update={
+            "accepted": tuple(dict.fromkeys(one.name for one in chosen)),
+            "next_command": after or f"keepfit contract check {pipeline.path}",
+        }
+    )
+
+
+def _differences(
+    pipeline: Pipeline, input_path: Path | None
+) -> tuple[ContractResult, tuple[Difference, ...]]:
+    from expectations.differences import find_differences
+    from expectations.results import CheckResult
+
+    contract = known_contract(pipeline)
+    if contract is None:
+        raise UsageError(
+            f"{pipeline.config.name} has no contract yet: {contract_file(pipeline)}.",
+            f"Write one: keepfit contract infer {pipeline.path}",
+        )
+    snapshot, compared = _compared(pipeline, contract, input_path)
+    result = check_snapshot(
+        snapshot,
+        compared,
+        pipeline.work / "contracts",
+        aside=pipeline.config.aside,
+        title=f"{pipeline.config.name}: data contract",
+        late=late_labels(pipeline, snapshot) if input_path is None else None,
+    )
+    inferred = infer_from(pipeline, snapshot)
+
+    def read(columns: Sequence[str]) -> pd.DataFrame:
+        return read_frame(snapshot.path, columns=columns)
+
+    broken = [CheckResult(**r.model_dump()) for r in (*result.broken, *result.warnings)]
+    return result, find_differences(compared, broken, inferred, read)
+
+
+def _compared(
+    pipeline: Pipeline, contract: Contract, input_path: Path | None
+) -> tuple[Snapshot, Contract]:
+    """Return the rows, and what of the contract they are compared with."""
+    if input_path is None:
+        return training_snapshot(pipeline), contract
+    snapshot = scoring_snapshot(with_overrides(pipeline, str(input_path), None))
+    # Rows to score have no target, and a column that is no feature may be absent.
+    asked = [
+        name
+        for name, rule in contract.columns.items()
+        if name in snapshot.kinds or (name != pipeline.config.target and rule.severity == "error")
+    ]
+    return snapshot, contract.feature_part(asked)
+
+
+def _outcome(
+    pipeline: Pipeline, result: ContractResult, found: Sequence[Difference]
+) -> ContractDiff:
+    return ContractDiff(
+        pipeline=pipeline.config.name,
+        file=str(contract_file(pipeline)),
+        rows=result.rows,
+        rules=len(result.rules),
+        differences=tuple(
+            RuleDifference(
+                rule=one.name,
+                severity=one.severity,
+                limit=one.limit,
+                observed=one.observed,
+                proposed=one.proposed,
+            )
+            for one in found
+        ),
+        page=result.page,
+    )
+
+
+def _rewrite(path: Path, chosen: Sequence[Difference]) -> None:
+    from expectations.differences import GONE
+
+    document = read_yaml(path, "keepfit contract infer")
+    edits = [(edit.path, edit.value) for one in chosen for edit in one.edits]
+    text = edited_yaml(document.text, edits, GONE)
+    # What would not be read again is never written.
+    parsed_contract(parse_yaml(text, path))
+    write_whole(path, text)

@@ -69,6 +69,7 @@ def record_batch(
                 "output": outcome.output,
                 "unseen": dict(outcome.unseen),
                 "aside": [note.file for note in outcome.aside],
+                "quarantined": outcome.quarantined.rows if outcome.quarantined else 0,
                 "start": outcome.start.isoformat() if outcome.start else None,
                 "end": outcome.end.isoformat() if outcome.end else None,
             },

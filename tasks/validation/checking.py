@@ -15,6 +15,7 @@ from tasks.base.environment import module_command
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.files import write_whole
 from tasks.base.records import ContractResult, RuleResult, Snapshot
+from tasks.validation.commands import accept_command
 from tasks.validation.standing import ask_standing, standing
 
 if TYPE_CHECKING:
@@ -84,9 +85,11 @@ def check_snapshot(
     if late is not None:
         stem += f"-{late.until:%Y%m%dT%H%M%S}"
     page, kept = folder / f"{stem}.html", folder / f"{stem}.json"
+    faults = folder / f"{stem}.npy"
     if not fresh and kept.exists() and page.exists():
         result = ContractResult.model_validate_json(kept.read_text(encoding="utf-8"))
-        return result.model_copy(update={"cached": True})
+        if _still_true(result):
+            return result.model_copy(update={"cached": True})
     outcome = _ask(
         {
             "snapshot": snapshot.path,
@@ -96,6 +99,7 @@ def check_snapshot(
             "aside": [column for column in snapshot.kinds if column in aside],
             "page": str(page),
             "title": title,
+            "faults": str(faults),
             "late": {**vars(late), "until": late.until.isoformat()} if late else None,
         }
     )
@@ -107,13 +111,32 @@ def check_snapshot(
         rules=tuple(RuleResult.model_validate(rule) for rule in outcome["rules"]),
         page=str(page),
         seconds=outcome["seconds"],
+        whole=outcome["whole"],
+        aside=outcome["aside"],
+        faults=str(faults) if outcome["aside"] else "",
     )
     write_whole(kept, result.model_dump_json(indent=1))
     return result
 
 
-def require_passed(result: ContractResult, most: int = 12) -> None:
+def _still_true(result: ContractResult) -> bool:
+    """Return whether a result does not depend on when it was found."""
+    timed = any(r.rule in {"future", "freshness"} and not r.passed for r in result.rules)
+    if timed or not (result.passed or result.faults):
+        return False
+    return not result.faults or Path(result.faults).is_file()
+
+
+def require_passed(
+    result: ContractResult, most: int = 12, *, file: Path | str = "", rows: str = ""
+) -> None:
     """Stop when a rule of severity ``error`` did not hold.
+
+    Parameters
+    ----------
+    file, rows
+        The pipeline file and the file of rows that were checked, for the command that takes the
+        change into the contract.
 
     Raises
     ------
@@ -130,8 +153,8 @@ def require_passed(result: ContractResult, most: int = 12) -> None:
     raise ContractError(
         f"The data broke {len(broken)} {plural} of its contract; nothing was fitted or scored.\n"
         + "\n".join(lines),
-        f"The whole result: {result.page}. Mend the source, or change the contract if the rule "
-        "no longer holds.",
+        f"The whole result: {result.page}. Mend the source; or, if the change is meant: "
+        f"{accept_command(file, [rule.name for rule in broken], rows)}",
     )
 
 
@@ -141,11 +164,11 @@ def held(result: ContractResult) -> str:
     return f"held: {len(result.rules)} rules, {len(result.warnings)} warnings{known}"
 
 
-def describe(rule: RuleResult) -> str:
-    """Return one line on a rule that did not hold."""
+def describe(rule: RuleResult, *, sample: bool = True) -> str:
+    """Return one line on a rule that did not hold, with a `sample` of what broke it."""
     where = f"{rule.column}: " if rule.column else ""
     text = f"  {where}{rule.rule}: expected {rule.expected}; found {rule.observed}"
-    if rule.sample:
+    if sample and rule.sample:
         text += f" e.g. {', '.join(rule.sample[:3])}"
     return text
 

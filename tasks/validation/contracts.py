@@ -14,7 +14,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import Snapshot
 from tasks.base.validation import validate_document
-from tasks.base.yaml import dump_yaml, read_yaml
+from tasks.base.yaml import Document, dump_yaml, read_yaml
 from tasks.data.typing.storage import ColumnForm
 
 if TYPE_CHECKING:
@@ -35,9 +35,19 @@ def read_contract(path: Path) -> Contract:
     ConfigError
         With file, line, rule, value and what is allowed.
     """
+    return parsed_contract(read_yaml(path, "keepfit contract infer"))
+
+
+def parsed_contract(document: Document) -> Contract:
+    """Return the contract that a YAML document writes.
+
+    Raises
+    ------
+    ConfigError
+        As `read_contract`.
+    """
     from expectations.contract import Contract
 
-    document = read_yaml(path, "keepfit contract infer")
     return validate_document(Contract, document.values, document)
 
 

@@ -6,20 +6,30 @@ input, and so with the process that started it.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Check the snapshot that `request` names and return the outcome as plain values."""
+    """Check the snapshot that `request` names and return the outcome as plain values.
+
+    Where the request names a file for them, the positions of the rows at fault are written there.
+    """
     from dataclasses import asdict
 
     import numpy as np
 
     from expectations.contract import Contract
+    from expectations.faults import find_faults
     from expectations.late_labels import LateLabels
     from expectations.page import render_page
     from expectations.parts import check_in_parts
@@ -28,8 +38,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
     contract = Contract.from_dict(request["contract"])
     path = request["snapshot"]
+
+    def read(columns: Sequence[str]) -> pd.DataFrame:
+        return read_frame(path, columns=columns)
+
     outcome = check_in_parts(
-        lambda columns: read_frame(path, columns=columns),
+        read,
         read_frame(path, rows=np.empty(0, dtype=np.int64)).drop(columns=request["aside"]),
         request["rows"],
         contract,
@@ -39,7 +53,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         else None,
     )
     write_whole(Path(request["page"]), render_page(outcome, contract, title=request["title"]))
+    whole, aside = False, 0
+    if request.get("faults"):
+        faults = find_faults(read, request["rows"], contract, outcome)
+        whole, aside = faults.whole, int(faults.rows.sum())
+        if aside:
+            buffer = io.BytesIO()
+            np.save(buffer, np.flatnonzero(faults.rows).astype(np.int64))
+            write_whole(Path(request["faults"]), buffer.getvalue())
     return {
+        "whole": whole,
+        "aside": aside,
         "passed": outcome.passed,
         "rows": outcome.rows,
         "seconds": outcome.seconds,

@@ -61,7 +61,7 @@ def test_a_name_alone_is_a_contract() -> None:
     ("path", "value", "said"),
     [
         (("tabel",), {}, "Extra inputs"),
-        (("version",), 2, "Input should be 1"),
+        (("version",), 3, "Input should be 1 or 2"),
         (("contract",), "", "at least 1 character"),
         (("columns", "distance", "kind"), "number", "numeric"),
         (("columns", "distance", "rang"), {}, "Extra inputs"),

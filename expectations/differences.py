@@ -1,0 +1,212 @@
+"""How rows differ from a contract rule by rule, and what the contract would say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expectations.contract import ColumnRule, Contract
+from expectations.results import CheckResult
+from expectations.values import as_category, bound_of, facts_of, unseen
+from expectations.words import Severity, say_number, say_share, say_value, shorten
+
+Path = tuple[str | int, ...]
+Read = Callable[[Sequence[str]], pd.DataFrame]
+
+GONE = object()
+"""The value of a key that is taken out of the contract."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One key of the contract and its new value, plain; `GONE` takes it out."""
+
+    path: Path
+    value: Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A rule that rows do not hold.
+
+    Attributes
+    ----------
+    name
+        Column and rule, as a person names it.
+    limit, observed, proposed
+        The rule as it is, what was found, and the rule as it would be, in words; nothing is
+        proposed where a person must decide.
+    edits
+        What makes the contract say it.
+    """
+
+    name: str
+    severity: Severity
+    limit: str
+    observed: str
+    proposed: str = ""
+    edits: tuple[Edit, ...] = ()
+
+
+def find_differences(
+    contract: Contract, broken: Sequence[CheckResult], inferred: Contract, read: Read
+) -> tuple[Difference, ...]:
+    """Return what would hold of the rows, for every broken rule of `contract`.
+
+    Parameters
+    ----------
+    inferred
+        The contract inferred from the same rows.
+    read
+        Returns the columns asked for, all rows.
+    """
+    return tuple(_difference(result, contract, inferred, read) for result in broken)
+
+
+def _difference(
+    result: CheckResult, contract: Contract, inferred: Contract, read: Read
+) -> Difference:
+    said, edits = "", tuple[Edit, ...]()
+    written = [i for i, r in enumerate(contract.rules) if shorten(r.title, 80) == result.rule]
+    if written:
+        said, edits = _of_written(written[0], result, contract)
+    elif result.column is not None and result.column in contract.columns:
+        said, edits = _of_column(result, contract, inferred, read)
+    else:
+        said, edits = _of_table(result, contract, inferred)
+    name = result.rule if result.column is None else f"{result.column}.{result.rule}"
+    return Difference(name, result.severity, result.expected, result.observed, said, edits)
+
+
+def _of_written(
+    place: int, result: CheckResult, contract: Contract
+) -> tuple[str, tuple[Edit, ...]]:
+    if contract.rules[place].sql is None or result.failed_share is None:
+        return "", ()
+    share = _above(result.failed_share)
+    return f"broken by at most {say_share(share)}", (Edit(("rules", place, "max_share"), share),)
+
+
+def _of_table(
+    result: CheckResult, contract: Contract, inferred: Contract
+) -> tuple[str, tuple[Edit, ...]]:
+    if result.rule == "rows" and inferred.table.rows is not None:
+        least = inferred.table.rows.min
+        return f"at least {least:,} rows", (Edit(("table", "rows", "min"), least),)
+    if result.rule == "freshness":
+        return "not asked", (Edit(("table", "freshness"), GONE),)
+    if result.rule == "column order":
+        return "any order", (Edit(("table", "column_order"), "ignore"),)
+    if result.rule == "extra columns":
+        new = [name for name in inferred.columns if name not in contract.columns]
+        values = inferred.to_dict().get("columns", {})
+        listed = ", ".join(shorten(name, 40) for name in new[:5])
+        return f"with {listed}", tuple(Edit(("columns", name), values[name]) for name in new)
+    if result.rule == "unique":
+        left = [k for k in contract.table.unique if not result.expected.endswith(" + ".join(k))]
+        value = [list(key) for key in left] if left else GONE
+        return "not asked", (Edit(("table", "unique"), value),)
+    return "", ()
+
+
+def _of_column(
+    result: CheckResult, contract: Contract, inferred: Contract, read: Read
+) -> tuple[str, tuple[Edit, ...]]:
+    name = str(result.column)
+    rule, new, at = contract.columns[name], inferred.columns.get(name), ("columns", name)
+    if result.rule == "present":
+        return "no such column", (Edit(at, GONE),)
+    if result.rule in {"unique", "varies"}:
+        return "not asked", (Edit((*at, result.rule), GONE),)
+    if result.rule == "future":
+        return "not asked", (Edit(("table", "future"), GONE),)
+    if new is None:
+        return "", ()
+    if result.rule == "kind":
+        value = inferred.to_dict()["columns"][name]
+        return f"{new.kind}, and all that follows", (Edit(at, value),)
+    make = {"nulls": _nulls, "range": _range, "scale": _scale}.get(result.rule)
+    if make is not None:
+        changes = make(rule, new, result)
+        said = ", ".join(f"{key} {_said(key, value)}" for key, value in changes.items())
+        return said, tuple(Edit((*at, result.rule, k), v) for k, v in changes.items())
+    if result.rule == "categories" and rule.categories is not None:
+        facts = facts_of(read([name])[name])
+        found = facts.values[unseen(facts, rule.categories.values)].dropna().unique().tolist()
+        added = sorted({as_category(value) for value in found}, key=str)
+        values = [*rule.categories.values, *added]
+        listed = ", ".join(say_value(value) for value in added[:5])
+        more = f" and {len(added) - 5:,} more" if len(added) > 5 else ""
+        return f"also {listed}{more}", (Edit((*at, "categories", "values"), values),)
+    return "", ()
+
+
+def _nulls(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
+    old, found = rule.nulls, new.nulls
+    assert old is not None  # noqa: S101 - it was broken
+    share = result.failed_share or 0.0
+    usual = max(_above(share), found.usual or 0.0 if found else 0.0)
+    changes: dict[str, Any] = {}
+    if old.usual is not None and old.usual < usual:
+        changes["usual"] = usual
+    if old.max < usual:
+        changes["max"] = usual
+    if old.empty_from is not None and share == 1.0:
+        changes["empty_from"] = GONE
+    return changes
+
+
+def _range(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
+    old, found = rule.range, new.range
+    del result
+    if old is None or found is None:
+        return {}
+    changes: dict[str, Any] = {}
+    if old.min is not None and found.min is not None and bound_of(found.min) < bound_of(old.min):
+        changes["min"] = _plain(found.min)
+    if old.max is not None and found.max is not None and bound_of(found.max) > bound_of(old.max):
+        changes["max"] = _plain(found.max)
+    return changes
+
+
+def _scale(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
+    old, found = rule.scale, new.scale
+    del result
+    if old is None:
+        return {}
+    if found is None:
+        return {"min": GONE, "max": 1e300}
+    changes: dict[str, Any] = {}
+    if found.min < old.min:
+        changes["min"] = found.min
+    if found.max > old.max:
+        changes["max"] = found.max
+    return changes
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _said(key: str, value: Any) -> str:
+    if value is GONE:
+        return "not asked"
+    if key in {"usual", "max"} and isinstance(value, float) and 0.0 <= value <= 1.0:
+        return say_share(value)
+    return say_number(value) if isinstance(value, int | float) else say_value(value)
+
+
+def _above(share: float) -> float:
+    """Return a share a little above `share`, to a hundredth.
+
+    Examples
+    --------
+    >>> _above(0.1361), _above(0.999)
+    (0.15, 1.0)
+    """
+    return float(min(1.0, np.ceil(share * 105 + 1e-9) / 100))

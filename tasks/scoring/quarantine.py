@@ -1,0 +1,216 @@
+"""Rows that broke their contract: kept in a file that can be scored later, the rest is scored.
+
+A row that was set aside is not looked at again by the calendar while it and the contract are as
+they were; by hand it always is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.base.errors import ContractError
+from tasks.base.files import write_whole
+from tasks.base.loop import Cause
+from tasks.base.outcomes import ScoringScope
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import (
+    Admitted,
+    ContractResult,
+    ModelVersion,
+    RuleResult,
+    SetAside,
+    Snapshot,
+)
+from tasks.data.hashing import row_hashes
+from tasks.data.snapshots import open_table, read_frame, take_rows
+from tasks.scoring.set_aside import Kept, all_kept, folder_of
+from tasks.validation.checking import describe, require_passed
+from tasks.validation.commands import accept_command, score_command
+from tasks.validation.contracts import known_contract
+from tasks.validation.pipelines import check_pipeline
+
+Mask = NDArray[np.bool_]
+
+
+def admit_rows(
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    champion: ModelVersion,
+    cause: Cause,
+    scope: ScoringScope,
+) -> Admitted:
+    """Return the rows of `snapshot` that may be scored; those at fault are set aside.
+
+    Where only new rows are wanted, those that were scored before are not judged: a fault of the
+    newest rows must not be thinned by older ones that are read again.
+
+    Raises
+    ------
+    ContractError
+        When the delivery as a whole is at fault, or `contract.on_error` is ``stop``.
+    """
+    if not pipeline.quarantines:
+        result = check_pipeline(pipeline, snapshot, champion=champion)
+        require_passed(result, file=pipeline.path)
+        return Admitted(snapshot=snapshot, contract=result)
+    skipped = np.zeros(snapshot.rows, dtype=bool)
+    judged = np.arange(snapshot.rows, dtype=np.int64)
+    if scope == "new" and snapshot.rows:
+        if cause.kind != "manual":
+            skipped = _set_aside_before(pipeline, snapshot)
+        judged = np.flatnonzero(~skipped & ~_scored_before(pipeline, snapshot, champion))
+    if not len(judged):
+        return Admitted(
+            snapshot=_without(pipeline, snapshot, skipped), contract=_nothing_to_check(snapshot)
+        )
+    part = snapshot
+    if len(judged) < snapshot.rows:
+        part = _taken(pipeline, snapshot, judged.astype(np.int64))
+    result = check_pipeline(pipeline, part, champion=champion)
+    if not result.aside:
+        require_passed(result, file=pipeline.path)
+        return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
+    faulty = judged[np.load(result.faults, allow_pickle=False)]
+    aside = _keep(pipeline, snapshot, faulty, result)
+    if result.whole:
+        raise whole_delivery(result, aside)
+    skipped[faulty] = True
+    return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result, aside=aside)
+
+
+def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
+    """Return the rows of a window that are not at fault, for monitoring; nothing is kept.
+
+    Raises
+    ------
+    ContractError
+        As for scoring.
+    """
+    result = check_pipeline(pipeline, snapshot, champion=champion)
+    if not pipeline.quarantines or result.whole or not result.aside:
+        require_passed(result, file=pipeline.path)
+        return Admitted(snapshot=snapshot, contract=result)
+    skipped = np.zeros(snapshot.rows, dtype=bool)
+    skipped[np.load(result.faults, allow_pickle=False)] = True
+    return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
+
+
+def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:
+    """Return the error that says that none of the rows could be scored, and where they are."""
+    rules = "rule" if len(aside.rules) == 1 else "rules"
+    remedy = "Mend them at their source; the champion cannot do without what is missing"
+    if aside.accept_command:
+        remedy = f"Mend them at their source, or take in what changed: `{aside.accept_command}`"
+    lines = "\n".join(describe(rule) for rule in aside.rules[:12])
+    return ContractError(
+        f"The data broke {len(aside.rules)} {rules} of its contract: none of the {aside.of:,} rows "
+        f"was scored, all are set aside.\n{lines}",
+        f"The whole result: {result.page}. The rows are kept in {aside.file}. {remedy}; then "
+        f"`{aside.score_command}`.",
+        aside=aside,
+    )
+
+
+def _keep(
+    pipeline: Pipeline, snapshot: Snapshot, faulty: NDArray[np.int64], result: ContractResult
+) -> SetAside:
+    """Write the rows at `faulty` into a file named by their content, with what they broke."""
+    table = open_table(snapshot.path).take(pa.array(faulty))
+    hashes = row_hashes(table, table.column_names)
+    digest = f"{int(np.bitwise_xor.reduce(hashes)):016x}{len(hashes):08x}"
+    folder = folder_of(pipeline)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / f"{digest}.parquet"
+    known = known_contract(pipeline)
+    causes = tuple(r for r in result.rules if not r.passed and _is_cause(r))
+    aside = SetAside(
+        rows=len(faulty),
+        of=result.rows,
+        whole=result.whole,
+        file=str(file),
+        digest=digest,
+        contract_digest=result.contract_digest,
+        rules=causes,
+    )
+    aside = aside.model_copy(
+        update={
+            "accept_command": _accepting(pipeline, aside),
+            "score_command": score_command(pipeline.path, aside.file),
+        }
+    )
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out)
+    write_whole(file, out.getvalue().to_pybytes())
+    _save_hashes(file.with_suffix(".npy"), hashes)
+    # The record comes last: what it names is there.
+    kept = Kept(aside=aside, contract_digest=known.digest() if known else "", at=datetime.now(UTC))
+    write_whole(file.with_suffix(".json"), kept.model_dump_json(indent=1))
+    return aside
+
+
+def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
+    """Return the command that takes the change in; empty where the champion could not score it."""
+    if any(rule.rule in {"present", "kind"} for rule in aside.rules):
+        return ""
+    return accept_command(pipeline.path, aside.names, aside.file)
+
+
+def _is_cause(rule: RuleResult) -> bool:
+    return rule.severity == "error" or rule.rule == "future"
+
+
+def _save_hashes(path: Path, hashes: NDArray[np.uint64]) -> None:
+    write_whole(path, hashes.astype("<u8").tobytes())
+
+
+def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
+    """Return which rows were set aside under the contract of now, as they are."""
+    known = known_contract(pipeline)
+    digest = known.digest() if known else ""
+    files = [
+        Path(kept.aside.file).with_suffix(".npy")
+        for kept in all_kept(folder_of(pipeline))
+        if kept.contract_digest == digest
+    ]
+    hashes = [np.frombuffer(file.read_bytes(), "<u8") for file in files if file.is_file()]
+    if not hashes:
+        return np.zeros(snapshot.rows, dtype=bool)
+    table = open_table(snapshot.path)
+    mask: Mask = np.isin(row_hashes(table, table.column_names), np.concatenate(hashes))
+    return mask
+
+
+def _scored_before(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Mask:
+    from tasks.ledger.ledger import ledger_of
+
+    roles = champion.roles
+    wanted = [*(roles.id_columns or roles.features)]
+    if roles.time_column and not roles.id_columns:
+        wanted.append(roles.time_column)
+    if not set(wanted) <= set(snapshot.kinds):
+        return np.zeros(snapshot.rows, dtype=bool)
+    frame = read_frame(snapshot.path, columns=list(dict.fromkeys(wanted)))
+    return ledger_of(pipeline).predicted_before(pipeline.config.name, frame, roles, snapshot.start)
+
+
+def _without(pipeline: Pipeline, snapshot: Snapshot, skipped: Mask) -> Snapshot:
+    if not skipped.any():
+        return snapshot
+    return _taken(pipeline, snapshot, np.flatnonzero(~skipped).astype(np.int64))
+
+
+def _taken(pipeline: Pipeline, snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
+    folder = pipeline.work / "scoring"
+    return take_rows(snapshot, rows, folder, time_column=pipeline.config.time_column)
+
+
+def _nothing_to_check(snapshot: Snapshot) -> ContractResult:
+    return ContractResult(
+        passed=True, contract_digest="", data_digest=snapshot.digest, rows=0, rules=()
+    )

@@ -1,0 +1,62 @@
+"""The files of rows that broke their contract, and which of them wait to be scored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.base.files import write_whole
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Record, SetAside
+
+
+class Kept(Record):
+    """What is known of one file of rows that were set aside.
+
+    Attributes
+    ----------
+    contract_digest
+        Of the whole contract that they broke.
+    scored
+        When the file was scored; None while it waits.
+    """
+
+    aside: SetAside
+    contract_digest: str
+    at: datetime
+    scored: datetime | None = None
+
+
+def folder_of(pipeline: Pipeline) -> Path:
+    """Return where the rows of a pipeline are kept that were set aside."""
+    return pipeline.work / "quarantine"
+
+
+def waiting(pipeline: Pipeline) -> tuple[Kept, ...]:
+    """Return the files of rows that were set aside and not scored since, oldest first."""
+    found = [kept for kept in all_kept(folder_of(pipeline)) if kept.scored is None]
+    return tuple(sorted(found, key=lambda kept: kept.at))
+
+
+def mark_scored(pipeline: Pipeline, input_path: str | None) -> None:
+    """Take down that a file of rows that were set aside has been scored."""
+    if input_path is None:
+        return
+    path = Path(input_path).resolve()
+    record = path.with_suffix(".json")
+    if path.parent != folder_of(pipeline).resolve() or not record.is_file():
+        return
+    kept = Kept.model_validate_json(record.read_bytes())
+    scored = kept.model_copy(update={"scored": datetime.now(UTC)})
+    write_whole(record, scored.model_dump_json(indent=1))
+
+
+def all_kept(folder: Path) -> list[Kept]:
+    """Return what is known of every file in `folder`, in the order of their names."""
+    found = []
+    for record in sorted(folder.glob("*.json")):
+        try:
+            found.append(Kept.model_validate_json(record.read_bytes()))
+        except (OSError, ValueError):
+            continue
+    return found
