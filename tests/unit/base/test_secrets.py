@@ -17,8 +17,13 @@ CANARIES = {name: f"c4n4ry-{name.lower()}-5ecr3t" for name in ("ALERT", "SOURCE"
 
 
 def write_secret_pipeline(folder: Path, alert: str) -> dict[str, str]:
-    """Write a pipeline whose every address is a secret; return the environment that it needs."""
-    with sqlite3.connect(folder / "source.db") as database:
+    """Write a pipeline whose every address is a secret; return the environment that it needs.
+
+    The source's address has it in its path too.
+    """
+    secret = folder.with_name(f"{folder.name}-{CANARIES['SOURCE']}")
+    secret.mkdir()
+    with sqlite3.connect(secret / "source.db") as database:
         pd.read_csv(write_churn(folder / "rows.csv")).to_sql("rows", database, index=False)
     database.close()
     (folder / "keepfit.yaml").write_text(
@@ -32,6 +37,7 @@ def write_secret_pipeline(folder: Path, alert: str) -> dict[str, str]:
         f"{name}_URL": f"sqlite:///{folder / name.lower()}.db?cached_statements=100&x={canary}"
         for name, canary in CANARIES.items()
     }
+    addresses["SOURCE_URL"] = f"sqlite:///{secret}/source.db?x={CANARIES['SOURCE']}"
     return {**addresses, "ALERT_URL": alert}
 
 
