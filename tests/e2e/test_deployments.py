@@ -27,12 +27,15 @@ from deploy.automations import (
     remove_automations,
     standing_automations,
 )
+from deploy.deployments import DEPLOYED
 from deploy.probing import emit_alarm, run_caused_by
 from flows.prefect_runs import pipeline_tag
 from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tests.e2e.clocks import AUTUMN, NEW_YORK, SHOWN_AGAIN, SPRING, as_told, on_the_server
+from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 _PATIENCE = 240.0
@@ -412,6 +415,36 @@ def test_schedules_and_automations_survive_the_server(
     again = _deploy(pipeline)
     assert set(_changes(again).values()) == {"unchanged"}
     assert again.automations == ()
+
+
+@pytest.mark.parametrize("start", [SPRING, AUTUMN], ids=["spring", "autumn"])
+def test_a_change_of_the_clocks_neither_skips_nor_doubles_a_run(
+    server: PrefectServer, tmp_path: Path, start: datetime
+) -> None:
+    crons = {"training": "30 2 * * *", "scoring": "30 1 * * *", "monitoring": "0 * * * *"}
+    keys = ", ".join(f'{flow}: "{cron}"' for flow, cron in crons.items())
+    name = f"clock-{start:%b}".lower()
+    file = write_pipeline(
+        tmp_path, write_churn(tmp_path / "c.csv", 20),
+        f"{FAST}schedules: {{{keys}, timezone: America/New_York}}\n",
+    )  # fmt: skip
+    file.write_text(file.read_text().replace("name: churn", f"name: {name}"))
+    plan, end = load_pipeline(file), start + timedelta(days=3)
+
+    for row in DEPLOYED[:3]:
+        with connected() as client:
+            done = on_the_server(client, plan, row, start, end)
+        told = as_told(plan, row.flow, start, end)
+
+        assert told == done, "`up` and `status` tell what the server does"
+        local = [moment.astimezone(NEW_YORK) for moment in done]
+        if row.flow == "monitoring":
+            hours = [start + timedelta(hours=n) for n in range(72)]
+            # An hour that the clock shows twice counts once; the next run makes up for it.
+            assert done == [hour for hour in hours if hour != SHOWN_AGAIN]
+        else:
+            days = [moment.date() for moment in local]
+            assert len(days) == len(set(days)) == 3, local
 
 
 def test_without_a_server_the_error_says_what_to_set(

@@ -1,29 +1,23 @@
-"""A storm of alarms on a running stack, and the clocks that change under its schedules."""
+"""A storm of alarms on a running stack."""
 
 from __future__ import annotations
 
 import signal
 import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from deploy.api import speaking_to
 from deploy.automations import ALARM, resource_of
-from deploy.deployments import DEPLOYED, deployment_of
-from deploy.upcoming import next_runs
 from tasks.base.loop import Cause, new_correlation
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.churn import add_rows, alarm_of, ask, folder, plan, stack, trained_for
 from tests.e2e.faults import say
 from tests.e2e.stacks import Stack, until
-from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1200)]
 __all__ = ["folder", "plan", "stack"]
@@ -102,75 +96,6 @@ def settled(stack: Stack) -> list[Any]:
         return runs if over and time.monotonic() - since > 75 else []
 
     return list(until(quiet, 900, every=5))
-
-
-NEW_YORK = ZoneInfo("America/New_York")
-SPRING = datetime(2027, 3, 13, 5, tzinfo=UTC)  # the clocks go forward on the 14th
-AUTUMN = datetime(2027, 11, 6, 4, tzinfo=UTC)  # and back on the 7th
-SHOWN_AGAIN = datetime(2027, 11, 7, 6, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("start", [SPRING, AUTUMN], ids=["spring", "autumn"])
-def test_a_change_of_the_clocks_neither_skips_nor_doubles_a_run(
-    stack: Stack, tmp_path: Path, start: datetime
-) -> None:
-    crons = {"training": "30 2 * * *", "scoring": "30 1 * * *", "monitoring": "0 * * * *"}
-    keys = ", ".join(f'{flow}: "{cron}"' for flow, cron in crons.items())
-    name = f"clock-{start:%b}".lower()
-    file = write_pipeline(
-        tmp_path, write_churn(tmp_path / "c.csv", 20),
-        f"{FAST}schedules: {{{keys}, timezone: America/New_York}}\n",
-    )  # fmt: skip
-    file.write_text(file.read_text().replace("name: churn", f"name: {name}"))
-    plan, end = load_pipeline(file), start + timedelta(days=3)
-
-    for row in DEPLOYED[:3]:
-        done = on_the_server(stack, plan, row, start, end)
-        told = as_told(plan, row.flow, start, end)
-
-        assert told == done, "`up` and `status` tell what the server does"
-        local = [moment.astimezone(NEW_YORK) for moment in done]
-        if row.flow == "monitoring":
-            hours = [start + timedelta(hours=n) for n in range(72)]
-            # An hour that the clock shows twice counts once; the next run makes up for it.
-            assert done == [hour for hour in hours if hour != SHOWN_AGAIN]
-        else:
-            days = [moment.date() for moment in local]
-            assert len(days) == len(set(days)) == 3, local
-
-
-def on_the_server(
-    stack: Stack, plan: Pipeline, row: Any, start: datetime, end: datetime
-) -> list[datetime]:
-    """Let the real server schedule a deployment between two moments; return its runs' times."""
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
-
-    with speaking_to(stack.addresses.prefect_api):
-        identity = UUID(str(deployment_of(plan, row).apply()))
-    with stack.client() as client:
-        asked = {"start_time": start.isoformat(), "end_time": end.isoformat(), "max_runs": 100,
-                 "min_time": (end - start).total_seconds()}  # fmt: skip
-        client.request("POST", f"/deployments/{identity}/schedule", json=asked)
-        wanted = DeploymentFilter(id=DeploymentFilterId(any_=[identity]))
-        runs: list[Any] = []
-        while page := client.read_flow_runs(deployment_filter=wanted, limit=200, offset=len(runs)):
-            runs += page
-        client.delete_deployment(identity)
-    due = sorted(run.expected_start_time for run in runs)
-    return [moment.astimezone(UTC) for moment in due if start <= moment < end]
-
-
-def as_told(plan: Pipeline, flow: str, start: datetime, end: datetime) -> list[datetime]:
-    """Return the moments that keepfit tells as next, one after the other."""
-    found: list[datetime] = []
-    moment = start - timedelta(seconds=1)
-    while True:
-        run = next(r for r in next_runs([plan], moment) if r.deployment.startswith(f"{flow}/"))
-        assert run.at is not None
-        moment = run.at.astimezone(UTC)
-        if moment >= end:
-            return found
-        found.append(moment)
 
 
 def test_ctrl_c_in_the_middle_of_a_storm_leaves_nothing(stack: Stack) -> None:
