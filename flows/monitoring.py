@@ -25,6 +25,7 @@ from tasks.monitor import (
     note_stopped_window,
     raise_alarm,
 )
+from tasks.monitoring.concluding import stop_of
 from tasks.monitoring.passes import Look
 from tasks.score import find_champion
 from tasks.validate import admit_window
@@ -63,7 +64,7 @@ def monitoring(
             outcome = outcome.model_copy(update={"event": raise_alarm(plan, outcome)})
         tell_decided(plan, outcome.correlation)
         if outcome.stopped:
-            raise stops[-1]
+            raise stop_of(stops[-1], outcome)
     return outcome
 
 

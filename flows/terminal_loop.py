@@ -217,17 +217,24 @@ def _windows(console: Console, outcome: MonitoringOutcome) -> None:
     """Print a line a window of a pass over several, and how many it left."""
     count = plural(len(outcome.windows), "window")
     console.print(Text.assemble((outcome.pipeline, "bold"), f": {count} looked at"))
-    table = _grid(26, 7, 8, None)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    metric = next((one.performance.metric for one in outcome.windows if one.performance), "")
+    table.add_column("window", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column(Text(metric), justify="right", no_wrap=True)
+    table.add_column("moved")
     for one in outcome.windows:
-        performance = one.performance
-        value = _value_of(performance) if performance is not None else ""
         table.add_row(
             Text(span(one.window)),
-            Text(f"{one.rows:,}" if not one.stopped else "", justify="right"),
+            Text("" if one.stopped else f"{one.rows:,}"),
             Text(*_word(one)),
-            Text(" ".join(part for part in (value, _drifted(one)) if part)),
+            Text(_value_of(one.performance)),
+            Text(one.sentence if one.stopped else listed(one.drifted)),
         )
     console.print(table)
+    if any(_value_of(one.performance).startswith("≈") for one in outcome.windows):
+        console.print(Text("≈ estimated: labels are not in", style="dim"))
     if outcome.waiting:
         _line(console, "waiting", f"{plural(outcome.waiting, 'window')}, for the next pass")
     if outcome.empty:
@@ -243,18 +250,15 @@ def _word(one: SeenWindow) -> tuple[str, str]:
     return ("ordinary", "green") if one.enough else ("too few", "dim")
 
 
-def _value_of(found: Performance) -> str:
+def _value_of(found: Performance | None) -> str:
+    """Return the metric as realised, or as estimated with a sign before it."""
+    if found is None:
+        return ""
     mature = found.mature and found.realised is not None and found.realised.value is not None
     value = found.realised if mature else found.estimated or found.realised
     if value is None or value.value is None:
         return ""
-    return f"{'realised' if mature else 'estimated'} {found.metric} {brief(value.value)}"
-
-
-def _drifted(one: SeenWindow) -> str:
-    if one.stopped:
-        return one.sentence
-    return f"moved: {listed(one.drifted)}" if one.drifted else ""
+    return f"{'' if mature else '≈ '}{brief(value.value)}"
 
 
 def _columns(columns: Sequence[ColumnFinding]) -> Table:

@@ -21,6 +21,7 @@ from tasks.evaluation.words import number
 
 SURE = 0.95
 _MOST_CONFUSIONS = 5
+_MOST_ALIKE = 10_000
 _FAR = 6.0
 _NORMAL = 1.4826
 """The median absolute deviation of a normal distribution times this is its deviation."""
@@ -109,21 +110,24 @@ def worst_rows(
     Parameters
     ----------
     names
-        What each row is called, where that may be shown.
+        What each row is called, where that may be shown; without, rows that look alike are one.
     """
     truth, guess = np.asarray(y_true), np.asarray(predicted)
-    order = np.argsort(-losses, kind="stable")[:most]
-    return tuple(
-        WorstRow(
+    order = np.argsort(-losses, kind="stable")[: most if names is not None else _MOST_ALIKE]
+    found: dict[tuple[object, ...], WorstRow] = {}
+    for k in order[losses[order] > 0].tolist():
+        row = WorstRow(
             row="" if names is None else names[k],
             true=_text(truth[k]),
             predicted=_text(guess[k]),
             stated=None if probability is None else float(probability[k].max()),
             loss=_missed(truth[k], guess[k], float(losses[k])),
         )
-        for k in order.tolist()
-        if losses[k] > 0
-    )
+        stated = None if row.stated is None else round(row.stated, 2)
+        alike = (row.true, row.predicted, stated) if names is None else (k,)
+        known = found.get(alike)
+        found[alike] = row if known is None else known.model_copy(update={"rows": known.rows + 1})
+    return tuple(found.values())[:most]
 
 
 def _missed(truth: object, guess: object, loss: float) -> float:

@@ -123,7 +123,10 @@ class WorstRow(Record):
     Attributes
     ----------
     loss
-        Of a class its loss, of a number by how much it is missed.
+        Of a class its loss, of a number by how much it is missed; of several rows the greatest.
+    rows
+        How many rows are alike: where ids are not shown, those of one truth and prediction,
+        stated with the same whole per cent, are one entry.
     """
 
     row: str
@@ -131,6 +134,7 @@ class WorstRow(Record):
     predicted: str
     stated: float | None
     loss: float
+    rows: int = 1
 
 
 class WeakSlice(Record):

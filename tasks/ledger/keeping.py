@@ -74,11 +74,22 @@ def _past(
 
 
 def _old_decisions(moment: datetime) -> Any:
+    """Return the deletion of old decisions, but for each pipeline's last monitored window.
+
+    A monitoring pass goes on from it.
+    """
     telling = sa.select(decisions.c.correlation).where(decisions.c.kind.in_(KEPT))
+    looks = decisions.alias()
+    last = (
+        sa.select(sa.func.max(looks.c.at))
+        .where(looks.c.pipeline == decisions.c.pipeline, looks.c.kind == "monitored")
+        .scalar_subquery()
+    )
     return sa.delete(decisions).where(
         decisions.c.at < moment,
         decisions.c.kind.not_in(KEPT),
         decisions.c.correlation.not_in(telling),
+        sa.or_(decisions.c.kind != "monitored", decisions.c.at < last),
     )
 
 

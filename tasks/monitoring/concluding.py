@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.base.errors import ContractError
 from tasks.base.files import write_whole
 from tasks.base.loop import (
     Cause,
@@ -24,6 +25,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
+from tasks.history.words import plural
 from tasks.monitoring.passes import Look, Watch, page_folder
 from tasks.monitoring.run_outcomes import request_training
 from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched
@@ -220,12 +222,35 @@ def reasons_of(found: Findings, look: Look, earlier: Sequence[Decision]) -> tupl
     worse = [p for p in found.performance if p.worse]
     restated = [Trigger(window=p.window, by="performance") for p in worse]
     fresh = untold(restated, earlier, look.champion)
+    reasons += [p.sentence for p in worse if p.window == look.window]
     reasons += [
-        p.sentence
+        _restated(p)
         for p, trigger in zip(worse, restated, strict=True)
-        if p.window == look.window or trigger in fresh
+        if p.window != look.window and trigger in fresh
     ]
     return tuple(reasons)
+
+
+def _restated(found: Performance) -> str:
+    """Return that an earlier window turned out worse when its labels arrived."""
+    value = found.realised.value if found.realised is not None else None
+    figures = "" if value is None else f": {found.metric} {value:.4g}"
+    limit = "" if found.limit is None else f", worse beyond {found.limit:.4g}"
+    return f"{found.window} turned out worse when its labels arrived{figures}{limit}"
+
+
+def stop_of(error: ContractError, outcome: MonitoringOutcome) -> ContractError:
+    """Return the error of a pass whose newest window was stopped, with how many others were."""
+    others = sum(one.stopped for one in outcome.windows[:-1])
+    judged = len(outcome.windows) - 1 - others
+    said = f"Rows of {outcome.window}: {error.message}"
+    if others:
+        said += f"\n  Of {plural(others, 'earlier window')} of this pass the rows broke it too."
+    if judged:
+        said += f"\n  {plural(judged, 'earlier window')} of this pass could be judged."
+    stop = ContractError(said, error.remedy)
+    stop.noted = True
+    return stop
 
 
 def alarm_key(version: str, window: Window | None) -> str:

@@ -23,7 +23,10 @@ def sentence(
 ) -> str:
     """Return what moved, how much, and where the limits come from."""
     if rows < min_rows:
-        return f"not enough data: {rows:,} rows, {min_rows:,} needed"
+        return (
+            f"not enough data: {rows:,} rows, {min_rows:,} needed by `monitoring.min_rows`; "
+            "a longer `monitoring.window` holds more"
+        )
     if not reference.columns:
         return "nothing to compare: the reference has none of the features"
     return f"{_moved(findings)} ({_basis(reference, calibration)})"
@@ -61,10 +64,20 @@ def arrived(names: Sequence[str]) -> str:
 
 
 def _one(finding: ColumnFinding) -> str:
-    return (
-        f"{plain_name(finding.column)} ({finding.method} {finding.statistic or 0.0:.2f}, "
-        f"limit {finding.threshold or 0.0:.2f})"
-    )
+    found, limit = apart(finding.statistic or 0.0, finding.threshold or 0.0)
+    return f"{plain_name(finding.column)} ({finding.method} {found}, limit {limit})"
+
+
+def apart(value: float, limit: float) -> tuple[str, str]:
+    """Return two numbers with two decimals, or as many more as show that they differ.
+
+    Examples
+    --------
+    >>> apart(0.976, 0.97), apart(0.9996, 0.9991), apart(1.0, 1.0)
+    (('0.98', '0.97'), ('0.9996', '0.9991'), ('1.00', '1.00'))
+    """
+    texts = [(f"{value:.{digits}f}", f"{limit:.{digits}f}") for digits in range(2, 7)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[0])
 
 
 def plain_name(name: str) -> str:

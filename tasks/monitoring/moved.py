@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 from expectations.words import say_share
 from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, Window
 from tasks.base.records import MetricValue
-from tasks.monitoring.windows.triggers import Trigger
+from tasks.monitoring.windows.triggers import triggers_of
 from tasks.monitoring.wording import cleaned, code, listed
 
 _MOST_COLUMNS = 5
@@ -166,12 +166,7 @@ def _performance(alarm: Decision, value: JsonValue) -> Performance | None:
 
 
 def _others(alarm: Decision) -> tuple[Window, ...]:
-    triggers = alarm.evidence.get("triggers")
-    found = {
-        window
-        for value in (triggers if isinstance(triggers, list) else [])
-        if (window := Trigger.model_validate(value).window) is not None
-    }
+    found = {t.window for t in triggers_of(alarm) or () if t.window is not None}
     return tuple(sorted(found - {alarm.window}, key=lambda w: w.start))
 
 

@@ -122,12 +122,23 @@ def untold(
     for decision in decisions:
         if decision.kind != "alarmed" or decision.version != champion.version:
             continue
-        listed = decision.evidence.get("triggers")
-        if isinstance(listed, list):
-            told |= {Trigger.model_validate(value) for value in listed}
-        else:
+        listed = triggers_of(decision)
+        if listed is None:
             until = max(until, _end_of(decision.window))
+        else:
+            told |= set(listed)
     return tuple(t for t in triggers if t not in told and _end_of(t.window) > until)
+
+
+def triggers_of(alarm: Decision) -> tuple[Trigger, ...] | None:
+    """Return the triggers that an alarm lists; None where it lists none."""
+    listed = alarm.evidence.get("triggers")
+    if not isinstance(listed, list):
+        return None
+    try:
+        return tuple(Trigger.model_validate(value) for value in listed)
+    except ValidationError:
+        return None
 
 
 def newest_of(triggers: Collection[Trigger]) -> Window | None:

@@ -31,10 +31,26 @@ def test_the_worst_rows_are_unnamed_unless_ids_are_given() -> None:
     y, predicted, probability, schema = multiclass(100)
     losses = row_losses(y, predicted, probability, schema, "log_loss")
     worst = worst_rows(y, predicted, probability, losses, None, most=3)
-    assert [w.loss for w in worst] == sorted(losses, reverse=True)[:3]
+    assert worst[0].loss == losses.max()
+    assert [w.loss for w in worst] == sorted((w.loss for w in worst), reverse=True)
     assert {w.row for w in worst} == {""}
     named = worst_rows(y, predicted, probability, losses, [f"id {k}" for k in range(100)], most=1)
     assert named[0].row == f"id {losses.argmax()}"
+
+
+def test_rows_that_cannot_be_named_and_look_alike_are_one_entry_with_their_count() -> None:
+    y = np.array(["no"] * 30 + ["yes"] * 2)
+    predicted = np.array(["yes"] * 30 + ["no"] * 2)
+    stated = np.concatenate([np.linspace(0.991, 0.994, 30), [0.6, 0.6]])
+    probability = np.column_stack([1 - stated, stated])
+    losses = -np.log(1 - stated)
+
+    found = worst_rows(y, predicted, probability, losses, None)
+    named = worst_rows(y, predicted, probability, losses, [f"id {k}" for k in range(32)])
+
+    assert [(w.true, w.rows) for w in found] == [("no", 30), ("yes", 2)]
+    assert found[0].loss == losses.max()
+    assert [w.rows for w in named] == [1] * 10
 
 
 def test_flipped_labels_are_suspected_and_honest_ones_are_not() -> None:

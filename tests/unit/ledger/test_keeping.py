@@ -74,9 +74,11 @@ def test_what_why_tells_is_never_removed(ledger: Ledger) -> None:
     for number, kind in enumerate(["trained", "promoted", "rolled_back", "monitored", "scored"]):
         ledger.record(decision(number, kind=kind))
     ledger.record(decision(5, kind="alarmed", correlation="c1"))  # led to the promotion
+    ledger.record(decision(6, kind="monitored"))  # the last window: monitoring goes on from it
     ledger.claim(NAME, "k", "c")
     assert ledger.prune(datetime(2030, 1, 1, tzinfo=UTC), HOUR) == Pruned(decisions=2)
-    assert [d.kind for d in ledger.decisions()] == ["alarmed", "rolled_back", "promoted", "trained"]
+    kept = ["monitored", "alarmed", "rolled_back", "promoted", "trained"]
+    assert [d.kind for d in ledger.decisions()] == kept
     assert not ledger.claim(NAME, "k", "c")
 
 

@@ -90,7 +90,7 @@ def test_below_the_minimum_nothing_is_said_to_drift_or_not(reference: Reference)
     assert not result.alarm
     assert result.drifted == ()
     assert result.score is None
-    assert result.sentence == "not enough data: 57 rows, 200 needed"
+    assert result.sentence.startswith("not enough data: 57 rows, 200 needed")
 
 
 def test_an_empty_window_is_not_enough(reference: Reference) -> None:

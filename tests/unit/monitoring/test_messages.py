@@ -83,6 +83,26 @@ def test_worse_performance_stands_in_the_title() -> None:
     assert told(alarm, monitored(0, worse=True)).title == "flights: worse roc_auc, retraining"
 
 
+def test_one_alarm_tells_of_all_windows_of_a_pass_that_called_for_it() -> None:
+    triggers = [{"window": week(n).model_dump(mode="json"), "by": "drift"} for n in range(6)]
+    alarm = decision("alarmed", {"retrain": False, "triggers": triggers}, window=week(5))
+
+    message = told(alarm, monitored(5, drifted("distance")))
+
+    assert "5 earlier windows" in message.text
+    assert str(week(4)) in message.text
+    assert str(week(0)) not in message.text
+
+
+def test_the_newest_of_several_broken_windows_tells_of_the_others() -> None:
+    stops = [decision("stopped", {"flow": "monitoring"}, window=week(n), id=f"{n}") for n in (0, 1)]
+
+    message = told(stops[1], *stops)
+
+    assert "1 earlier window" in message.text
+    assert str(week(0)) in message.text
+
+
 def test_an_alarm_alone_is_told_with_what_it_holds() -> None:
     alarm = decision("alarmed", {"retrain": True, "columns": ["distance", {"column": "dest"}]})
 
@@ -269,7 +289,8 @@ def test_links_lose_their_credentials_and_strange_ones_are_left_out() -> None:
 def test_evidence_of_any_shape_is_told_without_failing() -> None:
     strange = {
         "drift": {"columns": 3}, "performance": [None, {"metric": 1}], "policy": "yes",
-        "columns": {"a": 1}, "rules": "x", "interval": [1], "difference": math.nan,
+        "columns": {"a": 1}, "triggers": [{"window": 4}],
+        "rules": "x", "interval": [1], "difference": math.nan,
     }  # fmt: skip
 
     for kind in ("alarmed", "stopped", "promoted", "rolled_back", "failed", "reaped"):
