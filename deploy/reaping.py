@@ -97,7 +97,9 @@ class Reaper:
         now, number = datetime.now(UTC), 0
         with connected() as client:
             for pipeline in self._pipelines.values():
-                found = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
+                found = unsuccessful_runs(
+                    client, pipeline.config.name, now - BACK, now, self._since
+                )
                 new = tuple(run for run in found if f"{run.id} {run.kind}" not in self._reported)
                 number += report_outcomes(pipeline, new, now)
                 self._reported |= {f"{run.id} {run.kind}" for run in new}

@@ -37,7 +37,11 @@ def correlation_of(parameters: dict[str, Any]) -> str:
 
 
 def unsuccessful_runs(
-    client: SyncPrefectClient, name: str, since: datetime, now: datetime
+    client: SyncPrefectClient,
+    name: str,
+    since: datetime,
+    now: datetime,
+    awake: datetime | None = None,
 ) -> tuple[EndedRun, ...]:
     """Return the runs of the pipeline `name` that failed since then or are late to start.
 
@@ -45,9 +49,15 @@ def unsuccessful_runs(
     ----------
     since
         Runs that ended, or should have started, before are left out.
+    awake
+        Since when runs can start at all, where that is known: those that were due while nobody
+        could start them are not late at once.
     """
     flows = _flows(client)
-    return (*_ended(client, name, flows, since), *_late(client, name, flows, since, now))
+    ended = tuple(_ended(client, name, flows, since))
+    if awake is not None and now - awake < _LATE:
+        return ended
+    return (*ended, *_late(client, name, flows, since, now))
 
 
 def _flows(client: SyncPrefectClient) -> dict[UUID, str]:
@@ -70,8 +80,8 @@ def _ended(
     for run in runs:
         if run.state is None or run.flow_id not in flows:
             continue
-        # What was cancelled before it began was one too many, or was missed.
-        if run.state.type == StateType.CANCELLED and run.start_time is None:
+        # What was cancelled before it began was one too many, or was missed. It has a start time.
+        if run.state.type == StateType.CANCELLED and not run.run_count:
             continue
         yield _ended_run(run, flows[run.flow_id], kinds[run.state.type], run.state.name or "")
 

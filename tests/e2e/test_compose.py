@@ -17,6 +17,7 @@ from tasks.registry.store import Store
 from tests.e2e.compositions import Composition, composed, databases
 from tests.e2e.stacks import until
 from tests.postgres import Server, postgres_server
+from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 
 __all__ = ["postgres_server"]
@@ -103,6 +104,28 @@ def test_a_worker_trains_and_scores_with_the_stores_that_the_file_names(
     assert scored == 300
     assert plan.state == services.folder / "state"
     assert not list(services.folder.glob("pipelines/**/.keepfit"))
+
+
+def test_deploying_lets_the_worker_show_which_stores_it_reaches(
+    services: Composition, client: Any
+) -> None:
+    file = services.folder / "pipelines" / "idle" / "keepfit.yaml"
+    command = ("deploy", file, "--pool", "keepfit", "--json")
+    environ = services.environment("worker")
+
+    right = keepfit(*command, **environ)
+    other = f"sqlite:///{services.folder}/other.db"
+    wrong = keepfit(*command, **{**environ, "MLFLOW_TRACKING_URI": other})
+
+    assert right.status == 0, right.err
+    (reached,) = right.answer["reached"]
+    assert [one["same"] for one in reached["stores"]] == [True] * 4
+    assert wrong.status == 1
+    said = wrong.answer["error"]["message"]
+    assert "the same MLflow" in said
+    assert environ["MLFLOW_TRACKING_URI"] in said
+    assert other in said
+    assert not [d for d in client.read_deployments() if d.entrypoint.startswith("flows.inspection")]
 
 
 def test_the_page_shows_the_pipeline_to_whoever_knows_the_password(services: Composition) -> None:

@@ -198,6 +198,28 @@ def test_both_servers_keep_their_data_in_postgresql(stack: Stack, postgres_serve
         assert postgres_server.password.encode() not in path.read_bytes(), path
 
 
+def test_a_failed_run_is_recorded_and_on_the_page_without_any_automation(
+    stack: Stack, folder: Path
+) -> None:
+    with stack.client() as client:
+        for automation in client.read_automations_by_name("keepfit churn: failed run → notice"):
+            client.delete_automation(automation.id)
+        deployment = client.read_deployment_by_name("training/churn")
+        run = client.create_flow_run_from_deployment(
+            deployment.id, parameters={"pipeline": str(folder / "absent.yaml")}
+        )
+    ledger = ledger_of(load_pipeline(folder))
+
+    def recorded() -> list[Any]:
+        failed = ledger.decisions("churn", kinds=["failed"])
+        return [d for d in failed if d.prefect_run == str(run.id)]
+
+    (failed,) = until(recorded, 180)
+    assert failed.evidence["flow"] == "training"
+    page = f"{stack.addresses.page}/dashboard/"
+    until(lambda: "absent.yaml" in httpx.get(page).text, 120)
+
+
 def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
     write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
     with running(tmp_path) as first:

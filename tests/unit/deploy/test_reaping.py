@@ -138,8 +138,10 @@ def test_what_a_stopped_stack_ran_is_cancelled_and_asked_for_again(
 
 def test_the_end_of_the_stack_cancels_what_runs(client: Any, plan: Pipeline) -> None:
     run = running(client, deployment(client))
-
-    assert reaper_of(plan).cancel_open() >= 1
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as runner:
+        # The API's server is a child of this process, and stands still with no runner.
+        assert Reaper(plan.state, [plan], runner.pid).cancel_open() >= 1
+        runner.kill()
 
     assert name_of(client, run) == "Cancelled"
     assert len(again(client, run)) == 1
@@ -163,17 +165,24 @@ def test_a_failure_that_no_automation_answered_is_recorded_once_whoever_restarts
 
 
 def test_a_scheduled_run_that_does_not_start_is_reported_once(client: Any, plan: Pipeline) -> None:
-    from prefect.states import Scheduled
+    from prefect.states import Cancelled, Scheduled
 
     due = datetime.now(UTC) - timedelta(hours=1)
     run = client.create_flow_run_from_deployment(
         deployment(client, "monitoring"), state=Scheduled(scheduled_time=due)
     )
 
-    reaper = reaper_of(plan)
-    assert reaper.report() >= 1
-    assert reaper.report() == 0
+    missed = client.create_flow_run_from_deployment(deployment(client, "scoring"))
+    client.set_flow_run_state(missed.id, Cancelled(), force=True)
 
+    reaper = reaper_of(plan)
+    reaper.report()
+    assert of_run(plan, run) == [], "it was due while no runner was there"
+    reaper._since = due
+    reaper.report()
+    reaper.report()
+
+    assert of_run(plan, missed) == []
     (found,) = of_run(plan, run)
     assert (found.evidence["flow"], found.evidence["state"]) == ("monitoring", "Late")
 

@@ -95,16 +95,16 @@ def test_a_part_that_is_slow_but_works_is_left_alone(
 ) -> None:
     monkeypatch.setenv("SLOW_PART", "8")
     found = Running(tmp_path)
-    try:
-        found.until("a line for people")
-        assert "works" in found.until("three")
-        assert "answers again" in found.until("three")
-    finally:
-        found.process.kill()
-        found.process.wait()
-        for pipe in (found.process.stdin, found.process.stdout):
-            assert pipe is not None
-            pipe.close()
+
+    found.until("a line for people")
+    assert "works" in found.until("three")
+    assert "answers again" in found.until("three")
+
+    assert found.process.stdin is not None
+    found.process.stdin.close()
+    assert found.process.wait(30) == 0
+    assert found.process.stdout is not None
+    found.process.stdout.close()
 
 
 def test_a_part_that_dies_again_and_again_is_given_up_by_its_name(
