@@ -198,13 +198,20 @@ def _diagnosis(console: Console, lines: tuple[str, ...]) -> None:
     console.print()
 
 
+def _mlflow(outcome: TrainingOutcome) -> dict[str, str]:
+    if (pages := outcome.mlflow_pages) is None:
+        return {"mlflow run": outcome.mlflow_run_id}
+    shown = {"compare": pages.compare, "all runs": pages.table, "mlflow run": pages.run}
+    return {**({"mlflow": f"{pages.server}  # then"} if pages.server else {}), **shown}
+
+
 def _facts(console: Console, outcome: TrainingOutcome) -> None:
     warned = outcome.contract_warnings
     plural = "warning" if warned == 1 else "warnings"
     facts = {
         "contract": f"held, {warned} {plural}: {near(outcome.contract_page)}",
         "report": near(outcome.report),
-        "mlflow run": outcome.mlflow_run_id,
+        **_mlflow(outcome),
         "took": duration(outcome.seconds),
     }
     if outcome.model:

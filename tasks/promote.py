@@ -154,11 +154,22 @@ def conclude_training(
     )
     create_markdown_artifact(
         key=f"mlflow-{pipeline.key}",
-        markdown=f"MLflow run `{run_id}` at {outcome.mlflow_uri}",
+        markdown=_in_mlflow(outcome),
         description="The same training in MLflow",
     )
     report(Step("report", outcome.report))
     return outcome
+
+
+def _in_mlflow(outcome: TrainingOutcome) -> str:
+    pages = outcome.mlflow_pages
+    if pages is None:
+        return f"MLflow run `{outcome.mlflow_run_id}` at {outcome.mlflow_uri}"
+    start = f" (with `{pages.server}`)" if pages.server else ""
+    return (
+        f"[Candidates compared]({pages.compare}), [candidates of every training]({pages.table}), "
+        f"[MLflow run]({pages.run}){start}"
+    )
 
 
 @task(name="record decisions", cache_policy=NO_CACHE, **retried(PATIENT))

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.base.loop import Cause, DriftResult, Performance, PolicyDecision, Window
+from tasks.base.mlflow_pages import MlflowPages
 from tasks.base.reading import FileAside, ReadingNote
 from tasks.base.records import (
     LeaderboardRow,
@@ -35,6 +36,10 @@ class TrainingOutcome(Record):
         Digest of data, contract, configuration and version; the same key is not trained twice.
     findings
         What was found while reading the source, as values.
+    candidate_runs
+        MLflow's runs of the candidates, in the order of the leaderboard.
+    mlflow_pages
+        Where they are shown; None in outcomes of an older version.
     diagnosis
         What the training teaches, a sentence or two each: fit, data, weak rows, suspicions.
     reused
@@ -57,6 +62,9 @@ class TrainingOutcome(Record):
     champion_version: str | None
     mlflow_run_id: str
     mlflow_uri: str
+    mlflow_experiment: str = ""
+    candidate_runs: tuple[str, ...] = ()
+    mlflow_pages: MlflowPages | None = None
     prefect_run_id: str | None = None
     report: str = ""
     contract_page: str = ""
@@ -100,6 +108,7 @@ class TrainingOutcome(Record):
             "champion": self.champion_version,
             "mlflow_run_id": self.mlflow_run_id,
             "mlflow_uri": self.mlflow_uri,
+            "mlflow_pages": self.mlflow_pages.model_dump() if self.mlflow_pages else None,
             "prefect_flow_run_id": self.prefect_run_id,
             "report": self.report,
             "contract": {"page": self.contract_page, "warnings": self.contract_warnings},

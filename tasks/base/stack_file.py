@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -79,10 +80,18 @@ def prefect_run_page(state: Path, flow_run: str) -> str | None:
     return f"{base}/runs/flow-run/{flow_run}" if base and flow_run else None
 
 
-def mlflow_run_page(state: Path, experiment: str, run_id: str) -> str | None:
-    """Return the address of an MLflow run's page; None where no MLflow pages are served."""
+def mlflow_server(state: Path) -> str:
+    """Return the address of the server with MLflow's pages, empty where none is known."""
     stack = running_stack(state)
     base = stack.mlflow if stack else os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not base.startswith(("http://", "https://")) or not run_id:
+    if not base.startswith(("http://", "https://")):
+        return ""
+    return re.sub(r"(?<=://)[^/@]*@", "", base).rstrip("/")
+
+
+def mlflow_run_page(state: Path, experiment: str, run_id: str) -> str | None:
+    """Return the address of an MLflow run's page; None where no MLflow pages are served."""
+    base = mlflow_server(state)
+    if not base or not run_id:
         return None
-    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+    return f"{base}/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.stack_file import mlflow_run_page, prefect_run_page
+from tasks.base.stack_file import mlflow_server, prefect_run_page
 
 _WORDS = {
     "report": "Report",
     "evidently": "Evidently's report",
     "prefect": "Prefect run",
     "mlflow": "MLflow run",
+    "compare": "Candidates compared",
+    "table": "Candidates of every training",
     "contract": "Contract page",
     "page": "Contract page",
 }
@@ -38,15 +39,15 @@ def addresses(pipeline: Pipeline, decision: Decision) -> dict[str, str]:
         found.setdefault("page", page)
     if run := prefect_run_page(pipeline.state, decision.prefect_run):
         found["prefect"] = run
-    if run := mlflow_address(pipeline.state, found.get("mlflow", ""), decision.mlflow_run):
-        found["mlflow"] = run
+    for name in {"mlflow", "compare", "table"} & found.keys():
+        found[name] = mlflow_address(pipeline.state, found[name])
     return found
 
 
-def mlflow_address(state: Path, stored: str, run_id: str) -> str | None:
-    """Return the address of an MLflow run now, of the experiment that the `stored` one names."""
-    experiment = re.search(r"/experiments/(\d+)/", stored)
-    return mlflow_run_page(state, experiment[1], run_id) if experiment else None
+def mlflow_address(state: Path, stored: str) -> str:
+    """Return the address of one of MLflow's pages on the server that is there now."""
+    base, mark, path = stored.partition("/#/")
+    return f"{mlflow_server(state) or base}{mark}{path}"
 
 
 def href(target: str, folder: Path, root: Path) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.base.errors import InfrastructureError
+from tasks.base.mlflow_pages import VIEW, view_of_candidates
 from tasks.base.records import Record, Schema
 from tasks.registry import database, faults, names, packaging, provenance
 from tasks.registry.connected import Connected, local_folder, quoted
@@ -44,18 +45,22 @@ class Runs(Connected):
         Parameters
         ----------
         metric
-            The metric MLflow shows first, for a new experiment.
+            The metric that MLflow shows first and sorts candidates by; None leaves that as it is.
         """
-        if name in self._experiments:
+        if metric is None and name in self._experiments:
             return self._experiments[name]
+        tags = _experiment_tags(metric, greater_is_better=greater_is_better)
         client = self._client()
         found = client.get_experiment_by_name(name)
         if found is None:
-            identity = self._create_experiment(name, metric, greater_is_better)
+            identity = self._create_experiment(name, tags)
         else:
             identity = str(found.experiment_id)
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(identity)
+            for key, value in tags.items():
+                if found.tags.get(key) != value:
+                    client.set_experiment_tag(identity, key, value)
         self._experiments[name] = identity
         return identity
 
@@ -70,17 +75,11 @@ class Runs(Connected):
         found = self._client().get_experiment_by_name(name)
         return "" if found is None else str(found.tags.get(_MARK_TAG, ""))
 
-    def _create_experiment(self, name: str, metric: str | None, greater_is_better: bool) -> str:
-        # By its kind MLflow opens the pages of training, not those of chat models.
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        if metric is not None:
-            tags["mlflow.experiment.primaryMetric.name"] = names.stored_name(metric)
-            better = str(greater_is_better).lower()
-            tags["mlflow.experiment.primaryMetric.greaterIsBetter"] = better
+    def _create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
         where = None if self.artifacts is None else (self.artifacts / name).as_uri()
         client = self._client()
         try:
-            return str(client.create_experiment(name, artifact_location=where, tags=tags))
+            return str(client.create_experiment(name, artifact_location=where, tags=dict(tags)))
         except Exception as error:
             made = client.get_experiment_by_name(name) if faults.exists_already(error) else None
             if made is None:
@@ -325,12 +324,21 @@ class Runs(Connected):
         )
         return [_run(run) for run in runs]
 
-    def run_page(self, experiment: str, run_id: str) -> str | None:
-        """Return the address of a run's page on the MLflow server; None without a server."""
-        if self.artifacts is not None:
-            return None
-        server = faults.without_credentials(self.uri).rstrip("/")
-        return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+
+def _experiment_tags(metric: str | None, *, greater_is_better: bool) -> dict[str, str]:
+    """Return the tags by which MLflow knows an experiment of trainings and how to show it."""
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    if metric is None:
+        return tags
+    name = names.stored_name(metric)
+    return {
+        **tags,
+        "mlflow.experiment.primaryMetric.name": name,
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(greater_is_better).lower(),
+        f"mlflow.sharedViewState.{VIEW}": view_of_candidates(
+            name, greater_is_better=greater_is_better
+        ),
+    }
 
 
 def _run(run: Any) -> Run:

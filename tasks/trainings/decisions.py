@@ -120,8 +120,12 @@ def _identity(outcome: TrainingOutcome) -> str:
 
 def _links(pipeline: Pipeline, outcome: TrainingOutcome) -> dict[str, str]:
     experiment = store_of(pipeline.state).experiment(pipeline.config.name)
+    pages = outcome.mlflow_pages
+    shown = pages is not None and not pages.server
     links = {
         "report": outcome.report,
+        "compare": pages.compare if pages is not None and shown else "",
+        "table": pages.table if pages is not None and shown else "",
         "mlflow": mlflow_run_page(pipeline.state, experiment, outcome.mlflow_run_id) or "",
         "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
     }

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.base.files import write_whole
+from tasks.base.mlflow_pages import MlflowPages, pages_of
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
@@ -46,7 +47,21 @@ def finished_training(pipeline: Pipeline, key: str) -> TrainingOutcome | None:
             "unchanged": True,
             "champion_version": champion.version if champion else None,
             "next_command": next_command(pipeline, champion is not None, found.model.version),
+            "mlflow_pages": _pages(pipeline, found),
         }
+    )
+
+
+def _pages(pipeline: Pipeline, outcome: TrainingOutcome) -> MlflowPages | None:
+    """Return where a training is in MLflow now: the addresses of servers change."""
+    if not outcome.mlflow_experiment:
+        return None
+    return pages_of(
+        pipeline.state,
+        outcome.mlflow_uri,
+        outcome.mlflow_experiment,
+        outcome.mlflow_run_id,
+        outcome.candidate_runs,
     )
 
 
@@ -84,6 +99,10 @@ def conclude(
         champion_version=champion.version if champion else None,
         mlflow_run_id=run_id,
         mlflow_uri=store.address,
+        mlflow_experiment=store.experiment(pipeline.config.name),
+        candidate_runs=tuple(
+            runs[row.candidate] for row in assessment.leaderboard if row.candidate in runs
+        ),
         prefect_run_id=prefect_run,
         report=str(report),
         contract_page=basis.contract.page,
@@ -96,6 +115,7 @@ def conclude(
         finished=datetime.now(UTC),
         next_command=next_command(pipeline, champion is not None, version.version),
     )
+    outcome = outcome.model_copy(update={"mlflow_pages": _pages(pipeline, outcome)})
     page = report_html(pipeline, basis, assessment, figures, outcome, store, diagnosis)
     write_whole(report, page)
     files = {"report.html": str(report)}

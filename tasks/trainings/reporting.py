@@ -18,6 +18,7 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
+from tasks.base.stack_file import prefect_run_page
 from tasks.evaluation.assessing import BASELINE
 from tasks.evaluation.card import Card, make_card
 from tasks.evaluation.findings import Diagnosis
@@ -71,7 +72,7 @@ def report_html(
             compared=_compared(champion, outcome.model),
             changes=_changes(champion, outcome.model),
             settings=_settings(pipeline),
-            links=_links(basis, outcome),
+            links=_links(pipeline, basis, outcome),
             next_command=outcome.next_command,
         )
     )
@@ -138,14 +139,21 @@ def _settings(pipeline: Pipeline) -> dict[str, str]:
     return {name: str(value) for name, value in flat(values).items()}
 
 
-def _links(basis: Basis, outcome: TrainingOutcome) -> tuple[Link, ...]:
-    links = [
-        Link("MLflow run", f"{outcome.mlflow_run_id} at {outcome.mlflow_uri}"),
-        Link("Data contract", os.path.relpath(basis.contract.page, Path(outcome.report).parent)),
-    ]
+def _links(pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome) -> tuple[Link, ...]:
+    contract = os.path.relpath(basis.contract.page, Path(outcome.report).parent)
+    links = [Link("Data contract", contract), Link("MLflow run", outcome.mlflow_run_id)]
+    if (pages := outcome.mlflow_pages) is not None:
+        links[1:] = [
+            Link("Candidates compared in MLflow", pages.compare),
+            Link("Candidates of every training, by metric", pages.table),
+            Link("MLflow run", pages.run),
+        ]
+        if pages.server:
+            links.append(Link("These three need MLflow's server", pages.server))
     if outcome.prefect_run_id:
-        links.append(Link("Prefect flow run", outcome.prefect_run_id))
-    return tuple(links)
+        page = prefect_run_page(pipeline.state, outcome.prefect_run_id)
+        links.append(Link("Prefect flow run", page or outcome.prefect_run_id))
+    return tuple(link for link in links if link.target)
 
 
 def _changes(

@@ -35,7 +35,7 @@ def test_a_stack_runs_while_its_lock_is_held(tmp_path: Path) -> None:
         assert running_stack(tmp_path) == STACK
         assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4200/runs/flow-run/abc"
         page = mlflow_run_page(tmp_path, "7", "r")
-        assert page == "http://127.0.0.1:5000/#/experiments/7/runs/r"
+        assert page == "http://127.0.0.1:5000/#/experiments/7/runs/r?workflowType=machine_learning"
     assert running_stack(tmp_path) is None
 
 

@@ -67,4 +67,5 @@ def test_addresses_are_those_of_the_stack_that_runs_now(tmp_path: Path) -> None:
         found = addresses(made, trained)
 
     assert found["prefect"] == f"http://127.0.0.1:4711/runs/flow-run/{trained.prefect_run}"
-    assert found["mlflow"] == f"http://127.0.0.1:4712/#/experiments/1/runs/{trained.mlflow_run}"
+    path = trained.links["mlflow"].partition("/#/")[2]
+    assert found["mlflow"] == f"http://127.0.0.1:4712/#/{path}"

@@ -95,7 +95,6 @@ def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.Mon
     opened = Store.open(tmp_path)
     assert opened.artifacts is None
     assert opened.address == "https://mlflow.example/"
-    assert opened.run_page("3", "abc") == "https://mlflow.example/#/experiments/3/runs/abc"
 
 
 def test_files_and_folders_are_the_owners_only(store: Store, experiment: str) -> None:
@@ -187,6 +186,17 @@ def test_the_same_experiment_keeps_its_id(store: Store, experiment: str) -> None
     assert Store.open(store.state).experiment("flights") == experiment
     tags = store._client().get_experiment(experiment).tags
     assert tags["mlflow.experiment.primaryMetric.name"] == "roc_auc"
+
+
+def test_an_experiment_of_before_is_shown_as_trainings_by_the_metric_of_now(store: Store) -> None:
+    identity = store._client().create_experiment("of before")
+
+    assert store.experiment("of before", metric="rmse", greater_is_better=False) == identity
+    tags = store._client().get_experiment(identity).tags
+    view = json.loads(tags["mlflow.sharedViewState.keepfit"])
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`rmse`", True)
+    assert "metrics.`rmse`" in view["selectedColumns"]
 
 
 def test_a_deleted_experiment_is_restored(store: Store) -> None:
