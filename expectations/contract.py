@@ -15,6 +15,7 @@ columns:
     kind: numeric              # numeric | categorical | boolean | datetime | text | identifier | constant
     severity: error            # error stops the flow; warning is recorded; the default for the rules below
     stored_as: number          # number | text | boolean | time; only where the kind does not say it
+    written_as: "$ 1,234.5"    # unit and style of numbers, or format of times, that stand as text
     nulls: {usual: 0.01, max: 0.06}       # shares; above usual a warning, above max the severity
     # nulls: {usual: 0.01, empty_from: 3}  # from 3 rows on: all of them missing, the severity
     range: {min: 0, max: 7500, max_share: 0.05}  # any row outside a warning, above this share the severity
@@ -202,6 +203,7 @@ class ColumnRule(Part):
     kind: Kind
     severity: Severity = "error"
     stored_as: Storage | None = None
+    written_as: str | None = Field(None, max_length=60)
     nulls: NullRule | None = None
     range: RangeRule | None = None
     categories: CategoryRule | None = None

@@ -146,6 +146,38 @@ class JoinedLabels(_Note):
     unknown: dict[str, str] = Field({})
 
 
+class AmountsRead(_Note):
+    """A column of amounts, such as $1,234.50 or (7), that was read as numbers.
+
+    Attributes
+    ----------
+    example, number
+        A cell and what was read.
+    unit
+        Currency, ``%`` or empty. A per cent keeps its number: 7.3% is 7.3.
+    """
+
+    kind: Literal["amounts_read"] = "amounts_read"
+    column: str
+    example: str
+    number: float
+    unit: str
+
+
+class SeveralUnits(_Note):
+    """A column of amounts that was kept as text, because they are in several units.
+
+    Attributes
+    ----------
+    units
+        Currency or ``%``; empty for amounts without one.
+    """
+
+    kind: Literal["several_units"] = "several_units"
+    column: str
+    units: tuple[str, ...]
+
+
 ReadingNote = Annotated[
     SkippedLines
     | FileAside
@@ -156,7 +188,9 @@ ReadingNote = Annotated[
     | LostDigits
     | DecodedBytes
     | UnnamedIndex
-    | PartitionKeyInFile,
+    | PartitionKeyInFile
+    | AmountsRead
+    | SeveralUnits,
     Field(discriminator="kind"),
 ]
 
@@ -189,6 +223,16 @@ def note_text(note: ReadingNote) -> str:
             return f"{note.column}: bytes read as {note.as_what}"
         case UnnamedIndex():
             return f"{note.column}: the data frame's unnamed row index, left out"
+        case AmountsRead():
+            unit = f", in {note.unit}" if note.unit else ""
+            example = " ".join(note.example.split())
+            return f"{note.column}: amounts read as numbers{unit}: {example} is {note.number:.10g}"
+        case SeveralUnits():
+            units = " and ".join(unit or "none" for unit in note.units)
+            return (
+                f"{note.column}: kept as text, because its amounts are in several units ({units}); "
+                "bring them into one"
+            )
         case PartitionKeyInFile():
             return f"{note.column}: a folder's key and a column of its files; the column is read"
 

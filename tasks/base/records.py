@@ -47,6 +47,8 @@ class Snapshot(Record):
         What was assumed while reading, one sentence each, with where to change it.
     findings
         What else was found while reading, as values.
+    written
+        Column to how its text was written, where not as plain numbers or times.
     memory_bytes
         Size of the table in memory, in bytes.
     cached
@@ -61,6 +63,7 @@ class Snapshot(Record):
     end: datetime | None = None
     assumptions: tuple[str, ...] = ()
     findings: tuple[ReadingNote, ...] = ()
+    written: dict[str, str] = {}
     memory_bytes: int = 0
     cached: bool = False
 

@@ -67,6 +67,7 @@ def read_csv(
     *,
     columns: Sequence[str] | None = None,
     expected: Mapping[str, Kind] | None = None,
+    written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
 ) -> SourceTable:
     """Read all rows of `source`.
@@ -98,13 +99,16 @@ def read_csv(
         )
     if columns is not None:
         texts = texts.select([name for name in texts.column_names if name in set(columns)])
-    typing = Typing(_rules(source, layouts[0].delimiter), expected)
+    typing = Typing(_rules(source, layouts[0].delimiter), expected, written)
     cells = dict(zip(texts.column_names, texts.columns, strict=True))
     del texts
     table = _trimmed(typing.columns(cells), notes)
     detected = {**layouts[0].detected, **typing.detected}
     said = (*notes, *typing.notes.sentences())
-    return SourceTable(table, said, None, detected, tuple(findings), frozenset(typing.rewritten))
+    findings += typing.findings
+    return SourceTable(
+        table, said, None, detected, tuple(findings), frozenset(typing.rewritten), typing.written
+    )
 
 
 def _rules(source: CsvSource, delimiter: str) -> TextRules:

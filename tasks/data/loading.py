@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tasks.data.typing.storage import (
     reading_kinds,
     storage_of,
     stored,
+    writings,
 )
 
 # Raise it when the same source would give another snapshot than before.
@@ -167,7 +168,7 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "time_column": config.time_column,
         "id_columns": config.id_columns,
         "kinds": dict(config.kinds),
-        "forms": {name: (form.kind, form.storage) for name, form in wanted.forms.items()},
+        "forms": {name: astuple(form) for name, form in wanted.forms.items()},
         **({"labels": config.labels} if config.labels else {}),
         "since": wanted.since,
         "until": wanted.until,
@@ -227,6 +228,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         time_column=config.time_column,
         assumptions=(*said, *assumed),
         findings=(*read.findings, *notes),
+        written=read.written,
         storage={name: form.storage for name, form in wanted.forms.items()},
     )
     del table, read
@@ -308,6 +310,7 @@ def _rows(
         start=start,
         end=end,
         expected=reading_kinds(wanted.forms),
+        written=writings(wanted.forms),
         may_be_empty=wanted.for_scoring,
     )
 

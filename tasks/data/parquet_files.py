@@ -51,6 +51,7 @@ def read_parquet(
     start: datetime | None = None,
     end: datetime | None = None,
     expected: Mapping[str, Kind] | None = None,
+    written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
@@ -71,7 +72,7 @@ def read_parquet(
     table = _rows(source, base, data, columns, _time_filter(data, time_column, start, end))
     if not (table.num_rows or may_be_empty or start or end):
         raise DataError(f"{source.path}: no row.", "Name a file with at least one row.")
-    typing = Typing(_RULES, expected)
+    typing = Typing(_RULES, expected, written)
     plain = plain_table(table, findings)
     del table
     columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
@@ -83,7 +84,9 @@ def read_parquet(
         table = within(table, time_column, start, end)
         latest = time_range(table[time_column])[1]
     said = (*notes, *typing.notes.sentences())
-    return SourceTable(table, said, latest, findings=tuple(findings))
+    return SourceTable(
+        table, said, latest, findings=(*findings, *typing.findings), written=typing.written
+    )
 
 
 def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> datetime | None:

@@ -39,6 +39,7 @@ def write_snapshot(
     assumptions: Sequence[str],
     findings: Sequence[ReadingNote] = (),
     storage: Mapping[str, Storage | None] | None = None,
+    written: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Write a table as an Arrow file named by its content; the same content is written once.
 
@@ -75,6 +76,7 @@ def write_snapshot(
         end=end,
         assumptions=tuple(assumptions),
         findings=tuple(found),
+        written=dict(written or {}),
         memory_bytes=table.nbytes,
     )
 

@@ -54,6 +54,7 @@ def read_source(
     start: datetime | None = None,
     end: datetime | None = None,
     expected: Mapping[str, Kind] | None = None,
+    written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
@@ -67,6 +68,8 @@ def read_source(
     expected
         Column to kind, as at an earlier reading: text is then read as that kind, and stays text
         where it can't be.
+    written
+        Column to how its text was written at an earlier reading; see `ColumnForm`.
     may_be_empty
         Whether a source without rows is a table of none instead of an error.
 
@@ -84,19 +87,22 @@ def read_source(
 
         return read_parquet(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected, may_be_empty=may_be_empty,
+            expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, SqlSource):
         from tasks.data.sql_queries import read_sql
 
         return read_sql(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected, may_be_empty=may_be_empty,
+            expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, CsvSource):
         from tasks.data.csv_files import read_csv
 
-        read = read_csv(source, base, columns=columns, expected=expected, may_be_empty=may_be_empty)
+        read = read_csv(
+            source, base, columns=columns, expected=expected, written=written,
+            may_be_empty=may_be_empty,
+        )  # fmt: skip
         return _windowed(read, time_column, start, end)
     from tasks.data.demos import demo_table
 

@@ -61,6 +61,7 @@ def read_sql(
     start: datetime | None = None,
     end: datetime | None = None,
     expected: Mapping[str, Kind] | None = None,
+    written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
 ) -> SourceTable:
     """Read the rows whose time lies in [start, end).
@@ -89,7 +90,7 @@ def read_sql(
                 _check_rows(cells.rows, source)
     if not (cells.rows or may_be_empty or start or end):
         raise DataError("the query gives no row.", "Look at source.query and its table.")
-    typing = Typing(TextRules(loose=False), expected)
+    typing = Typing(TextRules(loose=False), expected, written)
     whole = cells.table()
     findings = list(cells.findings)
     plain = plain_table(whole, findings)
@@ -103,7 +104,9 @@ def read_sql(
         table = within(table, time_column, start, end)
         latest = time_range(table[time_column])[1]
     said = (*notes, *typing.notes.sentences())
-    return SourceTable(table, said, latest, findings=tuple(findings))
+    return SourceTable(
+        table, said, latest, findings=(*findings, *typing.findings), written=typing.written
+    )
 
 
 def _check_rows(rows: int, source: SqlSource) -> None:

@@ -33,6 +33,8 @@ class SourceTable:
         What else a person should know of the reading, as values.
     rewritten
         Columns of whole numbers whose cells were written otherwise; see `typing_text.Typing`.
+    written
+        Column to how its text is written; see `tasks.data.typing.storage.ColumnForm`.
     """
 
     table: Any
@@ -41,6 +43,7 @@ class SourceTable:
     detected: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[ReadingNote, ...] = ()
     rewritten: frozenset[str] = frozenset()
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 def time_range(column: Any) -> tuple[datetime | None, datetime | None]:

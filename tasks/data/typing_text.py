@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.errors import DataError, SourceError
+from tasks.base.reading import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.records import Kind
 from tasks.data import number_text, time_text
 from tasks.data.boolean_text import parse_booleans
 from tasks.data.distinct import Distinct, is_sorted, some_cells
 from tasks.data.tables import listed
 from tasks.data.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
+from tasks.data.typing.amounts import LOOK, Writing, taken_apart
 
 _LONG = 100_000
 _MOSTLY = 0.9
@@ -28,14 +30,26 @@ class Typing:
     ----------
     detected
         Options of the source found out on the way.
+    findings
+        What a person should know of the reading, as values.
+    written
+        Column to how its cells are written, where not as plain numbers or times; see `ColumnForm`.
     rewritten
         Columns whose cells are whole numbers in other words than a number's own: with blanks
         around them, a sign between thousands, or a mark for no value.
     """
 
-    def __init__(self, rules: TextRules, expected: Mapping[str, Kind] | None = None) -> None:
+    def __init__(
+        self,
+        rules: TextRules,
+        expected: Mapping[str, Kind] | None = None,
+        written: Mapping[str, str] | None = None,
+    ) -> None:
         self.rules = rules
         self.expected = expected or {}
+        self.declared = written or {}
+        self.written: dict[str, str] = {}
+        self.findings: list[ReadingNote] = []
         self.notes = Notes()
         self.detected: dict[str, Any] = {}
         self.rewritten: set[str] = set()
@@ -43,6 +57,7 @@ class Typing:
         if not rules.loose:
             self._allowed = (number_text.PLAIN,)
         self._decimal, self._proved = rules.decimal or ".", rules.decimal is not None
+        self._units: dict[str, str] = {}
         self._ambiguous: dict[str, tuple[Distinct, time_text.Times]] = {}
         self._orders: set[time_text.Order] = set()
         self._second_header: list[str] = []
@@ -59,6 +74,7 @@ class Typing:
         for name in list(columns):
             column = columns.pop(name)
             typed[name] = self._column(column, name) if pa.types.is_string(column.type) else column
+            self._check_unit(typed[name], name)
         self._settle_dates(typed)
         for name in self._second_header:
             self.notes.add(
@@ -75,7 +91,9 @@ class Typing:
         for name, column in columns.items():
             if self.expected.get(name) in _TEXTUAL:
                 continue
-            sign = number_text.decimal_evidence(some_cells(column, rules.missing))
+            cells = some_cells(column, rules.missing)
+            amounts = taken_apart(cells)
+            sign = number_text.decimal_evidence(cells if amounts is None else amounts.numbers)
             if sign is not None:
                 votes[sign].append(name)
         commas, points = votes[","], votes["."]
@@ -97,12 +115,59 @@ class Typing:
             return self._text(column, name)
         if column.null_count == len(column):
             return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+        if self.declared.get(name) and kind in ("numeric", "datetime"):
+            known = self._as_written(Distinct(column, self.rules.missing), name)
+            if known is not None:
+                return known
         plain = self._plain(column, name) if kind in (None, "numeric", "constant") else None
         if plain is not None:
             return plain
         if not self._may_have_type(column, kind) or self._plainly_text(column, name, kind):
             return self._text(column, name)
         return self._by_distinct(column, name, kind)
+
+    def _as_written(self, distinct: Distinct, name: str) -> Any | None:
+        """Return the column as an earlier reading knew it to be written; None where it is not."""
+        values, text = distinct.values, self.declared[name]
+        writing, typed = Writing.of(text), None
+        if not len(values):
+            return None
+        if writing is None:
+            typed = time_text.parse_format(values, text) if "%" in text else None
+        elif writing.style in self._amount_styles():
+            amounts = taken_apart(values, asked=True)
+            numbers = values if amounts is None else amounts.numbers
+            unit = "" if amounts is None else amounts.unit
+            if unit in ("", writing.unit) and number_text.fitting(numbers, (writing.style,)):
+                typed = number_text.convert(numbers, writing.style)
+                self._units[name] = unit
+        if typed is None:
+            return None
+        self.written[name] = text
+        return distinct.spread(typed)
+
+    def _amount_styles(self) -> tuple[number_text.Style, ...]:
+        return self._allowed if self.rules.loose else number_text.STYLES
+
+    def _check_unit(self, typed: Any, name: str) -> None:
+        """Refuse numbers in another unit than an earlier reading of the column had.
+
+        An amount without a currency may be in the known one; per cents may be shares, and are not.
+        """
+        if name not in self.declared or (not pa.types.is_floating(typed.type) and not (
+            pa.types.is_integer(typed.type)
+        )) or typed.null_count == len(typed):  # fmt: skip
+            return
+        writing = Writing.of(self.declared[name])
+        known, found = ("" if writing is None else writing.unit), self._units.get(name, "")
+        if known == found or (not (known and found) and not {known, found} & set("%‰")):
+            return
+        raise DataError(
+            f"column {name!r} is in {found or 'plain numbers'} and was in "
+            f"{known or 'plain numbers'} when its contract was inferred.",
+            "Bring it into that unit, or change `written_as` of the column in the contract and "
+            "train again.",
+        )
 
     def _may_have_type(self, column: Any, kind: Kind | None) -> bool:
         """Return whether a few cells leave open that the column is no text."""
@@ -111,8 +176,10 @@ class Typing:
         some = pc.ascii_trim_whitespace(column[:500])
         some = some.filter(pc.invert(pc.is_in(some, value_set=pa.array(self.rules.missing))))
         look = r"(?i)^(?:[+-]?[.,]?[0-9]|yes$|no$|true$|false$|[yntf]$|[?*.-]+$|[+-]?inf)"
-        hits = pc.sum(pc.match_substring_regex(some.drop_null(), look)).as_py() or 0
-        return bool(hits >= 0.5 * len(some.drop_null()))
+        some = some.drop_null()
+        likely = pc.or_(pc.match_substring_regex(some, look), pc.match_substring_regex(some, LOOK))
+        hits = pc.sum(likely).as_py() or 0
+        return bool(hits >= 0.5 * len(some))
 
     def _plainly_text(self, column: Any, name: str, kind: Kind | None) -> bool:
         """Return whether a long column of a typed source is text already by its ends.
@@ -136,12 +203,13 @@ class Typing:
                 return self._numbers_of_text_source(column, typed, name)
             return typed
         dotted = pc.any(pc.match_substring(column, ".")).as_py()
-        if not dotted:
+        if not dotted or self.declared.get(name) == "":
             return typed
         cells = column.drop_null()
         grouped = number_text.Style(",", ".")
         if grouped in self._allowed and number_text.fitting(cells, (grouped,)):
             self.notes.add("a point between thousands (`source.thousands` changes it)", name)
+            self.written[name] = str(Writing("", grouped))
             return number_text.convert(column, grouped)
         return typed if number_text.PLAIN in self._allowed else None
 
@@ -213,7 +281,7 @@ class Typing:
                         name,
                     )
         if found is None:
-            return None
+            return self._amounts(distinct, name)
         style, both = number_text.choose(found, self._decimal)
         typed = number_text.convert(distinct.values, style)
         if typed is None or self._codes(distinct.values, typed, name):
@@ -223,6 +291,41 @@ class Typing:
         if pa.types.is_integer(typed.type):
             self.rewritten.add(name)
         self._say_style(distinct, name, style, both)
+        if style != number_text.PLAIN and _any(distinct.values, "[., '\u2019\u00a0\u202f]"):
+            self.written[name] = str(Writing("", style))
+        return distinct.spread(typed)
+
+    def _amounts(self, distinct: Distinct, name: str) -> Any | None:
+        """Return amounts such as $1,234.50, 7.3% or (7) as numbers, and say so."""
+        asked = self.expected.get(name) == "numeric"
+        found = taken_apart(distinct.values, asked=asked)
+        if found is None and self.rules.null_values is None:
+            distinct = distinct.without(SOFT_NULL_TOKENS)
+            found = taken_apart(distinct.values, asked=asked)
+        if found is None:
+            return None
+        if found.unit is None:
+            self.findings.append(SeveralUnits(column=name, units=tuple(sorted(found.units))))
+            return None
+        styles = number_text.fitting(found.numbers, self._amount_styles())
+        if not styles:
+            return None
+        style, both = number_text.choose(styles, self._decimal)
+        typed = number_text.convert(found.numbers, style)
+        if typed is None:
+            return None
+        self._say_style(distinct, name, style, both)
+        self.findings.append(
+            AmountsRead(
+                column=name,
+                example=distinct.values[found.marked].as_py()[:40],
+                number=typed[found.marked].as_py(),
+                unit=found.unit,
+            )
+        )
+        self._units[name] = found.unit
+        self.written[name] = str(Writing(found.unit, style))
+        self.rewritten.add(name)
         return distinct.spread(typed)
 
     def _numbers_of_typed_source(self, distinct: Distinct, typed: Any, name: str) -> Any | None:
@@ -272,6 +375,7 @@ class Typing:
         form = time_text.format_of(distinct.values, order)
         if form is not None:
             self.detected.setdefault("date_formats", {})[name] = form
+            self.written[name] = form
 
     def _time_of_day(self, distinct: Distinct, name: str) -> Any | None:
         typed = time_text.parse_time_of_day(distinct.values)
@@ -345,3 +449,7 @@ class Typing:
             said = ", ".join(map(repr, words))
             self.notes.add(f"{said} read as missing (`source.null_values` changes it)", name)
         return pc.if_else(nulls, pa.scalar(None, pa.string()), column)
+
+
+def _any(values: Any, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(values, pattern)).as_py())

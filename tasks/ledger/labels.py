@@ -19,7 +19,7 @@ from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.data.file_completeness import complete_part
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.loading import spelled_target
-from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds
+from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds, writings
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database, lock
 from tasks.ledger.results import LabelsWritten
@@ -78,6 +78,7 @@ def _read(
         start=start if time_column else None,
         end=end if time_column else None,
         expected=declared,
+        written=writings(forms),
     )
     table = declared_times(read.table, declared)
     table, _ = with_joined_labels(table, schema.target, pipeline.config.labels)

@@ -16,7 +16,7 @@ from tasks.base.durations import format_duration
 from tasks.base.errors import DataError
 from tasks.base.files import write_whole
 from tasks.base.records import Kind
-from tasks.data.typing.storage import declared_forms, reading_kinds
+from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.building import (
     Reference,
     build_from_file,
@@ -228,6 +228,7 @@ def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> 
         start=start,
         end=end,
         expected=reading_kinds(forms),
+        written=writings(forms),
     )
     table = with_features(read.table, config, pipeline.base)
     kinds = {name: kinds[name] for name in table.column_names if name in kinds}

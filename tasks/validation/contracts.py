@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,7 +98,17 @@ def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
         late=late_labels(pipeline, snapshot),
     )
     give_back_memory()
-    return contract
+    return _with_writing(contract, snapshot.written)
+
+
+def _with_writing(contract: Contract, written: Mapping[str, str]) -> Contract:
+    """State how text is written that was read as numbers or times: later files are read so."""
+    stated = {
+        name: rule.model_copy(update={"written_as": written[name]})
+        for name, rule in contract.columns.items()
+        if name in written and rule.storage in ("number", "time")
+    }
+    return contract.model_copy(update={"columns": {**contract.columns, **stated}})
 
 
 def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
@@ -144,4 +155,7 @@ def forms_of(contract: Contract | None) -> dict[str, ColumnForm]:
     """Return how the contract knows each column: later files are read like the first."""
     if contract is None:
         return {}
-    return {c: ColumnForm(rule.kind, rule.storage) for c, rule in contract.columns.items()}
+    return {
+        column: ColumnForm(rule.kind, rule.storage, rule.written_as or "")
+        for column, rule in contract.columns.items()
+    }

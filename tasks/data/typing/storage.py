@@ -7,7 +7,7 @@ declared to every later one, so that a part of a table has the types of the whol
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -39,10 +39,14 @@ class ColumnForm:
     ----------
     storage
         None where only the kind is known: then the cells decide.
+    written
+        How its text is written: a time's format, a number's unit and style (`Writing`), empty for
+        plain numbers; None where that is not known.
     """
 
     kind: Kind
     storage: Storage | None = None
+    written: str | None = None
 
 
 def declared_forms(
@@ -55,13 +59,13 @@ def declared_forms(
     Examples
     --------
     >>> declared_forms({"a": "categorical"}, {"a": ColumnForm("numeric", "number")})
-    {'a': ColumnForm(kind='categorical', storage='number')}
+    {'a': ColumnForm(kind='categorical', storage='number', written=None)}
     """
     forms = dict(earlier)
     for name, kind in kinds.items():
-        storage = forms[name].storage if name in forms else None
-        suits = storage in _FITTING.get(kind, (storage,))
-        forms[name] = ColumnForm(kind, storage if suits else None)
+        known = forms.get(name)
+        suits = known is not None and known.storage in _FITTING.get(kind, (known.storage,))
+        forms[name] = replace(known, kind=kind) if known and suits else ColumnForm(kind)
     return forms
 
 
@@ -71,6 +75,11 @@ def reading_kinds(forms: Mapping[str, ColumnForm]) -> dict[str, Kind]:
         name: form.kind if form.storage is None else _READ_AS[form.storage]
         for name, form in forms.items()
     }
+
+
+def writings(forms: Mapping[str, ColumnForm]) -> dict[str, str]:
+    """Return how the cells of each column are written, where that is known."""
+    return {name: form.written for name, form in forms.items() if form.written is not None}
 
 
 def storage_of(column: Any) -> Storage:
