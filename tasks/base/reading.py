@@ -212,6 +212,23 @@ def note_text(note: ReadingNote) -> str:
             return _changed_text(note)
         case LabelTwins() | JoinedLabels():
             return _labels_text(note)
+        case _:
+            return _column_text(note)
+
+
+_ColumnNote = (
+    UnreadColumn
+    | LostDigits
+    | DecodedBytes
+    | UnnamedIndex
+    | PartitionKeyInFile
+    | AmountsRead
+    | SeveralUnits
+)
+
+
+def _column_text(note: _ColumnNote) -> str:
+    match note:
         case UnreadColumn():
             return (
                 f"{note.column}: left out, because its cells are {note.stored}; `exclude` it, or "
