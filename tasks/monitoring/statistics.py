@@ -231,6 +231,8 @@ def _chi_square(r: Counts, s: Counts) -> float:
 
 def _tv_chance(shares: Floats, size: float) -> tuple[float, float]:
     """Return mean and standard deviation of the distance under chance, by normal shares."""
+    # Summed up, the share of all rare levels may exceed one by rounding.
+    shares = np.clip(shares, 0.0, 1.0)
     variance = shares * (1 - shares) / size
     mean = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / 2
     return mean, math.sqrt((1 - 2 / math.pi) * float(variance.sum())) / math.sqrt(2)

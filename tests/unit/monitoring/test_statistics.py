@@ -18,6 +18,7 @@ from tasks.monitoring.statistics import (
     merged,
     nulls,
     tv,
+    tv_noise,
 )
 
 VALUES = st.lists(st.integers(-20, 20).map(float), min_size=1, max_size=60)
@@ -87,6 +88,16 @@ def test_unseen_levels_are_one_level_of_their_own_however_large_the_reference() 
         found = tv(merged(reference, sample))
         assert found.distance == pytest.approx(0.2)
         assert found.p_value < 1e-6
+
+
+def test_levels_that_are_all_rare_have_no_noise_however_their_shares_are_rounded() -> None:
+    beyond_one = 0
+    for seed in range(300):
+        shops = np.random.default_rng(seed).integers(0, 300, 5_000)
+        counts = np.bincount(shops, minlength=300).astype(np.int64)
+        beyond_one += bool((counts / counts.sum()).sum() > 1)
+        assert tv_noise(counts, 250) == pytest.approx(0.0, abs=1e-6)
+    assert beyond_one
 
 
 def test_a_rare_level_that_surges_is_seen() -> None:
