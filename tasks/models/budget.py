@@ -91,6 +91,11 @@ class Budget:
         return self.wall > MOST_WALL * self.seconds
 
     @property
+    def wall_left(self) -> float:
+        """Seconds by the clock until it says so, at least 0."""
+        return max(0.0, MOST_WALL * self.seconds - self.wall)
+
+    @property
     def pace(self) -> float:
         """Seconds by the clock for one that the machine gives; at least 1."""
         return max(1.0, self.wall / self._elapsed) if self._elapsed > 0 else 1.0

@@ -369,7 +369,7 @@ class Fits:
         budget = self._budget
         left = seconds_left(tasks, over, budget.elapsed, self._threads, budget.seconds)
         if left is not None:
-            left = round(left * budget.pace, 1)
+            left = round(min(left * budget.pace, budget.wall_left), 1)
         self._report(Progress(candidate, stage, len(over), len(tasks), left))
 
     def _result(self, name: str) -> CandidateResult:

@@ -42,6 +42,7 @@ def test_a_busy_hour_counts_for_what_it_gave() -> None:
     assert budget.elapsed == 90.0
     assert not budget.over
     assert budget.pace == 2.0
+    assert budget.wall_left == MOST_WALL * 100 - 180
     machine.passes(11, share=1.0)
     budget.count([1])
     assert budget.over

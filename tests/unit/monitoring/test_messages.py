@@ -159,6 +159,18 @@ def test_a_promotion_says_by_how_much_and_how_to_go_back() -> None:
     assert "`keepfit rollback f.yaml`" in message.text
 
 
+def test_a_comparison_that_the_budget_cut_short_says_what_is_missing_and_how_to_complete_it() -> (
+    None
+):
+    evidence = {"former": "3", "difference": 0.01, "skipped": ["mlp", "<!channel>"], "by": "gate"}
+    made = decision("promoted", version="4", evidence=evidence)
+    text = told(made, decision("alarmed")).text
+    assert "before mlp, ‹!channel›" in text
+    assert "keepfit run" in text
+    whole = decision("promoted", version="4", evidence={**evidence, "skipped": []})
+    assert "budget" not in told(whole, decision("alarmed")).text
+
+
 def test_what_a_person_did_is_said_to_be_by_hand() -> None:
     for kind in ("promoted", "rolled_back"):
         assert "by hand" in told(decision(kind, {"by": "hand"}, version="4")).text
