@@ -187,10 +187,12 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     if decision.evidence.get("file"):
         _say_kept(draft, decision)
         return draft
+    again = _command(_AGAIN.get(flow, "monitor"), file)
+    if decision.window is not None:
+        again = _command(f"monitor --window {decision.window}", file)
     draft.say(
         "Next",
-        "mend the rows at their source, then "
-        f"{_command(_AGAIN.get(flow, 'monitor'), file)}. If the change is meant, see it with "
+        f"mend the rows at their source, then {again}. If the change is meant, see it with "
         f"{_command('contract diff', file)} and take it in with "
         f"{_command('contract accept', file)}.",
     )

@@ -124,6 +124,7 @@ def choose_looks(
 
 def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backlog:
     from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.stops import contract_digest
     from tasks.monitoring.windows.grid import latest_complete, mostly_before
     from tasks.trainings.windows import newest_row
 
@@ -138,7 +139,7 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
     until = trained_until(champion)
     return backlog_of(
         latest_complete(newest, now, config.window),
-        looked_at(earlier),
+        looked_at(earlier, contract_digest(pipeline)),
         watched_since(earlier, None if until is None else mostly_before(until, config.window)),
         most=config.catch_up,
         recent=pipeline.config.policy.persistent[1],

@@ -28,6 +28,9 @@ class _Counted:
         """Return it in words."""
         if self.of == 0:
             return "no window of the champion has been looked at, so nothing"
+        if self.of == 1 and self.counted:
+            words = (("drift", self.drifted), ("worse performance", self.worse))
+            return f"{' and '.join(word for word, count in words if count)} in the last window"
         parts = [
             f"{word} in {count}"
             for word, count in (("drift", self.drifted), ("worse performance", self.worse))

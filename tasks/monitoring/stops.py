@@ -54,7 +54,8 @@ def record_stop(
     # Samples are values of rows: they stand on the contract's page only.
     rules = [line.partition(" e.g. ")[0] for line in lines]
     page = prefect_run_page(pipeline.state, prefect_run)
-    of = str(window) if window is not None else f"{now:%Y-%m-%d}"
+    digest = contract_digest(pipeline) if window is not None else ""
+    of = f"{window} {digest}" if window is not None else f"{now:%Y-%m-%d}"
     decision = Decision(
         id=decision_id(pipeline.config.name, "stopped", flow, of, *map(_without_counts, rules)),
         pipeline=pipeline.config.name,
@@ -63,6 +64,7 @@ def record_stop(
         correlation=cause.correlation,
         sentence=f"{flow}: {head}",
         window=window,
+        contract_digest=digest,
         config_digest=pipeline.digest,
         prefect_run=prefect_run,
         evidence={
@@ -142,6 +144,14 @@ def _kept(aside: SetAside) -> dict[str, JsonValue]:
         "accept_command": aside.accept_command,
         "score_command": aside.score_command,
     }
+
+
+def contract_digest(pipeline: Pipeline) -> str:
+    """Return the digest of the contract that holds now; empty without one."""
+    from tasks.validation.contracts import known_contract
+
+    contract = known_contract(pipeline)
+    return contract.digest() if contract is not None else ""
 
 
 def to_tell(pipeline: Pipeline, correlation: str) -> tuple[Decision, ...]:

@@ -83,9 +83,21 @@ def _is_part(window: Window, done: Sequence[tuple[datetime, datetime]]) -> bool:
     return any(start <= window.start and window.end <= end for start, end in done)
 
 
-def looked_at(earlier: Sequence[Decision]) -> frozenset[Window]:
-    """Return the windows that were monitored or whose rows broke their contract."""
-    return frozenset(d.window for d in earlier if d.window is not None and _is_look(d))
+def looked_at(earlier: Sequence[Decision], contract: str) -> frozenset[Window]:
+    """Return the windows that were monitored, or whose rows broke the contract that holds now.
+
+    Parameters
+    ----------
+    contract
+        Digest of that contract: windows that broke another one are looked at again.
+    """
+    return frozenset(
+        d.window
+        for d in earlier
+        if d.window is not None
+        and _is_look(d)
+        and (d.kind == "monitored" or d.contract_digest == contract)
+    )
 
 
 def watched_since(earlier: Sequence[Decision], until: datetime | None) -> datetime | None:

@@ -80,7 +80,7 @@ def test_a_training_says_what_moved() -> None:
     assert said == "Trains: drift in 1 and worse performance in 1 of the last 3 windows."
     assert decided("d.d").reasons == ("drift in 2 of the last 3 windows",)
     one = decided("b", config={"persistence": "1 of 1"})
-    assert one.sentence == "Trains: drift in 1 and worse performance in 1 of the last window."
+    assert one.sentence == "Trains: drift and worse performance in the last window."
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,15 @@ def test_a_stop_of_the_window_counts_as_a_look_and_a_stop_of_a_training_does_not
         looked(week(3), "stopped", flow="training"),
     ]
 
-    assert looked_at(decisions) == {week(1), week(2)}
+    assert looked_at(decisions, "") == {week(1), week(2)}
+
+
+def test_a_window_that_broke_a_contract_is_due_again_under_another_one() -> None:
+    stop = looked(week(2), "stopped", flow="monitoring")
+    stop = stop.model_copy(update={"contract_digest": "old"})
+
+    assert looked_at([stop], "old") == {week(2)}
+    assert looked_at([stop], "new") == set()
 
 
 def test_windows_whose_records_have_been_removed_are_not_due_again() -> None:
