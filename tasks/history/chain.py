@@ -124,9 +124,9 @@ def explain_version(
 
     ledger = accounts or evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
-    versions, aliased, silent = _registry(pipeline)
+    versions, aliased, silent, answered = _registry(pipeline)
     moves = ledger.decisions(pipeline.config.name, kinds=MOVES)
-    champion = aliased or _recorded_champion(moves, outcomes)
+    champion = aliased if answered else _recorded_champion(moves, outcomes)
     wanted = champion if version is None else version.strip().removeprefix("v")
     known = _versions(ledger, pipeline, versions, outcomes)
     if wanted is None or wanted not in known:
@@ -145,22 +145,31 @@ def explain_version(
         champion=wanted == champion,
         correlation=found.correlation,
         steps=steps,
-        missing=(*missing, *([silent] if silent else [])),
+        missing=(*missing, *([silent] if silent else []), *(_deleted(found) if answered else ())),
     )
 
 
-def _registry(pipeline: Pipeline) -> tuple[tuple[ModelVersion, ...], str | None, str]:
-    """Return versions, the aliased one, and what to say where the registry does not answer."""
+def _registry(pipeline: Pipeline) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
+    """Return versions, the aliased one, what to say where the registry does not answer, and
+    whether it did.
+    """  # noqa: D205
     if not evidence.has_registry(pipeline):
-        return (), None, ""
+        return (), None, "", False
     from tasks.registry.stores import store_of
 
     store, name = store_of(pipeline.state), pipeline.config.name
     try:
         champion = store.champion(name)
-        return store.versions(name), champion.version if champion else None, ""
+        return store.versions(name), champion.version if champion else None, "", True
     except InfrastructureError as error:
-        return (), None, f"The registry did not answer: {error.message}"
+        return (), None, f"The registry did not answer: {error.message}", False
+
+
+def _deleted(known: Known) -> tuple[str, ...]:
+    """Return what to say of a version that the registry no longer has, though keepfit left it."""
+    if known.registered is not None or known.of("collected"):
+        return ()
+    return (f"v{known.version} is no longer in MLflow: it was deleted there.",)
 
 
 def _recorded_champion(

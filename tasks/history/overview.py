@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision, Performance
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -96,8 +97,7 @@ def overview(
     sizes
         Store to its size in bytes.
     champions
-        Pipeline to its champion, where the registry was asked already. It is not asked here
-        unless neither the ledger nor the trainings in the state folder know of any version.
+        Pipeline to its champion, where the registry was asked already; None: it is asked here.
     accounts
         Stands for every pipeline's ledger.
     """
@@ -105,14 +105,18 @@ def overview(
     found = []
     for pipeline in pipelines:
         ledger = accounts or evidence.accounts_of(pipeline)
-        known = champions.get(pipeline.config.name) if champions else None
+        name = pipeline.config.name
+        known = (True, champions[name]) if champions and name in champions else _ask(pipeline)
         health = _health_of(pipeline, ledger, known, moment)
         found.append(health.model_copy(update={"stores": dict(sizes or {})}))
     return tuple(found)
 
 
 def _health_of(
-    pipeline: Pipeline, ledger: Accounts, known: ModelVersion | None, now: datetime
+    pipeline: Pipeline,
+    ledger: Accounts,
+    known: tuple[bool, ModelVersion | None],
+    now: datetime,
 ) -> PipelineHealth:
     from tasks.trainings.journal import last_outcomes
 
@@ -122,12 +126,18 @@ def _health_of(
     moves = ledger.decisions(name, kinds=(*MOVES, "confirmed"), most=20)
     trained = ledger.decisions(name, kinds=("trained",), most=50)
     outcomes = last_outcomes(pipeline.work, most=50)
-    champion = champion_of(moves, trained, outcomes, known)
-    if champion is None and not outcomes and evidence.has_registry(pipeline):
-        champion = _registered(_ask(pipeline))
+    answered, registered = known
+    champion = champion_of(moves, trained, outcomes, registered)
+    gone = champion if answered and registered is None else None
+    champion = None if gone else champion
     last = last_runs((*decisions, *scored), outcomes)
     shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
     word, reason = judged(pipeline, champion, decisions, last, shown, now)
+    if gone is not None:
+        reason = (
+            f"v{gone.version} scored until it, or its alias, was deleted in MLflow: promote a "
+            "version that is left, or train."
+        )
     age = (now - champion.since).total_seconds() / 86_400 if champion and champion.since else None
     return PipelineHealth(
         pipeline=name,
@@ -160,10 +170,16 @@ def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -
     return f"keepfit {command} {pipeline.path}" if command == "monitor" else "keepfit why"
 
 
-def _ask(pipeline: Pipeline) -> ModelVersion | None:
+def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None]:
+    """Return whether the registry answered, and the version that it says scores."""
+    if not evidence.has_registry(pipeline):
+        return False, None
     from tasks.registry.stores import store_of
 
-    return store_of(pipeline.state).champion(pipeline.config.name)
+    try:
+        return True, store_of(pipeline.state).champion(pipeline.config.name)
+    except InfrastructureError:
+        return False, None
 
 
 def champion_of(
@@ -180,7 +196,7 @@ def champion_of(
         Decisions and trainings, newest first.
     """
     version, since, former = _newest_move(moves, outcomes)
-    if known is not None and known.version != version:
+    if known is not None and (known.version != version or not _recorded(known, trained)):
         return _registered(known)
     if version is None:
         return None
@@ -205,6 +221,18 @@ def champion_of(
         metric=outcome.metric,
         score=outcome.metrics.get(outcome.metric),
     )
+
+
+def _recorded(known: ModelVersion, trained: Sequence[Decision]) -> bool:
+    """Return whether the newest training of this number made this version.
+
+    A model that was deleted in MLflow and trained again counts its versions from 1.
+    """
+    newest = next((d for d in trained if d.version == known.version), None)
+    key = known.tags.get("keepfit.training_key", "")
+    same = newest is None or evidence.text_of(newest, "key").startswith(key)
+    later = newest is not None and known.created is not None and newest.at >= known.created
+    return same and (later or newest is None)
 
 
 def _newest_move(

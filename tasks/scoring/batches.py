@@ -12,6 +12,7 @@ from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.registry.stores import store_of
+from tasks.trainings.journal import last_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,11 +30,23 @@ def champion_of(pipeline: Pipeline) -> ModelVersion:
     """
     champion = store_of(pipeline.state).champion(pipeline.config.name)
     if champion is None:
-        raise UsageError(
-            f"{pipeline.config.name} has no champion yet, so there is nothing to score with.",
-            f"Train one: keepfit run {pipeline.path}",
-        )
+        raise _no_champion(pipeline)
     return champion
+
+
+def _no_champion(pipeline: Pipeline) -> UsageError:
+    name, train = pipeline.config.name, f"keepfit run {pipeline.path}"
+    left = [v.version for v in store_of(pipeline.state).versions(name)]
+    if not left and not last_outcomes(pipeline.work, 1):
+        return UsageError(
+            f"{name} has no champion yet, so there is nothing to score with.",
+            f"Train one: {train}",
+        )
+    of_left = f"; or let an earlier one score: keepfit promote {left[0]}" if left else ""
+    return UsageError(
+        f"{name} has no champion any more: it was deleted in MLflow, or its alias was.",
+        f"Train one: {train}{of_left}",
+    )
 
 
 def score_batch(

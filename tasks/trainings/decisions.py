@@ -22,6 +22,9 @@ def record_training(
     trained = _trained(pipeline, basis, outcome, cause, seconds)
     verdict = _verdict(outcome, trained)
     ledger = ledger_of(pipeline)
+    known = ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
+    if any(d.mlflow_run == trained.mlflow_run for d in known):
+        return False
     # The verdict first: a training that is recorded is recorded whole.
     ledger.record(verdict)
     return ledger.record(trained)
@@ -114,8 +117,10 @@ def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
 
 
 def _identity(outcome: TrainingOutcome) -> str:
-    """Return what a training is recorded under: one that skipped candidates is done again."""
-    return outcome.key if outcome.verdict.complete else f"{outcome.key} {outcome.mlflow_run_id}"
+    """Return what a training is recorded under: its run, since the same rows may be trained on
+    again, as after the first model was deleted in MLflow.
+    """  # noqa: D205
+    return f"{outcome.key} {outcome.mlflow_run_id}"
 
 
 def _links(pipeline: Pipeline, outcome: TrainingOutcome) -> dict[str, str]:

@@ -127,6 +127,25 @@ def test_what_the_registry_says_goes_before_the_records(tmp_path: Path) -> None:
     assert (found.champion.version, found.champion.candidate) == ("9", "svm")
 
 
+def test_a_champion_that_was_deleted_in_mlflow_does_not_score(tmp_path: Path) -> None:
+    found = health(tmp_path, flights(), champions={"flights": None})
+
+    assert (found.health, found.champion) == ("no champion", None)
+    assert "v2" in found.reason
+    assert "MLflow" in found.reason
+
+
+def test_a_version_made_anew_under_an_earlier_number_is_not_taken_for_that(tmp_path: Path) -> None:
+    anew = ModelVersion(
+        name="flights", version="2", run_id="r", created=flights()[-1].at + timedelta(days=1),
+        tags={"keepfit.candidate": "decision_tree", "keepfit.training_key": "f" * 16},
+    )  # fmt: skip
+    found = health(tmp_path, flights(), champions={"flights": anew})
+
+    assert found.champion is not None
+    assert found.champion.candidate == "decision_tree"
+
+
 def test_next_runs_observe_daylight_saving(tmp_path: Path) -> None:
     made = pipeline(tmp_path, "other", "")
     from tasks.base.config import SchedulesConfig
