@@ -146,11 +146,13 @@ class ColumnCheck:
         if not sizes.size:
             return result
         middle = float(np.median(sizes))
-        further = FAR if sizes.size < FEW_SIZES else 1.0
+        few = sizes.size < FEW_SIZES
+        least = rule.min / FAR if few else rule.min
+        most = rule.farthest if few else rule.max
         far = off_scale(self.facts, rule)
         failed = int(far.sum())
         observed = "as before"
-        passed = rule.min / further <= middle <= rule.max * further
+        passed = least <= middle <= most
         if not passed:
             failed = self.facts.present
             observed = "of another size: another unit?"

@@ -174,19 +174,30 @@ class RangeRule(Part):
 
 FEW_SIZES = 5
 FAR = 7.0
-"""How much further than its limits fewer than `FEW_SIZES` values, or single rows, may lie."""
+"""How much further than its limits fewer than `FEW_SIZES` values may lie."""
 
 
 class ScaleRule(Part):
     """Between which sizes the median of a column lies: what lies outside has another unit.
 
     A size is a value without its sign; zeros and missing values have none. Fewer than five values
-    may lie seven times further out; a single row beyond that is a fault of the row.
+    may lie up to `far`, and down to a seventh of `min`; a row beyond `far` is a fault of the row.
+
+    Attributes
+    ----------
+    far
+        Absent: seven times `max`.
     """
 
     min: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     max: float = Field(gt=0.0, allow_inf_nan=False)
+    far: float | None = Field(None, gt=0.0, allow_inf_nan=False)
     severity: Severity | None = None
+
+    @property
+    def farthest(self) -> float:
+        """The size beyond which a single row is at fault."""
+        return FAR * self.max if self.far is None else self.far
 
 
 class CategoryRule(Part):

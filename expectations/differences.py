@@ -130,6 +130,8 @@ def _of_column(
     if result.rule == "kind":
         value = inferred.to_dict()["columns"][name]
         return f"{new.kind}, and all that follows", (Edit(at, value),)
+    if result.rule == "scale" and new.scale is None:
+        return "not asked: too few values to tell", (Edit((*at, "scale"), GONE),)
     make = {"nulls": _nulls, "range": _range, "scale": _scale}.get(result.rule)
     if make is not None:
         changes = make(rule, new, result)
@@ -180,12 +182,14 @@ def _scale(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[st
     if old is None:
         return {}
     if found is None:
-        return {"min": GONE, "max": 1e300}
+        return {}
     changes: dict[str, Any] = {}
     if found.min < old.min:
         changes["min"] = found.min
     if found.max > old.max:
         changes["max"] = found.max
+    if found.farthest > old.farthest:
+        changes["far"] = found.farthest
     return changes
 
 

@@ -41,6 +41,7 @@ _SELDOM = 1e-3
 _SIZES = 50
 _DIFFERENT_SIZES = 5
 _UNITS = 30.0
+_FAR = 10.0
 _LIVE = timedelta(days=90)
 _NO_FEATURES = {"constant", "identifier"}
 _BY_KIND: dict[str, Storage] = {"numeric": "number", "boolean": "boolean", "datetime": "time"}
@@ -183,7 +184,12 @@ def _scale(facts: ColumnFacts, order: RowOrder) -> ScaleRule | None:
     most = max(max(middles) * _UNITS, float(sizes.max()) * 1.5)
     if not (math.isfinite(most) and most > 0):
         return None
-    return ScaleRule(min=_two_digits(least, math.floor), max=_two_digits(most, math.ceil))
+    far = min(_FAR * float(sizes.max()), 1e300)
+    return ScaleRule(
+        min=_two_digits(least, math.floor),
+        max=_two_digits(most, math.ceil),
+        far=_two_digits(far, math.ceil),
+    )
 
 
 def _two_digits(value: float, turn: Any) -> float:
@@ -227,13 +233,15 @@ def _range(facts: ColumnFacts, slack: float) -> RangeRule | None:
     most = _outward(float(high) + reach, reach, math.ceil)
     if not (math.isfinite(least) and math.isfinite(most)):
         least, most = float(low), float(high)
-    allowed = max(_MOST_OUTSIDE, _up(2 * infinite / facts.present))
+    allowed = max(0.05, _up(2 * infinite / facts.present))
     if types.is_integer_dtype(facts.values.dtype):
         least, most = math.floor(least), math.ceil(most)
     return RangeRule(
         min=_plain(max(least, 0.0) if low >= 0 else least),
         max=_plain(min(most, 0.0) if high <= 0 else most),
         max_share=min(1.0, allowed),
+        # An economy leaves its range for years; another unit is told by the scale.
+        severity="warning",
     )
 
 

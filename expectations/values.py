@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from expectations.contract import FAR, ScaleRule
+from expectations.contract import ScaleRule
 from expectations.spans import as_naive_utc
 
 Stored = Literal["number", "text", "boolean", "time", "mixed", "empty"]
@@ -203,7 +203,7 @@ def later_than(facts: ColumnFacts, moment: datetime) -> Mask:
 def off_scale(facts: ColumnFacts, rule: ScaleRule) -> Mask:
     """Return which rows lie so far beyond the sizes of a scale that they alone are a fault."""
     numbers = np.abs(facts.values.to_numpy(np.float64, na_value=np.nan))
-    return np.asarray(numbers > FAR * rule.max, dtype=bool)
+    return np.asarray(numbers > rule.farthest, dtype=bool)
 
 
 def unseen(facts: ColumnFacts, categories: tuple[Any, ...]) -> Mask:

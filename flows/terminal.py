@@ -388,7 +388,7 @@ def show_contract_diff(found: ContractDiff) -> None:
         ):
             console.print(Text.assemble((f"  {word:<9}", "dim"), text))
     if found.accepted:
-        console.print(f"Changed {len(found.accepted)} rules in:", markup=False)
+        console.print(Text(f"Changed in the contract: {', '.join(found.accepted)}"), soft_wrap=True)
     console.print(Text(f"Contract: {found.file}"), soft_wrap=True)
     if found.next_command:
         console.print(Text.assemble("Next: ", (found.next_command, "bold")), soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,7 @@ def diff_contract(pipeline: Pipeline, input_path: Path | None) -> ContractDiff:
 def accept_rules(pipeline: Pipeline, rules: Sequence[str], input_path: Path | None) -> ContractDiff:
     """Take what rows show into the contract's file: `rules`, or all for which there is a proposal.
 
+    With a rule go the other rules of its column by which the same rows could not be scored.
     Comments and order of the file stay.
 
     Raises
@@ -107,7 +108,8 @@ def accept_rules(pipeline: Pipeline, rules: Sequence[str], input_path: Path | No
                 f"Nothing can be proposed for {name!r}: {known[name].observed}.",
                 f"Change it by hand in {contract_file(pipeline)}.",
             )
-    chosen = [one for one in found if one.edits and (not rules or one.name in rules)]
+    wanted = {*rules, *_beside(found, rules)}
+    chosen = [one for one in found if one.edits and (not rules or one.name in wanted)]
     if chosen:
         _rewrite(contract_file(pipeline), chosen)
     after = score_command(pipeline.path, str(input_path.absolute())) if input_path else ""
@@ -163,6 +165,14 @@ def _compared(
         if name in snapshot.kinds or (name != pipeline.config.target and rule.severity == "error")
     ]
     return snapshot, contract.feature_part(asked)
+
+
+def _beside(found: Sequence[Difference], rules: Sequence[str]) -> Iterator[str]:
+    """Yield what the same rows break in the columns of `rules` so that they could not be scored."""
+    columns = {name.rpartition(".")[0] for name in rules} - {""}
+    for one in found:
+        if one.severity == "error" and one.name.rpartition(".")[0] in columns:
+            yield one.name
 
 
 def _outcome(

@@ -18,7 +18,8 @@ HEAVY = {
 }  # fmt: skip
 HELPS = [
     [], ["init"], ["run"], ["score"], ["status"], ["contract"], ["contract", "infer"],
-    ["contract", "check"], ["config"], ["config", "check"], ["config", "schema"],
+    ["contract", "check"], ["contract", "diff"], ["contract", "accept"],
+    ["config"], ["config", "check"], ["config", "schema"],
     ["config", "explain"],
 ]  # fmt: skip
 
