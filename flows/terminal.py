@@ -412,7 +412,7 @@ def show_trainings(found: PipelineStatus) -> None:
     if found.trainings:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         for name in ("finished (UTC)", "challenger", f"holdout {found.metric or ''}", "verdict"):
-            table.add_column(name)
+            table.add_column(name, no_wrap=name == "challenger")
         for outcome in found.trainings:
             value = outcome.metrics.get(outcome.metric)
             table.add_row(
