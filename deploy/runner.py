@@ -182,9 +182,18 @@ def _looked(reaper: Reaper) -> None:
         _LOGGER.warning("run %s died", one)
 
 
+def _log_own_faults() -> None:
+    """Let the runner's log say what went wrong in the runner; Prefect's console is silent."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for name in ("__main__", "deploy", "tasks.history"):
+        logging.getLogger(name).addHandler(handler)
+
+
 def _main(descriptor: str, parent: str, state: str, *files: str) -> None:
     end_with(int(parent))
     os.environ[RUNNER_VARIABLE] = str(os.getpid())
+    _log_own_faults()
     say = speaking(int(descriptor))
     pipelines = [pipeline_in_use(Path(file)) for file in files]
     asyncio.run(run(Path(state), pipelines, say))
