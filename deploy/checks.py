@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from tasks.base.commands import command
 from tasks.base.errors import KeepfitError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
@@ -154,11 +155,11 @@ def champion(pipeline: Pipeline) -> Found:
 
     name = pipeline.config.name
     if not _has_store(pipeline.state):
-        return warning("no champion yet", f"keepfit run {pipeline.path}")
+        return warning("no champion yet", command("run", file=pipeline.path))
     store = store_of(pipeline.state)
     found = store.champion(name)
     if found is None:
-        return warning("no champion yet", f"keepfit run {pipeline.path}")
+        return warning("no champion yet", command("run", file=pipeline.path))
     store.load(found, OwnCode.of(pipeline.config.hooks, pipeline.base))
     return ok(f"version {found.version} loads")
 

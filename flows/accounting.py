@@ -15,6 +15,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
+from tasks.base.commands import working_on
 from tasks.base.environment import RUNNER_VARIABLE, die_with_parent, keep_private
 from tasks.base.errors import ContractError, KeepfitError
 from tasks.base.known import pipeline_in_use, remember_pipeline
@@ -55,7 +56,8 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         # Its imports overlap with this process's own.
         start_checker(keep=flow == "monitoring")
     try:
-        yield why
+        with working_on(pipeline.path):
+            yield why
     except ContractError as error:
         if not error.noted:
             note_stop(pipeline, flow, why, error.message, error.remedy, run, aside=error.aside)

@@ -249,7 +249,7 @@ def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
     if not as_json:
         from flows.terminal_loop import show_move
 
-        show_move(decision)
+        show_move(decision, file)
     return decision.model_dump(mode="json")
 
 
@@ -265,7 +265,7 @@ def rollback(file: Path | None, as_json: bool) -> dict[str, Any]:
     if not as_json:
         from flows.terminal_loop import show_move
 
-        show_move(decision)
+        show_move(decision, file)
     return decision.model_dump(mode="json")
 
 
@@ -423,6 +423,7 @@ def config() -> None:
 @answering
 def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
+    from tasks.base.commands import command
     from tasks.base.pipeline_file import load_pipeline
     from tasks.models.hook_checks import check_hooks
 
@@ -430,7 +431,7 @@ def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     check_hooks(pipeline.config, pipeline.base)
     if not as_json:
         click.echo(f"{pipeline.path} is right. State: {pipeline.state}")
-        click.echo(f"Next: keepfit run {pipeline.path}")
+        click.echo(f"Next: {command('run', file=pipeline.path)}")
     return {
         "file": str(pipeline.path),
         "pipeline": pipeline.config.name,

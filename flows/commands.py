@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.orchestrator import check_configured, configured_api, start_server
 from flows.terminal import progress
+from tasks.base.commands import command, working_on
 from tasks.base.contact import first_contact
 from tasks.base.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, KeepfitError
@@ -121,7 +122,7 @@ def read_status(file: Path | None) -> PipelineStatus:
         mlflow_uri=uri,
         state=str(pipeline.state),
         state_bytes=bytes_in(pipeline.state),
-        next_command=f"keepfit {'score' if champion else 'run'} {pipeline.path}",
+        next_command=command("score" if champion else "run", file=pipeline.path),
     )
 
 
@@ -146,7 +147,8 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
         )
     keep_prefect_in(pipeline.state)
     try:
-        yield
+        with working_on(pipeline.path):
+            yield
     except KeepfitError as error:
         error.message = redact(error.message, pipeline.secrets)
         error.remedy = redact(error.remedy, pipeline.secrets)

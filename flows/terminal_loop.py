@@ -11,9 +11,12 @@ from rich.text import Text
 
 from expectations.words import say_share
 from flows.terminal import duration, near, number, show_findings, size
+from tasks.base.commands import command
 from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, span, valued
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tasks.base.loop import ColumnFinding, Decision, Performance
     from tasks.base.outcomes import MonitoringOutcome, SeenWindow
     from tasks.history.chain import Chain, Link
@@ -297,7 +300,7 @@ def _rank(found: ColumnFinding) -> tuple[bool, bool, float, float]:
     )
 
 
-def show_move(decision: Decision) -> None:
+def show_move(decision: Decision, file: Path | None = None) -> None:
     """Print that the champion was changed by hand or by its probation, and on what numbers."""
     console = _out()
     word, tone = KINDS[decision.kind]
@@ -309,4 +312,6 @@ def show_move(decision: Decision) -> None:
     if decision.version:
         _line(console, "champion", f"v{decision.version}")
     _line(console, "recorded", f"{minute(decision.at)} UTC")
-    console.print(Text.assemble("Next: ", (f"keepfit why {decision.version}", "bold")))
+    console.print(
+        Text.assemble("Next: ", (command("why", decision.version or "", file=file), "bold"))
+    )

@@ -12,12 +12,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from tasks.base.commands import DEFAULT_FILE as DEFAULT_FILE
+from tasks.base.commands import command
 from tasks.base.config import ContractConfig, PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.validation import validate_document
 from tasks.base.yaml import Document, Location, read_yaml
 
-DEFAULT_FILE = "keepfit.yaml"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _HOME = Path(__file__).resolve().parents[2]
@@ -334,7 +335,8 @@ def _check_paths(pipeline: Pipeline, contract_exists: bool) -> None:
         raise ConfigError(
             f"{pipeline.path}, line {pipeline.line_of('contract')}: no such contract file: "
             f"{pipeline.contract.path}.",
-            f"Write it with `keepfit contract infer {pipeline.path}`, or remove the line.",
+            f"Write it with `{command('contract', 'infer', file=pipeline.path)}`, or remove the "
+            "line.",
         )
     sink = pipeline.config.scoring.sink
     if sink is not None and sink.kind != "sql":

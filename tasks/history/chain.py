@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Decision
 from tasks.base.outcomes import TrainingOutcome
@@ -198,7 +199,7 @@ def _unknown(pipeline: Pipeline, wanted: str | None, known: Sequence[str]) -> Us
     name = pipeline.config.name
     if not known:
         return UsageError(
-            f"{name} has no version yet.", f"Train one with `keepfit run {pipeline.path}`."
+            f"{name} has no version yet.", f"Train one with `{command('run', file=pipeline.path)}`."
         )
     listed = ", ".join(f"v{v}" for v in known[:12])
     more = f" and {len(known) - 12} older" if len(known) > 12 else ""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision, Performance
 from tasks.base.outcomes import TrainingOutcome
@@ -165,9 +166,9 @@ def _latest(ledger: Accounts, name: str, most: int = 6) -> tuple[Decision, ...]:
 
 def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -> str:
     if champion is None:
-        return f"keepfit run {pipeline.path}"
-    command = {"stale": "monitor", "healthy": "monitor"}.get(word, "why")
-    return f"keepfit {command} {pipeline.path}" if command == "monitor" else "keepfit why"
+        return command("run", file=pipeline.path)
+    verb = {"stale": "monitor", "healthy": "monitor"}.get(word, "why")
+    return command(verb, file=pipeline.path)
 
 
 def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None]:

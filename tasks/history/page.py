@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from tasks.base.commands import command
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.loop import Decision, DecisionKind
@@ -205,12 +206,13 @@ def _row(point: Point, address: str | None) -> Row:
 def _commands(pipeline: Pipeline, health: PipelineHealth) -> tuple[tuple[str, str], ...]:
     """Return what a person may do next, with the command."""
     if health.champion is None:
-        return (("Train the first champion", f"keepfit run {pipeline.path}"),)
-    found = [("Why this version scores", f"keepfit why {health.champion.version}")]
+        return (("Train the first champion", command("run", file=pipeline.path)),)
+    why = command("why", health.champion.version, file=pipeline.path)
+    found = [("Why this version scores", why)]
     if "monitoring" not in health.last:
-        found.append(("Look at the newest window", f"keepfit monitor {pipeline.path}"))
+        found.append(("Look at the newest window", command("monitor", file=pipeline.path)))
     if health.health in ("stopped", "stale"):
-        found.append(("See what a run finds", f"keepfit contract check {pipeline.path}"))
+        found.append(("See what a run finds", command("contract", "check", file=pipeline.path)))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.base.commands import command
 from tasks.evaluation import words as figures
 from tasks.evaluation.report_view import code
 from tasks.history import words
@@ -40,6 +41,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["command"] = command
     environment.filters |= {
         "answered": answered,
         "brief": words.brief,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.base.commands import command
 from tasks.base.errors import ContractError
 from tasks.base.files import write_whole
 from tasks.base.loop import (
@@ -143,7 +144,7 @@ def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutc
         sentence=message.splitlines()[0],
         decision=_NOT_YET,
         correlation=look.cause.correlation,
-        next_command=f"keepfit contract check {pipeline.path}",
+        next_command=command("contract", "check", file=pipeline.path),
     )
 
 
@@ -478,5 +479,4 @@ def _said(*parts: str) -> str:
 
 
 def _next(pipeline: Pipeline, decision: PolicyDecision) -> str:
-    file = pipeline.path
-    return f"keepfit run {file}" if decision.retrain else f"keepfit status {file}"
+    return command("run" if decision.retrain else "status", file=pipeline.path)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from tasks.base.commands import command
 from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import redact
 from tasks.base.records import Record
@@ -81,7 +82,8 @@ def message_of(
     hidden = tuple(secrets)
     seen = without_secrets(decision, hidden)
     draft = _WRITERS[decision.kind](seen, [without_secrets(r, hidden) for r in related], file)
-    draft.say("Trace", f"{code('keepfit why')} shows the evidence; id {cleaned(seen.correlation)}.")
+    trace = f"{_command('why', file)} shows the evidence; id {cleaned(seen.correlation)}."
+    draft.say("Trace", trace)
     return Message(
         title=redact(title(seen.pipeline, draft.rest), hidden)[:TITLE_LENGTH],
         text=redact(as_text(draft.parts, seen.links), hidden),
@@ -362,9 +364,7 @@ _AGAIN = {"training": "run", "scoring": "score", "monitoring": "monitor"}
 
 
 def _command(name: str, file: str) -> str:
-    from shlex import quote
-
-    return code(f"keepfit {name} {quote(file)}".strip() if file else f"keepfit {name}", 200)
+    return code(command(name, file=file or None), 200)
 
 
 def _clock(stated: JsonValue) -> str:

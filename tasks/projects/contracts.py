@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from tasks.base.commands import command
 from tasks.base.errors import UsageError
 from tasks.base.files import write_whole
 from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
@@ -45,7 +46,7 @@ def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContr
     if path.exists():
         raise UsageError(
             f"{path} exists and is never overwritten.",
-            f"Write beside it and compare: keepfit contract infer {pipeline.path} "
+            f"Write beside it and compare: {command('contract', 'infer', file=pipeline.path)} "
             f"--output {path.with_suffix('.new.yaml')}",
         )
     snapshot = training_snapshot(pipeline)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.base.commands import command
 from tasks.base.config import PipelineConfig, default_metric
 from tasks.base.errors import ConfigError, UsageError
 from tasks.base.files import write_whole
@@ -54,7 +55,7 @@ def draft_project(request: Request) -> Draft:
         if path.exists():
             raise UsageError(
                 f"{path} exists and is never overwritten.",
-                f"Name another folder, or use it as it is: keepfit run {request.folder}",
+                f"Name another folder, or use it as it is: {command('run', file=file)}",
             )
     values = _values(request)
     pipeline = _pipeline(values, file)
@@ -81,7 +82,7 @@ def draft_project(request: Request) -> Draft:
         columns=_columns(snapshot, schema, pipeline.config),
         assumptions=assumptions,
         findings=(*snapshot.findings, *schema.twins),
-        next_command=f"keepfit run {request.folder}",
+        next_command=command("run", file=file),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import ModelVersion
 from tasks.registry import database, faults, names, promotion, provenance
@@ -108,7 +109,7 @@ class Catalog(Connected):
         if found is None:
             raise InfrastructureError(
                 f"{version.name} version {version.version} is no longer in the registry.",
-                "See what is there with `keepfit status`.",
+                f"See what is there with `{command('status')}`.",
             )
         return found
 

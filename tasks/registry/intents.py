@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record
 
@@ -37,7 +38,7 @@ def read_intent(journal: Path) -> Intent | None:
     except ValueError:
         raise InfrastructureError(
             f"{journal}: not a journal that keepfit wrote.",
-            "See with `keepfit status` which version is champion, then remove the file.",
+            f"See with `{command('status')}` which version is champion, then remove the file.",
         ) from None
 
 

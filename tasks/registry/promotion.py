@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from tasks.base.commands import command
 from tasks.base.errors import EvidenceError, UsageError
 from tasks.base.failpoints import reach
 from tasks.base.files import write_whole
@@ -143,13 +144,13 @@ def rollback(
         if current is None:
             raise UsageError(
                 f"{name} has no champion, so there is nothing to roll back.",
-                "See the versions with `keepfit status`.",
+                f"See the versions with `{command('status')}`.",
             )
         if expected is not None and current.version != expected:
             raise EvidenceError(
                 f"{name}: the champion is {_said(current.version)}, no longer "
                 f"{_said(expected)}, so nothing was rolled back.",
-                "Look at it with `keepfit status`.",
+                f"Look at it with `{command('status')}`.",
             )
         wanted = _before(registry, current)
         return _moved(registry, folder, wanted, current.version, "rollback")
@@ -237,7 +238,7 @@ def _before(registry: Registry, current: ModelVersion) -> ModelVersion:
     raise UsageError(
         f"{current.name}: no version before the champion, version {current.version}, is left to "
         "go back to.",
-        "Name one: `keepfit promote V`; see them with `keepfit status`.",
+        f"Name one: `{command('promote', 'V')}`; see them with `{command('status')}`.",
     )
 
 
@@ -266,7 +267,9 @@ def _revert(registry: Registry, intent: Intent, current: ModelVersion | None) ->
 def _verified(registry: Registry, name: str, version: str) -> ModelVersion:
     wanted = registry.version(name, version)
     if wanted is None:
-        raise EvidenceError(f"{name} has no version {version}.", "See them with `keepfit status`.")
+        raise EvidenceError(
+            f"{name} has no version {version}.", f"See them with `{command('status')}`."
+        )
     if wanted.tags.get(VERIFIED) != "true":
         raise EvidenceError(
             f"{name} version {version} was never loaded back and asked for its predictions.",

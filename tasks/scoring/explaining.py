@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tasks.base.commands import command
 from tasks.base.errors import UsageError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
@@ -101,7 +102,10 @@ def _version(pipeline: Pipeline, version: str | None) -> ModelVersion:
     number = version.removeprefix("v")
     found = store_of(pipeline.state).version(pipeline.config.name, number)
     if found is None:
-        raise UsageError(f"{pipeline.config.name} has no version {number}.", "`keepfit status`")
+        raise UsageError(
+            f"{pipeline.config.name} has no version {number}.",
+            f"See them with `{command('status', file=pipeline.path)}`.",
+        )
     return found
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tasks.base.commands import command
 from tasks.base.errors import DataError
 from tasks.base.records import ModelVersion, Record, Schema
 from tasks.models.columns import texts_of
@@ -206,7 +207,7 @@ def _ask(
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
             f"The model cannot take these rows: {reason[0][:300]}",
-            "Compare the columns' kinds with the contract: `keepfit contract check`.",
+            f"Compare the columns' kinds with the contract: `{command('contract', 'check')}`.",
         ) from None
     if shares is None:
         return labels, np.empty((len(part), 0))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tasks.base.commands import command
 from tasks.base.files import write_whole
 from tasks.base.mlflow_pages import MlflowPages, pages_of
 from tasks.base.outcomes import TrainingOutcome
@@ -132,8 +133,8 @@ def conclude(
 
 def next_command(pipeline: Pipeline, has_champion: bool, version: str) -> str:
     """Return the one command that follows a training; without a champion, the one that says why."""
-    file = pipeline.path
-    return f"keepfit score {file}" if has_champion else f"keepfit why {version} {file}"
+    words = ("score", "--all") if has_champion else ("why", version)
+    return command(*words, file=pipeline.path)
 
 
 def _reused(basis: Basis, results: Sequence[CandidateResult]) -> tuple[str, ...]:

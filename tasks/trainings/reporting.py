@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.base.commands import command
 from tasks.base.durations import format_duration
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -116,7 +117,7 @@ def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
     if config.time_column:
         cooldown = format_duration(policy.cooldown)
         said.append(f"After an alarm at most once in {cooldown}.")
-    return (*said, "A person: keepfit run.")
+    return (*said, f"A person: {command('run', file=pipeline.path)}.")
 
 
 def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) -> str:
