@@ -126,7 +126,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="CSV or Parquet file, or folder.")
+@click.option("--data", help="CSV or Parquet file, folder, or a database's URL.")
+@click.option("--table", help="Table of the database that --data names.")
+@click.option("--query", help="Query on the database that --data names, instead of --table.")
 @click.option("--target", help="Column to predict.")
 @click.option("--time", "time_column", help="Column with each row's time.")
 @click.option("--id", "id_columns", multiple=True, help="Column that names a row; repeatable.")
@@ -140,14 +142,17 @@ def main() -> None:
 )
 @_JSON
 @answering
-def init(folder: Path, as_json: bool, **options: Any) -> dict[str, Any]:
+def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
     """Write a working pipeline into FOLDER: keepfit.yaml and its inferred contract.
 
-    Never asks a question, never overwrites. Says what it assumed and where to change it.
+    Never asks a question, never overwrites. Says what it assumed and where to change it. The
+    password of a database's URL is not written; the file names the variable that has to hold it.
     """
     from tasks.projects.drafting import Request, draft_project
 
-    draft = draft_project(Request(folder=folder, **options))
+    url = data if data is not None and "://" in data else None
+    file = None if data is None or url is not None else Path(data)
+    draft = draft_project(Request(folder=folder, data=file, url=url, **options))
     if not as_json:
         from flows.terminal import show_draft
 

@@ -17,6 +17,7 @@ from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_o
 from tasks.base.reading import note_text
 from tasks.base.records import Schema, Snapshot
 from tasks.base.yaml import dump_yaml, parse_yaml
+from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -29,6 +30,9 @@ class Request:
 
     folder: Path
     data: Path | None = None
+    url: str | None = None
+    table: str | None = None
+    query: str | None = None
     target: str | None = None
     time_column: str | None = None
     id_columns: tuple[str, ...] = ()
@@ -57,19 +61,22 @@ def draft_project(request: Request) -> Draft:
                 f"{path} exists and is never overwritten.",
                 f"Name another folder, or use it as it is: {command('run', file=file)}",
             )
-    values = _values(request)
-    pipeline = _pipeline(values, file)
+    database = _database(request)
+    values = _values(request, database)
+    pipeline = _pipeline(values, file, database)
     snapshot = training_snapshot(pipeline, keep_contract=False)
     schema = build_schema(snapshot, pipeline.config)
     options = stated_options(pipeline.config.source, pipeline.base)
     values["source"] = {**values["source"], **options}
     values = _completed(values, schema, snapshot, request)
-    pipeline = _pipeline(values, file)
+    pipeline = _pipeline(values, file, database)
     schema = build_schema(snapshot, pipeline.config)
     inferred = infer_from(pipeline, snapshot)
-    assumptions = _assumptions(snapshot, schema, request)
+    assumptions = (*_secret(database), *_assumptions(snapshot, schema, request))
     write_whole(contract, contract_text(inferred))
     values["source"] = _portable(values["source"], request)
+    if database is not None:
+        values["source"] |= {"url": database.written}
     stated = {**values, "contract": f"contracts/{contract.name}"}
     write_whole(file, _text(stated, assumptions) + _spellings(schema))
     return Draft(
@@ -86,9 +93,38 @@ def draft_project(request: Request) -> Draft:
     )
 
 
-def _values(request: Request) -> dict[str, Any]:
+def _database(request: Request) -> DatabaseSource | None:
+    if request.url is None:
+        if request.table or request.query:
+            raise UsageError(
+                "`--table` and `--query` belong to a database: --data takes its URL.",
+                "keepfit init mine --data sqlite:///sales.db --table orders --target y",
+            )
+        return None
+    return database_source(
+        request.url,
+        request.folder,
+        _name_of(request.folder),
+        table=request.table,
+        query=request.query,
+    )
+
+
+def _secret(database: DatabaseSource | None) -> tuple[str, ...]:
+    """Return what has to be set where the database's secret is not in the file."""
+    if database is None or not database.variable:
+        return ()
+    name = database.variable
+    what = "URL" if name.endswith("_URL") else "password"
+    return (
+        f"the database's {what} is not written to the file; set it before each command: "
+        f"export {name}=…",
+    )
+
+
+def _values(request: Request, database: DatabaseSource | None) -> dict[str, Any]:
     """Return the keys of the file that the request decides."""
-    if (request.data is None) == (request.demo is None):
+    if (request.data is None and request.url is None) == (request.demo is None):
         raise UsageError(
             "`init` needs either --data or --demo.",
             "keepfit init mine --data my.csv --target y, or keepfit init demo --demo flights",
@@ -96,9 +132,10 @@ def _values(request: Request) -> dict[str, Any]:
     head: dict[str, Any] = {"name": _name_of(request.folder)}
     if request.demo is not None:
         return head | DEMOS[request.demo]
-    source = _source(request)
+    source = _source(request) if database is None else database.values
     if request.target is None:
-        raise UsageError("`--data` needs `--target`, the column to predict.", _columns_of(request))
+        columns = _columns_of(request, database)
+        raise UsageError("`--data` needs `--target`, the column to predict.", columns)
     values = head | {"target": request.target, "source": source}
     if request.time_column:
         values["time_column"] = request.time_column
@@ -132,21 +169,24 @@ def _neighbours(data: Path) -> str:
     return nearest(data.name, names) if names else ""
 
 
-def _columns_of(request: Request) -> str:
+def _columns_of(request: Request, database: DatabaseSource | None) -> str:
     """Return the columns there are to choose a target from."""
-    from tasks.base.config import CsvSource, ParquetSource
     from tasks.data.sources import column_names
 
-    values = _source(request)
-    made = CsvSource if values["kind"] == "csv" else ParquetSource
-    names = column_names(made.model_validate(values), request.folder.absolute())
+    values: dict[str, Any] = {"name": "x", "target": "x"}
+    values["source"] = _source(request) if database is None else database.values
+    source = _pipeline(values, request.folder / DEFAULT_FILE, database).config.source
+    names = column_names(source, request.folder.absolute())
     return f"The columns: {', '.join(names[:40])}."
 
 
-def _pipeline(values: dict[str, Any], file: Path) -> Pipeline:
+def _pipeline(
+    values: dict[str, Any], file: Path, database: DatabaseSource | None = None
+) -> Pipeline:
     """Return the pipeline that `values` would be; a column they misname is the user's slip."""
+    environ = None if database is None else database.environ
     try:
-        return pipeline_of(parse_yaml(dump_yaml(values), file))
+        return pipeline_of(parse_yaml(dump_yaml(values), file), environ)
     except ConfigError as error:
         raise UsageError(error.message, error.remedy) from None
 
@@ -190,7 +230,7 @@ def _identifiers(snapshot: Snapshot, request: Request) -> list[str]:
 def _assumptions(snapshot: Snapshot, schema: Schema, request: Request) -> tuple[str, ...]:
     said = [*snapshot.remarks, *map(note_text, schema.twins), *schema.assumptions]
     times = [c for c, kind in snapshot.kinds.items() if kind == "datetime"]
-    if request.data is not None and not request.time_column and times:
+    if request.demo is None and not request.time_column and times:
         said.append(
             f"rows have no order in time: a stable hash decides the holdout; {times[0]!r} looks "
             "like a time, and `time_column:` makes the newest rows the holdout"

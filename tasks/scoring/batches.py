@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.base.commands import command
 from tasks.base.config import ParquetSink, Sink
 from tasks.base.errors import UsageError
 from tasks.base.failpoints import reach
@@ -35,14 +36,15 @@ def champion_of(pipeline: Pipeline) -> ModelVersion:
 
 
 def _no_champion(pipeline: Pipeline) -> UsageError:
-    name, train = pipeline.config.name, f"keepfit run {pipeline.path}"
+    name, train = pipeline.config.name, command("run", file=pipeline.path)
     left = [v.version for v in store_of(pipeline.state).versions(name)]
     if not left and not last_outcomes(pipeline.work, 1):
         return UsageError(
             f"{name} has no champion yet, so there is nothing to score with.",
             f"Train one: {train}",
         )
-    of_left = f"; or let an earlier one score: keepfit promote {left[0]}" if left else ""
+    earlier = command("promote", left[0], file=pipeline.path) if left else ""
+    of_left = f"; or let an earlier one score: {earlier}" if left else ""
     return UsageError(
         f"{name} has no champion any more: it was deleted in MLflow, or its alias was.",
         f"Train one: {train}{of_left}",

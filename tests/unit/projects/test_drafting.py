@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tasks.base.errors import UsageError
+from tasks.base.pipeline_file import load_pipeline
+from tasks.projects.database_source import database_source
 from tasks.projects.drafting import Request, draft_project
 from tests.tables import write_churn
 
@@ -29,3 +34,70 @@ def draft(folder: Path, **options: object) -> object:
 def test_only_the_owner_may_read_the_state_folder(tmp_path: Path) -> None:
     draft(tmp_path)
     assert (tmp_path / "mine" / ".keepfit").stat().st_mode & 0o777 == 0o700
+
+
+def orders(folder: Path) -> None:
+    """Write a SQLite database with one table of forty rows."""
+    with closing(sqlite3.connect(folder / "sales.db")) as database:
+        database.execute("create table orders (id integer, x real, late text)")
+        rows = [(7 * i % 41, i % 5 + 0.5, "yes" if i % 3 else "no") for i in range(40)]
+        database.executemany("insert into orders values (?, ?, ?)", rows)
+        database.commit()
+
+
+@pytest.mark.parametrize("rows", [{"table": "orders"}, {"query": "select * from orders"}])
+def test_a_database_is_drafted_with_its_path_from_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: dict[str, str]
+) -> None:
+    orders(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    drafted = draft_project(
+        Request(folder=Path("mine"), url="sqlite:///sales.db", target="late", **rows)
+    )
+    assert (drafted.rows, drafted.task) == (40, "binary")
+    config = load_pipeline(Path("mine"), {}).config
+    assert config.source.kind == "sql"
+    assert config.source.url.get_secret_value() == "sqlite:///../sales.db"
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"url": "sqlite:///sales.db", "target": "late"}, "orders"),
+        ({"url": "sqlite:///sales.db", "table": "orders"}, "id, x, late"),
+        ({"url": "postgresql://me:s3cret@db:x/y", "table": "t", "target": "y"}, "port"),
+        ({"data": Path("a.csv"), "table": "t", "target": "y"}, "--table"),
+    ],
+)
+def test_what_a_database_lacks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: dict[str, str], said: str
+) -> None:
+    orders(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as refused:
+        draft_project(Request(folder=Path("mine"), **request_))
+    assert said in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    assert not Path("mine/keepfit.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "written", "variable", "secret"),
+    [
+        ("postgresql://me:s%40cret@db/x", "postgresql://me:${MINE_PASSWORD}@db/x",
+         "MINE_PASSWORD", "s%40cret"),
+        ("postgresql://me@db/x", "postgresql://me@db/x", "", ""),
+        ("postgresql://me:${PW}@db/x", "postgresql://me:${PW}@db/x", "", ""),
+        ("postgresql://me@db/x?sslpassword=s3", "${MINE_URL}", "MINE_URL",
+         "postgresql://me@db/x?sslpassword=s3"),
+    ],
+)  # fmt: skip
+def test_a_password_becomes_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, written: str, variable: str,
+    secret: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PW", "other")
+    found = database_source(url, tmp_path, "mine", table="t", query=None)
+    assert (found.written, found.variable) == (written, variable)
+    assert not variable or found.environ[variable] == secret
+    assert secret == "" or secret not in repr(found)
