@@ -97,9 +97,11 @@ def read_csv(
         raise DataError(
             f"{where}: a header and no row.", "Name a file with at least one line of values."
         )
+    typing = Typing(_rules(source, layouts[0].delimiter), expected, written)
+    # Every column of the file is evidence, whichever of them are asked for.
+    typing.settle_decimal(dict(zip(texts.column_names, texts.columns, strict=True)))
     if columns is not None:
         texts = texts.select([name for name in texts.column_names if name in set(columns)])
-    typing = Typing(_rules(source, layouts[0].delimiter), expected, written)
     cells = dict(zip(texts.column_names, texts.columns, strict=True))
     del texts
     table = _trimmed(typing.columns(cells), notes)

@@ -31,26 +31,33 @@ def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
     if not len(column):
         return table.set_column(position, time_column, pa.array([], pa.timestamp("us")))
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        found = time_text.numbers_as_times(column)
+        found = _from_numbers(column)
     else:
         found = _from_text(column) if pa.types.is_string(column.type) else None
     if found is None:
         raise _no_time(column, time_column)
     if found[1]:
-        notes.append(f"{time_column}: numbers taken as {found[1]}")
+        notes.append(f"{time_column}: {found[1]}")
     return table.set_column(position, time_column, found[0])
 
 
+def _from_numbers(column: Any) -> tuple[Any, str] | None:
+    found = time_text.numbers_as_times(column)
+    return None if found is None else (found[0], f"numbers taken as {found[1]}")
+
+
 def _from_text(column: Any) -> tuple[Any, str] | None:
-    """Return text as times, and what its numbers were taken for; None where it is no time."""
+    """Return text as times, and what was assumed of it; None where it is no time."""
     distinct = Distinct(column, NULL_TOKENS)
     if not len(distinct.values):
         return None
     times = time_text.parse_times(distinct.values)
     if times is not None:
-        return distinct.spread(times.values), ""
+        either = times.order == "ambiguous"
+        said = "dates can be read two ways; read with the day before month" if either else ""
+        return distinct.spread(times.values), said
     numbers = number_text.plain_numbers(distinct.values)
-    found = None if numbers is None else time_text.numbers_as_times(numbers)
+    found = None if numbers is None else _from_numbers(numbers)
     return None if found is None else (distinct.spread(found[0]), found[1])
 
 

@@ -58,6 +58,7 @@ class Typing:
             self._allowed = (number_text.PLAIN,)
         self._decimal, self._proved = rules.decimal or ".", rules.decimal is not None
         self._units: dict[str, str] = {}
+        self._settled = False
         self._ambiguous: dict[str, tuple[Distinct, time_text.Times]] = {}
         self._orders: set[time_text.Order] = set()
         self._second_header: list[str] = []
@@ -69,7 +70,8 @@ class Typing:
         """
         if not self._allowed:
             raise SourceError("source.decimal and source.thousands must be two different signs.")
-        self._settle_decimal(columns)
+        if not self._settled:
+            self.settle_decimal(columns)
         typed: dict[str, Any] = {}
         for name in list(columns):
             column = columns.pop(name)
@@ -83,7 +85,9 @@ class Typing:
             )  # fmt: skip
         return pa.table(typed)
 
-    def _settle_decimal(self, columns: dict[str, Any]) -> None:
+    def settle_decimal(self, columns: Mapping[str, Any]) -> None:
+        """Decide by `columns` of text which sign stands before decimals, where any prove it."""
+        self._settled = True
         rules = self.rules
         if not rules.loose or rules.decimal is not None:
             return

@@ -37,7 +37,7 @@ def forms_of_frame(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, 
     --------
     >>> import pandas as pd
     >>> forms_of_frame(pd.DataFrame({"a": [1, 2]}), {"a": "categorical"})
-    {'a': ColumnForm(kind='categorical', storage='number')}
+    {'a': ColumnForm(kind='categorical', storage='number', written=None)}
     """
     table = plain_table(pa.table({n: pa.array(frame[n], from_pandas=True) for n in kinds}), [])
     known = {name: table[name].null_count < table.num_rows for name in kinds}

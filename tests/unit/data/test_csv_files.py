@@ -253,6 +253,12 @@ def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
     assert read.table.column_names == ["a", "c"]
 
 
+def test_a_column_is_read_alike_whichever_others_are_asked_for(tmp_path: Path) -> None:
+    text = 'a,b\n"1,234","0,5"\n"5,678","2,75"\n'
+    alone = csv_read(tmp_path, text, columns=["a"])
+    assert alone.table["a"].to_pylist() == csv_read(tmp_path, text).table["a"].to_pylist()
+
+
 def test_a_window_of_a_csv_file_is_half_open(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("at,x\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n,4\n")
     read = read_source(
