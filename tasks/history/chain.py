@@ -135,7 +135,7 @@ def explain_version(
     found = Known(
         pipeline=pipeline,
         version=wanted,
-        decisions=_about(ledger, pipeline.config.name, wanted, moves),
+        decisions=_of_the_newest(_about(ledger, pipeline.config.name, wanted, moves), wanted),
         outcome=next((o for o in outcomes if o.model and o.model.version == wanted), None),
         registered=next((v for v in versions if v.version == wanted), None),
     )
@@ -206,6 +206,16 @@ def _unknown(pipeline: Pipeline, wanted: str | None, known: Sequence[str]) -> Us
     if wanted is None:
         return UsageError(f"{name} has no champion.", f"Name one of its versions: {listed}{more}.")
     return UsageError(f"{name} has no version {wanted!r}.", f"It has: {listed}{more}.")
+
+
+def _of_the_newest(decisions: tuple[Decision, ...], version: str) -> tuple[Decision, ...]:
+    """Leave out what is about an earlier version of the same number.
+
+    A model that was deleted in MLflow and trained again counts its versions from 1.
+    """
+    trained = [d for d in decisions if d.kind == "trained" and d.version == version]
+    earlier = {d.correlation for d in trained[:-1]} - {d.correlation for d in trained[-1:]}
+    return tuple(d for d in decisions if d.correlation not in earlier)
 
 
 def _about(

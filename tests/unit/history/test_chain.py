@@ -169,3 +169,18 @@ def test_evidence_of_another_shape_is_left_out_and_never_fails(tmp_path: Path) -
     chain = explain_version(pipeline(tmp_path), "2", accounts=Listed(odd))
 
     assert "The gate's numbers are not recorded." in chain.missing
+
+
+def test_a_number_that_was_given_twice_is_explained_by_its_newest_training(tmp_path: Path) -> None:
+    once = next(d for d in flights() if d.kind == "trained" and d.version == "2")
+    again = once.model_copy(
+        update={
+            "id": "again", "at": flights()[-1].at + timedelta(days=1), "correlation": "anew",
+            "mlflow_run": "f" * 32,
+        }
+    )  # fmt: skip
+    accounts = Listed((*flights(), again))
+    chain = explain_version(pipeline(tmp_path, "flights"), "2", accounts=accounts)
+
+    assert chain.correlation == "anew"
+    assert "promoted" not in whats(chain)
