@@ -281,7 +281,7 @@ def register_challenger(
     )
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
-    refitted = verdict.promoted and basis.prepared.refit
+    refitted = verdict.promoted and verdict.complete and basis.prepared.refit
     held = keep_holdout(store, basis, winner, run_id, refitted=refitted)
     version = store.register(
         pipeline.config.name,

@@ -61,10 +61,11 @@ def winner_of(
     """Return the model to register.
 
     A promoted challenger is fitted once more on training and holdout rows together where the
-    pipeline refits, so that the newest rows are learned too; else it is the judged model.
+    pipeline refits, so that the newest rows are learned too; else it is the judged model. After an
+    incomplete comparison it is the judged model too: the holdout still has to judge the rest.
     """
     judged = next(r for r in results if r.candidate == assessment.challenger)
-    if not (verdict.promoted and basis.prepared.refit):
+    if not (verdict.promoted and verdict.complete and basis.prepared.refit):
         return judged
     from tasks.models.fitting import refit
 

@@ -261,7 +261,7 @@ def test_folds_keep_groups_whole_so_that_nothing_is_remembered(tmp_path: Path) -
     config = training("decision_tree", "lightgbm", "mlp", cv=4)
     honest = fit_candidates(path, apart, schema, config, "rmse", tmp_path / "groups")
     assert (remembered[1].cv_mean or 9) < 0.4
-    assert all((r.cv_mean or 0) > 0.8 for r in honest[1:])
+    assert min(r.cv_mean or 0 for r in honest[1:]) > 0.7
     held = OutOfFold.read(tmp_path / "groups" / "decision_tree")
     assert held is not None
     folds_of = [set(held.part[who[held.rows] == one]) for one in np.unique(who[held.rows])]
