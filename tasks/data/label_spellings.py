@@ -91,7 +91,8 @@ def with_joined_labels(
     if not labels or target not in table.column_names:
         return table, ()
     column, note = joined(table[target], labels, target)
-    return table.set_column(table.column_names.index(target), target, column), (note,)
+    notes = (note,) if table.num_rows else ()
+    return table.set_column(table.column_names.index(target), target, column), notes
 
 
 def label_texts(column: Any) -> Any:

@@ -30,14 +30,14 @@ class Request:
 
     folder: Path
     data: Path | None = None
-    url: str | None = None
-    table: str | None = None
-    query: str | None = None
     target: str | None = None
     time_column: str | None = None
     id_columns: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     demo: str | None = None
+    url: str | None = None
+    table: str | None = None
+    query: str | None = None
 
 
 def draft_project(request: Request) -> Draft:

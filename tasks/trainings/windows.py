@@ -203,8 +203,10 @@ def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.
 
     from tasks.data.sources import read_source
 
-    config = pipeline.config
-    chosen, column = config.scoring.source or config.source, config.time_column or ""
+    column = pipeline.config.time_column or ""
+    chosen, aside = rows_to_score(pipeline)
+    if chosen is None:
+        raise _no_complete_file(aside)
     table = read_source(
         chosen, pipeline.base, columns=[column], time_column=column, start=start, end=end
     ).table
