@@ -231,12 +231,19 @@ class Performance(Record):
 
 
 class WindowFlag(Record):
-    """What the policy needs to know of one monitored window."""
+    """What the policy needs to know of one monitored window.
+
+    Attributes
+    ----------
+    settled
+        Whether its labels are in, so that `worse` is what the predictions came to.
+    """
 
     window: Window | None
     drifted: bool = False
     worse: bool = False
     enough: bool = True
+    settled: bool = False
 
 
 class PolicyDecision(Record):

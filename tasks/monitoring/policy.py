@@ -135,13 +135,26 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
 
 def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDecision:
     needed, of = config.persistent
-    found = _count(config, windows[-of:])
+    found = _count(config, _last(config, windows))
     if not found.counted:
         return _withheld("not asked", f"{found.said} calls for it.", ())
     if found.counted < needed:
         said = f"{found.said}; {needed} of {of} are asked."
         return _withheld("persistence", said, (found.said,))
     return PolicyDecision(retrain=True, reasons=(found.said,))
+
+
+def _last(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Sequence[WindowFlag]:
+    """Return the windows that persistence is counted over.
+
+    They are the newest ones, or, where more of these did worse, the newest whose labels are in:
+    labels that come later than a few windows would otherwise never count.
+    """
+    _, of = config.persistent
+    newest = windows[-of:]
+    labelled = [w.model_copy(update={"drifted": False}) for w in windows if w.settled][-of:]
+    more = _count(config, labelled).counted > _count(config, newest).counted
+    return labelled if more else newest
 
 
 def _count(config: PolicyConfig, windows: Sequence[WindowFlag]) -> _Counted:
@@ -168,7 +181,8 @@ def _answered(
     if until is None:
         return None
     needed, of = config.persistent
-    newer = [w for w in windows[-of:] if _is_newer(w, as_utc(until))]
+    last = _last(config, windows)
+    newer = [w for w in last if _is_newer(w, as_utc(until))]
     found = _count(config, newer)
     if found.counted >= needed:
         return None
@@ -176,7 +190,7 @@ def _answered(
         f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
         f"windows before; {found.counted} since then, {needed} of {of} are asked."
     )
-    return _withheld("persistence", said, (_count(config, windows[-of:]).said,))
+    return _withheld("persistence", said, (_count(config, last).said,))
 
 
 def _is_newer(flag: WindowFlag, until: datetime) -> bool:

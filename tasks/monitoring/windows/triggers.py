@@ -56,6 +56,7 @@ class Watched:
                 drifted=drifted,
                 enough=self.enough[window],
                 worse=window in self.performances and self.performances[window].worse,
+                settled=window in self.performances and self.performances[window].mature,
             )
             for window, drifted in self.drifted.items()
         )

@@ -252,3 +252,22 @@ def test_a_clock_that_was_set_back_never_blocks_for_ever(
     assert first.withheld in ("", "cooldown")
     then = decided(windows, config=config, now=later, last_training=last)
     assert first.retrain or then.retrain
+
+
+def test_worse_windows_count_however_late_their_labels_come() -> None:
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    weeks = [
+        Window(start=start + timedelta(days=7 * n), end=start + timedelta(days=7 * n + 7))
+        for n in range(8)
+    ]
+    flags = [WindowFlag(window=w, worse=n < 3, settled=n < 3) for n, w in enumerate(weeks)]
+    asked: dict[str, Any] = {
+        "cause": "alarm", "now": datetime(2026, 6, 1, tzinfo=UTC), "windows": flags,
+        "last_training": None, "new_rows": None, "running": False, "handled": False,
+    }  # fmt: skip
+
+    late = decide(PolicyConfig(persistence="2 of 3"), **asked)
+    answered = decide(PolicyConfig(persistence="2 of 3"), **asked, answered_until=weeks[2].end)
+
+    assert late.retrain
+    assert not answered.retrain
