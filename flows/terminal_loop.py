@@ -141,7 +141,8 @@ def _health(console: Console, health: PipelineHealth) -> None:
     _runs(console, health)
     if health.waiting:
         rows = plural(health.waiting, "row")
-        _line(console, "set aside", f"{rows} broke the contract and wait to be scored")
+        _line(console, "set aside", f"{rows} broke the contract and wait to be scored:")
+        console.print(Text(f"            {health.waiting_command}"), soft_wrap=True)
     _latest(console, health.latest)
     console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
 

@@ -53,8 +53,9 @@ class PipelineHealth(Record):
         What is wrong with the pipeline's file, where its last valid version is in use.
     latest
         The last decisions, newest first; scorings and quiet windows are not among them.
-    waiting
-        Rows that broke their contract, were set aside and were not scored since.
+    waiting, waiting_command
+        Rows that broke their contract, were set aside and were not scored since; what scores the
+        oldest file of them.
     next_command
         What a person does next.
     """
@@ -72,6 +73,7 @@ class PipelineHealth(Record):
     stores: dict[str, int] = Field({})
     latest: tuple[Decision, ...] = ()
     waiting: int = 0
+    waiting_command: str = ""
     state: str = ""
     fault: str = ""
     next_command: str = ""
@@ -133,6 +135,7 @@ def _health_of(
     champion = None if gone else champion
     last = last_runs((*decisions, *scored), outcomes)
     shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
+    aside = waiting(pipeline)
     word, reason = judged(pipeline, champion, decisions, last, shown, now)
     if gone is not None:
         reason = (
@@ -152,7 +155,8 @@ def _health_of(
         next_runs=next_runs(pipeline.config.schedules, now),
         timezone=pipeline.config.schedules.timezone,
         latest=_latest(ledger, name),
-        waiting=sum(kept.aside.rows for kept in waiting(pipeline)),
+        waiting=sum(kept.aside.rows for kept in aside),
+        waiting_command=aside[0].aside.score_command if aside else "",
         state=str(pipeline.state),
         fault=pipeline.fault,
         next_command=_next_command(pipeline, champion, word),
