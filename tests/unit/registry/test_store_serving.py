@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tasks.base.mlflow_pages import pages_of
 from tasks.base.records import ModelVersion
 from tasks.models.prediction import predict
 from tasks.registry.store import Store
@@ -28,6 +29,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 ROOT = Path(__file__).resolve().parents[3]
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,24 @@ def asked(address: str, body: str) -> list[Any]:
         return list(json.loads(answer.read())["predictions"])
 
 
+def texts_of(*pages_and_words: str) -> list[str]:
+    """Return the text of each page in a browser, once the word after it is shown."""
+    from playwright.sync_api import sync_playwright
+
+    texts = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
+        for address, word in zip(pages_and_words[::2], pages_and_words[1::2], strict=True):
+            page = browser.new_page(viewport={"width": 1800, "height": 1000})
+            page.goto(address)
+            page.get_by_text(word, exact=True).first.wait_for(timeout=60_000)
+            texts.append(page.inner_text("body"))
+        browser.close()
+    return texts
+
+
 def test_mlflows_loader_predicts_what_the_pipeline_predicts(
     store: Store, trained: Trained, tmp_path: Path
 ) -> None:
@@ -194,6 +214,19 @@ def test_a_store_behind_a_server_does_the_same(
             run_id, name="x", digest="e" * 64, rows=1, schema=SCHEMA, context="training"
         )
         store.finish_run(run_id)
+        experiment = store.experiment("flights", metric="roc_auc")
+        tags = {"keepfit.role": "candidate"}
+        runs = {
+            name: store.start_run(experiment, name, tags=tags, parent=run_id)
+            for name in ("a tree", "a line")
+        }
+        for candidate in runs.values():
+            store.log(candidate, metrics={"roc_auc": 0.8125, "cv_mean": 0.75})
+        pages = pages_of(store.state, store.address, experiment, run_id, runs.values())
+        if CHROMIUM.exists():
+            shown = texts_of(pages.compare, "a line", pages.table, "cv_mean")
+            assert "Comparing 2 Runs" in shown[0]
+            assert all("a tree" in text and "roc_auc" in text for text in shown)
         stored = [p.name for p in (tmp_path / "remote").rglob("*") if p.is_file()]
         assert {"b ü.skops", "c.txt", "model.skops", "MLmodel"} <= set(stored)
     said = capfd.readouterr()
