@@ -26,6 +26,7 @@ from tasks.data.typing_text import Typing
 
 _BLOCK = 1 << 24
 _SPACES = " \t\u00a0\u2007\u202f\ufeff"
+_LINE_SPACES = "\n\r\f\v"
 _ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 
 
@@ -312,9 +313,13 @@ def _trimmed(table: Any, notes: list[str]) -> Any:
 
 
 def _blank(column: Any) -> bool:
-    return column.null_count == len(column) or bool(
-        pc.all(pc.equal(pc.ascii_trim_whitespace(column), "")).as_py()
-    )
+    return bool(pc.all(_blank_cells(column)).as_py())
+
+
+def _blank_cells(column: Any) -> Any:
+    """Return which cells hold nothing, or nothing but space, non-breaking space included."""
+    trimmed = pc.utf8_trim(column, characters=_SPACES + _LINE_SPACES)
+    return pc.equal(pc.fill_null(trimmed, ""), "")
 
 
 def _without_empty_end(table: Any, notes: list[str], *, may_be_empty: bool) -> Any:
@@ -323,10 +328,7 @@ def _without_empty_end(table: Any, notes: list[str], *, may_be_empty: bool) -> A
     while step < 2 * rows and all(_blank(c) for c in table.slice(max(rows - step, 0)).columns):
         step *= 2
     end = table.slice(max(rows - step, 0))
-    used = [
-        pc.not_equal(pc.fill_null(pc.ascii_trim_whitespace(column), ""), "")
-        for column in end.columns
-    ]
+    used = [pc.invert(_blank_cells(column)) for column in end.columns]
     filled = used[0]
     for mask in used[1:]:
         filled = pc.or_(filled, mask)
