@@ -19,7 +19,7 @@ from tasks.data import csv_repair, csv_survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
 from tasks.data.csv_survey import NO_DELIMITER, Survey
 from tasks.data.file_columns import changed_columns
-from tasks.data.paths import check_size, resolve
+from tasks.data.paths import CSV_ENDINGS, check_size, resolve
 from tasks.data.tables import SourceTable, listed, nearest
 from tasks.data.text_rules import TextRules
 from tasks.data.typing_text import Typing
@@ -27,7 +27,6 @@ from tasks.data.typing_text import Typing
 _BLOCK = 1 << 24
 _SPACES = " \t\u00a0\u2007\u202f\ufeff"
 _LINE_SPACES = "\n\r\f\v"
-_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class _Layout:
 
 def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
     """Return the files of `source`, sorted."""
-    return source.chosen or resolve(source.path, base, endings=_ENDINGS)
+    return source.chosen or resolve(source.path, base, endings=CSV_ENDINGS)
 
 
 def csv_columns(source: CsvSource, base: Path) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from tasks.base.errors import SourceError
 
+CSV_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
 # What uploads, downloads and editors call a file until it is whole.
 _UNFINISHED = (
@@ -39,6 +41,22 @@ def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Pa
         return _files(path, full, endings)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def storage_kind(path: Path) -> Literal["csv", "parquet"] | None:
+    """Return how the files are stored that a file, a folder or a pattern names.
+
+    None where there is no such file. A folder or pattern with both holds Parquet.
+    """
+    if path.is_dir():
+        return (
+            "csv" if _below(path, CSV_ENDINGS) and not _below(path, PARQUET_ENDINGS) else "parquet"
+        )
+    try:
+        found = resolve(str(path), Path())
+    except SourceError:
+        return None
+    return "parquet" if any(p.suffix.lower() in PARQUET_ENDINGS for p in found) else "csv"
 
 
 def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:

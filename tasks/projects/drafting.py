@@ -17,6 +17,7 @@ from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_o
 from tasks.base.reading import note_text
 from tasks.base.records import Schema, Snapshot
 from tasks.base.yaml import dump_yaml, parse_yaml
+from tasks.data.paths import storage_kind
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 
@@ -149,10 +150,10 @@ def _values(request: Request, database: DatabaseSource | None) -> dict[str, Any]
 def _source(request: Request) -> dict[str, Any]:
     data = request.data
     assert data is not None  # noqa: S101 - decided by the caller
-    if not data.exists():
+    kind = storage_kind(data)
+    if kind is None:
         raise UsageError(f"No such file or folder: {data}.", _neighbours(data))
-    parquet = data.is_dir() or data.suffix.lower() in {".parquet", ".pq"}
-    return {"kind": "parquet" if parquet else "csv", "path": str(data.absolute())}
+    return {"kind": kind, "path": str(data.absolute())}
 
 
 def _portable(source: dict[str, Any], request: Request) -> dict[str, Any]:

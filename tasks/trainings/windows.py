@@ -22,6 +22,7 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.reading import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
+from tasks.data.paths import storage_kind
 from tasks.trainings.spellings import require_spellings
 from tasks.validation.contracts import ensure_contract, forms_of, known_contract
 
@@ -249,10 +250,11 @@ def output_sink(path: Path) -> Sink:
 
 def input_source(path: Path, like: Source) -> Source:
     """Return a file to score as a source, read as the pipeline's own source of that kind is."""
-    if not path.exists():
+    kind = storage_kind(path)
+    if kind is None:
         raise UsageError(f"No such file or folder: {path}.")
     absolute = str(path.absolute())
-    if path.is_dir() or path.suffix.lower() in {".parquet", ".pq"}:
+    if kind == "parquet":
         return ParquetSource(kind="parquet", path=absolute)
     if isinstance(like, CsvSource):
         return like.model_copy(update={"path": absolute})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import SourceError
-from tasks.data.paths import check_size, identity, resolve
+from tasks.data.paths import check_size, identity, resolve, storage_kind
 
 
 def test_a_path_may_leave_its_folder_and_be_a_glob(tmp_path: Path) -> None:
@@ -53,3 +53,24 @@ def test_files_larger_together_than_allowed_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x" * 100)
     with pytest.raises(SourceError, match="100 bytes in 1 file"):
         check_size((tmp_path / "a.csv",), 99)
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "kind"),
+    [
+        (("a.parq",), "a.parq", "parquet"),
+        (("a.csv", "b.csv"), "*.csv", "csv"),
+        (("a.parquet", "b.parquet"), "*.parquet", "parquet"),
+        (("a.csv",), ".", "csv"),
+        (("a.csv", "b.parquet"), ".", "parquet"),
+        ((), ".", "parquet"),
+        (("a.csv",), "*.parquet", None),
+        (("a[1].csv",), "a[1].csv", "csv"),
+    ],
+)
+def test_a_file_folder_or_pattern_says_how_its_files_are_stored(
+    tmp_path: Path, files: tuple[str, ...], named: str, kind: str | None
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert storage_kind(tmp_path / named) == kind

@@ -101,3 +101,15 @@ def test_a_password_becomes_a_variable(
     assert (found.written, found.variable) == (written, variable)
     assert not variable or found.environ[variable] == secret
     assert secret == "" or secret not in repr(found)
+
+
+@pytest.mark.parametrize("named", ["days/*.csv", "days"])
+def test_a_pattern_or_folder_of_files_is_drafted_as_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    (tmp_path / "days").mkdir()
+    write_churn(tmp_path / "days" / "1.csv")
+    monkeypatch.chdir(tmp_path)
+    draft_project(Request(folder=Path("mine"), data=Path(named), target="Churned?"))
+    source = load_pipeline(Path("mine"), {}).config.source
+    assert (source.kind, source.path) == ("csv", f"../{named}")
