@@ -51,6 +51,8 @@ class Snapshot(Record):
         Column to how its text was written, where not as plain numbers or times.
     memory_bytes
         Size of the table in memory, in bytes.
+    places
+        NumPy file with each row's place in what was read, from 0; empty where none was left out.
     cached
         Whether it was reused from an earlier run.
     """
@@ -65,6 +67,7 @@ class Snapshot(Record):
     findings: tuple[ReadingNote, ...] = ()
     written: dict[str, str] = {}
     memory_bytes: int = 0
+    places: str = ""
     cached: bool = False
 
     @property

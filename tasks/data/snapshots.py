@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.files import private_folder
+from tasks.base.files import private_folder, write_whole
 from tasks.base.reading import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.data.arrow_types import plain_table
@@ -84,7 +85,11 @@ def write_snapshot(
 def take_rows(
     snapshot: Snapshot, rows: NDArray[np.int64], folder: Path, *, time_column: str | None
 ) -> Snapshot:
-    """Return a snapshot of the rows at positions `rows`, shape (n,), written into `folder`."""
+    """Return a snapshot of the rows at positions `rows`, shape (n,), written into `folder`.
+
+    It keeps where in what was read its rows stood; see `places_of`.
+    """
+    places = rows if not snapshot.places else places_of(snapshot)[rows]
     table = open_table(snapshot.path).take(pa.array(rows))
     taken = write_snapshot(
         table,
@@ -93,7 +98,22 @@ def take_rows(
         time_column=time_column if time_column in snapshot.kinds else None,
         assumptions=snapshot.assumptions,
     )
-    return taken.model_copy(update={"findings": snapshot.findings})
+    data = np.ascontiguousarray(places, np.int64)
+    mark = hashlib.sha256(data.data).hexdigest()[:8]
+    file = Path(taken.path).with_suffix(f".{mark}.npy")
+    if not file.exists():
+        out = io.BytesIO()
+        np.save(out, data, allow_pickle=False)
+        write_whole(file, out.getvalue())
+    return taken.model_copy(update={"findings": snapshot.findings, "places": str(file)})
+
+
+def places_of(snapshot: Snapshot) -> NDArray[np.int64]:
+    """Return where in what was read each row of `snapshot` stood, from 0, shape (n_rows,)."""
+    if not snapshot.places:
+        return np.arange(snapshot.rows, dtype=np.int64)
+    places: NDArray[np.int64] = np.load(snapshot.places, allow_pickle=False)
+    return places
 
 
 def content_digest(table: Any, kinds: Mapping[str, Kind]) -> str:

@@ -50,6 +50,7 @@ def score_frame(
     run_id: str,
     batch: str,
     known: Mapping[str, Collection[str]] | None = None,
+    places: NDArray[np.int64] | None = None,
 ) -> tuple[pd.DataFrame, ScoringCounts]:
     """Predict every row of `frame` and count the levels the model never saw.
 
@@ -67,12 +68,14 @@ def score_frame(
         Digest of the data; rows written again for the same batch replace the earlier ones.
     known
         Categorical column to its levels in the training window, as text.
+    places
+        Where in what was read each row stood, from 0, shape (n_rows,); without it, in order.
 
     Returns
     -------
     predictions
-        In the order of `frame`: id columns (or ``row``, counted from 0, without any), the time
-        column where there is one, ``prediction``, ``probability_<class>`` per class, of a
+        In the order of `frame`: id columns (``row``, the place in what was read, without any), the
+        time column where there is one, ``prediction``, ``probability_<class>`` per class, of a
         ranking ``rank`` within the group from 1 on, ``model_name``, ``model_version``, ``run_id``
         and ``batch``. An id column that has one of these names gets ``_input`` behind it.
     counts
@@ -93,7 +96,7 @@ def score_frame(
     marks = (version.name, version.version, run_id, batch)
     for name, mark in zip(_MARKS, marks, strict=True):
         columns[name] = pd.Series(mark, index=range(len(frame)), dtype="str")
-    kept = _identity(frame, schema, columns)
+    kept = _identity(frame, schema, columns, places)
     counts = ScoringCounts(
         rows=len(frame),
         unseen=unseen_levels(frame, known or {}),
@@ -221,7 +224,10 @@ def _ask(
 
 
 def _identity(
-    frame: pd.DataFrame, schema: Schema, taken: Iterable[str]
+    frame: pd.DataFrame,
+    schema: Schema,
+    taken: Iterable[str],
+    places: NDArray[np.int64] | None,
 ) -> dict[str, pd.Series[Any]]:
     names = dict.fromkeys(schema.id_columns)
     if schema.time_column is not None and schema.time_column in frame:
@@ -229,7 +235,8 @@ def _identity(
     used = set(taken)
     kept: dict[str, pd.Series[Any]] = {}
     if not schema.id_columns:
-        kept[_free(ROW_NUMBER, {*used, *names})] = pd.Series(np.arange(len(frame)))
+        numbers = np.arange(len(frame)) if places is None else places
+        kept[_free(ROW_NUMBER, {*used, *names})] = pd.Series(numbers)
     for name in names:
         kept[_free(name, used | kept.keys())] = frame[name].reset_index(drop=True)
     return kept

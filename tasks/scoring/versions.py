@@ -39,7 +39,7 @@ def predictions_of(
     known
         Categorical column to its levels in the training window; others are counted.
     """
-    from tasks.data.snapshots import read_frame
+    from tasks.data.snapshots import places_of, read_frame
     from tasks.models.hook_versions import require_hooks
     from tasks.scoring.predict import score_frame
 
@@ -55,6 +55,7 @@ def predictions_of(
         run_id=version.run_id,
         batch=snapshot.digest,
         known=known,
+        places=places_of(snapshot),
     )
     return Predicted(predictions, counts, frame)
 

@@ -95,6 +95,14 @@ def test_rows_without_an_id_are_numbered(pipeline: Any) -> None:
     assert "time" not in predictions
 
 
+def test_a_row_without_an_id_is_numbered_by_its_place_in_what_was_read(pipeline: Any) -> None:
+    found, _ = score_frame(
+        rows().iloc[:2], schema(id_columns=(), time_column=None), pipeline,
+        version=VERSION, run_id="r", batch="b", places=np.array([3, 9]),
+    )  # fmt: skip
+    assert found["row"].tolist() == [3, 9]
+
+
 def test_a_time_column_that_is_absent_is_left_out(pipeline: Any) -> None:
     predictions, _ = scored(rows().drop(columns="time"), schema(), pipeline)
     assert "time" not in predictions

@@ -16,7 +16,7 @@ from tasks.base.errors import ContractError
 from tasks.base.loop import Cause, CauseKind
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Schema, Snapshot
-from tasks.data.snapshots import read_frame, write_snapshot
+from tasks.data.snapshots import places_of, read_frame, take_rows, write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.messages import message_of
 from tasks.monitoring.stops import record_set_aside
@@ -112,6 +112,20 @@ def test_rows_at_fault_are_kept_and_the_rest_goes_on(
     assert aside.file in aside.accept_command
     assert "x.scale" in aside.accept_command
     assert aside.score_command == f"keepfit score {pipeline.path} --input {aside.file}"
+
+
+def test_rows_that_go_on_keep_their_place_in_what_was_read(
+    pipeline: Pipeline, champion: ModelVersion
+) -> None:
+    snapshot = delivery(pipeline, [1.0, 500.0, 3.0, 700.0, 5.0])
+
+    admitted = admit_rows(pipeline, snapshot, champion, because("manual"), "new").snapshot
+
+    assert places_of(snapshot).tolist() == [0, 1, 2, 3, 4]
+    assert places_of(admitted).tolist() == [0, 2, 4]
+    folder = pipeline.work / "scoring"
+    fewer = take_rows(admitted, np.array([1, 2]), folder, time_column="when")
+    assert places_of(fewer).tolist() == [2, 4]
 
 
 def test_a_delivery_at_fault_is_set_aside_whole_and_nothing_is_scored(
