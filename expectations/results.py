@@ -76,7 +76,7 @@ def exceeds(failed: int, rows: int, limit: float, *, by_chance: bool = False) ->
     --------
     >>> exceeds(6, 100, 0.05), exceeds(1, 1, 0.05), exceeds(1, 1, 0.0)
     (True, False, True)
-    >>> [exceeds(n, 100, 0.05, by_chance=True) for n in (6, 14, 15)]
+    >>> [exceeds(n, 100, 0.05, by_chance=True) for n in (6, 15, 16)]
     [False, False, True]
     """
     if failed <= limit * rows + _ROUNDING:

@@ -50,8 +50,8 @@ def choose_rounds(
 
     Examples
     --------
-    >>> falls, rises = [3.0, 2.0, 1.9, 1.8], [3.0, 3.1, 3.2, 3.3]
-    >>> choose_rounds([falls, falls, rises], 3, most=4, shared=0.2).chosen
+    >>> early, late, rises = [3.0, 2.0, 2.1], [3.0, 2.2, 2.1], [3.0, 3.1, 3.2]
+    >>> choose_rounds([early, late, early], 3, most=4, shared=0.2).chosen
     3
     >>> choose_rounds([rises, rises, rises], 3, most=4, shared=0.2).chosen
     1

@@ -134,6 +134,7 @@ def signature_of(predictions: NDArray[Any], columns: ServedColumns) -> dict[str,
 
     Examples
     --------
+    >>> import numpy as np
     >>> columns = ServedColumns(target="late", task="binary", columns={"a": ColumnForm("numeric")})
     >>> signature_of(np.array(["yes"]), columns)["inputs"]
     '[{"type": "any", "name": "a", "required": true}]'

@@ -15,6 +15,7 @@ from tasks.base.errors import ConfigError, InfrastructureError, TransientError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.database import Database, address_of
 from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.tables import VERSION
 from tests.postgres import Server
 from tests.unit.ledger.made import NAME, Forked, decision, opened, predictions, schema
 
@@ -75,7 +76,7 @@ def test_eight_processes_that_start_at_once_make_one_ledger(
     assert len(ledger.decisions()) == 8
     with ledger.database.reading() as connection:
         versions = connection.execute(sa.text("SELECT version FROM keepfit_ledger_schema"))
-        assert versions.scalars().all() == [1]
+        assert versions.scalars().all() == [VERSION]
     ledger.database.engine.dispose()
 
 
@@ -92,7 +93,7 @@ def test_a_process_killed_while_it_makes_the_tables_leaves_none(
 def test_a_ledger_of_a_newer_keepfit_is_left_alone(ledger: Ledger) -> None:
     with ledger.database.writing("test") as connection:
         connection.execute(sa.text("INSERT INTO keepfit_ledger_schema VALUES (99)"))
-    with pytest.raises(InfrastructureError, match="has version 99; this keepfit knows 1"):
+    with pytest.raises(InfrastructureError, match=f"has version 99; this keepfit knows {VERSION}"):
         ledger.database.prepare()
 
 

@@ -56,7 +56,7 @@ def test_rows_that_go_on_being_broken_are_the_stop_that_was_told(tmp_path: Path)
 
 
 def test_a_ledger_that_is_gone_is_a_failure_to_tell(tmp_path: Path) -> None:
-    plan = pipeline(tmp_path, extra='ledger: {url: "nonsense://x"}\n')
+    plan = pipeline(tmp_path, extra='ledger: {url: "sqlite:////proc/gone/ledger.db"}\n')
 
     assert note_failure(plan, "run-1", "training", "Failed", "x").kind == "failed"
 
