@@ -26,6 +26,7 @@ from tasks.data.typing.parquet_schema import partition_keys, unnamed_index
 from tasks.data.typing_text import Typing
 
 _RULES = TextRules(loose=False)
+_DIGITS_OF_INT64, _DECIMAL128 = 19, 38
 # Where a writer left checksums, a page that changed on disk is an error and not other numbers.
 _CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -180,7 +181,7 @@ def _text_as_string(kind: Any) -> Any:
 
 
 def _wider(ours: Any, theirs: Any, path: Path, first: Path) -> Any:
-    both = [pa.schema([pa.field(f.name, f.type)]) for f in (ours, theirs)]
+    both = [pa.schema([pa.field(f.name, _roomy(f.type))]) for f in (ours, theirs)]
     try:
         return pa.unify_schemas(both, promote_options="permissive").field(0)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -189,6 +190,14 @@ def _wider(ours: Any, theirs: Any, path: Path, first: Path) -> Any:
             f"{first.name}.",
             "Write the files with one type, or name fewer files in source.path.",
         ) from None
+
+
+def _roomy(kind: Any) -> Any:
+    """Return a decimal type with room for the whole numbers of another file, else `kind`."""
+    if not pa.types.is_decimal(kind) or kind.precision - kind.scale >= _DIGITS_OF_INT64:
+        return kind
+    wide = pa.decimal128 if kind.scale + _DIGITS_OF_INT64 <= _DECIMAL128 else pa.decimal256
+    return wide(kind.scale + _DIGITS_OF_INT64, kind.scale)
 
 
 def _time_filter(
@@ -226,9 +235,14 @@ def _rows(
         return data.to_table(columns=columns, filter=condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         bad = _first_bad(parquet_paths(source, base), columns)
-        where = source.path if bad is None else bad.name
+        if bad is None:
+            raise SourceError(
+                f"{source.path}: the files store a column in types of which none holds all values "
+                f"({_first_line(error)}).",
+                "Write the files with one type, or name fewer files in source.path.",
+            ) from None
         raise SourceError(
-            f"{where}: the Parquet data cannot be read ({_first_line(error)}).",
+            f"{bad.name}: the Parquet data cannot be read ({_first_line(error)}).",
             "The file is damaged: fetch or write it again.",
         ) from None
 

@@ -35,12 +35,16 @@ def _uuid(digits: str) -> str:
 
 
 def look_like_uuids(column: Any) -> bool:
-    """Return whether all cells have 16 bytes with a UUID's version and variant (RFC 9562, 4)."""
+    """Return whether all cells have 16 bytes with a UUID's version and variant (RFC 9562, 4).
+
+    The nil and the max UUID, which have neither, may stand among others.
+    """
     cells = column.drop_null()
     if not len(cells) or not pc.all(pc.equal(pc.binary_length(cells), _UUID_BYTES)).as_py():
         return False
     digits = [cell.hex() for cell in cells[:1000].to_pylist()]
-    return all(d[12] in "12345678" and d[16] in "89ab" for d in digits)
+    versioned = [d for d in digits if set(d) not in ({"0"}, {"f"})]
+    return bool(versioned) and all(d[12] in "12345678" and d[16] in "89ab" for d in versioned)
 
 
 def numbers_of(cells: Sequence[Any]) -> tuple[list[Any], str] | None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.base.config import ParquetSource, Source, SqlSource
-from tasks.base.errors import DataError
+from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import DecodedBytes, LostDigits, UnnamedIndex, UnreadColumn
 from tasks.data.cells import Columns
 from tasks.data.loading import load_window
@@ -51,6 +51,14 @@ PARQUET: dict[str, tuple[pa.Array, list[Any]]] = {
         [BIG, BIG + 1],
     ),
     "amounts": (pa.array([Decimal("1.25"), Decimal("-0.10")]), [1.25, -0.1]),
+    "cents": (
+        pa.array([Decimal(i) / 100 for i in range(100)], pa.decimal128(12, 2)),
+        [i / 100 for i in range(100)],
+    ),
+    "cents in wide decimals": (
+        pa.array([None, Decimal("0.05"), Decimal(-BIG), Decimal("0.35")], pa.decimal128(38, 6)),
+        [None, 0.05, float(-BIG), 0.35],
+    ),
     "unsigned": (pa.array([2**64 - 1, 2**64 - 2], pa.uint64()), [str(2**64 - 1), str(2**64 - 2)]),
     "unsigned small": (pa.array([BIG, None], pa.uint64()), [BIG, None]),
     "signed": (pa.array([BIG + 1, None]), [BIG + 1, None]),
@@ -64,6 +72,10 @@ PARQUET: dict[str, tuple[pa.Array, list[Any]]] = {
     "raw uuids": (
         pa.array([bytes.fromhex("f47ac10b58cc4372a5670e02b2c3d479"), None], pa.binary(16)),
         ["f47ac10b-58cc-4372-a567-0e02b2c3d479", None],
+    ),
+    "raw uuids beside nil": (
+        pa.array([bytes(16), bytes.fromhex("f47ac10b58cc4372a5670e02b2c3d479")], pa.binary(16)),
+        [str(UUID(int=0)), "f47ac10b-58cc-4372-a567-0e02b2c3d479"],
     ),
     "bytes of text": (pa.array(["Zürich".encode(), None, b"Lund"]), ["Zürich", None, "Lund"]),
     "halves": (pa.array(np.array([1.5, 2], np.float16)), [1.5, 2.0]),
@@ -87,6 +99,33 @@ def test_parquet_cells_come_out_as_they_were(tmp_path: Path, case: str) -> None:
     read = parquet(tmp_path, pa.table({"c": array}))
     assert read.table["c"].to_pylist() == values
     assert not any(isinstance(note, LostDigits) for note in read.findings)
+
+
+FILES: dict[str, tuple[list[pa.Array], list[Any]]] = {
+    "amounts and whole numbers": ([pa.array([Decimal("0.35")]), pa.array([2])], [0.35, 2.0]),
+    "two scales": ([pa.array([Decimal("1.5")]), pa.array([Decimal("2.125")])], [1.5, 2.125]),
+    "wide decimals and integers": (
+        [pa.array([Decimal(10**25)], pa.decimal128(38, 0)), pa.array([2])],
+        [str(10**25), "2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_that_store_numbers_in_two_types_are_read_together(tmp_path: Path, case: str) -> None:
+    arrays, values = FILES[case]
+    for number, array in enumerate(arrays):
+        parquet(tmp_path, pa.table({"c": array}), f"{number}.parquet")
+    read = read_source(ParquetSource(kind="parquet", path="*.parquet"), tmp_path)
+    assert read.table["c"].to_pylist() == values
+
+
+def test_files_whose_types_no_type_holds_are_not_called_damaged(tmp_path: Path) -> None:
+    parquet(tmp_path, pa.table({"c": [2**53 + 1]}), "a.parquet")
+    parquet(tmp_path, pa.table({"c": [1.5]}), "b.parquet")
+    with pytest.raises(SourceError, match="one type") as refused:
+        read_source(ParquetSource(kind="parquet", path="*.parquet"), tmp_path)
+    assert "damaged" not in str(refused.value)
 
 
 CSV: dict[str, tuple[list[str], list[Any]]] = {
