@@ -33,6 +33,7 @@ from tasks.monitoring.wording import (
 Level = Literal["info", "success", "warning", "failure"]
 _MOST_RULES = 6
 _MOST_WINDOWS = 3
+_MOST_WORDS = 600
 
 
 class Message(Record):
@@ -124,7 +125,7 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     retrains = bool(decision.evidence.get("retrain"))
     answer = "retraining" if retrains else _WAITS.get(found.withheld, "not retraining")
     draft = _Draft(f"{_alarm(found)}, {answer}", "warning")
-    draft.say("What", what_moved(found) or cleaned(decision.sentence))
+    draft.say("What", what_moved(found) or cleaned(decision.sentence, _MOST_WORDS))
     draft.say("Performance", statement(found.performance))
     draft.say("Since", found.since)
     draft.say("Also", _named_windows(found.others))
@@ -134,8 +135,9 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
         by = f", by {due} UTC at the latest" if due else ""
         draft.say("Next", f"nothing to do now: you are told what the training decides{by}.")
     else:
-        reason = cleaned(found.policy or _WAITS.get(found.withheld, "the policy does not ask"))
-        draft.say("keepfit", f"trains nothing: {reason}. The champion scores on.")
+        otherwise = f"trains nothing: {_WAITS.get(found.withheld, 'the policy does not ask')}"
+        answer = cleaned(found.policy, _MOST_WORDS) or otherwise
+        draft.say("keepfit", f"{answer[0].lower()}{answer[1:]}. The champion scores on.")
         draft.say("Next", f"look at the report; to train at once: {_command('run', file)}.")
     return draft
 

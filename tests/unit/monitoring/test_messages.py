@@ -67,14 +67,23 @@ def test_the_most_important_columns_come_first_and_the_rest_are_counted() -> Non
     ],
 )
 def test_an_alarm_without_a_training_says_what_it_waits_for(withheld: str, words: str) -> None:
-    policy = PolicyDecision(retrain=False, withheld=withheld, sentence="Three days are left.")
+    policy = PolicyDecision(
+        retrain=False, withheld=withheld, sentence="Waits: three days are left."
+    )
     pass_ = monitored(0, drifted("distance"), policy=policy)
 
     message = told(decision("alarmed", {"retrain": False}, window=week(0)), pass_, file="my file")
 
     assert message.title == f"flights: drift in 1 of 15 columns, {words}"
-    assert "trains nothing: Three days are left." in message.text
+    assert "keepfit: waits: three days are left. The champion scores on." in message.text
     assert "`keepfit run 'my file'`" in message.text
+
+
+def test_what_a_window_came_to_is_told_to_its_end() -> None:
+    sentence = f"Rmse 88.6 where labels are known{', and so on' * 25}: worse than is ordinary."
+    alarm = decision("alarmed", {"retrain": True}, sentence=sentence, window=week(0))
+
+    assert sentence in told(alarm).text
 
 
 def test_worse_performance_stands_in_the_title() -> None:
