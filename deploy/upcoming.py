@@ -77,8 +77,13 @@ def _until(moment: datetime, now: datetime) -> str:
     --------
     >>> _until(datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
     '1 d 3 h'
+    >>> _until(datetime(2026, 1, 1, 0, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 32, tzinfo=UTC))
+    '28 s'
     """
-    minutes = max(0, round((moment - now).total_seconds() / 60))
+    seconds = max(0.0, (moment - now).total_seconds())
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
     days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:
         return f"{days} d {hours} h"

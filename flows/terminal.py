@@ -91,12 +91,19 @@ def _elapsed(began: float) -> str:
 
 
 def _moving(step: Step) -> str:
-    text = step.text
-    if step.total > step.done:
-        text += f" ({step.done} of {step.total})"
-    if step.seconds_left is not None:
-        text += f", about {duration(step.seconds_left)} left"
-    return text
+    """Return a step with how far it is; what has ended has nothing left.
+
+    Examples
+    --------
+    >>> _moving(Step("fit", "mlp: fold 1 of 5", 9, 10, 19.0))
+    'mlp: fold 1 of 5 (9 of 10 steps), about 19.0 s left'
+    >>> _moving(Step("fit", "mlp: done", 10, 10, 0.0))
+    'mlp: done'
+    """
+    if step.done >= step.total:
+        return step.text
+    left = "" if step.seconds_left is None else f", about {duration(step.seconds_left)} left"
+    return f"{step.text} ({step.done} of {step.total} steps){left}"
 
 
 def duration(seconds: float) -> str:
