@@ -20,6 +20,11 @@ TEMPORARY = "KEEPFIT_TEMPORARY_API"
 """Set while PREFECT_API_URL names a server that ends with this command and has no pages."""
 
 
+def temporary_server() -> bool:
+    """Return whether this command brought its own server, on which nothing answers an alarm."""
+    return TEMPORARY in os.environ
+
+
 class RunningStack(Record):
     """Where the parts of a running stack answer.
 

@@ -25,7 +25,7 @@ from tasks.base.outcomes import MonitoringOutcome, SeenWindow
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
-from tasks.base.stack_file import mlflow_run_page, prefect_run_page
+from tasks.base.stack_file import mlflow_run_page, prefect_run_page, temporary_server
 from tasks.history.words import plural
 from tasks.monitoring.passes import Look, Watch, page_folder
 from tasks.monitoring.run_outcomes import request_training
@@ -188,7 +188,8 @@ def conclude_pass(
     window = newest_of(calling) if calling else newest.window
     cause = _cause(outcome, window, known, calling, now)
     outcome = outcome.model_copy(update={"cause": cause})
-    due = request_training(pipeline, cause, now) if decision.retrain else None
+    answered = decision.retrain and not temporary_server()
+    due = request_training(pipeline, cause, now) if answered else None
     if fresh:
         ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
     return outcome

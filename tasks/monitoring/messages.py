@@ -123,17 +123,26 @@ def _cause_kind(decision: Decision) -> str:
 def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
     found = moved(decision, related)
     retrains = bool(decision.evidence.get("retrain"))
-    answer = "retraining" if retrains else _WAITS.get(found.withheld, "not retraining")
+    due = _clock(decision.evidence.get("answer_by"))
+    answer = (
+        "retraining"
+        if due
+        else "a training is due"
+        if retrains
+        else _WAITS.get(found.withheld, "not retraining")
+    )
     draft = _Draft(f"{_alarm(found)}, {answer}", "warning")
     draft.say("What", what_moved(found) or cleaned(decision.sentence, _MOST_WORDS))
     draft.say("Performance", statement(found.performance))
     draft.say("Since", found.since)
     draft.say("Also", _named_windows(found.others))
-    if retrains:
+    if due:
         draft.say("keepfit", "asked for a training; its gate decides what becomes champion.")
-        due = _clock(decision.evidence.get("answer_by"))
-        by = f", by {due} UTC at the latest" if due else ""
-        draft.say("Next", f"nothing to do now: you are told what the training decides{by}.")
+        by = f"by {due} UTC at the latest"
+        draft.say("Next", f"nothing to do now: you are told what the training decides, {by}.")
+    elif retrains:
+        draft.say("keepfit", "calls for a training; nothing answers an alarm of a pass by hand.")
+        draft.say("Next", f"train: {_command('run', file)}.")
     else:
         otherwise = f"trains nothing: {_WAITS.get(found.withheld, 'the policy does not ask')}"
         answer = cleaned(found.policy, _MOST_WORDS) or otherwise

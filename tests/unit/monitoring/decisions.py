@@ -18,6 +18,9 @@ from tasks.base.records import MetricValue
 
 ALARM = "a" * 32
 
+ASKED = {"retrain": True, "answer_by": "2026-02-01T00:15:00+00:00"}
+"""Evidence of an alarm that asked for a training."""
+
 
 def week(number: int) -> Window:
     """The week that begins `number` weeks after 5 January 2026."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.base.loop import Decision, DecisionKind, PolicyDecision
 from tasks.monitoring.messages import Message, message_of
-from tests.unit.monitoring.decisions import decision, drifted, monitored, week
+from tests.unit.monitoring.decisions import ASKED, decision, drifted, monitored, week
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -30,7 +30,7 @@ def told(made: Decision, *related: Decision, **given: str) -> Message:
 
 
 def test_an_alarm_says_what_moved_how_much_since_when_and_what_is_done() -> None:
-    alarm = decision("alarmed", {"retrain": True}, window=week(2))
+    alarm = decision("alarmed", ASKED, window=week(2))
     pass_ = monitored(2, drifted("distance", 0.3), drifted("dest", missing=0.6), drifted("origin"))
 
     message = told(alarm, pass_, monitored(1), monitored(0, alarm=False))
@@ -46,10 +46,20 @@ def test_an_alarm_says_what_moved_how_much_since_when_and_what_is_done() -> None
     assert message.level == "warning"
 
 
+def test_an_alarm_that_nothing_answers_names_the_command_that_trains() -> None:
+    alarm = decision("alarmed", {"retrain": True}, window=week(0))
+
+    message = told(alarm, monitored(0, drifted("distance")), file="mine/keepfit.yaml")
+
+    assert message.title == "flights: drift in 1 of 15 columns, a training is due"
+    assert "you are told" not in message.text
+    assert "keepfit run mine" in message.text
+
+
 def test_the_most_important_columns_come_first_and_the_rest_are_counted() -> None:
     columns = [drifted(f"c{i}", importance=i / 10) for i in range(9)]
 
-    message = told(decision("alarmed", {"retrain": True}, window=week(0)), monitored(0, *columns))
+    message = told(decision("alarmed", ASKED, window=week(0)), monitored(0, *columns))
 
     assert message.text.index("`c8`") < message.text.index("`c4`")
     assert "`c3`" not in message.text
@@ -87,7 +97,7 @@ def test_what_a_window_came_to_is_told_to_its_end() -> None:
 
 
 def test_worse_performance_stands_in_the_title() -> None:
-    alarm = decision("alarmed", {"retrain": True}, window=week(0))
+    alarm = decision("alarmed", ASKED, window=week(0))
 
     assert told(alarm, monitored(0, worse=True)).title == "flights: worse roc_auc, retraining"
 
@@ -113,7 +123,7 @@ def test_the_newest_of_several_broken_windows_tells_of_the_others() -> None:
 
 
 def test_an_alarm_alone_is_told_with_what_it_holds() -> None:
-    alarm = decision("alarmed", {"retrain": True, "columns": ["distance", {"column": "dest"}]})
+    alarm = decision("alarmed", {**ASKED, "columns": ["distance", {"column": "dest"}]})
 
     message = told(alarm)
 
@@ -237,7 +247,7 @@ def test_what_needs_nobody_is_not_told(kind: DecisionKind) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_acts_in_no_channel(name: str) -> None:
-    alarm = decision("alarmed", {"retrain": True}, window=week(0), sentence=name)
+    alarm = decision("alarmed", ASKED, window=week(0), sentence=name)
     stopped = decision("stopped", {"rules": [name], "flow": name, "page": name})
 
     for message in (told(alarm, monitored(0, drifted(name))), told(stopped)):

@@ -17,7 +17,7 @@ from tasks.monitoring.alerts import Delivery
 from tasks.monitoring.secrecy import secrets_of
 from tasks.monitoring.telling import tell
 from tests.receivers import free_port, http_receiver, mail_receiver
-from tests.unit.monitoring.decisions import ALARM, decision, drifted, monitored, week
+from tests.unit.monitoring.decisions import ALARM, ASKED, decision, drifted, monitored, week
 
 CANARY = "c4n4ry53cr3t"
 
@@ -42,7 +42,7 @@ def test_a_decision_is_told_once_and_recorded(tmp_path: Path) -> None:
     with http_receiver() as hook, mail_receiver() as mail:
         plan = pipeline(tmp_path, hook.apprise(), mail.apprise())
         ledger = ledger_of(plan)
-        alarm = decision("alarmed", {"retrain": True}, window=week(1), prefect_run="run-1")
+        alarm = decision("alarmed", ASKED, window=week(1), prefect_run="run-1")
         for made in (monitored(0), monitored(1, drifted("distance")), alarm):
             ledger.record(made)
         first, second = tell(plan, alarm), tell(plan, alarm)
@@ -64,7 +64,7 @@ def test_a_decision_is_told_once_and_recorded(tmp_path: Path) -> None:
 
 
 def test_what_goes_with_it_need_not_stand_in_the_ledger(tmp_path: Path) -> None:
-    alarm = decision("alarmed", {"retrain": True}, window=week(0))
+    alarm = decision("alarmed", ASKED, window=week(0))
     with http_receiver() as hook:
         tell(pipeline(tmp_path, hook.apprise()), alarm, follow=[monitored(0, drifted("distance"))])
 
