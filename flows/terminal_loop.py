@@ -158,6 +158,9 @@ def _runs(console: Console, health: PipelineHealth) -> None:
         if upcoming is not None:
             said.append(f"   next {minute(upcoming)}", style="dim")
         _line(console, word, said)
+    if (asked := health.asked) is not None:
+        by = f", answer due by {minute(asked.due)}" if asked.due else ""
+        _line(console, "", f"asked for {minute(asked.at)}{by}")
 
 
 def _latest(console: Console, decisions: Sequence[Decision]) -> None:

@@ -31,7 +31,15 @@ from tasks.history.words import KINDS
 from tasks.scoring.set_aside import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
+_ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
 _MOST_READ = 200
+
+
+class AskedTraining(Record):
+    """A training that was asked for: when, and when its answer is due, both in UTC."""
+
+    at: datetime
+    due: datetime | None = None
 
 
 class PipelineHealth(Record):
@@ -56,6 +64,8 @@ class PipelineHealth(Record):
     waiting, waiting_command
         Rows that broke their contract, were set aside and were not scored since; what scores the
         oldest file of them.
+    asked
+        The training that an alarm asked for and that has no outcome yet.
     next_command
         What a person does next.
     """
@@ -74,6 +84,7 @@ class PipelineHealth(Record):
     latest: tuple[Decision, ...] = ()
     waiting: int = 0
     waiting_command: str = ""
+    asked: AskedTraining | None = None
     state: str = ""
     fault: str = ""
     next_command: str = ""
@@ -157,6 +168,7 @@ def _health_of(
         latest=_latest(ledger, name),
         waiting=sum(kept.aside.rows for kept in aside),
         waiting_command=aside[0].aside.score_command if aside else "",
+        asked=_asked(ledger, name),
         state=str(pipeline.state),
         fault=pipeline.fault,
         next_command=_next_command(pipeline, champion, word),
@@ -166,6 +178,17 @@ def _health_of(
 def _latest(ledger: Accounts, name: str, most: int = 6) -> tuple[Decision, ...]:
     kinds = [kind for kind in KINDS if kind not in ("scored", "monitored")]
     return ledger.decisions(name, kinds=kinds, most=most)
+
+
+def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
+    """Return the training that the last alarm asked for, while it has no outcome."""
+    last = ledger.decisions(name, kinds=("alarmed",), most=1)
+    if not last or not last[0].evidence.get("retrain"):
+        return None
+    if ledger.decisions(name, kinds=_ANSWERS, correlation=last[0].correlation, most=1):
+        return None
+    due = evidence.text_of(last[0], "answer_by")
+    return AskedTraining(at=last[0].at, due=datetime.fromisoformat(due) if due else None)
 
 
 def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -> str:

@@ -66,6 +66,18 @@ def test_drift_in_the_last_window_is_drifting_and_names_columns(tmp_path: Path) 
     assert "price" in found.reason
 
 
+def test_a_training_that_an_alarm_asked_for_is_shown_until_it_has_an_outcome(
+    tmp_path: Path,
+) -> None:
+    asked = until(flights(), "alarmed", 2)
+    found = health(tmp_path, asked)
+
+    assert found.asked is not None
+    assert found.asked.at == asked[-1].at
+    assert health(tmp_path, until(flights(), "alarmed", 1)).asked is None
+    assert health(tmp_path, flights()).asked is None
+
+
 def test_worse_realised_performance_is_falling(tmp_path: Path) -> None:
     found = health(tmp_path, until(flights(), "skipped"))
 
