@@ -159,7 +159,11 @@ class ColumnCheck:
         elif failed:
             observed = f"{say_failed(failed, self.facts.present)} of another size"
         if self.show_values:
-            observed += f"; {say_number(middle)} at the middle"
+            # Where only a few rows are at fault, the middle of all is as it was.
+            beyond = np.abs(self.facts.values[far].to_numpy(np.float64))
+            theirs = passed and failed
+            size = float(np.median(beyond)) if theirs else middle
+            observed += f"; {say_number(size)} at {'their' if theirs else 'the'} middle"
         return replace(
             result,
             passed=passed and not failed,

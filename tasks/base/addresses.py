@@ -88,10 +88,14 @@ def _no_dialect(driver: str) -> str:
     return f"no dialect is called {name!r}{hint}"
 
 
+# Modules that their package calls otherwise.
+_PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "cx_Oracle": "oracledb"}
+
+
 def no_driver(address: URL, error: ImportError) -> tuple[str, str]:
     """Return the message and the remedy for a database whose driver is not installed."""
     name = error.name or address.get_driver_name()
-    package = "'keepfit[postgres]'" if name.startswith("psycopg") else name
+    package = "'keepfit[postgres]'" if name.startswith("psycopg") else _PACKAGES.get(name, name)
     return (
         f"no driver for {address.get_backend_name()} is installed: {name!r} is missing.",
         f"Install it: pip install {package}.",

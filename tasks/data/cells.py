@@ -97,10 +97,13 @@ class Columns:
 def _decoded(cells: Sequence[Any]) -> tuple[Sequence[Any], str] | None:
     """Return cells with their bytes as text or numbers, and as which; None where they are none."""
     raw = [bytes(cell) for cell in cells if isinstance(cell, _BYTES)]
-    texts = byte_values.text_of(pa.chunked_array([pa.array(raw, pa.binary())]))
+    column = pa.chunked_array([pa.array(raw, pa.binary())])
+    texts, what = byte_values.text_of(column), "text"
+    if texts is None and byte_values.look_like_uuids(column):
+        texts, what = byte_values.uuids_of(column), "UUIDs"
     if texts is not None:
         of = dict(zip(raw, texts.to_pylist(), strict=True))
-        return [of[bytes(c)] if isinstance(c, _BYTES) else c for c in cells], "text"
+        return [of[bytes(c)] if isinstance(c, _BYTES) else c for c in cells], what
     found = byte_values.numbers_of(cells)
     return None if found is None else found
 

@@ -53,7 +53,7 @@ class Amounts:
     units
         Unit to number of distinct cells; "" for those without one.
     marked
-        Position of the first cell that is no plain number.
+        Position of the longest cell that is no plain number.
     """
 
     numbers: Any
@@ -116,7 +116,9 @@ def taken_apart(values: Any, *, asked: bool = False) -> Amounts | None:
             counted[str(unit)] = counted.get(str(unit), 0) + 1
     if not any(marked) or not (asked or any(units) or not all(marked)):
         return None
-    return Amounts(numbers, counted, next(i for i, mark in enumerate(marked) if mark))
+    lengths = pc.utf8_length(part["number"]).to_pylist()
+    telling = max((i for i, mark in enumerate(marked) if mark), key=lambda i: lengths[i])
+    return Amounts(numbers, counted, telling)
 
 
 def _is(texts: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from deploy.surroundings import MLFLOW_DATABASE, PREFECT_DATABASE, databases
-from tasks.base.addresses import fault_of
+from tasks.base.addresses import fault_of, no_driver
 from tasks.base.config import SqlSink, SqlSource
 from tasks.base.errors import ConfigError, KeepfitError, SourceError, UsageError
 from tasks.base.pipeline_file import load_pipeline
@@ -25,6 +26,11 @@ MALFORMED = {
     "nothing but a scheme": "://",
     "half a host": f"postgresql://me:{SECRET}@[::1/sales",
 }
+
+
+def test_a_missing_driver_is_named_with_the_package_that_holds_it() -> None:
+    _, remedy = no_driver(make_url("mysql://db/sales"), ImportError(name="MySQLdb"))
+    assert "pip install mysqlclient" in remedy
 
 
 @pytest.mark.parametrize("url", MALFORMED.values(), ids=MALFORMED.keys())

@@ -193,6 +193,10 @@ ROWS: dict[str, tuple[list[Any], list[Any]]] = {
     "short beside fractions": ([7, 1.5], [7.0, 1.5]),
     "uuids": (UUIDS, [str(u) for u in UUIDS]),
     "bytes of text": ([b"Lund", None, "Oslo"], ["Lund", None, "Oslo"]),
+    "raw uuids": (
+        [bytes.fromhex("f47ac10b58cc4372a5670e02b2c3d479"), None, UUID(int=0).bytes],
+        ["f47ac10b-58cc-4372-a567-0e02b2c3d479", None, str(UUID(int=0))],
+    ),
     "numpy integers": (
         [np.int64(4).tobytes(), np.int64(-2).tobytes(), 7],
         [4, -2, 7],

@@ -92,6 +92,9 @@ def test_single_rows_of_another_unit_are_set_aside_alone() -> None:
 
     assert not found.whole
     assert np.flatnonzero(found.rows).tolist() == [3, 7]
+    results = check_frame(frame, CONTRACT, now=NOW).results
+    scale = next(r for r in results if (r.column, r.rule) == ("price", "scale"))
+    assert "10,000,000" in scale.observed, "their size, not the middle of all rows"
 
 
 def test_rows_of_one_id_are_set_aside_but_not_the_first_of_equal_rows() -> None:
