@@ -12,6 +12,7 @@ GROUPING = {",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
 # Whole numbers from 2**53 on, of which not every one has a float.
 _LONG = r"^[+-]?[0-9]{16,}(?:\.0*)?$"
 _BARE_POWER = r"^[+-]?[0-9]+[eE][0-9]+$"
+_PLUS_CODE = r"^\+[1-9][0-9]{6,}$"
 _SURELY_FLOAT = r"[.,]|[eE][+-]"
 
 
@@ -29,6 +30,9 @@ class Style:
         whole = r"(?:0|[1-9][0-9]*)"
         if self.thousands:
             whole = rf"(?:{whole}|[1-9][0-9]{{0,2}}(?:{GROUPING[self.thousands]}[0-9]{{3}})+)"
+        if self.thousands == ",":
+            # India groups by hundreds above the thousand: 1,23,456.
+            whole = rf"(?:{whole}|[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}})"
         return rf"^[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
 
@@ -99,6 +103,22 @@ def bare_power(column: Any) -> str | None:
     if not len(found) or _any(pc.match_substring_regex(column, _SURELY_FLOAT)):
         return None
     return str(found[0].as_py())
+
+
+def plus_code(column: Any) -> str | None:
+    """Return a cell such as +4915112345678 of a column without a number below 0, or None.
+
+    Numbers have a plus where others of their column have a minus; telephone numbers always.
+
+    Examples
+    --------
+    >>> plus_code(pa.array(["+4915112345678"])), plus_code(pa.array(["+1200000", "-7"]))
+    ('+4915112345678', None)
+    """
+    if not _any(pc.starts_with(column, "+")) or _any(pc.match_substring_regex(column, "^-|[.,]")):
+        return None
+    found = column.filter(pc.match_substring_regex(column, _PLUS_CODE))
+    return str(found[0].as_py()) if len(found) else None
 
 
 def _cast(column: Any, kind: Any) -> Any | None:

@@ -218,14 +218,16 @@ class Typing:
         return typed if number_text.PLAIN in self._allowed else None
 
     def _codes(self, cells: Any, typed: Any, name: str) -> bool:
-        """Return whether cells such as 1E5 are codes, and say so."""
-        if self.expected.get(name) is not None or not pa.types.is_floating(typed.type):
+        """Return whether cells such as 1E5 or +4915112345678 are codes, and say so."""
+        if self.expected.get(name) is not None:
             return False
-        example = number_text.bare_power(cells)
+        example = number_text.plus_code(cells)
+        if example is None and pa.types.is_floating(typed.type):
+            example = number_text.bare_power(cells)
         if example is not None:
             self.notes.add(
                 f"kept as text: {example!r} may be a code (`kinds: {{column: numeric}}` reads "
-                "powers of ten)", name
+                "it as a number)", name
             )  # fmt: skip
         return example is not None
 

@@ -138,6 +138,8 @@ CSV: dict[str, tuple[list[str], list[Any]]] = {
     "experiments": (["1E5", "10E4", "12"], ["1E5", "10E4", "12"]),
     "powers of ten": (["1E5", "1.5"], [1e5, 1.5]),
     "written by a program": (["1e-05", "1e+16", "3"], [1e-5, 1e16, 3.0]),
+    "telephone numbers": (["+4915112345678", "+12025550100"], ["+4915112345678", "+12025550100"]),
+    "signed numbers": (["+1200000", "-7"], [1200000, -7]),
     "truth": (["TRUE", "true", "False", ""], [True, True, False, None]),
 }
 
