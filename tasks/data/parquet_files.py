@@ -103,10 +103,13 @@ def _dataset(source: ParquetSource, base: Path, findings: list[ReadingNote]) -> 
     check_size(files, source.max_bytes)
     schemas = [_without_index(_schema_of(path, source), findings) for path in files]
     schema = _united(files, schemas)
-    columns = [(path.name, s.names) for path, s in zip(files, schemas, strict=True)]
-    findings.extend(changed_columns(columns))
     whole = len(files) == 1 and files[0] == (base / source.path).absolute()
     keys = {} if whole else partition_keys(files)
+    columns = [
+        (path.name, list(dict.fromkeys([*s.names, *(keys and partition_keys([path]))])))
+        for path, s in zip(files, schemas, strict=True)
+    ]
+    findings.extend(changed_columns(columns))
     for name in [name for name in keys if name in schema.names]:
         findings.append(PartitionKeyInFile(column=name))
         del keys[name]

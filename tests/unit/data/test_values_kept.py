@@ -18,7 +18,7 @@ import pytest
 
 from tasks.base.config import ParquetSource, Source, SqlSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import DecodedBytes, LostDigits, UnnamedIndex, UnreadColumn
+from tasks.base.reading import ChangedColumns, DecodedBytes, LostDigits, UnnamedIndex, UnreadColumn
 from tasks.data.cells import Columns
 from tasks.data.loading import load_window
 from tasks.data.sources import SourceTable, column_names, read_source
@@ -268,6 +268,14 @@ def test_a_key_that_the_files_hold_too_is_read_from_them(tmp_path: Path) -> None
     assert read.table["store"].to_pylist() == ["0042", "0107"] * 2
     assert [note.kind for note in read.findings] == ["partition_key_in_file"]
     assert column_names(source, tmp_path) == ("x", "store")
+
+
+def test_a_file_outside_the_folders_of_a_key_is_named(tmp_path: Path) -> None:
+    source = folder_of(tmp_path, ["a", "b"])
+    parquet(tmp_path, pa.table({"x": [3]}), "d/loose.parquet")
+    (note,) = read_source(source, tmp_path).findings
+    assert isinstance(note, ChangedColumns)
+    assert (note.files, note.absent) == (("loose.parquet",), ("store",))
 
 
 def test_an_index_without_a_name_is_no_column_and_one_with_a_name_is(tmp_path: Path) -> None:
