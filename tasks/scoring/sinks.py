@@ -18,6 +18,7 @@ from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.scoring.tables import write_table
 
 _RUN_BY_SPREADSHEETS = r"^[=+\-@\t\r]"
+_SIGNED_NUMBER = r"[+-][0-9]+(?:\.[0-9]+)?"  # such as a telephone number: it runs nothing
 
 
 def write_predictions(frame: pd.DataFrame, sink: Sink, base: Path) -> str:
@@ -54,10 +55,12 @@ def without_formulas(column: pd.Series[str]) -> pd.Series[str]:
 
     Examples
     --------
-    >>> without_formulas(pd.Series(["=1+1", "-", "a=1", None])).tolist()
-    ["'=1+1", "'-", 'a=1', nan]
+    >>> without_formulas(pd.Series(["=1+1", "-", "a=1", "+4915112345678", None])).tolist()
+    ["'=1+1", "'-", 'a=1', '+4915112345678', nan]
     """
     risky = column.str.match(_RUN_BY_SPREADSHEETS, na=False).astype(bool)
+    if risky.any():
+        risky &= ~column.str.fullmatch(_SIGNED_NUMBER, na=False).astype(bool)
     return column.mask(risky, "'" + column) if risky.any() else column
 
 

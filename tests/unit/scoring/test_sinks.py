@@ -113,7 +113,7 @@ def test_formulas_in_texts_are_quoted_and_numbers_are_not(tmp_path: Path) -> Non
         header, *lines = list(csv.reader(file))
     assert header == ["'=cmd", "mixed", "number"]
     assert [line[0] for line in lines] == [
-        "'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "'\rx", "plain", "a=1", "", "", "ü\n",
+        "'=1+1", "+1", "-1", "'@SUM(A1)", "'\tx", "'\rx", "plain", "a=1", "", "", "ü\n",
     ]  # fmt: skip
     assert [line[1] for line in lines][:5] == ["'=1", "2", "-3.5", "", "True"]
     assert [line[2] for line in lines][:2] == ["-5", "-4"]
