@@ -18,9 +18,17 @@ _FORMAT = 2
 _LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "optuna", "pandas")
 
 
-def fit_key(pipeline: Pipeline, snapshot: Snapshot) -> str:
-    """Return the digest of all that decides the fitted candidates, 64 hex digits."""
+def fit_key(pipeline: Pipeline, snapshot: Snapshot, holdout: float | None = None) -> str:
+    """Return the digest of all that decides the fitted candidates, 64 hex digits.
+
+    Parameters
+    ----------
+    holdout
+        Share of the rows that is held out; None: as the file states.
+    """
     settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
+    if holdout is not None:
+        settings["split"]["holdout"] = holdout
     # It looks at the fits and changes none.
     settings["training"].pop("diagnosis", None)
     return _digest(snapshot.digest, settings, _versions(), *_code(pipeline))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tasks.base.config import default_metric
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
     from expectations.late_labels import LateLabels
 
 
-def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
+def prepare(
+    pipeline: Pipeline, snapshot: Snapshot, *, champion_until: datetime | None = None
+) -> Prepared:
     """Return which column plays which part, which rows are held out, and the training's keys.
+
+    Parameters
+    ----------
+    champion_until
+        Time of the newest row that the champion was trained on; None without one.
 
     Raises
     ------
@@ -40,11 +48,21 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     said = tuple(sentence for sentence in (repeated, young) if sentence)
     if said:
         schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *said)})
-    fits = fit_key(pipeline, snapshot)
+    parts = pipeline.config.split
+    share = parts.holdout
+    if champion_until is not None:
+        fewest = pipeline.config.monitoring.min_rows
+        share = share_held_out(snapshot, schema, share, champion_until, fewest)
+    fits = fit_key(pipeline, snapshot, share)
     folder = pipeline.work / "fits" / fits[:32]
     folder.mkdir(parents=True, exist_ok=True)
-    parts = pipeline.config.split
-    split = split_rows(snapshot, schema, parts.holdout, folder, group=parts.group)
+    split = split_rows(snapshot, schema, share, folder, group=parts.group)
+    if share < parts.holdout:
+        half = (
+            f"the newer half of the rows that are newer than the champion is held out, {share:.1%} "
+            f"of all instead of {parts.holdout:.0%}, so that the challenger learns from the other"
+        )
+        split = split.model_copy(update={"notes": (*split.notes, half)})
     give_back_memory()
     return Prepared(
         roles=schema,
@@ -55,6 +73,27 @@ def prepare(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
         folder=str(folder),
         refit=_refit(pipeline),
     )
+
+
+def share_held_out(
+    snapshot: Snapshot, schema: Schema, stated: float, champion_until: datetime, fewest: int
+) -> float:
+    """Return the share of rows to hold out where a champion knows the older ones.
+
+    Held out are at most half of the labelled rows that are newer than the champion's: were all of
+    them, the challenger would know no newer world than the champion, and could not be better.
+    Where half of them are fewer than `fewest`, it is the stated share.
+    """
+    from tasks.data.snapshots import read_frame
+
+    if schema.time_column is None:
+        return stated
+    rows = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
+    times = rows.loc[rows[schema.target].notna(), schema.time_column].dropna()
+    zone = getattr(times.dt, "tz", None)
+    until = champion_until.astimezone(UTC)
+    newer = int((times > (until if zone is not None else until.replace(tzinfo=None))).sum())
+    return stated if newer < 2 * fewest else min(stated, newer / 2 / len(times))
 
 
 def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | None) -> str:
