@@ -208,7 +208,13 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         table = with_features(table, config, wanted.base)
     if config.time_column is not None:
         said += _future(table, config.time_column)
-    overrides = {n: form.kind for n, form in wanted.forms.items() if n in table.column_names}
+    overrides = {
+        name: form.kind
+        for name, form in wanted.forms.items()
+        # What never varied may vary by now; a training looks again, unless the file states it.
+        if name in table.column_names
+        and (wanted.for_scoring or form.kind != "constant" or name in config.kinds)
+    }
     kinds, assumed = infer_kinds(
         table,
         overrides,

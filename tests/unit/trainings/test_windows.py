@@ -67,3 +67,25 @@ def test_a_group_that_is_excluded_keeps_rows_together(tmp_path: Path) -> None:
 def test_a_wrong_name_is_told_at_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"line 4: `report\.by` names the column 'flagg'"):
         training_snapshot(pipeline(tmp_path, "report: {by: [flagg]}\n"))
+
+
+@pytest.mark.parametrize(
+    ("stated", "kind"), [("", "numeric"), ("kinds: {era: constant}\n", "constant")]
+)
+def test_a_column_that_begins_to_vary_is_learned_from_unless_the_file_states_otherwise(
+    tmp_path: Path, stated: str, kind: str
+) -> None:
+    (tmp_path / "d").mkdir()
+    rows = [f"c{n},{n % 7},1,{n % 5}" for n in range(400)]
+    (tmp_path / "d" / "1.csv").write_text("\n".join(["id,x,era,y", *rows]), encoding="utf-8")
+    file = tmp_path / "keepfit.yaml"
+    file.write_text(
+        f"name: p\ntarget: y\nid_columns: [id]\nsource: {{kind: csv, path: d}}\n{stated}",
+        encoding="utf-8",
+    )
+    plan = load_pipeline(file, {})
+    assert training_snapshot(plan).kinds["era"] == "constant"
+
+    (tmp_path / "d" / "2.csv").write_text("id,x,era,y\nd1,3,2,4\nd2,1,2,3\n", encoding="utf-8")
+
+    assert training_snapshot(plan).kinds["era"] == kind
