@@ -49,13 +49,10 @@ def load_rows(
 @task(name="split window", cache_policy=NO_CACHE)
 def split_window(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
     """Decide each column's part and which rows are held out."""
-    from tasks.monitoring.passes import trained_until
-    from tasks.registry.stores import champion_if_any
+    from tasks.monitoring.passes import champion_until
     from tasks.trainings.preparing import prepare
 
-    champion = champion_if_any(pipeline)
-    until = None if champion is None else trained_until(champion)
-    prepared = prepare(pipeline, snapshot, champion_until=until)
+    prepared = prepare(pipeline, snapshot, champion_until=champion_until(pipeline))
     split = prepared.split
     text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.kind}"
     if split.no_target:

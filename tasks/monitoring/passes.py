@@ -166,6 +166,14 @@ def trained_until(version: ModelVersion) -> datetime | None:
     return as_utc(datetime.fromisoformat(text))
 
 
+def champion_until(pipeline: Pipeline) -> datetime | None:
+    """Return the time of the newest row that the champion was trained on; None without one."""
+    from tasks.registry.stores import champion_if_any
+
+    champion = champion_if_any(pipeline)
+    return None if champion is None else trained_until(champion)
+
+
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
     from tasks.trainings.windows import scoring_snapshot
