@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex
+from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex, UnreadColumn
 from tasks.base.records import Kind
 from tasks.data.arrow_types import plain_table
 from tasks.data.file_columns import changed_columns
@@ -79,6 +79,7 @@ def read_parquet(
     columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
     del plain
     table = typing.columns(columns_read)
+    _require_readable(time_column, table, findings)
     table = require_times(table, time_column, notes)
     latest = None
     if time_column is not None:
@@ -88,6 +89,16 @@ def read_parquet(
     return SourceTable(
         table, said, latest, findings=(*findings, *typing.findings), written=typing.written
     )
+
+
+def _require_readable(time_column: str | None, table: Any, findings: Sequence[ReadingNote]) -> None:
+    stored = {note.column: note.stored for note in findings if isinstance(note, UnreadColumn)}
+    if time_column in stored and time_column not in table.column_names:
+        raise DataError(
+            f"column {time_column!r}, which `time_column` names, is {stored[time_column]}: no "
+            "times.",
+            "Name another column, or write it as times before.",
+        )
 
 
 def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> datetime | None:

@@ -320,6 +320,13 @@ def test_a_target_that_cannot_be_read_is_named_with_its_type(
     assert "'y'" in str(refused.value)
 
 
+def test_a_time_column_that_cannot_be_read_is_named_with_its_type(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1.0, 2.0], "at": [[1], [2]]}), tmp_path / "t.parquet")
+    source = ParquetSource(kind="parquet", path="t.parquet")
+    with pytest.raises(DataError, match=r"'at'.*list<int64>"):
+        read_source(source, tmp_path, time_column="at")
+
+
 def test_durations_are_seconds_to_the_nanosecond(tmp_path: Path) -> None:
     table = pa.table({"c": pa.array([timedelta(seconds=1.5)], pa.duration("ms"))})
     assert parquet(tmp_path, table).table["c"].to_pylist() == [1.5]
