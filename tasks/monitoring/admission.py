@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks.base.loop import Cause, CauseKind, Decision, PolicyDecision, WindowFlag, decision_id
+from tasks.base.loop import (
+    Cause,
+    CauseKind,
+    Decision,
+    PolicyDecision,
+    Window,
+    WindowFlag,
+    decision_id,
+)
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.monitoring.policy import decide
@@ -24,7 +32,11 @@ def admit(pipeline: Pipeline, cause: Cause, now: datetime) -> PolicyDecision:
     earlier = ledger.decisions(name, kinds=("monitored", "trained"))
     champion = store_of(pipeline.state).champion(name) if cause.kind == "alarm" else None
     flags = flags_of(earlier, champion) if champion is not None else ()
-    decision = answer(pipeline, cause.kind, flags, earlier, champion, now, handled(earlier, cause))
+    known = handled(earlier, cause)
+    if cause.kind == "alarm":
+        decision = answer_alarm(pipeline, flags, cause.window, earlier, champion, now, known)
+    else:
+        decision = answer(pipeline, cause.kind, flags, earlier, champion, now, known)
     if not decision.retrain:
         record_skip(pipeline, cause, decision, now)
     return decision
@@ -55,6 +67,27 @@ def answer(
     )
 
 
+def answer_alarm(
+    pipeline: Pipeline,
+    flags: Sequence[WindowFlag],
+    window: Window | None,
+    earlier: Sequence[Decision],
+    champion: ModelVersion | None,
+    now: datetime,
+    handled: bool,
+) -> PolicyDecision:
+    """Return what the policy says now, or said when `window`, which calls for action, was newest.
+
+    A pass that catches up judges windows in order, as if each had been watched in time.
+    """
+    latest = answer(pipeline, "alarm", flags, earlier, champion, now, handled)
+    if latest.retrain or window is None or latest.withheld not in {"not asked", "persistence"}:
+        return latest
+    before = [flag for flag in flags if flag.window and flag.window.start <= window.start]
+    then = answer(pipeline, "alarm", before, earlier, champion, now, handled)
+    return then if then.retrain else latest
+
+
 def handled(earlier: Sequence[Decision], cause: Cause) -> bool:
     """Return whether a training under the cause's key has ended already."""
     if not cause.key:
@@ -80,7 +113,6 @@ def _new_rows(
     pipeline: Pipeline, earlier: Sequence[Decision], champion: ModelVersion | None
 ) -> int | None:
     """Return how many rows that were predicted are newer than the last training's."""
-    from tasks.base.loop import Window
     from tasks.ledger.ledger import ledger_of
 
     if not pipeline.config.policy.min_new_rows:

@@ -158,6 +158,7 @@ def conclude_pass(
     was cut short.
     """
     from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.admission import answer_alarm
 
     ledger, newest = ledger_of(pipeline), seen[-1]
     champion = watch.looks[-1].champion
@@ -170,9 +171,12 @@ def conclude_pass(
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds)
     known = watched(earlier, champion)
     decision = newest.decision
-    if newest.stopped:
-        decision = _ask(pipeline, known.flags(), earlier, champion, now)
     fresh = untold(known.triggers(), earlier, champion)
+    if newest.stopped or (fresh and not decision.retrain):
+        calls = newest_of(fresh)
+        decision = answer_alarm(
+            pipeline, known.flags(), calls, earlier, champion, now, handled=False
+        )
     outcome = newest.model_copy(
         update={
             "decision": decision,
@@ -340,6 +344,8 @@ def _policy(
     earlier: Sequence[Decision],
     now: datetime,
 ) -> PolicyDecision:
+    from tasks.monitoring.admission import answer
+
     known_now = Decision(
         id="", pipeline=pipeline.config.name, kind="monitored", at=now, correlation="",
         sentence="", version=look.champion.version, window=look.window,
@@ -350,19 +356,7 @@ def _policy(
         },
     )  # fmt: skip
     flags = flags_of([known_now, *earlier], look.champion)
-    return _ask(pipeline, flags, earlier, look.champion, now)
-
-
-def _ask(
-    pipeline: Pipeline,
-    flags: Sequence[WindowFlag],
-    earlier: Sequence[Decision],
-    champion: ModelVersion,
-    now: datetime,
-) -> PolicyDecision:
-    from tasks.monitoring.admission import answer
-
-    return answer(pipeline, "alarm", flags, earlier, champion, now, handled=False)
+    return answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
 
 
 def _log(

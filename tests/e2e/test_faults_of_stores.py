@@ -125,7 +125,7 @@ def test_a_disk_that_fills_up_is_said_and_recovered_from(
             assert kinds(folder, kind) == []
             assert versions_in(state) == champion or command == "run"
 
-            again = keepfit(command, folder, "--json")
+            again = keepfit(command, folder, *every, "--json")
             assert again.status == 0, again.err
             assert kinds(folder, kind) == [kind]
             assert versions_in(state) == ["1"]

@@ -183,21 +183,6 @@ def test_a_training_whose_runner_is_killed_ends_with_it_and_is_asked_for_again_o
     assert [(d.prefect_run, d.evidence["again"]) for d in reaped] == [(str(run.id), True)]
 
 
-def test_both_servers_keep_their_data_in_postgresql(stack: Stack, postgres_server: Server) -> None:
-    assert stack.end(signal.SIGTERM) == 0
-
-    for name, table in (("stack_prefect", "flow_run"), ("stack_mlflow", "model_versions")):
-        engine = sa.create_engine(postgres_server.url(name))
-        with engine.connect() as connection:
-            count = connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar()
-        engine.dispose()
-        assert count
-    assert not (stack.state / "prefect" / "prefect.db").exists()
-    assert not (stack.state / "mlflow" / "mlflow.db").exists()
-    for path in (p for p in stack.state.rglob("*") if p.is_file()):
-        assert postgres_server.password.encode() not in path.read_bytes(), path
-
-
 def test_a_failed_run_is_recorded_and_on_the_page_without_any_automation(
     stack: Stack, folder: Path
 ) -> None:
@@ -218,6 +203,21 @@ def test_a_failed_run_is_recorded_and_on_the_page_without_any_automation(
     assert failed.evidence["flow"] == "training"
     page = f"{stack.addresses.page}/dashboard/"
     until(lambda: "absent.yaml" in httpx.get(page).text, 120)
+
+
+def test_both_servers_keep_their_data_in_postgresql(stack: Stack, postgres_server: Server) -> None:
+    assert stack.end(signal.SIGTERM) == 0
+
+    for name, table in (("stack_prefect", "flow_run"), ("stack_mlflow", "model_versions")):
+        engine = sa.create_engine(postgres_server.url(name))
+        with engine.connect() as connection:
+            count = connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar()
+        engine.dispose()
+        assert count
+    assert not (stack.state / "prefect" / "prefect.db").exists()
+    assert not (stack.state / "mlflow" / "mlflow.db").exists()
+    for path in (p for p in stack.state.rglob("*") if p.is_file()):
+        assert postgres_server.password.encode() not in path.read_bytes(), path
 
 
 def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -213,8 +213,9 @@ def test_a_broken_window_is_stopped_and_recorded(watched: Watched) -> None:
     (stop,) = watched.decisions("stopped")
     assert any("line" in rule for rule in stop.evidence["rules"])
     assert str(stop.window) == "2026-04-13..2026-04-20"
-    again = keepfit("score", watched.folder, "--json")
-    assert again.status == 3
+    delivery = watched.folder / "data" / "14.parquet"
+    scored = keepfit("score", watched.folder, "--input", delivery, "--json")
+    assert scored.status == 3
 
 
 def test_before_any_champion_there_is_nothing_to_monitor(tmp_path: Path) -> None:
