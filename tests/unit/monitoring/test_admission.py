@@ -11,7 +11,7 @@ from tasks.base.loop import Cause, Decision, Window, WindowFlag, decision_id
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.admission import admit, handled
+from tasks.monitoring.admission import admit, answer_alarm, handled
 from tasks.monitoring.concluding import flags_of
 from tasks.trainings.admitting import admitted
 from tests.tables import write_pipeline
@@ -115,3 +115,20 @@ def test_a_pass_over_all_rows_stands_before_windows_with_a_time() -> None:
     flags = flags_of([monitored(WEEK, alarm=False), everything], CHAMPION)
 
     assert [(flag.window, flag.drifted) for flag in flags] == [(None, True), (WEEK, False)]
+
+
+def test_an_alarm_of_an_earlier_window_trains_though_the_newest_is_quiet(
+    pipeline: Pipeline,
+) -> None:
+    later = Window(start=WEEK.end, end=WEEK.end + timedelta(weeks=1))
+    flags = (WindowFlag(window=WEEK, drifted=True), WindowFlag(window=later))
+
+    def asked(window: Window | None) -> bool:
+        return answer_alarm(pipeline, flags, window, (), None, NOW, handled=False).retrain
+
+    assert asked(WEEK)
+    assert not asked(later)
+    assert not asked(None)
+    assert not answer_alarm(
+        pipeline, flags, WEEK, (trained(cause()),), None, NOW, handled=False
+    ).retrain, "the cooldown holds for earlier windows too"
