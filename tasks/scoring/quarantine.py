@@ -104,7 +104,7 @@ def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion)
 def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:
     """Return the error that says that none of the rows could be scored, and where they are."""
     rules = "rule" if len(aside.rules) == 1 else "rules"
-    remedy = "Mend them at their source; the champion cannot do without what is missing"
+    remedy = "Mend them at their source"
     if aside.accept_command:
         remedy = f"Mend them at their source, or take in what changed: `{aside.accept_command}`"
     lines = "\n".join(describe(rule) for rule in aside.rules[:12])
@@ -155,8 +155,12 @@ def _keep(
 
 
 def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
-    """Return the command that takes the change in; empty where the champion could not score it."""
-    if any(rule.rule in {"present", "kind"} for rule in aside.rules):
+    """Return the command that takes the change in; empty where that would mend nothing.
+
+    The champion cannot score a column that is absent or of another kind; the ledger keeps one row
+    of each id; and a time that lies ahead stays ahead.
+    """
+    if {rule.rule for rule in aside.rules} & {"present", "kind", "unique", "future"}:
         return ""
     return accept_command(pipeline.path, aside.names, aside.file)
 

@@ -114,6 +114,25 @@ def test_rows_at_fault_are_kept_and_the_rest_goes_on(
     assert aside.score_command == f"keepfit score {pipeline.path} --input {aside.file}"
 
 
+@pytest.mark.parametrize("rule", ["present", "kind", "unique", "future"])
+def test_what_accepting_would_not_mend_offers_no_command(
+    pipeline: Pipeline, champion: ModelVersion, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    found = quarantine.check_pipeline
+    broken = BROKEN.model_copy(update={"rule": rule})
+    monkeypatch.setattr(
+        quarantine, "check_pipeline",
+        lambda *given, **more: found(*given, **more).model_copy(update={"rules": (broken,)}),
+    )  # fmt: skip
+    rows = delivery(pipeline, [1.0, 500.0, 3.0])
+
+    aside = admit_rows(pipeline, rows, champion, because("manual"), "new").aside
+
+    assert aside is not None
+    assert aside.accept_command == ""
+    assert aside.score_command
+
+
 def test_rows_that_go_on_keep_their_place_in_what_was_read(
     pipeline: Pipeline, champion: ModelVersion
 ) -> None:
