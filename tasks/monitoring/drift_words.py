@@ -74,7 +74,7 @@ def apart(value: float, limit: float) -> tuple[str, str]:
     Examples
     --------
     >>> apart(0.976, 0.97), apart(0.9996, 0.9991), apart(1.0, 1.0)
-    (('0.98', '0.97'), ('0.9996', '0.9991'), ('1.00', '1.00'))
+    (('0.98', '0.97'), ('1.000', '0.999'), ('1.00', '1.00'))
     """
     texts = [(f"{value:.{digits}f}", f"{limit:.{digits}f}") for digits in range(2, 7)]
     return next((pair for pair in texts if pair[0] != pair[1]), texts[0])
