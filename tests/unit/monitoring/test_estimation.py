@@ -7,7 +7,13 @@ import pytest
 from tasks.base.records import Schema
 from tasks.evaluation.bootstrap import whole
 from tasks.monitoring.answers import answers_of
-from tasks.monitoring.estimation import Estimate, ExpectedScores, estimate, thinned
+from tasks.monitoring.estimation import (
+    Estimate,
+    ExpectedScores,
+    _between,
+    estimate,
+    thinned,
+)
 from tasks.monitoring.measuring import measure
 from tests.unit.monitoring.windows_made import BINARY, DIGITS, VALUES, binary, digits, values
 
@@ -160,7 +166,8 @@ def test_an_estimate_that_misleads_on_the_holdout_steps_aside() -> None:
     assert "is not estimated without labels" in found.sentence
 
 
-def test_the_interval_of_an_error_stays_above_nothing() -> None:
-    weeks = [values(600, number, noise=30.0 * (number == 5)) for number in range(6)]
-    found, _ = estimated(values(400), pd.concat(weeks, ignore_index=True), VALUES, "mae")
-    assert found.value.value is None or 0 <= (found.value.low or 0.0) <= found.value.value
+def test_an_interval_stays_inside_what_its_metric_can_be() -> None:
+    error, share = _between(1.0, 5.0, "mae", 0.95), _between(0.9, 0.2, "roc_auc", 0.95)
+    assert (error.low, share.high) == (0.0, 1.0)
+    assert error.high == pytest.approx(1.0 + 1.959964 * 5.0)
+    assert share.low == pytest.approx(0.9 - 1.959964 * 0.2)
