@@ -12,7 +12,7 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
 from tasks.monitoring.passes import Look, trained_until
-from tasks.monitoring.performance import is_mature
+from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
 
@@ -107,7 +107,7 @@ def _measured(
     now: datetime,
     problem: str,
 ) -> Performance:
-    from tasks.monitoring.performance import assess_window
+    from tasks.monitoring.performance.realised import assess_window
     from tasks.registry.holdouts import holdout_of
 
     config = pipeline.config

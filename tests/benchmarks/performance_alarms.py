@@ -24,7 +24,7 @@ from tasks.base.loop import Window
 from tasks.base.records import Schema
 from tasks.monitoring.answers import answers_of
 from tasks.monitoring.measuring import measure, ordinary
-from tasks.monitoring.performance import assess_window
+from tasks.monitoring.performance.realised import assess_window
 
 SCHEMA = Schema(
     target="y", task="binary", features={}, classes=("0", "1"), positive="1", time_column="t"
