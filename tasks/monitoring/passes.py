@@ -191,8 +191,8 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """
     from tasks.data.snapshots import read_frame
     from tasks.ledger.ledger import ledger_of
-    from tasks.monitoring.drifting import measure
-    from tasks.monitoring.reference import reference_of
+    from tasks.monitoring.drift.detector import measure
+    from tasks.monitoring.drift.reference_store import reference_of
     from tasks.registry.holdouts import holdout_of
     from tasks.scoring.versions import predictions_of
 
@@ -266,8 +266,8 @@ def importance_of(champion: ModelVersion) -> dict[str, float]:
 def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
     """Write Evidently's page of the window for people who want to look; return its file."""
     from tasks.data.snapshots import read_frame
-    from tasks.monitoring.drift import write_page
-    from tasks.monitoring.reference import reference_rows
+    from tasks.monitoring.drift.evidently_page import write_page
+    from tasks.monitoring.drift.reference_store import reference_rows
     from tasks.registry.holdouts import spread
 
     if not drift.enough:

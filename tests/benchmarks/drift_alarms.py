@@ -31,8 +31,8 @@ from scipy.stats import beta
 from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
 from tasks.data.demos import Demo, demo_table
-from tasks.monitoring.building import Reference, build_reference
-from tasks.monitoring.drifting import measure
+from tasks.monitoring.drift.detector import measure
+from tasks.monitoring.drift.reference_summary import Reference, build_reference
 
 ALPHA = 0.05
 WEEK = timedelta(days=7)

@@ -20,9 +20,9 @@ import pandas as pd
 
 from tasks.base.environment import turn_telemetry_off
 from tasks.base.records import Kind
-from tasks.monitoring.building import build_reference
-from tasks.monitoring.calibration import calibrate
-from tasks.monitoring.drifting import measure
+from tasks.monitoring.drift.detector import measure
+from tasks.monitoring.drift.operating_limits import calibrate
+from tasks.monitoring.drift.reference_summary import build_reference
 
 FEATURES: dict[str, Kind] = {
     **dict.fromkeys([f"number {k}" for k in range(12)], "numeric"),

@@ -12,9 +12,9 @@ import pytest
 
 from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
-from tasks.monitoring.building import build_reference
-from tasks.monitoring.drift import _harmless, write_page
-from tasks.monitoring.drifting import measure
+from tasks.monitoring.drift.detector import measure
+from tasks.monitoring.drift.evidently_page import _harmless, write_page
+from tasks.monitoring.drift.reference_summary import build_reference
 
 CHROMIUM = Path("/usr/bin/chromium")
 _RUN = "top.ran=1;parent.postMessage('ran','*');document.title='ran'"

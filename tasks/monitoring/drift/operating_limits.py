@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.monitoring.building import Reference
-from tasks.monitoring.statistics import (
+from tasks.monitoring.drift.column_summary import Summary
+from tasks.monitoring.drift.distances import (
     Counts,
     Floats,
     ks_noise,
@@ -36,7 +36,7 @@ from tasks.monitoring.statistics import (
     share_noise,
     tv_noise,
 )
-from tasks.monitoring.summaries import Summary
+from tasks.monitoring.drift.reference_summary import Reference
 
 MIN_BLOCKS = 3.0
 LEAST_DISTANCE = {"value": 0.05, "peak": 0.05, "nulls": 0.02}

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
-from tasks.monitoring.statistics import Counts
-from tasks.monitoring.summaries import Summary, summarise
-from tasks.monitoring.values import column_of, naive_times
+from tasks.monitoring.drift.column_summary import Summary, summarise
+from tasks.monitoring.drift.column_values import column_of, naive_times
+from tasks.monitoring.drift.distances import Counts
 
 _FINE = 7
 """Cells of a block, so that blocks of a week start on any day."""

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.base.records import Kind
-from tasks.monitoring.statistics import Found, either, ks, merged, nulls, peak, tv
-from tasks.monitoring.summaries import Summary
-from tasks.monitoring.values import Levels, levels_of, numbers_of
+from tasks.monitoring.drift.column_summary import Summary
+from tasks.monitoring.drift.column_values import Levels, levels_of, numbers_of
+from tasks.monitoring.drift.distances import Found, either, ks, merged, nulls, peak, tv
 
 _NAMES: dict[str, str] = {"datetime": "ks", "numeric": "ks", "text": "ks of lengths"}
 

@@ -21,7 +21,7 @@ from tasks.base.environment import turn_telemetry_off
 from tasks.base.files import write_whole
 from tasks.base.loop import ColumnFinding
 from tasks.base.records import Kind
-from tasks.monitoring.values import column_of, is_numeric, levels_of, numbers_of
+from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from tasks.monitoring.statistics import (
+from tasks.monitoring.drift.distances import (
     RARE,
     Counts,
     Floats,

@@ -13,10 +13,9 @@ from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import SCHEMA_TAG, Kind, ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import write_snapshot
-from tasks.monitoring import summaries
-from tasks.monitoring.building import build_from_file, rows_up_to
-from tasks.monitoring.drifting import measure
-from tasks.monitoring.reference import (
+from tasks.monitoring.drift import column_summary
+from tasks.monitoring.drift.detector import measure
+from tasks.monitoring.drift.reference_store import (
     Reference,
     build_reference,
     load_reference,
@@ -24,6 +23,7 @@ from tasks.monitoring.reference import (
     reference_rows,
     save,
 )
+from tasks.monitoring.drift.reference_summary import build_from_file, rows_up_to
 from tasks.trainings.windows import training_snapshot
 from tests.tables import write_churn, write_pipeline
 
@@ -105,7 +105,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_counts_are_exact_whatever_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "POINTS", 200)
+    monkeypatch.setattr(column_summary, "POINTS", 200)
     frame = frame_of(5_000)
     made = build_reference(frame, KINDS, None, WEEK).columns["number"]
     values = frame["number"].dropna().to_numpy()
@@ -118,7 +118,7 @@ def test_counts_are_exact_whatever_the_size(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_many_levels_are_known_and_the_rare_ones_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "LEVELS", 10)
+    monkeypatch.setattr(column_summary, "LEVELS", 10)
     rng = np.random.default_rng(0)
     levels = [f"l{k}" for k in np.minimum(rng.geometric(0.05, 4_000), 90)]
     frame = pd.DataFrame({"x": levels})

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from tasks.base.durations import format_duration
 from tasks.base.loop import ColumnFinding
-from tasks.monitoring.building import Reference
-from tasks.monitoring.calibration import Calibration
+from tasks.monitoring.drift.operating_limits import Calibration
+from tasks.monitoring.drift.reference_summary import Reference
 
 _SHOWN = 5
 _LONGEST = 60

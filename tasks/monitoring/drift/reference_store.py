@@ -17,14 +17,14 @@ from tasks.base.errors import DataError
 from tasks.base.files import write_whole
 from tasks.base.records import Kind
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
-from tasks.monitoring.building import (
+from tasks.monitoring.drift.column_summary import Summary
+from tasks.monitoring.drift.reference_summary import (
     Reference,
     build_from_file,
     build_reference,
     rows_up_to,
     times_in,
 )
-from tasks.monitoring.summaries import Summary
 
 if TYPE_CHECKING:
     import pandas as pd

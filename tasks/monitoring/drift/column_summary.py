@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
-from tasks.monitoring.statistics import Counts, Floats
-from tasks.monitoring.values import is_numeric, levels_of, numbers_of
+from tasks.monitoring.drift.column_values import is_numeric, levels_of, numbers_of
+from tasks.monitoring.drift.distances import Counts, Floats
 
 POINTS = 65_536
 CUTS = 256

@@ -9,8 +9,8 @@ import pytest
 
 from tasks.base.loop import ColumnFinding, DriftResult
 from tasks.base.records import Kind
-from tasks.monitoring.building import Reference, build_reference
-from tasks.monitoring.drifting import measure
+from tasks.monitoring.drift.detector import measure
+from tasks.monitoring.drift.reference_summary import Reference, build_reference
 
 WEEK = timedelta(days=7)
 KINDS: dict[str, Kind] = {

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from tasks.monitoring.building import Reference, build_reference
-from tasks.monitoring.calibration import LEAST_DISTANCE, calibrate
+from tasks.monitoring.drift.operating_limits import LEAST_DISTANCE, calibrate
+from tasks.monitoring.drift.reference_summary import Reference, build_reference
 
 WEEK = timedelta(days=7)
 START = np.datetime64("2026-01-05", "us")
@@ -109,7 +109,7 @@ def test_a_following_week_of_the_same_kind_rarely_alarms() -> None:
         before, after = whole.iloc[: 56 * 20], whole.iloc[56 * 20 :]
         kinds = dict.fromkeys(whole.columns, "numeric")
         reference = build_reference(before, kinds, times_of(56, 20), WEEK)  # type: ignore[arg-type]
-        from tasks.monitoring.drifting import measure
+        from tasks.monitoring.drift.detector import measure
 
         exceeded += measure(reference, after, false_alarms=0.05, min_rows=20).alarm
     assert exceeded / 150 <= 0.1

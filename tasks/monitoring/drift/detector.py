@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from tasks.base.loop import ColumnFinding, DriftResult
 from tasks.base.records import Kind
-from tasks.monitoring.building import Reference, build_reference
-from tasks.monitoring.calibration import LEAST_DISTANCE, Calibration, calibrate
-from tasks.monitoring.comparing import Compared, Part, absent, compare
-from tasks.monitoring.drift_words import arrived, sentence
-from tasks.monitoring.statistics import corrected
-from tasks.monitoring.values import column_of
+from tasks.monitoring.drift.column_comparison import Compared, Part, absent, compare
+from tasks.monitoring.drift.column_values import column_of
+from tasks.monitoring.drift.distances import corrected
+from tasks.monitoring.drift.operating_limits import LEAST_DISTANCE, Calibration, calibrate
+from tasks.monitoring.drift.reference_summary import Reference, build_reference
+from tasks.monitoring.drift.sentences import arrived, sentence
 
 PREDICTION = "prediction"
 _LEAST_WEIGHT = 0.5
