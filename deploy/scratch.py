@@ -78,7 +78,7 @@ def write_drifted(folder: Path, start: datetime, now: datetime) -> Window:
 
 
 def _table() -> pd.DataFrame:
-    from tasks.data.demos import demo_table
+    from tasks.data.sources.demos import demo_table
 
     frame: pd.DataFrame = demo_table("diabetes").drop_columns(["row_id"]).to_pandas()
     return frame

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.reading import JoinedLabels, LabelTwins
-from tasks.data.tables import nearest
+from tasks.data.source_table import nearest
 
 Labels = Mapping[str, Sequence[str]]
 MOST_TWINS = 20

@@ -20,8 +20,14 @@ from tasks.base.moments import latest_believed
 from tasks.base.reading import UnreadColumn
 from tasks.base.records import Kind, Snapshot
 from tasks.data.label_spellings import with_joined_labels
-from tasks.data.sources import SourceTable, column_names, fingerprint, newest_time, read_source
-from tasks.data.tables import as_utc, listed, nearest, time_range, within
+from tasks.data.source_table import as_utc, listed, nearest, time_range, within
+from tasks.data.sources.source import (
+    SourceTable,
+    column_names,
+    fingerprint,
+    newest_time,
+    read_source,
+)
 from tasks.data.time_columns import declared_times
 from tasks.data.typing.storage import (
     ColumnForm,
@@ -193,7 +199,7 @@ def _known(record: Path) -> Snapshot | None:
 
 
 def _read(wanted: _Wanted, folder: Path) -> Snapshot:
-    from tasks.data.kinds import infer_kinds
+    from tasks.data.column_kinds import infer_kinds
     from tasks.data.snapshots import write_snapshot
 
     config = wanted.config

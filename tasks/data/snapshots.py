@@ -20,8 +20,8 @@ from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.files import private_folder, write_whole
 from tasks.base.reading import ReadingNote
 from tasks.base.records import Kind, Snapshot
-from tasks.data.arrow_types import plain_table
-from tasks.data.tables import time_range
+from tasks.data.source_table import time_range
+from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.storage import Storage, stored
 
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import NUMBERS, Schema, Snapshot, Split
-from tasks.data.grouping import (
+from tasks.data.row_groups import (
     check_groups,
     codes_of,
     group_shares,
     hold_out_groups,
     seen_groups,
 )
-from tasks.data.hashing import row_hashes, shares
+from tasks.data.row_hashes import row_hashes, shares
 from tasks.data.snapshots import open_table
-from tasks.data.tables import as_utc, listed
+from tasks.data.source_table import as_utc, listed
 from tasks.data.targets import labels_of
 
 Positions = NDArray[np.int64]
@@ -97,7 +97,7 @@ def _groups_told(
     snapshot: Snapshot, schema: Schema, table: Any, holdout: Positions
 ) -> tuple[str, ...]:
     """Say how many groups of a ranking's holdout tell something."""
-    from tasks.data.queries import queries_of
+    from tasks.data.ranking_groups import queries_of
 
     queries = queries_of(snapshot.path, schema, holdout)
     if queries is None:

@@ -15,7 +15,7 @@ from tasks.base.errors import ConfigError, DataError
 from tasks.base.reading import LabelTwins
 from tasks.base.records import NUMBERS, Schema, Task
 from tasks.data.label_spellings import twins_among
-from tasks.data.tables import listed, nearest
+from tasks.data.source_table import listed, nearest
 
 MAX_CLASSES = 100
 MAX_GRADES = 31
@@ -263,7 +263,7 @@ def _stated(classes: tuple[str, ...], config: PipelineConfig) -> str:
 def labels_of(column: Any, schema: Schema) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the usable labels of a target column, and the mask of their rows.
 
-    See `tasks.data.kinds.target_values` for shapes and types.
+    See `tasks.data.column_kinds.target_values` for shapes and types.
     """
     keep = _usable(column)
     usable = column.filter(keep)

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
-from tasks.data import number_text, time_text
-from tasks.data.distinct import Distinct
-from tasks.data.text_rules import NULL_TOKENS
+from tasks.data.typing import numbers as number_text
+from tasks.data.typing import times as time_text
+from tasks.data.typing.distinct_values import Distinct
+from tasks.data.typing.text_rules import NULL_TOKENS
 
 
 def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:

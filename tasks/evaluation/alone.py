@@ -105,7 +105,7 @@ def _rows(
     path: str, schema: Schema, names: list[str], rows: Ints
 ) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Return columns of rows, and their target: labels as text, or numbers."""
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
 
     frame = read_frame(path, columns=[*names, schema.target], rows=rows)

@@ -84,7 +84,7 @@ def choose(results: Sequence[CandidateResult], metric: str) -> str:
 
 def holdout_target(basis: Basis) -> NDArray[Any]:
     """Return the true target of the holdout rows, in the split's order."""
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
 
     rows = np.load(basis.split.holdout_path)
@@ -109,7 +109,7 @@ def holdout_groups(basis: Basis) -> Ints | None:
     """Return the group of each holdout row; None where the pipeline names none."""
     if basis.split.group is None:
         return None
-    from tasks.data.grouping import group_codes
+    from tasks.data.row_groups import group_codes
 
     rows = np.load(basis.split.holdout_path)
     return group_codes(basis.snapshot.path, basis.split.group, rows)
@@ -117,7 +117,7 @@ def holdout_groups(basis: Basis) -> Ints | None:
 
 def holdout_queries(basis: Basis) -> Queries | None:
     """Return which holdout rows are ranked together; None where the task is no ranking."""
-    from tasks.data.queries import queries_of
+    from tasks.data.ranking_groups import queries_of
 
     return queries_of(basis.snapshot.path, basis.roles, np.load(basis.split.holdout_path))
 

@@ -87,7 +87,7 @@ def compared(case: Case) -> Compared:
 
 def own_score(case: Case, result: CandidateResult) -> float | None:
     """Return the metric on at most 3,000 of the rows that the final model was fitted on."""
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.bootstrap import whole
     from tasks.evaluation.metrics import sampled

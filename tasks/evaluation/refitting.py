@@ -99,7 +99,7 @@ def learning_curve(
 
 
 def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
     from tasks.models.adjusting import Adjustment
     from tasks.models.folds import inner_part, thin
@@ -116,7 +116,7 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     classes = roles.task not in NUMBERS
     groups = None
     if basis.split.group is not None:
-        from tasks.data.grouping import group_codes
+        from tasks.data.row_groups import group_codes
 
         groups = group_codes(basis.snapshot.path, basis.split.group, positions)
     fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed, groups=groups)

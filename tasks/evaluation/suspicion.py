@@ -48,7 +48,7 @@ def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Du
     train, holdout
         Positions in it.
     """
-    from tasks.data.hashing import row_hashes
+    from tasks.data.row_hashes import row_hashes
     from tasks.data.snapshots import Columns
 
     table = Columns(path)

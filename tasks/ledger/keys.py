@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
-from tasks.data.hashing import row_hashes
+from tasks.data.row_hashes import row_hashes
 from tasks.models.columns import texts_of
 
 _MOST_BYTES = 800

@@ -16,9 +16,9 @@ from tasks.base.errors import ConfigError, DataError
 from tasks.base.failpoints import reach
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
-from tasks.data.file_completeness import complete_part
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.loading import spelled_target
+from tasks.data.sources.file_completeness import complete_part
 from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds, writings
 from tasks.ledger.coverage import predicted
 from tasks.ledger.database import Database, lock
@@ -58,9 +58,9 @@ def _read(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    from tasks.data.kinds import infer_kinds
+    from tasks.data.column_kinds import infer_kinds
     from tasks.data.snapshots import read_frame, write_snapshot
-    from tasks.data.sources import column_names, read_source
+    from tasks.data.sources.source import column_names, read_source
     from tasks.data.time_columns import declared_times
 
     source, _ = complete_part(_source(pipeline, schema), pipeline.base)

@@ -198,7 +198,7 @@ def keep_adjustment(run: Run, name: str, adjustment: Adjustment) -> Told:
 
 def told_of_holdout(run: Run, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:
     """Return what the decision gives on the holdout, from the predictions that were kept of it."""
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
 
     objective = objective_of(run)

@@ -44,8 +44,8 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
 
 def prepare(run: Run, tell: Callable[[str], None]) -> None:
     """Read targets, make folds, fit the baseline: what every other task builds on."""
-    from tasks.data.kinds import target_values
-    from tasks.data.queries import queries_of
+    from tasks.data.column_kinds import target_values
+    from tasks.data.ranking_groups import queries_of
     from tasks.data.snapshots import read_frame
     from tasks.models.baseline import fit_baseline
 
@@ -73,7 +73,7 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
     np.save(run.at("y.npy"), y)
     groups = None
     if run.split.group is not None:
-        from tasks.data.grouping import group_codes
+        from tasks.data.row_groups import group_codes
 
         groups = group_codes(run.snapshot_path, run.split.group, positions)
         np.save(run.at("groups.npy"), groups)

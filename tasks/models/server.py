@@ -55,7 +55,7 @@ def main() -> None:
 _HEAVY = (
     "lightgbm", "pandas", "sklearn.calibration", "sklearn.ensemble",
     "sklearn.kernel_approximation", "sklearn.linear_model", "sklearn.neural_network",
-    "sklearn.svm", "sklearn.tree", "skops.io", "tasks.data.kinds", "tasks.data.snapshots",
+    "sklearn.svm", "sklearn.tree", "skops.io", "tasks.data.column_kinds", "tasks.data.snapshots",
     "tasks.evaluation.metrics", "tasks.models.baseline", "tasks.models.prediction",
 )  # fmt: skip
 

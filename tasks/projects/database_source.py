@@ -111,7 +111,7 @@ def _tables(url: str) -> str:
     """Return a sentence with the tables that there are."""
     import sqlalchemy as sa
 
-    from tasks.data.sql_connections import connected
+    from tasks.data.sources.sql_connections import connected
 
     source = SqlSource.model_validate({"kind": "sql", "url": url, "table": "t"})
     with connected(source, Path.cwd()) as connection:

@@ -17,7 +17,7 @@ from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_o
 from tasks.base.reading import note_text
 from tasks.base.records import Schema, Snapshot
 from tasks.base.yaml import dump_yaml, parse_yaml
-from tasks.data.paths import storage_kind
+from tasks.data.sources.paths import storage_kind
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 
@@ -49,7 +49,7 @@ def draft_project(request: Request) -> Draft:
     UsageError
         When there is a pipeline already, no data, or no such target.
     """
-    from tasks.data.kinds import build_schema
+    from tasks.data.column_kinds import build_schema
     from tasks.data.loading import stated_options
     from tasks.trainings.windows import training_snapshot
     from tasks.validation.contracts import contract_text, infer_from
@@ -172,7 +172,7 @@ def _neighbours(data: Path) -> str:
 
 def _columns_of(request: Request, database: DatabaseSource | None) -> str:
     """Return the columns there are to choose a target from."""
-    from tasks.data.sources import column_names
+    from tasks.data.sources.source import column_names
 
     values: dict[str, Any] = {"name": "x", "target": "x"}
     values["source"] = _source(request) if database is None else database.values

@@ -19,7 +19,7 @@ from tasks.base.errors import KeepfitError
 from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline, redact
 from tasks.base.records import Record
-from tasks.data.sources import column_names
+from tasks.data.sources.source import column_names
 from tasks.ledger.database import address_of
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.stores import store_of

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis
-from tasks.data.queries import queries_of
+from tasks.data.ranking_groups import queries_of
 from tasks.evaluation.bootstrap import independent
 from tasks.evaluation.comparison import Predictions, paired_evidence
 

@@ -27,7 +27,7 @@ from tasks.base.records import (
     SetAside,
     Snapshot,
 )
-from tasks.data.hashing import row_hashes
+from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.scoring.set_aside import Kept, all_kept, folder_of
 from tasks.validation.checking import describe, require_passed

@@ -35,7 +35,7 @@ def prepare(
     DataError
         When there is nothing to train on or nothing to judge on.
     """
-    from tasks.data.kinds import build_schema
+    from tasks.data.column_kinds import build_schema
     from tasks.data.splits import split_rows
     from tasks.models.objectives import check_objective
 
@@ -116,7 +116,7 @@ def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
     """Return what to say of ids that do not name one row; empty where they do."""
     import numpy as np
 
-    from tasks.data.hashing import row_hashes
+    from tasks.data.row_hashes import row_hashes
     from tasks.data.snapshots import open_table
 
     if not schema.id_columns:

@@ -32,7 +32,7 @@ def _file(pipeline: Pipeline) -> Path:
 
 
 def _marks(pipeline: Pipeline) -> list[str | int | None]:
-    from tasks.data.sources import fingerprint
+    from tasks.data.sources.source import fingerprint
 
     contract = contract_file(pipeline)
     changed = contract.stat().st_mtime_ns if contract.exists() else None

@@ -22,7 +22,7 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.reading import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
-from tasks.data.paths import storage_kind
+from tasks.data.sources.paths import storage_kind
 from tasks.trainings.spellings import require_spellings
 from tasks.validation.contracts import ensure_contract, forms_of, known_contract
 
@@ -49,9 +49,9 @@ def training_snapshot(
     ConfigError
         When the file names a column that neither source nor contract has.
     """
-    from tasks.data.file_completeness import complete_part
     from tasks.data.loading import load_window
-    from tasks.data.sources import column_names
+    from tasks.data.sources.file_completeness import complete_part
+    from tasks.data.sources.source import column_names
 
     contract = known_contract(pipeline)
     promised = () if contract is None else tuple(contract.columns)
@@ -78,9 +78,9 @@ def rows_to_score(
 ) -> tuple[Source | None, tuple[FileAside, ...]]:
     """Return the scoring source, else the source, without files that are still being written.
 
-    None where it has no other; see `tasks.data.file_completeness.complete_part`.
+    None where it has no other; see `tasks.data.sources.file_completeness.complete_part`.
     """
-    from tasks.data.file_completeness import complete_part
+    from tasks.data.sources.file_completeness import complete_part
 
     config = pipeline.config
     return complete_part(config.scoring.source or config.source, pipeline.base, settled=settled)
@@ -106,7 +106,7 @@ def scoring_snapshot(
         Leave aside also what may be half written.
     """
     from tasks.data.loading import load_window
-    from tasks.data.sources import column_names
+    from tasks.data.sources.source import column_names
 
     config = pipeline.config
     stated = config.scoring.source or config.source
@@ -142,7 +142,7 @@ def _renamed(
     pipeline: Pipeline, source: Source, available: Collection[str]
 ) -> tuple[ChangedColumns, ...]:
     """Return the contract's columns that all files lack, with the new ones called like them."""
-    from tasks.data.file_columns import renamed_since
+    from tasks.data.sources.file_columns import renamed_since
 
     contract = known_contract(pipeline)
     if contract is None or pipeline.config.hooks.features is not None:
@@ -159,7 +159,7 @@ def newest_row(pipeline: Pipeline, now: datetime | None = None) -> datetime | No
 
     Times in the future are not believed, and files that are still being written are not read.
     """
-    from tasks.data.sources import newest_believed
+    from tasks.data.sources.source import newest_believed
 
     column = pipeline.config.time_column
     if column is None:
@@ -202,7 +202,7 @@ def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.
     """
     import pyarrow as pa
 
-    from tasks.data.sources import read_source
+    from tasks.data.sources.source import read_source
 
     column = pipeline.config.time_column or ""
     chosen, aside = rows_to_score(pipeline)

@@ -31,7 +31,7 @@ from rich.table import Table as Grid
 from expectations.contract import Contract
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Schema
-from tasks.data.kinds import build_schema
+from tasks.data.column_kinds import build_schema
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
 from tasks.validation.contracts import known_contract
 from tasks.validation.worker import answer
@@ -280,7 +280,7 @@ def _pipeline(known: Known, history: pd.DataFrame, folder: Path) -> Pipeline:
 def _frame(known: Known) -> pd.DataFrame:
     if known.name == "demo flights":
         from tasks.base.config import DemoSource
-        from tasks.data.sources import read_source
+        from tasks.data.sources.source import read_source
 
         demo = DemoSource(kind="demo", name="flights")
         return read_source(demo, Path.cwd()).table.to_pandas()

@@ -30,7 +30,7 @@ from scipy.stats import beta
 
 from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
-from tasks.data.demos import Demo, demo_table
+from tasks.data.sources.demos import Demo, demo_table
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
 

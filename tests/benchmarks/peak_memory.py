@@ -39,7 +39,7 @@ metric: roc_auc
 
 def write_copies(folder: Path, copies: int) -> int:
     """Write the flights `copies` times, numbers jittered, and return the frame's bytes."""
-    from tasks.data.demos import demo_table
+    from tasks.data.sources.demos import demo_table
 
     table = demo_table("flights").drop_columns(list(_LEAKS))
     folder.mkdir()

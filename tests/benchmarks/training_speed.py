@@ -48,7 +48,7 @@ _SIX = "logistic_regression, decision_tree, random_forest, svm, mlp, lightgbm"
 
 def july_share() -> float:
     """Return the share of the rows that July is."""
-    from tasks.data.demos import demo_table
+    from tasks.data.sources.demos import demo_table
 
     rows = demo_table("flights", (1, 7), ["time_hour"]).num_rows
     return round(demo_table("flights", (7, 7), ["time_hour"]).num_rows / rows, 6)

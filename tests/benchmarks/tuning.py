@@ -86,7 +86,7 @@ def fitted(
 
 
 def _held(snapshot: Snapshot, prepared: Prepared, result: CandidateResult) -> float:
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.metrics import score
 

@@ -317,7 +317,7 @@ def _file_of(table: Table) -> Path:
 
 def _laid_out(table: Table, path: Path, folder: Path, budget: int, threads: int) -> Truth:
     """Write the job, the pipeline files and keepfit's split as tables; return the truth."""
-    from tasks.data.kinds import target_values
+    from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
     from tasks.trainings.preparing import prepare
     from tasks.trainings.windows import training_snapshot

@@ -137,7 +137,7 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 
 AGES = {
     "deploy/checks.py", "deploy/retention.py", "flows/commands.py", "tasks/models/fitting.py",
-    "tasks/data/file_completeness.py", "tasks/registry/runs.py",
+    "tasks/data/sources/file_completeness.py", "tasks/registry/runs.py",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.data.demos import demo_table
+from tasks.data.sources.demos import demo_table
 
 WEEK = timedelta(days=7)
 FIRST_MONDAY = datetime(2013, 3, 4, tzinfo=UTC)

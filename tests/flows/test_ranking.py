@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.data.demos import demo_table
+from tasks.data.sources.demos import demo_table
 from tasks.evaluation.ranking import Queries, by_group
 from tasks.registry.stores import store_of
 from tests.program import Ran, keepfit

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data import number_text
-from tasks.data.number_text import Style
+from tasks.data.typing import numbers as number_text
+from tasks.data.typing.numbers import Style
 
 _SYMBOLS = {"€": "€", "£": "£", "¥": "¥", "₹": "₹", "₩": "₩", "₽": "₽", "₺": "₺", "₴": "₴",
             "₫": "₫", "₪": "₪", "₱": "₱", "₦": "₦", "฿": "฿", "zł": "PLN", "Kč": "CZK", "Ft": "HUF",

@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from tasks.base.errors import DataError
 from tasks.base.reading import ReadingNote, UnreadColumn
 from tasks.base.records import Kind
-from tasks.data import number_text, time_text
-from tasks.data.arrow_types import plain_table
-from tasks.data.text_rules import TextRules
 from tasks.data.time_columns import declared_times
+from tasks.data.typing import numbers as number_text
+from tasks.data.typing import times as time_text
+from tasks.data.typing.arrow_types import plain_table
+from tasks.data.typing.inference import Typing
 from tasks.data.typing.storage import ColumnForm, Storage, reading_kinds, storage_of, stored
-from tasks.data.typing_text import Typing
+from tasks.data.typing.text_rules import TextRules
 
 if TYPE_CHECKING:
     import pandas as pd

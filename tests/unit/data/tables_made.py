@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from tasks.base.config import CsvSource, PipelineConfig
 from tasks.base.records import Kind, Schema, Snapshot
-from tasks.data.arrow_types import plain_table
-from tasks.data.kinds import build_schema, infer_kinds
+from tasks.data.column_kinds import build_schema, infer_kinds
 from tasks.data.snapshots import write_snapshot
-from tasks.data.sources import SourceTable, read_source
+from tasks.data.sources.source import SourceTable, read_source
+from tasks.data.typing.arrow_types import plain_table
 
 T0 = datetime(2024, 1, 1)
 

@@ -14,7 +14,7 @@ from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.reading import JoinedLabels, LabelTwins, note_text
 from tasks.base.records import Schema
-from tasks.data.kinds import build_schema
+from tasks.data.column_kinds import build_schema
 from tasks.data.label_spellings import joined, plain_label, twins_among
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.suspicion import label_suspicions

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError, SourceError
-from tasks.data.kinds import build_schema
+from tasks.data.column_kinds import build_schema
 from tasks.data.loading import load_window, stated_options
 from tasks.data.snapshots import read_frame
 from tests.unit.data.tables_made import config, people

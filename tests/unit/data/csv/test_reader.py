@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
-from tasks.data.csv_files import unique_names
-from tasks.data.sources import column_names, read_source
+from tasks.data.csv.reader import unique_names
+from tasks.data.sources.source import column_names, read_source
 from tests.unit.data.tables_made import csv_read
 
 

@@ -15,14 +15,14 @@ from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import ReadingNote, SkippedLines
 from tasks.base.records import Kind
-from tasks.data import csv_repair, csv_survey
+from tasks.data.csv import dialect, repair
+from tasks.data.csv.dialect import NO_DELIMITER, Survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
-from tasks.data.csv_survey import NO_DELIMITER, Survey
-from tasks.data.file_columns import changed_columns
-from tasks.data.paths import CSV_ENDINGS, check_size, resolve
-from tasks.data.tables import SourceTable, listed, nearest
-from tasks.data.text_rules import TextRules
-from tasks.data.typing_text import Typing
+from tasks.data.source_table import SourceTable, listed, nearest
+from tasks.data.sources.file_columns import changed_columns
+from tasks.data.sources.paths import CSV_ENDINGS, check_size, resolve
+from tasks.data.typing.inference import Typing
+from tasks.data.typing.text_rules import TextRules
 
 _BLOCK = 1 << 24
 _SPACES = " \t\u00a0\u2007\u202f\ufeff"
@@ -120,7 +120,7 @@ def _rules(source: CsvSource, delimiter: str) -> TextRules:
 
 
 def _layout(path: Path, source: CsvSource) -> _Layout:
-    survey = csv_survey.survey(path, source.max_bytes, source.encoding)
+    survey = dialect.survey(path, source.max_bytes, source.encoding)
     notes, detected = [], {}
     if survey.guessed:
         detected["encoding"] = survey.encoding
@@ -131,7 +131,7 @@ def _layout(path: Path, source: CsvSource) -> _Layout:
     if source.delimiter is None and delimiter not in (",", NO_DELIMITER):
         detected["delimiter"] = delimiter
     rest = below(survey.sample, preamble.lines)
-    header = [name.strip() for name in csv_survey.header_of(rest, delimiter)]
+    header = [name.strip() for name in dialect.header_of(rest, delimiter)]
     if not header:
         raise SourceError(f"{path.name}: no line of names.", "Name a file with a header line.")
     names, said = unique_names(header)
@@ -144,11 +144,11 @@ def _preamble(sample: str, source: CsvSource) -> tuple[Preamble, str]:
     """Return what stands above the header, and the delimiter: a file's own ``sep=`` decides."""
     if source.skip_rows is None:
         own = stated_separator(sample) or source.delimiter
-        delimiter = own or csv_survey.detect_delimiter(sample)
+        delimiter = own or dialect.detect_delimiter(sample)
         return find_preamble(sample, delimiter), delimiter
     preamble = skipped(sample, source.skip_rows)
     own = preamble.delimiter or source.delimiter
-    return preamble, own or csv_survey.detect_delimiter(below(sample, preamble.lines))
+    return preamble, own or dialect.detect_delimiter(below(sample, preamble.lines))
 
 
 def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -221,7 +221,7 @@ def _text(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> Any
     survey, path = layout.survey, layout.path
     findings.extend(layout.skipped)
     try:
-        with csv_survey.open_bytes(path) as handle:
+        with dialect.open_bytes(path) as handle:
             table = _parse(handle, survey.encoding, layout)
     except pa.ArrowInvalid:
         table = _mended(layout, notes, findings)
@@ -233,14 +233,14 @@ def _text(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> Any
     # Blank lines, or a field that holds line ends: the latter may be a quote left open.
     above = layout.preamble.lines
     if survey.quotes and survey.lines > table.num_rows + above + 1:
-        csv_repair.check_quotes(path, survey.encoding, layout.delimiter, above)
+        repair.check_quotes(path, survey.encoding, layout.delimiter, above)
     return table
 
 
 def _mended(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> Any:
     path, encoding = layout.path, layout.survey.encoding
     try:
-        with csv_repair.mended(
+        with repair.mended(
             path, encoding, layout.delimiter, len(layout.names), layout.preamble.lines
         ) as (file, said, found):
             table = _parse(file, "utf-8", layout, above=0)

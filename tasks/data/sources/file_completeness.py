@@ -33,12 +33,12 @@ def complete_part(
     if isinstance(source, DemoSource | SqlSource):
         return source, ()
     if isinstance(source, ParquetSource):
-        from tasks.data.parquet_files import parquet_paths
+        from tasks.data.sources.parquet_files import parquet_paths
 
         files = parquet_paths(source, base)
         found = {file: _parquet_fault(file) for file in files}
     else:
-        from tasks.data.csv_files import csv_paths
+        from tasks.data.csv.reader import csv_paths
 
         files = csv_paths(source, base)
         found = {file: _csv_fault(file, source, settled=settled) for file in files}
@@ -63,7 +63,7 @@ def _parquet_fault(file: Path) -> FileAside | None:
 
 
 def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | None:
-    from tasks.data.csv_survey import survey
+    from tasks.data.csv.dialect import survey
 
     with file.open("rb") as handle:
         head = handle.read(64)

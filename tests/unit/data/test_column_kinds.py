@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.errors import ConfigError, DataError
-from tasks.data.kinds import infer_kinds, target_values
+from tasks.data.column_kinds import infer_kinds, target_values
 from tasks.data.snapshots import read_frame
 from tests.unit.data.tables_made import people, schema_of
 
@@ -98,7 +98,7 @@ def test_a_schema_gives_every_column_its_part(tmp_path: Path) -> None:
 def test_a_name_the_table_lacks_is_refused_with_the_nearest(
     tmp_path: Path, keys: dict[str, Any], said: str
 ) -> None:
-    from tasks.data.kinds import build_schema
+    from tasks.data.column_kinds import build_schema
     from tests.unit.data.tables_made import config, snapshot_of
 
     snapshot = snapshot_of(people(), tmp_path)

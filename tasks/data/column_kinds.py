@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.records import Kind, Schema, Snapshot
-from tasks.data.tables import listed, nearest
+from tasks.data.source_table import listed, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         When the target can't be learned: no value, one class, too many classes.
     """
     from tasks.data.leaks import suspicions
-    from tasks.data.queries import check_groups
+    from tasks.data.ranking_groups import check_groups
     from tasks.data.snapshots import open_table
     from tasks.data.targets import task_of
 
@@ -279,7 +279,7 @@ def _suits(stored: Any, kind: Kind) -> bool:
 
 
 def _first_misfit(column: Any, kind: Kind) -> str:
-    from tasks.data.number_text import PLAIN
+    from tasks.data.typing.numbers import PLAIN
 
     cells = column.drop_null()
     if kind == "numeric" and pa.types.is_string(column.type):

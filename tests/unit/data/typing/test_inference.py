@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.errors import DataError, SourceError
-from tasks.data.text_rules import TextRules
-from tasks.data.typing_text import Typing
+from tasks.data.typing.inference import Typing
+from tasks.data.typing.text_rules import TextRules
 from tests.unit.data.tables_made import csv_read
 
 

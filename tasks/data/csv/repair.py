@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from tasks.base.errors import SourceError
 from tasks.base.reading import ReadingNote, SkippedLines
-from tasks.data.csv_survey import NO_DELIMITER, open_bytes
+from tasks.data.csv.dialect import NO_DELIMITER, open_bytes
 
 MAX_FIELD = 1 << 24
 _FOOTER = re.compile(

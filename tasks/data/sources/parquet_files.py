@@ -16,14 +16,14 @@ from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex, UnreadColumn
 from tasks.base.records import Kind
-from tasks.data.arrow_types import plain_table
-from tasks.data.file_columns import changed_columns
-from tasks.data.paths import PARQUET_ENDINGS, check_size, resolve
-from tasks.data.tables import SourceTable, as_utc, listed, moment_scalar, time_range, within
-from tasks.data.text_rules import TextRules
+from tasks.data.source_table import SourceTable, as_utc, listed, moment_scalar, time_range, within
+from tasks.data.sources.file_columns import changed_columns
+from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
+from tasks.data.sources.paths import PARQUET_ENDINGS, check_size, resolve
 from tasks.data.time_columns import require_times
-from tasks.data.typing.parquet_schema import partition_keys, unnamed_index
-from tasks.data.typing_text import Typing
+from tasks.data.typing.arrow_types import plain_table
+from tasks.data.typing.inference import Typing
+from tasks.data.typing.text_rules import TextRules
 
 _RULES = TextRules(loose=False)
 _DIGITS_OF_INT64, _DECIMAL128 = 19, 38

@@ -19,9 +19,9 @@ import pytest
 from tasks.base.config import ParquetSource, Source, SqlSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import ChangedColumns, DecodedBytes, LostDigits, UnnamedIndex, UnreadColumn
-from tasks.data.cells import Columns
 from tasks.data.loading import load_window
-from tasks.data.sources import SourceTable, column_names, read_source
+from tasks.data.sources.driver_rows import Columns
+from tasks.data.sources.source import SourceTable, column_names, read_source
 from tests.unit.data.tables_made import config, csv_read
 
 BIG = 900_719_925_474_099_300

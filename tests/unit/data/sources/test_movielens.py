@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.data.movielens import LIST_ROWS, rating_lists
+from tasks.data.sources.movielens import LIST_ROWS, rating_lists
 
 
 def ratings(rows: int = 900, seed: int = 0) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.data.hashing import Hashes, cell_hashes, mix, row_hashes, shares
+from tasks.data.row_hashes import Hashes, cell_hashes, mix, row_hashes, shares
 
 Codes = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from tasks.base.errors import SourceError
 from tasks.base.reading import ChangedColumns
-from tasks.data.tables import listed
+from tasks.data.source_table import listed
 
 _LEAST_SHARED = 0.5
 

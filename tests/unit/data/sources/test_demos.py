@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tasks.base.errors import SourceError
-from tasks.data.demos import demo_columns, demo_table
+from tasks.data.sources.demos import demo_columns, demo_table
 
 
 @pytest.fixture(scope="module")

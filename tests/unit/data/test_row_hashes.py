@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.data.hashing import cell_hashes, row_hashes, shares
+from tasks.data.row_hashes import cell_hashes, row_hashes, shares
 
 PINNED = [6740574078678360272, 2838192845519934059, 6731729077554981770]
 

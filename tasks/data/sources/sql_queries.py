@@ -14,13 +14,13 @@ from sqlalchemy.engine import Connection
 from tasks.base.config import SqlSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.records import Kind
-from tasks.data.arrow_types import plain_table
-from tasks.data.cells import Columns
-from tasks.data.sql_connections import connected
-from tasks.data.tables import SourceTable, as_utc, listed, nearest, time_range, within
-from tasks.data.text_rules import TextRules
+from tasks.data.source_table import SourceTable, as_utc, listed, nearest, time_range, within
+from tasks.data.sources.driver_rows import Columns
+from tasks.data.sources.sql_connections import connected
 from tasks.data.time_columns import require_times
-from tasks.data.typing_text import Typing
+from tasks.data.typing.arrow_types import plain_table
+from tasks.data.typing.inference import Typing
+from tasks.data.typing.text_rules import TextRules
 
 CHUNK_ROWS = 50_000
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.base.config import DEMO_NAMES
 from tasks.base.errors import SourceError
-from tasks.data.demos import demo_columns, demo_table, demo_version
+from tasks.data.sources.demos import demo_columns, demo_table, demo_version
 from tasks.projects.demos import DEMOS
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.data.kinds import build_schema
-from tasks.data.queries import queries_of
+from tasks.data.column_kinds import build_schema
+from tasks.data.ranking_groups import queries_of
 from tasks.data.splits import split_rows
 from tests.unit.data.tables_made import config, snapshot_of
 

@@ -250,8 +250,8 @@ def _parkinsons() -> Any:
 
 
 def _movielens() -> Any:
-    """Return 100,004 ratings of films as 5,321 lists to rank, see `tasks.data.movielens`."""
-    from tasks.data.movielens import rating_lists
+    """Return 100,004 ratings of films as 5,321 lists to rank (`sources.movielens`)."""
+    from tasks.data.sources.movielens import rating_lists
 
     columns = rating_lists(_r_table("movielens"))
     return pa.table({name: pa.array(v, from_pandas=True) for name, v in columns.items()})

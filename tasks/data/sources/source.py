@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
-from tasks.data.tables import SourceTable, time_range, within
+from tasks.data.source_table import SourceTable, time_range, within
 from tasks.data.time_columns import require_times
 
 __all__ = [
@@ -28,18 +28,18 @@ def fingerprint(source: Source, base: Path) -> str | None:
 
     Files are known by name, size and time of change, a demo by the version of its package.
     """
-    from tasks.data.paths import identity
+    from tasks.data.sources.paths import identity
 
     if isinstance(source, CsvSource):
-        from tasks.data.csv_files import csv_paths
+        from tasks.data.csv.reader import csv_paths
 
         return identity(csv_paths(source, base))
     if isinstance(source, ParquetSource):
-        from tasks.data.parquet_files import parquet_paths
+        from tasks.data.sources.parquet_files import parquet_paths
 
         return identity(parquet_paths(source, base))
     if isinstance(source, DemoSource):
-        from tasks.data.demos import demo_version
+        from tasks.data.sources.demos import demo_version
 
         return f"{source.name} {source.months} {demo_version(source.name)}"
     return None
@@ -83,28 +83,28 @@ def read_source(
         When a database is not there just now.
     """
     if isinstance(source, ParquetSource):
-        from tasks.data.parquet_files import read_parquet
+        from tasks.data.sources.parquet_files import read_parquet
 
         return read_parquet(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
             expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, SqlSource):
-        from tasks.data.sql_queries import read_sql
+        from tasks.data.sources.sql_queries import read_sql
 
         return read_sql(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
             expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, CsvSource):
-        from tasks.data.csv_files import read_csv
+        from tasks.data.csv.reader import read_csv
 
         read = read_csv(
             source, base, columns=columns, expected=expected, written=written,
             may_be_empty=may_be_empty,
         )  # fmt: skip
         return _windowed(read, time_column, start, end)
-    from tasks.data.demos import demo_table
+    from tasks.data.sources.demos import demo_table
 
     table = demo_table(source.name, source.months, columns)
     return _windowed(SourceTable(table), time_column, start, end)
@@ -128,11 +128,11 @@ def newest_time(source: Source, base: Path, time_column: str) -> datetime | None
     Parquet reads the one column, a database looks for itself; CSV would be read whole.
     """
     if isinstance(source, ParquetSource):
-        from tasks.data.parquet_files import newest_in_parquet
+        from tasks.data.sources.parquet_files import newest_in_parquet
 
         return newest_in_parquet(source, base, time_column)
     if isinstance(source, SqlSource):
-        from tasks.data.sql_queries import newest_in_sql
+        from tasks.data.sources.sql_queries import newest_in_sql
 
         return newest_in_sql(source, base, time_column)
     if isinstance(source, DemoSource):
@@ -159,17 +159,17 @@ def newest_believed(source: Source, base: Path, time_column: str, now: datetime)
 def column_names(source: Source, base: Path) -> tuple[str, ...]:
     """Return the names of the source's columns, in its order."""
     if isinstance(source, CsvSource):
-        from tasks.data.csv_files import csv_columns
+        from tasks.data.csv.reader import csv_columns
 
         return csv_columns(source, base)
     if isinstance(source, ParquetSource):
-        from tasks.data.parquet_files import parquet_columns
+        from tasks.data.sources.parquet_files import parquet_columns
 
         return parquet_columns(source, base)
     if isinstance(source, SqlSource):
-        from tasks.data.sql_queries import sql_columns
+        from tasks.data.sources.sql_queries import sql_columns
 
         return sql_columns(source, base)
-    from tasks.data.demos import demo_columns
+    from tasks.data.sources.demos import demo_columns
 
     return demo_columns(source.name)

@@ -14,8 +14,8 @@ import pytest
 from tasks.base.config import CsvSource, ParquetSource, Source, SqlSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import FileAside, note_text
-from tasks.data.file_completeness import complete_part
-from tasks.data.sources import column_names, newest_believed, read_source
+from tasks.data.sources.file_completeness import complete_part
+from tasks.data.sources.source import column_names, newest_believed, read_source
 
 CSV = CsvSource(kind="csv", path="*.csv*")
 PARQUET = ParquetSource(kind="parquet", path="*.parquet")

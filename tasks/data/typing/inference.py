@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.records import Kind
-from tasks.data import number_text, time_text
-from tasks.data.boolean_text import parse_booleans
-from tasks.data.distinct import Distinct, is_sorted, some_cells
-from tasks.data.tables import listed
-from tasks.data.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
+from tasks.data.source_table import listed
+from tasks.data.typing import numbers as number_text
+from tasks.data.typing import times as time_text
 from tasks.data.typing.amounts import LOOK, Writing, taken_apart
+from tasks.data.typing.booleans import parse_booleans
+from tasks.data.typing.distinct_values import Distinct, is_sorted, some_cells
+from tasks.data.typing.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
 
 _LONG = 100_000
 _MOSTLY = 0.9
