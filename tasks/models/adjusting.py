@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.files import write_whole
-from tasks.models.blending import ADJUSTMENT_FILE
+from tasks.base.records import Schema
+from tasks.models.blending import ADJUSTMENT_FILE, BLEND_FILE
 from tasks.models.calibrating import AdjustedClassifier, Calibration, choose_calibration
 from tasks.models.objectives import Objective
 from tasks.models.outoffold import OutOfFold
 from tasks.models.thresholds import Decision, choose_decision, decide, on_holdout
-from tasks.models.work import Run
+from tasks.models.work import ENSEMBLE, Run
 
 
 @dataclass(frozen=True)
@@ -215,3 +216,53 @@ def told_of_holdout(run: Run, name: str, adjustment: Adjustment) -> tuple[str, d
     everyone = OutOfFold(rows, np.asarray(y), np.asarray(y), probability, np.zeros(len(rows), int))
     truth = everyone.truth(run.schema.classes)
     return on_holdout(objective, adjustment.decision, probability, truth, run.schema)
+
+
+def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
+    """Return a candidate's out-of-fold predictions as the model that was kept predicts.
+
+    Weights, calibration and decision are those of the model, so that it is one model's behaviour
+    over all parts. While candidates were compared, the first part in time had no earlier one to
+    learn weights and calibration from.
+
+    Parameters
+    ----------
+    folder
+        Where candidates are kept, a folder each.
+
+    Returns
+    -------
+    OutOfFold or None
+        With ``predicted`` by the model's own rule, classes as text; None where nothing was kept.
+    """
+    held = OutOfFold.read(folder / name)
+    if held is None:
+        return None
+    adjustment = Adjustment.read(folder / name)
+    first = np.flatnonzero(~held.judged())
+    values = held.predicted.copy() if held.probability is None else held.probability.copy()
+    if name == ENSEMBLE:
+        values[first] = _remixed(folder, schema, held, first)
+    if held.probability is None:
+        return replace(held, predicted=values)
+    values[first] = adjustment.calibration.apply(values[first], schema.classes)
+    decided = adjustment.decision
+    places = decide(values, schema.classes, decided.threshold, decided.positive, decided.costs)
+    return replace(held, probability=values, predicted=np.asarray(schema.classes)[places])
+
+
+def _remixed(
+    folder: Path, schema: Schema, held: OutOfFold, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the members' predictions of `rows`, weighed as in the ensemble that was kept."""
+    weights = json.loads((folder / ENSEMBLE / BLEND_FILE).read_text(encoding="utf-8"))
+    total: Any = 0.0
+    for name, weight in weights.items():
+        member = as_served(folder, name, schema)
+        if member is None or not member.same_rows(held):
+            return np.asarray(held.predicted if held.probability is None else held.probability)[
+                rows
+            ]
+        values = member.predicted if member.probability is None else member.probability
+        total = total + weight * values[rows]
+    return np.asarray(total, dtype=np.float64)

@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import DataError
-from tasks.base.records import Kind
-from tasks.models.blending import ensemble_of
+from tasks.base.records import Kind, Schema
+from tasks.models.adjusting import as_served
+from tasks.models.blending import BLEND_FILE, ensemble_of
 from tasks.models.ensembling import SameColumns
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.loading import load_model
 from tasks.models.outoffold import OutOfFold
 from tasks.models.prediction import predict
 from tasks.models.weighing import greedy_weights
-from tasks.models.work import Run
+from tasks.models.work import ENSEMBLE, Run
 from tests.unit.models.factories import snapshot, training
 
 KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "numeric", "d": "numeric"}
@@ -142,3 +143,21 @@ def test_the_best_alone_stays_alone_where_nothing_helps() -> None:
 def test_an_ensemble_names_the_columns_it_lacks() -> None:
     with pytest.raises(DataError, match="'gr\"öße'"):
         SameColumns(["a", 'gr"öße']).transform(pd.DataFrame({"a": [1.0]}))
+
+
+def test_an_ensembles_first_part_is_weighed_as_the_ensemble_is(tmp_path: Path) -> None:
+    schema = Schema(target="y", task="regression", features={})
+
+    def held(values: list[float]) -> OutOfFold:
+        rows, part = np.arange(4, dtype=np.int64), np.array([0, 0, 1, 1])
+        return OutOfFold(rows, np.zeros(4), np.array(values), None, part, ordered=True)
+
+    held([1.0, 2.0, 3.0, 4.0]).save(tmp_path / "lightgbm")
+    held([5.0, 6.0, 7.0, 8.0]).save(tmp_path / "mlp")
+    # While candidates were compared the first part was mixed evenly.
+    held([3.0, 4.0, 4.0, 5.0]).save(tmp_path / ENSEMBLE)
+    (tmp_path / ENSEMBLE / BLEND_FILE).write_text('{"lightgbm": 0.75, "mlp": 0.25}')
+    found = as_served(tmp_path, ENSEMBLE, schema)
+    assert found is not None
+    assert found.predicted.tolist() == [2.0, 3.0, 4.0, 5.0]
+    assert as_served(tmp_path, "absent", schema) is None

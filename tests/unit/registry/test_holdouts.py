@@ -13,6 +13,7 @@ import pytest
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.records import (
+    SCHEMA_TAG,
     Basis,
     CandidateResult,
     ContractResult,
@@ -22,9 +23,13 @@ from tasks.base.records import (
     Split,
 )
 from tasks.data.snapshots import write_snapshot
+from tasks.models.adjusting import Adjustment
+from tasks.models.calibrating import Calibration
 from tasks.models.keeping import keep_result
+from tasks.models.outoffold import OutOfFold
+from tasks.models.thresholds import Decision
 from tasks.registry import holdouts
-from tasks.registry.holdouts import FILE, holdout_of, keep_holdout
+from tasks.registry.holdouts import FILE, holdout_of, keep_holdout, reference_predictions
 from tasks.registry.store import Store
 from tests.unit.registry.test_store_serving import free_port, running
 
@@ -55,6 +60,7 @@ def basis_of(folder: Path, rows: int = 100, *, time: bool = True, classes: bool 
     )  # fmt: skip
     positions = np.arange(rows // 2, rows)
     np.save(folder / "holdout.npy", positions)
+    np.save(folder / "train.npy", np.arange(rows // 2))
     roles = Schema(
         target="y",
         task="multiclass" if classes else "regression",
@@ -64,7 +70,8 @@ def basis_of(folder: Path, rows: int = 100, *, time: bool = True, classes: bool 
         id_columns=(ID,),
     )
     split = Split(
-        train_path="", holdout_path=str(folder / "holdout.npy"), rule="time" if time else "hash",
+        train_path=str(folder / "train.npy"), holdout_path=str(folder / "holdout.npy"),
+        rule="time" if time else "hash",
         holdout=0.5, n_train=rows // 2, n_holdout=len(positions),
     )  # fmt: skip
     return Basis(
@@ -167,8 +174,93 @@ def test_of_a_large_holdout_evenly_spread_rows_are_kept_and_it_is_said(
     assert said == b'{"rows": 50, "kept": 10, "evenly_spread": true}'
 
 
+def validated(
+    folder: Path, rows: list[int], chances: list[float], *, adjustment: Adjustment | None = None
+) -> None:
+    """Leave out-of-fold predictions of training rows, in two parts in time."""
+    first = np.asarray(chances)
+    OutOfFold(
+        rows=np.asarray(rows, dtype=np.int64),
+        y=np.asarray(["no"] * len(rows)),
+        predicted=np.asarray(["no"] * len(rows)),
+        probability=np.column_stack([first, (1 - first) / 2, (1 - first) / 2]),
+        part=np.arange(len(rows), dtype=np.int64) * 2 // len(rows),
+        ordered=True,
+    ).save(folder / "lightgbm")
+    (adjustment or Adjustment()).save(folder / "lightgbm")
+
+
+def test_the_reference_holds_training_rows_out_of_fold_and_the_holdout(
+    store: Store, tmp_path: Path
+) -> None:
+    basis = basis_of(tmp_path)
+    winner = candidate(basis, tmp_path / "candidates", first_class=0.4)
+    validated(tmp_path / "candidates", [30, 31, 48, 49], [0.7, 0.7, 0.2, 0.8])
+    version = stored(store, basis, winner)
+    found = reference_predictions(store, version)
+    assert found is not None
+    assert found.attrs["out_of_fold"] == 4
+    assert list(found[f"id_{ID}"].iloc[:5]) == ["f30", "f31", "f48", "f49", "f50"]
+    assert found["time"].iloc[0] == pd.Timestamp("2026-01-01") + pd.Timedelta(hours=30)
+    assert found["time"].is_monotonic_increasing
+    assert list(found["probability_no"].iloc[:5]) == pytest.approx([0.7, 0.7, 0.2, 0.8, 0.4])
+    assert list(found["prediction"].iloc[:3]) == ["no", "no", CLASSES[1]]
+    assert len(found) == 54
+
+
+def test_a_reference_spread_evenly_has_the_holdout_as_sparse_as_the_training_rows(
+    store: Store, tmp_path: Path
+) -> None:
+    basis = basis_of(tmp_path)
+    winner = candidate(basis, tmp_path / "candidates", first_class=0.4)
+    validated(tmp_path / "candidates", [31, 34, 37, 40, 43, 46, 49], [0.5] * 7)
+    version = stored(store, basis, winner)
+    tagged = version.model_copy(
+        update={"tags": {**version.tags, SCHEMA_TAG: basis.roles.model_dump_json()}}
+    )
+    found = reference_predictions(store, tagged, even=True)
+    assert found is not None
+    # 7 of the 19 rows from the first to the last of them; 50 in the holdout.
+    assert (found.attrs["out_of_fold"], len(found)) == (7, 7 + 18)
+
+
+def test_out_of_fold_predictions_are_those_after_calibration_and_decision(
+    store: Store, tmp_path: Path
+) -> None:
+    basis = basis_of(tmp_path)
+    winner = candidate(basis, tmp_path / "candidates", first_class=0.4)
+    costs = np.zeros((3, 3))
+    costs[0, 1:] = costs[1, [0, 2]] = 1.0
+    costs[2, :2] = 20.0
+    table = np.array([[0.0, 1.0], [0.5, 0.5]])
+    adjustment = Adjustment(Calibration("isotonic", {"no": table}, 0.0), Decision(costs=costs))
+    # The first part had no earlier one: it was kept as the model gave it.
+    validated(
+        tmp_path / "candidates", [46, 47, 48, 49], [0.9, 0.9, 0.5, 0.5], adjustment=adjustment
+    )
+    found = reference_predictions(store, stored(store, basis, winner))
+    assert found is not None
+    first = 0.5 / (0.5 + 0.1)
+    assert list(found["probability_no"].iloc[:4]) == pytest.approx([first, first, 0.5, 0.5])
+    assert set(found["prediction"].iloc[:4]) == {CLASSES[2]}
+
+
+def test_without_out_of_fold_predictions_the_reference_is_the_holdout(
+    store: Store, tmp_path: Path
+) -> None:
+    basis = basis_of(tmp_path)
+    version = stored(store, basis, candidate(basis, tmp_path / "candidates", first_class=0.4))
+    found, holdout = reference_predictions(store, version), holdout_of(store, version)
+    assert found is not None
+    assert holdout is not None
+    assert found.attrs == {"out_of_fold": 0}
+    pd.testing.assert_frame_equal(found, holdout, check_dtype=True)
+
+
 def test_versions_from_before_have_none(store: Store) -> None:
-    assert holdout_of(store, ModelVersion(name="flights", version="1", run_id="gone")) is None
+    before = ModelVersion(name="flights", version="1", run_id="gone")
+    assert holdout_of(store, before) is None
+    assert reference_predictions(store, before) is None
 
 
 def test_a_file_that_is_gone_or_another_one_is_not_read(store: Store, tmp_path: Path) -> None:
