@@ -208,8 +208,8 @@ def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, i
     """Return predictions of training rows out of fold, and how many rows their span holds."""
     import pandas as pd
 
-    from tasks.data.kinds import target_values
-    from tasks.data.queries import queries_of
+    from tasks.data.column_kinds import target_values
+    from tasks.data.ranking_groups import queries_of
     from tasks.data.snapshots import read_frame
     from tasks.models.adjusting import as_served
 
