@@ -18,7 +18,7 @@ def _main(descriptor: str, parent: str, state: str) -> None:
     turn_telemetry_off()
     keep_private()
     return_freed_memory()
-    from tasks.validation.standing import listening, serve
+    from tasks.contracts.shared_checker import listening, serve
 
     beat = beating(int(descriptor))
     listener = listening(Path(state))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tasks.base.addresses import fault_of
 from tasks.base.environment import keep_prefect_in, turn_telemetry_off
 from tasks.base.errors import UsageError
-from tasks.validation.standing import VARIABLE as CHECKER
+from tasks.contracts.shared_checker import VARIABLE as CHECKER
 
 PREFECT_DATABASE = "KEEPFIT_PREFECT_DATABASE"
 MLFLOW_DATABASE = "KEEPFIT_MLFLOW_DATABASE"

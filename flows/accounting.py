@@ -22,12 +22,12 @@ from tasks.base.known import pipeline_in_use, remember_pipeline
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.running import mark_running, unmark
+from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.history.refreshing import refresh
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.failures import note_cancelled, note_error
 from tasks.monitoring.run_outcomes import BACK, EndedRun, report_outcomes
 from tasks.monitoring.telling import tell
-from tasks.validation.checking import start_checker, stop_checker
 
 _LOGGER = logging.getLogger(__name__)
 AUTO_SCHEDULED = "auto-scheduled"

@@ -362,8 +362,8 @@ def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dic
 def contract_check(file: Path | None, input_path: Path | None, as_json: bool) -> dict[str, Any]:
     """Check the source, or --input, against the contract; exit status 3 when it is broken."""
     from tasks.base.pipeline_file import load_pipeline
+    from tasks.contracts.snapshot_check import require_passed
     from tasks.projects.contracts import check_contract_file
-    from tasks.validation.checking import require_passed
 
     pipeline = load_pipeline(file)
     result = check_contract_file(pipeline, input_path)

@@ -182,7 +182,7 @@ def _companions(
     keep
         Whether contracts will be checked several times.
     """
-    from tasks.validation.checking import start_checker, stop_checker
+    from tasks.contracts.snapshot_check import start_checker, stop_checker
 
     stack = running_stack(pipeline.state)
     configured = stack.prefect_api if stack else configured_api()

@@ -18,9 +18,9 @@ def check_contract(
     pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
 ) -> ContractResult:
     """Check the training window; a broken rule of severity ``error`` ends the flow."""
-    from tasks.validation.changed_columns import naming_changes
-    from tasks.validation.checking import held, require_passed
-    from tasks.validation.pipelines import check_pipeline
+    from tasks.contracts.changed_columns import naming_changes
+    from tasks.contracts.pipeline_check import check_pipeline
+    from tasks.contracts.snapshot_check import held, require_passed
 
     result = check_pipeline(pipeline, snapshot, fresh=fresh)
     with naming_changes(snapshot.findings):
@@ -41,9 +41,9 @@ def admit_rows(
 
     Rows that break it are set aside in a file, and the others go on.
     """
+    from tasks.contracts.changed_columns import naming_changes
+    from tasks.contracts.snapshot_check import held
     from tasks.scoring.quarantine import admit_rows
-    from tasks.validation.changed_columns import naming_changes
-    from tasks.validation.checking import held
 
     with naming_changes(snapshot.findings):
         admitted = admit_rows(pipeline, snapshot, champion, cause, scope)
@@ -56,9 +56,9 @@ def admit_rows(
 @task(name="admit window", cache_policy=NO_CACHE, **retried(BRIEF))
 def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
     """Check a window as rows to score are checked; rows at fault are left out of it."""
+    from tasks.contracts.changed_columns import naming_changes
+    from tasks.contracts.snapshot_check import held
     from tasks.scoring.quarantine import admit_window
-    from tasks.validation.changed_columns import naming_changes
-    from tasks.validation.checking import held
 
     with naming_changes(snapshot.findings):
         admitted = admit_window(pipeline, snapshot, champion)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.environment import module_command
-from tasks.validation.standing import VARIABLE
+from tasks.contracts.shared_checker import VARIABLE
 
 
 @contextmanager

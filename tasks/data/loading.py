@@ -181,7 +181,7 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "window": None if wanted.window is None else wanted.window.total_seconds(),
     }
     if config.hooks.features is not None:
-        from tasks.models.hooks import hooks_identity
+        from tasks.plugins.features import hooks_identity
 
         parts["hooks"] = hooks_identity(config.hooks, wanted.base)
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -209,7 +209,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     table, said = declared_times(read.table, declared), list(read.assumptions)
     table, notes = with_joined_labels(table, config.target, config.labels)
     if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
-        from tasks.models.hooks import with_features
+        from tasks.plugins.features import with_features
 
         table = with_features(table, config, wanted.base)
     if config.time_column is not None:

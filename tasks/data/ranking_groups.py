@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.ranking import Queries
 
 
 def check_groups(column: Any, name: str) -> None:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Schema
-from tasks.evaluation.bootstrap import Ints
-from tasks.evaluation.comparison import Predictions
+from tasks.base.text import number
 from tasks.evaluation.findings import Suspicion
-from tasks.evaluation.words import number
+from tasks.metrics.bootstrap import Ints
+from tasks.metrics.paired_bootstrap import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,10 +18,10 @@ from tasks.base.records import (
     Evaluation,
     LeaderboardRow,
 )
-from tasks.evaluation.bootstrap import Ints, independent
-from tasks.evaluation.comparison import Predictions
-from tasks.evaluation.metrics import evaluate
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.bootstrap import Ints, independent
+from tasks.metrics.paired_bootstrap import Predictions
+from tasks.metrics.ranking import Queries
+from tasks.metrics.scorer import evaluate
 
 BASELINE = "baseline"
 

@@ -20,8 +20,8 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
+from tasks.base.text import metric_words, moment, number
 from tasks.evaluation.findings import Diagnosis
-from tasks.evaluation.words import metric_words, moment, number
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHORT = 1_200

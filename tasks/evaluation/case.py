@@ -19,8 +19,8 @@ from tasks.evaluation.assessing import (
 )
 
 if TYPE_CHECKING:
-    from tasks.evaluation.bootstrap import Ints
-    from tasks.evaluation.comparison import Predictions
+    from tasks.metrics.bootstrap import Ints
+    from tasks.metrics.paired_bootstrap import Predictions
 
 
 class Case:
@@ -34,8 +34,8 @@ class Case:
         training: TrainingConfig,
         report: ReportConfig,
     ) -> None:
-        from tasks.evaluation.bootstrap import independent
-        from tasks.evaluation.losses import row_losses
+        from tasks.metrics.bootstrap import independent
+        from tasks.metrics.losses import row_losses
 
         self.basis, self.assessment = basis, assessment
         self.training, self.report = training, report
@@ -59,8 +59,8 @@ class Case:
 
     def score_of(self, rows: NDArray[np.int64]) -> float | None:
         """Return the challenger's metric on some of the holdout rows; None where undefined."""
-        from tasks.evaluation.bootstrap import whole
-        from tasks.evaluation.metrics import sampled
+        from tasks.metrics.bootstrap import whole
+        from tasks.metrics.scorer import sampled
 
         p = self.model.probability
         value, _ = sampled(

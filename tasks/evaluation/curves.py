@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import Floats, Ints, ranked
-from tasks.evaluation.classification import CALIBRATION_BINS
-from tasks.evaluation.labels import encode_truth
+from tasks.metrics.bootstrap import Floats, Ints, ranked
+from tasks.metrics.classification import CALIBRATION_BINS
+from tasks.metrics.label_codes import encode_truth
 
 CURVE_POINTS = 300
 SCATTER_POINTS = 2_000

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.evaluation.bootstrap import Floats
 from tasks.evaluation.explaining import Outputs
+from tasks.metrics.bootstrap import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,8 +29,8 @@ from tasks.evaluation.findings import (
 )
 
 if TYPE_CHECKING:
-    from tasks.evaluation.bootstrap import Ints
     from tasks.evaluation.figures import Drawing
+    from tasks.metrics.bootstrap import Ints
 
 NOT_OF_RANKINGS = (
     "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
@@ -230,7 +230,7 @@ class _Diagnosed(Case):
 
     def _levels(self, column: str) -> NDArray[Any] | None:
         from tasks.data.snapshots import read_frame
-        from tasks.evaluation.losses import level_texts
+        from tasks.metrics.losses import level_texts
 
         if column not in self.basis.snapshot.kinds:
             return None

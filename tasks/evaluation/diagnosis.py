@@ -20,8 +20,8 @@ from math import isfinite
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import MetricValue
+from tasks.base.text import metric_words, number
 from tasks.evaluation.findings import Diagnosis, Fit, FitVerdict
-from tasks.evaluation.words import metric_words, number
 
 LARGE_GAP = 0.25
 SMALL_GAP = 0.10

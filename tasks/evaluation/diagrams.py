@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from tasks.base.records import LeaderboardRow
-from tasks.evaluation.bootstrap import Floats
 from tasks.evaluation.curves import CURVE_POINTS, Calibration, Ranking, Residuals
 from tasks.evaluation.drawing import (
     BLUE,
@@ -25,6 +24,7 @@ from tasks.evaluation.drawing import (
     plain,
 )
 from tasks.evaluation.importance import Importance
+from tasks.metrics.bootstrap import Floats
 
 MOST_CLASSES = 20
 _MOST_COLOURED = 6

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import Floats
+from tasks.base.text import number
 from tasks.evaluation.findings import Confusion, WorstRow
-from tasks.evaluation.losses import wrong_rows
-from tasks.evaluation.words import number
+from tasks.metrics.bootstrap import Floats
+from tasks.metrics.losses import wrong_rows
 
 SURE = 0.95
 _MOST_CONFUSIONS = 5

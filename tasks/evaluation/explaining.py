@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Record, Schema
-from tasks.evaluation.bootstrap import Floats
+from tasks.base.text import number
 from tasks.evaluation.tree_shap import Scale, explained
-from tasks.evaluation.words import number
+from tasks.metrics.bootstrap import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import Evaluation, LeaderboardRow, Schema
+from tasks.base.text import number
 from tasks.evaluation import diagrams, drawing
-from tasks.evaluation.bootstrap import Floats
-from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.curves import (
     Calibration,
     Ranking,
@@ -26,7 +25,8 @@ from tasks.evaluation.curves import (
     roc_curves,
 )
 from tasks.evaluation.importance import Importance
-from tasks.evaluation.words import number
+from tasks.metrics.bootstrap import Floats
+from tasks.metrics.paired_bootstrap import Predictions
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, MetricValue
 from tasks.evaluation.assessing import BASELINE
-from tasks.evaluation.bootstrap import Floats, interval, resampling
 from tasks.evaluation.case import Case
 from tasks.evaluation.findings import FitVerdict
+from tasks.metrics.bootstrap import Floats, interval, resampling
 
 _OWN_ROWS = 3_000
 _REPLICATES = 100
@@ -67,7 +67,7 @@ class Compared:
 
 def compared(case: Case) -> Compared:
     """Return the scores of all candidates on the holdout, under the same replicates."""
-    from tasks.evaluation.metrics import sampled
+    from tasks.metrics.scorer import sampled
     from tasks.models.folds import thin
 
     chosen = thin(len(case.y), _COMPARED_ROWS)
@@ -89,8 +89,8 @@ def own_score(case: Case, result: CandidateResult) -> float | None:
     """Return the metric on at most 3,000 of the rows that the final model was fitted on."""
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.bootstrap import whole
-    from tasks.evaluation.metrics import sampled
+    from tasks.metrics.bootstrap import whole
+    from tasks.metrics.scorer import sampled
     from tasks.models.folds import thin
     from tasks.models.loading import load_model
     from tasks.models.prediction import in_order, predict

@@ -16,8 +16,8 @@ import numpy as np
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, Rounds
+from tasks.base.text import metric_words, number
 from tasks.evaluation.findings import FoldEvidence, Suspicion
-from tasks.evaluation.words import metric_words, number
 from tasks.models.rounds import LEAST_PARTS, noise, shared_rows
 
 

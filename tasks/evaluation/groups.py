@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import MetricValue, Schema
-from tasks.evaluation.bootstrap import Floats, Ints, interval, resampling
-from tasks.evaluation.comparison import Predictions
+from tasks.base.text import metric_words, number
 from tasks.evaluation.findings import ByColumn, GroupDifference, GroupRow, SliceScore
-from tasks.evaluation.labels import encode, encode_truth
-from tasks.evaluation.metrics import sampled
-from tasks.evaluation.words import metric_words, number
+from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
+from tasks.metrics.label_codes import encode, encode_truth
+from tasks.metrics.paired_bootstrap import Predictions
+from tasks.metrics.scorer import sampled
 
 LEAST_ROWS = 30
 MOST_LEVELS = 12
@@ -45,7 +45,7 @@ def by_column(
     Parameters
     ----------
     levels
-        The column as text, shape (rows,), see `tasks.evaluation.losses.level_texts`.
+        The column as text, shape (rows,), see `tasks.metrics.losses.level_texts`.
     """
     found = [
         SliceScore(value=name, rows=int(rows.sum()), score=value)

@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import Floats, interval, resampling
-from tasks.evaluation.metrics import sampled
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.bootstrap import Floats, interval, resampling
+from tasks.metrics.ranking import Queries
+from tasks.metrics.scorer import sampled
 
 _PREDICTED = 60_000
 _LEAST_ROWS = 300

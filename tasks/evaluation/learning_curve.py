@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.base.config import greater_is_better
-from tasks.evaluation.bootstrap import Floats
+from tasks.base.text import metric_words, number
 from tasks.evaluation.findings import CurvePoint, LearningCurve
-from tasks.evaluation.words import metric_words, number
+from tasks.metrics.bootstrap import Floats
 
 SIZES = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000)
 LEAST_POINTS = 3

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import LeaderboardRow
+from tasks.base.text import number, seconds
 from tasks.evaluation.dependence import Dependence
 from tasks.evaluation.diagrams import _rows
 from tasks.evaluation.drawing import (
@@ -29,7 +30,6 @@ from tasks.evaluation.drawing import (
 )
 from tasks.evaluation.figures import Drawing
 from tasks.evaluation.findings import FitVerdict, GroupDifference, LearningCurve, WeakSlice
-from tasks.evaluation.words import number, seconds
 
 
 def draw_fits(

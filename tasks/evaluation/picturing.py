@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tasks.evaluation.figures import Drawing
     from tasks.evaluation.importance import Importance
-    from tasks.evaluation.ranking import Queries
+    from tasks.metrics.ranking import Queries
 
 _IMPORTANCE_ROWS = 2_000
 _SHAP_ROWS = 500

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from tasks.evaluation.bootstrap import Floats, Ints, interval, resampling
+from tasks.base.text import number
 from tasks.evaluation.drawing import BLUE, GREY, INK, canvas, grid, legend, name_axes, plain
 from tasks.evaluation.figures import Drawing
-from tasks.evaluation.ranking import CUT, Queries, by_group
-from tasks.evaluation.words import number
+from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
+from tasks.metrics.ranking import CUT, Queries, by_group
 
 CUTS = (1, 2, 3, 5, 10, 20)
 CHANCE = "chance"

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.errors import KeepfitError
 from tasks.base.records import NUMBERS, Basis, CandidateResult
-from tasks.evaluation.bootstrap import Ints, whole
 from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.evaluation.learning_curve import extrapolate, sizes
-from tasks.evaluation.metrics import sampled
+from tasks.metrics.bootstrap import Ints, whole
+from tasks.metrics.scorer import sampled
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.base import text as words
 from tasks.base.config import greater_is_better
 from tasks.base.records import (
     ContractResult,
@@ -22,7 +23,6 @@ from tasks.base.records import (
     Verdict,
 )
 from tasks.evaluation import report_view as view
-from tasks.evaluation import words
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.report_gains import gains
 from tasks.evaluation.report_trials import trial_table

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
-from tasks.evaluation.bootstrap import Floats
-from tasks.evaluation.words import number
+from tasks.base.text import number
+from tasks.metrics.bootstrap import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

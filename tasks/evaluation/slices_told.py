@@ -16,8 +16,8 @@ _LEAST_UNITS = 10
 def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
     """Return the slices on which the challenger is weaker, and a sentence."""
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.losses import expected_losses
     from tasks.evaluation.weak_slices import MOST_ROWS, weak_slices
+    from tasks.metrics.losses import expected_losses
     from tasks.models.folds import thin
 
     rows = np.load(case.basis.split.holdout_path)
@@ -50,8 +50,8 @@ def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
 
 
 def _sentence(case: Case, slices: Sequence[WeakSlice], rows: int) -> str:
+    from tasks.base.text import number
     from tasks.evaluation.weak_slices import LEAST_ROWS
-    from tasks.evaluation.words import number
 
     if rows < LEAST_ROWS:
         return f"{rows} holdout rows are too few to look for weak slices."

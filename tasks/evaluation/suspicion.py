@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from tasks.base.config import greater_is_better
 from tasks.base.reading import note_text
 from tasks.base.records import CandidateResult, Evaluation, MetricValue, Schema
-from tasks.evaluation.bootstrap import Ints, whole
-from tasks.evaluation.comparison import Predictions
+from tasks.base.text import metric_words, number
 from tasks.evaluation.findings import Suspicion
-from tasks.evaluation.metrics import sampled
-from tasks.evaluation.words import metric_words, number
+from tasks.metrics.bootstrap import Ints, whole
+from tasks.metrics.paired_bootstrap import Predictions
+from tasks.metrics.scorer import sampled
 
 MOST_CELLS = 60_000_000
 TOO_GOOD = 0.995

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.bootstrap import Floats
+from tasks.metrics.bootstrap import Floats
 
 Scale = Literal["log-odds", "probability", "value"]
 

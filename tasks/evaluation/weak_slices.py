@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
-from tasks.evaluation.bootstrap import Floats, Ints
 from tasks.evaluation.slice_words import Coded, Step, coded_columns, in_words
+from tasks.metrics.bootstrap import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd

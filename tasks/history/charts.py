@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tasks.base.loop import Performance
 from tasks.base.records import MetricValue
-from tasks.evaluation.words import metric_words
+from tasks.base.text import metric_words
 from tasks.history.series import Mark, Point, finding, moving_columns, relative
 from tasks.history.svg import Scale, element, fitted, fitting, path, shortened, ticks
 from tasks.history.words import day, plural, span, valued

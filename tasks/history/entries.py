@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from tasks.base.loop import Cause, ColumnFinding, Decision, Performance, PolicyDecision
 from tasks.base.records import MetricValue, Verdict
-from tasks.evaluation.words import metric_words, number, seconds
+from tasks.base.text import metric_words, number, seconds
 from tasks.history import evidence
 from tasks.history.words import (
     KINDS,

@@ -15,7 +15,7 @@ from tasks.base.files import write_whole
 from tasks.base.loop import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline, redact
 from tasks.base.stack_file import running_stack
-from tasks.evaluation.words import number
+from tasks.base.text import number
 from tasks.history import charts, evidence, links
 from tasks.history.entries import Entry, chains, entry, linked
 from tasks.history.evidence import MOVES, Accounts

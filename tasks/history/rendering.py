@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.base import text as figures
 from tasks.base.commands import command
-from tasks.evaluation import words as figures
 from tasks.evaluation.report_view import code
 from tasks.history import words
 from tasks.history.entries import answered, performed

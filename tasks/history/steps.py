@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from tasks.base.loop import Decision, Performance
 from tasks.base.records import Verdict
 from tasks.base.stack_file import prefect_run_page
-from tasks.evaluation.words import metric_words, number, seconds
+from tasks.base.text import metric_words, number, seconds
 from tasks.history import evidence, links
 from tasks.history.chain import Known, Link
 from tasks.history.entries import judged_against, moved_columns, performed

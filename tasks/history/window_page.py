@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks.base.config import greater_is_better
 from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance
 from tasks.base.records import MetricValue
-from tasks.evaluation.words import metric_words
+from tasks.base.text import metric_words
 from tasks.history import evidence, links
 from tasks.history.entries import Fact, anchor, answered, facts, plain
 from tasks.history.rendering import render

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks.base.loop import DecisionKind, Window
 from tasks.base.records import MetricValue
-from tasks.evaluation.words import ABSENT, number
+from tasks.base.text import ABSENT, number
 
 Tone = Literal["good", "bad", "warn", "plain", "quiet"]
 

@@ -130,7 +130,7 @@ def _columns(
 
 
 def _forms(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[str, ColumnForm]:
-    from tasks.validation.contracts import forms_of, known_contract
+    from tasks.contracts.contract_files import forms_of, known_contract
 
     known = {schema.target: ColumnForm(_kind_of_target(schema))}
     known |= forms_of(known_contract(pipeline))

@@ -150,7 +150,7 @@ def part_scores(
         Of the classes decided for; None: the likeliest.
     """
     from tasks.base.errors import KeepfitError
-    from tasks.evaluation.metrics import score
+    from tasks.metrics.scorer import score
 
     classes, chances = run.schema.classes, held.probability
     truth, said = held.y, held.predicted

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from tasks.evaluation.words import number
+from tasks.base.text import number
 from tasks.models.outoffold import OutOfFold
 
 Floats = NDArray[np.float64]
@@ -230,7 +230,7 @@ def choose_calibration(
 def _error(
     probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...], positive: str | None
 ) -> float:
-    from tasks.evaluation.metrics import score
+    from tasks.metrics.scorer import score
 
     labels = np.asarray(classes)
     likeliest = labels[probability.argmax(axis=1)]

@@ -13,7 +13,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import Trial
-from tasks.evaluation.words import number
+from tasks.base.text import number
 from tasks.models.spaces import Value
 from tasks.models.work import Run
 

@@ -31,7 +31,7 @@ def check_hooks(config: PipelineConfig, base: Path) -> None:
         Which names the hook, what is wrong with it and the remedy.
     """
     from tasks.models.calls import call
-    from tasks.models.hooks import feature_function
+    from tasks.plugins.features import feature_function
 
     if config.hooks.features is not None:
         feature_function(config.hooks.features, base)
@@ -53,7 +53,7 @@ def check_plain(
     spaces: dict[str, list[str]] | None = None,
 ) -> None:
     """Check every estimator and metric; runs in the child."""
-    from tasks.evaluation.metric_trials import try_metric
+    from tasks.metrics.plugin_check import try_metric
 
     if task not in _TASKS:
         raise ConfigError(
@@ -165,7 +165,7 @@ def _round_trip(own: OwnCode, name: str, model: Any, folder: Path) -> Any:
             f"estimators: {{{name}: {{call: …, types: […]}}}}. Functions cannot be saved.",
         ) from None  # fmt: skip
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a person's code may fail anyhow
-        from tasks.models.hook_modules import words
+        from tasks.plugins.modules import words
 
         raise wrong(own, name, f"cannot be saved without pickle: {words(error)}") from None
 
@@ -173,8 +173,8 @@ def _round_trip(own: OwnCode, name: str, model: Any, folder: Path) -> Any:
 @contextmanager
 def _failing_as(own: OwnCode, name: str, what: str) -> Iterator[None]:
     """Let whatever a person's code raises name the hook."""
-    from tasks.models.hook_modules import words
     from tasks.models.own_estimators import wrong
+    from tasks.plugins.modules import words
 
     try:
         yield

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import DataError
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.ranking import Queries
 from tasks.models.folds import Fold, Positions, make_folds, thin
 from tasks.models.work import Run
 

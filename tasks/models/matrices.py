@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.ranking import Queries
 from tasks.models.candidates import Candidate, find
 from tasks.models.folds import Fold, Positions, thin
 from tasks.models.preprocessing import Encoding, FeatureEncoder, build_encoder

@@ -13,7 +13,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import CandidateResult
-from tasks.evaluation.words import number
+from tasks.base.text import number
 from tasks.models.adjusting import Adjustment, adjust, keep_adjustment, part_scores
 from tasks.models.blending import BLEND_FILE
 from tasks.models.ensembling import EnsembleClassifier, EnsembleRegressor, SameColumns

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.own_code import OwnCode
-from tasks.models.hook_modules import check_call, hook_object, words
 from tasks.models.settings import Learned, Params, Setting
+from tasks.plugins.modules import check_call, hook_object, words
 
 _WHOSE = "__hook__"
 """Key of the code and the name, among the tuned arguments; no argument is called so."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tasks.base.own_code import OwnCode
-from tasks.models.hook_modules import PREFIX, import_hook
+from tasks.plugins.modules import PREFIX, import_hook
 
 
 def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
-from tasks.evaluation.ranking import CUT, Queries
+from tasks.metrics.ranking import CUT, Queries
 from tasks.models.folds import inner_share, part_of_groups
 from tasks.models.settings import Learned, Params, Setting
 

@@ -56,7 +56,7 @@ _HEAVY = (
     "lightgbm", "pandas", "sklearn.calibration", "sklearn.ensemble",
     "sklearn.kernel_approximation", "sklearn.linear_model", "sklearn.neural_network",
     "sklearn.svm", "sklearn.tree", "skops.io", "tasks.data.column_kinds", "tasks.data.snapshots",
-    "tasks.evaluation.metrics", "tasks.models.baseline", "tasks.models.prediction",
+    "tasks.metrics.scorer", "tasks.models.baseline", "tasks.models.prediction",
 )  # fmt: skip
 
 

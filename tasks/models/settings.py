@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.base.records import NUMBERS, Task
 
 if TYPE_CHECKING:
-    from tasks.evaluation.ranking import Queries
+    from tasks.metrics.ranking import Queries
 
 Params = Mapping[str, Any]
 

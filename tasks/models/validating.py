@@ -17,7 +17,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.files import write_whole
 from tasks.base.records import Rounds, Trial
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.ranking import Queries
 from tasks.models.candidates import Candidate
 from tasks.models.folds import Fold, thin
 from tasks.models.keeping import trial_folder
@@ -426,7 +426,7 @@ def score_part(
     queries: Queries | None = None,
 ) -> list[float]:
     """Return the metric of one validation part, or nothing and a note where it has none."""
-    from tasks.evaluation.metrics import score
+    from tasks.metrics.scorer import score
 
     schema = run.schema
     if probability is not None:

@@ -76,7 +76,7 @@ def weigh(
     run: Run, held: Mapping[str, OutOfFold], best: str, rows: NDArray[np.int64] | None = None
 ) -> Weights:
     """Return the weights that suit `rows` of the out-of-fold predictions; all of them if None."""
-    from tasks.evaluation.metrics import score
+    from tasks.metrics.scorer import score
 
     chosen = np.arange(len(held[best])) if rows is None else rows
     classes, sign = run.schema.classes, -1.0 if greater_is_better(run.metric) else 1.0
@@ -122,8 +122,8 @@ def gained_by(
     run: Run, mixed: OutOfFold, single: OutOfFold, judged: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
     """Return by how much the mixture is better than the single candidate, and its interval."""
-    from tasks.evaluation.bootstrap import interval, resampling
-    from tasks.evaluation.metrics import sampled
+    from tasks.metrics.bootstrap import interval, resampling
+    from tasks.metrics.scorer import sampled
 
     rows = np.flatnonzero(judged)
     blocks = mixed.only(rows).together()

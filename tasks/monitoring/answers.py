@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.ranking import Queries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -24,10 +24,10 @@ import numpy as np
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import MetricValue, Schema
-from tasks.evaluation.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
-from tasks.evaluation.classification import RANKED, ClassScores, Counts
-from tasks.evaluation.metrics import point, replicate
-from tasks.evaluation.own_metrics import is_own
+from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
+from tasks.metrics.classification import RANKED, ClassScores, Counts
+from tasks.metrics.plugin_metrics import is_own
+from tasks.metrics.scorer import point, replicate
 from tasks.monitoring.answers import Answers
 from tasks.monitoring.measuring import measure, plan_of, scored
 from tasks.monitoring.scales import limits, scale_of

@@ -10,8 +10,8 @@ from math import isfinite, sqrt
 import numpy as np
 
 from tasks.base.records import MetricValue, Schema
-from tasks.evaluation.bootstrap import Floats, Plan, interval, resampling, time_blocks
-from tasks.evaluation.metrics import sampled
+from tasks.metrics.bootstrap import Floats, Plan, interval, resampling, time_blocks
+from tasks.metrics.scorer import sampled
 from tasks.monitoring.answers import Answers, Mask
 from tasks.monitoring.scales import Scale, limits, scale_of
 

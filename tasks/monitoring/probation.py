@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Window
 from tasks.base.records import Record, Schema
-from tasks.evaluation.bootstrap import interval
+from tasks.metrics.bootstrap import interval
 from tasks.monitoring.answers import Answers, answers_of
 from tasks.monitoring.estimation import estimate
 from tasks.monitoring.measuring import plan_of, scored

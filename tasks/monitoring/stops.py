@@ -10,8 +10,8 @@ from tasks.base.loop import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import SetAside
 from tasks.base.stack_file import prefect_run_page
+from tasks.contracts.snapshot_check import describe
 from tasks.monitoring.windows.triggers import start_of
-from tasks.validation.checking import describe
 
 _QUIET = timedelta(days=7)
 TOLD = (
@@ -148,7 +148,7 @@ def _kept(aside: SetAside) -> dict[str, JsonValue]:
 
 def contract_digest(pipeline: Pipeline) -> str:
     """Return the digest of the contract that holds now; empty without one."""
-    from tasks.validation.contracts import known_contract
+    from tasks.contracts.contract_files import known_contract
 
     contract = known_contract(pipeline)
     return contract.digest() if contract is not None else ""

@@ -15,11 +15,8 @@ from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import ContractResult, Snapshot
 from tasks.base.yaml import edited_yaml, parse_yaml, read_yaml
-from tasks.data.snapshots import read_frame
-from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
-from tasks.validation.checking import check_snapshot
-from tasks.validation.commands import accept_command, score_command
-from tasks.validation.contracts import (
+from tasks.contracts.commands import accept_command, score_command
+from tasks.contracts.contract_files import (
     contract_file,
     contract_text,
     infer_from,
@@ -27,7 +24,10 @@ from tasks.validation.contracts import (
     late_labels,
     parsed_contract,
 )
-from tasks.validation.pipelines import check_pipeline
+from tasks.contracts.pipeline_check import check_pipeline
+from tasks.contracts.snapshot_check import check_snapshot
+from tasks.data.snapshots import read_frame
+from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
 
 if TYPE_CHECKING:
     from expectations.contract import Contract

@@ -49,10 +49,10 @@ def draft_project(request: Request) -> Draft:
     UsageError
         When there is a pipeline already, no data, or no such target.
     """
+    from tasks.contracts.contract_files import contract_text, infer_from
     from tasks.data.column_kinds import build_schema
     from tasks.data.loading import stated_options
     from tasks.trainings.windows import training_snapshot
-    from tasks.validation.contracts import contract_text, infer_from
 
     file = request.folder / DEFAULT_FILE
     contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"

@@ -32,8 +32,8 @@ from tasks.evaluation.assessing import (
     holdout_times,
     read_predictions,
 )
-from tasks.evaluation.bootstrap import independent
-from tasks.evaluation.comparison import Predictions, paired_evidence
+from tasks.metrics.bootstrap import independent
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.registry.gate import decide, incomplete_words
 from tasks.registry.slices import worse_slices
 from tasks.registry.store import Store

@@ -22,7 +22,7 @@ from tasks.base.records import (
 )
 from tasks.evaluation.card import Card, card_html, card_markdown
 from tasks.evaluation.findings import Diagnosis
-from tasks.models.hook_versions import hooks_tags
+from tasks.plugins.versions import hooks_tags
 from tasks.registry.holdouts import keep_holdout
 from tasks.registry.judging import version_tags
 from tasks.registry.provenance import git_commit

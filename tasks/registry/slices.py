@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis
 from tasks.data.ranking_groups import queries_of
-from tasks.evaluation.bootstrap import independent
-from tasks.evaluation.comparison import Predictions, paired_evidence
+from tasks.metrics.bootstrap import independent
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 
 LEAST_ROWS = 200
 MOST_LEVELS = 20

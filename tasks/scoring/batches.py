@@ -205,7 +205,7 @@ def _sink(pipeline: Pipeline, batch: str, *, newcomers: bool) -> Sink:
 
 def _known_categories(pipeline: Pipeline) -> dict[str, Collection[str]]:
     """Return the categories that the contract lists, as text."""
-    from tasks.validation.contracts import known_contract
+    from tasks.contracts.contract_files import known_contract
 
     contract = known_contract(pipeline)
     if contract is None:

@@ -44,7 +44,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explaining import RowExplanation
     from tasks.models.calls import call
-    from tasks.models.hook_versions import require_hooks
+    from tasks.plugins.versions import require_hooks
     from tasks.registry.stores import store_of
     from tasks.trainings.windows import scoring_snapshot
 

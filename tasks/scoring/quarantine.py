@@ -27,13 +27,13 @@ from tasks.base.records import (
     SetAside,
     Snapshot,
 )
+from tasks.contracts.commands import accept_command, score_command
+from tasks.contracts.contract_files import known_contract
+from tasks.contracts.pipeline_check import check_pipeline
+from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.scoring.set_aside import Kept, all_kept, folder_of
-from tasks.validation.checking import describe, require_passed
-from tasks.validation.commands import accept_command, score_command
-from tasks.validation.contracts import known_contract
-from tasks.validation.pipelines import check_pipeline
 
 Mask = NDArray[np.bool_]
 

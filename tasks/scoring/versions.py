@@ -40,7 +40,7 @@ def predictions_of(
         Categorical column to its levels in the training window; others are counted.
     """
     from tasks.data.snapshots import places_of, read_frame
-    from tasks.models.hook_versions import require_hooks
+    from tasks.plugins.versions import require_hooks
     from tasks.scoring.predict import score_frame
 
     require_hooks(pipeline.config, pipeline.base, version)

@@ -41,7 +41,7 @@ def training_key(pipeline: Pipeline, snapshot: Snapshot, contract_digest: str) -
 
 def _code(pipeline: Pipeline) -> tuple[str, ...]:
     """Return what changes with the code of a person's own estimators and metrics."""
-    from tasks.models.hook_versions import code_identity
+    from tasks.plugins.versions import code_identity
 
     told = code_identity(pipeline.config.hooks, pipeline.base)
     return (told,) if told else ()

@@ -11,8 +11,8 @@ from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot
+from tasks.contracts.contract_files import contract_digest, late_labels
 from tasks.trainings.keys import fit_key, training_key
-from tasks.validation.contracts import contract_digest, late_labels
 
 if TYPE_CHECKING:
     from expectations.late_labels import LateLabels

@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.base.errors import KeepfitError
 from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline
-from tasks.validation.contracts import contract_file
+from tasks.contracts.contract_files import contract_file
 
 
 def trained_before(pipeline: Pipeline) -> bool:

@@ -22,9 +22,9 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.reading import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
+from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.sources.paths import storage_kind
 from tasks.trainings.spellings import require_spellings
-from tasks.validation.contracts import ensure_contract, forms_of, known_contract
 
 if TYPE_CHECKING:
     import numpy as np

@@ -31,10 +31,10 @@ from rich.table import Table as Grid
 from expectations.contract import Contract
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Schema
+from tasks.contracts.checker_process import answer
+from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import build_schema
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
-from tasks.validation.contracts import known_contract
-from tasks.validation.worker import answer
 
 CADENCES = {"hourly": "1h", "daily": "1D", "weekly": "7D", "monthly": "30D"}
 # A new category in a few rows is no recoding: a quarter of the rows may be new, by chance more.

@@ -21,8 +21,8 @@ from scipy.stats import beta
 
 from tasks.base.config import GateConfig
 from tasks.base.records import Schema
-from tasks.evaluation.comparison import Predictions, paired_evidence
-from tasks.evaluation.metrics import score
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.scorer import score
 from tasks.registry.gate import decide
 
 CANDIDATES = 6

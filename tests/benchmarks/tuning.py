@@ -88,7 +88,7 @@ def fitted(
 def _held(snapshot: Snapshot, prepared: Prepared, result: CandidateResult) -> float:
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.metrics import score
+    from tasks.metrics.scorer import score
 
     roles = prepared.roles
     rows = np.load(prepared.split.holdout_path)

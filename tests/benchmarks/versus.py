@@ -362,8 +362,8 @@ def _laid_out(table: Table, path: Path, folder: Path, budget: int, threads: int)
 
 def _sampled(path: Path, metric: str, truth: Truth) -> tuple[float, np.ndarray[Any, Any]]:
     """Return a metric of kept answers, and of every replicate of the plan all tools share."""
-    from tasks.evaluation.bootstrap import resampling, time_blocks
-    from tasks.evaluation.metrics import sampled
+    from tasks.metrics.bootstrap import resampling, time_blocks
+    from tasks.metrics.scorer import sampled
 
     blocks = None if truth.times is None else time_blocks(truth.times)
     plan = resampling(len(truth.y), blocks, REPLICATES, 0)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.data.sources.demos import demo_table
-from tasks.evaluation.ranking import Queries, by_group
+from tasks.metrics.ranking import Queries, by_group
 from tasks.registry.stores import store_of
 from tests.program import Ran, keepfit
 

@@ -203,11 +203,11 @@ def _training_rows(pipeline: Pipeline, champion: ModelVersion, digest: str, unti
 
 def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> Path:
     """Return a snapshot of the training window's rows as the source has them now."""
+    from tasks.contracts.contract_files import forms_of, known_contract
     from tasks.data.snapshots import write_snapshot
     from tasks.data.source_table import as_utc
     from tasks.data.sources.source import read_source
-    from tasks.models.hooks import with_features
-    from tasks.validation.contracts import forms_of, known_contract
+    from tasks.plugins.features import with_features
 
     config = pipeline.config
     kinds = _features(roles)

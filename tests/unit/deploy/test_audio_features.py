@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.io import wavfile
 
-from tasks.models.hook_modules import import_hook
+from tasks.plugins.modules import import_hook
 from tests.voices import spoken
 
 HOOK = Path(__file__).parents[3] / "deploy" / "pipelines" / "audio_features.py"

@@ -21,7 +21,6 @@ from tasks.base.records import (
     Split,
     Trial,
 )
-from tasks.evaluation.comparison import Predictions, paired_evidence
 from tasks.evaluation.dependence import Dependence
 from tasks.evaluation.figures import diagnose, draw_importance, draw_leaderboard, draw_learning
 from tasks.evaluation.findings import (
@@ -47,8 +46,9 @@ from tasks.evaluation.lessons import (
     draw_groups,
     draw_slices,
 )
-from tasks.evaluation.metrics import evaluate
 from tasks.evaluation.report import Change, Link, ReportData, figure_text
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.scorer import evaluate
 from tasks.registry.gate import decide
 from tests.unit.evaluation.problems import binary
 

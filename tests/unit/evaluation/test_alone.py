@@ -13,7 +13,7 @@ import pytest
 from tasks.base.records import Kind, Schema, Task
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.alone import Alone, alone, alone_suspicion
-from tasks.evaluation.comparison import Predictions
+from tasks.metrics.paired_bootstrap import Predictions
 
 ROWS = 2_000
 

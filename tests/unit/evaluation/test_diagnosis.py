@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from tasks.base.records import MetricValue
-from tasks.evaluation.bootstrap import interval, resampling
 from tasks.evaluation.diagnosis import fit_verdict, headline, lines_of
 from tasks.evaluation.findings import Diagnosis
-from tasks.evaluation.metrics import sampled
+from tasks.metrics.bootstrap import interval, resampling
+from tasks.metrics.scorer import sampled
 from tests.unit.evaluation.problems import schema_of
 
 SCHEMA = schema_of(("0", "1"), "1")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.evaluation.errors import confusions, label_suspects, mistakes, worst_rows
-from tasks.evaluation.losses import level_texts, row_losses
+from tasks.metrics.losses import level_texts, row_losses
 from tests.unit.evaluation.problems import binary, multiclass, regression, schema_of
 
 

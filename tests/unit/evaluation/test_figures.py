@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tasks.base.records import LeaderboardRow
-from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.drawing import INK, plain
 from tasks.evaluation.figures import (
     Drawing,
@@ -19,7 +18,8 @@ from tasks.evaluation.figures import (
     save_figures,
 )
 from tasks.evaluation.importance import ColumnImportance, Importance
-from tasks.evaluation.metrics import evaluate
+from tasks.metrics.paired_bootstrap import Predictions
+from tasks.metrics.scorer import evaluate
 from tests.unit.evaluation.problems import binary, multiclass, regression, schema_of
 
 HOSTILE = (

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.groups import by_column, group_differences
+from tasks.metrics.paired_bootstrap import Predictions
 from tests.unit.evaluation.problems import multiclass, regression, schema_of
 
 

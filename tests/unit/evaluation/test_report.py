@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.base.text import moment, number
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.report import Change, Link, ReportData, changed, render_report
 from tasks.evaluation.report_view import address, code
-from tasks.evaluation.words import moment, number
 from tests.unit.evaluation.reports import report_data
 
 CHROMIUM = Path("/usr/bin/chromium")

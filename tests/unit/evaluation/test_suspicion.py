@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from tasks.base.records import CandidateResult, Evaluation, MetricValue
 from tasks.data.snapshots import write_snapshot
-from tasks.evaluation.comparison import Predictions
 from tasks.evaluation.suspicion import duplicate_suspicion, duplicates, few_groups, too_good
+from tasks.metrics.paired_bootstrap import Predictions
 from tests.unit.evaluation.problems import regression
 
 

@@ -21,10 +21,10 @@ from tasks.models.blending import made_of
 from tasks.models.candidates import find
 from tasks.models.fitting import fit_candidates, refit
 from tasks.models.hook_checks import check_hooks, trial_rows, try_estimator
-from tasks.models.hook_versions import code_identity, hooks_tags, require_hooks
 from tasks.models.loading import load_model, save_model, types_of
 from tasks.models.own_estimators import own_params
 from tasks.models.settings import Setting
+from tasks.plugins.versions import code_identity, hooks_tags, require_hooks
 from tests.unit.models.factories import frame, snapshot, target, training
 from tests.unit.models.own_modules import ESTIMATORS, own_code
 

@@ -12,8 +12,8 @@ import pytest
 from tasks.base.config import TrainingConfig
 from tasks.base.records import Schema, Split
 from tasks.data.snapshots import write_snapshot
-from tasks.evaluation.metrics import score
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.ranking import Queries
+from tasks.metrics.scorer import score
 from tasks.models import workers
 from tasks.models.candidates import find
 from tasks.models.fitting import fit_candidates

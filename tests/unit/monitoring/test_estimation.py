@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import whole
+from tasks.metrics.bootstrap import whole
 from tasks.monitoring.answers import answers_of
 from tasks.monitoring.estimation import (
     Estimate,

@@ -11,7 +11,7 @@ import pytest
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis, ContractResult, Prepared, Schema, Split
 from tasks.data.snapshots import write_snapshot
-from tasks.evaluation.comparison import Predictions
+from tasks.metrics.paired_bootstrap import Predictions
 from tasks.registry.slices import worse_slices
 
 ROWS = 3000

@@ -25,10 +25,10 @@ from expectations.values import facts_of
 from tasks.base.config import SqlSource
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Snapshot
+from tasks.contracts.contract_files import ensure_contract, known_contract
 from tasks.data.snapshots import open_table, read_frame
 from tasks.projects.drafting import Request, draft_project
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
-from tasks.validation.contracts import ensure_contract, known_contract
 
 T0 = datetime(2024, 1, 1)
 ROWS = 120

@@ -10,11 +10,11 @@ import pytest
 
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.contracts.contract_files import known_contract
+from tasks.contracts.pipeline_check import check_pipeline
 from tasks.data.snapshots import read_frame
 from tasks.trainings.preparing import prepare
 from tasks.trainings.windows import scoring_snapshot, training_snapshot
-from tasks.validation.contracts import known_contract
-from tasks.validation.pipelines import check_pipeline
 from tests.unit.data.tables_made import people
 
 

@@ -13,10 +13,10 @@ from tasks.base.config import CsvSource, ParquetSource, Source
 from tasks.base.errors import ContractError, SourceError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.reading import ChangedColumns, note_text
+from tasks.contracts.changed_columns import naming_changes
 from tasks.data.sources.file_columns import changed_columns, renamed
 from tasks.data.sources.source import column_names, read_source
 from tasks.trainings.windows import scoring_snapshot, training_snapshot
-from tasks.validation.changed_columns import naming_changes
 
 
 def write(folder: Path, form: str, name: str, columns: dict[str, Any]) -> None:

@@ -13,12 +13,12 @@ from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.reading import AmountsRead, SeveralUnits, note_text
+from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.sources.source import SourceTable, read_source
 from tasks.data.typing.amounts import Writing
 from tasks.data.typing.numbers import STYLES
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
-from tasks.validation.contracts import known_contract
 from tests.unit.data.tables_made import csv_read
 
 

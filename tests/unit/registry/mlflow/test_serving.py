@@ -24,6 +24,7 @@ from expectations.values import facts_of
 from tasks.base.errors import DataError, ModelRefusedError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Schema, Task
+from tasks.contracts.contract_files import known_contract
 from tasks.data.snapshots import read_frame
 from tasks.models.loading import save_model, types_of
 from tasks.models.prediction import predict
@@ -33,7 +34,6 @@ from tasks.registry import packaging
 from tasks.registry.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
 from tasks.scoring.predict import score_frame
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
-from tasks.validation.contracts import known_contract
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),

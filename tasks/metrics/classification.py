@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.bootstrap import Floats, Groups, Ints, Plan, Sums, ranked
+from tasks.metrics.bootstrap import Floats, Groups, Ints, Plan, Sums, ranked
 
 CALIBRATION_BINS = 15
 NAMES = (

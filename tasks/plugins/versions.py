@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ModelRefusedError
 from tasks.base.own_code import HooksConfig
-from tasks.models.hook_modules import digest_of, path_of
-from tasks.models.hooks import hooks_identity
+from tasks.plugins.features import hooks_identity
+from tasks.plugins.modules import digest_of, path_of
 
 if TYPE_CHECKING:
     from tasks.base.records import ModelVersion

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, Schema
-from tasks.evaluation.bootstrap import Floats, Plan, interval, resampling
-from tasks.evaluation.metrics import sampled
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.bootstrap import Floats, Plan, interval, resampling
+from tasks.metrics.ranking import Queries
+from tasks.metrics.scorer import sampled
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
-from tasks.evaluation.bootstrap import Floats, Ints, Plan
-from tasks.models.hook_modules import check_call, hook_object, words
+from tasks.metrics.bootstrap import Floats, Ints, Plan
+from tasks.plugins.modules import check_call, hook_object, words
 
 MOST_ROWS = 20_000_000
 LEAST_DRAWS = 200
@@ -178,7 +178,7 @@ def _rows(
     classes: Sequence[str],
     positive: str | None,
 ) -> Rows:
-    from tasks.evaluation.labels import encode, encode_truth
+    from tasks.metrics.label_codes import encode, encode_truth
 
     function, needs = function_of(own, metric), own.metrics[metric].needs
     if not classes:

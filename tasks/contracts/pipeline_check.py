@@ -5,8 +5,8 @@ from __future__ import annotations
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.validation.checking import check_snapshot
-from tasks.validation.contracts import ensure_contract, late_labels
+from tasks.contracts.contract_files import ensure_contract, late_labels
+from tasks.contracts.snapshot_check import check_snapshot
 
 
 def check_pipeline(
@@ -24,7 +24,7 @@ def check_pipeline(
         For scoring: only the rules over its features, time and ids are checked.
     """
     if champion is not None:
-        from tasks.models.hook_versions import require_hooks
+        from tasks.plugins.versions import require_hooks
 
         require_hooks(pipeline.config, pipeline.base, champion)
     contract = ensure_contract(pipeline, snapshot)

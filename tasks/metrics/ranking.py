@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.evaluation.bootstrap import Floats, Ints, Plan
+from tasks.metrics.bootstrap import Floats, Ints, Plan
 
 if TYPE_CHECKING:
     from tasks.base.records import Schema

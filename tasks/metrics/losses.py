@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import Floats
-from tasks.evaluation.labels import encode, encode_truth
+from tasks.metrics.bootstrap import Floats
+from tasks.metrics.label_codes import encode, encode_truth
 
 _ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
 _LEAST = 1e-6

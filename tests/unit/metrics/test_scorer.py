@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tasks.base.config import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from tasks.base.errors import EvidenceError
-from tasks.evaluation import classification
-from tasks.evaluation import regression as regression_metrics
-from tasks.evaluation.bootstrap import Plan
-from tasks.evaluation.metrics import evaluate, score
+from tasks.metrics import classification
+from tasks.metrics import regression as regression_metrics
+from tasks.metrics.bootstrap import Plan
+from tasks.metrics.scorer import evaluate, score
 from tests.unit.evaluation.problems import binary, multiclass, regression, schema_of
 
 
@@ -224,7 +224,7 @@ def test_blocks_that_repeat_each_row_widen_the_interval() -> None:
 def test_the_aggregated_form_agrees_with_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = (binary(6000), multiclass(6000))
     exact = [evaluate("a", *p[:3], p[3], replicates=400) for p in problems]
-    monkeypatch.setattr("tasks.evaluation.bootstrap.EXACT_WORK", 1)
+    monkeypatch.setattr("tasks.metrics.bootstrap.EXACT_WORK", 1)
     aggregated = [evaluate("a", *p[:3], p[3], replicates=400) for p in problems]
     for one, other in zip(exact, aggregated, strict=True):
         for name, m in one.metrics.items():
@@ -237,7 +237,7 @@ def test_the_aggregated_form_agrees_with_the_exact_one(monkeypatch: pytest.Monke
 def test_the_aggregated_median_agrees_with_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     y, predicted, schema = regression(6000)
     exact = evaluate("a", y, predicted, None, schema).metrics["median_ae"]
-    monkeypatch.setattr("tasks.evaluation.bootstrap.EXACT_WORK", 1)
+    monkeypatch.setattr("tasks.metrics.bootstrap.EXACT_WORK", 1)
     again = evaluate("a", y, predicted, None, schema).metrics["median_ae"]
     assert again.value == exact.value
     assert again.low == pytest.approx(exact.low, abs=0.02)

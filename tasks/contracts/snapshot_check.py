@@ -15,8 +15,8 @@ from tasks.base.environment import module_command
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.files import write_whole
 from tasks.base.records import ContractResult, RuleResult, Snapshot
-from tasks.validation.commands import accept_command
-from tasks.validation.standing import ask_standing, standing
+from tasks.contracts.commands import accept_command
+from tasks.contracts.shared_checker import ask_standing, standing
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
@@ -223,7 +223,7 @@ def _error(error: dict[str, str]) -> Exception:
 
 def _spawn() -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - our own module, no shell
-        module_command("tasks.validation.worker"),
+        module_command("tasks.contracts.checker_process"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.own_code import OwnCode
-from tasks.evaluation.own_metrics import Rows, function_of, native, wrong
-from tasks.models.hook_modules import words
+from tasks.metrics.plugin_metrics import Rows, function_of, native, wrong
+from tasks.plugins.modules import words
 
 _LABELS = "If it needs the labels of your target, state them: `labels: [no, yes]`."
 

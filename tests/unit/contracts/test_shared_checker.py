@@ -20,10 +20,10 @@ from typing_extensions import Buffer
 from expectations.contract import Contract
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.records import Kind, Snapshot
+from tasks.contracts import snapshot_check
+from tasks.contracts.shared_checker import SOCKET, VARIABLE, listening, standing
+from tasks.contracts.snapshot_check import check_snapshot
 from tasks.data.snapshots import write_snapshot
-from tasks.validation import checking
-from tasks.validation.checking import check_snapshot
-from tasks.validation.standing import SOCKET, VARIABLE, listening, standing
 from tests.checkers import checker_in
 from tests.e2e.stacks import until
 
@@ -69,8 +69,8 @@ def test_it_says_what_an_own_checker_says(
 def test_many_are_answered_at_once_and_none_starts_a_process_of_its_own(
     checker: Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "_spawn", lambda: pytest.fail("an own process was started"))
-    checking.start_checker()
+    monkeypatch.setattr(snapshot_check, "_spawn", lambda: pytest.fail("an own process was started"))
+    snapshot_check.start_checker()
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda k: checked(tmp_path / str(k)), range(6)))
     assert all(one == found[0] for one in found)
@@ -110,7 +110,7 @@ def test_where_the_child_that_was_to_answer_dies_a_command_has_its_own(
     snapshot = people(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(socket, "socket", Killing)
-        patch.setattr(checking, "_ask_own", lambda _: "")
+        patch.setattr(snapshot_check, "_ask_own", lambda _: "")
         with pytest.raises(InfrastructureError, match="ended before it answered"):
             check_snapshot(snapshot, CONTRACT, tmp_path, fresh=True)
         patch.undo()

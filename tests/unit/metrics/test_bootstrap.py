@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation.bootstrap import (
+from tasks.metrics.bootstrap import (
     Groups,
     Sums,
     interval,
@@ -75,7 +75,7 @@ def test_wide_groups_are_summed_row_by_row_to_the_same(monkeypatch: pytest.Monke
     plan = resampling(80, np.arange(80) // 8, 5, 0)
     weights = _all_weights(plan, 9)
     table = Groups(groups, 9, plan, values).under(weights)
-    monkeypatch.setattr("tasks.evaluation.bootstrap._CELLS", 1)
+    monkeypatch.setattr("tasks.metrics.bootstrap._CELLS", 1)
     assert Groups(groups, 9, plan, values).under(weights) == pytest.approx(table)
 
 

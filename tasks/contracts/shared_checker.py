@@ -64,7 +64,7 @@ def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
 
 def _answer(listener: socket.socket, asking: socket.socket) -> None:
     """Answer the one request of a connection, and end; runs in a child."""
-    from tasks.validation.worker import reply_to
+    from tasks.contracts.checker_process import reply_to
 
     try:
         listener.close()

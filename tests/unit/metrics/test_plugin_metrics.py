@@ -13,10 +13,10 @@ from tasks.base.config import GateConfig
 from tasks.base.errors import ConfigError, EvidenceError
 from tasks.base.own_code import HooksConfig, OwnCode
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import resampling
-from tasks.evaluation.comparison import Predictions, paired_evidence
-from tasks.evaluation.metric_trials import try_metric
-from tasks.evaluation.metrics import evaluate, sampled, score
+from tasks.metrics.bootstrap import resampling
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.plugin_check import try_metric
+from tasks.metrics.scorer import evaluate, sampled, score
 from tasks.models.fitting import fit_candidates
 from tests.unit.models.factories import frame, snapshot, target, training
 

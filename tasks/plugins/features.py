@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import HookName, HooksConfig
-from tasks.models.hook_modules import check_call, digest_of, hook_object, path_of, words
+from tasks.plugins.modules import check_call, digest_of, hook_object, path_of, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,5 +169,5 @@ def _alike(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 def _wrong(name: str, what: str) -> ConfigError:
     return ConfigError(
-        f"`hooks.features: {name}` {what}.", "`tasks/models/hooks.py` says what a hook may do."
+        f"`hooks.features: {name}` {what}.", "`tasks/plugins/features.py` says what a hook may do."
     )

@@ -12,8 +12,8 @@ from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion
 from tasks.data.loading import load_window
-from tasks.models.hook_versions import HOOKS_TAG, hooks_tags, require_hooks
-from tasks.models.hooks import feature_function, hooks_identity, with_features
+from tasks.plugins.features import feature_function, hooks_identity, with_features
+from tasks.plugins.versions import HOOKS_TAG, hooks_tags, require_hooks
 
 GOOD = """
 from neighbour import LIMIT

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike
 from tasks.base.errors import EvidenceError
 from tasks.base.own_code import OwnCode
 from tasks.base.records import Evaluation, MetricValue, Schema
-from tasks.evaluation import classification, ranking, regression
-from tasks.evaluation.bootstrap import Floats, Ints, Plan, interval, resampling, whole
-from tasks.evaluation.classification import ClassScores
-from tasks.evaluation.labels import encode, encode_truth
-from tasks.evaluation.own_metrics import drawn_of, exactly, is_own
-from tasks.evaluation.ranking import Queries, RankScores
-from tasks.evaluation.regression import ValueScores
+from tasks.metrics import classification, ranking, regression
+from tasks.metrics.bootstrap import Floats, Ints, Plan, interval, resampling, whole
+from tasks.metrics.classification import ClassScores
+from tasks.metrics.label_codes import encode, encode_truth
+from tasks.metrics.plugin_metrics import drawn_of, exactly, is_own
+from tasks.metrics.ranking import Queries, RankScores
+from tasks.metrics.regression import ValueScores
 
 Scores = ClassScores | ValueScores | RankScores
 

@@ -5,8 +5,8 @@ import pytest
 
 from tasks.base.config import GateConfig
 from tasks.base.records import GateEvidence
-from tasks.evaluation.comparison import Predictions, paired_evidence
-from tasks.evaluation.metrics import score
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.scorer import score
 from tests.unit.evaluation.problems import binary, regression
 
 GATE = GateConfig(replicates=200)
@@ -117,7 +117,7 @@ def test_scores_are_those_of_score() -> None:
 
 def test_many_rows_keep_the_exact_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = _classifiers(3000)
-    monkeypatch.setattr("tasks.evaluation.bootstrap.EXACT_WORK", 1)
+    monkeypatch.setattr("tasks.metrics.bootstrap.EXACT_WORK", 1)
     aggregated = _classifiers(3000)
     assert aggregated.difference == pytest.approx(exact.difference, abs=1e-12)
     assert aggregated.detectable == pytest.approx(exact.detectable, rel=0.35)

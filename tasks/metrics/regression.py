@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tasks.evaluation.bootstrap import Floats, Groups, Plan, Sums, ranked
+from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked
 
 NAMES = ("mse", "rmse", "mae", "median_ae", "r2", "mape")
 
