@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tasks.base.own_code import OwnCode
 from tasks.base.reading import LabelTwins, ReadingNote, note_text
@@ -163,6 +163,47 @@ class Split(Record):
         return f"hash of {self.group}" if grouped else self.rule
 
 
+class Recipe(Record):
+    """How a model is fitted again without a search: all that was chosen, and no path.
+
+    Attributes
+    ----------
+    schema_version
+        Of this record; a later one is not read.
+    family
+        The candidate, or ``baseline`` or ``ensemble``.
+    settings
+        Hyperparameters that tuning chose; empty where the candidate's own were kept.
+    iterations
+        Rounds or epochs of an iterative learner.
+    rows
+        Rows that the settings were chosen for, by which steps are sized.
+    objective
+        ``mae`` where the learner minimises the absolute error; empty: its usual loss.
+    adjustment
+        Calibration and rule of decision, as `tasks.models.adjusting.Adjustment` writes them.
+    members, weights
+        Of an ensemble.
+    """
+
+    schema_version: Literal[1] = 1
+    family: str
+    settings: dict[str, str | int | float] = {}
+    iterations: int | None = Field(None, ge=1, le=1_000_000)
+    rows: int | None = Field(None, ge=1)
+    objective: Literal["", "mae"] = ""
+    adjustment: dict[str, JsonValue] = {}
+    members: tuple[Recipe, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+class Refitting(Record):
+    """Whose recipe a training fits on newer rows instead of searching."""
+
+    version: str
+    recipe: Recipe
+
+
 class Prepared(Record):
     """What a training works on, once its data is checked.
 
@@ -176,6 +217,8 @@ class Prepared(Record):
         Where the fits are kept.
     refit
         Whether a promoted challenger is fitted once more on the whole window.
+    refitting
+        Whose recipe is fitted; None where candidates are searched.
     """
 
     roles: Schema
@@ -185,6 +228,7 @@ class Prepared(Record):
     fit_key: str
     folder: str
     refit: bool
+    refitting: Refitting | None = None
 
 
 class RuleResult(Record):

@@ -101,7 +101,7 @@ def learning_curve(
 def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.models.adjusting import Adjustment
+    from tasks.models.adjusting import Adjustment, adjustment_of
     from tasks.models.folds import inner_part, thin
 
     roles, ordered = basis.roles, basis.split.rule == "time"
@@ -128,7 +128,7 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
 
     adjustment = Adjustment()
     if classes and result.model_path:
-        adjustment = Adjustment.read(Path(result.model_path).parent)
+        adjustment = Adjustment.of(adjustment_of(Path(result.model_path).parent))
     return _Parts(rows(fold.train), y[fold.train], rows(valid), y[valid], ordered, adjustment)
 
 

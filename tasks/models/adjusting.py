@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from tasks.base.files import write_whole
 from tasks.base.records import Schema
-from tasks.models.blending import ADJUSTMENT_FILE, BLEND_FILE
+from tasks.models.blending import BLEND_FILE
 from tasks.models.calibrating import AdjustedClassifier, Calibration, choose_calibration
 from tasks.models.objectives import Objective
 from tasks.models.outoffold import OutOfFold
 from tasks.models.thresholds import Decision, choose_decision, decide, on_holdout
 from tasks.models.work import ENSEMBLE, Run
+
+_FILE = "adjustment.json"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Adjustment:
         )
 
     def save(self, folder: Path) -> None:
-        """Write what a refit of the same candidate needs."""
+        """Write what a recipe takes from it, see `adjustment_of`."""
         folder.mkdir(parents=True, exist_ok=True)
         values = {
             "calibration": self.calibration.plain(),
@@ -68,21 +70,26 @@ class Adjustment:
             "params": dict(self.params or {}),
             "notes": list(self.notes),
         }
-        write_whole(folder / ADJUSTMENT_FILE, json.dumps(values))
+        write_whole(folder / _FILE, json.dumps(values))
 
     @classmethod
-    def read(cls, folder: Path) -> Adjustment:
-        """Return what `save` wrote; nothing to do where there is nothing."""
-        path = folder / ADJUSTMENT_FILE
-        if not path.is_file():
+    def of(cls, values: Mapping[str, Any]) -> Adjustment:
+        """Return what a recipe holds; nothing to do where it holds nothing."""
+        if not values:
             return cls()
-        values = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             Calibration.of(values["calibration"]),
             Decision.of(values["decision"]),
             values["params"],
             tuple(values["notes"]),
         )
+
+
+def adjustment_of(folder: Path) -> dict[str, Any]:
+    """Return the adjustment that was kept with a candidate, as JSON values; empty without one."""
+    path = folder / _FILE
+    values: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return values
 
 
 def asked(run: Run) -> bool:
@@ -102,9 +109,9 @@ def objective_of(run: Run) -> Objective | None:
 
 
 def adjust(run: Run, held: OutOfFold | None) -> Adjustment:
-    """Choose calibration and decision by `held`; a refit takes those of the judged model."""
-    if run.whole:
-        return Adjustment.read(Path(run.work))
+    """Choose calibration and decision by `held`, or take those of the recipe."""
+    if run.recipe is not None:
+        return Adjustment.of(run.recipe.adjustment)
     if not asked(run) or held is None or held.probability is None:
         return Adjustment(held=held)
     schema, objective = run.schema, objective_of(run)
@@ -238,7 +245,7 @@ def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
     held = OutOfFold.read(folder / name)
     if held is None:
         return None
-    adjustment = Adjustment.read(folder / name)
+    adjustment = Adjustment.of(adjustment_of(folder / name))
     first = np.flatnonzero(~held.judged())
     values = held.predicted.copy() if held.probability is None else held.probability.copy()
     if name == ENSEMBLE:

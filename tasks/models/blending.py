@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from tasks.models.keeping import kept
 from tasks.models.running import Progress, Report
 from tasks.models.work import BASELINE, ENSEMBLE, Run
 
-ADJUSTMENT_FILE = "adjustment.json"
 BLEND_FILE = "blend.json"
 
 
@@ -64,36 +62,21 @@ def _none(reason: str, *, late: bool = False) -> CandidateResult:
     return CandidateResult(candidate=ENSEMBLE, status="skipped", reason=reason, out_of_time=late)
 
 
-def members_of(winner: CandidateResult) -> tuple[str, ...]:
-    """Return the candidates that an ensemble is made of."""
-    text = Path(winner.model_path).with_name(BLEND_FILE).read_text(encoding="utf-8")
-    return tuple(json.loads(text))
+def weights_of(result: CandidateResult) -> dict[str, float]:
+    """Return the candidates that an ensemble is made of, with their weights."""
+    text = Path(result.model_path).with_name(BLEND_FILE).read_text(encoding="utf-8")
+    return {str(name): float(weight) for name, weight in json.loads(text).items()}
 
 
 def made_of(result: CandidateResult) -> tuple[str, ...]:
     """Return the candidates whose models a fitted one holds: itself, or an ensemble's members."""
-    return members_of(result) if result.candidate == ENSEMBLE else (result.candidate,)
+    return tuple(weights_of(result)) if result.candidate == ENSEMBLE else (result.candidate,)
 
 
-def blend_again(
-    run: Run, winner: CandidateResult, members: Sequence[CandidateResult]
-) -> CandidateResult:
-    """Return the ensemble `winner` with its `members` fitted once more, weighed as before."""
-    carry_adjustment(winner, Path(run.work))
-    call(
-        "tasks.models.mixing:blend_refitted",
-        run=run.plain(),
-        winner=winner.model_dump(mode="json"),
-        names=[member.candidate for member in members],
-    )
+def blend_again(run: Run) -> CandidateResult:
+    """Return the ensemble of a run's recipe, whose members are fitted."""
+    call("tasks.models.mixing:blend_known", run=run.plain())
     made = kept(Path(run.folder), ENSEMBLE)
     if made is None:
         raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
     return made.model_copy(update={"cached": False})
-
-
-def carry_adjustment(winner: CandidateResult, folder: Path) -> None:
-    """Copy how a judged model was adjusted to where its refit looks for it."""
-    kept_file = Path(winner.model_path).with_name(ADJUSTMENT_FILE)
-    if kept_file.is_file():
-        shutil.copyfile(kept_file, folder / ADJUSTMENT_FILE)

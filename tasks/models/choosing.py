@@ -60,7 +60,9 @@ def write_choice(run: Run, name: str, choice: Choice) -> None:
 
 
 def read_choice(run: Run, name: str) -> Choice:
-    """Return what `write_choice` left; nothing tuned where there is nothing."""
+    """Return what the recipe holds or `write_choice` left; nothing tuned without either."""
+    if run.recipe is not None:
+        return Choice(run.recipe.settings)
     try:
         values = json.loads(_path(run, name).read_text(encoding="utf-8"))
     except FileNotFoundError:

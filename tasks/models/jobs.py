@@ -92,7 +92,7 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
 def _folds(
     run: Run, y: np.ndarray[Any, Any], groups: Positions | None, queries: Queries | None
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    if run.whole:
+    if run.recipe is not None:
         return (), ()
     most = run.training.cv_rows
     sample = thin(len(y), most) if queries is None else queries.sample(most)

@@ -67,17 +67,15 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
     return ""
 
 
-def blend_refitted(run: dict[str, Any], winner: dict[str, Any], names: list[str]) -> None:
-    """Keep an ensemble of members that were fitted once more; runs in a child."""
-    asked, judged = Run.of(run), CandidateResult.model_validate(winner)
-    text = Path(judged.model_path).with_name(BLEND_FILE).read_text(encoding="utf-8")
-    weights: Weights = json.loads(text)
+def blend_known(run: dict[str, Any]) -> None:
+    """Keep the ensemble of a run's recipe, whose members are fitted; runs in a child."""
+    asked = Run.of(run)
+    assert asked.recipe is not None  # noqa: S101 - what calls it has one
+    names = [member.family for member in asked.recipe.members]
+    weights: Weights = dict(zip(names, asked.recipe.weights, strict=True))
     found = {name: kept(Path(asked.folder), name) for name in names}
     results = {name: result for name, result in found.items() if result is not None}
-    fields = ("cv_mean", "cv_std", "cv_folds", "notes")
-    known = {field: getattr(judged, field) for field in fields}
-    result = _result(results, weights).model_copy(update=known)
-    _keep(asked, weights, adjust(asked, None), result)
+    _keep(asked, weights, adjust(asked, None), _result(results, weights))
 
 
 def _comparable(found: Mapping[str, OutOfFold | None], best: str) -> dict[str, OutOfFold]:
@@ -119,7 +117,7 @@ def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateR
     for name, pipeline in pipelines.items():
         known = results[name]
         # Candidates of one run share an encoding's encoder; refits have each its own.
-        encoding = name if run.whole or known is None else known.encoding
+        encoding = name if run.recipe or known is None else known.encoding
         encoders.setdefault(encoding, pipeline[0])
         encodings.append(encoding)
     kind = EnsembleClassifier if run.classification else EnsembleRegressor

@@ -56,6 +56,10 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+def silent(progress: Progress) -> None:
+    """Report to nobody."""
+
+
 class Fits:
     """The tasks of one run: started as cores come free, heard, and stopped at the deadline."""
 

@@ -101,9 +101,8 @@ def _iterations(
     shape
         Of the encoded matrix, whose rows may be some of them.
     """
-    if run.whole:
-        known: int | None = json.loads(run.at("iterations.json").read_text())
-        return known, 1
+    if run.recipe is not None:
+        return run.recipe.iterations, 1
     if not candidate.iterative or found.rounds is None:
         return None, 1
     least = found.rounds.chosen

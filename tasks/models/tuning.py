@@ -29,7 +29,7 @@ class Tuning:
 
     def __init__(self, run: Run, threads: int, budget: float) -> None:
         self._run, self._threads, self._budget = run, threads, budget
-        asked = None if run.whole else run.training.tuning
+        asked = None if run.recipe else run.training.tuning
         self._most = asked.trials if asked else 0
         self._share = asked.share if asked else 0.0
         searched = [name for name in run.names if spaces_for(run, name)]

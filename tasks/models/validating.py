@@ -404,9 +404,15 @@ def _setting(
         class_weight=_weight(run, candidate),
         patience=candidate.params.get("stopping_rounds"),
         queries=queries,
-        table_rows=candidate.rows_for(run.split.n_train, X.shape[1]),
+        table_rows=_scale(run, candidate, X.shape[1]),
     )
     return X, y, setting
+
+
+def _scale(run: Run, candidate: Candidate, columns: int) -> int:
+    """Return the rows by which steps are sized: a recipe's iterations suit its own steps only."""
+    known = run.recipe.rows if run.recipe is not None else None
+    return known or candidate.rows_for(run.split.n_train, columns)
 
 
 def _weight(run: Run, candidate: Candidate) -> str | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from tasks.base.config import TrainingConfig
-from tasks.base.records import NUMBERS, Schema, Split
+from tasks.base.records import NUMBERS, Recipe, Schema, Split
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
@@ -28,9 +33,11 @@ class Run:
     names
         Candidates to fit.
     whole
-        Whether holdout rows are fitted on as well, with settings that are known: a refit.
+        Whether holdout rows are fitted on as well.
     objective
         By what classes are told apart, as the pipeline file has it.
+    recipe
+        The settings, where they are known: nothing is searched or validated then.
     """
 
     snapshot_path: str
@@ -43,6 +50,7 @@ class Run:
     names: tuple[str, ...]
     whole: bool = False
     objective: str | dict[str, Any] | None = None
+    recipe: Recipe | None = None
 
     @property
     def ordered(self) -> bool:
@@ -81,6 +89,7 @@ class Run:
         values = {**asdict(self), "names": list(self.names)}
         for name in ("split", "schema", "training"):
             values[name] = getattr(self, name).model_dump(mode="json")
+        values["recipe"] = None if self.recipe is None else self.recipe.model_dump(mode="json")
         return values
 
     @classmethod
@@ -92,4 +101,37 @@ class Run:
             "training": TrainingConfig.model_validate(values["training"]),
             "names": tuple(values["names"]),
         }
-        return cls(**{**values, **records})
+        recipe = values["recipe"] and Recipe.model_validate(values["recipe"])
+        return cls(**{**values, **records, "recipe": recipe})
+
+
+@contextmanager
+def shared_files(
+    snapshot_path: str,
+    split: Split,
+    schema: Schema,
+    training: TrainingConfig,
+    metric: str,
+    folder: Path,
+    names: tuple[str, ...],
+    **given: Any,
+) -> Iterator[Run]:
+    """Yield a run with a folder for its shared files, which is removed at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".work-*"):
+        _remove_if_left(stale)
+    work = tempfile.mkdtemp(prefix=".work-", dir=folder.resolve())
+    data = (str(snapshot_path), split, schema, training, metric)
+    try:
+        yield Run(*data, str(folder.resolve()), work, names, **given)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_if_left(work: Path) -> None:
+    """Remove the shared files of a run that was killed long ago."""
+    try:
+        if time.time() - work.stat().st_mtime > 3600:
+            shutil.rmtree(work, ignore_errors=True)
+    except FileNotFoundError:
+        return

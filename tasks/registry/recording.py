@@ -26,6 +26,7 @@ from tasks.plugins.versions import hooks_tags
 from tasks.registry.holdouts import keep_holdout
 from tasks.registry.judging import version_tags
 from tasks.registry.provenance import git_commit
+from tasks.registry.recipes import keep_recipe, recipe_for
 from tasks.registry.store import Store
 
 _DIGITS = 16
@@ -296,6 +297,7 @@ def register_challenger(
             **version_tags(basis, refitted=refitted),
             **hooks_tags(pipeline.config.hooks, pipeline.base, made_of(winner)),
             **held,
+            **keep_recipe(store, run_id, recipe_for(basis, winner)),
             FAMILY_TAG: winner.candidate,
             "keepfit.score": repr(value.value),
             "keepfit.verdict": "promoted" if verdict.promoted else "refused",

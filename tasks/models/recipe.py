@@ -1,0 +1,189 @@
+"""A model fitted again by what a search chose before: one fit, nothing searched or validated.
+
+A recipe is what a training found out; it is kept beside the version that came of it, so that the
+same model can be fitted on newer rows in seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.base.config import TrainingConfig
+from tasks.base.errors import InfrastructureError
+from tasks.base.records import CandidateResult, Recipe, Schema, Split
+from tasks.models.adjusting import adjustment_of
+from tasks.models.blending import blend_again, weights_of
+from tasks.models.budget import Budget
+from tasks.models.keeping import keep_result, kept
+from tasks.models.running import Fits, silent
+from tasks.models.work import BASELINE, ENSEMBLE, shared_files
+
+__all__ = ["Recipe", "fit_baseline", "fit_recipe", "recipe_of", "refit"]
+
+_SECONDS = 24 * 3600.0
+
+
+def recipe_of(result: CandidateResult, folder: Path) -> Recipe:
+    """Return how a fitted candidate is fitted again.
+
+    Parameters
+    ----------
+    folder
+        Where the candidates of its training are kept.
+
+    Raises
+    ------
+    InfrastructureError
+        When the files of an ensemble's member are gone.
+    """
+    name, params = result.candidate, result.params
+    weights = weights_of(result) if name == ENSEMBLE else {}
+    absolute = params.get("objective") == "regression_l1" or params.get("strategy") == "median"
+    return Recipe(
+        family=name,
+        settings=result.tuned,
+        iterations=params.get("iterations"),
+        rows=result.rows_fitted or None,
+        objective="mae" if absolute else "",
+        adjustment=adjustment_of(folder / name),
+        members=tuple(recipe_of(_member(folder, member), folder) for member in weights),
+        weights=tuple(weights.values()),
+    )
+
+
+def _member(folder: Path, name: str) -> CandidateResult:
+    found = kept(folder, name)
+    if found is None:
+        raise InfrastructureError(f"the files of {name} are not there.", "Run with --fresh.")
+    return found
+
+
+def fit_recipe(
+    snapshot_path: str,
+    split: Split,
+    schema: Schema,
+    training: TrainingConfig,
+    metric: str,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    objective: str | dict[str, Any] | None = None,
+    whole: bool = False,
+) -> CandidateResult:
+    """Fit the model of `recipe` on the training rows and predict the holdout.
+
+    The trivial baseline of the same rows is fitted beside it, unless `whole`, see `fit_baseline`.
+
+    Parameters
+    ----------
+    snapshot_path
+        The Arrow file that the positions of `split` refer to.
+    schema
+        Its features are those to fit on, such as the ones of the version that is refitted.
+    metric
+        What the baseline is trivial in.
+    folder
+        Where the model is kept; found complete in it, it is reused. Its name must change with
+        rows, settings, recipe and versions.
+    objective
+        By what classes are told apart, as the pipeline file has it.
+    whole
+        Whether holdout rows are fitted on as well.
+
+    Raises
+    ------
+    DataError
+        If the training rows cannot be fitted at all.
+    InfrastructureError
+        If the fit failed.
+    """
+    name = recipe.family
+    known = kept(folder, name)
+    if known is not None:
+        return known
+    given = (snapshot_path, split, schema, training)
+    more: dict[str, Any] = {"objective": objective, "whole": whole}
+    for member in recipe.members:
+        fit_recipe(*given, metric, member, folder, **more)
+    names = () if name in {BASELINE, ENSEMBLE} else (name,)
+    fitted_for = recipe.objective or metric
+    with shared_files(*given, fitted_for, folder, names, recipe=recipe, **more) as run:
+        if name == ENSEMBLE:
+            return blend_again(run)
+        result = Fits(run, Budget(_SECONDS), silent).results()[name]
+    if result.status != "ok":
+        raise InfrastructureError(
+            f"{name} could not be fitted once more: {result.reason}.",
+            "Run a full training: without --refit, or with training.refit set to false.",
+        )
+    return result
+
+
+def fit_baseline(
+    snapshot_path: str,
+    split: Split,
+    schema: Schema,
+    training: TrainingConfig,
+    metric: str,
+    folder: Path,
+) -> CandidateResult:
+    """Return the trivial baseline of the training rows, kept in `folder` like a candidate."""
+    trivial = Recipe(family=BASELINE)
+    return fit_recipe(snapshot_path, split, schema, training, metric, trivial, folder)
+
+
+def refit(
+    snapshot_path: str,
+    split: Split,
+    schema: Schema,
+    training: TrainingConfig,
+    winner: CandidateResult,
+    folder: Path,
+    recipe: Recipe | None = None,
+) -> CandidateResult:
+    """Fit the winner's settings once more, on training and holdout rows together.
+
+    Parameters
+    ----------
+    recipe
+        By which the winner was fitted itself; None: its own.
+
+    Returns
+    -------
+    CandidateResult
+        Its notes say how far its predictions of the holdout agree with the judged model's.
+
+    Raises
+    ------
+    InfrastructureError
+        If the fit failed.
+    """
+    recipe = recipe or recipe_of(winner, Path(winner.model_path).parents[1])
+    result = fit_recipe(snapshot_path, split, schema, training, "", recipe, folder, whole=True)
+    if result.cached:
+        return result
+    validated = ("cv_mean", "cv_std", "cv_folds", "trials")
+    notes = winner.notes if winner.candidate == ENSEMBLE else ()
+    update = {
+        **{field: getattr(winner, field) for field in validated},
+        "notes": (*notes, *result.notes, _agreement(winner, result)),
+    }
+    result = result.model_copy(update=update)
+    keep_result(folder, result)
+    return result
+
+
+def _agreement(judged: CandidateResult, refitted: CandidateResult) -> str:
+    with np.load(judged.predictions_path) as a, np.load(refitted.predictions_path) as b:
+        name = "probability" if "probability" in a.files else "predicted"
+        old, new = a[name].astype(np.float64).ravel(), b[name].astype(np.float64).ravel()
+    apart = float(np.abs(old - new).mean()) if len(old) else 0.0
+    steady = len(old) < 2 or min(old.std(), new.std()) == 0
+    like = "" if steady else f"correlation {np.corrcoef(old, new)[0, 1]:.4f}, "
+    return (
+        "fitted once more on training and holdout rows; its predictions of the holdout and the "
+        f"judged model's: {like}mean absolute difference {apart:.4g}"
+    )
