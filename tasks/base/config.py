@@ -425,13 +425,27 @@ ContractSetting = Annotated[
 ]
 
 
+class CostConfig(Section):
+    """What a training and a worse prediction cost, in one currency."""
+
+    training: float = Field(gt=0.0, description="of one training")
+    unit_loss: float = Field(gt=0.0, description="of one row, by unit of the metric")
+
+
 class PolicyConfig(Section):
     """What leads to retraining."""
 
-    retrain_on: tuple[Literal["schedule", "drift", "performance"], ...] = (
-        "schedule",
-        "drift",
-        "performance",
+    retrain_on: tuple[Literal["schedule", "gain", "drift", "performance"], ...] = Field(
+        ("schedule", "gain", "drift", "performance"),
+        description="gain: what a refreshed model would bring, measured where labels are in",
+    )
+    min_gain: float = Field(
+        0.0,
+        ge=0.0,
+        description="gain: a lower end beyond it trains, in units of the metric",
+    )
+    cost: CostConfig | None = Field(
+        None, description="gain: trains where it saves more until the next look; absent: min_gain"
     )
     persistence: str = Field(
         "2 of 3",

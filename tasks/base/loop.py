@@ -230,6 +230,90 @@ class Performance(Record):
     sentence: str = ""
 
 
+class WindowDifference(Record):
+    """How much better a refreshed model was than the champion on one window.
+
+    Attributes
+    ----------
+    gain
+        Difference of the metric, oriented so that greater is better.
+    spread
+        Its standard error, from blocks of time.
+    """
+
+    window: Window
+    rows: int
+    gain: float
+    spread: float
+
+
+class Gain(Record):
+    """What retraining would bring, measured on labelled rows that neither model was trained on.
+
+    The champion's family and settings are fitted on rows before `boundary` and compared with the
+    champion on rows from it on, both predicting the same rows.
+
+    Attributes
+    ----------
+    gain, low, high
+        The refreshed model's metric minus the champion's, oriented so that greater is better,
+        and its interval at `confidence`; None where it was not measured.
+    refreshed, champion
+        The metric of either model.
+    matters
+        Least gain that would matter, in units of the metric: see
+        `tasks.monitoring.performance.gain.material`.
+    windows
+        Windows whose rows were judged, oldest first.
+    differences
+        Of windows that no earlier measurement judged: what this one adds to the sequence.
+    evidence
+        Logarithm of the e-value over all windows of the champion so far; the sequence speaks for
+        retraining where it reaches log(1 / (1 − `confidence`)).
+    mean
+        Mean gain over the windows of the sequence.
+    observed
+        Number of these windows.
+    rows_expected
+        Rows until the next look.
+    rows_fitted, rows_available
+        Training rows used and there; fewer are used where the cost is bounded.
+    skipped
+        Why nothing was measured; empty where it was.
+    problem
+        What a failed measurement said.
+    """
+
+    version: str
+    metric: str
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float = 0.95
+    refreshed: float | None = None
+    champion: float | None = None
+    matters: float | None = None
+    rows: int = 0
+    windows: tuple[Window, ...] = ()
+    differences: tuple[WindowDifference, ...] = ()
+    evidence: float = 0.0
+    mean: float | None = None
+    observed: int = 0
+    rows_expected: int = 0
+    boundary: datetime | None = None
+    family: str = ""
+    rows_fitted: int = 0
+    rows_available: int = 0
+    seconds: float = 0.0
+    skipped: Literal["", "no recipe", "nothing newer", "too few rows", "undefined", "failed"] = ""
+    problem: str = ""
+
+
+GainAnswer = Literal["", "pays", "steady", "none", "unclear"]
+"""What a measured gain says of retraining: it pays; it would over many windows; it does not; none
+of these. Empty where none was measured."""
+
+
 class WindowFlag(Record):
     """What the policy needs to know of one monitored window.
 
@@ -237,6 +321,8 @@ class WindowFlag(Record):
     ----------
     settled
         Whether its labels are in, so that `worse` is what the predictions came to.
+    gain
+        The latest measurement that judged rows of this window; None where none did.
     """
 
     window: Window | None
@@ -244,6 +330,7 @@ class WindowFlag(Record):
     worse: bool = False
     enough: bool = True
     settled: bool = False
+    gain: Gain | None = None
 
 
 class PolicyDecision(Record):
@@ -251,12 +338,21 @@ class PolicyDecision(Record):
 
     Attributes
     ----------
+    by
+        What calls for a training, or would.
     withheld
         Why nothing is trained although something called for it: ``cooldown``, ``persistence``,
-        ``rows``, ``duplicate``, ``running`` or ``not asked``; empty when it trains.
+        ``rows``, ``duplicate``, ``running``, ``no gain`` or ``not asked``; empty when it trains.
+    gain
+        The measurement that the answer rests on; None where it rests on none.
+    weighed
+        What that measurement says.
     """
 
     retrain: bool
+    by: tuple[Literal["gain", "drift", "performance", "schedule", "manual"], ...] = ()
     reasons: tuple[str, ...] = ()
     withheld: str = ""
     sentence: str = ""
+    gain: Gain | None = None
+    weighed: GainAnswer = ""

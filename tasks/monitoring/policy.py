@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from tasks.base.config import PolicyConfig
-from tasks.base.loop import CauseKind, PolicyDecision, WindowFlag
+from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.moments import as_utc
+from tasks.monitoring.performance.gain_answer import weigh
+from tasks.monitoring.performance.gain_sentences import gain_sentence
+
+_WORDS = {"drift": "drift", "performance": "worse performance"}
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,25 @@ class _Counted:
     worse: int
 
     @property
+    def by(self) -> tuple[Literal["drift", "performance"], ...]:
+        """Return which triggers count."""
+        drift: tuple[Literal["drift", "performance"], ...] = ("drift",) if self.drifted else ()
+        return (*drift, "performance") if self.worse else drift
+
+    @property
     def said(self) -> str:
         """Return it in words."""
         if self.of == 0:
             return "no window of the champion has been looked at, so nothing"
         if self.of == 1 and self.counted:
-            words = (("drift", self.drifted), ("worse performance", self.worse))
+            words = ((_WORDS["drift"], self.drifted), (_WORDS["performance"], self.worse))
             return f"{' and '.join(word for word, count in words if count)} in the last window"
         parts = [
             f"{word} in {count}"
-            for word, count in (("drift", self.drifted), ("worse performance", self.worse))
+            for word, count in (
+                (_WORDS["drift"], self.drifted),
+                (_WORDS["performance"], self.worse),
+            )
             if count
         ]
         last = "the last window" if self.of == 1 else f"the last {self.of} windows"
@@ -60,6 +74,12 @@ def decide(
     ``alarm``, which a monitoring pass also asks for before it requests a training, trains when
     enough of the last windows call for it and nothing of the above nor the cooldown withholds it.
     ``probe`` never trains.
+
+    Direct evidence comes first: where a refreshed model was compared with the champion on labelled
+    rows and pays (see `tasks.monitoring.performance.gain_answer.weigh`), it trains at once, as the
+    interval is the persistence. Where it was compared and brings nothing that matters, drift and
+    performance of the windows judged call for nothing by themselves; windows whose labels are not
+    in, and a gain that is open, leave them their say.
 
     A window calls for training when it drifted or did worse and `retrain_on` names that trigger;
     both triggers count together. A window without rows enough never calls for it, yet takes its
@@ -104,44 +124,93 @@ def decide(
     asked = _asked(config, cause, windows)
     if asked.withheld:
         return asked
-    reasons = asked.reasons
     if running:
-        return _withheld("running", "a training of this pipeline is running.", reasons)
+        return _held(asked, "running", "a training of this pipeline is running.")
     if cause == "alarm":
-        waiting = _cooling(config, moment, last, reasons) or _answered(
-            config, windows, answered_until
+        waiting = _cooling(config, moment, last, asked) or _answered(
+            config, windows, answered_until, asked
         )
         if waiting is not None:
             return waiting
     if cause != "manual" and new_rows is not None and new_rows < config.min_new_rows:
-        said = f"{new_rows:,} new rows since the last training, {config.min_new_rows:,} are asked."
-        return _withheld("rows", said, reasons)
-    return PolicyDecision(retrain=True, reasons=reasons, sentence=f"Trains: {reasons[0]}.")
+        said = f"{new_rows:,} new rows since the last training, {config.min_new_rows:,} required."
+        return _held(asked, "rows", said)
+    return asked.model_copy(update={"sentence": f"Trains: {asked.reasons[0]}."})
 
 
 def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]) -> PolicyDecision:
     """Return whether anything calls for a training, before what may withhold it."""
     if cause == "manual":
-        return PolicyDecision(retrain=True, reasons=("asked for by hand",))
+        return PolicyDecision(retrain=True, by=("manual",), reasons=("asked for by hand",))
     if cause == "schedule":
         if "schedule" in config.retrain_on:
-            return PolicyDecision(retrain=True, reasons=("the calendar",))
+            return PolicyDecision(retrain=True, by=("schedule",), reasons=("the calendar",))
         return _withheld("not asked", "`policy.retrain_on` does not name the schedule.", ())
-    if not {"drift", "performance"} & set(config.retrain_on):
-        said = "`policy.retrain_on` names neither drift nor performance."
+    if not {"gain", "drift", "performance"} & set(config.retrain_on):
+        said = "`policy.retrain_on` names neither gain nor drift nor performance."
         return _withheld("not asked", said, ())
-    return _persistent(config, windows)
+    gain = latest_gain(config, windows)
+    answer = weigh(config, gain)
+    indirect = _persistent(config, windows)
+    found = {"gain": gain, "weighed": answer}
+    if gain is not None and answer in ("pays", "steady"):
+        return PolicyDecision(
+            retrain=True,
+            by=("gain", *indirect.by),
+            reasons=(gain_sentence(gain, answer), *indirect.reasons),
+            **found,
+        )
+    if gain is not None and answer == "none" and indirect.by:
+        uncovered = _persistent(config, [_without(flag, gain) for flag in windows])
+        if not uncovered.retrain:
+            shown = _count(config, _last(config, windows)).said
+            said = f"{shown}, but {gain_sentence(gain, answer)}."
+            return _withheld("no gain", said, (shown,)).model_copy(
+                update={**found, "by": indirect.by}
+            )
+        indirect = uncovered
+    return indirect.model_copy(update=found)
+
+
+def latest_gain(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Gain | None:
+    """Return the newest measured gain that the policy reads; None where it reads none."""
+    if "gain" not in config.retrain_on:
+        return None
+    known = [w.gain for w in windows if w.gain is not None and w.gain.gain is not None]
+    return known[-1] if known else None
+
+
+def _without(flag: WindowFlag, gain: Gain) -> WindowFlag:
+    """Return the flag with nothing that calls for a training where `gain` judged its rows."""
+    if flag.window not in gain.windows:
+        return flag
+    return flag.model_copy(update={"drifted": False, "worse": False})
 
 
 def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDecision:
     needed, of = config.persistent
-    found = _count(config, _last(config, windows))
+    last = _last(config, windows)
+    found = _count(config, last)
     if not found.counted:
-        return _withheld("not asked", f"{found.said} calls for it.", ())
+        return _withheld("not asked", _uncounted(config, last, found), ())
+    by = found.by
     if found.counted < needed:
-        said = f"{found.said}; {needed} of {of} are asked."
-        return _withheld("persistence", said, (found.said,))
-    return PolicyDecision(retrain=True, reasons=(found.said,))
+        said = f"{found.said}; {needed} of {of} required."
+        return _withheld("persistence", said, (found.said,)).model_copy(update={"by": by})
+    return PolicyDecision(retrain=True, by=by, reasons=(found.said,))
+
+
+def _uncounted(config: PolicyConfig, last: Sequence[WindowFlag], found: _Counted) -> str:
+    """Return why nothing of the last windows counts, naming what is shown and does not train."""
+    shown = {
+        "drift": any(w.enough and w.drifted for w in last),
+        "performance": any(w.enough and w.worse for w in last),
+    }
+    named = [word for word, there in shown.items() if there and word not in config.retrain_on]
+    if not named:
+        return f"{found.said} calls for it."
+    what = " and ".join(_WORDS[word] for word in named)
+    return f"{what} is shown only: `policy.retrain_on` does not name {' and '.join(named)}."
 
 
 def _last(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Sequence[WindowFlag]:
@@ -165,21 +234,28 @@ def _count(config: PolicyConfig, windows: Sequence[WindowFlag]) -> _Counted:
 
 
 def _cooling(
-    config: PolicyConfig, now: datetime, last: datetime | None, reasons: tuple[str, ...]
+    config: PolicyConfig, now: datetime, last: datetime | None, asked: PolicyDecision
 ) -> PolicyDecision | None:
     """Return the refusal while the cooldown lasts; its end itself is free."""
     if last is None or now - last >= config.cooldown:
         return None
     until = last + config.cooldown
-    return _withheld("cooldown", f"cooldown until {until:%Y-%m-%d %H:%M} UTC.", reasons)
+    return _held(asked, "cooldown", f"cooldown until {until:%Y-%m-%d %H:%M} UTC.")
 
 
 def _answered(
-    config: PolicyConfig, windows: Sequence[WindowFlag], until: datetime | None
+    config: PolicyConfig,
+    windows: Sequence[WindowFlag],
+    until: datetime | None,
+    asked: PolicyDecision,
 ) -> PolicyDecision | None:
     """Return the refusal where the windows since the last training do not call for another."""
     if until is None:
         return None
+    if asked.weighed in ("pays", "steady") and asked.gain is not None:
+        judged = [w for w in windows if w.window in asked.gain.windows]
+        if any(_is_newer(w, as_utc(until)) for w in judged):
+            return None
     needed, of = config.persistent
     last = _last(config, windows)
     newer = [w for w in last if _is_newer(w, as_utc(until))]
@@ -188,9 +264,9 @@ def _answered(
         return None
     said = (
         f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
-        f"windows before; {found.counted} since then, {needed} of {of} are asked."
+        f"windows before; {found.counted} since then, {needed} of {of} required."
     )
-    return _withheld("persistence", said, (_count(config, last).said,))
+    return _held(asked, "persistence", said)
 
 
 def _is_newer(flag: WindowFlag, until: datetime) -> bool:
@@ -207,6 +283,12 @@ def _believed(last: datetime | None, now: datetime, cooldown: timedelta) -> date
     if moment - now > cooldown:
         return None
     return min(moment, now)
+
+
+def _held(asked: PolicyDecision, word: str, said: str) -> PolicyDecision:
+    """Return what was called for as a decision not to train now."""
+    held = _withheld(word, said, asked.reasons)
+    return held.model_copy(update={"by": asked.by, "gain": asked.gain, "weighed": asked.weighed})
 
 
 def _withheld(word: str, said: str, reasons: tuple[str, ...]) -> PolicyDecision:

@@ -107,6 +107,8 @@ def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
     config = pipeline.config
     policy, said = config.policy, []
     wanted = " of ".join(map(str, policy.persistent))
+    if "gain" in policy.retrain_on and config.time_column:
+        said.append("What retraining would bring, measured on labelled rows of new windows.")
     if "drift" in policy.retrain_on and config.time_column:
         said.append(f"Drift of its columns or predictions in {wanted} windows.")
     if "performance" in policy.retrain_on and config.time_column:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.config import PolicyConfig
-from tasks.base.loop import PolicyDecision, Window, WindowFlag
+from tasks.base.loop import Gain, PolicyDecision, Window, WindowFlag
 from tasks.monitoring.policy import decide
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -74,6 +74,68 @@ def test_so_many_of_the_last_windows_must_call_for_it(
     assert (decision.retrain, decision.withheld) == (trains, withheld)
 
 
+def gained(letters: str, judged: int, value: float, low: float, high: float) -> list[WindowFlag]:
+    """Return windows of which the `judged` oldest have their gain measured."""
+    made = flags(letters)
+    gain = Gain(
+        version="1", metric="roc_auc", gain=value, low=low, high=high, matters=0.008, rows=5402,
+        windows=tuple(w.window for w in made[:judged] if w.window),
+    )  # fmt: skip
+    return [w.model_copy(update={"gain": gain}) if n < judged else w for n, w in enumerate(made)]
+
+
+def test_a_gain_trains_at_once_and_says_so_first() -> None:
+    decision = decided(gained("...", 2, 0.04, 0.03, 0.05))
+    assert (decision.retrain, decision.by, decision.weighed) == (True, ("gain",), "pays")
+    assert "retraining would bring 0.040 (0.030 to 0.050) ROC AUC" in decision.sentence
+    both = decided(gained("dd.", 3, 0.04, 0.03, 0.05))
+    assert both.by == ("gain", "drift")
+
+
+def test_a_gain_waits_for_the_cooldown() -> None:
+    decision = decided(gained("...", 3, 0.04, 0.03, 0.05), last_training=NOW - timedelta(days=2))
+    assert (decision.withheld, decision.by, decision.weighed) == ("cooldown", ("gain",), "pays")
+
+
+@pytest.mark.parametrize("letters", ["ddd", "www", "bb."])
+def test_windows_in_which_retraining_would_not_have_helped_train_nothing(letters: str) -> None:
+    decision = decided(gained(letters, 3, -0.002, -0.01, 0.006))
+    assert (decision.retrain, decision.withheld, decision.weighed) == (False, "no gain", "none")
+    assert "retraining would not have helped" in decision.sentence
+
+
+def test_drift_of_windows_without_labels_trains_whatever_older_ones_say() -> None:
+    assert decided(gained("...dd", 3, -0.002, -0.01, 0.006)).retrain
+    one = decided(gained("ddd.d", 3, -0.002, -0.01, 0.006))
+    assert (one.retrain, one.withheld) == (False, "no gain")
+
+
+def test_drift_decides_where_the_gain_is_open() -> None:
+    decision = decided(gained("dd.", 3, 0.005, -0.002, 0.012))
+    assert (decision.retrain, decision.by, decision.weighed) == (True, ("drift",), "unclear")
+    assert not decided(gained("...", 3, 0.005, -0.002, 0.012)).retrain
+
+
+def test_a_gain_is_read_only_where_it_is_named() -> None:
+    before = {"retrain_on": ("schedule", "drift", "performance")}
+    assert decided(gained("ddd", 3, -0.002, -0.01, 0.006), config=before).retrain
+    quiet = decided(gained("...", 3, 0.04, 0.03, 0.05), config=before)
+    assert (quiet.retrain, quiet.gain) == (False, None)
+
+
+def test_a_gain_of_windows_that_the_last_training_saw_is_answered() -> None:
+    windows = gained("...", 2, 0.04, 0.03, 0.05)
+    assert not decided(windows, answered_until=NOW - WEEK).retrain
+    assert decided(windows, answered_until=NOW - 2 * WEEK).retrain
+
+
+def test_what_is_shown_and_not_named_is_no_contradiction() -> None:
+    decision = decided("ddd", config={"retrain_on": ("performance",)})
+    assert decision.withheld == "not asked"
+    assert "drift is shown only" in decision.sentence
+    assert "nothing in" not in decision.sentence
+
+
 def test_a_training_says_what_moved() -> None:
     assert decided("d.d").sentence == "Trains: drift in 2 of the last 3 windows."
     said = decided("dw.").sentence
@@ -118,7 +180,7 @@ def test_windows_that_the_last_training_saw_call_for_no_second_one() -> None:
     seen = NOW - WEEK - timedelta(minutes=5)
     decision = decided(windows, answered_until=seen)
     assert decision.withheld == "persistence"
-    assert "answered the windows before; 0 since then, 2 of 3 are asked" in decision.sentence
+    assert "answered the windows before; 0 since then, 2 of 3 required" in decision.sentence
     assert decided(windows).retrain
     assert decided(flags("ddd"), answered_until=NOW - 2 * WEEK).retrain
     assert decided(flags("ddd"), answered_until=seen).withheld == "persistence"

@@ -1,0 +1,202 @@
+"""What retraining would bring: a refreshed model and the champion on the same labelled rows.
+
+Pure: production, the tests and a replay of history call the same functions. Measuring it in a
+pipeline, with its one fit, is `tasks.monitoring.performance.measured_gain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.base.config import greater_is_better
+from tasks.base.loop import Gain, Window, WindowDifference
+from tasks.base.moments import as_utc
+from tasks.base.records import Schema
+from tasks.evaluation.bootstrap import Floats, interval, resampling, time_blocks
+from tasks.evaluation.comparison import Predictions
+from tasks.evaluation.metrics import sampled
+from tasks.evaluation.ranking import Queries
+from tasks.monitoring.performance.gain_sequence import log_evidence
+from tasks.monitoring.scales import scale_of
+
+MATERIAL = 0.05
+"""Least change that matters, on the metric's own scale: a twentieth of the odds or of the error."""
+_REPLICATES = 1_000
+_OF_A_WINDOW = 200
+
+Times = NDArray[np.datetime64]
+
+
+def measured(
+    metric: str,
+    y_true: NDArray[np.generic],
+    refreshed: Predictions,
+    champion: Predictions,
+    schema: Schema,
+    *,
+    times: Times,
+    windows: Sequence[Window],
+    earlier: Sequence[WindowDifference] = (),
+    version: str = "",
+    confidence: float = 0.95,
+    min_rows: int = 200,
+    seed: int = 0,
+    queries: Queries | None = None,
+) -> Gain:
+    """Return the gain of a refreshed model over the champion, with what windows showed so far.
+
+    Both models are scored on the same drawn blocks of rows, so that the interval is that of a
+    paired difference. Each window that no earlier measurement judged adds one observation to
+    the sequence, see `tasks.monitoring.performance.gain_sequence`.
+
+    Parameters
+    ----------
+    y_true
+        Native labels or values of rows that neither model was trained on, shape (n_rows,).
+    times
+        Of these rows, UTC, shape (n_rows,).
+    windows
+        Windows whose labels are mature, oldest first.
+    earlier
+        What earlier measurements of this champion observed, oldest first.
+    min_rows
+        Fewest rows for a number, of all rows and of each window.
+
+    Returns
+    -------
+    Gain
+        Skipped with its reason where rows are too few or the metric is not defined.
+    """
+    judged = [w for w in windows if inside(times, w).any()]
+    begun = Gain(
+        version=version,
+        metric=metric,
+        confidence=confidence,
+        rows=len(times),
+        windows=tuple(judged),
+        **_accumulated(earlier),
+    )
+    if len(times) < min_rows:
+        return begun.model_copy(update={"skipped": "too few rows"})
+    found = _compared(
+        metric, y_true, refreshed, champion, schema, times, _REPLICATES, seed, queries
+    )
+    ends = None if found is None else interval(found.replicates, confidence, found.units)
+    if found is None or ends is None:
+        return begun.model_copy(update={"skipped": "undefined"})
+    known = {d.window for d in earlier}
+    fresh = []
+    for window in (w for w in judged if w not in known):
+        rows = inside(times, window)
+        if rows.sum() >= min_rows:
+            given = (y_true[rows], _only(refreshed, rows), _only(champion, rows))
+            part = None if queries is None else queries.only(rows)
+            of = _compared(metric, *given, schema, times[rows], _OF_A_WINDOW, seed, part)
+            if of is not None and isfinite(of.spread):
+                fresh.append(
+                    WindowDifference(
+                        window=window, rows=int(rows.sum()), gain=of.gain, spread=of.spread
+                    )
+                )
+    return begun.model_copy(
+        update={
+            "gain": found.gain,
+            "low": min(ends[0], found.gain),
+            "high": max(ends[1], found.gain),
+            "refreshed": found.ours,
+            "champion": found.theirs,
+            "matters": material(metric, found.theirs),
+            "differences": tuple(fresh),
+            **_accumulated((*earlier, *fresh)),
+        }
+    )
+
+
+def _accumulated(differences: Sequence[WindowDifference]) -> dict[str, float | int | None]:
+    return {
+        "evidence": log_evidence([(d.gain, d.spread) for d in differences]),
+        "mean": float(np.mean([d.gain for d in differences])) if differences else None,
+        "observed": len(differences),
+    }
+
+
+def material(metric: str, value: float) -> float:
+    """Return the least gain that would matter where the champion's metric is `value`.
+
+    A twentieth of the odds of a share, of an error, or of what R² leaves unexplained; of a metric
+    without a scale of its own a twentieth of its size.
+
+    Examples
+    --------
+    >>> round(material("roc_auc", 0.8), 4), round(material("mae", 46.0), 2)
+    (0.0079, 2.24)
+    """
+    scale = scale_of(metric, [value])
+    if scale.name == "plain":
+        return MATERIAL * abs(value)
+    step = MATERIAL if greater_is_better(metric) else -MATERIAL
+    return abs(scale.back(scale.of(value) + step) - value)
+
+
+def inside(times: Times, window: Window) -> NDArray[np.bool_]:
+    """Return which rows lie in the window, closed at its start and open at its end."""
+    start, end = (
+        np.datetime64(as_utc(moment).replace(tzinfo=None), "us")
+        for moment in (window.start, window.end)
+    )
+    return np.asarray((times >= start) & (times < end))
+
+
+class _Compared:
+    """A paired difference: the metric of both models, and the replicates of the difference."""
+
+    def __init__(self, ours: float, theirs: float, replicates: Floats, units: int, sign: int):
+        self.ours, self.theirs = ours, theirs
+        self.gain, self.replicates, self.units = sign * (ours - theirs), replicates, units
+
+    @property
+    def spread(self) -> float:
+        """Standard error of the difference; with few units a bootstrap draws too narrow."""
+        finite = self.replicates[np.isfinite(self.replicates)]
+        if finite.size < 2 or self.units < 2:
+            return float("nan")
+        return float(finite.std(ddof=1)) * sqrt(self.units / (self.units - 1))
+
+
+def _compared(
+    metric: str,
+    y_true: ArrayLike,
+    ours: Predictions,
+    theirs: Predictions,
+    schema: Schema,
+    times: Times,
+    replicates: int,
+    seed: int,
+    queries: Queries | None,
+) -> _Compared | None:
+    """Return the difference on some rows; None where the metric is not defined on them."""
+    if schema.classes and len(np.unique(np.asarray(y_true))) < 2:
+        return None
+    blocks = time_blocks(times) if queries is None else queries.groups
+    curves = len(schema.classes) if len(schema.classes) > 2 else 1
+    plan = resampling(len(times), blocks, replicates, seed, curves=curves)
+    values = [
+        sampled(metric, y_true, p.predicted, p.probability, schema, plan, queries)
+        for p in (ours, theirs)
+    ]
+    if not plan.replicates or not all(isfinite(value) for value, _ in values):
+        return None
+    sign = 1 if greater_is_better(metric) else -1
+    drawn = sign * (values[0][1] - values[1][1])
+    return _Compared(values[0][0], values[1][0], drawn, plan.n_units, sign)
+
+
+def _only(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
+    probability = predictions.probability
+    return Predictions(
+        np.asarray(predictions.predicted)[rows], None if probability is None else probability[rows]
+    )

@@ -1,0 +1,73 @@
+"""What a measured gain says of retraining, given what a training costs; pure."""
+
+from __future__ import annotations
+
+from math import log
+
+from tasks.base.config import PolicyConfig
+from tasks.base.loop import Gain, GainAnswer
+
+
+def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
+    """Return whether retraining pays, by a measured gain.
+
+    - ``pays``: the gain's lower end lies beyond `policy.min_gain`; or, with `policy.cost`, what
+      the expected gain saves until the next look is more than a training costs.
+    - ``steady``: the sequence of windows crossed its limit, and its mean gain is that large.
+    - ``none``: the upper end lies below what would matter: the greater of `policy.min_gain` and
+      the material gain; or, with `policy.cost`, not even the upper end saves what it costs.
+    - ``unclear``: the rest.
+
+    The expected gain is drawn towards zero by its own uncertainty, so that noise is no saving:
+    g · max(0, 1 − (s/g)²) with the standard error s (James and Stein 1961, positive part).
+
+    References
+    ----------
+    Mahadevan and Mathioudakis (2024), Cost-aware retraining for machine learning (CARA),
+    Knowledge-Based Systems 293. Regol, Schwinn, Sprague, Coates and Markovich (2025), When to
+    retrain a machine learning model, ICML.
+
+    Examples
+    --------
+    >>> found = Gain(version="1", metric="mae", gain=3.0, low=1.0, high=5.0, matters=2.0)
+    >>> weigh(PolicyConfig(), found), weigh(PolicyConfig(min_gain=2.0), found)
+    ('pays', 'unclear')
+    >>> weigh(PolicyConfig(), None)
+    ''
+    """
+    if gain is None or gain.gain is None or gain.low is None or gain.high is None:
+        return ""
+    crossed = gain.evidence >= log(1 / (1 - gain.confidence))
+    mean = gain.mean or 0.0
+    if config.cost is not None:
+        if saving(config, gain, expected_gain(gain)) > config.cost.training:
+            return "pays"
+        if crossed and saving(config, gain, mean) > config.cost.training:
+            return "steady"
+        return "none" if saving(config, gain, gain.high) <= config.cost.training else "unclear"
+    if gain.low > config.min_gain:
+        return "pays"
+    if crossed and mean > config.min_gain:
+        return "steady"
+    return "none" if gain.high < max(config.min_gain, gain.matters or 0.0) else "unclear"
+
+
+def expected_gain(gain: Gain) -> float:
+    """Return the gain drawn towards zero by its uncertainty; 0 where it is none.
+
+    Examples
+    --------
+    >>> round(expected_gain(Gain(version="1", metric="mae", gain=3.0, low=1.04, high=4.96)), 2)
+    2.67
+    """
+    from scipy.special import ndtri
+
+    if gain.gain is None or gain.low is None or gain.high is None or gain.gain <= 0:
+        return 0.0
+    error = (gain.high - gain.low) / (2 * float(ndtri((1 + gain.confidence) / 2)))
+    return float(gain.gain * max(0.0, 1 - (error / gain.gain) ** 2))
+
+
+def saving(config: PolicyConfig, gain: Gain, amount: float) -> float:
+    """Return what a gain of `amount` saves on the rows until the next look, as `policy.cost`."""
+    return 0.0 if config.cost is None else amount * gain.rows_expected * config.cost.unit_loss

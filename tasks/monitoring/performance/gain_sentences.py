@@ -1,0 +1,108 @@
+"""A measured gain as a person reads it; made where it is shown, read by nobody."""
+
+from __future__ import annotations
+
+from tasks.base.config import greater_is_better
+from tasks.base.loop import Gain, GainAnswer, Window
+from tasks.base.records import MetricValue
+from tasks.evaluation.words import metric_words, number
+from tasks.history.words import valued
+
+_SKIPPED = {
+    "no recipe": "the champion's version does not record how it was fitted; the next training does",
+    "nothing newer": "too few labelled rows are newer than what the champion was trained on",
+    "too few rows": "too few labelled rows to judge on",
+    "undefined": "the metric is not defined on the labelled rows",
+    "failed": "the fit or the comparison failed",
+}
+
+
+def gain_value(gain: Gain) -> str:
+    """Return the gain with its interval.
+
+    Examples
+    --------
+    >>> gain_value(Gain(version="1", metric="roc_auc", gain=0.0412, low=0.031, high=0.052))
+    '0.041 (0.031 to 0.052)'
+    """
+    return _between(gain.gain, gain.low, gain.high)
+
+
+def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
+    """Return what retraining would bring, without a full stop.
+
+    Examples
+    --------
+    >>> found = Gain(version="1", metric="roc_auc", gain=-0.002, low=-0.01, high=0.006, rows=5402)
+    >>> gain_sentence(found, "none")
+    'retraining would not have helped: gain in ROC AUC -0.0020 (-0.0100 to 0.0060) on 5,402 labelled rows'
+    """  # noqa: E501
+    if gain.gain is None:
+        return f"gain not measured: {gain_skipped(gain)}"
+    name, rows = metric_words(gain.metric), f"on {_rows(gain)}"
+    if answer == "pays":
+        if greater_is_better(gain.metric):
+            return f"retraining would bring {gain_value(gain)} {name} {rows}"
+        return f"retraining would lower {name} by {gain_value(gain)} {rows}"
+    if answer == "steady":
+        return (
+            f"retraining would have brought {number(gain.mean)} {name} a window over "
+            f"{gain.observed} windows, beyond chance; on the last {gain_value(gain)}"
+        )
+    stated = f"gain in {name} {gain_value(gain)} {rows}"
+    if answer == "none":
+        return f"retraining would not have helped: {stated}"
+    return f"whether retraining would help is open: {stated}"
+
+
+def gain_headline(gain: Gain, answer: GainAnswer) -> str:
+    """Return the same in a few words, for a title; empty where nothing calls for a training.
+
+    Examples
+    --------
+    >>> found = Gain(version="1", metric="mae", gain=3.2, low=2.0, high=4.4)
+    >>> gain_headline(found, "pays"), gain_headline(found, "none")
+    ('retraining would lower mean absolute error by 3.2', '')
+    """
+    value = gain.mean if answer == "steady" else gain.gain
+    if value is None or answer not in ("pays", "steady"):
+        return ""
+    width = None
+    if answer == "pays" and gain.low is not None and gain.high is not None:
+        width = (gain.high - gain.low) / 2
+    name, amount = metric_words(gain.metric), number(value, width)
+    if greater_is_better(gain.metric):
+        return f"retraining would bring {amount} {name}"
+    return f"retraining would lower {name} by {amount}"
+
+
+def gain_skipped(gain: Gain) -> str:
+    """Return why a gain was not measured; empty where it was."""
+    if not gain.skipped:
+        return ""
+    return f"{_SKIPPED[gain.skipped]}{f': {gain.problem}' if gain.problem else ''}"
+
+
+def gain_method(gain: Gain) -> str:
+    """Return how it was measured: what was fitted, on what, and how long that took."""
+    if gain.gain is None:
+        return ""
+    fewer = f" of {gain.rows_available:,}" if gain.rows_fitted < gain.rows_available else ""
+    until = f" before {gain.boundary:%Y-%m-%d %H:%M} UTC" if gain.boundary else ""
+    fitted = f"fitted on {gain.rows_fitted:,}{fewer} rows{until}, in {gain.seconds:.1f} s"
+    return (
+        f"{gain.family or 'The champion'} with the champion's settings, {fitted}; both predicted "
+        f"the same {gain.rows:,} rows: {number(gain.refreshed)} against {number(gain.champion)}"
+    )
+
+
+def _rows(gain: Gain) -> str:
+    where = ""
+    if gain.windows:
+        span = Window(start=gain.windows[0].start, end=gain.windows[-1].end)
+        where = f" of {span}"
+    return f"{gain.rows:,} labelled rows{where}"
+
+
+def _between(value: float | None, low: float | None, high: float | None) -> str:
+    return valued(MetricValue(value=value, low=low, high=high))
