@@ -16,10 +16,10 @@ from tasks.base.config import greater_is_better
 from tasks.base.loop import Gain, Window, WindowDifference
 from tasks.base.moments import as_utc
 from tasks.base.records import Schema
-from tasks.evaluation.bootstrap import Floats, interval, resampling, time_blocks
-from tasks.evaluation.comparison import Predictions
-from tasks.evaluation.metrics import sampled
-from tasks.evaluation.ranking import Queries
+from tasks.metrics.bootstrap import Floats, interval, resampling, time_blocks
+from tasks.metrics.paired_bootstrap import Predictions
+from tasks.metrics.ranking import Queries
+from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.gain_sequence import log_evidence
 from tasks.monitoring.scales import scale_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Gain, GainAnswer, Window
 from tasks.base.records import MetricValue
-from tasks.evaluation.words import metric_words, number
+from tasks.base.text import metric_words, number
 from tasks.history.words import valued
 
 _SKIPPED = {

@@ -9,7 +9,7 @@ import pytest
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, Window, WindowDifference
 from tasks.base.records import Schema
-from tasks.evaluation.comparison import Predictions
+from tasks.metrics.paired_bootstrap import Predictions
 from tasks.monitoring.performance.gain import inside, material, measured
 from tasks.monitoring.performance.gain_answer import expected_gain, saving, weigh
 from tasks.monitoring.performance.gain_sentences import (
