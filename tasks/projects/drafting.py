@@ -20,6 +20,7 @@ from tasks.base.yaml import dump_yaml, parse_yaml
 from tasks.data.sources.paths import storage_kind
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
+from tasks.projects.window_length import WindowLength, window_length
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 _SCHEDULES = {"training": "0 3 * * 1", "scoring": "0 * * * *", "monitoring": "30 3 * * *"}
@@ -69,11 +70,16 @@ def draft_project(request: Request) -> Draft:
     schema = build_schema(snapshot, pipeline.config)
     options = stated_options(pipeline.config.source, pipeline.base)
     values["source"] = {**values["source"], **options}
-    values = _completed(values, schema, snapshot, request)
+    length = _window_length(values, snapshot)
+    values = _completed(values, schema, snapshot, request, length)
     pipeline = _pipeline(values, file, database)
     schema = build_schema(snapshot, pipeline.config)
     inferred = infer_from(pipeline, snapshot)
-    assumptions = (*_secret(database), *_assumptions(snapshot, schema, request))
+    assumptions = (
+        *_secret(database),
+        *_assumptions(snapshot, schema, request),
+        *([length.assumption] if length is not None and length.assumption else []),
+    )
     write_whole(contract, contract_text(inferred))
     values["source"] = _portable(values["source"], request)
     if database is not None:
@@ -192,8 +198,23 @@ def _pipeline(
         raise UsageError(error.message, error.remedy) from None
 
 
+def _window_length(values: dict[str, Any], snapshot: Snapshot) -> WindowLength | None:
+    """Return the windows that suit the table; None without times, or where the file states them."""
+    from tasks.data.snapshots import read_frame
+
+    column = values.get("time_column")
+    if column is None or "monitoring" in values or snapshot.kinds.get(column) != "datetime":
+        return None
+    times = read_frame(snapshot.path, columns=[column])[column]
+    return window_length(times.to_numpy(dtype="datetime64[s]"))
+
+
 def _completed(
-    values: dict[str, Any], schema: Schema, snapshot: Snapshot, request: Request
+    values: dict[str, Any],
+    schema: Schema,
+    snapshot: Snapshot,
+    request: Request,
+    length: WindowLength | None,
 ) -> dict[str, Any]:
     """Return the keys in the order of the file, with what was inferred stated."""
     ids = values.get("id_columns") or _identifiers(snapshot, request)
@@ -216,7 +237,8 @@ def _completed(
     stated |= {key: values[key] for key in ("objective", "report", "scoring") if key in values}
     if stated.get("time_column"):
         # What `keepfit up` runs; nothing else reads it.
-        stated["monitoring"] = values.get("monitoring", {"window": "7d"})
+        usual = {"window": "7d"} if length is None else length.values
+        stated["monitoring"] = values.get("monitoring", usual)
         stated["schedules"] = dict(_SCHEDULES)
     return stated
 
