@@ -33,9 +33,12 @@ from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
+from tasks.scoring.lacking_files import lacking_files
 from tasks.scoring.set_aside import Kept, all_kept, folder_of
 
 Mask = NDArray[np.bool_]
+WHOLE = 0.5
+"""Share of the rows at fault above which the delivery is, as in a check of its rules."""
 
 
 def admit_rows(
@@ -56,7 +59,7 @@ def admit_rows(
         When the delivery as a whole is at fault, or `contract.on_error` is ``stop``.
     """
     if not pipeline.quarantines:
-        result = check_pipeline(pipeline, snapshot, champion=champion)
+        result, _ = _checked(pipeline, snapshot, champion)
         require_passed(result, file=pipeline.path)
         return Admitted(snapshot=snapshot, contract=result)
     skipped = np.zeros(snapshot.rows, dtype=bool)
@@ -72,11 +75,11 @@ def admit_rows(
     part = snapshot
     if len(judged) < snapshot.rows:
         part = _taken(pipeline, snapshot, judged.astype(np.int64))
-    result = check_pipeline(pipeline, part, champion=champion)
+    result, at_fault = _checked(pipeline, part, champion)
     if not result.aside:
         require_passed(result, file=pipeline.path)
         return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
-    faulty = judged[np.load(result.faults, allow_pickle=False)]
+    faulty = judged[at_fault]
     aside = _keep(pipeline, snapshot, faulty, result)
     if result.whole:
         raise whole_delivery(result, aside)
@@ -92,13 +95,30 @@ def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion)
     ContractError
         As for scoring.
     """
-    result = check_pipeline(pipeline, snapshot, champion=champion)
+    result, skipped = _checked(pipeline, snapshot, champion)
     if not pipeline.quarantines or result.whole or not result.aside:
         require_passed(result, file=pipeline.path)
         return Admitted(snapshot=snapshot, contract=result)
-    skipped = np.zeros(snapshot.rows, dtype=bool)
-    skipped[np.load(result.faults, allow_pickle=False)] = True
     return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
+
+
+def _checked(
+    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
+) -> tuple[ContractResult, Mask]:
+    """Return the result of a check, and which rows are at fault; all where the delivery is."""
+    result = check_pipeline(pipeline, snapshot, champion=champion)
+    mask = np.zeros(snapshot.rows, dtype=bool)
+    if result.aside:
+        mask[np.load(result.faults, allow_pickle=False)] = True
+    if not result.passed and not result.aside:
+        return result, mask
+    lacking = lacking_files(pipeline, snapshot, champion)
+    mask |= lacking.rows
+    whole = result.whole or int(mask.sum()) > WHOLE * snapshot.rows
+    if whole:
+        mask[:] = True
+    result = lacking.joined_to(result).model_copy(update={"whole": whole, "aside": int(mask.sum())})
+    return result, mask
 
 
 def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:

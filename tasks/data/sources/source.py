@@ -20,7 +20,19 @@ __all__ = [
     "newest_believed",
     "newest_time",
     "read_source",
+    "source_files",
 ]
+
+
+def source_files(source: CsvSource | ParquetSource, base: Path) -> tuple[Path, ...]:
+    """Return the files that `source` reads, in its order."""
+    if isinstance(source, CsvSource):
+        from tasks.data.csv.reader import csv_paths
+
+        return csv_paths(source, base)
+    from tasks.data.sources.parquet_files import parquet_paths
+
+    return parquet_paths(source, base)
 
 
 def fingerprint(source: Source, base: Path) -> str | None:
@@ -30,14 +42,8 @@ def fingerprint(source: Source, base: Path) -> str | None:
     """
     from tasks.data.sources.paths import identity
 
-    if isinstance(source, CsvSource):
-        from tasks.data.csv.reader import csv_paths
-
-        return identity(csv_paths(source, base))
-    if isinstance(source, ParquetSource):
-        from tasks.data.sources.parquet_files import parquet_paths
-
-        return identity(parquet_paths(source, base))
+    if isinstance(source, CsvSource | ParquetSource):
+        return identity(source_files(source, base))
     if isinstance(source, DemoSource):
         from tasks.data.sources.demos import demo_version
 
