@@ -18,7 +18,7 @@ from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading import ChangedColumns
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Snapshot
-from tasks.validation.contracts import known_contract
+from tasks.contracts.contract_files import known_contract
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
@@ -108,7 +108,7 @@ def _rows_of(
     absent: Sequence[str],
 ) -> Mask:
     """Return the rows of `snapshot` that are null in all of `absent` and stand in `files`."""
-    from tasks.data.hashing import row_hashes
+    from tasks.data.row_hashes import row_hashes
     from tasks.data.snapshots import open_table
 
     mask = np.ones(snapshot.rows, dtype=bool)
@@ -131,7 +131,7 @@ def _rows_of(
 
 def _read(pipeline: Pipeline, snapshot: Snapshot, names: Sequence[str]) -> Snapshot | None:
     """Return the rows of some files in the range of time of `snapshot`; None without files."""
-    from tasks.data.sources import source_files
+    from tasks.data.sources.source import source_files
     from tasks.trainings.windows import scoring_snapshot
 
     config = pipeline.config
