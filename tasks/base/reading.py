@@ -62,6 +62,15 @@ class LostDigits(_Note):
     kept: str
 
 
+class BeyondRange(_Note):
+    """A column with numbers greater than any float, such as 1e400, which count as missing."""
+
+    kind: Literal["beyond_range"] = "beyond_range"
+    column: str
+    example: str
+    rows: int
+
+
 class DecodedBytes(_Note):
     """A column of bytes that was read as something else.
 
@@ -171,11 +180,14 @@ class SeveralUnits(_Note):
     ----------
     units
         Currency or ``%``; empty for amounts without one.
+    files
+        Unit to the first file that holds it, where the source has several.
     """
 
     kind: Literal["several_units"] = "several_units"
     column: str
     units: tuple[str, ...]
+    files: dict[str, str] = Field({})
 
 
 ReadingNote = Annotated[
@@ -186,6 +198,7 @@ ReadingNote = Annotated[
     | JoinedLabels
     | UnreadColumn
     | LostDigits
+    | BeyondRange
     | DecodedBytes
     | UnnamedIndex
     | PartitionKeyInFile
@@ -219,6 +232,7 @@ def note_text(note: ReadingNote) -> str:
 _ColumnNote = (
     UnreadColumn
     | LostDigits
+    | BeyondRange
     | DecodedBytes
     | UnnamedIndex
     | PartitionKeyInFile
@@ -236,6 +250,11 @@ def _column_text(note: _ColumnNote) -> str:
             )
         case LostDigits():
             return f"{note.column}: {note.stored} has more digits than are kept ({note.kept})"
+        case BeyondRange():
+            return (
+                f"{note.column}: {note.rows:,} numbers greater than the greatest that is kept "
+                f"(1.8e308), such as {note.example}, count as missing"
+            )
         case DecodedBytes():
             return f"{note.column}: bytes read as {note.as_what}"
         case UnnamedIndex():
@@ -245,7 +264,8 @@ def _column_text(note: _ColumnNote) -> str:
             example = " ".join(note.example.split())
             return f"{note.column}: amounts read as numbers{unit}: {example} is {note.number:.10g}"
         case SeveralUnits():
-            units = " and ".join(unit or "none" for unit in note.units)
+            files = {unit: f" in {name}" for unit, name in note.files.items()}
+            units = " and ".join(f"{u or 'none'}{files.get(u, '')}" for u in note.units)
             return (
                 f"{note.column}: kept as text, because its amounts are in several units ({units}); "
                 "bring them into one"

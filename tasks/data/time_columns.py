@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.base.errors import DataError
+from tasks.base.reading import ReadingNote, UnreadColumn
 from tasks.base.records import Kind
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text
@@ -40,6 +41,23 @@ def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
     if found[1]:
         notes.append(f"{time_column}: {found[1]}")
     return table.set_column(position, time_column, found[0])
+
+
+def require_readable(time_column: str | None, table: Any, findings: Iterable[ReadingNote]) -> None:
+    """Refuse a time column that was left out of `table` because of how it is stored.
+
+    Raises
+    ------
+    DataError
+        With the way it is stored.
+    """
+    stored = {note.column: note.stored for note in findings if isinstance(note, UnreadColumn)}
+    if time_column in stored and time_column not in table.column_names:
+        raise DataError(
+            f"column {time_column!r}, which `time_column` names, is {stored[time_column]}: no "
+            "times.",
+            "Name another column, or write it as times before.",
+        )
 
 
 def _from_numbers(column: Any) -> tuple[Any, str] | None:

@@ -53,6 +53,7 @@ def draft_project(request: Request) -> Draft:
     from tasks.contracts.contract_files import contract_text, infer_from
     from tasks.data.column_kinds import build_schema
     from tasks.data.loading import stated_options
+    from tasks.trainings.preparing import repeated_ids
     from tasks.trainings.windows import training_snapshot
 
     file = request.folder / DEFAULT_FILE
@@ -75,10 +76,12 @@ def draft_project(request: Request) -> Draft:
     pipeline = _pipeline(values, file, database)
     schema = build_schema(snapshot, pipeline.config)
     inferred = infer_from(pipeline, snapshot)
+    repeated = repeated_ids(snapshot, schema)
     assumptions = (
         *_secret(database),
         *_assumptions(snapshot, schema, request),
         *([length.assumption] if length is not None and length.assumption else []),
+        *([repeated] if repeated else []),
     )
     write_whole(contract, contract_text(inferred))
     values["source"] = _portable(values["source"], request)

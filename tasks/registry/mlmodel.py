@@ -15,9 +15,10 @@ from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tasks.base.records import Record, Schema, Task
-from tasks.data.typing.frames import forms_of_frame
+from tasks.data.typing.frames import forms_of_frame, padded_codes
 from tasks.data.typing.storage import ColumnForm
 from tasks.registry.packaging import EXAMPLE_FILE, MODEL_FILE, SERVING_FILE
 
@@ -35,12 +36,15 @@ class ServedColumns(Record):
     ----------
     columns
         Feature to how it was stored at the training, in the model's order.
+    padded
+        Feature whose codes have leading zeros to one of them; a number has lost them.
     """
 
     target: str
     task: Task
     columns: dict[str, ColumnForm]
     classes: tuple[str, ...] = ()
+    padded: dict[str, str] = Field({})
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -56,6 +60,7 @@ def served_columns(sample: pd.DataFrame, schema: Schema) -> ServedColumns:
         task=schema.task,
         columns=forms_of_frame(sample, kinds),
         classes=schema.classes,
+        padded=padded_codes(sample, kinds),
     )
 
 

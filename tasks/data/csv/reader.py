@@ -13,7 +13,7 @@ import pyarrow.csv as arrow_csv
 
 from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import ReadingNote, SkippedLines
+from tasks.base.reading import ReadingNote, SeveralUnits, SkippedLines
 from tasks.base.records import Kind
 from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey
@@ -21,6 +21,7 @@ from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, sta
 from tasks.data.source_table import SourceTable, listed, nearest
 from tasks.data.sources.file_columns import changed_columns
 from tasks.data.sources.paths import CSV_ENDINGS, check_size, resolve
+from tasks.data.typing.amounts import UnitError, units_of
 from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules
 
@@ -104,13 +105,34 @@ def read_csv(
         texts = texts.select([name for name in texts.column_names if name in set(columns)])
     cells = dict(zip(texts.column_names, texts.columns, strict=True))
     del texts
-    table = _trimmed(typing.columns(cells), notes)
+    try:
+        table = _trimmed(typing.columns(cells), notes)
+    except UnitError as error:
+        at_fault = _units_by_file(layouts, error.column, typing.rules).get(error.found, "")
+        raise UnitError(error.column, error.found, error.known, at_fault) from None
     detected = {**layouts[0].detected, **typing.detected}
     said = (*notes, *typing.notes.sentences())
-    findings += typing.findings
+    findings += [_with_files(note, layouts, typing.rules) for note in typing.findings]
     return SourceTable(
         table, said, None, detected, tuple(findings), frozenset(typing.rewritten), typing.written
     )
+
+
+def _with_files(note: ReadingNote, layouts: Sequence[_Layout], rules: TextRules) -> ReadingNote:
+    if not isinstance(note, SeveralUnits) or len(layouts) == 1:
+        return note
+    return note.model_copy(update={"files": _units_by_file(layouts, note.column, rules)})
+
+
+def _units_by_file(layouts: Sequence[_Layout], column: str, rules: TextRules) -> dict[str, str]:
+    """Return each unit of a column of amounts, and the first file that holds it."""
+    found: dict[str, str] = {}
+    for layout in layouts:
+        if column in layout.names:
+            cells = _text(layout, [], [])[column]
+            for unit in units_of(cells, rules.missing):
+                found.setdefault(unit, layout.path.name)
+    return found
 
 
 def _rules(source: CsvSource, delimiter: str) -> TextRules:

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex, UnreadColumn
+from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.records import Kind
 from tasks.data.source_table import SourceTable, as_utc, listed, moment_scalar, time_range, within
 from tasks.data.sources.file_columns import changed_columns
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
 from tasks.data.sources.paths import PARQUET_ENDINGS, check_size, resolve
-from tasks.data.time_columns import require_times
+from tasks.data.time_columns import require_readable, require_times
 from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules
@@ -79,7 +79,7 @@ def read_parquet(
     columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
     del plain
     table = typing.columns(columns_read)
-    _require_readable(time_column, table, findings)
+    require_readable(time_column, table, findings)
     table = require_times(table, time_column, notes)
     latest = None
     if time_column is not None:
@@ -89,16 +89,6 @@ def read_parquet(
     return SourceTable(
         table, said, latest, findings=(*findings, *typing.findings), written=typing.written
     )
-
-
-def _require_readable(time_column: str | None, table: Any, findings: Sequence[ReadingNote]) -> None:
-    stored = {note.column: note.stored for note in findings if isinstance(note, UnreadColumn)}
-    if time_column in stored and time_column not in table.column_names:
-        raise DataError(
-            f"column {time_column!r}, which `time_column` names, is {stored[time_column]}: no "
-            "times.",
-            "Name another column, or write it as times before.",
-        )
 
 
 def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> datetime | None:
@@ -195,7 +185,7 @@ def _text_as_string(kind: Any) -> Any:
 
 
 def _wider(ours: Any, theirs: Any, path: Path, first: Path) -> Any:
-    both = [pa.schema([pa.field(f.name, _roomy(f.type))]) for f in (ours, theirs)]
+    both = [pa.schema([pa.field(f.name, _roomy(_storage(f.type)))]) for f in (ours, theirs)]
     try:
         return pa.unify_schemas(both, promote_options="permissive").field(0)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -204,6 +194,12 @@ def _wider(ours: Any, theirs: Any, path: Path, first: Path) -> Any:
             f"{first.name}.",
             "Write the files with one type, or name fewer files in source.path.",
         ) from None
+
+
+def _storage(kind: Any) -> Any:
+    """Return bytes for UUIDs, which other files may hold as text."""
+    uuid = isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid"
+    return pa.binary() if uuid else kind
 
 
 def _roomy(kind: Any) -> Any:

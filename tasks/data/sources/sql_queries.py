@@ -17,7 +17,7 @@ from tasks.base.records import Kind
 from tasks.data.source_table import SourceTable, as_utc, listed, nearest, time_range, within
 from tasks.data.sources.driver_rows import Columns
 from tasks.data.sources.sql_connections import connected
-from tasks.data.time_columns import require_times
+from tasks.data.time_columns import require_readable, require_times
 from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules
@@ -44,12 +44,15 @@ def newest_in_sql(source: SqlSource, base: Path, time_column: str) -> datetime |
             return None
         column = query.quoted(time_column)
         text = f"SELECT max({column}) AS newest FROM ({query.text}) AS q"  # noqa: S608 (the user's own query)
-        cells = Columns(("newest",))
+        cells = Columns((time_column,))
         cells.add([tuple(row) for row in connection.execute(*query.bound(text))])
-    table = plain_table(cells.table(), [])
-    if table["newest"].null_count:
+    table = cells.table()
+    found = list(cells.findings)
+    table = plain_table(table, found)
+    require_readable(time_column, table, found)
+    if table[time_column].null_count:
         return None
-    return time_range(require_times(table, "newest", [])["newest"])[1]
+    return time_range(require_times(table, time_column, [])[time_column])[1]
 
 
 def read_sql(
@@ -98,6 +101,7 @@ def read_sql(
     columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
     del plain
     table = typing.columns(columns_read)
+    require_readable(time_column, table, findings)
     table = require_times(table, time_column, notes)
     latest = None
     if time_column is not None:

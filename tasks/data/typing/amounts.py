@@ -12,7 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.base.errors import DataError
 from tasks.data.typing import numbers as number_text
+from tasks.data.typing.distinct_values import Distinct
 from tasks.data.typing.numbers import Style
 
 _SYMBOLS = {"€": "€", "£": "£", "¥": "¥", "₹": "₹", "₩": "₩", "₽": "₽", "₺": "₺", "₴": "₴",
@@ -71,6 +73,42 @@ class Amounts:
         if len(named) > 1 or (named and named[0] in "%‰" and self.units.get("")):
             return None
         return named[0] if named else ""
+
+
+class UnitError(DataError):
+    """A column of amounts is in another unit than its contract says.
+
+    Parameters
+    ----------
+    found, known
+        The units; empty for plain numbers.
+    where
+        Files that hold amounts in `found`; empty where that is not known.
+    """
+
+    def __init__(self, column: str, found: str, known: str, where: str = "") -> None:
+        self.column, self.found, self.known = column, found, known
+        super().__init__(
+            f"{where}{': ' if where else ''}column {column!r} is in {found or 'plain numbers'} and "
+            f"was in {known or 'plain numbers'} when its contract was inferred.",
+            "Bring it into that unit, or change `written_as` of the column in the contract and "
+            "train again.",
+        )
+
+    def __reduce__(self) -> Any:
+        return DataError, (self.message, self.remedy)
+
+
+def units_of(cells: Any, missing: tuple[str, ...]) -> frozenset[str]:
+    """Return the units of amounts among the strings `cells`; "" for those without one.
+
+    Examples
+    --------
+    >>> sorted(units_of(pa.chunked_array([["$7", "n/a", "3"]]), ("n/a",)))
+    ['', '$']
+    """
+    found = taken_apart(Distinct(cells, missing).values, asked=True)
+    return frozenset([""]) if found is None else frozenset(found.units)
 
 
 def taken_apart(values: Any, *, asked: bool = False) -> Amounts | None:

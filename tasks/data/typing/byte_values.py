@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 
 _CONTROL = r"[\x00-\x08\x0e-\x1f]"
 _UUID_BYTES = 16
+_UUID_TEXT = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID_LENGTHS = pa.array([_UUID_BYTES, 36], pa.int32())
 
 
 def text_of(column: Any) -> Any | None:
@@ -23,25 +26,33 @@ def text_of(column: Any) -> Any | None:
 
 
 def uuids_of(column: Any) -> Any:
-    """Return a column of 16 bytes a cell as UUIDs in their usual text form."""
+    """Return a column of UUIDs, 16 bytes or their text, in their usual text form."""
     return pa.chunked_array(
-        [[None if b is None else _uuid(b.hex()) for b in c.to_pylist()] for c in column.chunks],
+        [[None if b is None else _uuid(b) for b in c.to_pylist()] for c in column.chunks],
         pa.string(),
     )
 
 
-def _uuid(digits: str) -> str:
+def _uuid(cell: bytes) -> str:
+    if len(cell) != _UUID_BYTES:
+        return cell.decode("ascii").lower()
+    digits = cell.hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def look_like_uuids(column: Any) -> bool:
     """Return whether all cells have 16 bytes with a UUID's version and variant (RFC 9562, 4).
 
-    The nil and the max UUID, which have neither, may stand among others.
+    The nil and the max UUID, which have neither, may stand among others. Where some files hold
+    UUIDs as text, the 16 bytes of the others need no version.
     """
     cells = column.drop_null()
-    if not len(cells) or not pc.all(pc.equal(pc.binary_length(cells), _UUID_BYTES)).as_py():
+    lengths = pc.binary_length(cells)
+    if not len(cells) or not pc.all(pc.is_in(lengths, value_set=_UUID_LENGTHS)).as_py():
         return False
+    texts = cells.filter(pc.not_equal(lengths, _UUID_BYTES)).to_pylist()
+    if texts:
+        return all(map(_UUID_TEXT.fullmatch, texts))
     digits = [cell.hex() for cell in cells[:1000].to_pylist()]
     versioned = [d for d in digits if set(d) not in ({"0"}, {"f"})]
     return bool(versioned) and all(d[12] in "12345678" and d[16] in "89ab" for d in versioned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXACT = 2**53
+_PADDED = "^0[0-9]+$"
 _STORED: dict[Kind, Storage] = {
     "numeric": "number", "boolean": "boolean", "datetime": "time", "text": "text",
 }  # fmt: skip
@@ -48,10 +49,38 @@ def forms_of_frame(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, 
     }
 
 
-def typed_frame(frame: pd.DataFrame, forms: Mapping[str, ColumnForm]) -> pd.DataFrame:
+def padded_codes(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
+    """Return the columns of text that hold codes with leading zeros, each with one of them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> padded_codes(pd.DataFrame({"zip": ["10115", "01067"], "n": ["7", "0"]}), ["zip", "n"])
+    {'zip': '01067'}
+    """
+    found = {}
+    for name in names:
+        column = pa.array(frame[name], from_pandas=True)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            padded = column.filter(pc.match_substring_regex(column, _PADDED))
+            if len(padded):
+                found[name] = str(padded[0].as_py())
+    return found
+
+
+def typed_frame(
+    frame: pd.DataFrame,
+    forms: Mapping[str, ColumnForm],
+    padded: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Return the columns of `frame` that `forms` names, with the types of a snapshot's frame.
 
     Text is read as it is in a typed source such as Parquet; nothing else is converted.
+
+    Parameters
+    ----------
+    padded
+        Columns of codes with leading zeros, each with one of them, see `padded_codes`.
 
     Raises
     ------
@@ -65,6 +94,8 @@ def typed_frame(frame: pd.DataFrame, forms: Mapping[str, ColumnForm]) -> pd.Data
             "Send every column, with null where a value is not known.",
         )
     plain = {name: _plain(frame[name], name, form) for name, form in forms.items()}
+    for name, code in (padded or {}).items():
+        _require_zeros(plain[name], name, code)
     kinds = reading_kinds(forms)
     table = declared_times(Typing(TextRules(loose=False), kinds).columns(plain), kinds)
     columns = {n: stored(table[n], form.kind, form.storage) for n, form in forms.items()}
@@ -94,6 +125,15 @@ def _plain(values: Any, name: str, form: ColumnForm) -> Any:
                 "Send them as text: beside a null, JSON's long numbers become floats.",
             )
     return plain
+
+
+def _require_zeros(column: Any, name: str, code: str) -> None:
+    if storage_of(column) == "number" and column.null_count < len(column):
+        raise DataError(
+            f"Column {name!r} takes codes such as {code!r}; it holds numbers, such as "
+            f"{column.drop_null()[0].as_py()}, which have no leading zeros.",
+            "Send the codes as text.",
+        )
 
 
 def _wanted(form: ColumnForm) -> str:

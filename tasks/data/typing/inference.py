@@ -14,9 +14,10 @@ from tasks.base.records import Kind
 from tasks.data.source_table import listed
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text
-from tasks.data.typing.amounts import LOOK, Writing, taken_apart
+from tasks.data.typing.amounts import LOOK, UnitError, Writing, taken_apart
 from tasks.data.typing.booleans import parse_booleans
 from tasks.data.typing.distinct_values import Distinct, is_sorted, some_cells
+from tasks.data.typing.precision import kept_numbers
 from tasks.data.typing.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
 
 _LONG = 100_000
@@ -76,7 +77,11 @@ class Typing:
         typed: dict[str, Any] = {}
         for name in list(columns):
             column = columns.pop(name)
-            typed[name] = self._column(column, name) if pa.types.is_string(column.type) else column
+            typed[name] = column
+            if pa.types.is_string(column.type):
+                typed[name] = self._column(column, name)
+                if pa.types.is_floating(typed[name].type):
+                    typed[name] = kept_numbers(typed[name], column, name, self.findings)
             self._check_unit(typed[name], name)
         self._settle_dates(typed)
         for name in self._second_header:
@@ -167,12 +172,7 @@ class Typing:
         known, found = ("" if writing is None else writing.unit), self._units.get(name, "")
         if known == found or (not (known and found) and not {known, found} & set("%‰")):
             return
-        raise DataError(
-            f"column {name!r} is in {found or 'plain numbers'} and was in "
-            f"{known or 'plain numbers'} when its contract was inferred.",
-            "Bring it into that unit, or change `written_as` of the column in the contract and "
-            "train again.",
-        )
+        raise UnitError(name, found, known)
 
     def _may_have_type(self, column: Any, kind: Kind | None) -> bool:
         """Return whether a few cells leave open that the column is no text."""

@@ -66,7 +66,7 @@ class ServedModel:
         method = str((params or {}).get(METHOD, METHODS[0]))
         try:
             self._require_method(method)
-            X = typed_frame(_spread(data), self._columns.columns)
+            X = typed_frame(_spread(data), self._columns.columns, self._columns.padded)
             predicted, shares = predict(self._pipeline, X)
         except KeepfitError as error:
             text = f"{error.message} {error.remedy or ''}".strip()

@@ -36,6 +36,22 @@ def test_only_the_owner_may_read_the_state_folder(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / ".keepfit").stat().st_mode & 0o777 == 0o700
 
 
+def test_an_id_of_several_rows_is_said_by_init_already(tmp_path: Path) -> None:
+    data = tmp_path / "visits.csv"
+    rows = [f"c{i % 20},2026-01-{i + 1:02d},{i % 7}.5,{i % 2}" for i in range(28)]
+    data.write_text("\n".join(["customer,day,fee,y", *rows]), encoding="utf-8")
+
+    def said(**more: object) -> list[str]:
+        drafted = draft_project(
+            Request(tmp_path / f"p{len(more)}", data, "y", id_columns=("customer",), **more)  # type: ignore[arg-type]
+        )
+        return [text for text in drafted.assumptions if text.startswith("id_columns")]
+
+    (plain,), (timed,) = said(), said(time_column="day")
+    assert "8 rows" in plain
+    assert "'day'" in timed
+
+
 def orders(folder: Path) -> None:
     """Write a SQLite database with one table of forty rows."""
     with closing(sqlite3.connect(folder / "sales.db")) as database:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.base.config import ParquetSource
+from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.reading import AmountsRead, SeveralUnits, note_text
@@ -175,8 +175,17 @@ def test_a_later_file_in_another_unit_is_refused_by_its_column(
 ) -> None:
     plan = pipeline(tmp_path, [first.format(i=i) for i in range(40)])
     training_snapshot(plan)
-    with pytest.raises(DataError, match="'c'"):
+    with pytest.raises(DataError, match=r"new\.csv: column 'c'"):
         scored(plan, tmp_path, later)
+
+
+def test_files_in_several_units_are_named_with_theirs(tmp_path: Path) -> None:
+    for name, cells in (("a.csv", ["$1.5", "$2"]), ("b.csv", ["€3.5", "4"]), ("c.csv", ["€5"])):
+        write(tmp_path / name, cells)
+    (note,) = read_source(CsvSource(kind="csv", path="*.csv"), tmp_path).findings
+    assert isinstance(note, SeveralUnits)
+    assert note.files == {"$": "a.csv", "€": "b.csv", "": "b.csv"}
+    assert "€ in b.csv" in note_text(note)
 
 
 def test_the_contract_states_how_a_column_is_written(tmp_path: Path) -> None:

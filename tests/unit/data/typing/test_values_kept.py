@@ -18,10 +18,17 @@ import pytest
 
 from tasks.base.config import ParquetSource, Source, SqlSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import ChangedColumns, DecodedBytes, LostDigits, UnnamedIndex, UnreadColumn
+from tasks.base.reading import (
+    BeyondRange,
+    ChangedColumns,
+    DecodedBytes,
+    LostDigits,
+    UnnamedIndex,
+    UnreadColumn,
+)
 from tasks.data.loading import load_window
 from tasks.data.sources.driver_rows import Columns
-from tasks.data.sources.source import SourceTable, column_names, read_source
+from tasks.data.sources.source import SourceTable, column_names, newest_time, read_source
 from tests.unit.data.tables_made import config, csv_read
 
 BIG = 900_719_925_474_099_300
@@ -171,6 +178,50 @@ def test_digits_that_no_float_holds_are_said(tmp_path: Path) -> None:
         ("lost_digits", "c"),
         ("lost_digits", "t"),
     ]
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_beyond_every_float_is_missing_and_said(tmp_path: Path, sign: str) -> None:
+    read = csv_read(tmp_path, f"c\n1.5\n{sign}1e400\ninf\n")
+    assert read.table["c"].to_pylist() == [1.5, None, float("inf")]
+    assert read.findings == (BeyondRange(column="c", example=f"{sign}1e400", rows=1),)
+
+
+@pytest.mark.parametrize(
+    ("cell", "lost"),
+    [
+        ("0.1234567890123456789", True),
+        ("12345678.90123456789", True),
+        ("0,1234567890123456789", True),
+        ("1.000000000000000056e-01", False),  # as np.savetxt writes 0.1
+        ("0.30000000000000004", False),
+        ("0.000000000000000000000125", False),
+        ("1.50000000000000000000000", False),
+    ],
+)
+def test_digits_that_a_cell_of_text_has_beyond_a_float_are_said(
+    tmp_path: Path, cell: str, lost: bool
+) -> None:
+    read = csv_read(tmp_path, f'c\n"{cell}"\n"{"0,5" if "," in cell else "0.5"}"\n')
+    assert [type(note) for note in read.findings] == [LostDigits] * lost
+
+
+@pytest.mark.parametrize("form", [pa.binary(), pa.binary(16), pa.uuid()], ids=str)
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")], ids=["bytes first", "text first"])
+def test_files_that_hold_uuids_as_bytes_and_as_text_are_one_column(
+    tmp_path: Path, form: Any, names: tuple[str, str]
+) -> None:
+    raw = pa.array([u.bytes for u in UUIDS], pa.binary(16)).cast(
+        pa.binary() if form == pa.binary() else pa.binary(16)
+    )
+    if form == pa.uuid():
+        raw = pa.ExtensionArray.from_storage(form, raw)
+    for name, ids in zip(names, (raw, [str(UUIDS[0]).upper(), None]), strict=True):
+        pq.write_table(pa.table({"id": ids, "x": range(len(ids))}), tmp_path / f"{name}.parquet")
+    read = read_source(ParquetSource(kind="parquet", path="*.parquet"), tmp_path)
+    assert sorted(filter(None, read.table["id"].to_pylist())) == sorted(
+        [*map(str, UUIDS), str(UUIDS[0])]
+    )
 
 
 def test_a_moment_beyond_what_is_kept_is_refused_by_its_column(tmp_path: Path) -> None:
@@ -325,6 +376,14 @@ def test_a_time_column_that_cannot_be_read_is_named_with_its_type(tmp_path: Path
     source = ParquetSource(kind="parquet", path="t.parquet")
     with pytest.raises(DataError, match=r"'at'.*list<int64>"):
         read_source(source, tmp_path, time_column="at")
+
+
+@pytest.mark.parametrize("read", [read_source, newest_time])
+def test_a_time_column_of_a_database_that_cannot_be_read_is_named_with_its_type(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
+    with pytest.raises(DataError, match=r"'y'.*BLOB"):
+        read(_blobs(tmp_path), tmp_path, time_column="y")
 
 
 def test_durations_are_seconds_to_the_nanosecond(tmp_path: Path) -> None:

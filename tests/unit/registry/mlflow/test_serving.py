@@ -361,6 +361,27 @@ def test_numbers_that_json_cannot_hold_beside_a_null_are_refused(served: Served)
     assert "lost digits" in str(served.asked(FORMS["dataframe_records"](rows)))
 
 
+def test_numbers_for_codes_with_leading_zeros_are_refused_with_such_a_code(served: Served) -> None:
+    for cells in ([42, 107, 999], [42, None, None], ["0042", 107, None]):
+        found = str(served.asked(FORMS["dataframe_records"](with_cells(zip=cells))))
+
+        assert "'zip'" in found.rpartition("Error:")[2]
+        assert "'0042'" in found or "types" in found
+
+
+def test_a_model_of_before_that_knows_no_codes_is_served(served: Served, tmp_path: Path) -> None:
+    from tasks.registry.mlflow.serving import _load_pyfunc
+
+    shutil.copytree(served.folder / "model", tmp_path / "model")
+    file = tmp_path / "model" / COLUMNS_FILE
+    columns = json.loads(file.read_bytes())
+    assert columns.pop("padded") == {"zip": "0042"}
+    file.write_text(json.dumps(columns), encoding="utf-8")
+    found = _load_pyfunc(str(tmp_path / "model")).predict(pd.DataFrame(with_cells()))
+
+    assert list(found) == served.asked(FORMS["dataframe_records"](with_cells()))
+
+
 def test_a_file_with_a_type_of_another_is_not_loaded(served: Served, tmp_path: Path) -> None:
 
     import mlflow.pyfunc
