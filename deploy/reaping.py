@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,9 +53,17 @@ class Reaper:
         Those whose runs these are.
     runner
         Number of the process that starts the deployments' runs: none of an earlier one lives.
+    say
+        Receives a line for each training that has started.
     """
 
-    def __init__(self, state: Path, pipelines: Sequence[Pipeline], runner: int) -> None:
+    def __init__(
+        self,
+        state: Path,
+        pipelines: Sequence[Pipeline],
+        runner: int,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._state = state
         self.follow(pipelines)
         self._runner = runner
@@ -64,6 +72,8 @@ class Reaper:
         self._unmarked: dict[UUID, float] = {}
         self._told: set[UUID] = set()
         self._reported: set[str] = set()
+        self._say = say
+        self._begun: set[UUID] = set()
 
     def follow(self, pipelines: Sequence[Pipeline]) -> None:
         """Look after the runs of these pipelines from now on."""
@@ -79,7 +89,10 @@ class Reaper:
         with connected() as client:
             open_states = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
             for run in _runs(client, open_states):
-                if self._ours(run) and self._has_died(run):
+                if not self._ours(run):
+                    continue
+                self._say_begun(client, run)
+                if self._has_died(run):
                     self._end(client, run)
             self._end_processes_of_crashed(client)
             since = self._since - _CRASHED_WITHIN
@@ -89,6 +102,18 @@ class Reaper:
                 if run.id not in self._told and self._ours(run)
             ]
             return tuple(str(run.id) for run in crashed if self._tell(client, run))
+
+    def _say_begun(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Say once that a training has started: it has nothing to show for minutes."""
+        if run.id in self._begun or run.state is None or not run.state.is_running():
+            return
+        self._begun.add(run.id)
+        if client.read_flow(run.flow_id).name != "training":
+            return
+        for tag in run.tags:
+            if (pipeline := self._pipelines.get(tag)) is not None:
+                why = "for an alarm" if _by_alarm(run) else "by schedule or by hand"
+                self._say(f"{pipeline.config.name}: training started ({why})")
 
     def report(self) -> int:
         """Record and tell what became of runs and requests unless it was; return how many."""
@@ -314,6 +339,11 @@ def _all(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:
         if len(page) < _PAGE:
             break
     return found
+
+
+def _by_alarm(run: FlowRun) -> bool:
+    cause = run.parameters.get("cause")
+    return isinstance(cause, dict) and cause.get("kind") == "alarm"
 
 
 def _due(run: FlowRun) -> datetime:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.chronicle import Chronicle
 from deploy.file_watch import Edit, WatchedFiles
 from deploy.processes import end_with, speaking
 from tasks.base.environment import RUNNER_VARIABLE
@@ -36,6 +37,7 @@ AT_ONCE = 3
 _BEAT_SECONDS = 2.0
 _REAP_SECONDS = 20.0
 _WATCH_SECONDS = 2.0
+_NEWS_SECONDS = 3.0
 _API_SECONDS = 1_700.0
 _CANCEL_SECONDS = 8.0
 
@@ -61,7 +63,8 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
     for deployment in await asyncio.to_thread(runner_deployments, pipelines):
         await runner.aadd_deployment(deployment)
     await asyncio.to_thread(apply_automations, pipelines)
-    reaper = Reaper(state, pipelines, os.getpid())
+    reaper = Reaper(state, pipelines, os.getpid(), say)
+    chronicle = await asyncio.to_thread(Chronicle, pipelines, say)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -79,6 +82,9 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
         asyncio.create_task(_every(_BEAT_SECONDS, lambda: _done(say, ""))),
         asyncio.create_task(_every(_REAP_SECONDS, lambda: asyncio.to_thread(_looked, reaper))),
         asyncio.create_task(_every(_WATCH_SECONDS, lambda: _watch(runner, files, reaper, say))),
+        asyncio.create_task(
+            _every(_NEWS_SECONDS, lambda: asyncio.to_thread(chronicle.look, files.pipelines))
+        ),
         asyncio.create_task(
             _every(EVERY_SECONDS, lambda: asyncio.to_thread(refresh, files.pipelines[0]))
         ),

@@ -1,0 +1,102 @@
+"""What the flows of a running stack did, a line each, for the person who watches `keepfit up`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from tasks.base.loop import Decision
+from tasks.base.pipeline_file import Pipeline
+from tasks.history import evidence
+from tasks.history.words import KINDS, minute, plural
+from tasks.monitoring.wording import cleaned
+
+_LONGEST = 160
+_SILENT = {"alerted", "collected"}
+_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+# A decision is stamped before it is written, and a clock may be set back a little.
+_OVERLAP = timedelta(minutes=2)
+
+
+class Chronicle:
+    """Says every decision of some pipelines once, from now on.
+
+    Parameters
+    ----------
+    say
+        Receives a line for each.
+    """
+
+    def __init__(self, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
+        self._say = say
+        self._since = datetime.now(UTC)
+        self._seen: dict[str, datetime] = {}
+        self.look(pipelines, silent=True)
+
+    def look(self, pipelines: Sequence[Pipeline], *, silent: bool = False) -> None:
+        """Say what was decided since the last look, oldest first."""
+        since = self._since - _OVERLAP
+        began = datetime.now(UTC)
+        for pipeline in pipelines:
+            ledger = evidence.accounts_of(pipeline)
+            for decision in reversed(ledger.decisions(pipeline.config.name, since=since)):
+                if decision.id not in self._seen and not silent and (line := line_of(decision)):
+                    self._say(line)
+                self._seen[decision.id] = decision.at
+        self._since = began
+        kept = began - 2 * _OVERLAP
+        self._seen = {one: at for one, at in self._seen.items() if at >= kept}
+
+
+def line_of(decision: Decision) -> str:
+    """Return a decision as one line; empty where it changes nothing for the person who watches.
+
+    Examples
+    --------
+    >>> line_of(Decision(
+    ...     id="1", pipeline="flights", kind="promoted", at=datetime(2026, 3, 1, tzinfo=UTC),
+    ...     correlation="c", version="2", sentence="Promoted: lightgbm beats v1. More follows.",
+    ... ))
+    'flights: promoted: lightgbm beats v1.'
+    """
+    if decision.kind in _SILENT:
+        return ""
+    word = KINDS[decision.kind][0]
+    if decision.kind == "scored":
+        said = _scored(decision)
+        return f"{decision.pipeline}: {said}" if said else ""
+    first = _END.split(decision.sentence, maxsplit=1)[0]
+    first = re.sub(rf"^{re.escape(word)}: ", "", first, flags=re.IGNORECASE)
+    where = f" {decision.window}" if decision.window is not None else ""
+    line = f"{decision.pipeline}: {word}{where}: {cleaned(first, _LONGEST)}"
+    return f"{line} {_asked(decision)}".rstrip()
+
+
+def _scored(decision: Decision) -> str:
+    """Return how many rows are new, and what was set or left aside; empty where nothing is."""
+    new = evidence.number_of(decision, "new") or 0
+    aside = evidence.number_of(decision, "quarantined") or 0
+    files = evidence.texts_of(decision, "aside")
+    parts = [f"{plural(int(new), 'row')} scored by v{decision.version}"] if new else []
+    if aside:
+        parts.append(f"{plural(int(aside), 'row')} set aside")
+    if files:
+        parts.append(f"not read, as incomplete: {cleaned(', '.join(files), _LONGEST)}")
+    return "; ".join(parts)
+
+
+def _asked(decision: Decision) -> str:
+    if decision.kind != "alarmed":
+        return ""
+    due = evidence.text_of(decision, "answer_by")
+    if due:
+        return f"A training was requested, its outcome is due by {minute(_moment(due))} UTC."
+    return "" if decision.evidence.get("retrain") else "No training was requested."
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
