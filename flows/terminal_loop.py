@@ -27,6 +27,7 @@ _MOST_COLUMNS = 12
 _HEALTH = {
     "healthy": "bold green",
     "on probation": "bold cyan",
+    "retraining": "bold yellow",
     "drifting": "bold yellow",
     "falling": "bold yellow",
     "stale": "bold yellow",

@@ -16,7 +16,14 @@ from tasks.history.series import Point
 from tasks.history.words import elapsed, listed, minute, span
 
 Health = Literal[
-    "healthy", "on probation", "drifting", "falling", "stopped", "no champion", "stale"
+    "healthy",
+    "on probation",
+    "retraining",
+    "drifting",
+    "falling",
+    "stopped",
+    "no champion",
+    "stale",
 ]
 
 
@@ -57,6 +64,13 @@ class DriftNow(Record):
     score: float | None
     limit: float | None
     columns: tuple[str, ...] = ()
+
+
+class AskedTraining(Record):
+    """A training that was asked for: when, and when its answer is due, both in UTC."""
+
+    at: datetime
+    due: datetime | None = None
 
 
 def last_runs(
@@ -107,6 +121,7 @@ def judged(
     last: Mapping[str, LastRun],
     shown: Sequence[Point],
     now: datetime,
+    asked: AskedTraining | None = None,
 ) -> tuple[Health, str]:
     """Return the health of a pipeline in one word, the gravest that holds, and what it rests on."""
     if champion is None:
@@ -122,6 +137,8 @@ def judged(
     drift = drift_now(shown)
     if drift is not None and drift.alarm:
         return "drifting", _moved(drift)
+    if asked is not None and asked.due is not None:
+        return "retraining", _awaited(asked)
     if on_probation(pipeline, champion, decisions):
         windows = pipeline.config.policy.probation
         return "on probation", (
@@ -133,6 +150,13 @@ def judged(
 def _moved(drift: DriftNow) -> str:
     what = listed(drift.columns) or "The window as a whole"
     return f"{what} moved in {span(drift.window)}."
+
+
+def _awaited(asked: AskedTraining) -> str:
+    return (
+        f"An alarm requested a training on {minute(asked.at)} UTC; its outcome is due by "
+        f"{minute(asked.due)}."
+    )
 
 
 def _nothing_found(drift: DriftNow | None) -> str:

@@ -16,6 +16,7 @@ from tasks.base.records import MetricValue, ModelVersion, Record
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.health import (
+    AskedTraining,
     Champion,
     DriftNow,
     Health,
@@ -33,13 +34,6 @@ from tasks.scoring.set_aside import waiting
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
 _MOST_READ = 200
-
-
-class AskedTraining(Record):
-    """A training that was asked for: when, and when its answer is due, both in UTC."""
-
-    at: datetime
-    due: datetime | None = None
 
 
 class PipelineHealth(Record):
@@ -147,7 +141,8 @@ def _health_of(
     last = last_runs((*decisions, *scored), outcomes)
     shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
     aside = waiting(pipeline)
-    word, reason = judged(pipeline, champion, decisions, last, shown, now)
+    asked = _asked(ledger, name)
+    word, reason = judged(pipeline, champion, decisions, last, shown, now, asked)
     if gone is not None:
         reason = (
             f"v{gone.version} scored until it, or its alias, was deleted in MLflow: promote a "
@@ -168,7 +163,7 @@ def _health_of(
         latest=_latest(ledger, name),
         waiting=sum(kept.aside.rows for kept in aside),
         waiting_command=aside[0].aside.score_command if aside else "",
-        asked=_asked(ledger, name),
+        asked=asked,
         state=str(pipeline.state),
         fault=pipeline.fault,
         next_command=_next_command(pipeline, champion, word),
@@ -194,7 +189,7 @@ def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
 def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -> str:
     if champion is None:
         return command("run", file=pipeline.path)
-    verb = {"stale": "monitor", "healthy": "monitor"}.get(word, "why")
+    verb = {"stale": "monitor", "healthy": "monitor", "retraining": "status"}.get(word, "why")
     return command(verb, file=pipeline.path)
 
 

@@ -37,6 +37,7 @@ _ROUTINE: tuple[DecisionKind, ...] = ("monitored", "scored")
 TONES: dict[str, Tone] = {
     "healthy": "good",
     "on probation": "plain",
+    "retraining": "warn",
     "drifting": "warn",
     "falling": "warn",
     "stale": "warn",

@@ -20,6 +20,7 @@ from tasks.base.pipeline_file import redact
 from tasks.base.records import Record
 from tasks.monitoring.moved import Moved, moved, number, statement, what_moved
 from tasks.monitoring.secrecy import without_secrets
+from tasks.monitoring.windows.triggers import stated
 from tasks.monitoring.wording import (
     TITLE_LENGTH,
     as_markdown,
@@ -131,7 +132,10 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
         if retrains
         else _WAITS.get(found.withheld, "not retraining")
     )
-    draft = _Draft(f"{_alarm(found)}, {answer}", "warning")
+    idle = not retrains and found.withheld in ("", "not asked")
+    over = _quiet_since(decision, related) if idle else None
+    where = " in an earlier window" if over else ""
+    draft = _Draft(f"{_alarm(found)}{where}, {answer}", "warning")
     draft.say("What", what_moved(found) or cleaned(decision.sentence, _MOST_WORDS))
     draft.say("Performance", statement(found.performance))
     draft.say("Since", found.since)
@@ -146,9 +150,25 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     else:
         otherwise = f"trains nothing: {_WAITS.get(found.withheld, 'the policy does not ask')}"
         answer = cleaned(found.policy, _MOST_WORDS) or otherwise
+        if over:
+            answer = f"trains nothing: {over}, looked at in the same pass, calls for nothing"
         draft.say("keepfit", f"{answer[0].lower()}{answer[1:]}. The champion scores on.")
         draft.say("Next", f"look at the report; to train at once: {_command('run', file)}.")
     return draft
+
+
+def _quiet_since(decision: Decision, related: Sequence[Decision]) -> Window | None:
+    """Return the newest window, where it is later than what an alarm tells of and is quiet."""
+    looked = [d for d in related if d.kind == "monitored" and d.version == decision.version]
+    windows = [(d.window.start, d.at, d) for d in looked if d.window is not None]
+    if decision.window is None or not windows:
+        return None
+    newest = max(windows, key=lambda one: one[:2])[2]
+    drift = newest.evidence.get("drift")
+    calls = isinstance(drift, dict) and bool(drift.get("alarm"))
+    calls |= any(p.worse for p in stated(newest) if p.window == newest.window)
+    later = newest.window is not None and newest.window.start > decision.window.start
+    return newest.window if later and not calls else None
 
 
 def _named_windows(windows: Sequence[Window]) -> str:

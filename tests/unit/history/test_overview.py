@@ -78,6 +78,21 @@ def test_a_training_that_an_alarm_asked_for_is_shown_until_it_has_an_outcome(
     assert health(tmp_path, flights()).asked is None
 
 
+def test_a_pipeline_is_not_healthy_while_a_training_for_an_alarm_is_awaited(
+    tmp_path: Path,
+) -> None:
+    asked = until(flights(), "alarmed", 2)
+    looked = [d for d in asked if d.kind == "monitored"]
+    quiet = next(d for d in looked if not d.evidence["alarm"])
+    later = quiet.model_copy(
+        update={"id": "later", "at": asked[-1].at, "window": None, "version": looked[-1].version}
+    )
+    found = health(tmp_path, (*asked, later))
+
+    assert found.health == "retraining"
+    assert f"{asked[-1].at:%Y-%m-%d %H:%M}" in found.reason
+
+
 def test_worse_realised_performance_is_falling(tmp_path: Path) -> None:
     found = health(tmp_path, until(flights(), "skipped"))
 

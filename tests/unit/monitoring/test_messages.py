@@ -89,6 +89,24 @@ def test_an_alarm_without_a_training_says_what_it_waits_for(withheld: str, words
     assert "`keepfit run 'my file'`" in message.text
 
 
+def test_an_alarm_of_an_earlier_window_says_that_the_newest_calls_for_nothing() -> None:
+    policy = PolicyDecision(
+        retrain=False, withheld="not asked",
+        sentence="Trains nothing: nothing in the last window calls for it.",
+    )  # fmt: skip
+    alarm = decision(
+        "alarmed", {"retrain": False, "policy": policy.model_dump(mode="json")}, window=week(0)
+    )
+
+    message = told(alarm, monitored(0, drifted("distance")), monitored(1, alarm=False))
+
+    assert message.title == (
+        "flights: drift in 1 of 15 columns in an earlier window, not retraining"
+    )
+    assert f"{week(1)}, looked at in the same pass, calls for nothing" in message.text
+    assert "nothing in the last window" not in message.text
+
+
 def test_what_a_window_came_to_is_told_to_its_end() -> None:
     sentence = f"Rmse 88.6 where labels are known{', and so on' * 25}: worse than is ordinary."
     alarm = decision("alarmed", {"retrain": True}, sentence=sentence, window=week(0))
