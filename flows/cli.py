@@ -430,7 +430,7 @@ def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
     from tasks.base.commands import command
     from tasks.base.pipeline_file import load_pipeline
-    from tasks.models.hook_checks import check_hooks
+    from tasks.models.execution.plugin_checks import check_hooks
 
     pipeline = load_pipeline(file)
     check_hooks(pipeline.config, pipeline.base)

@@ -20,7 +20,7 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
 
     Files that are still being written are refused, or left aside where not all must be `whole`.
     """
-    from tasks.models.hook_checks import check_hooks
+    from tasks.models.execution.plugin_checks import check_hooks
     from tasks.trainings.windows import training_snapshot
 
     check_hooks(pipeline.config, pipeline.base)

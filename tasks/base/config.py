@@ -205,7 +205,7 @@ def _known_spaces(
     given: dict[str, dict[str, SpaceConfig]],
 ) -> dict[str, dict[str, SpaceConfig]]:
     """Refuse hyperparameters that keepfit's own candidates do not have, each at its line."""
-    from tasks.models.spaces import fault_of
+    from tasks.base.search_spaces import fault_of
 
     findings: list[InitErrorDetails] = []
     for candidate, spaces in given.items():

@@ -181,7 +181,7 @@ class Recipe(Record):
     objective
         ``mae`` where the learner minimises the absolute error; empty: its usual loss.
     adjustment
-        Calibration and rule of decision, as `tasks.models.adjusting.Adjustment` writes them.
+        Calibration and rule of decision, as `Adjustment` of postprocessing writes them.
     members, weights
         Of an ensemble.
     """

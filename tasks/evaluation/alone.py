@@ -79,7 +79,7 @@ def alone(
         Column to its share of the model's own importance: of more than 200 columns the first are
         tried.
     """
-    from tasks.models.folds import thin
+    from tasks.models.validation.splitters import thin
 
     if len(holdout) < LEAST_ROWS:
         return None
@@ -123,7 +123,7 @@ def _each(
     seed: int,
 ) -> dict[str, float]:
     """Return how far each source column gets alone."""
-    from tasks.models.preprocessing import build_encoder
+    from tasks.models.features.preprocessing import build_encoder
 
     part = schema.model_copy(update={"features": {n: schema.features[n] for n in given.columns}})
     encoder = build_encoder("tree", part, given, seed)

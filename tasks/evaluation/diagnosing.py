@@ -45,7 +45,7 @@ def diagnose_training(
     """Return what the training teaches; of a ranking only that this is not looked at."""
     if basis.roles.task not in TASKS:
         return Diagnosis(lines=(NOT_OF_RANKINGS,))
-    from tasks.models.calls import call
+    from tasks.models.execution.child_calls import call
 
     config = pipeline.config
     found = call(
@@ -142,7 +142,7 @@ class _Diagnosed(Case):
         if self.training.diagnosis != "full":
             return None
         from tasks.evaluation.refitting import learning_curve
-        from tasks.models.work import BASELINE, ENSEMBLE
+        from tasks.models.execution.run_context import BASELINE, ENSEMBLE
 
         order = [row.candidate for row in self.assessment.leaderboard]
         able = [r for r in self.fitted if r.candidate not in (BASELINE, ENSEMBLE)]

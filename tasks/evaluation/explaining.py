@@ -128,7 +128,7 @@ def summary(pipeline: Any, X: pd.DataFrame) -> tuple[dict[str, float], Scale] | 
 
 def outputs_of(pipeline: Any, schema: Schema, label: str | None) -> Outputs:
     """Return a function of rows: the probability of `label`, or the value of a regression."""
-    from tasks.models.prediction import in_order, predict
+    from tasks.models.persistence.prediction import in_order, predict
 
     def of(frame: pd.DataFrame) -> Floats:
         predicted, probability = predict(pipeline, frame)
@@ -194,7 +194,7 @@ def explain_frame(
     background
         Other rows; at most 100 are used.
     """
-    from tasks.models.prediction import in_order, predict
+    from tasks.models.persistence.prediction import in_order, predict
 
     features = list(schema.features)
     row, background = row[features], background[features]

@@ -68,7 +68,7 @@ class Compared:
 def compared(case: Case) -> Compared:
     """Return the scores of all candidates on the holdout, under the same replicates."""
     from tasks.metrics.scorer import sampled
-    from tasks.models.folds import thin
+    from tasks.models.validation.splitters import thin
 
     chosen = thin(len(case.y), _COMPARED_ROWS)
     blocks = None if case.blocks is None else case.blocks[chosen]
@@ -91,9 +91,9 @@ def own_score(case: Case, result: CandidateResult) -> float | None:
     from tasks.data.snapshots import read_frame
     from tasks.metrics.bootstrap import whole
     from tasks.metrics.scorer import sampled
-    from tasks.models.folds import thin
-    from tasks.models.loading import load_model
-    from tasks.models.prediction import in_order, predict
+    from tasks.models.persistence.prediction import in_order, predict
+    from tasks.models.persistence.skops_io import load_model
+    from tasks.models.validation.splitters import thin
 
     rows = np.load(case.basis.split.train_path).astype(np.int64, copy=False)
     if result.rows_fitted:

@@ -30,7 +30,7 @@ def draw_all(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
     """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
-    from tasks.models.calls import call
+    from tasks.models.execution.child_calls import call
 
     drawn = call(
         "tasks.evaluation.picturing:draw_plain",
@@ -162,8 +162,8 @@ def _explained(
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.figures import draw_importance
     from tasks.evaluation.importance import permutation_importance
-    from tasks.models.loading import load_model
-    from tasks.models.prediction import predict
+    from tasks.models.persistence.prediction import predict
+    from tasks.models.persistence.skops_io import load_model
 
     rows = np.load(basis.split.holdout_path)
     chosen = np.unique(
@@ -220,7 +220,7 @@ def _by_loss(importance: Importance) -> list[str]:
 
 def _explained_class(basis: Basis, X: pd.DataFrame, pipeline: Any) -> str | None:
     """Return the class whose probability is told: the positive one, or the most predicted."""
-    from tasks.models.prediction import predict
+    from tasks.models.persistence.prediction import predict
 
     schema = basis.roles
     if not schema.classes:

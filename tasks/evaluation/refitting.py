@@ -26,8 +26,8 @@ from tasks.metrics.scorer import sampled
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.models.adjusting import Adjustment
-    from tasks.models.candidates import Candidate
+    from tasks.models.estimators.candidates import Candidate
+    from tasks.models.postprocessing.adjustment import Adjustment
 
 REPEATS = 5
 _REPEATED_TO = 1_000
@@ -75,7 +75,7 @@ def learning_curve(
     seconds
         No larger number of rows is begun once the next fit would end after this.
     """
-    from tasks.models.candidates import candidate_of
+    from tasks.models.estimators.candidates import candidate_of
 
     tuned: Mapping[str, Any] = getattr(result, "tuned", {})
     settings = {k: v for k, v in tuned.items() if k != "class_weight"}
@@ -101,8 +101,8 @@ def learning_curve(
 def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.models.adjusting import Adjustment, adjustment_of
-    from tasks.models.folds import inner_part, thin
+    from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
+    from tasks.models.validation.splitters import inner_part, thin
 
     roles, ordered = basis.roles, basis.split.rule == "time"
     positions: Ints = np.load(basis.split.train_path).astype(np.int64, copy=False)
@@ -181,9 +181,9 @@ def _fitted(
     parts: _Parts, chosen: Ints, candidate: Candidate, training: TrainingConfig, basis: Basis
 ) -> tuple[float, float]:
     """Return the metric on a part of the rows fitted on, and on the validation rows."""
-    from tasks.models.folds import thin
-    from tasks.models.preprocessing import build_encoder
-    from tasks.models.settings import Setting
+    from tasks.models.estimators.fit_context import Setting
+    from tasks.models.features.preprocessing import build_encoder
+    from tasks.models.validation.splitters import thin
 
     roles = basis.roles
     X, y = parts.X.iloc[chosen].reset_index(drop=True), parts.y[chosen]
@@ -218,7 +218,7 @@ def _fitted(
 
 
 def _score(model: Any, X: NDArray[np.float32], y: NDArray[Any], basis: Basis) -> float:
-    from tasks.models.prediction import in_order, outputs
+    from tasks.models.persistence.prediction import in_order, outputs
 
     roles = basis.roles
     predicted, probability = outputs(model, X)

@@ -13,10 +13,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from tasks.base.config import TrainingConfig, greater_is_better
 from tasks.base.records import CandidateResult, Trial
+from tasks.base.search_spaces import Space, Value, spaces_of
 from tasks.evaluation.drawing import BLUE, GREEN, GREY, INK, ORANGE, compact, grid, name_axes, plain
 from tasks.evaluation.figures import Drawing
 from tasks.evaluation.lessons import _panels
-from tasks.models.spaces import Space, Value, spaces_of
 
 _EDGE = 0.03
 _FAR = 5.0

@@ -18,7 +18,7 @@ def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.weak_slices import MOST_ROWS, weak_slices
     from tasks.metrics.losses import expected_losses
-    from tasks.models.folds import thin
+    from tasks.models.validation.splitters import thin
 
     rows = np.load(case.basis.split.holdout_path)
     chosen = thin(len(rows), MOST_ROWS)

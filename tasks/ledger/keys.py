@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
 from tasks.data.row_hashes import row_hashes
-from tasks.models.columns import texts_of
+from tasks.models.features.columns import texts_of
 
 _MOST_BYTES = 800
 """PostgreSQL's indexes take no entry longer than a third of a page; longer keys are digested."""

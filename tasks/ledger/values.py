@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.models.columns import level_text
+from tasks.models.features.columns import level_text
 
 _TRUTH = {"true": "True", "false": "False", "1": "True", "0": "False"}
 

@@ -180,7 +180,7 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
 
 
 def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
-    from tasks.models.keeping import kept
+    from tasks.models.persistence.artifacts import kept
 
     return kept(Path(basis.prepared.folder) / "candidates", winner.candidate)
 
@@ -211,7 +211,7 @@ def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, i
     from tasks.data.column_kinds import target_values
     from tasks.data.ranking_groups import queries_of
     from tasks.data.snapshots import read_frame
-    from tasks.models.adjusting import as_served
+    from tasks.models.postprocessing.adjustment import as_served
 
     folder = Path(judged.predictions_path).parent
     held = as_served(folder.parent, folder.name, basis.roles)

@@ -231,7 +231,7 @@ def _champion_predictions(
     mask: NDArray[np.bool_],
 ) -> tuple[Predictions | None, str]:
     """Return what the champion predicts of the rows, or None and why it can't."""
-    from tasks.models.calls import predict_rows
+    from tasks.models.execution.child_calls import predict_rows
 
     theirs = champion.roles
     schema = basis.roles

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Recipe
-from tasks.models.keeping import kept
+from tasks.models.persistence.artifacts import kept
 from tasks.models.recipe import recipe_of
 from tasks.registry.store import Store
 

@@ -270,8 +270,8 @@ def register_challenger(
         Source column to what the metric loses when it is shuffled.
     """
     from tasks.data.snapshots import read_frame
-    from tasks.models.blending import made_of
-    from tasks.models.calls import predict_rows
+    from tasks.models.ensemble.blend_call import made_of
+    from tasks.models.execution.child_calls import predict_rows
 
     roles, metric = basis.roles, basis.prepared.metric
     rows = _sample_rows(basis.snapshot)

@@ -63,8 +63,8 @@ class Versions(Catalog):
         ModelRefusedError
             When the model holds a type that is not allowed.
         """
-        from tasks.models.allowed import ALLOWED_TYPES
-        from tasks.models.loading import types_of
+        from tasks.models.persistence.skops_io import types_of
+        from tasks.models.persistence.trusted_types import ALLOWED_TYPES
 
         # What is one's own is left out: no one else's loader is told to trust it.
         types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
@@ -193,7 +193,7 @@ class Versions(Catalog):
         ModelRefusedError
             When its file is not the registered one or holds a type that is not allowed.
         """
-        from tasks.models.loading import load_model
+        from tasks.models.persistence.skops_io import load_model
 
         return load_model(self.model_file(version), own)
 
@@ -207,7 +207,7 @@ class Versions(Catalog):
         ModelRefusedError
             When it cannot be loaded or predicts something else.
         """
-        from tasks.models.prediction import predict
+        from tasks.models.persistence.prediction import predict
 
         predicted, _ = predict(self.load(version), sample)
         return self.confirm(version, predicted, expected)

@@ -43,7 +43,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
 
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explaining import RowExplanation
-    from tasks.models.calls import call
+    from tasks.models.execution.child_calls import call
     from tasks.plugins.versions import require_hooks
     from tasks.registry.stores import store_of
     from tasks.trainings.windows import scoring_snapshot
@@ -83,7 +83,7 @@ def explain_plain(
     from tasks.base.records import Schema
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explaining import explain_frame
-    from tasks.models.loading import load_model
+    from tasks.models.persistence.skops_io import load_model
 
     roles = Schema.model_validate(schema)
     columns = list(roles.features)

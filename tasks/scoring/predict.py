@@ -15,8 +15,8 @@ from pydantic import Field
 from tasks.base.commands import command
 from tasks.base.errors import DataError
 from tasks.base.records import ModelVersion, Record, Schema
-from tasks.models.columns import texts_of
-from tasks.models.prediction import in_order, predict
+from tasks.models.features.columns import texts_of
+from tasks.models.persistence.prediction import in_order, predict
 
 CHUNK_ROWS = 200_000
 ROW_NUMBER = "row"

@@ -13,14 +13,14 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, Verdict
 
 if TYPE_CHECKING:
-    from tasks.models.fitting import Progress
+    from tasks.models.execution.fitting import Progress
 
 
 def fit_all(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate; those that an earlier run of the same fits finished are reused."""
-    from tasks.models.fitting import fit_candidates, objective_of
+    from tasks.models.execution.fitting import fit_candidates, objective_of
 
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
@@ -67,7 +67,7 @@ def winner_of(
     judged = next(r for r in results if r.candidate == assessment.challenger)
     if not (verdict.promoted and verdict.complete and basis.prepared.refit):
         return judged
-    from tasks.models.fitting import refit
+    from tasks.models.execution.fitting import refit
 
     folder = Path(basis.prepared.folder) / "refit"
     folder.mkdir(parents=True, exist_ok=True)

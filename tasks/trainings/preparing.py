@@ -37,7 +37,7 @@ def prepare(
     """
     from tasks.data.column_kinds import build_schema
     from tasks.data.splits import split_rows
-    from tasks.models.objectives import check_objective
+    from tasks.models.postprocessing.cost_matrix import check_objective
 
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)

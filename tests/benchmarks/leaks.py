@@ -19,7 +19,7 @@ from rich.table import Table as Grid
 from tasks.base.config import ReportConfig
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import Basis, ContractResult
-from tasks.models import workers
+from tasks.models.execution import worker_pool
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def main() -> None:
             level, text = named[0] if named else ("", "")
             (clean if leak is None else found).append(level)
             grid.add_row(table.name, leak or "–", "yes" if named else "no", level, text)
-    workers.close_all()
+    worker_pool.close_all()
     Console(width=160).print(grid)
     warned = [sum(level == "warning" for level in levels) for levels in (found, clean)]
     noted = [sum(level == "note" for level in levels) for levels in (found, clean)]
@@ -85,7 +85,7 @@ def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
     """Return level and sentence of every suspicion of a leak or of a score too good."""
     from tasks.evaluation.assessing import assess
     from tasks.evaluation.diagnosing import _Diagnosed
-    from tasks.models.fitting import fit_candidates
+    from tasks.models.execution.fitting import fit_candidates
     from tasks.trainings.preparing import prepare
     from tasks.trainings.windows import training_snapshot
 

@@ -120,8 +120,8 @@ def keepfit(folder: Path, job: dict[str, Any]) -> str:
     """keepfit's fits, tuned, blended and calibrated; what validation prefers answers."""
     from tasks.base.pipeline_file import load_pipeline
     from tasks.evaluation.assessing import choose
-    from tasks.models import workers
-    from tasks.models.fitting import fit_candidates
+    from tasks.models.execution import worker_pool
+    from tasks.models.execution.fitting import fit_candidates
     from tasks.trainings.preparing import prepare
     from tasks.trainings.windows import training_snapshot
 
@@ -132,7 +132,7 @@ def keepfit(folder: Path, job: dict[str, Any]) -> str:
         snapshot.path, prepared.split, prepared.roles, pipeline.config.training, prepared.metric,
         folder / "fits",
     )  # fmt: skip
-    workers.close_all()
+    worker_pool.close_all()
     name = choose(results, prepared.metric)
     chosen = next(result for result in results if result.candidate == name)
     with np.load(chosen.predictions_path) as kept:

@@ -21,7 +21,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import CandidateResult, Prepared, Snapshot
-from tasks.models import workers
+from tasks.models.execution import worker_pool
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def fitted(
     table: Table, folder: Path, given: argparse.Namespace, tuning: str
 ) -> tuple[dict[str, CandidateResult], dict[str, float], float]:
     """Return what became of each candidate, its score on the holdout, and the seconds of all."""
-    from tasks.models.fitting import fit_candidates
+    from tasks.models.execution.fitting import fit_candidates
     from tasks.trainings.preparing import prepare
     from tasks.trainings.windows import training_snapshot
 
@@ -134,7 +134,7 @@ def main() -> None:
                 held = [old[name], new[name]]
                 print(_line(table, name, before[name], after[name], held), flush=True)
             print(f"{table.name:19}{plain:.0f} s untuned, {tuned:.0f} s tuned", flush=True)
-    workers.close_all()
+    worker_pool.close_all()
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, KeepfitError
 from tasks.data.typing.frames import typed_frame
-from tasks.models.loading import load_model
-from tasks.models.prediction import in_order, predict
+from tasks.models.persistence.prediction import in_order, predict
+from tasks.models.persistence.skops_io import load_model
 from tasks.registry.mlmodel import COLUMNS_FILE, METHOD, METHODS, ServedColumns
 from tasks.registry.packaging import MODEL_FILE
 

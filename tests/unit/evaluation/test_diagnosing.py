@@ -16,7 +16,7 @@ from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.assessing import assess
 from tasks.evaluation.diagnosing import diagnose_plain
 from tasks.evaluation.findings import Diagnosis
-from tasks.models.fitting import fit_candidates
+from tasks.models.execution.fitting import fit_candidates
 
 pytestmark = pytest.mark.slow
 

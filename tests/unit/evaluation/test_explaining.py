@@ -22,8 +22,8 @@ from tasks.evaluation.explaining import (
     summary,
 )
 from tasks.evaluation.tree_shap import explained
-from tasks.models.calibrating import AdjustedClassifier
-from tasks.models.preprocessing import build_encoder
+from tasks.models.features.preprocessing import build_encoder
+from tasks.models.postprocessing.calibration import AdjustedClassifier
 
 FEATURES = {"strong": "numeric", "city": "categorical", "noise": "numeric"}
 

@@ -11,8 +11,8 @@ import pytest
 from tasks.base.records import Basis, CandidateResult, ContractResult, Prepared, Snapshot
 from tasks.evaluation.findings import LearningCurve
 from tasks.evaluation.refitting import learning_curve
-from tasks.models.adjusting import Adjustment
-from tasks.models.thresholds import Decision
+from tasks.models.postprocessing.adjustment import Adjustment
+from tasks.models.postprocessing.decision_thresholds import Decision
 from tests.unit.models.factories import snapshot, training
 
 

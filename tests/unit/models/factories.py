@@ -16,9 +16,9 @@ from sklearn.pipeline import Pipeline
 from tasks.base.config import TrainingConfig, default_metric
 from tasks.base.records import Kind, Schema, Split, Task
 from tasks.data.snapshots import write_snapshot
-from tasks.models.candidates import find
-from tasks.models.preprocessing import build_encoder
-from tasks.models.settings import Learned, Setting
+from tasks.models.estimators.candidates import find
+from tasks.models.estimators.fit_context import Learned, Setting
+from tasks.models.features.preprocessing import build_encoder
 
 KINDS: dict[str, Kind] = {
     "größe, m": "numeric",

@@ -17,7 +17,9 @@ def fits() -> list[int]:
 
 def _servers() -> list[psutil.Process]:
     """Others are left alone: a Prefect API that many tests share may be a child as well."""
-    return [p for p in psutil.Process().children() if "tasks.models.server" in _words(p)]
+    return [
+        p for p in psutil.Process().children() if "tasks.models.execution.fork_server" in _words(p)
+    ]
 
 
 def _words(process: psutil.Process) -> str:

@@ -23,11 +23,11 @@ from tasks.base.records import (
     Split,
 )
 from tasks.data.snapshots import write_snapshot
-from tasks.models.adjusting import Adjustment
-from tasks.models.calibrating import Calibration
-from tasks.models.keeping import keep_result
-from tasks.models.outoffold import OutOfFold
-from tasks.models.thresholds import Decision
+from tasks.models.persistence.artifacts import keep_result
+from tasks.models.postprocessing.adjustment import Adjustment
+from tasks.models.postprocessing.calibration import Calibration
+from tasks.models.postprocessing.decision_thresholds import Decision
+from tasks.models.validation.out_of_fold import OutOfFold
 from tasks.registry import holdouts
 from tasks.registry.holdouts import FILE, holdout_of, keep_holdout, reference_predictions
 from tasks.registry.store import Store

@@ -19,7 +19,7 @@ import pytest
 
 from tasks.base.mlflow_pages import pages_of
 from tasks.base.records import ModelVersion
-from tasks.models.prediction import predict
+from tasks.models.persistence.prediction import predict
 from tasks.registry.store import Store
 from tests.unit.registry.trained import SCHEMA, Trained, train
 

@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from tasks.base.records import Schema
-from tasks.models.loading import save_model
-from tasks.models.prediction import predict
-from tasks.models.preprocessing import build_encoder
+from tasks.models.features.preprocessing import build_encoder
+from tasks.models.persistence.prediction import predict
+from tasks.models.persistence.skops_io import save_model
 
 SCHEMA = Schema(
     target="spät?",

@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from tasks.base.errors import DataError
 from tasks.base.records import ModelVersion, Schema
-from tasks.models.preprocessing import build_encoder
+from tasks.models.features.preprocessing import build_encoder
 from tasks.scoring import predict as predicting
 from tasks.scoring.predict import ScoringCounts, score_frame, unseen_levels
 

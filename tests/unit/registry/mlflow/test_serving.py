@@ -26,9 +26,9 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Schema, Task
 from tasks.contracts.contract_files import known_contract
 from tasks.data.snapshots import read_frame
-from tasks.models.loading import save_model, types_of
-from tasks.models.prediction import predict
-from tasks.models.preprocessing import build_encoder
+from tasks.models.features.preprocessing import build_encoder
+from tasks.models.persistence.prediction import predict
+from tasks.models.persistence.skops_io import save_model, types_of
 from tasks.projects.drafting import Request, draft_project
 from tasks.registry import packaging
 from tasks.registry.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of

@@ -1,0 +1,82 @@
+"""The ensemble as one more candidate, asked for from outside of the worker process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.base.durations import format_duration
+from tasks.base.errors import InfrastructureError
+from tasks.base.records import CandidateResult
+from tasks.models.execution.child_calls import call
+from tasks.models.execution.run_context import BASELINE, ENSEMBLE, Run
+from tasks.models.execution.scheduler import Progress, Report
+from tasks.models.persistence.artifacts import kept
+
+BLEND_FILE = "blend.json"
+
+
+def ensemble_of(
+    run: Run, fitted: Sequence[CandidateResult], report: Report, seconds: float
+) -> CandidateResult:
+    """Return the weighted mean of fitted candidates, or why there is none.
+
+    It competes only where it beats the best single candidate out of fold beyond noise.
+
+    Parameters
+    ----------
+    seconds
+        What is left of the time budget: with nothing left there is no ensemble.
+    """
+    known = kept(Path(run.folder), ENSEMBLE)
+    if known is not None:
+        return known
+    able = [
+        r.candidate
+        for r in fitted
+        if r.status == "ok" and r.candidate != BASELINE and r.cv_mean is not None
+    ]
+    if len(able) < 2:
+        late = any(r.out_of_time for r in fitted)
+        return _none("an ensemble needs two fitted candidates", late=late)
+    over = f"would overrun the time budget of {format_duration(run.training.budget)}"
+    if seconds <= 0:
+        return _none(f"{over}, which the candidates have used up; raise training.budget", late=True)
+    report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
+    try:
+        asked = {"run": run.plain(), "names": able}
+        reason = call("tasks.models.ensemble.blend:blend", within=seconds, **asked)
+    except TimeoutError:
+        remedy = "raise training.budget, or set training.ensemble to false"
+        return _none(f"{over}; {remedy}", late=True)
+    if reason:
+        return _none(str(reason))
+    made = kept(Path(run.folder), ENSEMBLE)
+    if made is None:
+        raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
+    return made.model_copy(update={"cached": False})
+
+
+def _none(reason: str, *, late: bool = False) -> CandidateResult:
+    return CandidateResult(candidate=ENSEMBLE, status="skipped", reason=reason, out_of_time=late)
+
+
+def weights_of(result: CandidateResult) -> dict[str, float]:
+    """Return the candidates that an ensemble is made of, with their weights."""
+    text = Path(result.model_path).with_name(BLEND_FILE).read_text(encoding="utf-8")
+    return {str(name): float(weight) for name, weight in json.loads(text).items()}
+
+
+def made_of(result: CandidateResult) -> tuple[str, ...]:
+    """Return the candidates whose models a fitted one holds: itself, or an ensemble's members."""
+    return tuple(weights_of(result)) if result.candidate == ENSEMBLE else (result.candidate,)
+
+
+def blend_again(run: Run) -> CandidateResult:
+    """Return the ensemble of a run's recipe, whose members are fitted."""
+    call("tasks.models.ensemble.blend:blend_known", run=run.plain())
+    made = kept(Path(run.folder), ENSEMBLE)
+    if made is None:
+        raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
+    return made.model_copy(update={"cached": False})

@@ -1,0 +1,125 @@
+"""The models of an ensemble: fitted members, each with its encoding, weighed.
+
+Files of registered versions name these classes here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
+
+from tasks.base.errors import DataError
+from tasks.models.persistence.prediction import in_order
+
+Floats = NDArray[np.float64]
+
+
+class SameColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The features of a frame as they are: each member of an ensemble has its own encoding.
+
+    Parameters
+    ----------
+    features
+        Columns the frame must have; further ones are ignored.
+    """
+
+    def __init__(self, features: list[str]) -> None:
+        self.features = features
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's
+        """Learn nothing."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return that it can be asked."""
+        return True
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return the features of `X`.
+
+        Raises
+        ------
+        DataError
+            If a feature has no column in `X`.
+        """
+        absent = [name for name in self.features if name not in X.columns]
+        if absent:
+            raise DataError(
+                "every feature the model was trained on must be a column; absent: "
+                f"{', '.join(map(repr, absent[:5]))}.",
+                "Add the column to the source (nulls are allowed), or train again without it.",
+            )
+        return X[self.features]
+
+
+class _Ensemble(BaseEstimator):  # type: ignore[misc]
+    """Members by encoding, so that each encoding is computed once.
+
+    Parameters
+    ----------
+    encoders
+        Name of an encoding to its fitted encoder.
+    members
+        Fitted models.
+    encodings, weights
+        Of each member; weights sum to one.
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, Any],
+        members: list[Any],
+        encodings: list[str],
+        weights: list[float],
+    ) -> None:
+        self.encoders = encoders
+        self.members = members
+        self.encodings = encodings
+        self.weights = weights
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return that it can be asked."""
+        return True
+
+    def fit(self, X: object, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's
+        """Learn nothing: the members are fitted already."""
+        return self
+
+    def _weighed(self, X: pd.DataFrame, ask: Any) -> Floats:
+        encoded = {name: encoder.transform(X) for name, encoder in self.encoders.items()}
+        parts = zip(self.members, self.encodings, self.weights, strict=True)
+        return np.asarray(sum(weight * ask(m, encoded[name]) for m, name, weight in parts))
+
+
+class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]
+    """The weighted mean of its members' probabilities."""
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Every label that a member knows, sorted."""
+        return np.unique(np.concatenate([np.asarray(m.classes_) for m in self.members]))
+
+    def predict_proba(self, X: pd.DataFrame) -> Floats:
+        """Return probabilities, shape (n_rows, n_classes)."""
+        labels = tuple(str(label) for label in self.classes_)
+
+        def ask(member: Any, encoded: NDArray[np.float32]) -> Floats:
+            return in_order(np.asarray(member.predict_proba(encoded)), member.classes_, labels)
+
+        return self._weighed(X, ask)
+
+    def predict(self, X: pd.DataFrame) -> NDArray[Any]:
+        """Return the likeliest label of each row."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+
+class EnsembleRegressor(RegressorMixin, _Ensemble):  # type: ignore[misc]
+    """The weighted mean of its members' values."""
+
+    def predict(self, X: pd.DataFrame) -> Floats:
+        """Return values, shape (n_rows,)."""
+        return self._weighed(X, lambda m, encoded: np.asarray(m.predict(encoded)).ravel())

@@ -1,0 +1,408 @@
+"""Model families: how each is built for a table's size and kind of target, and fitted.
+
+Heavy libraries are imported by the functions, which only run in worker processes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.models.estimators.fit_context import Course, Learned, Params, Setting, Watched
+from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
+from tasks.models.features.mapped_arrays import letting_go, rows_at
+
+STOPPING_ROUNDS = 30
+TRAINING, VALIDATION = "training", "validation"
+"""How the names of curves begin: on rows that are learnt from, and on rows set aside."""
+USUAL_TRAVEL = 10.0
+"""LightGBM's defaults: 100 rounds with a learning rate of 0.1."""
+WIDE = 200
+"""Columns from which LightGBM builds its histograms column by column; either way, fixed: left to
+measure which is faster, it would give other numbers from one run to the next."""
+
+
+def fit_plain(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: Setting) -> Learned:
+    """Fit as scikit-learn does."""
+    return Learned(estimator.fit(X, y))
+
+
+def logistic(at: Setting, params: Params) -> Any:
+    """Return logistic regression, or ridge for numbers."""
+    from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+
+    if not at.classification:
+        if "alpha" in params:
+            return Ridge(alpha=params["alpha"])
+        if at.rows * at.columns <= 5_000_000:
+            return RidgeCV(alphas=np.logspace(-2, 5, 15))
+        return Ridge(alpha=1.0)
+    # Few rows a column need a stronger penalty: C is 1 from 50 rows a column on.
+    strength = float(np.clip(at.rows / (50 * max(1, at.columns)), 0.005, 1.0))
+    return LogisticRegression(
+        C=params.get("C", strength),
+        max_iter=int(params["max_iter"]),
+        tol=1e-4,
+        class_weight=at.class_weight,
+    )
+
+
+def _leaf(at: Setting, factor: float) -> int:
+    if not at.classification:
+        return max(3, int(0.1 * np.sqrt(at.rows)))
+    return max(5, int(factor * np.sqrt(at.rows) * 2 / max(2, at.classes)))
+
+
+def tree(at: Setting, params: Params) -> Any:
+    """Return a decision tree."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    common: dict[str, Any] = {
+        "min_samples_leaf": int(params.get("min_samples_leaf", _leaf(at, params["leaf"]))),
+        "max_features": params.get("max_features"),
+        "random_state": at.seed,
+    }
+    if at.classification:
+        criterion = params.get("criterion", "gini")
+        return DecisionTreeClassifier(criterion=criterion, class_weight=at.class_weight, **common)
+    return DecisionTreeRegressor(**common)
+
+
+def forest(at: Setting, params: Params) -> Any:
+    """Return a random forest, each tree on a bounded sample."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    drawn = min(at.rows, int(params["rows_a_tree"]))
+    common: dict[str, Any] = {
+        "n_estimators": int(params["trees"] * (2 if at.rows < 5_000 else 1)),
+        "max_samples": drawn if drawn < at.rows else None,
+        "n_jobs": at.threads,
+        "random_state": at.seed,
+    }
+    if at.classification:
+        return RandomForestClassifier(
+            min_samples_leaf=int(params.get("min_samples_leaf", np.clip(drawn / 4_000, 1, 5))),
+            max_features=params.get("max_features", "sqrt"),
+            criterion=params.get("criterion", "gini"),
+            class_weight=at.class_weight,
+            **common,
+        )
+    return RandomForestRegressor(
+        min_samples_leaf=int(params.get("min_samples_leaf", np.clip(drawn / 5_000, 2, 5))),
+        max_features=params.get("max_features", 0.34),
+        **common,
+    )
+
+
+def svm(at: Setting, params: Params) -> Any:
+    """Return a machine with an exact kernel, or with Nyström features where rows are many."""
+    if at.rows <= params["exact_rows"]:
+        return _exact_svm(at, params)
+    return _nystroem_svm(at, params)
+
+
+def _gamma(at: Setting, params: Params, own: str | None) -> str | float | None:
+    """Return the kernel's width; matrices are scaled, so their variance is about one."""
+    scale = params.get("gamma_scale")
+    return own if scale is None else float(scale) / max(1, at.columns)
+
+
+def _exact_svm(at: Setting, params: Params) -> Any:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.svm import SVC, SVR
+
+    if not at.classification:
+        return _scaled_target(SVR(C=params.get("C", 3.0), gamma=_gamma(at, params, "scale")))
+    folds = StratifiedKFold(max(2, min(3, at.fewest)), shuffle=True, random_state=at.seed)
+    machine = SVC(
+        C=params.get("C", 1.0),
+        gamma=_gamma(at, params, "scale"),
+        class_weight=at.class_weight,
+        random_state=at.seed,
+    )
+    return CalibratedClassifierCV(machine, cv=folds, ensemble=False)
+
+
+def _nystroem_svm(at: Setting, params: Params) -> Any:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.model_selection import StratifiedShuffleSplit
+    from sklearn.pipeline import Pipeline
+    from sklearn.svm import LinearSVC, LinearSVR
+
+    features = Nystroem(
+        n_components=int(params["components"]),
+        gamma=_gamma(at, params, None),
+        random_state=at.seed,
+    )
+    if not at.classification:
+        machine = LinearSVR(
+            C=params.get("C", 1.0),
+            loss="squared_epsilon_insensitive",
+            dual=False,
+            random_state=at.seed,
+        )
+        return _scaled_target(Pipeline([("features", features), ("machine", machine)]))
+    linear = LinearSVC(
+        C=params.get("C", 0.3), dual=False, class_weight=at.class_weight, random_state=at.seed
+    )
+    # One part calibrates what the others fitted: a fourth of the cost of folds.
+    part = StratifiedShuffleSplit(1, test_size=0.2, random_state=at.seed)
+    calibrated = CalibratedClassifierCV(linear, cv=part, ensemble=True)
+    return Pipeline([("features", features), ("machine", calibrated)])
+
+
+def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, leaving out classes that cannot be calibrated."""
+    if not at.classification or at.fewest >= 2:
+        return fit_plain(estimator, X, y, at)
+    # A class of one row can be fitted or calibrated, not both.
+    labels, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    keep = counts[codes] >= 2
+    named = ", ".join(str(label) for label in labels[counts < 2][:5])
+    note = f"classes of one training row are not learnt: {named}"
+    return Learned(estimator.fit(X[keep], y[keep]), notes=(note,))
+
+
+def mlp(at: Setting, params: Params) -> Any:
+    """Return a network that stops early, or after known iterations."""
+    from tasks.models.estimators.early_stopping_mlp import EarlyMLPClassifier, EarlyMLPRegressor
+
+    large = at.scale > 20_000
+    batch = np.clip(2 ** round(np.log2(at.rows / 100)), 32, 512)
+    layers = str(params.get("hidden_layer_sizes", "64,32"))
+    common: dict[str, Any] = {
+        "hidden_layer_sizes": tuple(int(size) for size in layers.split(",")),
+        "alpha": params.get("alpha", 1e-4 if large else 1e-2),
+        "batch_size": int(min(at.rows, params.get("batch_size", batch))),
+        "learning_rate_init": params.get("learning_rate_init", 1e-3),
+        "max_iter": at.iterations or int(params["epochs"] // (5 if large else 1)),
+        "random_state": at.seed,
+        "early": at.iterations is None,
+        "ordered": at.ordered,
+        "patience": int(params.get("patience", 4 if large else 12)),
+        "usual": int(params["usual"] // (5 if large else 1)),
+    }
+    if at.classification:
+        return EarlyMLPClassifier(class_weight=at.class_weight, **common)
+    return _scaled_target(EarlyMLPRegressor(**common))
+
+
+def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, and tell the epochs and the losses."""
+    estimator.fit(X, y, groups=at.groups, watched=_watched_network(y, at))
+    network = estimator if at.classification else estimator.regressor_
+    name = "log_loss" if at.classification else "mse_scaled"
+    told = {TRAINING: network.training_losses_, VALIDATION: network.validation_losses_}
+    curves = {f"{part}_{name}": tuple(map(float, losses)) for part, losses in told.items()}
+    curves = {n: curve for n, curve in curves.items() if curve}
+    if at.watched is None:
+        return Learned(estimator, network.epochs_, curves)
+
+    def after(epochs: int) -> Any:
+        network.wind(epochs)
+        return estimator
+
+    losses = tuple(tuple(map(float, part)) for part in network.part_losses_)
+    course = Course(losses, network.usual, network.max_iter, after, len(y))
+    return Learned(estimator, network.epochs_, curves, course=course)
+
+
+def _watched_network(y: NDArray[Any], at: Setting) -> Watched | None:
+    """Return the watched rows with the target as the network sees it."""
+    if at.watched is None or at.classification:
+        return at.watched
+    scale = float(np.std(y)) or 1.0
+    return replace(at.watched, y=(at.watched.y - float(np.mean(y))) / scale)
+
+
+def _scaled_target(estimator: Any) -> Any:
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.preprocessing import StandardScaler
+
+    return TransformedTargetRegressor(estimator, transformer=StandardScaler())
+
+
+def lightgbm(at: Setting, params: Params) -> Any:
+    """Return boosted trees whose numbers do not depend on the threads."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    # Each round of a multiclass model grows a tree for every class.
+    many = at.classes > 2
+    trees = int(params["trees"] if not many else max(50, 3 * params["trees"] // at.classes))
+    pace = params["pace"] * (3 if many else 1 if at.scale < 20_000 else 2)
+    rate = float(params.get("learning_rate", pace))
+    # A wide table has many columns that say the same.
+    share = 0.8 * min(1.0, float(np.sqrt(100 / max(1, at.columns))))
+    common: dict[str, Any] = {
+        # Small steps need more of them to get as far.
+        "n_estimators": at.iterations or int(trees * np.clip(pace / rate, 1, 3)),
+        "learning_rate": round(rate, 6),
+        "num_leaves": int(params.get("num_leaves", 15 if at.scale < 2_000 else 31)),
+        "min_child_samples": int(params.get("min_child_samples", np.clip(at.rows / 50, 2, 20))),
+        "subsample": params.get("subsample", 0.8),
+        "subsample_freq": 1,
+        "colsample_bytree": params.get("colsample_bytree", share),
+        "reg_alpha": params.get("reg_alpha", 0.0),
+        "reg_lambda": params.get("reg_lambda", 1.0),
+        "random_state": at.seed,
+        "n_jobs": at.threads,
+        "deterministic": True,
+        "force_col_wise" if at.columns > WIDE else "force_row_wise": True,
+        "verbosity": -1,
+    }
+    if at.task == "ranking":
+        return ranker(common, at, params)
+    if at.classification:
+        return LGBMClassifier(class_weight=at.class_weight, **common)
+    absolute = at.metric in {"mae", "median_ae", "mape"}
+    return LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
+
+
+def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, stopping early on rows set aside unless the iterations are known."""
+    from lightgbm import early_stopping
+    from lightgbm.basic import LGBMDeprecationWarning
+
+    from tasks.models.validation.splitters import inner_part, inner_share
+
+    if at.queries is not None:
+        return fit_ranker(estimator, X, y, at)
+    given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
+    if at.iterations is not None:
+        given["callbacks"] = [letting_go(X)]
+        return Learned(slim(estimator.fit(X, y, **given)), at.iterations)
+    if at.watched is not None:
+        parts = [(rows_at(at.watched.X, part), at.watched.y[part]) for part in at.watched.parts]
+        return watch(estimator, (X, y), parts, at, callbacks=[letting_go(X)], **given)
+    part = inner_part(
+        y,
+        inner_share(len(y)),
+        ordered=at.ordered,
+        classification=at.classification,
+        seed=at.seed,
+        groups=at.groups,
+    )
+    own = rows_at(X, part.train), y[part.train]
+    with warnings.catch_warnings():
+        # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.
+        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        estimator.fit(
+            *own,
+            **watched(own, [(rows_at(X, part.valid), y[part.valid])]),
+            callbacks=[
+                letting_go(X),
+                early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
+            ],
+            **given,
+        )
+    # Where classes are weighed, LightGBM weighs its own rows and not those set aside.
+    curves = curves_of(estimator, (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,))
+    best = int(estimator.best_iteration_ or estimator.n_estimators_)
+    return Learned(slim(estimator), best, curves)
+
+
+def watch(
+    estimator: Any,
+    own: tuple[Any, Any],
+    parts: Sequence[tuple[Any, Any]],
+    at: Setting,
+    callbacks: Sequence[Callable[[Any], None]] = (),
+    **given: Any,
+) -> Learned:
+    """Fit LightGBM on `own` for the usual rounds at least, until the loss on `parts` rests."""
+    from lightgbm.basic import LGBMDeprecationWarning
+
+    most = int(estimator.n_estimators)
+    usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
+    resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
+    with warnings.catch_warnings():
+        # As above: what replaces `eval_set` is not yet what it replaces.
+        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        estimator.fit(*own, **watched(own, parts), callbacks=[*callbacks, resting], **given)
+    told = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
+    losses = tuple(
+        tuple(-v for v in curve) if resting.greater else curve
+        for name, curve in told.items()
+        if name.startswith(VALIDATION)
+    )
+    curves = _pooled(told, weighed=bool(at.class_weight))
+    slim(estimator)
+
+    def after(rounds: int) -> Any:
+        estimator._Booster.best_iteration = rounds
+        return estimator
+
+    course = Course(losses, usual, most, after)
+    return Learned(estimator, resting.best, curves, course=course)
+
+
+class _Resting:
+    """Ends boosting once the mean loss on watched rows has not fallen for a while.
+
+    LightGBM's own early stopping knows no least number of rounds, and stops where one part rests.
+    """
+
+    order = 30
+    before_iteration = False
+
+    def __init__(self, patience: int, least: int) -> None:
+        self._patience, self._least = patience, least
+        self._lowest = np.inf
+        self.best = 1
+        self.greater = False
+
+    def __call__(self, env: Any) -> None:
+        from lightgbm.callback import EarlyStopException
+
+        told = [r for r in env.evaluation_result_list if r[0].startswith(VALIDATION)]
+        self.greater = bool(told[0][3])
+        loss = float(np.mean([-r[2] if self.greater else r[2] for r in told]))
+        done = env.iteration + 1
+        if loss < self._lowest:
+            self._lowest, self.best = loss, done
+        elif done >= max(self._least, self.best + self._patience):
+            raise EarlyStopException(env.iteration, env.evaluation_result_list)
+
+
+def _part_names(parts: int) -> list[str]:
+    return [VALIDATION] if parts == 1 else [f"{VALIDATION}{place}" for place in range(parts)]
+
+
+def _pooled(told: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tuple[float, ...]]:
+    """Return the curves with the parts' mean as one; `weighed`: without LightGBM's own rows.
+
+    Where classes are weighed, LightGBM weighs its own rows and not those set aside.
+    """
+    loss = next(iter(told)).partition("_")[2]
+    parts = [curve for name, curve in told.items() if name.startswith(VALIDATION)]
+    own = {} if weighed else {f"{TRAINING}_{loss}": told[f"{TRAINING}_{loss}"]}
+    return {**own, f"{VALIDATION}_{loss}": tuple(np.mean(parts, axis=0).tolist())}
+
+
+def watched(own: tuple[Any, Any], held: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return arguments by which LightGBM tells its loss, on every part, round by round."""
+    return {"eval_set": [own, *held], "eval_names": [TRAINING, *_part_names(len(held))]}
+
+
+def curves_of(estimator: Any, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Return what LightGBM told of `parts`, such as ``validation_l2``."""
+    return {
+        f"{part}_{name.replace('@', '_at_')}": tuple(float(v) for v in values)
+        for part in parts
+        for name, values in estimator.evals_result_[part].items()
+    }
+
+
+def slim(estimator: Any) -> Any:
+    """Drop the record of the fit: skops would keep a file for each of its numbers."""
+    estimator._evals_result = {}
+    estimator._best_score = {}
+    estimator._Booster.best_score = {}
+    return estimator

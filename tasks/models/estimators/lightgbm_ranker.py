@@ -1,0 +1,140 @@
+"""LightGBM as a ranker: rows of a group are ranked against each other, not predicted one by one.
+
+References
+----------
+Burges (2010), From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.errors import EvidenceError
+from tasks.metrics.ranking import CUT, Queries
+from tasks.models.estimators.fit_context import Learned, Params, Setting
+from tasks.models.validation.splitters import inner_share, part_of_groups
+
+RANKER = "lightgbm"
+"""The candidate that learns to rank; the others predict each row's grade."""
+
+
+def ranker(common: Mapping[str, Any], at: Setting, params: Params) -> Any:
+    """Return an unfitted lambdarank whose gain is the grade, as in the metric.
+
+    Its trees are smaller than a regressor's where they are not tuned: what pairs of a short list
+    tell is noisy.
+
+    Parameters
+    ----------
+    common
+        Arguments that LightGBM's models have in common.
+    """
+    from lightgbm import LGBMRanker
+
+    own = {"num_leaves": 8, "min_child_samples": int(np.clip(at.rows / 200, 5, 100))}
+    smaller = {name: value for name, value in own.items() if name not in params}
+    grades = 2 if at.queries is None else len(at.queries.grades)
+    return LGBMRanker(
+        objective="lambdarank",
+        label_gain=list(range(grades)),
+        **{**common, **smaller},
+    )
+
+
+def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+    """Fit, stopping early by the NDCG of groups set aside unless the iterations are known.
+
+    Parameters
+    ----------
+    y
+        Values of the target; they are graded here.
+    """
+    from lightgbm import early_stopping
+    from lightgbm.basic import LGBMDeprecationWarning
+
+    from tasks.models.estimators.estimator_factories import (
+        STOPPING_ROUNDS,
+        TRAINING,
+        VALIDATION,
+        curves_of,
+        slim,
+        watched,
+    )
+
+    queries = at.queries
+    if queries is None:
+        raise EvidenceError("a ranker needs the groups of its rows.")
+    given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
+    if at.iterations is not None:
+        rows, sizes = in_groups(queries)
+        estimator.fit(X[rows], queries.grade(y)[rows], group=sizes, **given)
+        return Learned(slim(estimator), at.iterations)
+    if at.watched is not None:
+        return _fit_watched(estimator, X, queries.grade(y), at, **given)
+    part = part_of_groups(queries.groups, inner_share(len(y)), ordered=at.ordered, seed=at.seed)
+    rows, sizes = in_groups(queries, part.train)
+    held, held_sizes = in_groups(queries, part.valid)
+    grade = queries.grade(y)
+    patience = at.patience or STOPPING_ROUNDS
+    own = X[rows], grade[rows]
+    with warnings.catch_warnings():
+        # As for the classifier: what replaces `eval_set` in 4.7 is not there before it.
+        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        estimator.fit(
+            *own,
+            group=sizes,
+            **watched(own, [(X[held], grade[held])]),
+            eval_group=[sizes, held_sizes],
+            eval_at=(CUT,),
+            callbacks=[early_stopping(patience, verbose=False)],
+            **given,
+        )
+    curves = curves_of(estimator, (TRAINING, VALIDATION))
+    return Learned(
+        slim(estimator), int(estimator.best_iteration_ or estimator.n_estimators_), curves
+    )
+
+
+def _fit_watched(
+    estimator: Any, X: NDArray[np.float32], grade: NDArray[Any], at: Setting, **given: Any
+) -> Learned:
+    """Fit, following the NDCG of watched groups."""
+    from tasks.models.estimators.estimator_factories import watch
+
+    watched, queries = at.watched, at.queries
+    if watched is None or queries is None or watched.queries is None:
+        raise EvidenceError("a ranker needs the groups of its rows.")
+    rows, sizes = in_groups(queries)
+    held, held_sizes = in_groups(watched.queries)
+    theirs = watched.queries.grade(watched.y)
+    return watch(
+        estimator,
+        (X[rows], grade[rows]),
+        [(watched.X[held], theirs[held])],
+        at,
+        group=sizes,
+        eval_group=[sizes, held_sizes],
+        eval_at=(CUT,),
+        **given,
+    )
+
+
+def in_groups(
+    queries: Queries, rows: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows with those of a group side by side, and the size of each group.
+
+    Examples
+    --------
+    >>> in_groups(Queries(np.array([4, 9, 4]), (0.0, 1.0), 1))
+    (array([0, 2, 1]), array([2, 1]))
+    """
+    chosen = np.arange(len(queries), dtype=np.int64) if rows is None else rows
+    order = np.argsort(queries.groups[chosen], kind="stable")
+    _, sizes = np.unique(queries.groups[chosen], return_counts=True)
+    return chosen[order], sizes.astype(np.int64)

@@ -1,0 +1,117 @@
+"""The trivial ranking: what everybody likes, whoever asks.
+
+An item's score is the mean of its target over the training rows, leaning on the mean of all where
+the rows are few, so that one enthusiast makes no favourite (the Bayesian average).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import ColumnTransformer
+
+from tasks.base.records import CandidateResult
+from tasks.models.execution.run_context import BASELINE, Run
+from tasks.models.features.columns import CategoryCodes
+from tasks.models.features.encoded_matrices import read_folds, read_rows
+from tasks.models.features.preprocessing import FeatureEncoder
+from tasks.models.persistence.artifacts import keep, keep_predictions
+from tasks.models.persistence.prediction import outputs
+from tasks.models.validation.cross_validation import score_part
+
+PRIOR_ROWS = 5.0
+"""Rows that the mean of all counts for."""
+_MOST_ITEMS = 10_000_000
+
+
+class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """The mean of the target by item; an item never seen has the mean of all.
+
+    Parameters
+    ----------
+    prior_rows
+        Rows that the mean of all counts for beside those of an item.
+
+    Attributes
+    ----------
+    scores_
+        Shape (n_items,), by the item's code.
+    """
+
+    def __init__(self, prior_rows: float = PRIOR_ROWS) -> None:
+        self.prior_rows = prior_rows
+
+    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64]) -> Self:
+        """Fit on codes of items, shape (n_rows, 1), -1 where there is none."""
+        codes = X[:, 0].astype(np.int64)
+        known = codes >= 0
+        self.mean_ = float(np.mean(y))
+        rows = np.bincount(codes[known])
+        total = np.bincount(codes[known], y[known])
+        self.scores_ = (total + self.prior_rows * self.mean_) / (rows + self.prior_rows)
+        self.n_features_in_ = 1
+        return self
+
+    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the score of each row's item, shape (n_rows,)."""
+        codes = X[:, 0].astype(np.int64)
+        known = (codes >= 0) & (codes < len(self.scores_))
+        found: NDArray[np.float64] = np.full(len(codes), self.mean_)
+        found[known] = self.scores_[codes[known]]
+        return found
+
+
+def fit_popularity(run: Run, tell: Callable[[str], None]) -> None:
+    """Fit the popularity of the items as the baseline of a ranking."""
+    tell("fit")
+    rows, folds = read_rows(run), read_folds(run)
+    notes: list[str] = []
+    found: list[float | None] = []
+    for fold in folds:
+        encoder, model = _fitted(run, rows.positions[fold.train], rows.y[fold.train])
+        predicted, _ = outputs(model, encoder.transform(_items(run, rows.positions[fold.valid])))
+        queries = None if rows.queries is None else rows.queries.only(fold.valid)
+        part = score_part(run, model, predicted, None, rows.y[fold.valid], notes, queries)
+        found.append(part[0] if part else None)
+    scores = [score for score in found if score is not None]
+    started = time.perf_counter()
+    encoder, model = _fitted(run, rows.positions, rows.y)
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    holdout = encoder.transform(_items(run, np.load(run.split.holdout_path)))
+    keep_predictions(run, BASELINE, model, *outputs(model, holdout))
+    result = CandidateResult(
+        candidate=BASELINE,
+        status="ok",
+        cv_mean=float(np.mean(scores)) if scores else None,
+        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        cv_folds=len(scores),
+        cv_scores=tuple(found),
+        fit_seconds=seconds,
+        predict_seconds=time.perf_counter() - started,
+        rows_fitted=len(rows),
+        params={"strategy": "popularity", "prior_rows": PRIOR_ROWS},
+        notes=(f"popularity: the mean {run.schema.target} of each {run.schema.item}", *notes),
+    )
+    keep(run, result, encoder, model)
+
+
+def _fitted(
+    run: Run, positions: NDArray[np.int64], y: NDArray[np.float64]
+) -> tuple[FeatureEncoder, Popularity]:
+    codes = ColumnTransformer([("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])])
+    encoder = FeatureEncoder([str(run.schema.item)], codes)
+    return encoder, Popularity().fit(encoder.fit_transform(_items(run, positions), y), y)
+
+
+def _items(run: Run, positions: NDArray[np.int64]) -> pd.DataFrame:
+    from tasks.data.snapshots import read_frame
+
+    chosen: Any = np.ascontiguousarray(positions, dtype=np.int64)
+    return read_frame(run.snapshot_path, columns=[str(run.schema.item)], rows=chosen)

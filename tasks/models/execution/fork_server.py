@@ -1,0 +1,191 @@
+"""A process that has the heavy libraries imported and forks a child for every task.
+
+It reads one command a line from its standard input and tells what happens on what was its standard
+output. Forking from here, and not from the process that people started, means that no thread of
+another library is copied half-way through its work, that memory is shared until written to, and
+that a fit that is killed or runs out of memory takes nothing else with it.
+
+The children die with this process, and this process with its input: when the one that started it
+ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+IDLE_SECONDS = 300.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until the input ends or nothing was asked for a while."""
+    from tasks.base.environment import return_freed_memory
+
+    return_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
+    out = os.dup(1)
+    os.dup2(2, 1)  # what libraries print must not stand among the messages
+    _preload()
+    _say(out, {"event": "ready"})
+    children: dict[int, int] = {}
+    asked = time.monotonic()
+    for commands in _incoming(lambda: list(_ended(children, out))):
+        if commands is None:
+            break
+        for command in commands:
+            asked = time.monotonic()
+            _obey(command, children, out)
+        if not children and time.monotonic() - asked > IDLE_SECONDS:
+            break
+    for pid in children.values():
+        _kill(pid)
+
+
+_HEAVY = (
+    "lightgbm", "pandas", "sklearn.calibration", "sklearn.ensemble",
+    "sklearn.kernel_approximation", "sklearn.linear_model", "sklearn.neural_network",
+    "sklearn.svm", "sklearn.tree", "skops.io", "tasks.data.column_kinds", "tasks.data.snapshots",
+    "tasks.metrics.scorer", "tasks.models.estimators.baselines",
+    "tasks.models.persistence.prediction",
+)  # fmt: skip
+
+
+def _preload() -> None:
+    from importlib import import_module
+
+    for name in _HEAVY:
+        import_module(name)
+    import_module("lightgbm").register_logger(_Quiet())
+    gc.collect()
+    gc.freeze()
+
+
+class _Quiet:
+    """LightGBM's warnings speak to the one who tunes it; errors reach us as exceptions."""
+
+    def info(self, message: str) -> None:
+        """Drop `message`."""
+
+    def warning(self, message: str) -> None:
+        """Drop `message`."""
+
+
+def _incoming(reap: Callable[[], Any]) -> Iterator[list[dict[str, Any]] | None]:
+    """Yield commands as they come, an empty list now and then, None at the end of the input."""
+    buffer = b""
+    parent = os.getppid()
+    while True:
+        ready, _, _ = select.select([0], [], [], 0.02)
+        reap()
+        if os.getppid() != parent:
+            yield None
+            return
+        if not ready:
+            yield []
+            continue
+        data = os.read(0, 65_536)
+        if not data:
+            yield None
+            return
+        *lines, buffer = (buffer + data).split(b"\n")
+        yield [json.loads(line) for line in lines if line.strip()]
+
+
+def _ended(children: dict[int, int], out: int) -> Iterator[int]:
+    for task, pid in list(children.items()):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            del children[task]
+            code = os.waitstatus_to_exitcode(status)
+            _say(out, {"event": "ended", "task": task, "code": code})
+            yield task
+
+
+def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
+    task = int(command["task"])
+    if command["do"] == "kill":
+        if task in children:
+            _kill(children[task])
+        return
+    server = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _work(command, out, server)
+    children[task] = pid
+    _say(out, {"event": "started", "task": task, "process": pid})
+
+
+def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:
+    code = 1
+    try:
+        _die_with(server)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        _do(command, out)
+        code = 0
+    except BaseException as error:  # noqa: BLE001 - the parent reports it with its reason
+        with contextlib.suppress(BaseException):
+            _tell_failure(Path(command["log"]), error)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _do(command: dict[str, Any], out: int) -> None:
+    if command["do"] == "call":
+        from threadpoolctl import threadpool_limits
+
+        from tasks.models.execution.child_calls import answer_call
+
+        with threadpool_limits(1):
+            answer_call(command)
+        return
+    from tasks.models.execution.jobs import perform
+
+    task = int(command["task"])
+    perform(command, lambda said: _say(out, {"event": "step", "task": task, **said}))
+
+
+def _tell_failure(log: Path, error: BaseException) -> None:
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.flush()
+    name = type(error).__name__
+    text = " ".join(str(error).split())[:700] or name
+    kind = getattr(error, "kind", "")
+    log.with_suffix(".error").write_text(
+        json.dumps({"name": name, "kind": kind, "text": text}), encoding="utf-8"
+    )
+
+
+def _die_with(server: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # Linux has it; elsewhere the input ends
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server:
+        os._exit(1)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _say(out: int, message: dict[str, Any]) -> None:
+    # Lines below PIPE_BUF are written whole, whoever else writes.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(out, (json.dumps(message)[:4_000] + "\n").encode())

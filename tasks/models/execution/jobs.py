@@ -1,0 +1,110 @@
+"""What a child of the worker process does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.base.errors import DataError
+from tasks.metrics.ranking import Queries
+from tasks.models.execution.run_context import Run
+from tasks.models.validation.splitters import Fold, Positions, make_folds, thin
+
+
+def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    """Do the task that `command` names; `say` tells how far it is."""
+    from threadpoolctl import threadpool_limits
+
+    run = Run.of(command["run"])
+
+    def tell(stage: str) -> None:
+        say({"candidate": command["about"], "stage": stage})
+
+    with threadpool_limits(1):
+        if command["do"] == "prepare":
+            prepare(run, tell)
+        elif command["do"] == "encode":
+            from tasks.models.features.encoded_matrices import encode
+
+            encode(run, command["about"], tell)
+        elif command["do"] == "trial":
+            from tasks.models.tuning.objective import try_params
+
+            answer, threads = Path(command["answer"]), int(command["threads"])
+            try_params(run, command["about"], command["trial"], answer, threads, tell)
+        else:
+            from tasks.models.validation.candidate_fit import fit_candidate
+
+            fit_candidate(run, command["about"], int(command["threads"]), tell)
+
+
+def prepare(run: Run, tell: Callable[[str], None]) -> None:
+    """Read targets, make folds, fit the baseline: what every other task builds on."""
+    from tasks.data.column_kinds import target_values
+    from tasks.data.ranking_groups import queries_of
+    from tasks.data.snapshots import read_frame
+    from tasks.models.estimators.baselines import fit_baseline
+
+    tell("reading the target")
+    positions = np.load(run.split.train_path).astype(np.int64, copy=False)
+    if run.whole:
+        positions = np.concatenate([positions, np.load(run.split.holdout_path)])
+    column = run.schema.target
+    y, keep = target_values(
+        read_frame(run.snapshot_path, columns=[column], rows=positions), run.schema
+    )
+    if len(y) == len(keep):
+        y = y[keep]
+    positions = positions[keep]
+    if y.dtype == object:
+        y = y.astype(str)
+    if len(y) < 2 or (run.classification and len(np.unique(y)) < 2):
+        raise DataError(
+            f"training needs rows of at least two classes; got {len(y):,} rows."
+            if run.classification
+            else f"training needs at least two rows; got {len(y):,}.",
+            "Train on a longer window, or set a smaller split.holdout.",
+        )
+    np.save(run.at("rows.npy"), positions)
+    np.save(run.at("y.npy"), y)
+    groups = None
+    if run.split.group is not None:
+        from tasks.data.row_groups import group_codes
+
+        groups = group_codes(run.snapshot_path, run.split.group, positions)
+        np.save(run.at("groups.npy"), groups)
+    queries = queries_of(run.snapshot_path, run.schema, positions)
+    if queries is not None:
+        np.save(run.at("queries.npy"), queries.groups)
+    folds, notes = _folds(run, y, groups, queries)
+    kept: dict[str, Any] = {f"train{i}": fold.train for i, fold in enumerate(folds)}
+    kept |= {f"valid{i}": fold.valid for i, fold in enumerate(folds)}
+    np.savez(run.at("folds.npz"), **kept)
+    run.at("notes.json").write_text(json.dumps(notes))
+    if not run.whole or not run.names:
+        fit_baseline(run, tell)
+
+
+def _folds(
+    run: Run, y: np.ndarray[Any, Any], groups: Positions | None, queries: Queries | None
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    if run.recipe is not None:
+        return (), ()
+    most = run.training.cv_rows
+    sample = thin(len(y), most) if queries is None else queries.sample(most)
+    folds, notes = make_folds(
+        y[sample],
+        run.training.cv,
+        ordered=run.ordered,
+        classification=run.classification,
+        seed=run.training.seed,
+        groups=None if groups is None else groups[sample],
+        queries=None if queries is None else queries.groups[sample],
+    )
+    if len(sample) < len(y):
+        notes = (*notes, f"folds are made of {len(sample):,} of {len(y):,} rows, evenly spread")
+    return tuple(Fold(sample[fold.train], sample[fold.valid]) for fold in folds), notes

@@ -1,0 +1,200 @@
+"""Hooks tried before any data is read: estimators and metrics in a child of the worker process."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
+from tasks.base.own_code import OwnCode
+
+_TASKS = (None, "binary", "multiclass", "regression")
+TRIAL_ROWS = 90
+TRIAL_SECONDS = 60
+"""A fit of so few rows that takes longer is refused."""
+
+
+def check_hooks(config: PipelineConfig, base: Path) -> None:
+    """Refuse hooks that cannot be imported, called, or saved without pickle; no data is read.
+
+    Raises
+    ------
+    ConfigError
+        Which names the hook, what is wrong with it and the remedy.
+    """
+    from tasks.models.execution.child_calls import call
+    from tasks.plugins.features import feature_function
+
+    if config.hooks.features is not None:
+        feature_function(config.hooks.features, base)
+    own = OwnCode.of(config.hooks, base)
+    if own is not None:
+        call(
+            "tasks.models.execution.plugin_checks:check_plain",
+            own=own.model_dump(mode="json"),
+            task=config.task,
+            positive=config.positive,
+            spaces={name: list(space) for name, space in config.training.spaces.items()},
+        )
+
+
+def check_plain(
+    own: dict[str, Any],
+    task: str | None,
+    positive: str | int | None,
+    spaces: dict[str, list[str]] | None = None,
+) -> None:
+    """Check every estimator and metric; runs in the child."""
+    from tasks.metrics.plugin_check import try_metric
+
+    if task not in _TASKS:
+        raise ConfigError(
+            "`hooks.estimators` and `hooks.metrics` are for classes and numbers; the task is "
+            f"{task}.",
+            "Leave them out of the file.",
+        )
+    code = OwnCode.model_validate(own)
+    for name in code.metrics:
+        try_metric(code, name, task, positive)
+    for name in code.estimators:
+        try_estimator(code, name, task, (spaces or {}).get(name, ()))
+
+
+def try_estimator(
+    own: OwnCode, name: str, task: str | None, searched: Collection[str] = ()
+) -> None:
+    """Fit an estimator on made-up rows, save it, read it back and ask both the same.
+
+    Parameters
+    ----------
+    task
+        As the file states it; None: by what the estimator says of itself.
+    searched
+        Arguments that tuning is to search.
+
+    Raises
+    ------
+    ConfigError
+        When it does not serve.
+    """
+    from sklearn.pipeline import Pipeline
+
+    from tasks.models.estimators.plugin_estimators import (
+        check_kind,
+        check_spaces,
+        cloned,
+        is_classifier,
+        made,
+        wrong,
+    )
+    from tasks.models.persistence.prediction import outputs
+
+    estimator = made(own, name)
+    classification = is_classifier(estimator) if task is None else task != "regression"
+    check_kind(own, name, estimator, classification=classification)
+    check_spaces(own, name, estimator, searched)
+    X, y = trial_rows(2 if task is None else {"multiclass": 3}.get(task, 2), classification)
+    with _failing_as(own, name, f"cannot fit {TRIAL_ROWS} made-up rows"), _within(TRIAL_SECONDS):
+        estimator.fit(X, y)
+        first = _asked(estimator, X, y, classification=classification)
+    cloned(own, name, estimator)
+    with tempfile.TemporaryDirectory(prefix="keepfit-hook-") as folder:
+        again = _round_trip(own, name, Pipeline([("model", estimator)]), Path(folder))
+    with _failing_as(own, name, "cannot be asked again once it is saved and read back"):
+        predicted, probability = outputs(again[-1], X)
+    values = predicted if probability is None else probability
+    if not np.allclose(np.asarray(values, np.float64), first, equal_nan=True):
+        raise wrong(
+            own, name, "predicts something else once it is saved and read back",
+            "What `fit` learns has to stand in attributes of the estimator.",
+        )  # fmt: skip
+
+
+def trial_rows(classes: int, classification: bool) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return made-up rows that a model can learn: a matrix, and labels as text or values."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(TRIAL_ROWS, 5)).astype(np.float32)
+    value = X[:, 0] + X[:, 1] / 2
+    if not classification:
+        return X, np.asarray(value, dtype=np.float64)
+    cuts = np.quantile(value, np.linspace(0, 1, classes + 1)[1:-1])
+    return X, np.array(["no", "yes", "zero"])[np.digitize(value, cuts)]
+
+
+def _asked(
+    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], *, classification: bool
+) -> NDArray[np.float64]:
+    """Return values, or probabilities; raise where their form is wrong."""
+    from tasks.models.persistence.prediction import outputs
+
+    if classification:
+        labels = [str(label) for label in estimator.classes_]
+        if sorted(labels) != sorted(set(y)):
+            raise ValueError(f"`classes_` is {labels}, the labels are {sorted(set(y))}")
+    predicted, probability = outputs(estimator, X)
+    values = np.asarray(predicted if probability is None else probability, dtype=np.float64)
+    wanted = (len(X),) if probability is None else (len(X), len(set(y)))
+    if values.shape != wanted:
+        raise ValueError(f"what it predicts has the shape {values.shape}, not {wanted}")
+    if not np.isfinite(values).all():
+        raise ValueError("it predicts values that are not finite")
+    if probability is not None and not np.allclose(values.sum(axis=1), 1, atol=1e-3):
+        raise ValueError("probabilities of a row do not add up to 1")
+    return values
+
+
+def _round_trip(own: OwnCode, name: str, model: Any, folder: Path) -> Any:
+    from tasks.models.estimators.plugin_estimators import wrong
+    from tasks.models.persistence.skops_io import load_model, save_model
+
+    try:
+        save_model(model, folder / "model.skops", own=own)
+        return load_model(folder / "model.skops", own)
+    except ModelRefusedError as error:
+        raise wrong(
+            own, name, f"cannot be saved without pickle: {error.message.rstrip('.')}",
+            "Define the class in the hook's own module, or name a type that you trust: "
+            f"estimators: {{{name}: {{call: …, types: […]}}}}. Functions cannot be saved.",
+        ) from None  # fmt: skip
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a person's code may fail anyhow
+        from tasks.plugins.modules import words
+
+        raise wrong(own, name, f"cannot be saved without pickle: {words(error)}") from None
+
+
+@contextmanager
+def _failing_as(own: OwnCode, name: str, what: str) -> Iterator[None]:
+    """Let whatever a person's code raises name the hook."""
+    from tasks.models.estimators.plugin_estimators import wrong
+    from tasks.plugins.modules import words
+
+    try:
+        yield
+    except KeepfitError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
+        raise wrong(own, name, f"{what}: {words(error)}") from None
+
+
+@contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in the main thread of this process after `seconds`."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

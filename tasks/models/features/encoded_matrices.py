@@ -1,0 +1,152 @@
+"""Encoded matrices on disk: each encoding is computed once a fold, for all that use it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.metrics.ranking import Queries
+from tasks.models.estimators.candidates import Candidate, find
+from tasks.models.execution.run_context import Run
+from tasks.models.features.preprocessing import Encoding, FeatureEncoder, build_encoder
+from tasks.models.validation.splitters import Fold, Positions, thin
+
+CHUNK_ROWS = 200_000
+LEARN_ROWS = 1_000_000
+"""Rows that an encoding which knows no target is learnt on."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that are fitted on, in the order of the training file.
+
+    Attributes
+    ----------
+    positions
+        In the snapshot.
+    y
+        Labels or values.
+    groups
+        Group of each row; None where each is its own.
+    queries
+        Which of them are ranked together; None where the task is no ranking.
+    """
+
+    positions: Positions
+    y: NDArray[Any]
+    groups: Positions | None = None
+    queries: Queries | None = None
+
+    def of_groups(self, chosen: Positions) -> Positions | None:
+        """Return the groups of the `chosen` rows."""
+        return None if self.groups is None else self.groups[chosen]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def read_rows(run: Run) -> Rows:
+    """Return the training rows as ``prepare`` left them."""
+    groups = None if run.split.group is None else np.load(run.at("groups.npy"))
+    queries = None
+    if run.schema.group is not None:
+        queries = Queries.of(np.load(run.at("queries.npy")), run.schema)
+    rows, y = np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy"))
+    return Rows(rows, y, groups, queries)
+
+
+def read_folds(run: Run) -> list[Fold]:
+    """Return the folds that ``prepare`` made; positions among the training rows."""
+    with np.load(run.at("folds.npz")) as kept:
+        count = len(kept.files) // 2
+        return [Fold(kept[f"train{i}"], kept[f"valid{i}"]) for i in range(count)]
+
+
+def encode(run: Run, encoding: Encoding, tell: Callable[[str], None]) -> None:
+    """Write every matrix of one encoding: two for each fold, the final one, the holdout's."""
+    from tasks.models.persistence.skops_io import save_model
+
+    rows, folds = read_rows(run), read_folds(run)
+    for number, fold in enumerate(folds):
+        tell(f"encoding for {_users(run, encoding)}, fold {number + 1} of {len(folds)}")
+        _encode_fold(run, encoding, rows, fold, number)
+    tell(f"encoding for {_users(run, encoding)}")
+    encoder = _encode_training(run, encoding, rows)
+    started = time.perf_counter()
+    holdout = np.load(run.split.holdout_path, mmap_mode="r")
+    _transform(run, encoder, holdout, _path(run, encoding, "holdout"))
+    seconds = time.perf_counter() - started
+    save_model(encoder, run.at(str(encoding), "encoder.skops"), compress=False)
+    _path(run, encoding, "holdout").with_suffix(".json").write_text(json.dumps(seconds))
+
+
+def _users(run: Run, encoding: Encoding) -> str:
+    return ", ".join(name for name in run.names if find(name).encoding == encoding)
+
+
+def _path(run: Run, encoding: Encoding, name: str) -> Path:
+    path = run.at(str(encoding), f"{name}.npy")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _encode_fold(run: Run, encoding: Encoding, rows: Rows, fold: Fold, number: int) -> None:
+    X, y = _frame(run, rows.positions[fold.train]), rows.y[fold.train]
+    encoder = build_encoder(encoding, run.schema, X, run.training.seed)
+    np.save(_path(run, encoding, f"train{number}"), encoder.fit_transform(X, y))
+    X = _frame(run, rows.positions[fold.valid])
+    np.save(_path(run, encoding, f"valid{number}"), encoder.transform(X))
+
+
+def _encode_training(run: Run, encoding: Encoding, rows: Rows) -> FeatureEncoder:
+    users = [find(name) for name in run.names if find(name).encoding == encoding]
+    taken = thin(len(rows), _most(users, len(rows), len(run.schema.features)))
+    np.save(_path(run, encoding, "taken"), taken)
+    learnt = taken[thin(len(taken), LEARN_ROWS)] if encoding == "native" else taken
+    X = _frame(run, rows.positions[learnt])
+    encoder = build_encoder(encoding, run.schema, X, run.training.seed)
+    path = _path(run, encoding, "train")
+    if encoding == "native":
+        # Nothing in it depends on the target, so rows can be encoded a part at a time.
+        encoder.fit(X)
+        del X
+        _transform(run, encoder, rows.positions[taken], path)
+    else:
+        np.save(path, encoder.fit_transform(X, rows.y[learnt]))
+    return encoder
+
+
+def _most(users: list[Candidate], rows: int, columns: int) -> int:
+    return max(user.rows_for(rows, columns) for user in users)
+
+
+def _frame(run: Run, positions: Positions) -> pd.DataFrame:
+    from tasks.data.snapshots import read_frame
+
+    chosen = np.ascontiguousarray(positions, dtype=np.int64)
+    return read_frame(run.snapshot_path, columns=list(run.schema.features), rows=chosen)
+
+
+def _transform(run: Run, encoder: FeatureEncoder, positions: Positions, path: Path) -> None:
+    """Encode rows a chunk at a time, so that the frame is never in memory whole."""
+    shape = (len(positions), len(encoder.outputs_))
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(positions), CHUNK_ROWS):
+            X = _frame(run, positions[start : start + CHUNK_ROWS])
+            file.write(encoder.transform(X).astype("<f4", copy=False).data)
+
+
+def matrix(run: Run, encoding: str, name: str) -> NDArray[np.float32]:
+    """Return a matrix that ``encode`` wrote, read from disk as it is needed."""
+    values: NDArray[np.float32] = np.load(run.at(encoding, f"{name}.npy"), mmap_mode="r")
+    return values

@@ -1,0 +1,97 @@
+"""Columns of running text turned into a few dense dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from tasks.models.features.columns import Output, texts_of
+
+MAX_WORDS = 20_000
+MAX_CHARACTERS = 20_000
+
+
+class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Text as TF-IDF weights reduced to its leading directions (latent semantic analysis).
+
+    Parameters
+    ----------
+    dimensions
+        At most so many columns for each column of text.
+
+    Attributes
+    ----------
+    vectorizers_, reducers_
+        Per column; None where training had too few words to tell rows apart.
+
+    References
+    ----------
+    Deerwester et al. (1990), Indexing by latent semantic analysis.
+    """
+
+    def __init__(self, dimensions: int = 24, random_state: int = 0) -> None:
+        self.dimensions = dimensions
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: object = None,  # noqa: ARG002 - scikit-learn's signature
+    ) -> Self:
+        """Learn words and directions of each column."""
+        self.vectorizers_: list[Any] = []
+        self.reducers_: list[Any] = []
+        for place in range(X.shape[1]):
+            vectorizer, reducer = self._learn(_documents(X.iloc[:, place]))
+            self.vectorizers_.append(vectorizer)
+            self.reducers_.append(reducer)
+        return self
+
+    def _learn(self, documents: list[str]) -> tuple[Any, Any]:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer = TfidfVectorizer(
+            max_features=MAX_WORDS,
+            min_df=2 if len(documents) >= 100 else 1,
+            sublinear_tf=True,
+            strip_accents="unicode",
+            dtype=np.float32,
+        )
+        try:
+            weights = vectorizer.fit_transform(documents)
+        except ValueError:  # no word at all
+            return None, None
+        dimensions = min(self.dimensions, weights.shape[1] - 1, weights.shape[0] - 1)
+        if dimensions < 1:
+            return None, None
+        reducer = TruncatedSVD(dimensions, random_state=self.random_state)
+        return vectorizer, reducer.fit(weights)
+
+    def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
+        """Return shape (n_rows, n_dimensions of all columns); a null is an empty text."""
+        out = [np.empty((len(X), 0), dtype=np.float32)]
+        pairs = zip(self.vectorizers_, self.reducers_, strict=True)
+        for place, (vectorizer, reducer) in enumerate(pairs):
+            if vectorizer is not None:
+                weights = vectorizer.transform(_documents(X.iloc[:, place]))
+                out.append(reducer.transform(weights).astype(np.float32))
+        return np.hstack(out)
+
+    def outputs(self, columns: Iterable[Output]) -> list[Output]:
+        """Name the columns that come out for the `columns` that went in."""
+        return [
+            Output(f"{column.name} topic {topic + 1}", column.source)
+            for column, reducer in zip(columns, self.reducers_, strict=True)
+            if reducer is not None
+            for topic in range(reducer.n_components)
+        ]
+
+
+def _documents(column: pd.Series[Any]) -> list[str]:
+    return [(text or "")[:MAX_CHARACTERS] for text in texts_of(column).to_pylist()]

@@ -1,0 +1,204 @@
+"""Fitted pipelines as skops files, checked against keepfit's own list on both ways.
+
+skops trusts every estimator of scikit-learn by default and reads several ways to rebuild an
+object; keepfit's pipelines need few of either. A file is judged by its text before anything in it
+is imported, and never is what a file asks to be trusted taken as trusted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.base.errors import ModelRefusedError
+from tasks.base.files import write_whole
+from tasks.base.own_code import OwnCode
+from tasks.models.persistence.former_names import FORMER_MODULES
+from tasks.models.persistence.plugin_types import (
+    inward,
+    nodes,
+    outward,
+    permitted,
+    renamed_modules,
+)
+from tasks.models.persistence.skops_import import skops_io
+from tasks.models.persistence.trusted_types import ALLOWED_LOADERS, ALLOWED_TYPES
+
+OLDEST_PROTOCOL = 2
+MAX_SCHEMA_BYTES = 200_000_000
+_RETRAIN = "Train again with this version of keepfit; do not load the file by other means."
+_OWN = "Types of an estimator of your own are allowed by its name in `hooks.estimators` alone."
+
+
+def save_model(
+    pipeline: Any, path: str | Path, *, compress: bool = True, own: OwnCode | None = None
+) -> None:
+    """Write `pipeline` to `path`, whole or not at all.
+
+    Parameters
+    ----------
+    own
+        Estimators whose types the running pipeline file allows.
+
+    Raises
+    ------
+    ModelRefusedError
+        If it holds a type that is not on keepfit's list; nothing is written then.
+    """
+    if compress:
+        # The least effort already halves trees; more of it takes longer than the disk.
+        data = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+    else:
+        data = skops_io().dumps(pipeline)
+    data = outward(data, own)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        _check(_schema(file, Path(path)), Path(path), own)
+    write_whole(Path(path), data)
+
+
+def load_model(path: str | Path, own: OwnCode | None = None) -> Any:
+    """Return the fitted pipeline in `path`.
+
+    Parameters
+    ----------
+    own
+        Estimators whose types the running pipeline file allows.
+
+    Raises
+    ------
+    ModelRefusedError
+        If the file is no skops file, is damaged, or holds a type that is not on keepfit's list.
+        Nothing in it is imported or built in that case.
+    """
+    file = Path(path)
+    # Read once: what is checked is what is loaded.
+    data = _read(file)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as opened:
+            schema = _schema(opened, file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(file, error) from None
+    types = _check(schema, file, own)
+    if any(node.get("__module__") in FORMER_MODULES for node in nodes(schema)):
+        data = renamed_modules(data, FORMER_MODULES)
+    data, types = inward(data, own, types)
+    try:
+        model = skops_io().loads(data, trusted=sorted(types))
+    except ModelRefusedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file may fail in any way
+        raise _damaged(file, error) from None
+    _check_trees(model, file)
+    return model
+
+
+def types_of(path: str | Path, own: OwnCode | None = None) -> list[str]:
+    """Return the types in a model file that skops does not trust by itself, sorted.
+
+    Raises
+    ------
+    ModelRefusedError
+        If one of them is not on keepfit's list.
+    """
+    file = Path(path)
+    try:
+        with zipfile.ZipFile(file) as opened:
+            schema = _schema(opened, file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(file, error) from None
+    return sorted(
+        t for t in _check(schema, file, own) if not t.startswith(("builtins.", "numpy.nd"))
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelRefusedError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _schema(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    try:
+        if file.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
+            raise ValueError("its schema is too large")
+        schema = json.loads(file.read("schema.json"))
+        protocol = schema["protocol"]
+        if isinstance(protocol, bool) or protocol < OLDEST_PROTOCOL:
+            raise ValueError(f"protocol {protocol!r}")
+    except (KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from None
+    return dict(schema)
+
+
+def _check(schema: dict[str, Any], path: Path, own: OwnCode | None) -> set[str]:
+    """Return every type named in `schema`, by today's name, or refuse."""
+    types, loaders = set(), set()
+    for node in nodes(schema):
+        module = str(node.get("__module__"))
+        types.add(f"{FORMER_MODULES.get(module, module)}.{node.get('__class__')}")
+        loaders.add(str(node["__loader__"]))
+    strange = types - ALLOWED_TYPES
+    strange -= permitted(strange, own)
+    refused = sorted(strange) + sorted(loaders - ALLOWED_LOADERS)
+    if refused or not types:
+        named = ", ".join(refused[:5]) or "nothing"
+        raise ModelRefusedError(
+            f"{path.name}: a model may only hold types on keepfit's list; it holds {named}.",
+            f"{_RETRAIN} {_OWN}" if strange else _RETRAIN,
+        )
+    return types
+
+
+def _damaged(path: Path, error: BaseException) -> ModelRefusedError:
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return ModelRefusedError(f"{path.name}: not a model file keepfit can read ({text}).", _RETRAIN)
+
+
+def _check_trees(model: Any, path: Path) -> None:
+    """Refuse trees that point outside themselves.
+
+    scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is
+    not theirs.
+    """
+    for tree in _trees(model):
+        nodes = tree.node_count
+        left, right, feature = tree.children_left, tree.children_right, tree.feature
+        inner = left != -1
+        sound = (
+            (left[inner] > 0).all()
+            and (left[inner] < nodes).all()
+            and (right[inner] > 0).all()
+            and (right[inner] < nodes).all()
+            and (feature[inner] >= 0).all()
+            and (feature[inner] < tree.n_features).all()
+            and len(tree.value) >= nodes
+        )
+        if not sound:
+            raise _damaged(path, ValueError("a tree in it points outside itself"))
+
+
+def _trees(model: Any) -> Iterator[Any]:
+    """Yield every tree in `model`, however deep it lies."""
+    waiting, seen = [model], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value).__name__ == "Tree" and hasattr(value, "children_left"):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, np.ndarray):
+            waiting.extend(value if value.dtype == object else ())
+        elif hasattr(value, "__dict__"):
+            waiting.extend(vars(value).values())

@@ -1,0 +1,284 @@
+"""What is done to a fitted classifier by its out-of-fold predictions, before it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.files import write_whole
+from tasks.base.records import Schema
+from tasks.models.ensemble.blend_call import BLEND_FILE
+from tasks.models.execution.run_context import ENSEMBLE, Run
+from tasks.models.postprocessing.calibration import (
+    AdjustedClassifier,
+    Calibration,
+    choose_calibration,
+)
+from tasks.models.postprocessing.cost_matrix import Objective
+from tasks.models.postprocessing.decision_thresholds import (
+    Decision,
+    choose_decision,
+    decide,
+    on_holdout,
+)
+from tasks.models.validation.out_of_fold import OutOfFold
+
+_FILE = "adjustment.json"
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """Calibration and rule of decision of one candidate.
+
+    Attributes
+    ----------
+    held
+        Out-of-fold predictions as the adjusted model would have made them.
+    scores
+        The metric of each part of them; None where nothing was asked for.
+    """
+
+    calibration: Calibration = field(default_factory=Calibration)
+    decision: Decision = field(default_factory=Decision)
+    params: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    held: OutOfFold | None = None
+    scores: tuple[float, ...] | None = None
+
+    def wrap(self, model: Any, classes: tuple[str, ...]) -> Any:
+        """Return `model` adjusted; itself where there is nothing to do."""
+        decided = self.decision
+        costs = decided.costs
+        if self.calibration.method == "none" and decided.threshold is None and costs is None:
+            return model
+        if costs is not None:
+            seen = [classes.index(str(label)) for label in model.classes_]
+            costs = costs[np.ix_(seen, seen)]
+        return AdjustedClassifier(
+            model,
+            self.calibration.method,
+            dict(self.calibration.tables or {}),
+            self.calibration.floor,
+            decided.threshold,
+            decided.positive,
+            costs,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write what a recipe takes from it, see `adjustment_of`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "calibration": self.calibration.plain(),
+            "decision": self.decision.plain(),
+            "params": dict(self.params or {}),
+            "notes": list(self.notes),
+        }
+        write_whole(folder / _FILE, json.dumps(values))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Adjustment:
+        """Return what a recipe holds; nothing to do where it holds nothing."""
+        if not values:
+            return cls()
+        return cls(
+            Calibration.of(values["calibration"]),
+            Decision.of(values["decision"]),
+            values["params"],
+            tuple(values["notes"]),
+        )
+
+
+def adjustment_of(folder: Path) -> dict[str, Any]:
+    """Return the adjustment that was kept with a candidate, as JSON values; empty without one."""
+    path = folder / _FILE
+    values: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return values
+
+
+def asked(run: Run) -> bool:
+    """Return whether anything is to be adjusted."""
+    return run.classification and (
+        run.training.calibrate != "none" or objective_of(run) is not None
+    )
+
+
+def objective_of(run: Run) -> Objective | None:
+    """Return the objective of a run."""
+    from tasks.base.config import ObjectiveConfig
+
+    if isinstance(run.objective, dict):
+        return ObjectiveConfig.model_validate(run.objective)
+    return run.objective
+
+
+def adjust(run: Run, held: OutOfFold | None) -> Adjustment:
+    """Choose calibration and decision by `held`, or take those of the recipe."""
+    if run.recipe is not None:
+        return Adjustment.of(run.recipe.adjustment)
+    if not asked(run) or held is None or held.probability is None:
+        return Adjustment(held=held)
+    schema, objective = run.schema, objective_of(run)
+    classes = schema.classes
+    chosen = choose_calibration(run.training.calibrate, held, classes, schema.positive)
+    held = held.with_probability(chosen.probability)
+    decision = choose_decision(objective, held, schema)
+    params = dict(chosen.params)
+    if decision.threshold is not None:
+        params["threshold"] = round(decision.threshold, 6)
+    notes = tuple(note for note in (chosen.note, decision.note) if note)
+    scores = part_scores(run, held, _decided(held, objective, run))
+    return Adjustment(chosen.calibration, decision, params, notes, held, scores)
+
+
+def _decided(held: OutOfFold, objective: Objective | None, run: Run) -> NDArray[np.int64]:
+    """Return the place of the class each row is decided for, by rules of other parts."""
+    assert held.probability is not None  # noqa: S101 - classes only
+    places: NDArray[np.int64] = held.probability.argmax(axis=1)
+    if objective is None:
+        return places
+    for inside, others in held.turns():
+        if len(others):
+            rule = choose_decision(objective, held.only(others), run.schema)
+            places[inside] = decide(
+                held.probability[inside],
+                run.schema.classes,
+                rule.threshold,
+                rule.positive,
+                rule.costs,
+            )
+    return places
+
+
+def part_scores(
+    run: Run, held: OutOfFold, places: NDArray[np.int64] | None = None
+) -> tuple[float, ...]:
+    """Return the metric of each part, where it has one.
+
+    Parameters
+    ----------
+    places
+        Of the classes decided for; None: the likeliest.
+    """
+    from tasks.base.errors import KeepfitError
+    from tasks.metrics.scorer import score
+
+    classes, chances = run.schema.classes, held.probability
+    truth, said = held.y, held.predicted
+    if chances is not None:
+        labels = np.asarray(classes)
+        truth = labels[held.truth(classes)]
+        said = labels[chances.argmax(axis=1) if places is None else places]
+    found = []
+    for inside, _ in held.turns():
+        part = None if chances is None else chances[inside]
+        try:
+            value = score(
+                run.metric, truth[inside], said[inside], part, classes, run.schema.positive,
+                own=run.schema.own,
+            )  # fmt: skip
+        except (KeepfitError, ValueError):
+            continue
+        if np.isfinite(value):
+            found.append(float(value))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of an adjustment beside the candidate's own."""
+
+    params: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def keep_adjustment(run: Run, name: str, adjustment: Adjustment) -> Told:
+    """Keep `adjustment` and the out-of-fold predictions beside the model; return what to tell.
+
+    The predictions of the holdout have to be kept already.
+    """
+    note, params = told_of_holdout(run, name, adjustment)
+    told = Told(
+        {**(adjustment.params or {}), **params},
+        tuple(text for text in (*adjustment.notes, note) if text),
+    )
+    if adjustment.held is not None:
+        adjustment.held.save(run.candidate(name))
+    adjustment.save(run.candidate(name))
+    return told
+
+
+def told_of_holdout(run: Run, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:
+    """Return what the decision gives on the holdout, from the predictions that were kept of it."""
+    from tasks.data.column_kinds import target_values
+    from tasks.data.snapshots import read_frame
+
+    objective = objective_of(run)
+    if objective is None or not run.classification or run.whole:
+        return "", {}
+    rows = np.load(run.split.holdout_path)
+    y, _ = target_values(
+        read_frame(run.snapshot_path, columns=[run.schema.target], rows=rows), run.schema
+    )
+    with np.load(run.candidate(name) / "holdout.npz", allow_pickle=False) as kept:
+        probability = kept["probability"]
+    if len(y) != len(probability):
+        return "", {}
+    everyone = OutOfFold(rows, np.asarray(y), np.asarray(y), probability, np.zeros(len(rows), int))
+    truth = everyone.truth(run.schema.classes)
+    return on_holdout(objective, adjustment.decision, probability, truth, run.schema)
+
+
+def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
+    """Return a candidate's out-of-fold predictions as the model that was kept predicts.
+
+    Weights, calibration and decision are those of the model, so that it is one model's behaviour
+    over all parts. While candidates were compared, the first part in time had no earlier one to
+    learn weights and calibration from.
+
+    Parameters
+    ----------
+    folder
+        Where candidates are kept, a folder each.
+
+    Returns
+    -------
+    OutOfFold or None
+        With ``predicted`` by the model's own rule, classes as text; None where nothing was kept.
+    """
+    held = OutOfFold.read(folder / name)
+    if held is None:
+        return None
+    adjustment = Adjustment.of(adjustment_of(folder / name))
+    first = np.flatnonzero(~held.judged())
+    values = held.predicted.copy() if held.probability is None else held.probability.copy()
+    if name == ENSEMBLE:
+        values[first] = _remixed(folder, schema, held, first)
+    if held.probability is None:
+        return replace(held, predicted=values)
+    values[first] = adjustment.calibration.apply(values[first], schema.classes)
+    decided = adjustment.decision
+    places = decide(values, schema.classes, decided.threshold, decided.positive, decided.costs)
+    return replace(held, probability=values, predicted=np.asarray(schema.classes)[places])
+
+
+def _remixed(
+    folder: Path, schema: Schema, held: OutOfFold, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the members' predictions of `rows`, weighed as in the ensemble that was kept."""
+    weights = json.loads((folder / ENSEMBLE / BLEND_FILE).read_text(encoding="utf-8"))
+    total: Any = 0.0
+    for name, weight in weights.items():
+        member = as_served(folder, name, schema)
+        if member is None or not member.same_rows(held):
+            return np.asarray(held.predicted if held.probability is None else held.probability)[
+                rows
+            ]
+        values = member.predicted if member.probability is None else member.probability
+        total = total + weight * values[rows]
+    return np.asarray(total, dtype=np.float64)

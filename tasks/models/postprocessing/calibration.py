@@ -1,0 +1,311 @@
+"""Probabilities that mean what they say: maps fitted on predictions of rows not fitted on.
+
+References
+----------
+Platt (1999), Probabilistic outputs for support vector machines: the sigmoid, here of the log odds.
+Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability
+estimates: isotonic regression, and more than two classes one against the rest, normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from tasks.base.text import number
+from tasks.models.validation.out_of_fold import OutOfFold
+
+Floats = NDArray[np.float64]
+Method = Literal["none", "sigmoid", "isotonic"]
+METHODS: tuple[Method, ...] = ("sigmoid", "isotonic")
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One map a class, from raw to calibrated probability.
+
+    Attributes
+    ----------
+    tables
+        Class label, as text, to an array of shape (2, n): slope and intercept of the log odds
+        (n = 1), or knots and their values. A binary map has the second class alone.
+    floor
+        No class gets less: what was never seen in n rows is not impossible.
+    """
+
+    method: Method = "none"
+    tables: Mapping[str, Floats] | None = None
+    floor: float = 0.0
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        tables = {label: table.tolist() for label, table in (self.tables or {}).items()}
+        return {"method": self.method, "tables": tables, "floor": self.floor}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `plain` wrote."""
+        tables = {k: np.asarray(v, dtype=np.float64) for k, v in values["tables"].items()}
+        return cls(values["method"], tables, float(values["floor"]))
+
+    def apply(self, probability: Floats, classes: tuple[str, ...]) -> Floats:
+        """Return calibrated probabilities; rows of `probability` and the result sum to one.
+
+        Parameters
+        ----------
+        probability
+            Shape (n_rows, n_classes), a column for each of `classes`.
+        """
+        if self.method == "none" or not self.tables or len(classes) < 2:
+            return probability
+        if len(classes) == 2 and classes[1] in self.tables:
+            second = self._mapped(classes[1], probability[:, 1])
+            return np.column_stack([1.0 - second, second])
+        columns = [
+            self._mapped(label, probability[:, place]) if label in self.tables
+            else probability[:, place]
+            for place, label in enumerate(classes)
+        ]  # fmt: skip
+        spread = np.maximum(np.column_stack(columns), _LEAST)
+        return np.asarray(spread / spread.sum(axis=1, keepdims=True))
+
+    def _mapped(self, label: str, raw: Floats) -> Floats:
+        assert self.tables is not None  # noqa: S101 - asked for a label in them
+        first, second = self.tables[label]
+        if self.method == "sigmoid":
+            value: Floats = expit(first[0] * _log_odds(raw) + second[0])
+        else:
+            value = np.interp(raw, first, second)
+        return np.clip(value, self.floor, 1.0 - self.floor)
+
+
+def _log_odds(probability: Floats) -> Floats:
+    inside = np.clip(probability, _LEAST, 1.0 - _LEAST)
+    return np.asarray(np.log(inside / (1.0 - inside)))
+
+
+def fit_calibration(
+    method: Method, probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...]
+) -> Calibration:
+    """Return the map that makes `probability` fit `truth`.
+
+    Parameters
+    ----------
+    probability
+        Of rows that the model was not fitted on, shape (n_rows, n_classes).
+    truth
+        Place of each row's class in `classes`.
+    """
+    if method == "none":
+        return Calibration()
+    places = range(1, 2) if len(classes) == 2 else range(len(classes))
+    tables = {}
+    for place in places:
+        hit = truth == place
+        if hit.all() or not hit.any():
+            continue
+        fit = _sigmoid if method == "sigmoid" else _isotonic
+        tables[classes[place]] = fit(probability[:, place], hit)
+    return Calibration(method, tables, 1.0 / (len(truth) + 2)) if tables else Calibration()
+
+
+def _sigmoid(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
+    from sklearn.linear_model import LogisticRegression
+
+    odds = np.clip(_log_odds(raw), -20.0, 20.0)
+    model = LogisticRegression(C=100.0).fit(odds[:, None], hit)
+    slope, shift = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        # Turning the order round is no calibration: nothing is known but the share.
+        slope, shift = 0.0, float(_log_odds(np.array([hit.mean()]))[0])
+    return np.array([[slope], [shift]])
+
+
+def _isotonic(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
+    from sklearn.isotonic import IsotonicRegression
+
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    model.fit(raw, hit.astype(np.float64))
+    return np.array([model.X_thresholds_, model.y_thresholds_], dtype=np.float64)
+
+
+def cross_fitted(method: Method, held: OutOfFold, classes: tuple[str, ...]) -> Floats:
+    """Return each part's probabilities through a map of other parts: earlier ones where ordered.
+
+    A part that has none to learn from keeps its raw probabilities.
+    """
+    assert held.probability is not None  # noqa: S101 - classes only
+    calibrated = held.probability.copy()
+    for inside, others in held.turns():
+        if len(others):
+            fitted = fit_calibration(
+                method, held.probability[others], held.truth(classes)[others], classes
+            )
+            calibrated[inside] = fitted.apply(held.probability[inside], classes)
+    return calibrated
+
+
+def row_losses(probability: Floats, truth: NDArray[np.int64]) -> Floats:
+    """Return the log loss of each row."""
+    taken = probability[np.arange(len(truth)), truth]
+    return np.asarray(-np.log(np.maximum(taken, _LEAST)))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The map to use and its numbers, out of fold.
+
+    Attributes
+    ----------
+    probability
+        Out-of-fold probabilities through maps that did not see them.
+    """
+
+    calibration: Calibration
+    probability: Floats
+    note: str
+    params: Mapping[str, str | float]
+
+
+def choose_calibration(
+    wanted: Literal["auto", "none", "sigmoid", "isotonic"],
+    held: OutOfFold,
+    classes: tuple[str, ...],
+    positive: str | None,
+) -> Chosen:
+    """Return the calibration by log loss out of fold; ``auto`` keeps raw ones unless worse.
+
+    ``auto`` takes the better of sigmoid and isotonic where the 95 % interval of its mean gain,
+    over rows (or groups of them, or runs of neighbours where rows lie in time), lies above zero,
+    and the newest of rows in time gain as well.
+    """
+    assert held.probability is not None  # noqa: S101 - classes only
+    raw, truth = held.probability, held.truth(classes)
+    judged = held.judged()
+    tried: tuple[Method, ...] = (
+        METHODS if wanted == "auto" else () if wanted == "none" else (wanted,)
+    )
+    if not tried or not judged.any():
+        return Chosen(Calibration(), raw, "", {})
+    mapped = {method: cross_fitted(method, held, classes) for method in tried}
+    before = row_losses(raw, truth)[judged]
+    losses = {m: row_losses(p, truth)[judged] for m, p in mapped.items()}
+    best = min(tried, key=lambda m: (float(losses[m].mean()), m != "sigmoid"))
+    change_of_rows = row_losses(raw, truth) - row_losses(mapped[best], truth)
+    better, low, high = held.gain(change_of_rows)
+    steady = not held.ordered or held.newest_mean(change_of_rows) > 0
+    change = f"{before.mean():.4f} → {losses[best].mean():.4f}"
+    half = (high - low) / 2
+    ends = f"{number(low, half)} to {number(high, half)}"
+    interval = f"gain {number(better, half)}, 95 % interval {ends}, {judged.sum():,} rows"
+    if wanted == "auto" and not (low > 0 and steady):
+        note = (
+            f"probabilities are left as they are: {best} calibration would change the log loss "
+            f"{change} ({interval}), "
+            + ("within noise or for the worse" if steady else "not on the newest rows")
+        )
+        return Chosen(Calibration(), raw, note, {"calibration": "none"})
+    errors = [_error(p[judged], truth[judged], classes, positive) for p in (raw, mapped[best])]
+    note = (
+        f"probabilities calibrated by {best}, out of fold: log loss {change} ({interval}), "
+        f"calibration error {errors[0]:.4f} → {errors[1]:.4f}"
+    )
+    params: dict[str, str | float] = {
+        "calibration": best,
+        "log_loss_before_calibration": round(float(before.mean()), 6),
+        "log_loss_after_calibration": round(float(losses[best].mean()), 6),
+        "calibration_error_before": round(errors[0], 6),
+        "calibration_error_after": round(errors[1], 6),
+    }
+    return Chosen(fit_calibration(best, raw, truth, classes), mapped[best], note, params)
+
+
+def _error(
+    probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...], positive: str | None
+) -> float:
+    from tasks.metrics.scorer import score
+
+    labels = np.asarray(classes)
+    likeliest = labels[probability.argmax(axis=1)]
+    return score("calibration_error", labels[truth], likeliest, probability, classes, positive)
+
+
+class AdjustedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A fitted classifier whose probabilities are calibrated, and whose decision follows a rule.
+
+    Parameters
+    ----------
+    estimator
+        Fitted.
+    method, tables, floor
+        Of a `Calibration`.
+    threshold
+        The label `positive` is predicted from this probability on; None: the likeliest class.
+    costs
+        Cost of predicting a class (columns) where another is true (rows), in the order of the
+        estimator's classes; the class of least expected cost is predicted.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        method: Method = "none",
+        tables: dict[str, Floats] | None = None,
+        floor: float = 0.0,
+        threshold: float | None = None,
+        positive: str | None = None,
+        costs: Floats | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.tables = tables
+        self.floor = floor
+        self.threshold = threshold
+        self.positive = positive
+        self.costs = costs
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Labels, in the order of the columns of probabilities."""
+        return np.asarray(self.estimator.classes_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether it can be asked."""
+        return hasattr(self.estimator, "classes_")
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the estimator again; maps and rule stay as they were chosen."""
+        self.estimator.fit(X, y)
+        return self
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return calibrated probabilities, shape (n_rows, n_classes)."""
+        raw = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        labels = tuple(str(label) for label in self.classes_)
+        return Calibration(self.method, self.tables, self.floor).apply(raw, labels)
+
+    def decide(self, probability: Floats) -> NDArray[Any]:
+        """Return the label that each row of `probability` leads to."""
+        from tasks.models.postprocessing.decision_thresholds import decide
+
+        labels = tuple(str(label) for label in self.classes_)
+        places = decide(probability, labels, self.threshold, self.positive, self.costs)
+        return np.asarray(self.classes_[places])
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the label of each row, by the rule of decision."""
+        return self.decide(self.predict_proba(X))
+
+
+def innermost(model: Any) -> Any:
+    """Return the estimator inside of what adjusts it."""
+    while isinstance(model, AdjustedClassifier):
+        model = model.estimator
+    return model

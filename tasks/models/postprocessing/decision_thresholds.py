@@ -1,0 +1,211 @@
+"""From probabilities to decisions: the threshold or the costs that a stated objective asks for.
+
+References
+----------
+Elkan (2001), The foundations of cost-sensitive learning, section 1: the threshold of least
+expected cost of calibrated probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.records import Schema
+from tasks.models.postprocessing.cost_matrix import Objective, cost_matrix, positive_of
+from tasks.models.postprocessing.cutoffs import (
+    Rule,
+    best_f1,
+    cheapest,
+    costs_of,
+    least_precision,
+    least_recall,
+    mean_cost,
+    rate_words,
+    rates,
+)
+from tasks.models.validation.out_of_fold import OutOfFold
+
+Floats = NDArray[np.float64]
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How probabilities become a label; neither threshold nor costs: the likeliest class.
+
+    Attributes
+    ----------
+    threshold
+        The positive label is predicted from this probability on.
+    costs
+        Shape (n_classes, n_classes): true class in rows, predicted class in columns, in the
+        order of the schema's classes.
+    """
+
+    threshold: float | None = None
+    positive: str | None = None
+    costs: Floats | None = None
+    note: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        costs = None if self.costs is None else self.costs.tolist()
+        return {
+            "threshold": self.threshold,
+            "positive": self.positive,
+            "costs": costs,
+            "note": self.note,
+        }
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `plain` wrote."""
+        costs = None if values["costs"] is None else np.asarray(values["costs"], dtype=np.float64)
+        return cls(values["threshold"], values["positive"], costs, values["note"])
+
+
+def decide(
+    probability: Floats,
+    classes: tuple[str, ...],
+    threshold: float | None = None,
+    positive: str | None = None,
+    costs: Floats | None = None,
+) -> NDArray[np.int64]:
+    """Return the place of the predicted class of each row.
+
+    Examples
+    --------
+    >>> p = np.array([[0.7, 0.3], [0.9, 0.1]])
+    >>> decide(p, ("no", "yes"), threshold=0.25, positive="yes").tolist()
+    [1, 0]
+    >>> decide(p, ("no", "yes"), costs=np.array([[0.0, 1.0], [4.0, 0.0]])).tolist()
+    [1, 0]
+    """
+    if costs is not None and costs.shape == (len(classes), len(classes)):
+        return np.asarray((probability @ costs).argmin(axis=1))
+    if threshold is not None and len(classes) == 2 and positive in classes:
+        place = classes.index(positive)
+        hit = probability[:, place] >= threshold
+        return np.where(hit, place, 1 - place)
+    return np.asarray(probability.argmax(axis=1))
+
+
+def choose_decision(objective: Objective | None, held: OutOfFold, schema: Schema) -> Decision:
+    """Return how to decide, chosen on predictions of training rows out of fold.
+
+    With costs the threshold is the one of calibrated probabilities, fp / (fp + fn), unless
+    another costs less out of fold beyond noise. A minimum is held out of fold; new rows may
+    fall a little short of it.
+
+    Parameters
+    ----------
+    held
+        With the probabilities that the model will give.
+    """
+    if objective is None:
+        return Decision()
+    costs = cost_matrix(objective, schema)
+    if schema.task == "multiclass":
+        return Decision(costs=costs, note="decides by the least expected cost of `objective`")
+    label = positive_of(schema)
+    if costs is None:
+        return _reached(objective, held, schema)
+    place = schema.classes.index(label)
+    false_positive = costs[1 - place, place] - costs[1 - place, 1 - place]
+    false_negative = costs[place, 1 - place] - costs[place, place]
+    stated = float(false_positive / (false_positive + false_negative))
+    chance, hit = _chances(held, schema)
+    found = cheapest(chance, hit, false_positive, false_negative)
+    saved = _saved(held, chance, hit, stated, (false_positive, false_negative))
+    empirical = saved is not None and saved > 0
+    threshold = found if empirical else stated
+    cost = mean_cost(chance >= threshold, hit, false_positive, false_negative)
+    half = mean_cost(chance >= HALF, hit, false_positive, false_negative)
+    why = "which is cheaper out of fold" if empirical else "that of calibrated probabilities"
+    note = (
+        f"{label!r} is predicted from a probability of {threshold:.4g} on, {why}, for a false "
+        f"positive at {false_positive:g} and a false negative at {false_negative:g}; cost a row "
+        f"out of fold {cost:.4f}, against {half:.4f} at {HALF}"
+    )
+    return Decision(threshold, label, note=note)
+
+
+def _chances(held: OutOfFold, schema: Schema) -> tuple[Floats, NDArray[np.bool_]]:
+    assert held.probability is not None  # noqa: S101 - classes only
+    place = schema.classes.index(positive_of(schema))
+    return held.probability[:, place], held.truth(schema.classes) == place
+
+
+def _saved(
+    held: OutOfFold,
+    chance: Floats,
+    hit: NDArray[np.bool_],
+    stated: float,
+    prices: tuple[float, float],
+) -> float | None:
+    """Return the lower end of what thresholds chosen on other parts save against `stated`."""
+    difference = np.zeros(len(held))
+    for inside, others in held.turns():
+        if len(others):
+            found = cheapest(chance[others], hit[others], *prices)
+            before = costs_of(chance[inside] >= stated, hit[inside], *prices)
+            after = costs_of(chance[inside] >= found, hit[inside], *prices)
+            difference[inside] = before - after
+    if held.judged().sum() < 2:
+        return None
+    low = held.gain(difference)[1]
+    # What drifts may have been so once: the newest rows have to bear it out.
+    return min(low, held.newest_mean(difference)) if held.ordered else low
+
+
+def _rule(objective: Objective) -> tuple[Rule, str]:
+    if isinstance(objective, str):
+        return best_f1, "for the greatest F1"
+    if objective.min_precision is not None:
+        least = objective.min_precision
+        return least_precision(least), f"for the most recall at a precision of {least:g}"
+    least = objective.min_recall or 0.0
+    return least_recall(least), f"for the most precision at a recall of {least:g}"
+
+
+def _reached(objective: Objective, held: OutOfFold, schema: Schema) -> Decision:
+    rule, words = _rule(objective)
+    chance, hit = _chances(held, schema)
+    threshold, label = rule(chance, hit), positive_of(schema)
+    now, half = rates(chance >= threshold, hit), rates(chance >= HALF, hit)
+    least = None if isinstance(objective, str) else objective.min_precision
+    missed = " (no threshold reaches it)" if least is not None and now[0] < least else ""
+    note = (
+        f"{label!r} is predicted from a probability of {threshold:.4g} on, {words}{missed}; out "
+        f"of fold {rate_words(now)}; at {HALF} {rate_words(half)}"
+    )
+    return Decision(threshold, label, note=note)
+
+
+def on_holdout(
+    objective: Objective | None,
+    decision: Decision,
+    probability: Floats,
+    truth: NDArray[np.int64],
+    schema: Schema,
+) -> tuple[str, dict[str, float]]:
+    """Return what the decision gives on rows that chose nothing, against the likeliest class."""
+    if objective is None or not len(truth):
+        return "", {}
+    classes = schema.classes
+    ours = decide(probability, classes, decision.threshold, decision.positive, decision.costs)
+    plain = probability.argmax(axis=1)
+    matrix = cost_matrix(objective, schema)
+    against = f"at {HALF}" if schema.task == "binary" else "with the likeliest class"
+    if matrix is not None:
+        cost, other = float(matrix[truth, ours].mean()), float(matrix[truth, plain].mean())
+        note = f"cost a row on the holdout {cost:.4f}, against {other:.4f} {against}"
+        return note, {"holdout_cost": round(cost, 6), "holdout_cost_plain": round(other, 6)}
+    place = classes.index(positive_of(schema))
+    now, half = (rates(called == place, truth == place) for called in (ours, plain))
+    return f"on the holdout {rate_words(now)}; {against} {rate_words(half)}", {}

@@ -1,0 +1,177 @@
+"""Which trial a candidate is fitted with: the untuned one, unless another gains beyond noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+
+from tasks.base.config import greater_is_better
+from tasks.base.files import write_whole
+from tasks.base.records import Trial
+from tasks.base.search_spaces import Value
+from tasks.base.text import number
+from tasks.models.execution.run_context import Run
+
+CONFIDENCE = 0.95
+"""Of one side: that the gain is above nothing."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a candidate is fitted with.
+
+    Attributes
+    ----------
+    params
+        Hyperparameters in place of what the candidate would choose; empty if none were tuned.
+    trials
+        What was tried; empty without tuning.
+    note
+        What tuning gained, in words.
+    """
+
+    params: dict[str, Value]
+    trials: tuple[Trial, ...] = ()
+    note: str = ""
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The trial whose validation is the candidate's."""
+        return next((t for t in self.trials if t.chosen), None)
+
+
+def _path(run: Run, name: str) -> Path:
+    return run.at(f"choice-{name}.json")
+
+
+def write_choice(run: Run, name: str, choice: Choice) -> None:
+    """Leave `choice` where the fit of the candidate finds it."""
+    values = {
+        "params": choice.params,
+        "trials": [trial.model_dump(mode="json") for trial in choice.trials],
+        "note": choice.note,
+    }
+    write_whole(_path(run, name), json.dumps(values))
+
+
+def read_choice(run: Run, name: str) -> Choice:
+    """Return what the recipe holds or `write_choice` left; nothing tuned without either."""
+    if run.recipe is not None:
+        return Choice(run.recipe.settings)
+    try:
+        values = json.loads(_path(run, name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Choice({})
+    trials = tuple(Trial.model_validate(trial) for trial in values["trials"])
+    return Choice(values["params"], trials, values["note"])
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better one trial is than another over the same folds; greater is better.
+
+    Attributes
+    ----------
+    least
+        The lower end of the one-sided interval.
+    """
+
+    mean: float
+    least: float
+    folds: int
+
+
+def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Gain | None:
+    """Return the gain paired over the folds that both have; None with fewer than three.
+
+    Folds share training rows, so that their differences are not independent: the variance of the
+    mean is taken as ``s² (1/k + v)`` for k folds, where v is the rows that validate for one that
+    is fitted on: 1/(k - 1), or 2/(3 k - 1) forward in time, where half of the rows come before.
+
+    References
+    ----------
+    Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52.
+
+    Examples
+    --------
+    >>> made = [Trial(number=n, state="complete", scores=s) for n, s in
+    ...         enumerate([(0.70, 0.72, 0.71), (0.74, 0.77, 0.75)])]
+    >>> gain = gain_of(made[1], made[0], ordered=False, greater=True)
+    >>> round(gain.mean, 4), gain.least > 0
+    (0.0433, True)
+    """
+    from scipy.special import stdtrit
+
+    sign = 1.0 if greater else -1.0
+    pairs = [
+        sign * (a - b)
+        for a, b in zip(trial.scores, untuned.scores, strict=False)
+        if a is not None and b is not None
+    ]
+    if len(pairs) < 3:
+        return None
+    mean, spread = float(np.mean(pairs)), float(np.std(pairs, ddof=1))
+    folds = len(untuned.scores)
+    shared = 2 / (3 * folds - 1) if ordered else 1 / (folds - 1)
+    width = spread * sqrt(1 / len(pairs) + shared)
+    quantile = float(stdtrit(len(pairs) - 1, CONFIDENCE))
+    return Gain(mean, mean - quantile * width, len(pairs))
+
+
+def choose(trials: Sequence[Trial], run: Run, asked: int) -> Choice:
+    """Return the best trial if it gains beyond noise, else the untuned one.
+
+    Parameters
+    ----------
+    asked
+        Trials that the file asks for.
+    """
+    greater = greater_is_better(run.metric)
+    sign = 1.0 if greater else -1.0
+    complete = [t for t in trials if t.state == "complete" and t.score is not None]
+    untuned = next((t for t in complete if t.number == 0), None)
+    if untuned is None:
+        return Choice({}, tuple(trials), "the untuned settings could not be validated")
+    best = max(complete, key=lambda t: (sign * (t.score or 0.0), -t.number))
+    gain = gain_of(best, untuned, ordered=run.ordered, greater=greater)
+    kept = best if best.number > 0 and gain is not None and gain.least > 0 else untuned
+    marked = tuple(
+        t.model_copy(update={"chosen": True}) if t.number == kept.number else t for t in trials
+    )
+    note = f"{_effort(trials, asked)}: {_finding(best, kept, gain, run.metric)}"
+    return Choice(dict(kept.params) if kept.number > 0 else {}, marked, note)
+
+
+def _effort(trials: Sequence[Trial], asked: int) -> str:
+    counts = {
+        state: sum(t.state == state for t in trials) for state in ("complete", "pruned", "failed")
+    }
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    most = f" of {asked}" if len(trials) < asked else ""
+    return f"tuning made {len(trials)}{most} trials ({told})"
+
+
+def _finding(best: Trial, kept: Trial, gain: Gain | None, metric: str) -> str:
+    if best.number == 0:
+        return "none beats the untuned settings, which are kept"
+    if gain is None:
+        return (
+            "fewer than three folds have a score, so a gain cannot be told from noise; the untuned "
+            "settings are kept"
+        )
+    half = gain.mean - gain.least
+    found = (
+        f"{number(gain.mean, half)} better in {metric}, paired over {gain.folds} folds "
+        f"(at least {number(gain.least, half)} with {CONFIDENCE:.0%} confidence)"
+    )
+    if kept.number == 0:
+        return (
+            f"trial {best.number} is {found}, which is not beyond noise; the untuned settings are "
+            "kept"
+        )
+    return f"trial {best.number} is {found} than the untuned settings"

@@ -1,0 +1,180 @@
+"""One candidate: its folds, its fit on all training rows, its holdout, its files."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.records import CandidateResult
+from tasks.models.estimators.candidates import Candidate, candidate_of
+from tasks.models.estimators.fit_context import Learned, Setting
+from tasks.models.estimators.lightgbm_ranker import RANKER
+from tasks.models.execution.run_context import Run
+from tasks.models.features.encoded_matrices import Rows, matrix, read_rows
+from tasks.models.persistence.artifacts import keep, keep_predictions
+from tasks.models.persistence.prediction import outputs_of_matrix
+from tasks.models.postprocessing.adjustment import adjust, keep_adjustment
+from tasks.models.tuning.selection import read_choice
+from tasks.models.validation.cross_validation import Validated, fit_all_rows, validate, validated
+
+Tell = Callable[[str], None]
+
+LEAST_ROWS = 10_000
+"""Rows of a fit that has to end soon."""
+OF_FOLDS = "the folds' mean; the model was fitted on all rows for {rounds:,} iterations"
+
+
+def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
+    """Validate and fit one candidate, and keep its model, predictions and result."""
+    from tasks.models.persistence.skops_io import load_model
+
+    choice = read_choice(run, name)
+    candidate, rows = candidate_of(run.schema.own, name, choice.params), read_rows(run)
+    if run.sampled:
+        candidate = replace(candidate, max_rows=min(candidate.max_rows, LEAST_ROWS))
+    encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
+    found = validated(run, name, choice.chosen) or validate(
+        run, candidate, rows, encoder, threads, tell
+    )
+    tell("fit")
+    taken = np.load(run.at(candidate.encoding, "taken.npy"))
+    X = matrix(run, candidate.encoding, "train")
+    known, least = _iterations(run, candidate, found, len(rows), X.shape)
+    queries = None if rows.queries is None else rows.queries.only(taken)
+    learned, setting, seconds = fit_all_rows(
+        run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken), queries,
+        least,
+    )  # fmt: skip
+    tell("holdout")
+    adjustment = adjust(run, found.held)
+    scores = list(found.known if adjustment.scores is None else adjustment.scores)
+    model = adjustment.wrap(learned.estimator, run.schema.classes)
+    raw = learned.estimator if adjustment.calibration.method != "none" else None
+    predicted = _predict_holdout(run, candidate, model, raw)
+    decided = keep_adjustment(run, name, adjustment)
+    curves = learned.curves or found.curves
+    result = CandidateResult(
+        candidate=name,
+        status="ok",
+        cv_mean=float(np.mean(scores)) if scores else None,
+        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        cv_folds=len(scores),
+        cv_scores=found.scores if adjustment.scores is None else tuple(adjustment.scores),
+        fit_seconds=seconds,
+        predict_seconds=predicted,
+        rows_fitted=setting.rows,
+        encoding=candidate.encoding,
+        params={**_params(learned), **choice.params, **decided.params},
+        curves={k: tuple(v) for k, v in curves.items()},
+        curves_of=_curves_of(learned, found),
+        importance=_importance(learned, encoder, X),
+        notes=(
+            *_notes(run, name, setting, rows),
+            *((choice.note,) if choice.note else ()),
+            *found.notes,
+            *learned.notes,
+            *decided.notes,
+        ),
+        trials=choice.trials,
+        rounds=found.rounds,
+    )
+    keep(run, result, encoder, model)
+
+
+def _iterations(
+    run: Run, candidate: Candidate, found: Validated, rows: int, shape: tuple[int, ...]
+) -> tuple[int | None, int]:
+    """Return the iterations, where folds over all rows have found them, and the least of them.
+
+    Folds of a sample stop earlier than all rows would: what they found is then the least.
+
+    Parameters
+    ----------
+    rows
+        For training.
+    shape
+        Of the encoded matrix, whose rows may be some of them.
+    """
+    if run.recipe is not None:
+        return run.recipe.iterations, 1
+    if not candidate.iterative or found.rounds is None:
+        return None, 1
+    least = found.rounds.chosen
+    if found.seen is not None:
+        # An epoch over more rows learns more.
+        fitted = candidate.rows_for(shape[0], shape[1])
+        least = max(1, round(least * min(1.0, found.seen / fitted)))
+    return (None if rows > run.training.cv_rows else least), least
+
+
+def _curves_of(learned: Learned, found: Validated) -> str:
+    """Say which fits the curves are of, where they are not the model's own."""
+    if learned.curves or not found.curves or learned.iterations is None:
+        return ""
+    return OF_FOLDS.format(rounds=learned.iterations)
+
+
+def _predict_holdout(run: Run, candidate: Candidate, model: Any, raw: Any | None) -> float:
+    """Keep what `model` predicts of the holdout, and what `raw` does; return the model's seconds.
+
+    Parameters
+    ----------
+    raw
+        The model without its calibration; None where it has none.
+    """
+    started = time.perf_counter()
+    X = matrix(run, candidate.encoding, "holdout")
+    predicted, probability = outputs_of_matrix(model, X)
+    seconds = time.perf_counter() - started
+    uncalibrated = None if raw is None else outputs_of_matrix(raw, X)[1]
+    keep_predictions(run, candidate.name, model, predicted, probability, uncalibrated)
+    encoding = run.at(candidate.encoding, "holdout.json")
+    return seconds + float(json.loads(encoding.read_text()))
+
+
+_TOLD = (
+    "C", "alpha", "alpha_", "n_estimators", "learning_rate", "num_leaves", "min_samples_leaf",
+    "min_child_samples", "max_samples", "max_features", "hidden_layer_sizes", "batch_size",
+    "class_weight", "objective", "kernel", "n_components", "max_iter",
+)  # fmt: skip
+
+
+def _params(learned: Learned) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, value in learned.estimator.get_params().items():
+        short = name.rpartition("__")[2]
+        if short in _TOLD and short not in told and value is not None:
+            told[short] = value if isinstance(value, str | int | float | bool) else str(value)
+    if hasattr(learned.estimator, "alpha_"):
+        told["alpha"] = float(learned.estimator.alpha_)
+    if learned.iterations is not None:
+        told["iterations"] = learned.iterations
+    return told
+
+
+def _importance(learned: Learned, encoder: Any, X: NDArray[np.float32]) -> dict[str, float]:
+    from tasks.models.estimators.column_importance import importance_of
+
+    return importance_of(learned.estimator, encoder.sources_, X)
+
+
+def _notes(run: Run, name: str, setting: Setting, rows: Rows) -> list[str]:
+    notes = json.loads(run.at("notes.json").read_text())
+    if setting.queries is not None and name != RANKER:
+        notes.append("pointwise: predicts each row's grade by itself and ranks by that")
+    if setting.rows < len(rows):
+        notes.append(f"fitted on {setting.rows:,} of {len(rows):,} rows, evenly spread")
+    if run.classification and run.training.class_weight is None:
+        share = setting.fewest / setting.rows
+        if share < 0.05:
+            notes.append(
+                f"the rarest class has {share:.1%} of the rows; probabilities are left as they "
+                "are (training.class_weight: balanced weighs classes alike)"
+            )
+    return list(notes)

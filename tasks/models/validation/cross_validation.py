@@ -1,0 +1,451 @@
+"""The folds of one candidate: fitted, asked for their validation rows, scored."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import greater_is_better
+from tasks.base.errors import ConfigError, KeepfitError
+from tasks.base.files import write_whole
+from tasks.base.records import Rounds, Trial
+from tasks.base.search_spaces import NO_WEIGHT, Value, untuned_values
+from tasks.metrics.ranking import Queries
+from tasks.models.estimators.candidates import Candidate
+from tasks.models.estimators.fit_context import Course, Learned, Setting, Watched
+from tasks.models.execution.run_context import Run
+from tasks.models.features.encoded_matrices import Rows, matrix, read_folds
+from tasks.models.persistence.artifacts import trial_folder
+from tasks.models.persistence.prediction import in_order, outputs_of_matrix
+from tasks.models.tuning.sampler import spaces_for
+from tasks.models.validation.early_stopping import choose_rounds, even, shared_rows, usual_better
+from tasks.models.validation.out_of_fold import Collector, OutOfFold
+from tasks.models.validation.splitters import Fold, thin
+
+Curves = dict[str, tuple[float, ...]]
+"""Name to its value at each iteration."""
+_CURVES_FILE = "curves.json"
+_PARTS = 5
+"""Parts of the rows that validate where there is one fold."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What the folds of a candidate told.
+
+    Attributes
+    ----------
+    scores
+        The metric on each fold; None where it is not defined.
+    stops
+        Iterations of an iterative learner on each fold.
+    held
+        Its predictions of the rows that validated.
+    curves
+        Of an iterative learner, the mean over the folds.
+    rounds
+        How long an iterative learner is to go on; None of others.
+    seen
+        Rows that an epoch of a network went over in the largest fold; None of other learners.
+    """
+
+    scores: tuple[float | None, ...]
+    stops: tuple[int, ...]
+    notes: tuple[str, ...]
+    held: OutOfFold | None
+    curves: Curves = field(default_factory=dict)
+    rounds: Rounds | None = None
+    seen: int | None = None
+
+    @property
+    def known(self) -> tuple[float, ...]:
+        """The scores that are defined."""
+        return tuple(score for score in self.scores if score is not None)
+
+    def save(self, folder: Path) -> None:
+        """Write what a fit of the same settings will need beside its scores."""
+        if self.held is not None:
+            self.held.save(folder)
+            rounds = None if self.rounds is None else self.rounds.model_dump(mode="json")
+            told = {"curves": self.curves, "rounds": rounds, "seen": self.seen}
+            write_whole(folder / _CURVES_FILE, json.dumps(told))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """One fold of an iterative learner, whose rounds are chosen once all folds are known."""
+
+    number: int
+    fold: Fold
+    learned: Learned
+    course: Course
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What a model of one fold predicts of its validation rows, and what that is worth."""
+
+    predicted: NDArray[Any]
+    probability: NDArray[np.float64] | None
+    value: float | None
+
+
+@dataclass
+class Validation:
+    """The folds of one candidate, as they come."""
+
+    run: Run
+    candidate: Candidate
+    rows: Rows
+    encoder: Any
+    threads: int
+    fitted: int = 0
+
+    def __post_init__(self) -> None:
+        self._notes: list[str] = []
+        self._plain: list[tuple[Fold, _Scored]] = []
+        self._followed: list[_Fitted] = []
+        self._known: dict[tuple[int, int], _Scored] = {}
+        self._folds = len(read_folds(self.run))
+
+    def fold(self, number: int, fold: Fold) -> None:
+        """Fit on a fold's training rows and ask for its validation rows."""
+        X = matrix(self.run, self.candidate.encoding, f"train{number}")
+        y, queries = self.rows.y[fold.train], self._queries(fold.train)
+        given = (self.run, self.candidate, X, y, self.encoder, self.threads)
+        groups, watched = self.rows.of_groups(fold.train), self._watched(number, fold)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
+        self.fitted = max(self.fitted, setting.rows)
+        if learned.course is not None:
+            self._followed.append(_Fitted(number, fold, learned, learned.course))
+        else:
+            self._plain.append((fold, self._scored(learned.estimator, number, fold)))
+
+    def _watched(self, number: int, fold: Fold) -> Watched | None:
+        """Return a fold's validation rows for an iterative learner to be followed on.
+
+        Of one fold, rows that do not lie in time are parted, so that noise is known.
+        """
+        if not self.candidate.iterative:
+            return None
+        y = self.rows.y[fold.valid]
+        # A class that the model does not know has no loss.
+        seen = np.isin(y, self.rows.y[fold.train]) if self.run.classification else y == y
+        places = np.flatnonzero(seen)
+        if not len(places):
+            return None
+        queries = self._queries(fold.valid)
+        parted = self._folds == 1 and not self.run.ordered and queries is None
+        parts = [part for part in np.array_split(places, _PARTS if parted else 1) if len(part)]
+        X = matrix(self.run, self.candidate.encoding, f"valid{number}")
+        return Watched(X, y, tuple(parts), queries)
+
+    def note(self, text: str) -> None:
+        """Note what is to be said about the folds."""
+        self._notes.append(text)
+
+    def part(self, number: int, fold: Fold, share: float) -> float | None:
+        """Return the score of a fit on a share of a fold's training rows, evenly spread."""
+        X = matrix(self.run, self.candidate.encoding, f"train{number}")
+        most, queries = max(2, int(share * len(X))), self._queries(fold.train)
+        taken = thin(len(X), most) if queries is None else queries.sample(most)
+        y = self.rows.y[fold.train][taken]
+        X = np.asarray(X[taken])
+        given = (self.run, self.candidate, X, y, self.encoder, self.threads)
+        groups = self.rows.of_groups(fold.train[taken])
+        queries = None if queries is None else queries.only(taken)
+        watched = self._watched(number, fold)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
+        self.fitted = max(self.fitted, setting.rows)
+        model, course = learned.estimator, learned.course
+        if course is not None:
+            model = course.at(self._chosen([course]).chosen)
+        return self._scored(model, number, fold).value
+
+    def done(self) -> Validated:
+        """Return what the folds tell so far."""
+        rounds, curves, seen = None, Curves(), None
+        found = list(self._plain)
+        if self._followed:
+            rounds = self._rounds()
+            found += [(f.fold, self._after(f, rounds.chosen)) for f in self._followed]
+            curves = _mean_curves([f.learned.curves for f in self._followed])
+            counts = [f.course.seen for f in self._followed if f.course.seen is not None]
+            seen = max(counts, default=None)
+        collector = Collector(self.run.ordered)
+        for fold, told in found:
+            groups, y = self.rows.of_groups(fold.valid), self.rows.y[fold.valid]
+            collector.add(fold.valid, y, told.predicted, told.probability, groups)
+        return Validated(
+            tuple(told.value for _, told in found),
+            (1,) * len(found) if rounds is None else rounds.stops,
+            tuple(dict.fromkeys(self._notes)),
+            collector.all(),
+            curves,
+            rounds,
+            seen,
+        )
+
+    def _rounds(self) -> Rounds:
+        """Choose the rounds on the losses of all folds, and hold the usual ones against them."""
+        rounds = self._chosen([f.course for f in self._followed])
+        if rounds.chosen == rounds.usual:
+            return rounds
+        chosen, usual = (
+            [self._after(f, count).value for f in self._followed]
+            for count in (rounds.chosen, rounds.usual)
+        )
+        fewer, greater = rounds.chosen < rounds.usual, greater_is_better(self.run.metric)
+        if usual_better(chosen, usual, self._shared, fewer=fewer, greater=greater):
+            return rounds.model_copy(update={"chosen": rounds.usual, "rule": "metric"})
+        return rounds
+
+    def _chosen(self, courses: Sequence[Course]) -> Rounds:
+        losses = [part for course in courses for part in course.losses]
+        usual, most = courses[0].usual, courses[0].most
+        whole = len(self.rows) <= self.run.training.cv_rows
+        shorten = whole and (len(courses) > 1 or not self.run.ordered)
+        return choose_rounds(losses, usual, most=most, shared=self._shared, shorten=shorten)
+
+    @property
+    def _shared(self) -> float:
+        return shared_rows(self._folds, ordered=self.run.ordered)
+
+    def _after(self, fitted: _Fitted, rounds: int) -> _Scored:
+        """Return what the model of a fold is worth after so many rounds."""
+        place = fitted.number, rounds
+        if place not in self._known:
+            model = fitted.course.at(rounds)
+            self._known[place] = self._scored(model, fitted.number, fitted.fold)
+        return self._known[place]
+
+    def _queries(self, rows: NDArray[np.int64]) -> Queries | None:
+        return None if self.rows.queries is None else self.rows.queries.only(rows)
+
+    def _scored(self, model: Any, number: int, fold: Fold) -> _Scored:
+        X, y = matrix(self.run, self.candidate.encoding, f"valid{number}"), self.rows.y[fold.valid]
+        predicted, probability = outputs_of_matrix(model, X)
+        given = (self.run, model, predicted, probability, y, self._notes)
+        found = score_part(*given, self._queries(fold.valid))
+        if probability is not None:
+            probability = in_order(probability, model.classes_, self.run.schema.classes)
+        return _Scored(predicted, probability, found[0] if found else None)
+
+
+def _mean_curves(curves: Sequence[Mapping[str, tuple[float, ...]]]) -> Curves:
+    """Return the mean of curves over folds, each going on with its last value."""
+    return {
+        name: tuple(even([told[name] for told in curves]).mean(axis=0).tolist())
+        for name in curves[0]
+        if all(name in told for told in curves)
+    }
+
+
+def validate(
+    run: Run,
+    candidate: Candidate,
+    rows: Rows,
+    encoder: Any,
+    threads: int,
+    tell: Callable[[str], None],
+) -> Validated:
+    """Fit and score every fold, or those until the time is up."""
+    validation = Validation(run, candidate, rows, encoder, threads)
+    folds = read_folds(run)
+    for number, fold in enumerate(folds):
+        if number and run.hurried:
+            validation.note(
+                f"validated on {number} of {len(folds)} folds: the time budget was used up"
+            )
+            break
+        tell(f"fold {number + 1} of {len(folds)}")
+        validation.fold(number, fold)
+    return validation.done()
+
+
+def validated(run: Run, name: str, trial: Trial | None) -> Validated | None:
+    """Return what the folds of a finished trial told; None where its files are gone."""
+    if trial is None:
+        return None
+    folder = trial_folder(run, name, trial.number)
+    held = OutOfFold.read(folder)
+    if held is None:
+        return None
+    try:
+        told = json.loads((folder / _CURVES_FILE).read_text(encoding="utf-8"))
+        curves = {str(part): tuple(values) for part, values in told["curves"].items()}
+        rounds = None if told["rounds"] is None else Rounds.model_validate(told["rounds"])
+    except (OSError, ValueError, KeyError):
+        return None
+    given = (trial.scores, trial.iterations, trial.notes, held, curves)
+    return Validated(*given, rounds, told["seen"])
+
+
+def fit_rows(
+    run: Run,
+    candidate: Candidate,
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+    encoder: Any,
+    threads: int,
+    iterations: int | None = None,
+    groups: NDArray[np.int64] | None = None,
+    queries: Queries | None = None,
+    watched: Watched | None = None,
+) -> tuple[Learned, Setting, float]:
+    """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
+
+    Parameters
+    ----------
+    iterations
+        Of an iterative learner, where they are known already.
+    groups
+        Of each row, which are then not told from each other.
+    queries
+        Which of the rows are ranked together; None where the task is no ranking.
+    watched
+        Rows on which the loss of an iterative learner is followed.
+    """
+    if groups is not None:
+        groups = groups[thin(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))]
+    X, y, setting = _setting(run, candidate, X, y, encoder, threads, queries)
+    setting = replace(setting, iterations=iterations, groups=groups, watched=watched)
+    if run.classification and setting.classes < 2:
+        raise KeepfitError(
+            f"a classifier needs two classes; the {len(y):,} rows it is fitted on have one.",
+            "Train on a longer window, or on fewer folds.",
+        )
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        learned = candidate.fit(candidate.build(setting, candidate.params), X, y, setting)
+    seconds = time.perf_counter() - started
+    if any("onverge" in str(w.message) for w in said):
+        learned = replace(
+            learned, notes=(*learned.notes, "stopped at its most iterations, not converged")
+        )
+    return learned, setting, seconds
+
+
+def fit_all_rows(
+    run: Run,
+    candidate: Candidate,
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+    encoder: Any,
+    threads: int,
+    iterations: int | None = None,
+    groups: NDArray[np.int64] | None = None,
+    queries: Queries | None = None,
+    least: int = 1,
+) -> tuple[Learned, Setting, float]:
+    """Fit as `fit_rows` does, on every row.
+
+    An iterative learner that has to find its iterations first sets rows aside for that, the newest
+    where rows have a time: it is fitted again with the iterations found, on all of them.
+
+    Parameters
+    ----------
+    least
+        Iterations at least: rows set aside can lengthen what the folds found, never shorten it.
+    """
+    given = (run, candidate, X, y, encoder, threads)
+    learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
+    if not candidate.iterative or iterations is not None:
+        return learned, setting, seconds
+    again, setting, more = fit_rows(*given, max(least, learned.iterations or 1), groups, queries)
+    return replace(again, curves=learned.curves), setting, seconds + more
+
+
+def untuned(
+    run: Run, candidate: Candidate, X: NDArray[np.float32], y: NDArray[Any], encoder: Any
+) -> dict[str, Value]:
+    """Return the hyperparameters that a candidate chooses itself for rows of a matrix."""
+    _, _, setting = _setting(run, candidate, X, y, encoder, 1)
+    spaces = spaces_for(run, candidate.name)
+    return untuned_values(spaces, candidate.build(setting, candidate.params), setting.columns)
+
+
+def _setting(
+    run: Run,
+    candidate: Candidate,
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+    encoder: Any,
+    threads: int,
+    queries: Queries | None = None,
+) -> tuple[NDArray[np.float32], NDArray[Any], Setting]:
+    """Return the rows that a candidate takes of those given, and what it is built for."""
+    limit = candidate.rows_for(len(X), X.shape[1])
+    if limit < len(X):
+        chosen = thin(len(X), limit)
+        X, y = np.asarray(X[chosen]), y[chosen]
+        queries = None if queries is None else queries.only(chosen)
+    counts = np.unique(y, return_counts=True)[1] if run.classification else np.array([len(y)])
+    setting = Setting(
+        task=run.schema.task,
+        metric=run.metric,
+        rows=len(X),
+        columns=X.shape[1],
+        classes=len(counts) if run.classification else 0,
+        fewest=int(counts.min()),
+        categorical=int(encoder.categorical_),
+        ordered=run.ordered,
+        seed=run.training.seed,
+        threads=threads if candidate.threaded else 1,
+        class_weight=_weight(run, candidate),
+        patience=candidate.params.get("stopping_rounds"),
+        queries=queries,
+        table_rows=_scale(run, candidate, X.shape[1]),
+    )
+    return X, y, setting
+
+
+def _scale(run: Run, candidate: Candidate, columns: int) -> int:
+    """Return the rows by which steps are sized: a recipe's iterations suit its own steps only."""
+    known = run.recipe.rows if run.recipe is not None else None
+    return known or candidate.rows_for(run.split.n_train, columns)
+
+
+def _weight(run: Run, candidate: Candidate) -> str | None:
+    tuned = candidate.params.get("class_weight")
+    if tuned is None or not run.classification:
+        return run.training.class_weight
+    return None if tuned == NO_WEIGHT else str(tuned)
+
+
+def score_part(
+    run: Run,
+    model: Any,
+    predicted: NDArray[Any],
+    probability: NDArray[np.float64] | None,
+    y: NDArray[Any],
+    notes: list[str],
+    queries: Queries | None = None,
+) -> list[float]:
+    """Return the metric of one validation part, or nothing and a note where it has none."""
+    from tasks.metrics.scorer import score
+
+    schema = run.schema
+    if probability is not None:
+        probability = in_order(probability, model.classes_, schema.classes)
+    try:
+        given = (y, predicted, probability, schema.classes, schema.positive)
+        value = score(run.metric, *given, queries, schema.own)
+    except ConfigError:
+        raise
+    except (KeepfitError, ValueError) as error:
+        notes.append(f"a validation part of {len(y):,} rows has no {run.metric}: {error}"[:200])
+        return []
+    if not np.isfinite(value):
+        notes.append(f"a validation part of {len(y):,} rows has no {run.metric}")
+        return []
+    return [value]
