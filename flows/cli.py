@@ -242,6 +242,31 @@ def monitor(
 
 
 @main.command()
+@_FILE
+@click.option("--every", help="Length of a window, such as 7d; `monitoring.window` when absent.")
+@click.option("--label-delay", help="Until labels are known; `monitoring.label_delay` when absent.")
+@click.option("--quick", is_flag=True, help="The newest windows on sampled rows, in a minute or so.")
+@click.option("--fresh", is_flag=True, help="Fit everything again; reuse nothing.")
+@_JSON
+@answering
+def backtest(file: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:
+    """Replay the history under several policies and recommend one.
+
+    The source is cut into windows; each policy trains on what was known then, scores the next
+    window, monitors, decides, and goes on, by the functions that production calls. Champion,
+    ledger and alerts are not touched. A replay that was stopped goes on where it was.
+    """
+    from flows.commands import run_backtest
+
+    outcome = run_backtest(file, **options)
+    if not as_json:
+        from flows.terminal_backtest import show_backtest
+
+        show_backtest(outcome)
+    return outcome.answer()
+
+
+@main.command()
 @click.argument("version")
 @_FILE
 @_JSON

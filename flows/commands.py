@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.orchestrator import check_configured, configured_api, start_server
 from flows.terminal import progress
@@ -29,6 +29,9 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
 from tasks.base.stack_file import TEMPORARY, running_stack
 from tasks.trainings.journal import save_outcome
 from tasks.trainings.seen import remember_training, trained_before
+
+if TYPE_CHECKING:
+    from tasks.backtest.results import BacktestOutcome
 
 _LEAST_FREE_BYTES = 200_000_000
 
@@ -87,6 +90,20 @@ def run_monitoring(
         from flows.monitoring import monitoring
 
         outcome = monitoring(str(pipeline.path), window, cause=by_hand(), every=every)
+    return outcome.model_copy(update={"seconds": monotonic() - began})
+
+
+def run_backtest(file: Path | None, **options: Any) -> BacktestOutcome:
+    """Run the backtesting flow of `file` once, in this process."""
+    from tasks.backtest.run import BacktestRequest
+
+    began = monotonic()
+    asked = BacktestRequest(**options)
+    pipeline = load_pipeline(file)
+    with progress(), _contacted(pipeline), _companions(pipeline, checks=False, fits=True):
+        from flows.backtesting import backtesting
+
+        outcome = backtesting(str(pipeline.path), asked)
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 

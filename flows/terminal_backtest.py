@@ -1,0 +1,58 @@
+"""A backtest in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.terminal import duration
+from tasks.backtest.results import BacktestOutcome, PolicyResult
+
+_WIDTH = 80
+
+
+def show_backtest(outcome: BacktestOutcome) -> None:
+    """Show every policy with its loss, and the recommendation."""
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
+    name = outcome.loss_name.replace("_", " ")
+    rows = sum(window.rows for window in outcome.windows)
+    console.print(
+        f"[bold]{escape(outcome.pipeline)}[/bold]: {len(outcome.windows)} windows of "
+        f"{outcome.every}, {rows:,} rows; first training {outcome.first}; {outcome.candidate}"
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("policy")
+    for heading in (name, "captured", "trained", "refit", "promoted", "alarms (paid)", "time"):
+        table.add_column(heading, justify="right")
+    for result in sorted(outcome.policies, key=lambda r: r.loss):
+        table.add_row(*_cells(result, outcome.recommendation.policy))
+    console.print(table)
+    console.print(
+        "[dim]captured: share of the gain of training every window; 95 % intervals on the page"
+        "[/dim]"
+    )
+    for note in outcome.notes:
+        console.print(f"[dim]{escape(note)}[/dim]")
+    console.print(escape(outcome.recommendation.sentence))
+    console.print(
+        f"[dim]{outcome.fits} distinct fits in {duration(outcome.fit_seconds)}, all in "
+        f"{duration(outcome.seconds)}[/dim]"
+    )
+
+
+def _cells(result: PolicyResult, recommended: str) -> tuple[str, ...]:
+    mark = "▸ " if result.policy == recommended else "  "
+    captured = "" if result.captured is None else f"{result.captured:.0%}"
+    alarms = f"{result.alarms} ({result.alarms_paid})" if result.alarms else ""
+    return (
+        f"{mark}{result.policy}",
+        f"{result.loss:.4g}",
+        captured,
+        str(result.trainings),
+        str(result.refits),
+        str(result.promotions),
+        alarms,
+        duration(result.seconds),
+    )

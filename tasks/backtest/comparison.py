@@ -1,0 +1,274 @@
+"""Policies compared on the same rows: losses, intervals, the share of the gain, which alarms paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.backtest.engine import Replay, State
+from tasks.backtest.fits import FittedModel
+from tasks.backtest.history import History
+from tasks.backtest.results import PolicyResult, WindowScore
+from tasks.backtest.schedule import Schedule, best_schedule
+from tasks.base.records import MetricValue
+from tasks.evaluation.bootstrap import interval, resampling, time_blocks
+
+Floats = NDArray[np.float64]
+
+REPLICATES = 500
+CONFIDENCE = 0.95
+_ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
+
+
+def loss_name(history: History) -> str:
+    """Return what the loss of a row is."""
+    if history.roles.task == "ranking":
+        return f"1 - {history.metric}"
+    if history.roles.classes:
+        return "log_loss"
+    return "absolute_error" if history.metric in _ABSOLUTE else "squared_error"
+
+
+@dataclass
+class Losses:
+    """Loss of each row under each model, computed once."""
+
+    history: History
+
+    def __post_init__(self) -> None:
+        """Start empty."""
+        self._known: dict[tuple[str, int], Floats] = {}
+
+    def of(self, model: FittedModel, window: int) -> Floats:
+        """Return the loss of each row of a window, shape (n_rows,)."""
+        key = (model.key, window)
+        if key not in self._known:
+            self._known[key] = self._computed(model, window)
+        return self._known[key]
+
+    def score(self, model: FittedModel, window: int) -> float | None:
+        """Return the pipeline's metric in a window; None where it is not defined."""
+        from tasks.evaluation.metrics import score
+
+        history = self.history
+        first, last = history.bounds(window)
+        found, roles = model.predictions(first, last), history.roles
+        y = history.y[first:last]
+        if roles.classes and len(np.unique(y)) < 2:
+            return None
+        value = score(
+            history.metric, y, found.predicted, found.probability, roles.classes, roles.positive,
+            self._queries(first, last), roles.own,
+        )  # fmt: skip
+        return float(value) if np.isfinite(value) else None
+
+    def _queries(self, first: int, last: int):  # type: ignore[no-untyped-def]
+        from tasks.data.queries import queries_of
+
+        rows = np.arange(first, last, dtype=np.int64)
+        return queries_of(self.history.snapshot.path, self.history.roles, rows)
+
+    def _computed(self, model: FittedModel, window: int) -> Floats:
+        from tasks.evaluation.losses import row_losses
+
+        history = self.history
+        first, last = history.bounds(window)
+        if history.roles.task == "ranking":
+            value = self.score(model, window)
+            return np.full(last - first, np.nan if value is None else 1.0 - value)
+        found = model.predictions(first, last)
+        return row_losses(
+            history.y[first:last], found.predicted, found.probability, history.roles, history.metric
+        )
+
+
+@dataclass(frozen=True)
+class Served:
+    """The models that scored the windows under one policy."""
+
+    models: tuple[FittedModel, ...]
+
+    def losses(self, losses: Losses) -> Floats:
+        """Return the loss of each row of all windows, shape (n_rows,)."""
+        return np.concatenate([losses.of(model, w) for w, model in enumerate(self.models)])
+
+
+class Comparison:
+    """Policies of one replay on the same rows."""
+
+    def __init__(self, replay: Replay, states: Sequence[State]) -> None:
+        self._replay, self._states = replay, {s.policy.name: s for s in states}
+        self.losses = Losses(replay.history)
+
+    def results(self) -> tuple[PolicyResult, ...]:
+        """Return what each policy came to, hindsight last."""
+        found = [self._result(name) for name in self._states]
+        return (*found, self._hindsight())
+
+    @cached_property
+    def fresh(self) -> tuple[FittedModel, ...]:
+        """The model that training every window has in each window."""
+        return tuple(c.model for c in self._states["every_window"].served)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The best schedule in hindsight."""
+        n = len(self.fresh)
+        totals = np.zeros((n, n))
+        for i, model in enumerate(self.fresh):
+            for j in range(i, n):
+                totals[i, j] = float(np.nansum(self.losses.of(model, j)))
+        return best_schedule(totals)
+
+    @cached_property
+    def _units(self) -> NDArray[np.int64]:
+        """Blocks of rows that are drawn together."""
+        history = self._replay.history
+        first, last = history.bounds(0)[0], history.bounds(len(history.windows) - 1)[1]
+        if history.roles.task == "ranking":
+            sizes = [b - a for a, b in map(history.bounds, range(len(history.windows)))]
+            return np.repeat(np.arange(len(sizes)), sizes)
+        return time_blocks(history.stamps(first, last))
+
+    def harmful(self, model: FittedModel, window: int) -> bool | None:
+        """Return whether the fresh model beats `model` in a window beyond noise.
+
+        None where both are the same.
+        """
+        fresh = self.fresh[window]
+        if fresh.key == model.key:
+            return None
+        gain = self.losses.of(model, window) - self.losses.of(fresh, window)
+        first, last = self._replay.history.bounds(window)
+        found = _mean(gain, time_blocks(self._replay.history.stamps(first, last)))
+        return found.low is not None and found.low > 0
+
+    def _served(self, name: str) -> Floats:
+        state = self._states[name]
+        return Served(tuple(c.model for c in state.served)).losses(self.losses)
+
+    def _result(self, name: str) -> PolicyResult:
+        state = self._states[name]
+        events = state.events
+        paid = [self.harmful(a.champion.model, a.window) for a in state.alarmed]
+        acted = {a.window: bool(p) for a, p in zip(state.alarmed, paid, strict=True)}
+        return self._compared(
+            name,
+            state.policy.sentence,
+            tuple(c.model for c in state.served),
+            trainings=sum(e.action == "training" for e in events),
+            refits=sum(e.action == "refit" for e in events),
+            promotions=sum(e.promoted is True for e in events),
+            refusals=sum(e.promoted is False for e in events),
+            alarms=len(state.alarmed),
+            alarms_paid=sum(p is True for p in paid),
+            seconds=state.seconds + sum(seconds for _, seconds in state.needed),
+            events=tuple(
+                e.model_copy(update={"paid": acted.get(e.window)}) if e.alarm else e
+                for e in events
+            ),
+        )
+
+    def _hindsight(self) -> PolicyResult:
+        plan = self.schedule
+        return self._compared(
+            "hindsight",
+            "The best schedule of trainings without a gate, had all losses been known: the bound.",
+            tuple(self.fresh[i] for i in plan.serving),
+            trainings=len(plan.trained),
+            refits=0,
+            promotions=len(plan.trained),
+            refusals=0,
+            alarms=0,
+            alarms_paid=0,
+            seconds=sum(self.fresh[i].seconds for i in (0, *plan.trained)),
+            events=tuple(
+                e.model_copy(update={"alarm": False})
+                for e in self._states["every_window"].events
+                if e.window + 1 in plan.trained
+            ),
+        )
+
+    def _compared(
+        self, name: str, sentence: str, models: Sequence[FittedModel], **counts: object
+    ) -> PolicyResult:
+        losses = Served(tuple(models)).losses(self.losses)
+        never, every = self._served("never"), self._served("every_window")
+        share = _share(losses, never, every, self._units)
+        windows = tuple(
+            WindowScore(
+                loss=float(np.nanmean(self.losses.of(model, w))), score=self.losses.score(model, w)
+            )
+            for w, model in enumerate(models)
+        )
+        scores = [w.score for w in windows if w.score is not None]
+        return PolicyResult(
+            policy=name,
+            sentence=sentence,
+            loss=float(np.nanmean(losses)),
+            score=float(np.mean(scores)) if scores else None,
+            captured=share.value,
+            captured_low=share.low,
+            captured_high=share.high,
+            gain_over_never=_mean(never - losses, self._units),
+            gain_over_every=_mean(every - losses, self._units),
+            windows=windows,
+            **counts,  # type: ignore[arg-type]
+        )
+
+
+def _sums(values: Floats, units: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return sums and counts of the finite values by unit."""
+    found, places = np.unique(units, return_inverse=True)
+    finite = np.isfinite(values)
+    sums = np.bincount(places, np.where(finite, values, 0.0), minlength=len(found))
+    return sums, np.bincount(places, finite, minlength=len(found))
+
+
+def _mean(values: Floats, units: NDArray[np.int64]) -> MetricValue:
+    """Return the mean of paired differences with its block bootstrap interval."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return MetricValue(value=None)
+    mean = float(finite.mean())
+    if not finite.any():
+        return MetricValue(value=0.0, low=0.0, high=0.0)
+    sums, counts = _sums(values, units)
+    plan = resampling(len(sums), None, REPLICATES, 0)
+    drawn = np.concatenate(list(plan.weights(len(sums)))) if plan.replicates else np.ones((1, 1))
+    if drawn.shape[1] != len(sums):
+        return MetricValue(value=mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = (drawn @ sums) / (drawn @ counts)
+    ends = interval(replicates, CONFIDENCE, len(sums))
+    if ends is None:
+        return MetricValue(value=mean)
+    return MetricValue(value=mean, low=ends[0], high=ends[1])
+
+
+def _share(
+    losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64]
+) -> MetricValue:
+    """Return the share of the gain of training every window; None where that gains nothing."""
+    whole = float(np.nansum(never - every))
+    if whole <= 0:
+        return MetricValue(value=None)
+    value = float(np.nansum(never - losses)) / whole
+    ours, _ = _sums(never - losses, units)
+    theirs, _ = _sums(never - every, units)
+    plan = resampling(len(ours), None, REPLICATES, 0)
+    if not plan.replicates:
+        return MetricValue(value=value)
+    drawn = np.concatenate(list(plan.weights(len(ours))))
+    gains = drawn @ theirs
+    # A share of next to nothing says nothing: such replicates are left out.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = np.where(gains > 0.05 * whole, (drawn @ ours) / gains, np.nan)
+    ends = interval(replicates, CONFIDENCE, len(ours))
+    if ends is None:
+        return MetricValue(value=value)
+    return MetricValue(value=value, low=ends[0], high=ends[1])

@@ -1,0 +1,232 @@
+"""The replay: at the end of each window every policy looks, decides and trains as production would.
+
+At a moment only rows before it are read, and only labels that were known by then. What a policy
+did is kept in an immutable state, so that a window is a step from states to states.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tasks.backtest.fits import Fits
+from tasks.backtest.history import History
+from tasks.backtest.observation import Champion, Monitor
+from tasks.backtest.policies import Policy
+from tasks.backtest.promotion import challenge, first_champion
+from tasks.backtest.results import Event
+from tasks.base.config import PipelineConfig
+from tasks.base.loop import CauseKind, PolicyDecision, WindowFlag
+from tasks.monitoring.policy import decide
+
+
+@dataclass(frozen=True)
+class Alarmed:
+    """A window that called for action while a champion scored."""
+
+    window: int
+    champion: Champion
+
+
+@dataclass(frozen=True)
+class State:
+    """What a policy has come to after some windows.
+
+    Attributes
+    ----------
+    served
+        Champion of each window so far.
+    flags
+        What monitoring found of the champion's windows.
+    acted
+        Windows whose alarm a training has answered.
+    last_training
+        When the last training ended.
+    seen
+        Time of the newest row that it saw.
+    needed
+        Fits that it rests on, with their seconds.
+    seconds
+        Of looking and deciding, fits apart.
+    """
+
+    policy: Policy
+    champion: Champion
+    served: tuple[Champion, ...] = ()
+    flags: tuple[WindowFlag, ...] = ()
+    alarmed: tuple[Alarmed, ...] = ()
+    acted: frozenset[int] = field(default_factory=frozenset)
+    events: tuple[Event, ...] = ()
+    last_training: datetime | None = None
+    seen: datetime | None = None
+    needed: frozenset[tuple[str, float]] = field(default_factory=frozenset)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Policies over one history, with shared fits and findings.
+
+    Attributes
+    ----------
+    candidate
+        Whose settings are fitted.
+    """
+
+    history: History
+    config: PipelineConfig
+    fits: Fits
+    monitor: Monitor
+    candidate: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many windows are replayed."""
+        return len(self.history.windows)
+
+    def begin(self, policies: Sequence[Policy]) -> tuple[State, ...]:
+        """Return the states before the first window: all start with the same model."""
+        first = first_champion(self.history, self.config, self.fits)
+        start = self.history.windows[0].start
+        seen = self.history.moment(first.model.last - 1)
+        return tuple(
+            State(policy, first, last_training=start, seen=seen, needed=_needed(first))
+            for policy in policies
+        )
+
+    def step(self, states: Sequence[State], window: int) -> tuple[State, ...]:
+        """Return the states after `window`."""
+        return tuple(self._after(state, window) for state in states)
+
+    def _after(self, state: State, window: int) -> State:
+        began = time.perf_counter()
+        known = len(self.fits.made)
+        state = replace(state, served=(*state.served, state.champion))
+        state = self._looked(state, window)
+        if window < self.size - 1:
+            # What is trained after the last window scores nothing.
+            state = self._decided(state, window)
+        fits = sum(fit.seconds for fit in self.fits.made[known:])
+        spent = max(0.0, time.perf_counter() - began - fits)
+        return replace(state, seconds=state.seconds + spent)
+
+    def _looked(self, state: State, window: int) -> State:
+        """Return the state with what monitoring finds at the end of `window`."""
+        if not state.policy.senses:
+            return state
+        now, champion = self.history.windows[window].end, state.champion
+        span = range(champion.since, window + 1)
+        flags = tuple(self._flag(state, one, now, place) for place, one in enumerate(span))
+        known = {alarm.window for alarm in state.alarmed}
+        fresh = tuple(
+            Alarmed(one, champion)
+            for one, flag in zip(span, flags, strict=True)
+            if flag.enough and (flag.drifted or flag.worse) and one not in known
+        )
+        return replace(state, flags=flags, alarmed=(*state.alarmed, *fresh))
+
+    def _flag(self, state: State, window: int, now: datetime, place: int) -> WindowFlag:
+        """Return what is known of an earlier window now; what is final is not looked at again."""
+        if place < len(state.flags) and (known := state.flags[place]).settled:
+            return known
+        champion, senses = state.champion, state.policy.senses
+        drifted, enough = False, True
+        if "drift" in senses:
+            drift = self.monitor.drift(champion, window)
+            drifted, enough = drift.alarm, drift.enough
+        worse = settled = False
+        mature = self.monitor.mature(window, now)
+        if "estimated" in senses or ("performance" in senses and not mature):
+            found = self.monitor.performance(champion, window, now, labelled=False)
+            worse, settled = found.worse, "estimated" in senses
+        elif mature and ("performance" in senses or "realised" in senses):
+            found = self.monitor.performance(champion, window, now, labelled=True)
+            worse, settled = found.worse, True
+        return WindowFlag(
+            window=self.history.windows[window],
+            drifted=drifted,
+            worse=worse,
+            enough=enough,
+            settled=settled or senses == ("drift",),
+        )
+
+    def _decided(self, state: State, window: int) -> State:
+        """Return the state after the policy's answer and what follows from it."""
+        alarm = any(a.window == window for a in state.alarmed)
+        if self._due(state.policy, window):
+            return self._trained(state, window, "training", "the calendar", alarm)
+        if not state.policy.senses:
+            return state
+        calling = max((a.window for a in state.alarmed if a.champion == state.champion), default=-1)
+        answer = self._asked(state, window, "alarm", handled=calling in state.acted)
+        if not answer.retrain:
+            event = Event(window=window, alarm=alarm, reason=answer.sentence)
+            return replace(state, events=(*state.events, event))
+        state = replace(state, acted=state.acted | {calling})
+        return self._trained(state, window, "refit", "; ".join(answer.reasons), alarm)
+
+    def _asked(
+        self, state: State, window: int, cause: CauseKind, *, handled: bool
+    ) -> PolicyDecision:
+        now = self.history.windows[window].end
+        return decide(
+            state.policy.rule,
+            cause=cause,
+            now=now,
+            windows=state.flags,
+            last_training=state.last_training,
+            new_rows=self.history.place(now) - self._seen(state),
+            running=False,
+            handled=handled,
+            answered_until=state.seen,
+        )
+
+    def _seen(self, state: State) -> int:
+        return state.champion.model.last if state.seen is None else self.history.place(state.seen)
+
+    def _due(self, policy: Policy, window: int) -> bool:
+        """Return whether the calendar trains at the end of `window`."""
+        if policy.every:
+            return (window + 1) % policy.every == 0
+        if not policy.cron:
+            return False
+        from croniter import croniter
+
+        found = self.history.windows[window]
+        return bool(croniter(policy.cron, found.start).get_next(datetime) <= found.end)
+
+    def _trained(
+        self, state: State, window: int, action: str, reason: str, alarm: bool
+    ) -> State:
+        now = self.history.windows[window].end
+        first, last = self.history.trained(now, state.policy.span)
+        event = Event(window=window, alarm=alarm, reason=reason)
+        if last <= state.champion.model.last:
+            none = event.model_copy(update={"reason": f"{reason}; no newer row has a label"})
+            return replace(state, events=(*state.events, none))
+        if state.policy.gated:
+            found = challenge(
+                self.history, self.config, self.fits, state.champion, window, state.policy.span
+            )
+            promoted = found is not None and found.verdict.promoted
+            tried = state.champion if found is None else found.champion
+        else:
+            promoted = True
+            tried = Champion(model=self.fits.of(first, last), since=window + 1)
+        event = event.model_copy(update={"action": action, "promoted": promoted})
+        return replace(
+            state,
+            champion=tried if promoted else state.champion,
+            needed=state.needed | _needed(tried),
+            flags=() if promoted else state.flags,
+            events=(*state.events, event),
+            last_training=now,
+            seen=self.history.moment(last - 1),
+        )
+
+
+def _needed(champion: Champion) -> frozenset[tuple[str, float]]:
+    models = (champion.model, *((champion.judged,) if champion.judged is not None else ()))
+    return frozenset((model.key, model.seconds) for model in models)

@@ -1,0 +1,255 @@
+"""Fitted models of a replay: each span of rows is fitted once, kept, and shared by policies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.backtest.history import History
+from tasks.base import progress
+from tasks.base.config import PipelineConfig, TrainingConfig
+from tasks.base.durations import parse_duration
+from tasks.base.files import write_whole
+from tasks.base.records import CandidateResult, Record, Split
+from tasks.evaluation.comparison import Predictions
+
+Floats = NDArray[np.float64]
+
+_QUICK = ("lightgbm", "logistic_regression")
+_QUICK_BUDGET = "20s"
+
+
+class FittedModel(Record):
+    """A model of the rows [first, last), with what it predicts of all later rows.
+
+    Attributes
+    ----------
+    model_path
+        Empty where the model itself was not kept.
+    predictions_path
+        ``.npz`` as `CandidateResult` has it, of the rows from `last` on.
+    importance
+        Feature to its share of the model's own importance.
+    """
+
+    key: str
+    first: int
+    last: int
+    seconds: float
+    predictions_path: str
+    model_path: str = ""
+    importance: dict[str, float] = {}
+
+    def predictions(self, first: int, last: int) -> Predictions:
+        """Return what it predicts of rows [first, last).
+
+        Raises
+        ------
+        ValueError
+            When it was fitted on one of them.
+        """
+        if first < self.last:
+            raise ValueError(f"rows from {first} are asked for; it learned rows up to {self.last}")
+        predicted, probability = _arrays(self.predictions_path)
+        part = slice(first - self.last, last - self.last)
+        return Predictions(predicted[part], None if probability is None else probability[part])
+
+
+@lru_cache(maxsize=48)
+def _arrays(path: str) -> tuple[NDArray[np.generic], Floats | None]:
+    with np.load(path, allow_pickle=False) as kept:
+        return kept["predicted"], kept["probability"] if "probability" in kept.files else None
+
+
+class Fitter(Protocol):
+    """Fits the recipe of the first training on other rows of the history."""
+
+    identity: str
+    """Changes with everything but the rows that decides a fit."""
+
+    def __call__(self, history: History, first: int, last: int, folder: Path) -> FittedModel:
+        """Fit rows [first, last) and predict the rows from `last` on; keep all in `folder`."""
+        ...
+
+
+class Fits:
+    """The fits of a replay, in memory and in a folder, so that a killed replay goes on.
+
+    Parameters
+    ----------
+    folder
+        Its name must change with data, settings and versions.
+    """
+
+    def __init__(self, history: History, fitter: Fitter, folder: Path) -> None:
+        self.history, self._fitter, self._folder = history, fitter, folder
+        self._known: dict[tuple[int, int], FittedModel] = {}
+
+    @property
+    def made(self) -> tuple[FittedModel, ...]:
+        """All fits that were asked for, each once."""
+        return tuple(self._known.values())
+
+    def of(self, first: int, last: int) -> FittedModel:
+        """Return the model of rows [first, last)."""
+        if (first, last) not in self._known:
+            self._known[first, last] = self._kept(first, last) or self._fit(first, last)
+        return self._known[first, last]
+
+    def _place(self, first: int, last: int) -> Path:
+        mark = hashlib.sha256(f"{self._fitter.identity} {first} {last}".encode()).hexdigest()
+        return self._folder / mark[:24]
+
+    def _kept(self, first: int, last: int) -> FittedModel | None:
+        try:
+            text = (self._place(first, last) / "fit.json").read_text(encoding="utf-8")
+            found = FittedModel.model_validate_json(text)
+        except (OSError, ValueError):
+            return None
+        return found if Path(found.predictions_path).is_file() else None
+
+    def _fit(self, first: int, last: int) -> FittedModel:
+        folder = self._place(first, last)
+        folder.mkdir(parents=True, exist_ok=True)
+        fitted = self._fitter(self.history, first, last, folder)
+        write_whole(folder / "fit.json", fitted.model_dump_json())
+        return fitted
+
+
+@dataclass(frozen=True)
+class RecipeFitter:
+    """Fits as production does: in the worker process, with the first training's settings.
+
+    Attributes
+    ----------
+    refit
+        Fits the winner's settings on the rows of a split: `tasks.models.fitting.refit` with
+        everything but split and folder given.
+    """
+
+    identity: str
+    refit: Callable[[Split, Path], CandidateResult]
+
+    def __call__(self, history: History, first: int, last: int, folder: Path) -> FittedModel:
+        """Fit rows [first, last) and predict the rows from `last` on."""
+        from tasks.models.calls import predict_rows
+
+        began = time.monotonic()
+        # A refit learns both parts of its split.
+        split = _split(history, first, last - 1, last, folder)
+        result = self.refit(split, folder)
+        later = np.arange(last, history.rows, dtype=np.int64)
+        predicted, probability = predict_rows(
+            Path(result.model_path),
+            history.snapshot.path,
+            list(history.roles.features),
+            later,
+            history.roles.own,
+        )
+        path = folder / "later.npz"
+        kept = {"predicted": predicted}
+        if probability is not None:
+            kept["probability"] = probability
+        np.savez(path, **kept)  # type: ignore[arg-type]
+        return FittedModel(
+            key=f"{first}-{last}",
+            first=first,
+            last=last,
+            seconds=time.monotonic() - began,
+            predictions_path=str(path),
+            model_path=result.model_path,
+            importance=result.importance,
+        )
+
+
+def _split(history: History, first: int, held: int, last: int, folder: Path) -> Split:
+    """Return a split of rows [first, last) whose holdout starts at `held`."""
+    train, holdout = folder / "train.npy", folder / "holdout.npy"
+    np.save(train, np.arange(first, held, dtype=np.int64))
+    np.save(holdout, np.arange(held, last, dtype=np.int64))
+    return Split(
+        train_path=str(train),
+        holdout_path=str(holdout),
+        rule="time",
+        holdout=(last - held) / max(1, last - first),
+        n_train=held - first,
+        n_holdout=last - held,
+        boundary=history.moment(held),
+    )
+
+
+def training_of(config: PipelineConfig, *, quick: bool = False) -> TrainingConfig:
+    """Return what the first training searches: as the file states, without an ensemble.
+
+    An ensemble of all candidates would be fitted anew at each training of each policy.
+    """
+    training = config.competing.model_copy(update={"ensemble": False})
+    if not quick:
+        return training
+    kept = tuple(c for c in training.candidates if c in _QUICK) or training.candidates[:1]
+    few = {"candidates": kept, "cv": min(training.cv, 3), "tuning": None}
+    return training.model_copy(update={**few, "budget": parse_duration(_QUICK_BUDGET)})
+
+
+def search(
+    history: History, config: PipelineConfig, training: TrainingConfig, folder: Path
+) -> CandidateResult:
+    """Return the candidate that validation on the first training's rows prefers.
+
+    Raises
+    ------
+    FitError
+        When no candidate could be fitted.
+    """
+    from tasks.evaluation.assessing import choose
+    from tasks.models.fitting import fit_candidates, objective_of
+
+    first, last = history.trained(history.windows[0].start, config.training.window)
+    held = history.boundary(first, last, config.split.holdout)
+    folder.mkdir(parents=True, exist_ok=True)
+    split = _split(history, first, held, last, folder)
+    results = fit_candidates(
+        history.snapshot.path,
+        split,
+        history.roles,
+        training,
+        history.metric,
+        folder,
+        progress=lambda moved: progress.report(
+            progress.Step(
+                "fit", f"{moved.candidate or 'all'}: {moved.stage}", moved.done, moved.total,
+                moved.seconds_left,
+            )
+        ),
+        objective=objective_of(config),
+    )  # fmt: skip
+    name = choose(results, history.metric)
+    return next(result for result in results if result.candidate == name)
+
+
+def fitter_of(
+    history: History, winner: CandidateResult, training: TrainingConfig
+) -> RecipeFitter:
+    """Return what fits the winner's settings on other rows."""
+    from tasks.models.fitting import refit
+
+    settings = {"candidate": winner.candidate, "params": winner.params, "tuned": winner.tuned}
+    text = json.dumps([settings, training.model_dump(mode="json")], sort_keys=True, default=str)
+
+    def again(split: Split, folder: Path) -> CandidateResult:
+        return refit(
+            history.snapshot.path, split, history.roles, training, winner, folder / "model"
+        )
+
+    return RecipeFitter(hashlib.sha256(text.encode()).hexdigest(), again)
+
+

@@ -1,0 +1,316 @@
+"""A pipeline's history cut into windows: rows in time order, and when each label was known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.durations import format_duration, parse_delay, parse_duration
+from tasks.base.errors import DataError, UsageError
+from tasks.base.loop import Window
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Schema, Snapshot
+from tasks.monitoring.windows.grid import grid
+
+Ints = NDArray[np.int64]
+
+FEWEST_WINDOWS = 4
+"""Windows to replay below which no policy can be told from another."""
+_FIRST_SHARE = 3
+"""The first training has the oldest third of the history where the file states no window."""
+_QUICK_WINDOWS = 12
+_QUICK_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class History:
+    """Rows in time order, the windows to replay, and what was known when.
+
+    Attributes
+    ----------
+    snapshot
+        Its rows are in time order and have a time and a label.
+    roles
+        Which column plays which part, as the rows of the first training show it.
+    times
+        Microseconds since 1970 in UTC, shape (n_rows,).
+    windows
+        To replay, oldest first; the first training ends where the first of them starts.
+    delay
+        From a row's time until its label is known.
+    start
+        Of the first training's rows.
+    """
+
+    snapshot: Snapshot
+    roles: Schema
+    metric: str
+    times: Ints
+    y: NDArray[Any]
+    windows: tuple[Window, ...]
+    delay: timedelta
+    start: datetime
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole history."""
+        return len(self.times)
+
+    @property
+    def length(self) -> timedelta:
+        """Length of a window."""
+        return self.windows[0].end - self.windows[0].start
+
+    def place(self, moment: datetime) -> int:
+        """Return how many rows lie before `moment`."""
+        return int(np.searchsorted(self.times, _micros(moment), side="left"))
+
+    def bounds(self, window: int) -> tuple[int, int]:
+        """Return the first row of a window, and the row after its last."""
+        found = self.windows[window]
+        return self.place(found.start), self.place(found.end)
+
+    def labelled(self, now: datetime) -> int:
+        """Return how many rows have a label that is known at `now`."""
+        return self.place(now - self.delay)
+
+    def trained(self, now: datetime, span: timedelta | None) -> tuple[int, int]:
+        """Return the rows to train on at `now`: labelled, and no older than `span`."""
+        first = 0 if span is None else self.place(now - span)
+        return first, self.labelled(now)
+
+    def moment(self, row: int) -> datetime:
+        """Return the time of a row."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(self.times[row]))
+
+    def stamps(self, first: int, last: int) -> NDArray[np.datetime64]:
+        """Return times of rows [first, last) in UTC without a zone."""
+        return self.times[first:last].astype("datetime64[us]")
+
+    def boundary(self, first: int, last: int, share: float) -> int:
+        """Return the first row held out of [first, last): the change of time nearest the share."""
+        times = self.times[first:last]
+        changes = np.flatnonzero(np.diff(times)) + 1
+        if not len(changes):
+            return last - 1
+        wanted = round(len(times) * (1 - share))
+        return first + int(changes[np.argmin(np.abs(changes - wanted))])
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The features of all rows."""
+        from tasks.data.snapshots import read_frame
+
+        return read_frame(self.snapshot.path, columns=list(self.roles.features))
+
+
+def load_history(
+    pipeline: Pipeline,
+    folder: Path,
+    *,
+    every: str | None = None,
+    label_delay: str | None = None,
+    quick: bool = False,
+) -> History:
+    """Read the pipeline's source and cut it into windows.
+
+    Parameters
+    ----------
+    folder
+        Where snapshots are kept.
+    every
+        Length of a window; `monitoring.window` when absent.
+    label_delay
+        Until labels are known; `monitoring.label_delay` when absent.
+    quick
+        Replay the newest windows only, on evenly drawn rows.
+
+    Raises
+    ------
+    UsageError
+        When rows have no time, or there are too few windows.
+    DataError
+        When no row has a label.
+    """
+    from tasks.data.kinds import build_schema, infer_kinds, target_values
+    from tasks.data.loading import load_window
+    from tasks.data.snapshots import open_table, read_frame, write_snapshot
+
+    config = pipeline.config
+    if config.time_column is None:
+        raise UsageError(
+            f"{pipeline.path}: a backtest replays rows in time, and the file names no "
+            "`time_column`.",
+            "Name the column that holds each row's time: `time_column: …`.",
+        )
+    length = _duration(every, "--every") if every else config.monitoring.window
+    delay = _delay(pipeline, label_delay)
+    whole = config.model_copy(
+        update={"training": config.training.model_copy(update={"window": None})}
+    )
+    read = load_window(whole, pipeline.base, folder / "read")
+    table = open_table(read.path)
+    times = _times(table[config.time_column])
+    usable = np.flatnonzero((times >= 0) & _labelled(table[config.target]))
+    if not len(usable):
+        raise DataError(
+            f"no row of {read.rows:,} has both a time and a label in {config.target!r}.",
+            "A backtest compares predictions with labels: load rows whose labels have arrived.",
+        )
+    order = usable[np.argsort(times[usable], kind="stable")]
+    windows, start = _windows(times[order], length, config.training.window, pipeline)
+    if quick:
+        order, windows, start = _fewer(order, times, windows, start, config)
+    first = order[times[order] < _micros(windows[0].start - delay)]
+    if len(first) < config.monitoring.min_rows:
+        raise UsageError(
+            f"{len(first):,} labelled rows lie before {windows[0].start:%Y-%m-%d %H:%M}, where the "
+            f"first training ends; {config.monitoring.min_rows:,} are needed.",
+            "Load a longer history, or state a shorter --label-delay.",
+        )
+    early = table.take(first)
+    kinds, _ = infer_kinds(
+        early, {**{c: read.kinds[c] for c in (config.target,)}, **config.kinds},
+        target=config.target, time_column=config.time_column, id_columns=config.id_columns,
+    )  # fmt: skip
+    known = write_snapshot(
+        early, kinds, folder / "first", time_column=config.time_column, assumptions=()
+    )
+    roles = build_schema(known, config).running(OwnCode.of(config.hooks, pipeline.base))
+    snapshot = write_snapshot(
+        table.take(order),
+        {c: read.kinds[c] if kind == "constant" else kind for c, kind in kinds.items()},
+        folder / "rows",
+        time_column=config.time_column,
+        assumptions=read.assumptions,
+        findings=read.findings,
+    )
+    target = read_frame(snapshot.path, columns=[config.target])
+    y, keep = target_values(target, roles)
+    if not keep.all():
+        raise DataError(
+            f"{int((~keep).sum()):,} labels are of classes that the first training's rows lack.",
+            "Start later: state a longer training.window, or remove these rows.",
+        )
+    left = read.rows - len(usable)
+    said = (f"{left:,} rows without a time or a label are left out",) if left else ()
+    return History(
+        snapshot=snapshot,
+        roles=roles,
+        metric=_metric(config, roles),
+        times=times[order],
+        y=np.asarray(y),
+        windows=windows,
+        delay=delay,
+        start=start,
+        notes=said,
+    )
+
+
+def _metric(config: PipelineConfig, roles: Schema) -> str:
+    from tasks.base.config import default_metric
+
+    return config.metric or default_metric(roles.task)
+
+
+def _duration(text: str, option: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}.") from None
+
+
+def _delay(pipeline: Pipeline, stated: str | None) -> timedelta:
+    if stated is None:
+        return pipeline.config.monitoring.label_delay or timedelta(0)
+    try:
+        return parse_delay(stated)
+    except ValueError as error:
+        raise UsageError(f"--label-delay {stated}: {error}.") from None
+
+
+def _times(column: Any) -> Ints:
+    """Return microseconds since 1970, -1 where there is no time."""
+    import pyarrow as pa
+
+    micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).fill_null(-1)
+    return np.asarray(micros.to_numpy(), dtype=np.int64)
+
+
+def _labelled(column: Any) -> NDArray[np.bool_]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = column.is_valid()
+    if pa.types.is_floating(column.type):
+        known = pc.fill_null(pc.is_finite(column), False)
+    return np.asarray(known.to_numpy(), dtype=bool)
+
+
+def _windows(
+    times: Ints, length: timedelta, stated: timedelta | None, pipeline: Pipeline
+) -> tuple[tuple[Window, ...], datetime]:
+    """Return the windows to replay, those with rows, and where the first training's rows start."""
+    oldest, newest = (_moment(int(times[place])) for place in (0, -1))
+    span = newest - oldest
+    first = span / _FIRST_SHARE if stated is None else min(stated, span / 2)
+    cut = grid(oldest + first, newest + timedelta(microseconds=1), length)
+    ahead = [w for w in cut if w.start >= oldest + first - length]
+    found = tuple(w for w in ahead if _rows_in(times, w))
+    if len(found) < FEWEST_WINDOWS:
+        raise UsageError(
+            f"{pipeline.path}: {len(found)} whole windows of {format_duration(length)} follow the "
+            f"first training, which has the rows of {oldest:%Y-%m-%d} to {oldest + first:%Y-%m-%d};"
+            f" a backtest needs {FEWEST_WINDOWS} at least.",
+            f"The history would do with {_shorter(span - first)}.",
+        )
+    return found, oldest
+
+
+def _shorter(left: timedelta) -> str:
+    """Return an option that gives windows enough, with a third more than the fewest."""
+    for text in ("4w", "2w", "7d", "1d", "12h", "6h", "1h", "10m", "1m", "1s"):
+        if parse_duration(text) * (FEWEST_WINDOWS + 2) <= left:
+            return f"--every {text}"
+    return "a longer history only"
+
+
+def _fewer(
+    order: Ints,
+    times: Ints,
+    windows: tuple[Window, ...],
+    start: datetime,
+    config: PipelineConfig,
+) -> tuple[Ints, tuple[Window, ...], datetime]:
+    """Return the newest windows with a training's rows before them, and evenly drawn rows."""
+    kept = windows[-_QUICK_WINDOWS:]
+    span = config.training.window or windows[0].start - start
+    begin = max(start, kept[0].start - span)
+    stamps = times[order]
+    inside = order[(stamps >= _micros(begin)) & (stamps < _micros(kept[-1].end))]
+    if len(inside) > _QUICK_ROWS:
+        inside = inside[:: -(-len(inside) // _QUICK_ROWS)]
+    return inside, kept, begin
+
+
+def _rows_in(times: Ints, window: Window) -> int:
+    ends = np.searchsorted(times, [_micros(window.start), _micros(window.end)])
+    return int(ends[1] - ends[0])
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def _moment(micros: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)

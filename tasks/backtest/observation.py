@@ -1,0 +1,202 @@
+"""What monitoring sees of a champion in one window of a replay, by production's own functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.backtest.fits import FittedModel
+from tasks.backtest.history import History
+from tasks.base.config import PipelineConfig
+from tasks.base.files import write_whole
+from tasks.base.loop import DriftResult, Performance
+from tasks.base.records import NUMBERS, Record
+
+Found = TypeVar("Found", bound=Record)
+
+
+class Champion(Record):
+    """A model that scores, and what it was judged by.
+
+    Attributes
+    ----------
+    judged
+        The same settings fitted without the rows [held, model.last), which it was judged on; None
+        where no gate asked for it.
+    since
+        The first window that it scores.
+    """
+
+    model: FittedModel
+    judged: FittedModel | None = None
+    held: int = 0
+    since: int = 0
+
+    @property
+    def version(self) -> str:
+        """Its name among the versions of the replay."""
+        return f"{self.model.key}/{self.held}"
+
+
+@dataclass
+class Monitor:
+    """Drift and performance of champions, each window looked at once and kept on disk.
+
+    Attributes
+    ----------
+    folder
+        Where findings are kept; its name must change with data, settings and versions.
+    """
+
+    history: History
+    config: PipelineConfig
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Start without references."""
+        self._references: dict[str, Any] = {}
+
+    def drift(self, champion: Champion, window: int) -> DriftResult:
+        """Return how the window's rows differ from the champion's training rows."""
+        path = self._path("drift", champion, window, "")
+        known = _known(path, DriftResult)
+        if known is None:
+            known = self._measured(champion, window)
+            write_whole(path, known.model_dump_json())
+        return known
+
+    def performance(
+        self, champion: Champion, window: int, now: datetime, *, labelled: bool
+    ) -> Performance:
+        """Return how the champion did in a window.
+
+        Parameters
+        ----------
+        labelled
+            Whether its labels are known at `now`; without them performance is estimated.
+        """
+        path = self._path("performance", champion, window, "known" if labelled else "estimated")
+        known = _known(path, Performance)
+        if known is None:
+            known = self._assessed(champion, window, now, labelled)
+            write_whole(path, known.model_dump_json())
+        return known
+
+    def mature(self, window: int, now: datetime) -> bool:
+        """Return whether all labels of a window are known."""
+        return now >= self.history.windows[window].end + self.history.delay
+
+    def _path(self, what: str, champion: Champion, window: int, more: str) -> Path:
+        name = f"{what}-{champion.version.replace('/', '-')}-{window}{more and '-'}{more}.json"
+        return self.folder / name
+
+    def _measured(self, champion: Champion, window: int) -> DriftResult:
+        from tasks.monitoring.drifting import measure
+
+        history, monitoring = self.history, self.config.monitoring
+        first, last = history.bounds(window)
+        held = champion.judged is not None and champion.held < champion.model.last
+        frame = history.frame.iloc[first:last].reset_index(drop=True)
+        return measure(
+            self._reference(champion),
+            frame,
+            false_alarms=monitoring.false_alarms,
+            min_rows=monitoring.min_rows,
+            importance=champion.model.importance,
+            predictions=self._scores(champion.model, first, last) if held else None,
+            reference_predictions=self._held_scores(champion) if held else None,
+            reference_prediction_times=(
+                history.stamps(champion.held, champion.model.last) if held else None
+            ),
+        )
+
+    def _reference(self, champion: Champion) -> Any:
+        from tasks.monitoring.building import build_reference
+
+        model, history = champion.model, self.history
+        if model.key not in self._references:
+            rows = slice(model.first, model.last)
+            self._references[model.key] = build_reference(
+                history.frame.iloc[rows].reset_index(drop=True),
+                self._watched,
+                history.stamps(model.first, model.last),
+                history.length,
+            )
+        return self._references[model.key]
+
+    @cached_property
+    def _watched(self) -> dict[str, Any]:
+        roles = self.history.roles
+        others = {roles.target, roles.time_column, *roles.id_columns}
+        return {name: kind for name, kind in roles.features.items() if name not in others}
+
+    def _held_scores(self, champion: Champion) -> NDArray[Any]:
+        assert champion.judged is not None  # noqa: S101 - the caller looked
+        return self._scores(champion.judged, champion.held, champion.model.last)
+
+    def _scores(self, model: FittedModel, first: int, last: int) -> NDArray[Any]:
+        """Return the positive class's probability, the predicted class, or the value."""
+        found, roles = model.predictions(first, last), self.history.roles
+        if roles.task == "binary" and found.probability is not None:
+            positive = roles.positive or roles.classes[-1]
+            return found.probability[:, list(roles.classes).index(positive)]
+        if roles.task in NUMBERS:
+            return np.asarray(found.predicted, dtype=np.float64)
+        return np.asarray(found.predicted).astype(str).astype(object)
+
+    def _assessed(
+        self, champion: Champion, window: int, now: datetime, labelled: bool
+    ) -> Performance:
+        from tasks.monitoring.performance import assess_window
+
+        history, monitoring = self.history, self.config.monitoring
+        first, last = history.bounds(window)
+        holdout = None
+        if champion.judged is not None:
+            holdout = self._rows(champion.judged, champion.held, champion.model.last, known=True)
+        return assess_window(
+            self._rows(champion.model, first, last, known=labelled),
+            roles=history.roles,
+            metric=history.metric,
+            version=champion.version,
+            window=history.windows[window],
+            holdout=holdout,
+            label_delay=history.delay or timedelta(0),
+            now=now,
+            false_alarms=monitoring.false_alarms,
+            length=history.length,
+            seed=self.config.training.seed,
+            min_rows=monitoring.min_rows,
+        )
+
+    def _rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:
+        """Return predictions with labels as the ledger keeps them."""
+        history = self.history
+        found = model.predictions(first, last)
+        columns: dict[str, Any] = {
+            "time": history.stamps(first, last),
+            "label": _plain(history.y[first:last]) if known else [None] * (last - first),
+            "prediction": _plain(np.asarray(found.predicted)),
+        }
+        if found.probability is not None:
+            for place, label in enumerate(history.roles.classes):
+                columns[f"probability_{label}"] = found.probability[:, place]
+        return pd.DataFrame(columns)
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(object) if values.dtype.kind == "U" else values
+
+
+def _known(path: Path, kind: type[Found]) -> Found | None:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,145 @@
+"""The policies that a backtest compares."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from tasks.base.config import PipelineConfig, PolicyConfig
+from tasks.base.durations import format_duration
+from tasks.base.records import Record
+
+Sense = Literal["drift", "realised", "estimated", "performance", "gain"]
+"""What a policy's alarms come from; ``performance`` is realised, else estimated."""
+
+
+class Policy(Record):
+    """A rule that says at the end of each window whether to train.
+
+    Attributes
+    ----------
+    every
+        Trains at the end of every so many windows; 0: not by the calendar.
+    cron
+        Trains where the file's calendar falls into the window.
+    senses
+        What raises an alarm.
+    rule
+        What makes a training of alarms: `tasks.monitoring.policy.decide` reads it.
+    gated
+        Whether the gate decides about what was trained.
+    span
+        Newest rows to train on; None: all.
+    """
+
+    name: str
+    sentence: str
+    every: int = 0
+    cron: str = ""
+    senses: tuple[Sense, ...] = ()
+    rule: PolicyConfig = PolicyConfig()
+    gated: bool = False
+    span: timedelta | None = None
+
+
+def policies_of(
+    config: PipelineConfig, windows: int, first: timedelta, *, quick: bool = False
+) -> tuple[Policy, ...]:
+    """Return the policies to compare, the fixed ones first; hindsight is not among them.
+
+    Parameters
+    ----------
+    windows
+        How many are replayed.
+    first
+        Span of the first training's rows.
+    quick
+        Leave out those that need fits of their own: other training windows.
+    """
+    stated = config.training.window
+    plain = [
+        Policy(name="never", sentence="The first model, never trained again."),
+        Policy(
+            name="every_window",
+            sentence="Trained at the end of every window and used without a gate.",
+            every=1,
+        ),
+        Policy(
+            name="every_window_gated",
+            sentence="Trained at the end of every window; the gate decides.",
+            every=1,
+            gated=True,
+        ),
+        _own(config),
+    ]
+    plain += [
+        Policy(
+            name=f"every_{k}",
+            sentence=f"Trained at the end of every {k} windows, without a gate.",
+            every=k,
+        )
+        for k in (2, 4, 8)
+        if windows >= 2 * k
+    ]
+    plain += [_of_sense(sense, config.policy) for sense in ("drift", "realised", "estimated")]
+    found = [policy.model_copy(update={"span": stated}) for policy in plain]
+    if quick:
+        return tuple(found)
+    return (*found, *_spans(stated, first))
+
+
+def _own(config: PipelineConfig) -> Policy:
+    by = config.policy.retrain_on
+    senses: list[Sense] = [sense for sense in ("drift", "performance") if sense in by]
+    cron = (config.schedules.training or "") if "schedule" in by else ""
+    calendar = f"by the calendar ({cron})" if cron else ""
+    alarms = f"on alarms of {' and '.join(senses)}" if senses else ""
+    how = ", ".join(part for part in (calendar, alarms) if part) or "by hand only"
+    return Policy(
+        name="file",
+        sentence=f"The file's own: trains {how}; the gate decides.",
+        cron=cron,
+        senses=tuple(senses),
+        rule=config.policy,
+        gated=True,
+    )
+
+
+def _of_sense(sense: Sense, rule: PolicyConfig) -> Policy:
+    what = {
+        "drift": "drift",
+        "realised": "worse performance where labels are known",
+        "estimated": "worse performance as estimated without labels",
+    }[sense]
+    return Policy(
+        name=sense,
+        sentence=f"Refits on alarms of {what}; the gate decides.",
+        senses=(sense,),
+        rule=rule.model_copy(update={"retrain_on": ("drift", "performance")}),
+        gated=True,
+    )
+
+
+def _spans(stated: timedelta | None, first: timedelta) -> tuple[Policy, ...]:
+    """Return every window's training on training windows of other lengths."""
+    days = max(timedelta(days=1), timedelta(days=round(first / timedelta(days=1))))
+    lengths = {days, days / 2, 2 * days} if first >= timedelta(days=4) else {first}
+    found = [
+        Policy(
+            name=f"rolling_{format_duration(span)}",
+            sentence=f"Trained at the end of every window on the newest {format_duration(span)}.",
+            every=1,
+            span=span,
+        )
+        for span in sorted(lengths)
+        if span != stated
+    ]
+    if stated is not None:
+        found.append(
+            Policy(
+                name="expanding",
+                sentence="Trained at the end of every window on all rows so far.",
+                every=1,
+            )
+        )
+    return tuple(found)

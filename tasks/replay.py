@@ -1,0 +1,62 @@
+"""Doors: a history is read and cut, a first model searched, each window replayed, policies compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+
+if TYPE_CHECKING:
+    from tasks.backtest.engine import Replay, State
+    from tasks.backtest.results import BacktestOutcome
+    from tasks.backtest.run import BacktestRequest
+
+
+@task(name="load history", cache_policy=NO_CACHE)
+def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
+    """Read the source, cut it into windows, and search the first model."""
+    from tasks.backtest.run import prepare_replay
+
+    replay = prepare_replay(pipeline, asked)
+    history = replay.history
+    report(Step("history", f"{history.rows:,} rows, {len(history.windows)} windows to replay"))
+    return replay
+
+
+@task(name="begin replay", cache_policy=NO_CACHE)
+def begin_replay(
+    pipeline: Pipeline, asked: BacktestRequest, replay: Replay
+) -> tuple[State, ...]:
+    """Fit the model that every policy starts with."""
+    from tasks.backtest import run
+
+    states = run.begin_replay(pipeline, asked, replay)
+    report(Step("policies", ", ".join(state.policy.name for state in states)))
+    return states
+
+
+@task(name="replay window", cache_policy=NO_CACHE, task_run_name="window {window}")
+def replay_window(replay: Replay, states: Sequence[State], window: int) -> tuple[State, ...]:
+    """Let every policy look at one window, decide and train."""
+    found = replay.step(states, window)
+    total = len(replay.history.windows)
+    report(Step("replay", str(replay.history.windows[window]), window + 1, total))
+    return found
+
+
+@task(name="compare policies", cache_policy=NO_CACHE)
+def compare_policies(
+    pipeline: Pipeline, asked: BacktestRequest, replay: Replay, states: Sequence[State], began: float
+) -> BacktestOutcome:
+    """Compare the policies on the same rows, recommend one, write page and MLflow runs."""
+    from tasks.backtest.run import conclude_replay
+
+    outcome = conclude_replay(pipeline, asked, replay, states, time.monotonic() - began)
+    report(Step("compare", f"{len(outcome.policies)} policies"))
+    return outcome
