@@ -245,7 +245,9 @@ def monitor(
 @_FILE
 @click.option("--every", help="Length of a window, such as 7d; `monitoring.window` when absent.")
 @click.option("--label-delay", help="Until labels are known; `monitoring.label_delay` when absent.")
-@click.option("--quick", is_flag=True, help="The newest windows on sampled rows, in a minute or so.")
+@click.option(
+    "--quick", is_flag=True, help="The newest windows on sampled rows, in a minute or so."
+)
 @click.option("--fresh", is_flag=True, help="Fit everything again; reuse nothing.")
 @_JSON
 @answering

@@ -22,16 +22,17 @@ def show_backtest(outcome: BacktestOutcome) -> None:
         f"[bold]{escape(outcome.pipeline)}[/bold]: {len(outcome.windows)} windows of "
         f"{outcome.every}, {rows:,} rows; first training {outcome.first}; {outcome.candidate}"
     )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("policy")
-    for heading in (name, "captured", "trained", "refit", "promoted", "alarms (paid)", "time"):
-        table.add_column(heading, justify="right")
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1))
+    table.add_column("policy", no_wrap=True)
+    for heading in (name, "captured", "trained", "refit", "alarms", "paid", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for result in sorted(outcome.policies, key=lambda r: r.loss):
         table.add_row(*_cells(result, outcome.recommendation.policy))
     console.print(table)
     console.print(
-        "[dim]captured: share of the gain of training every window; 95 % intervals on the page"
-        "[/dim]"
+        "[dim]captured: share of the gain of training every window; trained: with a search in\n"
+        "production; refit: the champion's settings on newer rows; paid: alarms of windows in\n"
+        "which a fresh model would have been better beyond noise[/dim]"
     )
     for note in outcome.notes:
         console.print(f"[dim]{escape(note)}[/dim]")
@@ -45,14 +46,13 @@ def show_backtest(outcome: BacktestOutcome) -> None:
 def _cells(result: PolicyResult, recommended: str) -> tuple[str, ...]:
     mark = "▸ " if result.policy == recommended else "  "
     captured = "" if result.captured is None else f"{result.captured:.0%}"
-    alarms = f"{result.alarms} ({result.alarms_paid})" if result.alarms else ""
     return (
         f"{mark}{result.policy}",
         f"{result.loss:.4g}",
         captured,
         str(result.trainings),
         str(result.refits),
-        str(result.promotions),
-        alarms,
+        str(result.alarms) if result.alarms else "",
+        str(result.alarms_paid) if result.alarms else "",
         duration(result.seconds),
     )

@@ -1,4 +1,4 @@
-"""Doors: a history is read and cut, a first model searched, each window replayed, policies compared."""
+"""Doors: a history is cut into windows, each window replayed, policies compared."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
 
 
 @task(name="begin replay", cache_policy=NO_CACHE)
-def begin_replay(
-    pipeline: Pipeline, asked: BacktestRequest, replay: Replay
-) -> tuple[State, ...]:
+def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[State, ...]:
     """Fit the model that every policy starts with."""
     from tasks.backtest import run
 
@@ -52,7 +50,11 @@ def replay_window(replay: Replay, states: Sequence[State], window: int) -> tuple
 
 @task(name="compare policies", cache_policy=NO_CACHE)
 def compare_policies(
-    pipeline: Pipeline, asked: BacktestRequest, replay: Replay, states: Sequence[State], began: float
+    pipeline: Pipeline,
+    asked: BacktestRequest,
+    replay: Replay,
+    states: Sequence[State],
+    began: float,
 ) -> BacktestOutcome:
     """Compare the policies on the same rows, recommend one, write page and MLflow runs."""
     from tasks.backtest.run import conclude_replay

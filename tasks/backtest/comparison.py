@@ -1,4 +1,4 @@
-"""Policies compared on the same rows: losses, intervals, the share of the gain, which alarms paid."""
+"""Policies compared on the same rows: losses, intervals, shares of the gain, alarms that paid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.backtest.history import History
 from tasks.backtest.results import PolicyResult, WindowScore
 from tasks.backtest.schedule import Schedule, best_schedule
 from tasks.base.records import MetricValue
-from tasks.evaluation.bootstrap import interval, resampling, time_blocks
+from tasks.metrics.bootstrap import interval, resampling, time_blocks
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class Losses:
 
     def score(self, model: FittedModel, window: int) -> float | None:
         """Return the pipeline's metric in a window; None where it is not defined."""
-        from tasks.evaluation.metrics import score
+        from tasks.metrics.scorer import score
 
         history = self.history
         first, last = history.bounds(window)
@@ -62,18 +62,12 @@ class Losses:
             return None
         value = score(
             history.metric, y, found.predicted, found.probability, roles.classes, roles.positive,
-            self._queries(first, last), roles.own,
+            history.queries(first, last), roles.own,
         )  # fmt: skip
         return float(value) if np.isfinite(value) else None
 
-    def _queries(self, first: int, last: int):  # type: ignore[no-untyped-def]
-        from tasks.data.queries import queries_of
-
-        rows = np.arange(first, last, dtype=np.int64)
-        return queries_of(self.history.snapshot.path, self.history.roles, rows)
-
     def _computed(self, model: FittedModel, window: int) -> Floats:
-        from tasks.evaluation.losses import row_losses
+        from tasks.metrics.losses import row_losses
 
         history = self.history
         first, last = history.bounds(window)
@@ -101,7 +95,7 @@ class Comparison:
     """Policies of one replay on the same rows."""
 
     def __init__(self, replay: Replay, states: Sequence[State]) -> None:
-        self._replay, self._states = replay, {s.policy.name: s for s in states}
+        self.replay, self._states = replay, {s.policy.name: s for s in states}
         self.losses = Losses(replay.history)
 
     def results(self) -> tuple[PolicyResult, ...]:
@@ -115,19 +109,26 @@ class Comparison:
         return tuple(c.model for c in self._states["every_window"].served)
 
     @cached_property
+    def _calendars(self) -> tuple[tuple[FittedModel, ...], ...]:
+        """Models of the policies that train at the end of every window, ungated, by span."""
+        found = [s for s in self._states.values() if s.policy.every == 1 and not s.policy.gated]
+        return tuple(tuple(c.model for c in state.served) for state in found)
+
+    @cached_property
     def schedule(self) -> Schedule:
-        """The best schedule in hindsight."""
+        """The best schedule in hindsight, over all spans of training rows."""
         n = len(self.fresh)
-        totals = np.zeros((n, n))
-        for i, model in enumerate(self.fresh):
-            for j in range(i, n):
-                totals[i, j] = float(np.nansum(self.losses.of(model, j)))
+        totals = np.zeros((len(self._calendars), n, n))
+        for k, models in enumerate(self._calendars):
+            for i, model in enumerate(models):
+                for j in range(i, n):
+                    totals[k, i, j] = float(np.nansum(self.losses.of(model, j)))
         return best_schedule(totals)
 
     @cached_property
     def _units(self) -> NDArray[np.int64]:
         """Blocks of rows that are drawn together."""
-        history = self._replay.history
+        history = self.replay.history
         first, last = history.bounds(0)[0], history.bounds(len(history.windows) - 1)[1]
         if history.roles.task == "ranking":
             sizes = [b - a for a, b in map(history.bounds, range(len(history.windows)))]
@@ -143,8 +144,8 @@ class Comparison:
         if fresh.key == model.key:
             return None
         gain = self.losses.of(model, window) - self.losses.of(fresh, window)
-        first, last = self._replay.history.bounds(window)
-        found = _mean(gain, time_blocks(self._replay.history.stamps(first, last)))
+        first, last = self.replay.history.bounds(window)
+        found = _mean(gain, time_blocks(self.replay.history.stamps(first, last)))
         return found.low is not None and found.low > 0
 
     def _served(self, name: str) -> Floats:
@@ -168,24 +169,24 @@ class Comparison:
             alarms_paid=sum(p is True for p in paid),
             seconds=state.seconds + sum(seconds for _, seconds in state.needed),
             events=tuple(
-                e.model_copy(update={"paid": acted.get(e.window)}) if e.alarm else e
-                for e in events
+                e.model_copy(update={"paid": acted.get(e.window)}) if e.alarm else e for e in events
             ),
         )
 
     def _hindsight(self) -> PolicyResult:
         plan = self.schedule
+        served = tuple(self._calendars[kind][i] for kind, i in plan.serving)
         return self._compared(
             "hindsight",
             "The best schedule of trainings without a gate, had all losses been known: the bound.",
-            tuple(self.fresh[i] for i in plan.serving),
+            served,
             trainings=len(plan.trained),
             refits=0,
             promotions=len(plan.trained),
             refusals=0,
             alarms=0,
             alarms_paid=0,
-            seconds=sum(self.fresh[i].seconds for i in (0, *plan.trained)),
+            seconds=sum({m.key: m.seconds for m in served}.values()),
             events=tuple(
                 e.model_copy(update={"alarm": False})
                 for e in self._states["every_window"].events
@@ -217,7 +218,7 @@ class Comparison:
             gain_over_never=_mean(never - losses, self._units),
             gain_over_every=_mean(every - losses, self._units),
             windows=windows,
-            **counts,  # type: ignore[arg-type]
+            **counts,
         )
 
 
@@ -226,7 +227,8 @@ def _sums(values: Floats, units: NDArray[np.int64]) -> tuple[Floats, Floats]:
     found, places = np.unique(units, return_inverse=True)
     finite = np.isfinite(values)
     sums = np.bincount(places, np.where(finite, values, 0.0), minlength=len(found))
-    return sums, np.bincount(places, finite, minlength=len(found))
+    counts = np.bincount(places, finite, minlength=len(found))
+    return sums.astype(np.float64), counts.astype(np.float64)
 
 
 def _mean(values: Floats, units: NDArray[np.int64]) -> MetricValue:
@@ -250,9 +252,7 @@ def _mean(values: Floats, units: NDArray[np.int64]) -> MetricValue:
     return MetricValue(value=mean, low=ends[0], high=ends[1])
 
 
-def _share(
-    losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64]
-) -> MetricValue:
+def _share(losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64]) -> MetricValue:
     """Return the share of the gain of training every window; None where that gains nothing."""
     whole = float(np.nansum(never - every))
     if whole <= 0:

@@ -15,10 +15,11 @@ from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
 from tasks.backtest.observation import Champion, Monitor
 from tasks.backtest.policies import Policy
-from tasks.backtest.promotion import challenge, first_champion
+from tasks.backtest.promotion import challenge, first_champion, measured_gain
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import CauseKind, PolicyDecision, WindowFlag
+from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.monitoring.performance.gain_answer import weigh
 from tasks.monitoring.policy import decide
 
 
@@ -40,6 +41,8 @@ class State:
         Champion of each window so far.
     flags
         What monitoring found of the champion's windows.
+    gains
+        What was measured of a refreshed model against the champion.
     acted
         Windows whose alarm a training has answered.
     last_training
@@ -56,6 +59,7 @@ class State:
     champion: Champion
     served: tuple[Champion, ...] = ()
     flags: tuple[WindowFlag, ...] = ()
+    gains: tuple[Gain, ...] = ()
     alarmed: tuple[Alarmed, ...] = ()
     acted: frozenset[int] = field(default_factory=frozenset)
     events: tuple[Event, ...] = ()
@@ -119,13 +123,28 @@ class Replay:
         now, champion = self.history.windows[window].end, state.champion
         span = range(champion.since, window + 1)
         flags = tuple(self._flag(state, one, now, place) for place, one in enumerate(span))
+        gains, pays = self._gains(state, window)
+        flags = tuple(_with_gain(flag, gains) for flag in flags)
         known = {alarm.window for alarm in state.alarmed}
-        fresh = tuple(
-            Alarmed(one, champion)
+        calling = [
+            one
             for one, flag in zip(span, flags, strict=True)
-            if flag.enough and (flag.drifted or flag.worse) and one not in known
+            if (flag.enough and (flag.drifted or flag.worse)) or (pays and one == window)
+        ]
+        fresh = tuple(Alarmed(one, champion) for one in calling if one not in known)
+        return replace(state, flags=flags, gains=gains, alarmed=(*state.alarmed, *fresh))
+
+    def _gains(self, state: State, window: int) -> tuple[tuple[Gain, ...], bool]:
+        """Return what was measured of the champion so far, and whether the newest speaks for it."""
+        if "gain" not in state.policy.senses:
+            return (), False
+        found = measured_gain(
+            self.history, self.config, self.fits, state.champion, window, state.gains
         )
-        return replace(state, flags=flags, alarmed=(*state.alarmed, *fresh))
+        if found is None:
+            return state.gains, False
+        pays = weigh(state.policy.rule, found) in ("pays", "steady")
+        return (*state.gains, found), pays
 
     def _flag(self, state: State, window: int, now: datetime, place: int) -> WindowFlag:
         """Return what is known of an earlier window now; what is final is not looked at again."""
@@ -197,9 +216,7 @@ class Replay:
         found = self.history.windows[window]
         return bool(croniter(policy.cron, found.start).get_next(datetime) <= found.end)
 
-    def _trained(
-        self, state: State, window: int, action: str, reason: str, alarm: bool
-    ) -> State:
+    def _trained(self, state: State, window: int, action: str, reason: str, alarm: bool) -> State:
         now = self.history.windows[window].end
         first, last = self.history.trained(now, state.policy.span)
         event = Event(window=window, alarm=alarm, reason=reason)
@@ -221,6 +238,7 @@ class Replay:
             champion=tried if promoted else state.champion,
             needed=state.needed | _needed(tried),
             flags=() if promoted else state.flags,
+            gains=() if promoted else state.gains,
             events=(*state.events, event),
             last_training=now,
             seen=self.history.moment(last - 1),
@@ -230,3 +248,9 @@ class Replay:
 def _needed(champion: Champion) -> frozenset[tuple[str, float]]:
     models = (champion.model, *((champion.judged,) if champion.judged is not None else ()))
     return frozenset((model.key, model.seconds) for model in models)
+
+
+def _with_gain(flag: WindowFlag, gains: Sequence[Gain]) -> WindowFlag:
+    """Return the flag with the latest measurement that judged its rows."""
+    found = next((g for g in reversed(gains) if flag.window in g.windows), None)
+    return flag if found is None else flag.model_copy(update={"gain": found})

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tasks.backtest.history import History
 from tasks.base import progress
 from tasks.base.config import PipelineConfig, TrainingConfig
 from tasks.base.durations import parse_duration
 from tasks.base.files import write_whole
-from tasks.base.records import CandidateResult, Record, Split
-from tasks.evaluation.comparison import Predictions
+from tasks.base.records import Recipe, Record, Split
+from tasks.metrics.paired_bootstrap import Predictions
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class FittedModel(Record):
     seconds: float
     predictions_path: str
     model_path: str = ""
-    importance: dict[str, float] = {}
+    importance: dict[str, float] = Field({})
 
     def predictions(self, first: int, last: int) -> Predictions:
         """Return what it predicts of rows [first, last).
@@ -73,8 +73,10 @@ def _arrays(path: str) -> tuple[NDArray[np.generic], Floats | None]:
 class Fitter(Protocol):
     """Fits the recipe of the first training on other rows of the history."""
 
-    identity: str
-    """Changes with everything but the rows that decides a fit."""
+    @property
+    def identity(self) -> str:
+        """Changes with everything but the rows that decides a fit."""
+        ...
 
     def __call__(self, history: History, first: int, last: int, folder: Path) -> FittedModel:
         """Fit rows [first, last) and predict the rows from `last` on; keep all in `folder`."""
@@ -127,51 +129,47 @@ class Fits:
 
 @dataclass(frozen=True)
 class RecipeFitter:
-    """Fits as production does: in the worker process, with the first training's settings.
+    """Fits as production refits: in the worker process, by the first training's recipe."""
 
-    Attributes
-    ----------
-    refit
-        Fits the winner's settings on the rows of a split: `tasks.models.fitting.refit` with
-        everything but split and folder given.
-    """
+    recipe: Recipe
+    training: TrainingConfig
+    objective: str | dict[str, Any] | None = None
 
-    identity: str
-    refit: Callable[[Split, Path], CandidateResult]
+    @property
+    def identity(self) -> str:
+        """The digest of all but the rows that decides a fit."""
+        settings = (self.recipe, self.training)
+        parts = [one.model_dump(mode="json") for one in settings]
+        text = json.dumps([*parts, self.objective], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def __call__(self, history: History, first: int, last: int, folder: Path) -> FittedModel:
         """Fit rows [first, last) and predict the rows from `last` on."""
-        from tasks.models.calls import predict_rows
+        from tasks.models.recipe import fit_recipe
 
         began = time.monotonic()
-        # A refit learns both parts of its split.
-        split = _split(history, first, last - 1, last, folder)
-        result = self.refit(split, folder)
-        later = np.arange(last, history.rows, dtype=np.int64)
-        predicted, probability = predict_rows(
-            Path(result.model_path),
+        result = fit_recipe(
             history.snapshot.path,
-            list(history.roles.features),
-            later,
-            history.roles.own,
+            split_of(history, first, last, history.rows, folder),
+            history.roles,
+            self.training,
+            history.metric,
+            self.recipe,
+            folder / "model",
+            objective=self.objective,
         )
-        path = folder / "later.npz"
-        kept = {"predicted": predicted}
-        if probability is not None:
-            kept["probability"] = probability
-        np.savez(path, **kept)  # type: ignore[arg-type]
         return FittedModel(
             key=f"{first}-{last}",
             first=first,
             last=last,
             seconds=time.monotonic() - began,
-            predictions_path=str(path),
+            predictions_path=result.predictions_path,
             model_path=result.model_path,
             importance=result.importance,
         )
 
 
-def _split(history: History, first: int, held: int, last: int, folder: Path) -> Split:
+def split_of(history: History, first: int, held: int, last: int, folder: Path) -> Split:
     """Return a split of rows [first, last) whose holdout starts at `held`."""
     train, holdout = folder / "train.npy", folder / "holdout.npy"
     np.save(train, np.arange(first, held, dtype=np.int64))
@@ -202,8 +200,8 @@ def training_of(config: PipelineConfig, *, quick: bool = False) -> TrainingConfi
 
 def search(
     history: History, config: PipelineConfig, training: TrainingConfig, folder: Path
-) -> CandidateResult:
-    """Return the candidate that validation on the first training's rows prefers.
+) -> RecipeFitter:
+    """Return what fits the candidate that validation on the first training's rows prefers.
 
     Raises
     ------
@@ -212,11 +210,12 @@ def search(
     """
     from tasks.evaluation.assessing import choose
     from tasks.models.fitting import fit_candidates, objective_of
+    from tasks.models.recipe import recipe_of
 
     first, last = history.trained(history.windows[0].start, config.training.window)
     held = history.boundary(first, last, config.split.holdout)
     folder.mkdir(parents=True, exist_ok=True)
-    split = _split(history, first, held, last, folder)
+    split = split_of(history, first, held, last, folder)
     results = fit_candidates(
         history.snapshot.path,
         split,
@@ -233,23 +232,5 @@ def search(
         objective=objective_of(config),
     )  # fmt: skip
     name = choose(results, history.metric)
-    return next(result for result in results if result.candidate == name)
-
-
-def fitter_of(
-    history: History, winner: CandidateResult, training: TrainingConfig
-) -> RecipeFitter:
-    """Return what fits the winner's settings on other rows."""
-    from tasks.models.fitting import refit
-
-    settings = {"candidate": winner.candidate, "params": winner.params, "tuned": winner.tuned}
-    text = json.dumps([settings, training.model_dump(mode="json")], sort_keys=True, default=str)
-
-    def again(split: Split, folder: Path) -> CandidateResult:
-        return refit(
-            history.snapshot.path, split, history.roles, training, winner, folder / "model"
-        )
-
-    return RecipeFitter(hashlib.sha256(text.encode()).hexdigest(), again)
-
-
+    winner = next(result for result in results if result.candidate == name)
+    return RecipeFitter(recipe_of(winner, folder), training, objective_of(config))

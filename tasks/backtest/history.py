@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
 from tasks.monitoring.windows.grid import grid
+
+if TYPE_CHECKING:
+    from tasks.metrics.ranking import Queries
 
 Ints = NDArray[np.int64]
 
@@ -106,6 +109,15 @@ class History:
         wanted = round(len(times) * (1 - share))
         return first + int(changes[np.argmin(np.abs(changes - wanted))])
 
+    def queries(self, first: int, last: int) -> Queries | None:
+        """Return which of rows [first, last) are ranked together; None where nothing is ranked."""
+        if self.roles.task != "ranking":
+            return None
+        from tasks.data.ranking_groups import queries_of
+
+        rows = np.arange(first, last, dtype=np.int64)
+        return queries_of(self.snapshot.path, self.roles, rows)
+
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The features of all rows."""
@@ -142,7 +154,7 @@ def load_history(
     DataError
         When no row has a label.
     """
-    from tasks.data.kinds import build_schema, infer_kinds, target_values
+    from tasks.data.column_kinds import build_schema, infer_kinds, target_values
     from tasks.data.loading import load_window
     from tasks.data.snapshots import open_table, read_frame, write_snapshot
 

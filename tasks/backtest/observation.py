@@ -98,7 +98,7 @@ class Monitor:
         return self.folder / name
 
     def _measured(self, champion: Champion, window: int) -> DriftResult:
-        from tasks.monitoring.drifting import measure
+        from tasks.monitoring.drift.detector import measure
 
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)
@@ -118,7 +118,7 @@ class Monitor:
         )
 
     def _reference(self, champion: Champion) -> Any:
-        from tasks.monitoring.building import build_reference
+        from tasks.monitoring.drift.reference_summary import build_reference
 
         model, history = champion.model, self.history
         if model.key not in self._references:
@@ -154,7 +154,7 @@ class Monitor:
     def _assessed(
         self, champion: Champion, window: int, now: datetime, labelled: bool
     ) -> Performance:
-        from tasks.monitoring.performance import assess_window
+        from tasks.monitoring.performance.realised import assess_window
 
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)

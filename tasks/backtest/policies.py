@@ -81,7 +81,8 @@ def policies_of(
         for k in (2, 4, 8)
         if windows >= 2 * k
     ]
-    plain += [_of_sense(sense, config.policy) for sense in ("drift", "realised", "estimated")]
+    senses: tuple[Sense, ...] = ("drift", "realised", "estimated", "gain")
+    plain += [_of_sense(sense, config.policy) for sense in senses]
     found = [policy.model_copy(update={"span": stated}) for policy in plain]
     if quick:
         return tuple(found)
@@ -90,7 +91,7 @@ def policies_of(
 
 def _own(config: PipelineConfig) -> Policy:
     by = config.policy.retrain_on
-    senses: list[Sense] = [sense for sense in ("drift", "performance") if sense in by]
+    senses: list[Sense] = [sense for sense in ("gain", "drift", "performance") if sense in by]
     cron = (config.schedules.training or "") if "schedule" in by else ""
     calendar = f"by the calendar ({cron})" if cron else ""
     alarms = f"on alarms of {' and '.join(senses)}" if senses else ""
@@ -110,20 +111,24 @@ def _of_sense(sense: Sense, rule: PolicyConfig) -> Policy:
         "drift": "drift",
         "realised": "worse performance where labels are known",
         "estimated": "worse performance as estimated without labels",
+        "gain": "what a refreshed model brings where labels are known",
     }[sense]
+    by: Literal["gain", "drift", "performance"]
+    by = sense if sense in ("gain", "drift") else "performance"
     return Policy(
         name=sense,
         sentence=f"Refits on alarms of {what}; the gate decides.",
         senses=(sense,),
-        rule=rule.model_copy(update={"retrain_on": ("drift", "performance")}),
+        rule=rule.model_copy(update={"retrain_on": (by,)}),
         gated=True,
     )
 
 
 def _spans(stated: timedelta | None, first: timedelta) -> tuple[Policy, ...]:
     """Return every window's training on training windows of other lengths."""
-    days = max(timedelta(days=1), timedelta(days=round(first / timedelta(days=1))))
-    lengths = {days, days / 2, 2 * days} if first >= timedelta(days=4) else {first}
+    day = timedelta(days=1)
+    whole = [max(1, round(share * first / day)) * day for share in (0.5, 1, 2)]
+    lengths = set(whole) if first >= 2 * day else {first, first / 2}
     found = [
         Policy(
             name=f"rolling_{format_duration(span)}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
 from tasks.backtest.observation import Champion
 from tasks.base.config import PipelineConfig
+from tasks.base.loop import Gain
 from tasks.base.records import Verdict
-from tasks.evaluation.bootstrap import time_blocks
-from tasks.evaluation.comparison import Predictions, paired_evidence
+from tasks.metrics.bootstrap import time_blocks
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.monitoring.performance.gain import measured
 from tasks.registry.gate import decide
 
 
@@ -34,6 +37,67 @@ def first_champion(history: History, config: PipelineConfig, fits: Fits) -> Cham
     return Champion(model=fits.of(first, last), judged=fits.of(first, held), held=held)
 
 
+def judged_rows(
+    history: History, config: PipelineConfig, champion: Champion, now: datetime, first: int
+) -> int:
+    """Return the first row that a challenger of rows from `first` on is judged on.
+
+    Held out is the newest half of the labelled rows that the champion does not know, where they
+    are enough; see `tasks.trainings.preparing.share_held_out`.
+    """
+    last = history.labelled(now)
+    newer = last - max(champion.model.last, first)
+    share = config.split.holdout
+    if newer >= 2 * config.monitoring.min_rows:
+        share = min(share, newer / 2 / (last - first))
+    return history.boundary(first, last, share)
+
+
+def measured_gain(
+    history: History,
+    config: PipelineConfig,
+    fits: Fits,
+    champion: Champion,
+    window: int,
+    earlier: Sequence[Gain],
+) -> Gain | None:
+    """Return what retraining would bring at the end of `window`; None where nothing is new.
+
+    The refreshed model is the one that the gate of a refit would judge.
+    """
+    now = history.windows[window].end
+    first, last = history.trained(now, config.training.window)
+    held = judged_rows(history, config, champion, now, first)
+    mature = tuple(
+        w
+        for w in history.windows[champion.since : window + 1]
+        if w.end + history.delay <= now and history.place(w.end) > champion.model.last
+    )
+    if not mature or held <= champion.model.last or held >= last:
+        return None
+    until = mature[-1].end
+    if earlier and earlier[-1].windows and earlier[-1].windows[-1].end >= until:
+        return None
+    last = min(last, history.place(until))
+    found = measured(
+        history.metric,
+        history.y[held:last],
+        fits.of(first, held).predictions(held, last),
+        champion.model.predictions(held, last),
+        history.roles,
+        times=history.stamps(held, last),
+        windows=mature,
+        earlier=[d for gain in earlier for d in gain.differences],
+        version=champion.version,
+        confidence=config.gate.confidence,
+        min_rows=config.monitoring.min_rows,
+        seed=config.training.seed,
+        queries=history.queries(held, last),
+    )
+    rows = [history.place(w.end) - history.place(w.start) for w in mature[-4:]]
+    return found.model_copy(update={"rows_expected": round(sum(rows) / len(rows))})
+
+
 def challenge(
     history: History,
     config: PipelineConfig,
@@ -44,17 +108,13 @@ def challenge(
 ) -> Challenge | None:
     """Return what the gate says of a model trained at the end of `window`; None without new rows.
 
-    The challenger is judged on the newest half of the labelled rows that the champion does not
-    know, where they are enough, and promoted it is fitted once more with these rows.
+    Promoted, the challenger is fitted once more with the rows that it was judged on.
     """
-    first, last = history.trained(history.windows[window].end, span)
-    newer = last - max(champion.model.last, first)
-    if newer < 1 or last - first < 2:
+    now = history.windows[window].end
+    first, last = history.trained(now, span)
+    if last <= max(champion.model.last, first) or last - first < 2:
         return None
-    share = config.split.holdout
-    if newer >= 2 * config.monitoring.min_rows:
-        share = min(share, newer / 2 / (last - first))
-    held = history.boundary(first, last, share)
+    held = judged_rows(history, config, champion, now, first)
     judged = fits.of(first, held)
     rows = max(held, champion.model.last)
     evidence = paired_evidence(
@@ -68,6 +128,7 @@ def challenge(
         gate=config.gate,
         seed=config.training.seed,
         name="challenger",
+        queries=history.queries(rows, last),
     )
     verdict = decide(
         evidence, config.gate, champion_version=str(champion.since), new_evidence=rows < last

@@ -47,7 +47,7 @@ def recommend(
     policy = policies[chosen.policy]
     return Recommendation(
         policy=chosen.policy,
-        sentence=_sentence(chosen, best, never, policy, loss_name),
+        sentence=_sentence(chosen, best, never, loss_name),
         settings=_settings(policy, every),
         sure=True,
     )
@@ -75,9 +75,7 @@ def _measured(result: PolicyResult, loss_name: str, never: PolicyResult) -> str:
     )
 
 
-def _sentence(
-    chosen: PolicyResult, best: PolicyResult, never: PolicyResult, policy: Policy, name: str
-) -> str:
+def _sentence(chosen: PolicyResult, best: PolicyResult, never: PolicyResult, name: str) -> str:
     trained = f"trained {chosen.fitted} times in {len(never.windows)} windows"
     text = f"Use {chosen.policy}: {trained}, {_measured(chosen, name, never)} (never trained)."
     if chosen.policy != best.policy:

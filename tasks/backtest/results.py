@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tasks.base.loop import Window
 from tasks.base.records import MetricValue, Record
 
@@ -118,7 +120,7 @@ class Recommendation(Record):
 
     policy: str
     sentence: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({})
     sure: bool = False
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tasks.backtest.comparison import Comparison, loss_name
 from tasks.backtest.engine import Replay, State
-from tasks.backtest.fits import Fits, fitter_of, search, training_of
+from tasks.backtest.fits import Fits, search, training_of
 from tasks.backtest.history import History, load_history
 from tasks.backtest.observation import Monitor
 from tasks.backtest.policies import policies_of
@@ -69,15 +69,14 @@ def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     first = history.trained(history.windows[0].start, config.training.window)
     mark = _digest(fit_key(pipeline, history.snapshot), training.model_dump(mode="json"), first)
     kept = folder / mark
-    winner = search(history, config, training, kept / "search")
-    fitter = fitter_of(history, winner, training)
+    fitter = search(history, config, training, kept / "search")
     fits = Fits(history, fitter, kept / "fits")
     looked = _digest(
         fitter.identity, config.monitoring.model_dump(mode="json"), str(history.delay),
         [str(window) for window in history.windows],
     )  # fmt: skip
     monitor = Monitor(history, config, kept / "windows" / looked)
-    return Replay(history, config, fits, monitor, candidate=winner.candidate)
+    return Replay(history, config, fits, monitor, candidate=fitter.recipe.family)
 
 
 def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[State, ...]:
@@ -114,9 +113,7 @@ def conclude_replay(
         quick=asked.quick,
         windows=tuple(_window(history, comparison, never, w) for w in range(replay.size)),
         policies=results,
-        recommendation=recommend(
-            results, policies, every=every, loss_name=loss_name(history)
-        ),
+        recommendation=recommend(results, policies, every=every, loss_name=loss_name(history)),
         notes=history.notes,
         rows=history.rows,
         fits=len(fits),

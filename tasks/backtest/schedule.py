@@ -17,18 +17,18 @@ class Schedule:
     trained
         Windows, oldest first; the first model, of window 0, is not among them.
     serving
-        Of each window the one whose model serves it.
+        Of each window the kind of model and the window before which it was trained.
     total
         Sum of the losses.
     """
 
     trained: tuple[int, ...]
-    serving: tuple[int, ...]
+    serving: tuple[tuple[int, int], ...]
     total: float
 
 
-def best_schedule(losses: NDArray[np.float64], cost: float = 0.0) -> Schedule:
-    """Return the schedule with the least total of losses and costs.
+def best_schedule(losses: NDArray[np.float64]) -> Schedule:
+    """Return the schedule with the least total loss; among equals the one with fewer trainings.
 
     A model serves from the window before which it was trained until the next one does. The least
     total up to each window is found by dynamic programming over the window that its model was
@@ -37,10 +37,9 @@ def best_schedule(losses: NDArray[np.float64], cost: float = 0.0) -> Schedule:
     Parameters
     ----------
     losses
-        Shape (n_windows, n_windows): ``losses[i, j]`` is the total loss in window j of the model
-        trained before window i, for i <= j; the rest is not read.
-    cost
-        Of one training, in units of the losses; among equals fewer trainings win.
+        Shape (n_kinds, n_windows, n_windows): ``losses[k, i, j]`` is the total loss in window j of
+        the model of kind k, such as a span of training rows, trained before window i, for
+        i <= j; the rest is not read.
 
     References
     ----------
@@ -48,28 +47,30 @@ def best_schedule(losses: NDArray[np.float64], cost: float = 0.0) -> Schedule:
 
     Examples
     --------
-    >>> losses = np.array([[1.0, 5.0, 5.0], [0.0, 1.0, 4.0], [0.0, 0.0, 4.0]])
+    >>> losses = np.array([[[1.0, 5.0, 5.0], [0.0, 1.0, 4.0], [0.0, 0.0, 4.0]]])
     >>> best_schedule(losses)
-    Schedule(trained=(1,), serving=(0, 1, 1), total=6.0)
+    Schedule(trained=(1,), serving=((0, 0), (0, 1), (0, 1)), total=6.0)
     """
-    n = len(losses)
+    kinds, n, _ = losses.shape
     upper = np.where(np.triu(np.ones((n, n), dtype=bool)), losses, 0.0)
-    sums = np.concatenate([np.zeros((n, 1)), np.cumsum(upper, axis=1)], axis=1)
+    sums = np.concatenate([np.zeros((kinds, n, 1)), np.cumsum(upper, axis=2)], axis=2)
     best = np.full(n + 1, np.inf)
     best[0] = 0.0
-    start = np.zeros(n + 1, dtype=np.int64)
-    tiny = 1e-12 * max(1.0, float(np.abs(sums[0, -1])))
+    made = np.zeros((n + 1, 2), dtype=np.int64)
+    tiny = 1e-12 * max(1.0, float(np.abs(sums[0, 0, -1])))
     for end in range(1, n + 1):
         for i in range(end):
-            total = best[i] + (cost + tiny if i else 0.0) + sums[i, end] - sums[i, i]
+            spent = sums[:, i, end] - sums[:, i, i]
+            kind = int(np.argmin(spent))
+            total = best[i] + float(spent[kind]) + (tiny if i else 0.0)
             if total < best[end]:
-                best[end], start[end] = total, i
-    serving: list[int] = []
+                best[end], made[end] = total, (kind, i)
+    serving: list[tuple[int, int]] = []
     end = n
     while end > 0:
-        i = int(start[end])
-        serving = [i] * (end - i) + serving
+        kind, i = (int(value) for value in made[end])
+        serving = [(kind, i)] * (end - i) + serving
         end = i
-    trained = tuple(dict.fromkeys(i for i in serving if i))
-    total = float(sum(losses[i, j] for j, i in enumerate(serving)))
+    trained = tuple(dict.fromkeys(i for _, i in serving if i))
+    total = float(sum(losses[kind, i, j] for j, (kind, i) in enumerate(serving)))
     return Schedule(trained, tuple(serving), total)

@@ -1,0 +1,112 @@
+"""A replay decides as production would have, on what was known then."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.backtest.comparison import Comparison
+from tests.unit.backtest.replays import (
+    WEEK,
+    config_of,
+    decisions,
+    history_of,
+    labels_changed,
+    played,
+    replay_of,
+    table,
+    without,
+)
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    until=st.integers(1, 6),
+    delay=st.sampled_from([timedelta(0), timedelta(days=3), timedelta(days=10)]),
+    seed=st.integers(0, 3),
+)
+def test_no_decision_depends_on_a_row_or_a_label_known_only_later(
+    until: int, delay: timedelta, seed: int
+) -> None:
+    frame, config = table(10, 40, seed=seed, change=5), config_of()
+    history = history_of(frame, delay=delay)
+    now = history.windows[until - 1].end
+    rows_changed = without(frame, now, seed=seed)
+    both_changed = labels_changed(rows_changed, now - delay, seed=seed + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        told = played(replay_of(history, config, Path(folder, "a")), until=until)
+        other = history_of(both_changed, delay=delay)
+        again = played(replay_of(other, config, Path(folder, "b")), until=until)
+
+    assert [decisions(state) for state in told] == [decisions(state) for state in again]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Return all policies over twelve weeks, of which the last six are another world."""
+    replay = replay_of(history_of(table()), config_of(), tmp_path_factory.mktemp("replay"))
+    return Comparison(replay, played(replay))
+
+
+def test_training_every_window_beats_never_training_where_the_world_changed(
+    compared: Comparison,
+) -> None:
+    results = {r.policy: r for r in compared.results()}
+
+    assert results["every_window"].loss < results["never"].loss
+    assert results["every_window"].captured == 1.0
+    assert results["never"].captured == 0.0
+    assert (results["never"].trainings, results["never"].refits) == (0, 0)
+    assert results["every_window"].trainings == len(results["never"].windows) - 1
+
+
+def test_no_policy_without_a_gate_beats_hindsight(compared: Comparison) -> None:
+    results = {r.policy: r for r in compared.results()}
+
+    assert results["hindsight"].loss <= min(
+        r.loss for r in results.values() if r.policy != "hindsight"
+    ) * (1 + 1e-9)
+
+
+def test_measured_gain_refits_soon_after_the_change_and_its_alarm_paid(
+    compared: Comparison,
+) -> None:
+    gain = next(r for r in compared.results() if r.policy == "gain")
+
+    assert gain.captured is not None
+    assert gain.captured > 0.3
+    assert gain.refits >= 1
+    assert gain.alarms_paid >= 1
+
+
+def test_no_fit_is_made_twice_for_several_policies(compared: Comparison) -> None:
+    spans = [(fit.first, fit.last) for fit in compared.replay.fits.made]
+
+    assert len(spans) == len(set(spans))
+    assert len(spans) < sum(r.fitted for r in compared.results())
+
+
+def test_labels_that_come_late_are_learned_late(tmp_path: Path) -> None:
+    history = history_of(table(), delay=2 * WEEK)
+    states = played(replay_of(history, config_of(), tmp_path))
+
+    every = next(s for s in states if s.policy.name == "every_window")
+    for window, champion in enumerate(every.served):
+        newest = history.moment(champion.model.last - 1)
+        assert newest + 2 * WEEK < history.windows[window].start
+
+
+def test_a_replay_that_was_stopped_goes_on_with_the_fits_that_it_has(tmp_path: Path) -> None:
+    history = history_of(table(8))
+    whole = played(replay_of(history, config_of(), tmp_path))
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+
+    again = played(replay_of(history, config_of(), tmp_path))
+
+    assert [decisions(s) for s in again] == [decisions(s) for s in whole]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == kept
