@@ -209,7 +209,7 @@ def search(
         When no candidate could be fitted.
     """
     from tasks.evaluation.assessing import choose
-    from tasks.models.fitting import fit_candidates, objective_of
+    from tasks.models.execution.fitting import fit_candidates, objective_of
     from tasks.models.recipe import recipe_of
 
     first, last = history.trained(history.windows[0].start, config.training.window)
