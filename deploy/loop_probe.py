@@ -246,7 +246,7 @@ def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
     """Make the scratch pipeline and everything around it; remove all of it at the end."""
     from deploy.api import connected, speaking_to
     from deploy.scratch import write_project
-    from tasks.registry.database import private_folder
+    from tasks.base.files import private_folder
 
     with ExitStack() as undo:
         private_folder(folder)

@@ -179,7 +179,7 @@ def _shared_state(pipelines: Sequence[Pipeline]) -> Path:
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """Hold the lock of the stack on `state`; no child inherits it."""
-    from tasks.registry.database import private_folder
+    from tasks.base.files import private_folder
 
     try:
         private_folder(state)

@@ -13,7 +13,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
     from tasks.base.loop import Decision
-    from tasks.evaluation.explaining import RowExplanation
+    from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.history.chain import Chain
     from tasks.history.overview import PipelineHealth
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         WrittenContract,
     )
     from tasks.base.records import ContractResult, LeaderboardRow, SetAside
-    from tasks.evaluation.explaining import RowExplanation
+    from tasks.evaluation.explanation.shap_values import RowExplanation
 
 _WIDTH = 80
 _SHOWN_COLUMNS = 40

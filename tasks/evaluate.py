@@ -19,7 +19,7 @@ def evaluate_candidates(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult]
 ) -> Assessment:
     """Score every candidate on the holdout and choose the challenger by validation."""
-    from tasks.evaluation.assessing import assess
+    from tasks.evaluation.leaderboard import assess
 
     assessment = assess(results, basis, pipeline.config.training.seed)
     create_table_artifact(
@@ -36,7 +36,7 @@ def draw_figures(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
     """Draw the challenger's figures and the leaderboard."""
-    from tasks.evaluation.picturing import draw_all
+    from tasks.reporting.figures.gallery import draw_all
 
     figures = draw_all(pipeline, basis, results, assessment)
     report(Step("figures", f"{len(figures.pictures)} drawn"))
@@ -48,7 +48,7 @@ def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:
     """Say how the candidates fit, where the challenger is weak, and what is doubtful."""
-    from tasks.evaluation.diagnosing import diagnose_training as diagnose
+    from tasks.evaluation.diagnosis.diagnosis import diagnose_training as diagnose
 
     diagnosis = diagnose(pipeline, basis, results, assessment)
     report(Step("diagnose", f"{len(diagnosis.fits)} candidates"))

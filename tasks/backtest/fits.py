@@ -208,7 +208,7 @@ def search(
     FitError
         When no candidate could be fitted.
     """
-    from tasks.evaluation.assessing import choose
+    from tasks.evaluation.leaderboard import choose
     from tasks.models.execution.fitting import fit_candidates, objective_of
     from tasks.models.recipe import recipe_of
 

@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from tasks.base import text as figures
 from tasks.base.commands import command
-from tasks.evaluation.report_view import code
 from tasks.history import words
 from tasks.history.entries import answered, performed
+from tasks.reporting.report.report_rows import code
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Colours, tables and cards are those of a training's report.
-_SHARED_STYLE = Path(__file__).parents[1] / "evaluation" / "templates" / "report.css"
+_SHARED_STYLE = Path(__file__).parents[1] / "reporting" / "report" / "templates" / "report.css"
 
 
 def render(template: str, **values: object) -> str:

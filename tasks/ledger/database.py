@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tasks.base.addresses import EXAMPLE, fault_of, with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 from tasks.base.failpoints import reach
+from tasks.base.files import private_folder
 from tasks.base.locks import locked
 from tasks.ledger.migrations import migrate, version_of
 from tasks.ledger.tables import VERSION
-from tasks.registry.database import private_folder
 
 _PASSING = (
     "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.failpoints import reach
+from tasks.base.files import private_folder
 from tasks.ledger.database import Database
-from tasks.registry.database import private_folder
 
 _HELD: set[int] = set()
 

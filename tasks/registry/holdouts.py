@@ -188,7 +188,7 @@ def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
 def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
     import pandas as pd
 
-    from tasks.evaluation.assessing import holdout_queries, holdout_target, read_predictions
+    from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
 
     predictions = read_predictions(judged.predictions_path)
     queries = holdout_queries(basis)

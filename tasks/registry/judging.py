@@ -24,7 +24,7 @@ from tasks.base.records import (
     Split,
     Verdict,
 )
-from tasks.evaluation.assessing import (
+from tasks.evaluation.leaderboard import (
     BASELINE,
     holdout_groups,
     holdout_queries,

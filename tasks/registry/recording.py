@@ -20,7 +20,6 @@ from tasks.base.records import (
     Snapshot,
     Verdict,
 )
-from tasks.evaluation.card import Card, card_html, card_markdown
 from tasks.evaluation.findings import Diagnosis
 from tasks.plugins.versions import hooks_tags
 from tasks.registry.holdouts import keep_holdout
@@ -28,6 +27,7 @@ from tasks.registry.judging import version_tags
 from tasks.registry.provenance import git_commit
 from tasks.registry.recipes import keep_recipe, recipe_for
 from tasks.registry.store import Store
+from tasks.reporting.report.model_card import Card, card_html, card_markdown
 
 _DIGITS = 16
 _NO_PARAMETERS = {

@@ -13,7 +13,7 @@ from tasks.base.records import ModelVersion
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.evaluation.explaining import RowExplanation
+    from tasks.evaluation.explanation.shap_values import RowExplanation
 
 _BACKGROUND = 200
 
@@ -42,7 +42,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     import numpy as np
 
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.explaining import RowExplanation
+    from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.models.execution.child_calls import call
     from tasks.plugins.versions import require_hooks
     from tasks.registry.stores import store_of
@@ -82,7 +82,7 @@ def explain_plain(
 
     from tasks.base.records import Schema
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.explaining import explain_frame
+    from tasks.evaluation.explanation.shap_values import explain_frame
     from tasks.models.persistence.skops_io import load_model
 
     roles = Schema.model_validate(schema)

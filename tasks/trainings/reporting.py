@@ -20,10 +20,13 @@ from tasks.base.records import (
     Verdict,
 )
 from tasks.base.stack_file import prefect_run_page
-from tasks.evaluation.assessing import BASELINE
-from tasks.evaluation.card import Card, make_card
 from tasks.evaluation.findings import Diagnosis
-from tasks.evaluation.report import (
+from tasks.evaluation.leaderboard import BASELINE
+from tasks.registry.provenance import keepfit_version
+from tasks.registry.recording import flat, source_words
+from tasks.registry.store import Store
+from tasks.reporting.report.model_card import Card, make_card
+from tasks.reporting.report.report import (
     Change,
     FigureText,
     Link,
@@ -31,9 +34,6 @@ from tasks.evaluation.report import (
     changed,
     render_report,
 )
-from tasks.registry.provenance import keepfit_version
-from tasks.registry.recording import flat, source_words
-from tasks.registry.store import Store
 
 
 def report_html(
@@ -126,7 +126,7 @@ def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) ->
     """Return what the new model looks at that the champion did not."""
     if champion is None or challenger is None:
         return ""
-    from tasks.evaluation.explaining import looked_at
+    from tasks.evaluation.explanation.shap_values import looked_at
 
     ours, theirs = (
         {column: float(str(loss)) for column, loss in _json(v, "keepfit.importance").items()}

@@ -83,8 +83,8 @@ def main() -> None:
 
 def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
     """Return level and sentence of every suspicion of a leak or of a score too good."""
-    from tasks.evaluation.assessing import assess
-    from tasks.evaluation.diagnosing import _Diagnosed
+    from tasks.evaluation.diagnosis.diagnosis import _Diagnosed
+    from tasks.evaluation.leaderboard import assess
     from tasks.models.execution.fitting import fit_candidates
     from tasks.trainings.preparing import prepare
     from tasks.trainings.windows import training_snapshot

@@ -119,7 +119,7 @@ def autogluon(folder: Path, job: dict[str, Any]) -> str:
 def keepfit(folder: Path, job: dict[str, Any]) -> str:
     """keepfit's fits, tuned, blended and calibrated; what validation prefers answers."""
     from tasks.base.pipeline_file import load_pipeline
-    from tasks.evaluation.assessing import choose
+    from tasks.evaluation.leaderboard import choose
     from tasks.models.execution import worker_pool
     from tasks.models.execution.fitting import fit_candidates
     from tasks.trainings.preparing import prepare

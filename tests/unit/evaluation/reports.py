@@ -21,8 +21,8 @@ from tasks.base.records import (
     Split,
     Trial,
 )
-from tasks.evaluation.dependence import Dependence
-from tasks.evaluation.figures import diagnose, draw_importance, draw_leaderboard, draw_learning
+from tasks.evaluation.explanation.partial_dependence import Dependence
+from tasks.evaluation.explanation.permutation_importance import ColumnImportance, Importance
 from tasks.evaluation.findings import (
     ByColumn,
     Confusion,
@@ -37,8 +37,10 @@ from tasks.evaluation.findings import (
     WeakSlice,
     WorstRow,
 )
-from tasks.evaluation.importance import ColumnImportance, Importance
-from tasks.evaluation.lessons import (
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.scorer import evaluate
+from tasks.registry.gate import decide
+from tasks.reporting.figures.diagnostic_figures import (
     draw_contributions,
     draw_curve,
     draw_dependence,
@@ -46,10 +48,13 @@ from tasks.evaluation.lessons import (
     draw_groups,
     draw_slices,
 )
-from tasks.evaluation.report import Change, Link, ReportData, figure_text
-from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.metrics.scorer import evaluate
-from tasks.registry.gate import decide
+from tasks.reporting.figures.training_figures import (
+    diagnose,
+    draw_importance,
+    draw_leaderboard,
+    draw_learning,
+)
+from tasks.reporting.report.report import Change, Link, ReportData, figure_text
 from tests.unit.evaluation.problems import binary
 
 

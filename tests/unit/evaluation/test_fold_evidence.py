@@ -4,9 +4,9 @@ import pytest
 
 from tasks.base.errors import FitError
 from tasks.base.records import CandidateResult, Rounds
-from tasks.evaluation.assessing import choose
 from tasks.evaluation.findings import FoldEvidence
 from tasks.evaluation.fold_evidence import fold_evidence, fold_suspicions
+from tasks.evaluation.leaderboard import choose
 
 RMSE = (80.0, 75.0, 82.0, 78.0, 79.0)
 

@@ -11,10 +11,10 @@ from sklearn.metrics import ndcg_score
 from tasks.base.config import GateConfig
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
-from tasks.evaluation.ranking_figures import draw_ranking, ndcg_by_cut, ndcg_by_size
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.ranking import Queries, by_group
 from tasks.metrics.scorer import evaluate, score
+from tasks.reporting.figures.ranking_figures import draw_ranking, ndcg_by_cut, ndcg_by_size
 
 STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
 SCHEMA = Schema(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from tasks.registry.database import make_once, private_folder, settle, sqlite_address, wait_less
+from tasks.base.files import private_folder
+from tasks.registry.database import make_once, settle, sqlite_address, wait_less
 
 
 def table(address: str) -> None:

@@ -1,0 +1,74 @@
+"""One training, with what several parts of its diagnosis need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import ReportConfig, TrainingConfig
+from tasks.base.records import Assessment, Basis, CandidateResult
+from tasks.evaluation.leaderboard import (
+    BASELINE,
+    holdout_groups,
+    holdout_target,
+    holdout_times,
+    read_predictions,
+)
+
+if TYPE_CHECKING:
+    from tasks.metrics.bootstrap import Ints
+    from tasks.metrics.paired_bootstrap import Predictions
+
+
+class Case:
+    """One training: its challenger, what all candidates predict of the holdout, the losses."""
+
+    def __init__(
+        self,
+        basis: Basis,
+        results: Sequence[CandidateResult],
+        assessment: Assessment,
+        training: TrainingConfig,
+        report: ReportConfig,
+    ) -> None:
+        from tasks.metrics.bootstrap import independent
+        from tasks.metrics.losses import row_losses
+
+        self.basis, self.assessment = basis, assessment
+        self.training, self.report = training, report
+        self.fitted = [result for result in results if result.status == "ok"]
+        self.metric, self.schema = basis.prepared.metric, basis.roles
+        self.seed = training.seed
+        self.challenger = next(r for r in self.fitted if r.candidate == assessment.challenger)
+        self.y = holdout_target(basis)
+        self.blocks: Ints | None = independent(holdout_times(basis), holdout_groups(basis))
+        self.predictions = {r.candidate: read_predictions(r.predictions_path) for r in self.fitted}
+        self.model: Predictions = self.predictions[assessment.challenger]
+        self.losses = row_losses(
+            self.y, self.model.predicted, self.model.probability, self.schema, self.metric
+        )
+        self.baseline = self._baseline()
+
+    def _baseline(self) -> float | None:
+        if BASELINE not in self.predictions:
+            return None
+        return self.assessment.of(BASELINE).metrics[self.metric].value
+
+    def score_of(self, rows: NDArray[np.int64]) -> float | None:
+        """Return the challenger's metric on some of the holdout rows; None where undefined."""
+        from tasks.metrics.bootstrap import whole
+        from tasks.metrics.scorer import sampled
+
+        p = self.model.probability
+        value, _ = sampled(
+            self.metric,
+            self.y[rows],
+            np.asarray(self.model.predicted)[rows],
+            None if p is None else p[rows],
+            self.schema,
+            whole(len(rows)),
+        )
+        return value if np.isfinite(value) else None

@@ -1,0 +1,276 @@
+"""One training diagnosed: everything that is nearly free, and the learning curve where asked for.
+
+The work runs in a child of the worker process, beside the gate and the refit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import ReportConfig, TrainingConfig
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Assessment, Basis, CandidateResult, Picture, Trial
+from tasks.evaluation.diagnosis.context import Case
+from tasks.evaluation.findings import (
+    ByColumn,
+    Diagnosis,
+    FitVerdict,
+    FoldEvidence,
+    GroupDifference,
+    LearningCurve,
+    Suspicion,
+    WeakSlice,
+)
+from tasks.evaluation.leaderboard import BASELINE, holdout_groups
+
+if TYPE_CHECKING:
+    from tasks.metrics.bootstrap import Ints
+    from tasks.reporting.figures.training_figures import Drawing
+
+NOT_OF_RANKINGS = (
+    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
+    "ranking is judged by its groups; the figures show the first places and the sizes of groups."
+)
+TASKS = frozenset({"binary", "multiclass", "regression"})
+
+
+def diagnose_training(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Diagnosis:
+    """Return what the training teaches; of a ranking only that this is not looked at."""
+    if basis.roles.task not in TASKS:
+        return Diagnosis(lines=(NOT_OF_RANKINGS,))
+    from tasks.models.execution.child_calls import call
+
+    config = pipeline.config
+    found = call(
+        "tasks.evaluation.diagnosis.diagnosis:diagnose_plain",
+        basis=basis.model_dump(mode="json"),
+        results=[result.model_dump(mode="json") for result in results],
+        assessment=assessment.model_dump(mode="json"),
+        training=config.training.model_dump(mode="json"),
+        report=config.report.model_dump(mode="json"),
+        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
+    )
+    return Diagnosis.model_validate(found)
+
+
+def diagnose_plain(
+    basis: dict[str, Any],
+    results: list[dict[str, Any]],
+    assessment: dict[str, Any],
+    training: dict[str, Any],
+    report: dict[str, Any],
+    folder: str,
+) -> dict[str, Any]:
+    """Diagnose from plain values; runs where models can be loaded."""
+    found = _Diagnosed(
+        Basis.model_validate(basis),
+        [CandidateResult.model_validate(result) for result in results],
+        Assessment.model_validate(assessment),
+        TrainingConfig.model_validate(training),
+        ReportConfig.model_validate(report),
+    ).diagnosis(Path(folder))
+    return found.model_dump(mode="json")
+
+
+class _Diagnosed(Case):
+    """A training, and what it teaches part by part."""
+
+    def diagnosis(self, folder: Path) -> Diagnosis:
+        from tasks.evaluation.diagnosis.error_analysis import confusions, label_suspects, mistakes
+        from tasks.evaluation.diagnosis.fit_verdicts import fit_verdicts
+        from tasks.evaluation.diagnosis.overfitting import lines_of
+        from tasks.evaluation.diagnosis.recommendations import next_steps
+        from tasks.evaluation.diagnosis.slice_scores import told_slices
+        from tasks.reporting.figures.training_figures import save_figures
+
+        fits = fit_verdicts(self)
+        learning = self.learning()
+        folds = self.folds()
+        suspicions = self.suspicions(folds)
+        slices, slices_sentence = told_slices(self)
+        by, groups = self.breakdowns()
+        given = (self.y, self.model.predicted)
+        _, labels = label_suspects(*given, self.model.probability, self.schema)
+        # A threshold that was chosen leans where the objective wants it to.
+        chosen = "threshold" in self.challenger.params
+        errors = tuple(s for s in (mistakes(*given, self.schema, lean=not chosen), labels) if s)
+        drawings = self._drawings(fits, learning, slices, slices_sentence, groups)
+        files = save_figures(drawings, folder)
+        found = Diagnosis(
+            made=self.challenger.notes,
+            trials=self._trials(),
+            fits=tuple(fits),
+            learning=learning,
+            folds=folds,
+            suspicions=suspicions,
+            errors=errors,
+            confusions=confusions(*given, self.schema),
+            worst=self.worst(),
+            slices=slices,
+            slices_sentence=slices_sentence,
+            by=by,
+            groups=groups,
+            pictures=tuple(
+                Picture(
+                    name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name]
+                )
+                for d in drawings
+            ),
+        )
+        steps = next_steps(found, self.challenger, self.training, self._calibration_error())
+        found = found.model_copy(update={"steps": steps})
+        return found.model_copy(update={"lines": lines_of(found, self.challenger.candidate)})
+
+    def _calibration_error(self) -> float | None:
+        metrics = self.assessment.of(self.challenger.candidate).metrics
+        known = metrics.get("calibration_error")
+        return None if known is None else known.value
+
+    def _trials(self) -> dict[str, tuple[Trial, ...]]:
+        first = sorted(self.fitted, key=lambda r: r is not self.challenger)
+        return {r.candidate: r.trials for r in first if r.trials}
+
+    def learning(self) -> LearningCurve | None:
+        """Return the learning curve, which costs fits, where it is asked for."""
+        if self.training.diagnosis != "full":
+            return None
+        from tasks.evaluation.diagnosis.learning_curve import learning_curve
+        from tasks.models.execution.run_context import BASELINE, ENSEMBLE
+
+        order = [row.candidate for row in self.assessment.leaderboard]
+        able = [r for r in self.fitted if r.candidate not in (BASELINE, ENSEMBLE)]
+        able.sort(key=lambda r: (r is not self.challenger, order.index(r.candidate)))
+        if not able:
+            return None
+        seconds = self.training.budget.total_seconds() / 2
+        return learning_curve(self.basis, able[0], self.training, self.baseline, seconds)
+
+    def folds(self) -> FoldEvidence | None:
+        """Return whether the folds tell a candidate from the baseline."""
+        from tasks.evaluation.fold_evidence import fold_evidence
+
+        baseline = next(r for r in self.fitted if r.candidate == BASELINE)
+        others = [r for r in self.fitted if r is not baseline]
+        ordered = self.basis.split.rule == "time"
+        return fold_evidence(baseline, others, self.metric, ordered=ordered)
+
+    def suspicions(self, folds: FoldEvidence | None = None) -> tuple[Suspicion, ...]:
+        """Return what makes the score doubtful, warnings first."""
+        from tasks.evaluation.diagnosis.leakage import (
+            duplicate_suspicion,
+            duplicates,
+            few_groups,
+            label_suspicions,
+            too_good,
+        )
+        from tasks.evaluation.fold_evidence import fold_suspicions
+
+        train = np.load(self.basis.split.train_path)
+        holdout = np.load(self.basis.split.holdout_path)
+        features = list(self.schema.features)
+        found = duplicates(self.basis.snapshot.path, features, train, holdout)
+        leaks = [
+            Suspicion(about="leak", level="warning", sentence=line)
+            for line in self.schema.assumptions
+            if "looks like a leak" in line
+        ]
+        told = [
+            *leaks,
+            *label_suspicions(self.schema),
+            *self._alone(train, holdout, leaks),
+            *fold_suspicions(folds, self.challenger, self.metric),
+            *few_groups(self.basis.split.group, holdout_groups(self.basis)),
+            *too_good(
+                self.assessment.of(self.challenger.candidate),
+                self.challenger,
+                self.metric,
+                self.baseline,
+            ),
+            duplicate_suspicion(found, self.y, self.model, self.schema, self.metric),
+        ]
+        return tuple(sorted(told, key=lambda s: s.level != "warning"))
+
+    def _alone(
+        self, train: Ints, holdout: Ints, leaks: Sequence[Suspicion]
+    ) -> tuple[Suspicion, ...]:
+        """Return that a column alone nearly decides, unless it is told to be a leak already."""
+        from tasks.evaluation.diagnosis.single_columns import alone, alone_suspicion
+
+        importance = self.challenger.importance
+        given = (self.schema, train, holdout, self.model, importance, self.seed)
+        found = alone(self.basis.snapshot.path, *given)
+        if found is not None and any(s.sentence.startswith(repr(found.column)) for s in leaks):
+            return ()
+        return alone_suspicion(found)
+
+    def breakdowns(self) -> tuple[tuple[ByColumn, ...], tuple[GroupDifference, ...]]:
+        """Return metrics by the columns that the file names, and the sensitive groups compared."""
+        from tasks.evaluation.diagnosis.fairness import by_column, group_differences
+
+        given: dict[str, Any] = {"blocks": self.blocks, "seed": self.seed}
+        about = (self.y, self.model, self.schema, self.metric)
+        by, groups = [], []
+        for column in dict.fromkeys((*self.report.by, *self.report.sensitive)):
+            levels = self._levels(column)
+            if levels is None:
+                sentence = f"{column} is not among the columns that were read."
+                by.append(ByColumn(column=column, metric=self.metric, levels=(), sentence=sentence))
+                continue
+            by.append(by_column(column, levels, *about, **given))
+            if column in self.report.sensitive:
+                groups.append(group_differences(column, levels, *about, **given))
+        return tuple(by), tuple(groups)
+
+    def _levels(self, column: str) -> NDArray[Any] | None:
+        from tasks.data.snapshots import read_frame
+        from tasks.metrics.losses import level_texts
+
+        if column not in self.basis.snapshot.kinds:
+            return None
+        rows = np.load(self.basis.split.holdout_path)
+        frame = read_frame(self.basis.snapshot.path, columns=[column], rows=rows)
+        return level_texts(frame[column])
+
+    def worst(self) -> tuple[Any, ...]:
+        """Return the rows on which the challenger is most wrong, named only where allowed."""
+        from tasks.evaluation.diagnosis.error_analysis import worst_rows
+
+        names = self._names() if self.report.ids else None
+        return worst_rows(self.y, self.model.predicted, self.model.probability, self.losses, names)
+
+    def _names(self) -> list[str]:
+        from tasks.data.snapshots import read_frame
+
+        rows = np.load(self.basis.split.holdout_path)
+        ids = [c for c in self.schema.id_columns if c in self.basis.snapshot.kinds]
+        if not ids:
+            return [f"row {row}" for row in rows.tolist()]
+        frame = read_frame(self.basis.snapshot.path, columns=ids, rows=rows).astype(str)
+        return [" · ".join(cells) for cells in frame.itertuples(index=False, name=None)]
+
+    def _drawings(
+        self,
+        fits: Sequence[FitVerdict],
+        learning: LearningCurve | None,
+        slices: Sequence[WeakSlice],
+        slices_sentence: str,
+        groups: Sequence[GroupDifference],
+    ) -> list[Drawing]:
+        from tasks.reporting.figures import diagnostic_figures
+
+        name = self.challenger.candidate
+        drawn = [
+            diagnostic_figures.draw_fits(fits, self.metric, name, self.baseline),
+            diagnostic_figures.draw_curve(learning),
+            diagnostic_figures.draw_pareto(self.assessment.leaderboard, self.metric, name),
+            diagnostic_figures.draw_slices(slices, slices_sentence),
+            *(diagnostic_figures.draw_groups(one) for one in groups),
+        ]
+        return [d for d in drawn if d is not None]

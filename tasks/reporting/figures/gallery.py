@@ -1,0 +1,232 @@
+"""The figures of one training, drawn and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import TrainingConfig
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
+from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.evaluation.explanation.permutation_importance import Importance
+    from tasks.metrics.ranking import Queries
+    from tasks.reporting.figures.training_figures import Drawing
+
+_IMPORTANCE_ROWS = 2_000
+_SHAP_ROWS = 500
+_MOVED = 5
+
+
+def draw_all(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Figures:
+    """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
+    from tasks.models.execution.child_calls import call
+
+    drawn = call(
+        "tasks.reporting.figures.gallery:draw_plain",
+        basis=basis.model_dump(mode="json"),
+        results=[result.model_dump(mode="json") for result in results],
+        assessment=assessment.model_dump(mode="json"),
+        training=pipeline.config.training.model_dump(mode="json"),
+        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
+    )
+    return Figures.model_validate(drawn)
+
+
+def draw_plain(
+    basis: dict[str, Any],
+    results: list[dict[str, Any]],
+    assessment: dict[str, Any],
+    training: dict[str, Any],
+    folder: str,
+) -> dict[str, Any]:
+    """Draw from plain values into `folder`; runs where the model can be loaded."""
+    figures = _draw(
+        Basis.model_validate(basis),
+        [CandidateResult.model_validate(result) for result in results],
+        Assessment.model_validate(assessment),
+        TrainingConfig.model_validate(training),
+        Path(folder),
+    )
+    return figures.model_dump(mode="json")
+
+
+def _draw(
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    training: TrainingConfig,
+    folder: Path,
+) -> Figures:
+    from tasks.reporting.figures.training_figures import draw_leaderboard, save_figures
+
+    challenger = next(r for r in results if r.candidate == assessment.challenger)
+    metric = basis.prepared.metric
+    y_true, queries = holdout_target(basis), holdout_queries(basis)
+    board = draw_leaderboard(assessment.leaderboard, metric, assessment.challenger)
+    fitted = [result for result in results if result.status == "ok"]
+    drawn = {
+        result.candidate: _of_candidate(result, y_true, basis, assessment)
+        if queries is None
+        else _of_ranking(result, y_true, fitted, queries)
+        for result in fitted
+    }
+    searched = {
+        name: drawing
+        for name in dict.fromkeys((challenger.candidate, *drawn))
+        if (drawing := _searched(name, results, metric, training)) is not None
+    }
+    importance, explained = _explained(basis, challenger, y_true, queries, training.seed)
+    about = (*drawn[challenger.candidate], *searched.values(), *explained)
+    shown = [d for d in (board, *about) if d is not None]
+    files = save_figures(shown, folder)
+    return Figures(
+        pictures=tuple(
+            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name])
+            for d in shown
+        ),
+        importance={} if importance is None else {c.column: c.loss for c in importance.columns},
+        # The challenger's are written already, and those of its search.
+        of_candidates={
+            name: {d.name: files[d.name] for d in _told_of(name, drawings, searched)}
+            if name == challenger.candidate
+            else save_figures(_told_of(name, drawings, searched), folder / name)
+            for name, drawings in drawn.items()
+        },
+    )
+
+
+def _told_of(
+    name: str, drawings: Sequence[Drawing], searched: Mapping[str, Drawing]
+) -> list[Drawing]:
+    return [*drawings, *([searched[name]] if name in searched else [])]
+
+
+def _of_candidate(
+    result: CandidateResult, y_true: NDArray[Any], basis: Basis, assessment: Assessment
+) -> tuple[Drawing, ...]:
+    """Return the figures of one candidate's predictions and of how it learned."""
+    from tasks.reporting.figures.training_figures import diagnose, draw_learning
+
+    predictions = read_predictions(result.predictions_path)
+    evaluation = assessment.of(result.candidate)
+    diagnosed = diagnose(y_true, predictions, basis.roles, evaluation)
+    return (*diagnosed, *draw_learning(result.candidate, result.curves, result.curves_of))
+
+
+def _searched(
+    name: str, results: Sequence[CandidateResult], metric: str, training: TrainingConfig
+) -> Drawing | None:
+    """Return what tuning tried of a candidate, where it was tuned."""
+    result = next(r for r in results if r.candidate == name)
+    if not result.trials:
+        return None
+    from tasks.reporting.figures.tuning_figures import draw_search
+
+    return draw_search(result, metric, training)
+
+
+def _of_ranking(
+    result: CandidateResult,
+    y_true: NDArray[Any],
+    fitted: Sequence[CandidateResult],
+    queries: Queries,
+) -> tuple[Drawing, ...]:
+    """Return the figures of how one candidate ranks the holdout and of how it learned."""
+    from tasks.reporting.figures.ranking_figures import draw_ranking
+    from tasks.reporting.figures.training_figures import draw_learning
+
+    predicted = {r.candidate: read_predictions(r.predictions_path).predicted for r in fitted}
+    ranked = draw_ranking(result.candidate, y_true, predicted, queries)
+    return (*ranked, *draw_learning(result.candidate, result.curves, result.curves_of))
+
+
+def _explained(
+    basis: Basis,
+    challenger: CandidateResult,
+    y_true: NDArray[Any],
+    queries: Queries | None,
+    seed: int,
+) -> tuple[Importance | None, list[Drawing | None]]:
+    """Return what the challenger relies on, from a sample of the holdout, and its figures."""
+    from tasks.data.snapshots import read_frame
+    from tasks.evaluation.explanation.permutation_importance import permutation_importance
+    from tasks.models.persistence.prediction import predict
+    from tasks.models.persistence.skops_io import load_model
+    from tasks.reporting.figures.training_figures import draw_importance
+
+    rows = np.load(basis.split.holdout_path)
+    chosen = np.unique(
+        np.linspace(0, len(rows) - 1, num=min(len(rows), _IMPORTANCE_ROWS)).astype(int)
+    )
+    if queries is not None:
+        chosen = queries.sample(_IMPORTANCE_ROWS)
+    X = read_frame(basis.snapshot.path, columns=list(basis.roles.features), rows=rows[chosen])
+    pipeline = load_model(Path(challenger.model_path), basis.roles.own)
+    importance = permutation_importance(
+        lambda frame: predict(pipeline, frame),
+        X,
+        y_true[chosen],
+        basis.roles,
+        basis.prepared.metric,
+        queries=None if queries is None else queries.only(chosen),
+        first=sorted(challenger.importance, key=lambda c: -challenger.importance[c]),
+        seed=seed,
+    )
+    moved = _moved(basis, pipeline, X, importance, challenger)
+    return importance, [None if importance is None else draw_importance(importance), *moved]
+
+
+def _moved(
+    basis: Basis,
+    pipeline: Any,
+    X: pd.DataFrame,
+    importance: Importance | None,
+    challenger: CandidateResult,
+) -> list[Drawing | None]:
+    """Return how the prediction moves with the columns that matter most, and what moves it."""
+    from tasks.evaluation.explanation.partial_dependence import dependence
+    from tasks.evaluation.explanation.shap_values import outputs_of, summary
+    from tasks.reporting.figures.diagnostic_figures import draw_contributions, draw_dependence
+
+    schema = basis.roles
+    top = list(challenger.importance) if importance is None else _by_loss(importance)
+    label = _explained_class(basis, X, pipeline)
+    found = dependence(outputs_of(pipeline, schema, label), X, top[:_MOVED])
+    of = f"predicted {schema.target}" if label is None else f"stated probability of {label}"
+    if schema.group is not None:
+        of = f"score by which {schema.target} is ranked"
+    told = summary(pipeline, X.sample(min(len(X), _SHAP_ROWS), random_state=0))
+    if told is None:
+        return [draw_dependence(found, of)]
+    sizes, scale = told
+    unit = "score" if schema.group is not None else schema.target if label is None else scale
+    return [draw_dependence(found, of), draw_contributions(sizes, unit)]
+
+
+def _by_loss(importance: Importance) -> list[str]:
+    return [c.column for c in importance.columns if c.loss > 0]
+
+
+def _explained_class(basis: Basis, X: pd.DataFrame, pipeline: Any) -> str | None:
+    """Return the class whose probability is told: the positive one, or the most predicted."""
+    from tasks.models.persistence.prediction import predict
+
+    schema = basis.roles
+    if not schema.classes:
+        return None
+    if len(schema.classes) == 2:
+        return schema.positive or schema.classes[-1]
+    predicted, _ = predict(pipeline, X.iloc[:500])
+    labels, counts = np.unique(np.asarray(predicted).astype(str), return_counts=True)
+    return str(labels[counts.argmax()])

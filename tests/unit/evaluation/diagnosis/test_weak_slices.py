@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.base.records import Kind
+from tasks.evaluation.diagnosis.weak_slices import weak_slices
+
+KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "categorical", "d": "categorical"}
+
+
+def _rows(rows: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "a": rng.standard_normal(rows),
+            "b": rng.standard_normal(rows),
+            "c": rng.choice(list("wxyz"), rows),
+            "d": rng.choice(np.array(["p", "q", None], dtype=object), rows),
+        }
+    )
+    frame.loc[rng.random(rows) < 0.1, "b"] = np.nan
+    return frame
+
+
+def _losses(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(10_000 + seed).exponential(size=rows)
+
+
+def test_a_planted_weak_slice_is_found_and_named() -> None:
+    X, losses = _rows(2000, 1), _losses(2000, 1)
+    planted = ((X["a"] > 0.5) & (X["c"] == "x")).to_numpy()
+    losses[planted] *= 4
+    first = weak_slices(X, losses, KINDS)[0]
+    assert "c is x" in first.where
+    assert "a > 0.4" in first.where or "a > 0.5" in first.where
+    assert (first.inside == planted).mean() > 0.97
+    assert first.loss > 2 * first.rest
+
+
+def test_a_weak_level_and_weak_nulls_are_told() -> None:
+    X, losses = _rows(3000, 2), _losses(3000, 2)
+    losses[X["d"].isna()] += 3
+    first = weak_slices(X, losses, KINDS)[0]
+    assert first.where == "d is (null)"
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.3, 1), (0.45, 1), (0.6, 0), (0.8, 0)])
+def test_what_most_rows_are_like_is_no_weak_slice(share: float, told: int) -> None:
+    # Where most rows are hard, it is the others that are easy.
+    hard = np.arange(2_000) % 100 < 100 * share
+    X = pd.DataFrame({"c": np.where(hard, "hard", "easy")})
+    losses = _losses(2_000, 5) * np.where(hard, 4.0, 1.0)
+    found = weak_slices(X, losses, {"c": "categorical"})
+    assert [s.where for s in found] == ["c is hard"] * told
+
+
+def test_without_weak_slices_few_trainings_report_any() -> None:
+    alarms = sum(
+        bool(weak_slices(_rows(800, seed), _losses(800, seed), KINDS, seed=seed))
+        for seed in range(200)
+    )
+    # 5 % of 200 and three deviations.
+    assert alarms <= 19
+
+
+def test_rows_of_one_day_count_as_one_where_rows_lie_in_time() -> None:
+    alarms = naive = 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        days = np.repeat(np.arange(60), 30)
+        weather = rng.standard_normal(60)
+        X = pd.DataFrame({"weather": weather[days], "b": rng.standard_normal(len(days))})
+        # A whole day is good or bad, whatever its weather.
+        losses = rng.exponential(size=60)[days] + 0.3 * rng.exponential(size=len(days))
+        kinds: dict[str, Kind] = {"weather": "numeric", "b": "numeric"}
+        alarms += bool(weak_slices(X, losses, kinds, blocks=days, seed=seed))
+        naive += bool(weak_slices(X, losses, kinds, seed=seed))
+    assert naive > 40
+    assert alarms <= 10
+
+
+def test_a_model_that_knows_where_it_is_weak_is_told_from_one_that_does_not() -> None:
+    X = _rows(4000, 3)
+    weak = (X["c"] == "y").to_numpy()
+    rng = np.random.default_rng(0)
+    losses = rng.exponential(size=4000) * np.where(weak, 3.0, 1.0)
+    knowing = weak_slices(X, losses, KINDS, expected=np.where(weak, 3.0, 1.0))
+    blind = weak_slices(X, losses, KINDS, expected=np.ones(4000))
+    assert not knowing[0].surprise
+    assert blind[0].surprise
+
+
+def test_few_rows_no_columns_and_losses_that_are_not_finite_give_none() -> None:
+    X, losses = _rows(100, 0), _losses(100, 0)
+    assert weak_slices(X, losses, KINDS) == ()
+    X, losses = _rows(1000, 0), _losses(1000, 0)
+    assert weak_slices(X[[]], losses, KINDS) == ()
+    losses[3] = np.inf
+    assert weak_slices(X, losses, KINDS) == ()
+
+
+def test_texts_infinities_and_hostile_names_do_no_harm() -> None:
+    X, losses = _rows(1000, 4), _losses(1000, 4)
+    X = X.rename(columns={"a": "</script><b>'\""})
+    X["inf"] = np.where(np.arange(1000) % 2 == 0, np.inf, 1.0)
+    X["text"] = "long text"
+    X["null"] = None
+    losses[X["</script><b>'\""] > 1] += 5
+    found = weak_slices(
+        X,
+        losses,
+        {"</script><b>'\"": "numeric", "inf": "numeric", "text": "text", "null": "categorical"},
+    )
+    assert "</script>" in found[0].where
