@@ -6,10 +6,10 @@ They pass between rooms, doors and flows, and into the ledger's tables as JSON.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from tasks.base.records import Kind, MetricValue, Record
 
@@ -118,6 +118,38 @@ def decision_id(*parts: str) -> str:
     return uuid5(NAMESPACE_URL, "keepfit:" + "\x1f".join(parts)).hex
 
 
+HarmMeasure = Literal[
+    "outside",  # share of rows that hold what the champion did not learn from
+    "sparse",  # share of rows ten times as frequent as in the reference
+    "predictions",  # how far the predictions moved, in standard deviations
+    "joint",  # area under the ROC curve of a classifier that tells window from reference
+    "columns",  # greatest effect on the predictions of a column that must move
+]
+
+
+class HarmFinding(Record):
+    """One measure of whether a window could hurt.
+
+    Attributes
+    ----------
+    value, limit
+        In the measure's own unit; above the limit it counts, where chance does not explain it.
+    p_value
+        None where it is not tested.
+    found
+        Whether it counts.
+    columns
+        What it rests on, the most telling first.
+    """
+
+    measure: HarmMeasure
+    value: float
+    limit: float
+    p_value: float | None = None
+    found: bool = False
+    columns: tuple[str, ...] = ()
+
+
 class ColumnFinding(Record):
     """What monitoring found of one column, or of the predictions.
 
@@ -142,6 +174,11 @@ class ColumnFinding(Record):
         Rows whose category the reference does not have.
     importance
         What the champion's metric loses when the column is shuffled; None where not known.
+    effect
+        Mean change of the predictions that its shift alone brings, in their standard deviations;
+        None where it was not measured.
+    moving
+        Whether time itself moves it, as a date or a counter: it is judged by its effect.
     notes
         What is odd about it (all null, constant, new, not in the window), for a person.
     """
@@ -158,6 +195,8 @@ class ColumnFinding(Record):
     missing_reference: float | None = None
     unseen: int = 0
     importance: float | None = None
+    effect: float | None = None
+    moving: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -169,9 +208,18 @@ class DriftResult(Record):
     enough
         Whether the window has rows enough for a judgement; without, nothing is said to drift.
     alarm
-        Whether the window as a whole drifted, at the stated false-alarm rate.
+        Whether the window as a whole is unusual, at the stated false-alarm rate.
     score, limit
-        The family's statistic and the value above which it is an alarm.
+        The family's statistic and the value above which the window is unusual.
+    harmful
+        Whether what moved could hurt: only that calls for a training. A record from before it was
+        told apart counts as harmful where it is an alarm.
+    harm
+        What that rests on.
+    restless
+        Whether every block of the reference itself is easily told from those before it.
+    harm_sentence
+        The answer in a sentence, for a person.
     """
 
     rows: int
@@ -182,8 +230,19 @@ class DriftResult(Record):
     limit: float | None = None
     false_alarms: float
     columns: tuple[ColumnFinding, ...] = ()
+    harmful: bool = False
+    harm: tuple[HarmFinding, ...] = ()
+    restless: bool = False
     sentence: str = ""
+    harm_sentence: str = ""
     seconds: float = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_old(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "harmful" not in values:
+            return {**values, "harmful": values.get("alarm", False)}
+        return values
 
     @property
     def drifted(self) -> tuple[ColumnFinding, ...]:

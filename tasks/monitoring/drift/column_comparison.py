@@ -11,7 +11,16 @@ import pandas as pd
 from tasks.base.records import Kind
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.column_values import Levels, levels_of, numbers_of
-from tasks.monitoring.drift.distances import Found, either, ks, merged, nulls, peak, tv
+from tasks.monitoring.drift.distances import (
+    Found,
+    either,
+    ks,
+    merged,
+    nulls,
+    peak,
+    tv,
+    unseen_share,
+)
 
 _NAMES: dict[str, str] = {"datetime": "ks", "numeric": "ks", "text": "ks of lengths"}
 
@@ -22,10 +31,10 @@ class Part(NamedTuple):
     Attributes
     ----------
     part
-        ``value``, ``peak`` or ``nulls``, as in the calibration.
+        ``value``, ``peak``, ``unseen`` or ``nulls``, as in the calibration.
     method
-        The name that a person reads: ``ks``, ``ks of lengths``, ``tv``, ``nulls``, or ``peak``,
-        the excess share of one value.
+        The name that a person reads: ``ks``, ``ks of lengths``, ``tv``, ``nulls``, ``unseen``,
+        the excess share of levels that the reference has not, or ``peak``, that of one value.
     """
 
     part: str
@@ -129,6 +138,9 @@ def _of_levels(summary: Summary, read: Levels, level: float) -> Compared:
             singles=summary.singles,
         )
         parts = [Part("value", "tv", tv(levels, level=level))]
+        if unseen:
+            new = unseen_share(levels, unseen, level=level)
+            parts.append(Part("unseen", "unseen", new))
     compared = _with_nulls(summary, null, len(read.codes), parts, level)
     return replace(compared, unseen=unseen, notes=(*notes, *compared.notes))
 
@@ -145,6 +157,8 @@ def _with_nulls(
     if summary.nulls == summary.rows:
         notes.append("all null in the reference")
     p_value = parts[0].found.p_value if parts else 1.0
+    if parts and parts[-1].part == "unseen":
+        p_value = either(p_value, parts[-1].found.p_value)
     if summary.nulls or null:
         p_value = either(p_value, missing.p_value) if parts else missing.p_value
         parts = [*parts, Part("nulls", "nulls", missing)]

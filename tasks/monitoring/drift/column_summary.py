@@ -101,6 +101,11 @@ def summarise(
     return _of_levels(codes, levels, kind, cell_of, n_cells)
 
 
+def cuts_of(summary: Summary) -> Floats:
+    """Return the values at which the bins of a column of numbers end, shape (n_bins,)."""
+    return summary.points[_quantile_places(summary.at_most, CUTS)]
+
+
 def _of_numbers(
     values: Floats, kind: Kind, cell_of: NDArray[np.int64] | None, n_cells: int
 ) -> Summary:

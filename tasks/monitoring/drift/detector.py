@@ -5,31 +5,46 @@ chance does not explain its distance from the training rows; and the distance ex
 operating limit, so that it is more than what weeks ordinarily differ by. Of the distance of the
 values, the excess share of one value, and the difference of the shares of nulls, a column shows
 the one that stands out most against its limit. The window's score is the greatest excess of a
-column over its limit, weighted by the column's importance; above 1 it is an alarm.
+column over its limit, weighted by the column's importance; above 1 the window is unusual.
+
+Whether it could hurt is another question, see `harm.verdict`: it looks at what the champion
+learned from and at its predictions. Columns that time itself moves are judged by what they do to
+the predictions, and by their nulls.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base.loop import ColumnFinding, DriftResult
+from tasks.base.loop import ColumnFinding, DriftResult, HarmFinding
 from tasks.base.records import Kind
 from tasks.monitoring.drift.column_comparison import Compared, Part, absent, compare
 from tasks.monitoring.drift.column_values import column_of
 from tasks.monitoring.drift.distances import corrected
+from tasks.monitoring.drift.harm.domain_classifier import Side
+from tasks.monitoring.drift.harm.ordinary_blocks import moving_columns
+from tasks.monitoring.drift.harm.verdict import (
+    Evidence,
+    Predictions,
+    harm_of,
+    moved_columns,
+    moved_predictions,
+    of_columns,
+)
 from tasks.monitoring.drift.operating_limits import LEAST_DISTANCE, Calibration, calibrate
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
-from tasks.monitoring.drift.sentences import arrived, sentence
+from tasks.monitoring.drift.sentences import arrived, harm_sentence, sentence
 
 PREDICTION = "prediction"
 _LEAST_WEIGHT = 0.5
+_LEAST_IMPORTANCE = 0.05
 _UNIMPORTANT = "; no alarm, the model depends on them too little"
 
 
@@ -43,6 +58,8 @@ class _Family:
         Share of ordinary windows in which one of them may exceed its limit.
     inflation
         What the sampling limits are multiplied by where there is no history.
+    moving
+        Columns that time itself moves.
     """
 
     compared: dict[str, Compared]
@@ -51,6 +68,7 @@ class _Family:
     weights: dict[str, float]
     level: float
     inflation: float = 1.0
+    moving: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,7 @@ def measure(
     reference_predictions: NDArray[np.generic] | None = None,
     reference_prediction_times: NDArray[np.datetime64] | None = None,
     new: Mapping[str, Kind] | None = None,
+    evidence: Evidence | None = None,
 ) -> DriftResult:
     """Return what drifted in the rows of `frame`.
 
@@ -107,6 +126,8 @@ def measure(
         sampling limit is widened as the features' history widens theirs.
     new
         Column that the window has and the training had not to its kind; such are named, no more.
+    evidence
+        What harm is judged by. Without it an unusual window counts as harmful.
 
     Returns
     -------
@@ -117,7 +138,8 @@ def measure(
     rows = len(frame)
     both = predictions is not None and reference_predictions is not None
     level = false_alarms / 2 if both else false_alarms
-    families = [_features(reference, frame, importance or {}, level)]
+    moving = moving_columns(reference)
+    families = [_features(reference, frame, importance or {}, level, moving)]
     if predictions is not None and reference_predictions is not None:
         families.append(
             _of_predictions(
@@ -128,6 +150,25 @@ def measure(
     enough = rows >= min_rows and bool(families[0].compared)
     findings, score = _findings(families, importance or {}, false_alarms, enough)
     alarm = enough and score > 1.0
+    harm: list[HarmFinding] = []
+    if enough and evidence is not None:
+        window = Side(frame, evidence.times)
+        harm = harm_of(
+            reference, window, evidence, _watched(reference, importance or {}, moving),
+            false_alarms=false_alarms,
+        )  # fmt: skip
+        if predictions is not None and reference_predictions is not None:
+            scores = Predictions(
+                predictions, reference_predictions, reference_prediction_times,
+                families[1].compared[PREDICTION].p_value,
+            )  # fmt: skip
+            moved = moved_predictions(scores, reference.length, false_alarms=false_alarms)
+            harm.append(moved)
+        asked = {f.column: f.kind for f in findings if f.kind and (f.drifted or f.moving)}
+        effects = moved_columns(window, evidence, asked)
+        harm += of_columns({n: e for n, e in effects.items() if n in moving})
+        findings = tuple(_with_effect(f, effects) for f in findings)
+    harmful = alarm if evidence is None else any(found.found for found in harm)
     return DriftResult(
         rows=rows,
         reference_rows=reference.rows,
@@ -137,15 +178,48 @@ def measure(
         limit=1.0 if enough else None,
         false_alarms=false_alarms,
         columns=(*findings, *_new_columns(new or {})),
+        harmful=harmful,
+        harm=tuple(harm),
+        restless=evidence is not None and evidence.blocks.restless,
         sentence=sentence(reference, families[0].calibration, findings, rows, min_rows)
         + ("" if alarm or not any(f.drifted for f in findings) else _UNIMPORTANT)
         + arrived(tuple(new or ())),
+        harm_sentence=harm_sentence(harm) if harm else "",
         seconds=time.perf_counter() - started,
     )
 
 
+def _watched(
+    reference: Reference, importance: Mapping[str, float], moving: Collection[str]
+) -> dict[str, float]:
+    """Return the columns that the champion depends on with their weights, 0 to 1.
+
+    Where nothing is known of importance, all columns count; those that must move do not.
+    """
+    names = [name for name in reference.columns if name not in moving]
+    gains = {name: max(importance.get(name, 0.0), 0.0) for name in names}
+    greatest = max(gains.values(), default=0.0)
+    if greatest <= 0:
+        return dict.fromkeys(names, 1.0)
+    mean = sum(gains.values()) / len(gains)
+    return {
+        name: min(1.0, gain / mean)
+        for name, gain in gains.items()
+        if gain > _LEAST_IMPORTANCE * greatest
+    }
+
+
+def _with_effect(finding: ColumnFinding, effects: Mapping[str, float]) -> ColumnFinding:
+    effect = effects.get(finding.column) if finding.role == "feature" else None
+    return finding if effect is None else finding.model_copy(update={"effect": effect})
+
+
 def _features(
-    reference: Reference, frame: pd.DataFrame, importance: Mapping[str, float], level: float
+    reference: Reference,
+    frame: pd.DataFrame,
+    importance: Mapping[str, float],
+    level: float,
+    moving: frozenset[str],
 ) -> _Family:
     each = level / max(len(reference.columns), 1)
     compared = {}
@@ -154,6 +228,8 @@ def _features(
             compared[name] = compare(summary, column_of(frame, name), level=each)
         else:
             compared[name] = absent(summary, len(frame), level=each)
+        if name in moving:
+            compared[name] = _by_nulls(compared[name])
     weights = _weights(importance, list(reference.columns))
     return _Family(
         compared=compared,
@@ -161,7 +237,14 @@ def _features(
         calibration=calibrate(reference, false_alarms=level, weights=weights),
         weights=weights,
         level=level,
+        moving=moving,
     )
+
+
+def _by_nulls(compared: Compared) -> Compared:
+    """Return a column that must move with the test of its nulls only."""
+    nulls = [part.found.p_value for part in compared.parts if part.part == "nulls"]
+    return replace(compared, p_value=nulls[0] if nulls else 1.0)
 
 
 def _weights(importance: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
@@ -194,6 +277,9 @@ def _of_predictions(
         timedelta(seconds=reference.length),
     )
     compared = compare(summary.columns[PREDICTION], pd.Series(np.asarray(predictions)), level=level)
+    # Out of fold several models predicted: which of their values recurs says nothing.
+    parts = tuple(part for part in compared.parts if part.part != "peak")
+    compared = replace(compared, parts=parts)
     calibration = calibrate(summary, false_alarms=level)
     return _Family(
         compared={PREDICTION: compared},
@@ -236,7 +322,9 @@ def _findings(
         rejected = p_value <= false_alarms
         score = max(score, judged.weighted if rejected else min(judged.weighted, 1.0))
         notes = compared.notes
-        if judged.trends and family.calibration is not None:
+        if name in family.moving:
+            notes += ("moves with time: judged by what it does to the predictions",)
+        elif judged.trends and family.calibration is not None:
             notes += ("its values trend within the reference: no distance is out of the ordinary",)
         findings.append(
             ColumnFinding(
@@ -252,6 +340,7 @@ def _findings(
                 missing_reference=compared.missing_reference,
                 unseen=compared.unseen,
                 importance=importance.get(name) if family is families[0] else None,
+                moving=name in family.moving,
                 notes=notes,
             )
         )
@@ -264,6 +353,8 @@ def _judge(family: _Family, name: str, compared: Compared) -> _Judged:
     weight = family.weights.get(name, 1.0)
     for part in compared.parts:
         threshold, ratio = _against(family, name, part)
+        if name in family.moving and part.part != "nulls":
+            threshold, ratio = None, 0.0
         if best.part is None or ratio > best.ratio:
             weighted = ratio * weight if family.calibration is not None else ratio
             best = _Judged(part, threshold, ratio, weighted)

@@ -199,6 +199,24 @@ def tv(levels: Merged, *, level: float = 0.05) -> Found:
     )
 
 
+def unseen_share(levels: Merged, unseen: int, *, level: float = 0.05) -> Found:
+    """Return by how much the share of levels that the reference has not exceeds what is expected.
+
+    As many are expected as the reference has rows that stand alone in their level (Good 1953).
+    """
+    from scipy import stats
+
+    m, n = int(levels.reference.sum()), int(levels.sample.sum())
+    alone = int(levels.reference[-1])
+    usual = alone / max(m, 1)
+    p_value = float(
+        stats.fisher_exact([[unseen, n - unseen], [alone, m - alone]], alternative="greater").pvalue
+    )
+    noise = share_noise(max(usual, 1.0 / (m + n)), m, n)
+    wide = noise * math.sqrt(math.pi / 2) * float(stats.norm.isf(level))
+    return Found(max(unseen / max(n, 1) - usual, 0.0), p_value, noise, min(1.0, wide))
+
+
 def _levels_p_value(levels: Merged) -> float:
     from scipy import stats
 

@@ -39,7 +39,7 @@ from tasks.monitoring.drift.distances import (
 from tasks.monitoring.drift.reference_summary import Reference
 
 MIN_BLOCKS = 3.0
-LEAST_DISTANCE = {"value": 0.05, "peak": 0.05, "nulls": 0.02}
+LEAST_DISTANCE = {"value": 0.05, "peak": 0.05, "unseen": 0.02, "nulls": 0.02}
 """Below it a difference is of no account, however certain."""
 _MOST_DISTANCE = 0.999
 _LEAST_SPREAD = 0.15
@@ -55,7 +55,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Limit:
-    """The ordinary distances of one part of a column: ``value``, ``peak`` or ``nulls``.
+    """The ordinary distances of one part of a column: ``value``, ``peak``, ``unseen``, ``nulls``.
 
     Attributes
     ----------
@@ -191,6 +191,8 @@ def _history(
         )
         if column.numeric:
             found.append(("peak", _value_history(column, blocks, _peak_rows)))
+        else:
+            found.append(("unseen", _value_history(column, blocks, _unseen_rows)))
     return found
 
 
@@ -241,6 +243,15 @@ def _peak_rows(block: Counts, other: Counts) -> Floats:
     ours = block / block.sum(axis=1, keepdims=True)
     theirs = other / other.sum(axis=1, keepdims=True)
     return np.asarray((ours - theirs).max(axis=1), dtype=np.float64)
+
+
+def _unseen_rows(block: Counts, other: Counts) -> Floats:
+    """Return the share of levels that the other rows have not, beyond what is expected of them."""
+    if not len(block):
+        return np.zeros(0)
+    seen = np.where(other == 0, block, 0).sum(axis=1) / block.sum(axis=1)
+    usual = (other == 1).sum(axis=1) / other.sum(axis=1)
+    return np.asarray(np.maximum(seen - usual, 0.0), dtype=np.float64)
 
 
 def _tv_rows(block: Counts, other: Counts) -> Floats:

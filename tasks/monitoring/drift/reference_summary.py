@@ -51,7 +51,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class _Cells:
+class Cells:
     """Which stretch of time each row belongs to."""
 
     of_row: NDArray[np.int64] | None
@@ -154,7 +154,7 @@ def _build(
     *,
     source: str,
 ) -> Reference:
-    cells = _cells(times, length)
+    cells = cells_of(times, length.total_seconds())
     columns = {
         name: summarise(read(name), kind, cells.of_row, cells.n) for name, kind in features.items()
     }
@@ -169,17 +169,18 @@ def _build(
     )
 
 
-def _cells(times: NDArray[np.datetime64] | None, length: timedelta) -> _Cells:
+def cells_of(times: NDArray[np.datetime64] | None, length: float) -> Cells:
+    """Return the stretch of time of each row, for blocks of `length` seconds."""
     if times is None:
-        return _Cells(None, 0, 1)
+        return Cells(None, 0, 1)
     if times.dtype.kind != "M":
         times = naive_times(pd.to_datetime(pd.Series(times), utc=True))
     stamps = np.asarray(times, "datetime64[us]")
     known = ~np.isnat(stamps)
     if not known.any():
-        return _Cells(None, 0, 1)
+        return Cells(None, 0, 1)
     first, last = stamps[known].min(), stamps[known].max()
-    whole = np.timedelta64(max(1, round(length.total_seconds() * 1e6)), "us")
+    whole = np.timedelta64(max(1, round(length * 1e6)), "us")
     per_block = _FINE if int((last - first) // whole) <= _MOST_FINE_BLOCKS else 1
     step = max(np.timedelta64(1, "us"), whole // per_block)
     start = first
@@ -191,4 +192,4 @@ def _cells(times: NDArray[np.datetime64] | None, length: timedelta) -> _Cells:
     if n > _MOST_CELLS:
         of_row = np.maximum(of_row - (n - _MOST_CELLS), -1)
         n = _MOST_CELLS
-    return _Cells(of_row, n, per_block)
+    return Cells(of_row, n, per_block)

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tasks.base.durations import format_duration
-from tasks.base.loop import ColumnFinding
+from tasks.base.loop import ColumnFinding, HarmFinding, HarmMeasure
 from tasks.monitoring.drift.operating_limits import Calibration
 from tasks.monitoring.drift.reference_summary import Reference
 
+_MEASURES: dict[HarmMeasure, str] = {
+    "outside": "{} of the rows hold what the champion did not learn from",
+    "sparse": "{} of the rows are of a kind that was rare in training",
+    "predictions": "the predictions moved by {} SD",
+    "joint": "a classifier tells the window from the training rows with AUC {}",
+    "columns": "columns that time moves change the predictions by {} SD",
+}
 _SHOWN = 5
 _LONGEST = 60
 
@@ -47,6 +54,32 @@ def _moved(findings: Sequence[ColumnFinding]) -> str:
         return f"the predictions drifted: {said}"
     besides = " and the predictions" if of_features < len(drifted) else ""
     return f"{of_features} of {len(features)} columns{besides} drifted: {said}{more}"
+
+
+def harm_sentence(harm: Sequence[HarmFinding]) -> str:
+    """Return whether what moved could hurt, and by which measures.
+
+    Examples
+    --------
+    >>> harm_sentence([HarmFinding(measure="predictions", value=0.42, limit=0.3, found=True)])
+    'could hurt: the predictions moved by 0.42 SD (limit 0.30)'
+    """
+    found = [finding for finding in harm if finding.found]
+    if found:
+        return f"could hurt: {'; '.join(_measured(finding, limit=True) for finding in found)}"
+    shown = [finding for finding in harm if finding.measure in ("outside", "predictions")]
+    return f"harmless as far as can be seen: {'; '.join(_measured(f) for f in shown)}"
+
+
+def _measured(finding: HarmFinding, *, limit: bool = False) -> str:
+    value, beyond = apart(finding.value, finding.limit)
+    if finding.measure in ("outside", "sparse"):
+        value, beyond = f"{finding.value:.0%}", f"{finding.limit:.0%}"
+    text = _MEASURES[finding.measure].format(value)
+    said = [f"limit {beyond}"] if limit else []
+    if limit and finding.columns:
+        said.append(f"most by {', '.join(map(plain_name, finding.columns[:3]))}")
+    return f"{text} ({'; '.join(said)})" if said else text
 
 
 def arrived(names: Sequence[str]) -> str:

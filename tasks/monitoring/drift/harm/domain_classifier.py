@@ -1,0 +1,251 @@
+"""The joint distribution: a classifier that learns to tell a window's rows from the reference's.
+
+Where it cannot, the two are alike, in each column and in how columns hang together; so it finds a
+broken correlation that no single column shows. LightGBM is small, cross-fitted over pieces of
+time, and judged by its AUC on rows that it has not learned from. Columns on which the champion
+hardly depends count less: their gain in a split is scaled by their weight. The odds that a row
+belongs to the window, over those that it belongs to the reference, estimate the ratio of the two
+densities: how much more frequent rows like it are now than in the champion's training.
+
+References
+----------
+Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests, ICLR. Rabanser, Günnemann and
+Lipton (2019), Failing loudly, NeurIPS. Sugiyama, Suzuki and Kanamori (2012), Density ratio
+estimation in machine learning, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.records import Kind
+from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
+from tasks.monitoring.drift.distances import Floats
+
+MOST_ROWS = 2_000
+"""Of a side; the AUC of so many is known to 0.01."""
+SPARSE = 10.0
+"""A row is sparse where rows like it are so many times as frequent as in the reference."""
+_FOLDS = 3
+_PIECES = 12
+_ROUNDS = 30
+_SHARED = 1.35
+"""The folds' models share rows: so many times the deviation of independent ones, by simulation."""
+_LEVELS = 62
+_COMMON = 10
+_NAMED = 0.05
+_PARAMETERS: dict[str, Any] = {
+    "objective": "binary",
+    "num_leaves": 8,
+    "learning_rate": 0.2,
+    "min_data_in_leaf": 20,
+    "lambda_l2": 5.0,
+    "max_bin": 63,
+    "min_data_per_group": 20,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+    "seed": 0,
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows of the reference or of a window.
+
+    Attributes
+    ----------
+    times
+        Shape (n_rows,), UTC without a zone; None where rows have no time.
+    """
+
+    frame: pd.DataFrame
+    times: NDArray[np.datetime64] | None = None
+
+    def capped(self, most: int = MOST_ROWS) -> Side:
+        """Return at most so many of the rows, drawn alike each time, in the order of time."""
+        order = np.arange(len(self.frame))
+        if self.times is not None:
+            order = np.argsort(self.times, kind="stable")
+        if len(order) > most:
+            drawn = np.random.default_rng(0).choice(len(order), most, replace=False)
+            order = order[np.sort(drawn)]
+        times = None if self.times is None else self.times[order]
+        return Side(self.frame.iloc[order], times)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well a window's rows are told from the reference's.
+
+    Attributes
+    ----------
+    auc
+        Cross-fitted area under the ROC curve, 0.5 where nothing tells them apart.
+    p_value
+        Of a permutation of pieces of time (of rows, without times) between window and reference.
+    deviation
+        Standard deviation of the AUC where nothing differs.
+    sparse
+        Share of the window's rows that are at least ten times as frequent as in the reference.
+    columns
+        Column to its share of the classifier's gain, the greatest first, from 5 % on.
+    """
+
+    auc: float
+    p_value: float
+    deviation: float
+    sparse: float
+    columns: dict[str, float]
+
+
+def separate(
+    reference: Side,
+    window: Side,
+    features: Mapping[str, Kind],
+    weights: Mapping[str, float] | None = None,
+) -> Separation | None:
+    """Return how well the rows of `window` are told from those of `reference`.
+
+    Parameters
+    ----------
+    features
+        Column to kind; those that either side lacks are left out.
+    weights
+        Column to the weight of its gain, 0 to 1; 1 where absent.
+
+    Returns
+    -------
+    Separation or None
+        None where there are too few rows or no columns.
+    """
+    sides = [reference.capped(), window.capped()]
+    names = [n for n in features if all(n in side.frame.columns for side in sides)]
+    if not names or min(len(side.frame) for side in sides) < _PIECES:
+        return None
+    encoded = [_encoded(*(column_of(s.frame, n) for s in sides), features[n]) for n in names]
+    x = np.column_stack(encoded)
+    label = np.repeat([0, 1], [len(side.frame) for side in sides])
+    piece = np.concatenate([_pieces(sides[0], 0, sides[1]), _pieces(sides[1], 1, sides[1])])
+    levels = [k for k, n in enumerate(names) if not is_numeric(features[n])]
+    contribution = [float((weights or {}).get(n, 1.0)) for n in names]
+    score, gain = _cross_fitted(x, label, piece, levels, contribution)
+    return Separation(
+        *_judged(score, label, piece),
+        sparse=float((score[label == 1] >= np.log(SPARSE)).mean()),
+        columns=_named(names, gain),
+    )
+
+
+def _encoded(reference: pd.Series[Any], window: pd.Series[Any], kind: Kind) -> Floats:
+    """Return one column of both sides as numbers: values, or places of the common levels."""
+    if is_numeric(kind):
+        values = np.concatenate([numbers_of(side, kind).values for side in (reference, window)])
+        return np.where(np.isinf(values), np.nan, values)
+    codes, texts = levels_of(pd.concat([reference, window], ignore_index=True), kind)
+    counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+    place = np.full(len(texts) + 1, _LEVELS + 1, dtype=np.float64)
+    common = np.argsort(-counts, kind="stable")[:_LEVELS]
+    common = common[counts[common] >= _COMMON]
+    place[common] = np.arange(len(common))
+    place[-1] = np.nan
+    return place[codes]
+
+
+def _pieces(side: Side, label: int, window: Side) -> NDArray[np.int64]:
+    """Return the piece of time of each row, no two of different sides the same.
+
+    The pieces of the reference hold about as many rows as those of the window.
+    """
+    n = len(side.frame)
+    if side.times is None:
+        return np.arange(n) + label * 10**9
+    size = max(len(window.frame) / _PIECES, 1.0)
+    piece = (np.arange(n) / size).astype(np.int64)
+    return piece + label * 10**9
+
+
+def _cross_fitted(
+    x: Floats,
+    label: NDArray[np.int64],
+    piece: NDArray[np.int64],
+    levels: Sequence[int],
+    contribution: Sequence[float],
+) -> tuple[Floats, Floats]:
+    """Return the log odds of each row by a model without its piece, and the gain per column."""
+    import lightgbm
+
+    fold = piece % _FOLDS
+    score = np.zeros(len(label))
+    gain = np.zeros(x.shape[1])
+    for k in range(_FOLDS):
+        rest = fold != k
+        known = label[rest]
+        share = np.where(
+            known == 1, 0.5 / max(known.mean(), 1e-9), 0.5 / max(1 - known.mean(), 1e-9)
+        )
+        data = lightgbm.Dataset(
+            x[rest], known, weight=share, categorical_feature=list(levels), free_raw_data=True,
+            params={"verbosity": -1, "max_bin": _PARAMETERS["max_bin"], "feature_pre_filter": False},
+        )  # fmt: skip
+        model = lightgbm.train(
+            {**_PARAMETERS, "feature_contri": list(contribution)}, data, num_boost_round=_ROUNDS
+        )
+        score[~rest] = model.predict(x[~rest], raw_score=True)
+        gain += model.feature_importance("gain")
+    return score, gain
+
+
+def _judged(
+    score: Floats, label: NDArray[np.int64], piece: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """Return the AUC, its p-value and its standard deviation where nothing differs.
+
+    Ranks are taken within each fold, whose model is its own. Whole pieces change sides, whose
+    variance is that of a sum drawn without replacement (Cochran 1977, section 2.6).
+    """
+    from scipy import stats
+
+    fold = piece % _FOLDS
+    auc = total = variance = 0.0
+    for k in range(_FOLDS):
+        chosen = fold == k
+        ours = label[chosen] == 1
+        if not ours.any() or ours.all():
+            continue
+        ranks = stats.rankdata(score[chosen]) / len(ours)
+        weight = float(ours.sum())
+        auc += weight * float(ranks[ours].mean() - ranks[~ours].mean())
+        variance += weight**2 * _variance(ranks, ours, piece[chosen])
+        total += weight
+    if not total:
+        return 0.5, 1.0, 0.0
+    auc, deviation = 0.5 + auc / total, _SHARED * np.sqrt(variance) / total
+    p_value = float(stats.norm.sf((auc - 0.5) / max(deviation, 1e-9)))
+    return float(auc), p_value, float(deviation)
+
+
+def _variance(ranks: Floats, ours: NDArray[np.bool_], piece: NDArray[np.int64]) -> float:
+    """Return the variance of the difference of mean ranks when pieces change sides at random."""
+    _, place = np.unique(piece, return_inverse=True)
+    sums = np.bincount(place, weights=ranks - ranks.mean())
+    side = np.bincount(place, weights=ours) > 0
+    n, k = len(sums), int(side.sum())
+    if n < 3:
+        return 0.25
+    rows = float(ours.sum()), float((~ours).sum())
+    of_sum = k * (1 - k / n) * float(sums.var(ddof=1))
+    return of_sum * (1 / rows[0] + 1 / rows[1]) ** 2
+
+
+def _named(names: Sequence[str], gain: Floats) -> dict[str, float]:
+    share = gain / max(float(gain.sum()), 1e-12)
+    order = np.argsort(-share, kind="stable")
+    return {names[k]: float(share[k]) for k in order if share[k] >= _NAMED}

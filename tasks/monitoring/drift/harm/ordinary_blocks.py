@@ -1,0 +1,161 @@
+"""What the measures of harm are in blocks of the reference: the limits of ordinary windows.
+
+Up to six contiguous blocks of the monitored length, spread over the reference, are each taken for
+a window and compared with the rows before them, or, where less than a third of the reference lies
+there, with those after them. Columns that time itself moves are recognised here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.monitoring.drift.column_summary import CUTS, Summary
+from tasks.monitoring.drift.distances import Counts, Floats
+from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side, separate
+from tasks.monitoring.drift.harm.impact import bounds_of, outside_rows
+from tasks.monitoring.drift.reference_summary import Reference, cells_of
+
+Read = Callable[[NDArray[np.int64]], pd.DataFrame]
+
+_BLOCKS = 6
+_LEAST_ROWS = 50
+_RULED = 0.9
+_MONOTONE = 0.97
+_GROUP_ROWS = 10.0
+_RESTLESS = 0.8
+
+
+@dataclass(frozen=True)
+class OrdinaryBlocks:
+    """The measures of harm of each block, the oldest first, shape (n_blocks,) each.
+
+    Attributes
+    ----------
+    auc
+        Of the domain classifier.
+    sparse, outside
+        Shares of rows.
+    """
+
+    auc: tuple[float, ...] = ()
+    sparse: tuple[float, ...] = ()
+    outside: tuple[float, ...] = ()
+
+    @property
+    def restless(self) -> bool:
+        """Whether every block is easily told from the rows before it: none is ordinary."""
+        return len(self.auc) >= 3 and min(self.auc) >= _RESTLESS
+
+
+def ordinary_blocks(
+    reference: Reference,
+    read: Read,
+    times: NDArray[np.datetime64] | None,
+    watched: Collection[str],
+    weights: Mapping[str, float],
+) -> OrdinaryBlocks:
+    """Return what the measures of harm are in blocks of the reference.
+
+    Parameters
+    ----------
+    read
+        Places of the reference's rows to the rows.
+    times
+        Of all rows of the reference, shape (n_rows,).
+    watched
+        Columns that count: those that the champion depends on, without those that must move.
+    weights
+        Column to its weight, 0 to 1.
+    """
+    cells = cells_of(times, reference.length)
+    if times is None or cells.of_row is None or cells.n < 3 * cells.per_block:
+        return OrdinaryBlocks()
+    features = {n: c.kind for n, c in reference.columns.items() if n in watched}
+    found: list[tuple[float, float, float]] = []
+    order = np.argsort(cells.of_row, kind="stable")
+    edges = np.searchsorted(cells.of_row[order], np.arange(cells.n + 1))
+    for start, others in _chosen(cells.n, cells.per_block):
+        rows = _drawn(order[edges[start] : edges[start + cells.per_block]])
+        before = _drawn(order[edges[others.start] : edges[others.stop]])
+        if min(len(rows), len(before)) < _LEAST_ROWS:
+            continue
+        block, rest = Side(read(rows), times[rows]), Side(read(before), times[before])
+        apart = separate(rest, block, features, weights)
+        kept = np.zeros(cells.n, dtype=bool)
+        kept[others] = True
+        bounds = {n: bounds_of(reference.columns[n], kept) for n in features}
+        if apart is not None:
+            found.append((apart.auc, apart.sparse, outside_rows(block.frame, bounds)[0]))
+    return OrdinaryBlocks(*(tuple(map(float, side)) for side in zip(*found, strict=True)))
+
+
+def _chosen(n: int, size: int) -> list[tuple[int, slice]]:
+    """Return starts of blocks that do not overlap, with the cells that each is compared with."""
+    starts = np.arange(n - size, -1, -size)[::-1]
+    picked = starts[np.unique(np.linspace(0, len(starts) - 1, _BLOCKS).round().astype(np.int64))]
+    return [(int(s), slice(0, int(s)) if s >= n / 3 else slice(int(s) + size, n)) for s in picked]
+
+
+def _drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    if len(rows) <= MOST_ROWS:
+        return np.sort(rows)
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+
+
+def moving_columns(reference: Reference) -> frozenset[str]:
+    """Return the columns that time itself moves: dates, counters, the name of a month.
+
+    Either a column's values rise or fall with time and hardly overlap between stretches of it, or
+    which value a row has is known from its stretch of time (Goodman and Kruskal's tau).
+    """
+    return frozenset(n for n, c in reference.columns.items() if c.cells.size and _moves(c))
+
+
+def _moves(column: Summary) -> bool:
+    cells = _grouped(column.cells)
+    if len(cells) < 4:
+        return False
+    total = cells.sum(axis=0)
+    exact = not column.numeric or len(column.points) <= CUTS
+    if exact and np.count_nonzero(total) > 1 and _tau(cells, total) >= _RULED:
+        return True
+    return column.numeric and _trend(cells, total)
+
+
+def _grouped(cells: Counts) -> Counts:
+    """Return stretches of time that hold ten rows at the mean, without empty ones."""
+    filled = cells[cells.sum(axis=1) > 0]
+    if not len(filled):
+        return filled
+    size = max(1, int(np.ceil(_GROUP_ROWS / float(filled.sum(axis=1).mean()))))
+    return np.add.reduceat(filled, np.arange(0, len(filled), size), axis=0)
+
+
+def _tau(cells: Counts, total: Counts) -> float:
+    within = float((cells * (cells - 1.0)).sum())
+    pairs = float((cells.sum(axis=1) * (cells.sum(axis=1) - 1.0)).sum())
+    overall = float((total * (total - 1.0)).sum() / max(total.sum() * (total.sum() - 1.0), 1.0))
+    if not pairs or overall >= 1.0:
+        return 0.0
+    return (within / pairs - overall) / (1.0 - overall)
+
+
+def _trend(cells: Counts, total: Counts) -> bool:
+    from scipy import stats
+
+    rank: Floats = np.cumsum(total) - total / 2.0
+    rows = cells.sum(axis=1)
+    means = (cells @ rank) / rows
+    overall = float((total @ rank) / total.sum())
+    spread = float(total @ (rank - overall) ** 2)
+    if spread <= 0:
+        return False
+    between = float(rows @ (means - overall) ** 2) / spread
+    if between < _RULED:
+        return False
+    return abs(float(stats.spearmanr(np.arange(len(means)), means).statistic)) >= _MONOTONE

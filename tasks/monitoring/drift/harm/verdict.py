@@ -1,0 +1,218 @@
+"""Could the window hurt: each measure of harm against its limit.
+
+A limit is what one more ordinary block of the reference would hardly exceed, but never below an
+effect that is of account and never above one that matters whatever the history: a reference that
+drifts itself is no reason for silence. Without a history the limit is the effect of account. Each
+measure has a test beside it, at a share of the false alarms, so that chance alone is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.loop import HarmFinding, HarmMeasure
+from tasks.base.records import Kind
+from tasks.monitoring.drift.harm.domain_classifier import Separation, Side, separate
+from tasks.monitoring.drift.harm.impact import (
+    Predict,
+    bounds_of,
+    effects_of,
+    movement,
+    outside_rows,
+    upper_limit,
+)
+from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
+from tasks.monitoring.drift.reference_summary import Reference, cells_of
+
+_MOST_NAMED = 5
+_MOST_EFFECTS = 12
+_LEAST_PAST = 20
+
+
+class _Effect(NamedTuple):
+    """What is of account, and what matters whatever the history."""
+
+    least: float
+    matters: float
+
+
+EFFECTS: dict[HarmMeasure, _Effect] = {
+    "outside": _Effect(0.05, 0.2),
+    "sparse": _Effect(0.05, 0.2),
+    "predictions": _Effect(0.15, 0.3),
+    "joint": _Effect(0.6, 1.0),
+    "columns": _Effect(0.2, 0.2),
+}
+"""Shares of rows; standard deviations of the predictions; area under the ROC curve."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the measures of harm are taken from, beside the summary of the reference.
+
+    Attributes
+    ----------
+    sample
+        Rows of the training, evenly spread over it, with all that a prediction needs.
+    times
+        Of the window's rows in UTC, shape (n_rows,); None without times.
+    predict
+        Rows to scores, as the predictions that are compared; None where there is no model.
+    blocks
+        The same measures in blocks of the reference.
+    """
+
+    sample: Side
+    times: NDArray[np.datetime64] | None = None
+    predict: Predict | None = None
+    blocks: OrdinaryBlocks = field(default_factory=OrdinaryBlocks)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of the window's rows, and of training rows by models that had not seen them.
+
+    Attributes
+    ----------
+    p_value
+        Of the test that both are drawn alike.
+    """
+
+    window: NDArray[np.generic]
+    reference: NDArray[np.generic]
+    times: NDArray[np.datetime64] | None
+    p_value: float
+
+
+def harm_of(
+    reference: Reference,
+    window: Side,
+    evidence: Evidence,
+    watched: Mapping[str, float],
+    *,
+    false_alarms: float,
+) -> list[HarmFinding]:
+    """Return how the rows of a window differ from what the champion learned from.
+
+    Parameters
+    ----------
+    watched
+        Column that the champion depends on to its weight, without those that must move.
+    """
+    level = false_alarms / len(EFFECTS)
+    features = {n: reference.columns[n].kind for n in watched}
+    bounds = {n: bounds_of(reference.columns[n]) for n in watched}
+    share, columns = outside_rows(window.frame, bounds)
+    theirs, _ = outside_rows(evidence.sample.frame, bounds)
+    sizes = len(window.frame), len(evidence.sample.frame)
+    found = [
+        _finding(
+            "outside", share, evidence.blocks.outside, level, usual=theirs,
+            p_value=_more(share, theirs, sizes),
+            columns=sorted((n for n in columns if columns[n] > 0.01), key=lambda n: -columns[n]),
+        )
+    ]  # fmt: skip
+    apart = separate(evidence.sample, window, features, watched)
+    if apart is not None:
+        found += _apart(apart, evidence.blocks, level)
+    return found
+
+
+def _apart(apart: Separation, blocks: OrdinaryBlocks, level: float) -> list[HarmFinding]:
+    named = list(apart.columns)
+    return [
+        _finding("sparse", apart.sparse, blocks.sparse, level, apart.p_value, named),
+        _finding("joint", apart.auc, blocks.auc, level, apart.p_value, named),
+    ]
+
+
+def moved_predictions(found: Predictions, length: float, *, false_alarms: float) -> HarmFinding:
+    """Return how far the predictions moved from those of the reference.
+
+    Parameters
+    ----------
+    length
+        Of a window, in seconds.
+    """
+    value = movement(found.window, found.reference)
+    past = _past_movements(found, length)
+    return _finding("predictions", value, past, false_alarms / len(EFFECTS), found.p_value)
+
+
+def _past_movements(found: Predictions, length: float) -> list[float]:
+    """Return how far the predictions of each block lie from those of the blocks before it."""
+    cells = cells_of(found.times, length)
+    if found.times is None or cells.of_row is None:
+        return []
+    past = []
+    for start in range(cells.n % cells.per_block, cells.n, cells.per_block):
+        block = (cells.of_row >= start) & (cells.of_row < start + cells.per_block)
+        early = start < cells.n / 3
+        rest = cells.of_row >= start + cells.per_block if early else cells.of_row < start
+        rest &= cells.of_row >= 0
+        if min(block.sum(), rest.sum()) >= _LEAST_PAST:
+            past.append(movement(found.reference[block], found.reference[rest]))
+    return past
+
+
+def moved_columns(
+    window: Side, evidence: Evidence, columns: Mapping[str, Kind]
+) -> dict[str, float]:
+    """Return by how much the shift of each column alone changes the predictions."""
+    if evidence.predict is None or not columns:
+        return {}
+    chosen = dict(list(columns.items())[:_MOST_EFFECTS])
+    return effects_of(evidence.sample.frame, window.frame, chosen, evidence.predict)
+
+
+def of_columns(effects: Mapping[str, float]) -> list[HarmFinding]:
+    """Return what the columns that must move do to the predictions, each by itself."""
+    if not effects:
+        return []
+    least, _ = EFFECTS["columns"]
+    order = sorted(effects, key=lambda n: -effects[n])
+    value = effects[order[0]]
+    moving = tuple(n for n in order[:_MOST_NAMED] if effects[n] > least)
+    return [
+        HarmFinding(
+            measure="columns", value=value, limit=least, found=value > least, columns=moving
+        )
+    ]
+
+
+def _finding(
+    measure: HarmMeasure,
+    value: float,
+    past: Collection[float],
+    level: float,
+    p_value: float,
+    columns: Collection[str] = (),
+    *,
+    usual: float = 0.0,
+) -> HarmFinding:
+    least, matters = EFFECTS[measure]
+    ordinary = upper_limit([*past], level)
+    limit = usual + (least if ordinary is None else min(max(least, ordinary - usual), matters))
+    return HarmFinding(
+        measure=measure,
+        value=value,
+        limit=limit,
+        p_value=p_value,
+        found=value > limit and p_value <= level,
+        columns=tuple(columns)[:_MOST_NAMED],
+    )
+
+
+def _more(share: float, usual: float, sizes: tuple[int, int]) -> float:
+    """Return the p-value that a share exceeds another by chance (two proportions)."""
+    from scipy import stats
+
+    n, m = sizes
+    pooled = (share * n + usual * m) / max(n + m, 1)
+    deviation = np.sqrt(max(pooled * (1 - pooled), 1e-12) * (1 / max(n, 1) + 1 / max(m, 1)))
+    return float(stats.norm.sf((share - usual) / deviation))
