@@ -55,6 +55,8 @@ def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftRe
 
     drift = drift_of(pipeline, look, snapshot)
     report(Step("drift", drift.sentence))
+    if drift.harm_sentence:
+        report(Step("harm", drift.harm_sentence))
     return drift
 
 

@@ -96,7 +96,7 @@ def in_use(known: Known) -> Link:
 
 
 def _calls(point: Point) -> bool:
-    drifted = point.drift is not None and point.drift.alarm
+    drifted = point.drift is not None and point.drift.harmful
     return drifted or (point.performance is not None and point.performance.worse)
 
 

@@ -98,7 +98,7 @@ def drift_now(shown: Sequence[Point]) -> DriftNow | None:
         window=looked[-1].window,
         at=looked[-1].at,
         enough=drift.enough,
-        alarm=drift.alarm,
+        alarm=drift.harmful,
         score=drift.score,
         limit=drift.limit,
         columns=tuple(c.column for c in drift.drifted),

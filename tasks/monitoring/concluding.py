@@ -224,7 +224,8 @@ def reasons_of(found: Findings, look: Look, earlier: Sequence[Decision]) -> tupl
     An earlier window that turned out worse when its labels arrived is a reason until an alarm has
     told of it.
     """
-    reasons = [found.drift.sentence] if found.drift.alarm else []
+    drift = found.drift
+    reasons = [drift.harm_sentence or drift.sentence] if drift.harmful else []
     worse = [p for p in found.performance if p.worse]
     restated = [Trigger(window=p.window, by="performance") for p in worse]
     fresh = untold(restated, earlier, look.champion)
@@ -453,12 +454,14 @@ def _write_page(monitored: Decision, page: Any) -> None:
 
 
 def _sentence(found: Findings, reasons: Sequence[str], look: Look) -> str:
+    drift = found.drift
     if reasons:
-        return _said(*reasons)
-    if not found.drift.enough:
-        return _said(found.drift.sentence)
+        return _said(*reasons, "" if drift.sentence in reasons else drift.sentence)
+    if not drift.enough:
+        return _said(drift.sentence)
     judged = next((p for p in found.performance if p.window == look.window), None)
-    return _said(found.drift.sentence, judged.sentence if judged is not None else "")
+    said = judged.sentence if judged is not None else ""
+    return _said(drift.sentence, drift.harm_sentence, said)
 
 
 def _said(*parts: str) -> str:

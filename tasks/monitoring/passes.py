@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
 from tasks.base.moments import as_utc
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import NUMBERS, Kind, ModelVersion, Record, Snapshot
+from tasks.base.records import NUMBERS, Kind, ModelVersion, Record, Schema, Snapshot
 from tasks.monitoring.windows.backlog import (
     Backlog,
     backlog_of,
@@ -22,6 +24,7 @@ from tasks.registry.judging import TRAINED_UNTIL_TAG
 from tasks.registry.stores import store_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -191,15 +194,17 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """
     from tasks.data.snapshots import read_frame
     from tasks.ledger.ledger import ledger_of
-    from tasks.monitoring.drift.detector import measure
+    from tasks.monitoring.drift.detector import measure, watched
+    from tasks.monitoring.drift.harm.evidence import evidence_of
     from tasks.monitoring.drift.reference_store import reference_of
-    from tasks.registry.holdouts import holdout_of
+    from tasks.registry.holdouts import reference_predictions
     from tasks.scoring.versions import predictions_of
 
     champion, roles = look.champion, look.champion.roles
-    config = pipeline.config.monitoring
+    config, importance = pipeline.config.monitoring, importance_of(champion)
     frame = read_frame(snapshot.path, columns=list(watched_columns(look, snapshot)))
-    predicted, then, times = None, None, None
+    reference = reference_of(pipeline, champion)
+    predicted, then, times, evidence = None, None, None, None
     if snapshot.rows:
         found = predictions_of(pipeline, snapshot, champion)
         predictions = found.predictions
@@ -207,21 +212,52 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
             pipeline.config.name, predictions, roles, version=champion.version,
             run_id=champion.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
         )  # fmt: skip
-        holdout = holdout_of(store_of(pipeline.state), champion)
-        if holdout is not None:
-            predicted, then = _scores(predictions, champion), _scores(holdout, champion)
-            times = holdout["time"].to_numpy() if "time" in holdout else None
+        unseen = reference_predictions(store_of(pipeline.state), champion, even=True)
+        if unseen is not None:
+            predicted, then = _scores(predictions, champion), _scores(unseen, champion)
+            times = unseen["time"].to_numpy() if "time" in unseen else None
+        evidence = evidence_of(
+            pipeline, champion, reference, watched(reference, importance),
+            times=_times_of(found.rows, roles), predict=_predictor(pipeline, champion),
+        )  # fmt: skip
     return measure(
-        reference_of(pipeline, champion),
+        reference,
         frame,
         false_alarms=config.false_alarms,
         min_rows=config.min_rows,
-        importance=importance_of(champion),
+        importance=importance,
         predictions=predicted,
         reference_predictions=then,
         reference_prediction_times=times,
         new=new_columns(look, snapshot),
+        evidence=evidence,
     )
+
+
+def _times_of(rows: pd.DataFrame, roles: Schema) -> NDArray[np.datetime64] | None:
+    from tasks.monitoring.drift.column_values import naive_times
+
+    if roles.time_column is None or roles.time_column not in rows:
+        return None
+    return naive_times(rows[roles.time_column])
+
+
+def _predictor(
+    pipeline: Pipeline, champion: ModelVersion
+) -> Callable[[pd.DataFrame], NDArray[Any]]:
+    """Return what scores rows as the champion does."""
+    from tasks.scoring.predict import score_frame
+
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+
+    def predict(rows: pd.DataFrame) -> NDArray[Any]:
+        model = store_of(pipeline.state).load(champion, own)
+        scored, _ = score_frame(
+            rows, champion.roles, model, version=champion, run_id=champion.run_id, batch=""
+        )
+        return _scores(scored, champion)
+
+    return predict
 
 
 def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:

@@ -104,6 +104,8 @@ def _of_drift(drift: DriftResult | None) -> dict[str, float | None]:
     metrics: dict[str, float | None] = {
         "rows": float(drift.rows),
         "drift.alarm": float(drift.alarm),
+        "drift.harmful": float(drift.harmful),
+        **{f"harm.{found.measure}": found.value for found in drift.harm},
         "drift.columns": float(len(drift.drifted)),
     }
     if drift.score is not None and drift.limit:

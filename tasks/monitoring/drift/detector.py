@@ -15,7 +15,7 @@ the predictions, and by their nulls.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -154,7 +154,7 @@ def measure(
     if enough and evidence is not None:
         window = Side(frame, evidence.times)
         harm = harm_of(
-            reference, window, evidence, _watched(reference, importance or {}, moving),
+            reference, window, evidence, watched(reference, importance or {}),
             false_alarms=false_alarms,
         )  # fmt: skip
         if predictions is not None and reference_predictions is not None:
@@ -189,13 +189,12 @@ def measure(
     )
 
 
-def _watched(
-    reference: Reference, importance: Mapping[str, float], moving: Collection[str]
-) -> dict[str, float]:
+def watched(reference: Reference, importance: Mapping[str, float]) -> dict[str, float]:
     """Return the columns that the champion depends on with their weights, 0 to 1.
 
     Where nothing is known of importance, all columns count; those that must move do not.
     """
+    moving = moving_columns(reference)
     names = [name for name in reference.columns if name not in moving]
     gains = {name: max(importance.get(name, 0.0), 0.0) for name in names}
     greatest = max(gains.values(), default=0.0)
@@ -354,7 +353,7 @@ def _judge(family: _Family, name: str, compared: Compared) -> _Judged:
     for part in compared.parts:
         threshold, ratio = _against(family, name, part)
         if name in family.moving and part.part != "nulls":
-            threshold, ratio = None, 0.0
+            threshold, ratio = 1.0, 0.0
         if best.part is None or ratio > best.ratio:
             weighted = ratio * weight if family.calibration is not None else ratio
             best = _Judged(part, threshold, ratio, weighted)

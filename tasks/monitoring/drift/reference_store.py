@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from tasks.base.files import write_whole
 from tasks.base.records import Kind
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
+from tasks.monitoring.drift.harm.domain_classifier import Side
 from tasks.monitoring.drift.reference_summary import (
     Reference,
     build_from_file,
@@ -40,6 +42,7 @@ __all__ = [
     "reference_of",
     "reference_rows",
     "save",
+    "training_rows",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -146,7 +149,7 @@ def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
                 return known
     roles = champion.roles
     made = build_from_file(
-        _training_rows(pipeline, champion, digest, until),
+        _training_path(pipeline, champion, digest, until),
         _features(roles),
         roles.time_column,
         length,
@@ -162,6 +165,55 @@ def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
     return made
 
 
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows that a version was trained on, as far as they are left; read when needed.
+
+    Attributes
+    ----------
+    places
+        Of the rows in the snapshot; None for all.
+    times
+        Of the rows in UTC, shape (count,); None without times.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    places: NDArray[np.int64] | None
+    times: NDArray[np.datetime64] | None
+    count: int
+
+    def side(self, chosen: NDArray[np.int64]) -> Side:
+        """Return the chosen rows, by their place among these."""
+        from tasks.data.snapshots import read_frame
+
+        at = chosen if self.places is None else self.places[chosen]
+        times = None if self.times is None else self.times[chosen]
+        return Side(read_frame(self.path, list(self.columns), at), times)
+
+
+def training_rows(pipeline: Pipeline, champion: ModelVersion) -> TrainingRows:
+    """Return the rows that a version was trained on, with all columns that a prediction needs."""
+    from tasks.data.snapshots import open_table
+
+    roles = champion.roles
+    until = champion.tags.get(_UNTIL_TAG, "")
+    path = _training_path(pipeline, champion, champion.tags.get(_DATA_TAG, ""), until)
+    table = open_table(path)
+    names = [*roles.features, *roles.id_columns, roles.time_column, roles.group]
+    times = times_in(path, roles.time_column)
+    places = rows_up_to(times, until)
+    if times is not None and places is not None:
+        times = times[places]
+    return TrainingRows(
+        path=path,
+        columns=tuple(n for n in dict.fromkeys(names) if n and n in table.column_names),
+        places=places,
+        times=times,
+        count=table.num_rows if places is None else len(places),
+    )
+
+
 def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.DataFrame:
     """Return up to `most` of the rows that a version was trained on, spread evenly over them.
 
@@ -170,17 +222,10 @@ def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.
     DataFrame
         The features that the rows still have; for pictures, not for counts.
     """
-    from tasks.data.snapshots import open_table, read_frame
-
-    roles = champion.roles
-    until = champion.tags.get(_UNTIL_TAG, "")
-    path = _training_rows(pipeline, champion, champion.tags.get(_DATA_TAG, ""), until)
-    table = open_table(path)
-    rows = rows_up_to(times_in(path, roles.time_column), until)
-    rows = np.arange(table.num_rows) if rows is None else rows
-    chosen = np.unique(np.linspace(0, max(len(rows) - 1, 0), min(most, len(rows))).astype(np.int64))
-    columns = [name for name in _features(roles) if name in table.column_names]
-    return read_frame(path, columns, rows[chosen])
+    rows = training_rows(pipeline, champion)
+    chosen = np.unique(np.linspace(0, max(rows.count - 1, 0), min(most, rows.count)))
+    frame = rows.side(chosen.astype(np.int64)).frame
+    return frame[[name for name in _features(champion.roles) if name in frame.columns]]
 
 
 def _features(roles: Schema) -> dict[str, Kind]:
@@ -188,7 +233,7 @@ def _features(roles: Schema) -> dict[str, Kind]:
     return {name: kind for name, kind in roles.features.items() if name not in others}
 
 
-def _training_rows(pipeline: Pipeline, champion: ModelVersion, digest: str, until: str) -> Path:
+def _training_path(pipeline: Pipeline, champion: ModelVersion, digest: str, until: str) -> Path:
     folder = pipeline.work / "data"
     if len(digest) >= 16 and digest.isalnum():
         found = sorted(folder.glob(f"{digest}*.arrow"))

@@ -17,7 +17,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Trigger(Record):
-    """One window that drifted or in which the champion did worse than is ordinary."""
+    """One window whose drift could hurt or in which the champion did worse than is ordinary."""
 
     window: Window | None
     by: Literal["drift", "performance"]
@@ -30,7 +30,8 @@ class Watched:
     Attributes
     ----------
     drifted, enough, sentences
-        Window to whether it drifted, whether it had rows enough, and what was said of its drift.
+        Window to whether what drifted could hurt, whether it had rows enough, and the sentence on
+        it.
     performances
         Window to the latest statement about its performance, which a later pass may have made.
     """
@@ -92,9 +93,11 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
             continue
         drift = decision.evidence.get("drift")
         known = drift if isinstance(drift, dict) else {}
-        found.drifted[decision.window] = bool(known.get("alarm"))
+        # A record from before harm was told apart: its alarm called for a training.
+        found.drifted[decision.window] = bool(known.get("harmful", known.get("alarm")))
         found.enough[decision.window] = bool(decision.evidence.get("enough", True))
-        found.sentences[decision.window] = str(known.get("sentence") or "")
+        sentence = known.get("harm_sentence") or known.get("sentence")
+        found.sentences[decision.window] = str(sentence or "")
     return found
 
 

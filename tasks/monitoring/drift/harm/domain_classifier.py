@@ -130,8 +130,12 @@ def separate(
     names = [n for n in features if all(n in side.frame.columns for side in sides)]
     if not names or min(len(side.frame) for side in sides) < _PIECES:
         return None
-    encoded = [_encoded(*(column_of(s.frame, n) for s in sides), features[n]) for n in names]
-    x = np.column_stack(encoded)
+    x = np.column_stack(
+        [
+            _encoded(column_of(sides[0].frame, n), column_of(sides[1].frame, n), features[n])
+            for n in names
+        ]
+    )
     label = np.repeat([0, 1], [len(side.frame) for side in sides])
     piece = np.concatenate([_pieces(sides[0], 0, sides[1]), _pieces(sides[1], 1, sides[1])])
     levels = [k for k, n in enumerate(names) if not is_numeric(features[n])]
@@ -188,12 +192,11 @@ def _cross_fitted(
     for k in range(_FOLDS):
         rest = fold != k
         known = label[rest]
-        share = np.where(
-            known == 1, 0.5 / max(known.mean(), 1e-9), 0.5 / max(1 - known.mean(), 1e-9)
-        )
+        ours = float(np.clip(known.mean(), 1e-9, 1 - 1e-9))
+        balance = np.where(known == 1, 0.5 / ours, 0.5 / (1 - ours))
         data = lightgbm.Dataset(
-            x[rest], known, weight=share, categorical_feature=list(levels), free_raw_data=True,
-            params={"verbosity": -1, "max_bin": _PARAMETERS["max_bin"], "feature_pre_filter": False},
+            x[rest], known, weight=balance, categorical_feature=list(levels),
+            params={key: _PARAMETERS[key] for key in ("verbosity", "max_bin", "num_threads")},
         )  # fmt: skip
         model = lightgbm.train(
             {**_PARAMETERS, "feature_contri": list(contribution)}, data, num_boost_round=_ROUNDS

@@ -135,7 +135,7 @@ def movement(predictions: NDArray[np.generic], references: NDArray[np.generic]) 
     Examples
     --------
     >>> movement(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0]))
-    1.22
+    1.2247
     """
     if references.dtype.kind not in "iuf":
         return _class_movement(predictions, references)

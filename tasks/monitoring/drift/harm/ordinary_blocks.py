@@ -7,7 +7,7 @@ there, with those after them. Columns that time itself moves are recognised here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +56,7 @@ def ordinary_blocks(
     reference: Reference,
     read: Read,
     times: NDArray[np.datetime64] | None,
-    watched: Collection[str],
-    weights: Mapping[str, float],
+    watched: Mapping[str, float],
 ) -> OrdinaryBlocks:
     """Return what the measures of harm are in blocks of the reference.
 
@@ -68,9 +67,7 @@ def ordinary_blocks(
     times
         Of all rows of the reference, shape (n_rows,).
     watched
-        Columns that count: those that the champion depends on, without those that must move.
-    weights
-        Column to its weight, 0 to 1.
+        Column that the champion depends on to its weight, without those that must move.
     """
     cells = cells_of(times, reference.length)
     if times is None or cells.of_row is None or cells.n < 3 * cells.per_block:
@@ -85,7 +82,7 @@ def ordinary_blocks(
         if min(len(rows), len(before)) < _LEAST_ROWS:
             continue
         block, rest = Side(read(rows), times[rows]), Side(read(before), times[before])
-        apart = separate(rest, block, features, weights)
+        apart = separate(rest, block, features, watched)
         kept = np.zeros(cells.n, dtype=bool)
         kept[others] = True
         bounds = {n: bounds_of(reference.columns[n], kept) for n in features}
@@ -129,11 +126,11 @@ def _moves(column: Summary) -> bool:
 
 def _grouped(cells: Counts) -> Counts:
     """Return stretches of time that hold ten rows at the mean, without empty ones."""
-    filled = cells[cells.sum(axis=1) > 0]
+    filled: Counts = cells[cells.sum(axis=1) > 0]
     if not len(filled):
         return filled
     size = max(1, int(np.ceil(_GROUP_ROWS / float(filled.sum(axis=1).mean()))))
-    return np.add.reduceat(filled, np.arange(0, len(filled), size), axis=0)
+    return np.asarray(np.add.reduceat(filled, np.arange(0, len(filled), size), axis=0))
 
 
 def _tau(cells: Counts, total: Counts) -> float:

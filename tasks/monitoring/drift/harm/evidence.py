@@ -1,0 +1,81 @@
+"""What the measures of harm need of a version's training: a sample of rows, and ordinary blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.durations import format_duration
+from tasks.base.files import write_whole
+from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS
+from tasks.monitoring.drift.harm.impact import Predict
+from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks
+from tasks.monitoring.drift.harm.verdict import Evidence
+from tasks.monitoring.drift.reference_store import TrainingRows, training_rows
+from tasks.monitoring.drift.reference_summary import Reference
+
+if TYPE_CHECKING:
+    from tasks.base.pipeline_file import Pipeline
+    from tasks.base.records import ModelVersion
+
+_FORMAT = 1
+
+
+def evidence_of(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    reference: Reference,
+    watched: Mapping[str, float],
+    *,
+    times: NDArray[np.datetime64] | None,
+    predict: Predict | None,
+) -> Evidence:
+    """Return what a window of `champion` is judged by; the ordinary blocks are measured once.
+
+    Parameters
+    ----------
+    watched
+        Column that the champion depends on to its weight.
+    times
+        Of the window's rows in UTC.
+    """
+    rows = training_rows(pipeline, champion)
+    chosen = np.unique(np.linspace(0, max(rows.count - 1, 0), min(MOST_ROWS, rows.count)))
+    sample = rows.side(chosen.astype(np.int64))
+    return Evidence(sample, times, predict, _blocks(pipeline, champion, reference, rows, watched))
+
+
+def _blocks(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    reference: Reference,
+    rows: TrainingRows,
+    watched: Mapping[str, float],
+) -> OrdinaryBlocks:
+    length = format_duration(pipeline.config.monitoring.window)
+    path = pipeline.work / "references" / f"v{int(champion.version)}-{length}-blocks.json"
+    made_of = json.dumps([_FORMAT, reference.source, sorted(watched.items())])
+    key = hashlib.sha256(made_of.encode()).hexdigest()
+    known = _stored(path, key)
+    if known is not None:
+        return known
+    made = ordinary_blocks(reference, lambda at: rows.side(at).frame, rows.times, watched)
+    write_whole(path, json.dumps({"made_of": key, **asdict(made)}).encode("ascii"))
+    return made
+
+
+def _stored(path: Path, key: str) -> OrdinaryBlocks | None:
+    try:
+        known = json.loads(path.read_bytes())
+        if known.pop("made_of") != key:
+            return None
+        return OrdinaryBlocks(**{n: tuple(map(float, values)) for n, values in known.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
