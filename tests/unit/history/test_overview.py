@@ -87,9 +87,12 @@ def test_a_pipeline_is_not_healthy_while_a_training_for_an_alarm_is_awaited(
     later = quiet.model_copy(
         update={"id": "later", "at": asked[-1].at, "window": None, "version": looked[-1].version}
     )
-    found = health(tmp_path, (*asked, later))
+    due = {**asked[-1].evidence, "answer_by": "2013-06-01T10:00:00+00:00"}
+    awaited = asked[-1].model_copy(update={"evidence": due})
+    found = health(tmp_path, (*asked[:-1], awaited, later))
 
     assert found.health == "retraining"
+    assert "2013-06-01 10:00" in found.reason
     assert f"{asked[-1].at:%Y-%m-%d %H:%M}" in found.reason
 
 
