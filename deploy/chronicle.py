@@ -74,13 +74,10 @@ def line_of(decision: Decision) -> str:
 
 
 def _scored(decision: Decision) -> str:
-    """Return how many rows are new, and what was set or left aside; empty where nothing is."""
+    """Return how many rows are new, and which files were left aside; empty where nothing is."""
     new = evidence.number_of(decision, "new") or 0
-    aside = evidence.number_of(decision, "quarantined") or 0
     files = evidence.texts_of(decision, "aside")
     parts = [f"{plural(int(new), 'row')} scored by v{decision.version}"] if new else []
-    if aside:
-        parts.append(f"{plural(int(aside), 'row')} set aside")
     if files:
         parts.append(f"not read, as incomplete: {cleaned(', '.join(files), _LONGEST)}")
     return "; ".join(parts)

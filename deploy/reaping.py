@@ -24,8 +24,8 @@ from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.running import marked, marked_at, runner_of, unmark
 from tasks.base.stack_file import stopped_at
-from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.failures import note_cancelled
+from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.monitoring.failures import has_done_its_work, note_cancelled
 from tasks.monitoring.run_outcomes import BACK, report_outcomes
 from tasks.monitoring.telling import tell
 from tasks.registry.provenance import has_ended
@@ -228,6 +228,14 @@ class Reaper:
         from prefect.states import Cancelled
 
         flow = client.read_flow(run.flow_id).name
+        if any(
+            has_done_its_work(pipeline, str(run.id))
+            for tag in run.tags
+            if (pipeline := self._pipelines.get(tag)) is not None
+        ):
+            message = "keepfit up was stopped when the run had done its work."
+            client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+            return
         message = "keepfit up was stopped; the run is asked for again at its next start."
         client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
         again = self._ask_again(client, run, flow)
@@ -266,8 +274,10 @@ class Reaper:
         for tag in run.tags:
             if (pipeline := self._pipelines.get(tag)) is not None:
                 reaped = _reaped(pipeline, run, flow, again)
-                if ledger_of(pipeline).record(reaped) and flow in WATCHED:
+                ledger = ledger_of(pipeline)
+                if ledger.record(reaped) and flow in WATCHED:
                     tell(pipeline, reaped)
+                _tell_left(pipeline, ledger, run)
         self._told.add(run.id)
         return True
 
@@ -281,6 +291,14 @@ class Reaper:
             tags=run.tags,
         )
         return True
+
+
+def _tell_left(pipeline: Pipeline, ledger: Ledger, run: FlowRun) -> None:
+    """Report what the run had decided and died before it reported; nothing is reported twice."""
+    made = ledger.decisions(pipeline.config.name, since=run.start_time or run.created)
+    for decision in reversed(made):
+        if decision.prefect_run == str(run.id) and decision.kind not in ("reaped", "failed"):
+            tell(pipeline, decision)
 
 
 def _reaped(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> Decision:

@@ -145,6 +145,7 @@ def _removable(
         ("references", {f"v{o.model.version}-" for o in kept if o.model}),
         ("scoring", set()),
         ("monitoring", set()),
+        ("quarantine", set()),
     )
     for room, names in named:
         yield from _old(work / room, names, before)

@@ -110,7 +110,8 @@ class Supervisor:
             if watch.part.moving():
                 watch.moved = now
         failing = now - since
-        if failing > still and not watch.called_slow and now - watch.moved <= still:
+        works = now - watch.moved <= 2 * _PROBE_EVERY
+        if failing > still and not watch.called_slow and works:
             watch.called_slow = True
             self._say(
                 f"{watch.part.name} has not answered for {failing:.0f} s but works: it gets "

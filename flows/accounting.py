@@ -25,7 +25,7 @@ from tasks.base.running import mark_running, unmark
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.history.refreshing import refresh
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.failures import note_cancelled, note_error
+from tasks.monitoring.failures import has_done_its_work, note_cancelled, note_error
 from tasks.monitoring.run_outcomes import BACK, EndedRun, report_outcomes
 from tasks.monitoring.telling import tell
 
@@ -63,7 +63,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             note_stop(pipeline, flow, why, error.message, error.remedy, run, aside=error.aside)
         raise
     except KeyboardInterrupt:
-        _tried(lambda: note_cancelled(pipeline, run, flow, why.correlation, by="you"))
+        _tried(lambda: _note_cancelled(pipeline, run, flow, why))
         raise
     except Exception as error:
         if runtime.deployment.id:
@@ -83,6 +83,12 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
 def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:
     if cause.kind == "alarm":
         ledger_of(pipeline).take_up(pipeline.config.name, cause.correlation, flow, run)
+
+
+def _note_cancelled(pipeline: Pipeline, run: str, flow: str, cause: Cause) -> None:
+    """Record that a person stopped the run, unless all that was left were pages and messages."""
+    if not has_done_its_work(pipeline, run):
+        note_cancelled(pipeline, run, flow, cause.correlation, by="you")
 
 
 def _compare(pipeline: Pipeline) -> None:

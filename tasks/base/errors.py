@@ -19,6 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tasks.base.records import SetAside
 
 
@@ -80,6 +82,8 @@ class ContractError(DataError):
     ----------
     aside
         The file in which they are kept, and what they broke.
+    absent
+        Columns that the message names as absent, with the files that lack them.
 
     Attributes
     ----------
@@ -90,9 +94,17 @@ class ContractError(DataError):
     kind = "contract"
     noted = False
 
-    def __init__(self, message: str, remedy: str = "", *, aside: SetAside | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        aside: SetAside | None = None,
+        absent: Collection[str] = (),
+    ) -> None:
         super().__init__(message, remedy)
         self.aside = aside
+        self.absent = frozenset(absent)
 
 
 class FitError(KeepfitError):

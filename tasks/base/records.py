@@ -267,6 +267,8 @@ class ContractResult(Record):
         Whether the table as a whole is at fault, so that none of its rows can be scored.
     aside
         Rows at fault; their positions are in the ``.npy`` file `faults`.
+    lacking
+        Columns that some of the files read lack.
     """
 
     passed: bool
@@ -280,6 +282,7 @@ class ContractResult(Record):
     whole: bool = False
     aside: int = 0
     faults: str = ""
+    lacking: tuple[str, ...] = ()
 
     @property
     def broken(self) -> tuple[RuleResult, ...]:

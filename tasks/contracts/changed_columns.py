@@ -16,11 +16,15 @@ def naming_changes(findings: Iterable[ReadingNote]) -> Iterator[None]:
     Raises
     ------
     ContractError
-        As it was raised, with a line for each such finding.
+        As it was raised, with a line for each such finding that it does not name itself.
     """
     try:
         yield
     except ContractError as error:
-        changed = [note_text(note) for note in findings if isinstance(note, ChangedColumns)]
+        changed = [
+            note_text(note)
+            for note in findings
+            if isinstance(note, ChangedColumns) and error.absent.isdisjoint(note.absent)
+        ]
         error.message = "\n".join([error.message, *(f"  {text}" for text in changed)])
         raise

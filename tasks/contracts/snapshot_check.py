@@ -155,6 +155,7 @@ def require_passed(
         + "\n".join(lines),
         f"The whole result: {result.page}. Mend the source; or, if the change is meant: "
         f"{accept_command(file, [rule.name for rule in broken], rows)}",
+        absent=result.lacking,
     )
 
 

@@ -17,6 +17,8 @@ from tasks.monitoring.secrecy import secrets_of
 _LOGGER = logging.getLogger(__name__)
 _LOOK_BACK = 200
 _CAUSES = ("stopped", "reaped", "cancelled")
+# A monitoring run records each of its windows, and its end by nothing.
+_ENDS = ("trained", "scored")
 _BY = {"you": "you (Ctrl-C)", "keepfit up": "the end of `keepfit up`", "Prefect": "a person"}
 _EXCEPTION = re.compile(r"encountered an exception:?\s+(\w+)(?::\s*|$)")
 
@@ -67,6 +69,17 @@ def note_error(
     """Record from inside a run that `error` ended it; return what to tell."""
     message = f"Flow run encountered an exception: {type(error).__name__}: {error}"
     return note_failure(pipeline, flow_run, flow, "Failed", message, cause.correlation)
+
+
+def has_done_its_work(pipeline: Pipeline, flow_run: str) -> bool:
+    """Return whether a run recorded what came of it: stopped after that, it was not cancelled."""
+    from tasks.ledger.ledger import ledger_of
+
+    if not flow_run:
+        return False
+    ledger = ledger_of(pipeline, patience=20.0)
+    done = ledger.decisions(pipeline.config.name, kinds=_ENDS, most=_LOOK_BACK)
+    return any(decision.prefect_run == flow_run for decision in done)
 
 
 def note_cancelled(

@@ -272,10 +272,19 @@ def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
 
 
 def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
-    """Return the columns of the window that were not there when the champion was trained."""
+    """Return the columns of the window that were not there when the champion was trained.
+
+    A column without a value in the window is another window's.
+    """
+    from tasks.data.snapshots import open_table
+
     roles = look.champion.roles
     known = {*roles.features, *roles.dropped, roles.target, roles.time_column, *roles.id_columns}
-    return {column: kind for column, kind in snapshot.kinds.items() if column not in known}
+    new = {column: kind for column, kind in snapshot.kinds.items() if column not in known}
+    if not new:
+        return new
+    table = open_table(snapshot.path)
+    return {c: kind for c, kind in new.items() if table[c].null_count < table.num_rows}
 
 
 def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
@@ -300,13 +309,21 @@ def importance_of(champion: ModelVersion) -> dict[str, float]:
 
 
 def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
-    """Write Evidently's page of the window for people who want to look; return its file."""
+    """Write Evidently's page of a window in which something moved, or that a person asked for.
+
+    A page holds Evidently's scripts and five megabytes; of quiet windows nobody opens it.
+
+    Returns
+    -------
+    file
+        Empty where none was written.
+    """
     from tasks.data.snapshots import read_frame
     from tasks.monitoring.drift.evidently_page import write_page
     from tasks.monitoring.drift.reference_store import reference_rows
     from tasks.registry.holdouts import spread
 
-    if not drift.enough:
+    if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""
     champion, most = look.champion, pipeline.config.monitoring.sample_rows
     features = watched_columns(look, snapshot)

@@ -16,7 +16,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.run_requests import RunRequest
-from tasks.monitoring.failures import note_cancelled, note_failure
+from tasks.monitoring.failures import has_done_its_work, note_cancelled, note_failure
 from tasks.monitoring.telling import tell
 
 BACK = timedelta(days=2)
@@ -104,7 +104,12 @@ def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tup
         for decision in ledger.decisions(name, kinds=_ENDS, since=now - 2 * BACK)
         if decision.prefect_run
     }
-    found = [_recorded(pipeline, run) for run in ended if run.id not in known]
+    found = [
+        _recorded(pipeline, run)
+        for run in ended
+        if run.id not in known
+        and not (run.kind == "cancelled" and has_done_its_work(pipeline, run.id))
+    ]
     return (*found, *_answered(pipeline, ledger, now))
 
 

@@ -47,9 +47,16 @@ class Lacking:
         """Return the result of a check with these rules in the place of those that held."""
         if not self.rules:
             return result
-        broken = {rule.column for rule in self.rules}
-        held = [r for r in result.rules if not (r.rule == "present" and r.column in broken)]
-        return result.model_copy(update={"passed": False, "rules": (*self.rules, *held)})
+        lacking = tuple(dict.fromkeys(str(rule.column) for rule in self.rules))
+        # That their cells are missing follows from it.
+        held = [
+            rule
+            for rule in result.rules
+            if not (rule.column in lacking and rule.rule in ("present", "nulls"))
+        ]
+        return result.model_copy(
+            update={"passed": False, "rules": (*self.rules, *held), "lacking": lacking}
+        )
 
 
 def lacking_files(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Lacking:
@@ -92,7 +99,7 @@ def _rule(note: ChangedColumns, column: str, count: int, rows: int) -> RuleResul
     more = len(note.files) - _MOST_NAMED
     observed = f"absent in {where}{f' and {more} more' if more > 0 else ''}, {count:,} rows"
     if column in note.renamed:
-        observed += f"; {note.renamed[column]!r} is new there: was it renamed?"
+        observed += f"; {note.renamed[column]!r} is new there"
     return RuleResult(
         column=column, rule="present", severity="error", passed=False,
         expected="the column is there", observed=observed,

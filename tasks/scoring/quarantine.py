@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks.base.commands import command
+from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import ContractError
 from tasks.base.files import write_whole
 from tasks.base.loop import Cause
@@ -24,6 +26,7 @@ from tasks.base.records import (
     ContractResult,
     ModelVersion,
     RuleResult,
+    Schema,
     SetAside,
     Snapshot,
 )
@@ -34,7 +37,7 @@ from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.scoring.lacking_files import lacking_files
-from tasks.scoring.set_aside import Kept, all_kept, folder_of
+from tasks.scoring.set_aside import Kept, all_kept, folder_of, mark_scored, waiting
 
 Mask = NDArray[np.bool_]
 WHOLE = 0.5
@@ -64,6 +67,7 @@ def admit_rows(
         return Admitted(snapshot=snapshot, contract=result)
     skipped = np.zeros(snapshot.rows, dtype=bool)
     judged = np.arange(snapshot.rows, dtype=np.int64)
+    _settle(pipeline, champion)
     if scope == "new" and snapshot.rows:
         if cause.kind != "manual":
             skipped = _set_aside_before(pipeline, snapshot)
@@ -80,7 +84,7 @@ def admit_rows(
         require_passed(result, file=pipeline.path)
         return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
     faulty = judged[at_fault]
-    aside = _keep(pipeline, snapshot, faulty, result)
+    aside = _keep(pipeline, snapshot, faulty, result, scope)
     if result.whole:
         raise whole_delivery(result, aside)
     skipped[faulty] = True
@@ -134,11 +138,16 @@ def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:
         f"The whole result: {result.page}. The rows are kept in {aside.file}. {remedy}; then "
         f"`{aside.score_command}`.",
         aside=aside,
+        absent=result.lacking,
     )
 
 
 def _keep(
-    pipeline: Pipeline, snapshot: Snapshot, faulty: NDArray[np.int64], result: ContractResult
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    faulty: NDArray[np.int64],
+    result: ContractResult,
+    scope: ScoringScope,
 ) -> SetAside:
     """Write the rows at `faulty` into a file named by their content, with what they broke."""
     table = open_table(snapshot.path).take(pa.array(faulty))
@@ -161,7 +170,7 @@ def _keep(
     aside = aside.model_copy(
         update={
             "accept_command": _accepting(pipeline, aside),
-            "score_command": score_command(pipeline.path, aside.file),
+            "score_command": _scoring_again(pipeline, aside, scope),
         }
     )
     out = pa.BufferOutputStream()
@@ -183,6 +192,19 @@ def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
     if {rule.rule for rule in aside.rules} & {"present", "kind", "unique", "future"}:
         return ""
     return accept_command(pipeline.path, aside.names, aside.file)
+
+
+def _scoring_again(pipeline: Pipeline, aside: SetAside, scope: ScoringScope) -> str:
+    """Return the command that scores the rows once what they broke is mended.
+
+    Of rows without a column, or with one of another kind, only the source can be mended.
+    """
+    if not {rule.rule for rule in aside.rules} & {"present", "kind"}:
+        return score_command(pipeline.path, aside.file)
+    source = pipeline.config.scoring.source
+    if scope == "file" and isinstance(source, CsvSource | ParquetSource):
+        return score_command(pipeline.path, source.path)
+    return command("score", file=pipeline.path)
 
 
 def _is_cause(rule: RuleResult) -> bool:
@@ -208,6 +230,27 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
     table = open_table(snapshot.path)
     mask: Mask = np.isin(row_hashes(table, table.column_names), np.concatenate(hashes))
     return mask
+
+
+def _settle(pipeline: Pipeline, champion: ModelVersion) -> None:
+    """Take down that rows wait no longer that were mended at their source and scored since."""
+    from tasks.ledger.ledger import ledger_of
+
+    roles = champion.roles
+    if not roles.id_columns:
+        return
+    for kept in waiting(pipeline):
+        table = pq.read_table(kept.aside.file) if Path(kept.aside.file).is_file() else None
+        if table is None or not {*roles.id_columns} <= {*table.column_names}:
+            continue
+        rows = table.select([c for c in table.column_names if c in _keys(roles)]).to_pandas()
+        known = ledger_of(pipeline).predicted_before(pipeline.config.name, rows, roles, None)
+        if known.all():
+            mark_scored(pipeline, kept.aside.file)
+
+
+def _keys(roles: Schema) -> set[str]:
+    return {*roles.id_columns, *([roles.time_column] if roles.time_column else [])}
 
 
 def _scored_before(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Mask:

@@ -12,6 +12,7 @@ from tasks.base.reading import FileAside
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _STALE_SECONDS = 3600
 _WRITING_SECONDS = 120
+_TAIL_BYTES = 1 << 16
 
 
 def complete_part(
@@ -72,6 +73,8 @@ def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | N
         size = handle.seek(0, 2)
         handle.seek(size - 1)
         ended = handle.read(1) in b"\r\n\0"
+        handle.seek(max(0, size - _TAIL_BYTES))
+        tail = handle.read()
     if head.startswith(b"\x1f\x8b"):
         try:
             survey(file, source.max_bytes, source.encoding)
@@ -80,7 +83,35 @@ def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | N
         return None
     if settled and not ended and time.time() - file.stat().st_mtime < _WRITING_SECONDS:
         return _aside(file, size)
+    if not ended and _lacks_fields(file, source, tail):
+        return _aside(file, size)
     return None
+
+
+def _lacks_fields(file: Path, source: CsvSource, tail: bytes) -> bool:
+    """Return whether the last line, which has no end, is too short for the file to be read.
+
+    A footer may be short, and so may lines without their last empty fields.
+    """
+    from tasks.data.csv.dialect import detect_delimiter, survey
+    from tasks.data.csv.reader import read_csv
+
+    try:
+        found = survey(file, source.max_bytes, source.encoding)
+        line = tail.decode(found.encoding, "replace").splitlines()[-1]
+        delimiter = source.delimiter or detect_delimiter(found.sample)
+        if '"' in line or len(line.split(delimiter)) >= _usual_fields(found.sample, delimiter):
+            return False
+        read_csv(source.only((file,)), file.parent, may_be_empty=True)
+    except (SourceError, LookupError):
+        return True
+    return False
+
+
+def _usual_fields(sample: str, delimiter: str) -> int:
+    """Return how many fields most lines have that hold no quote."""
+    counts = [len(line.split(delimiter)) for line in sample.splitlines()[:200] if '"' not in line]
+    return max(set(counts), key=counts.count, default=0)
 
 
 def _aside(file: Path, size: int) -> FileAside:

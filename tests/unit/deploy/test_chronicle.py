@@ -48,8 +48,8 @@ def test_each_decision_is_said_once_and_none_from_before(pipeline: Pipeline) -> 
 
 def test_scorings_are_said_only_where_something_came(pipeline: Pipeline) -> None:
     del pipeline
-    rows = decided("scored", "…", version="2", evidence={"new": 1200, "quarantined": 3})
-    assert line_of(rows) == "mine: 1,200 rows scored by v2; 3 rows set aside"
+    rows = decided("scored", "…", version="2", evidence={"new": 1200})
+    assert line_of(rows) == "mine: 1,200 rows scored by v2"
     waiting = decided("scored", "…", version="2", evidence={"new": 0, "aside": ["a.csv"]})
     assert "a.csv" in line_of(waiting)
     assert line_of(decided("scored", "…", version="2", evidence={"new": 0})) == ""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from deploy import reaping
 from deploy.deployments import tags_of
 from deploy.reaping import Reaper
 from flows.orchestrator import start_server
@@ -134,6 +135,43 @@ def test_what_a_stopped_stack_ran_is_cancelled_and_asked_for_again(
     assert len(again(client, run)) == 1
     (found,) = of_run(plan, run)
     assert (found.kind, found.evidence["again"]) == ("cancelled", True)
+
+
+def test_a_run_that_had_done_its_work_when_the_stack_stopped_is_not_asked_for_again(
+    client: Any, plan: Pipeline
+) -> None:
+    run = running(client, deployment(client))
+    mark_with_a_killed_process(plan, run)
+    note_stopped(plan.state, datetime.now(UTC) + timedelta(seconds=1))
+    ledger_of(plan).record(made_by(run, "trained"))
+
+    reaper_of(plan).reap()
+    reaper_of(plan).report()
+
+    assert again(client, run) == []
+    assert [d.kind for d in of_run(plan, run)] == ["trained"]
+
+
+def test_what_a_run_decided_and_died_before_it_told_is_told(
+    client: Any, plan: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Decision] = []
+    monkeypatch.setattr(reaping, "tell", lambda _, decision: told.append(decision))
+    run = running(client, deployment(client, "monitoring"))
+    mark_with_a_killed_process(plan, run)
+    ledger_of(plan).record(made_by(run, "alarmed"))
+
+    reaper_of(plan).reap()
+
+    own = [decision.kind for decision in told if decision.prefect_run == str(run.id)]
+    assert own == ["reaped", "alarmed"]
+
+
+def made_by(run: Any, kind: Any) -> Decision:
+    return Decision(
+        id=f"{kind} {run.id}", pipeline="churn", kind=kind, at=datetime.now(UTC),
+        correlation="c0ffee", sentence="", prefect_run=str(run.id),
+    )  # fmt: skip
 
 
 def test_the_end_of_the_stack_cancels_what_runs(client: Any, plan: Pipeline) -> None:

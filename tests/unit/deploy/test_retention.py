@@ -113,6 +113,7 @@ def test_new_files_stay_and_old_pages_and_scored_snapshots_go(plan: Pipeline) ->
         write(plan.work / "monitoring" / "2026-01-01" / "drift.html"),
         write(plan.work / "scoring" / "abc.arrow"),
         write(plan.work / "data" / "read-abc.json"),
+        write(plan.work / "quarantine" / "abc.parquet"),
     ]
     output = write(plan.work / "predictions" / "january.parquet")
     for path in (*old, old[0].parent, output):

@@ -137,6 +137,32 @@ def test_a_part_that_dies_again_and_again_is_given_up_by_its_name(
     assert clock[0] > 600
 
 
+@pytest.mark.parametrize(("rests_at", "said"), [(100.0, 1), (20.0, 0)])
+def test_only_a_part_that_works_now_is_said_to_work(
+    monkeypatch: pytest.MonkeyPatch, rests_at: float, said: int
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(supervising.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(supervising, "end_orphans", lambda _: 0)
+    lines: list[str] = []
+    part = FakePart("Prefect")
+    supervisor = Supervisor(cast("list[Part]", [part]), lines.append)
+    (watch,) = supervisor._watched
+    supervisor._start(watch)
+    watch.well_since = 0.0
+    monkeypatch.setattr(part, "well", lambda: False)
+    monkeypatch.setattr(part, "moving", lambda: clock[0] < rests_at, raising=False)
+    monkeypatch.setattr(part, "stop", lambda _: None, raising=False)
+
+    while part.process is not None and not any("was ended" in line for line in lines):
+        clock[0] += 0.5
+        supervisor.look()
+
+    assert sum("works" in line for line in lines) == said
+    assert sum("was ended" in line for line in lines) == 1
+    assert clock[0] > rests_at + supervising._HANG_SECONDS - supervising._PROBE_EVERY - 1
+
+
 class FakePart:
     log = Path("nowhere.log")
     patience = 0.0

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.failures import note_failure, public
+from tasks.monitoring.failures import has_done_its_work, note_failure, public
 from tests.unit.monitoring.decisions import decision
 from tests.unit.monitoring.test_telling import pipeline
 
@@ -23,6 +24,19 @@ def test_a_failure_is_recorded_once_for_a_run(tmp_path: Path) -> None:
     assert kept.kind == "failed"
     assert kept.prefect_run == "run-1"
     assert kept.evidence == {"flow": "training", "state": "Failed", "message": "it fell over"}
+
+
+@pytest.mark.parametrize(("kind", "done"), [("trained", True), ("monitored", False)])
+def test_a_run_has_done_its_work_once_its_outcome_is_recorded(
+    tmp_path: Path, kind: Any, done: bool
+) -> None:
+    plan = pipeline(tmp_path)
+    assert not has_done_its_work(plan, "run-1")
+    ledger_of(plan).record(decision(kind, prefect_run="run-1"))
+
+    assert has_done_its_work(plan, "run-1") is done
+    assert not has_done_its_work(plan, "run-2")
+    assert not has_done_its_work(plan, "")
 
 
 @pytest.mark.parametrize("kind", ["stopped", "reaped"])

@@ -13,8 +13,10 @@ from tasks.base.loop import Cause
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import read_frame
+from tasks.ledger.ledger import ledger_of
 from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows, admit_window
+from tasks.scoring.set_aside import waiting
 from tasks.trainings.windows import scoring_snapshot
 
 SELDOM = "{max: 1.0, usual: 0.01, empty_from: 1}"
@@ -129,3 +131,21 @@ def test_on_error_stop_scores_nothing(tmp_path: Path, kind: str) -> None:
     pipeline = load_pipeline(file, {})
     with pytest.raises(ContractError, match="lead_time"):
         admit_rows(pipeline, scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
+
+
+def test_rows_mended_at_their_source_and_scored_wait_no_longer(tmp_path: Path, kind: str) -> None:
+    pipeline = folder(tmp_path, kind)
+    aside = admit_rows(pipeline, scoring_snapshot(pipeline), CHAMPION, CAUSE, "new").aside
+    assert aside is not None
+    assert aside.score_command == f"keepfit score {pipeline.path.parent}"
+    assert [kept.aside.rows for kept in waiting(pipeline)] == [5]
+
+    frame = pd.read_parquet(aside.file)[["id", "when"]]
+    predictions = frame.assign(prediction="a", model_version="1")
+    ledger_of(pipeline).write_predictions(
+        "mine", predictions, ROLES.model_copy(update={"classes": ("a", "b")}), version="1",
+        run_id="run", batch="batch", rows=frame,
+    )  # fmt: skip
+    admit_rows(pipeline, scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
+
+    assert waiting(pipeline) == ()

@@ -118,3 +118,10 @@ def test_a_contract_that_broke_names_the_files_whose_columns_changed() -> None:
     note = ChangedColumns(files=("7.csv",), new=("b",), absent=("a",), renamed={"a": "b"})
     with pytest.raises(ContractError, match=r"'b' is new in 7\.csv"), naming_changes([note]):
         raise ContractError("a: nulls: 13 %")
+
+
+def test_what_the_error_names_itself_is_not_added() -> None:
+    note = ChangedColumns(files=("7.csv",), new=("b",), absent=("a",), renamed={"a": "b"})
+    with pytest.raises(ContractError) as caught, naming_changes([note]):
+        raise ContractError("a: present: absent in 7.csv", absent=["a"])
+    assert caught.value.message == "a: present: absent in 7.csv"

@@ -162,3 +162,24 @@ def test_a_row_of_the_future_is_not_the_newest(tmp_path: Path, form: str) -> Non
             database.commit()
         source = SqlSource(kind="sql", url="sqlite:///t.db", table="t")
     assert newest_believed(source, tmp_path, "at", now) == times[1]
+
+
+def test_a_csv_that_ends_within_a_line_is_left_aside_however_old_it_is(tmp_path: Path) -> None:
+    rows = "".join(f"r{i},{i},{i}.5\n" for i in range(30))
+    (tmp_path / "a.csv").write_text(f"id,x,y\n{rows}")
+    (tmp_path / "b.csv").write_text(f"id,x,y\n{rows}r30,3")
+    before = time.time() - 7200
+    os.utime(tmp_path / "b.csv", (before, before))
+    found, aside = complete_part(CSV, tmp_path)
+    assert sifted(CSV, tmp_path) == (30, [("b.csv", "incomplete")])
+    assert [note.stale for note in aside] == [True]
+    assert found is not None
+
+
+@pytest.mark.parametrize("end", ["Total: 30", 'r30,3,"a, b"', "r30,3,7"])
+def test_a_footer_or_a_whole_line_without_a_line_end_completes_a_file(
+    tmp_path: Path, end: str
+) -> None:
+    rows = "".join(f"r{i},{i},{i}.5\n" for i in range(30))
+    (tmp_path / "a.csv").write_text(f"id,x,y\n{rows}{end}")
+    assert sifted(CSV, tmp_path)[1] == []
