@@ -32,6 +32,7 @@ class Chronicle:
         self._say = say
         self._since = datetime.now(UTC)
         self._seen: dict[str, datetime] = {}
+        self._stopped: set[str] = set()
         self.look(pipelines, silent=True)
 
     def look(self, pipelines: Sequence[Pipeline], *, silent: bool = False) -> None:
@@ -41,12 +42,19 @@ class Chronicle:
         for pipeline in pipelines:
             ledger = evidence.accounts_of(pipeline)
             for decision in reversed(ledger.decisions(pipeline.config.name, since=since)):
-                if decision.id not in self._seen and not silent and (line := line_of(decision)):
+                known = decision.id in self._seen or silent or self._said_of_run(decision)
+                if not known and (line := line_of(decision)):
                     self._say(line)
                 self._seen[decision.id] = decision.at
         self._since = began
         kept = began - 2 * _OVERLAP
         self._seen = {one: at for one, at in self._seen.items() if at >= kept}
+
+    def _said_of_run(self, decision: Decision) -> bool:
+        """Return whether a failed run's cause was said: rows that broke their contract."""
+        if decision.kind == "stopped" and decision.prefect_run:
+            self._stopped.add(decision.prefect_run)
+        return decision.kind == "failed" and decision.prefect_run in self._stopped
 
 
 def line_of(decision: Decision) -> str:

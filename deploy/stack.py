@@ -160,10 +160,13 @@ def _watch(
 def _shared_state(pipelines: Sequence[Pipeline]) -> Path:
     states = {p.state: p for p in pipelines}
     if len(states) > 1:
-        each = ", ".join(f"{p.config.name}: {p.state}" for p in pipelines)
+        each = "\n".join(f"  {p.config.name}: {p.state}" for p in pipelines)
         raise UsageError(
-            f"The pipelines of one stack share one state folder; these have several ({each}).",
-            "Set the same `state` in each, or KEEPFIT_STATE.",
+            "The pipelines of one `keepfit up` share one state folder; these have several:\n"
+            f"{each}",
+            "Start one `keepfit up` for each: several run side by side. Or train and run all of "
+            "them in one folder: export KEEPFIT_STATE=… before `keepfit run`; what was trained "
+            "elsewhere stays there.",
         )
     names: set[str] = set()
     for pipeline in pipelines:

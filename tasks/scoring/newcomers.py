@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.base.loop import Cause, Decision, decision_id
-from tasks.base.moments import latest_believed
+from tasks.base.moments import as_utc, latest_believed
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading import note_text
-from tasks.base.records import ModelVersion
+from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.stack_file import prefect_run_page
+
+DATA_DIGEST_TAG = "keepfit.data_digest"
 
 
 def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
@@ -18,9 +23,8 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
 
     One monitoring window before the newest scored row, so that rows that came late are scored
     too; the ledger knows which were. Before the first scoring: from the end of the champion's
-    training, whose rows are not scored, then or later. Times in the future are not believed. Rows
-    of a batch that the sink may lack are
-    read again, however old.
+    training, whose rows are not scored, then or later (see `learned_rows`). Times in the future are
+    not believed. Rows of a batch that the sink may lack are read again, however old.
     """
     from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.passes import trained_until
@@ -36,6 +40,32 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
     pending = [batch.oldest for batch in ledger.unsent(name) if batch.oldest is not None]
     lookback = min(newest, now) - pipeline.config.monitoring.window
     return min([max(oldest, lookback), *pending])
+
+
+def learned_rows(
+    pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
+) -> NDArray[np.bool_]:
+    """Return which rows the champion's training saw, bool of shape (n_rows,).
+
+    Reading from the end of its training on gives its last rows again, and rows of that moment that
+    have come since. Rows are known by their ids, else by their features and time.
+    """
+    from tasks.data.row_hashes import row_hashes
+    from tasks.data.snapshots import open_table
+    from tasks.monitoring.passes import trained_until
+
+    nothing = np.zeros(snapshot.rows, dtype=bool)
+    until, roles = trained_until(champion), champion.roles
+    digest = champion.tags.get(DATA_DIGEST_TAG, "")
+    seen = sorted((pipeline.work / "data").glob(f"{digest}*.arrow")) if digest else []
+    if until is None or snapshot.start is None or as_utc(snapshot.start) > until or not seen:
+        return nothing
+    table, learned = open_table(snapshot.path), open_table(str(seen[0]))
+    wanted = [c for c in (*(roles.id_columns or roles.features), roles.time_column) if c]
+    if not set(wanted) <= {*table.column_names} & {*learned.column_names}:
+        return nothing
+    found: NDArray[np.bool_] = np.isin(row_hashes(table, wanted), row_hashes(learned, wanted))
+    return found
 
 
 def record_batch(

@@ -37,6 +37,7 @@ from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.scoring.lacking_files import lacking_files
+from tasks.scoring.newcomers import learned_rows
 from tasks.scoring.set_aside import Kept, all_kept, folder_of, mark_scored, waiting
 
 Mask = NDArray[np.bool_]
@@ -54,7 +55,8 @@ def admit_rows(
     """Return the rows of `snapshot` that may be scored; those at fault are set aside.
 
     Where only new rows are wanted, those that were scored before are not judged: a fault of the
-    newest rows must not be thinned by older ones that are read again.
+    newest rows must not be thinned by older ones that are read again. Rows that the champion
+    learned from go no further.
 
     Raises
     ------
@@ -71,7 +73,10 @@ def admit_rows(
     if scope == "new" and snapshot.rows:
         if cause.kind != "manual":
             skipped = _set_aside_before(pipeline, snapshot)
-        judged = np.flatnonzero(~skipped & ~_scored_before(pipeline, snapshot, champion))
+        known = _scored_before(pipeline, snapshot, champion)
+        if not (known | skipped).all():
+            skipped = skipped | (learned_rows(pipeline, snapshot, champion) & ~known)
+        judged = np.flatnonzero(~skipped & ~known)
     if not len(judged):
         return Admitted(
             snapshot=_without(pipeline, snapshot, skipped), contract=_nothing_to_check(snapshot)

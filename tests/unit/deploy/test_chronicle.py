@@ -46,6 +46,16 @@ def test_each_decision_is_said_once_and_none_from_before(pipeline: Pipeline) -> 
     ]
 
 
+def test_a_run_that_its_data_stopped_is_said_once(pipeline: Pipeline) -> None:
+    said: list[str] = []
+    chronicle = Chronicle([pipeline], said.append)
+    for number, kind in enumerate(("stopped", "failed")):
+        made = decided(kind, f"{kind} it.", of=str(number), prefect_run="run")  # type: ignore[arg-type]
+        ledger_of(pipeline).record(made)
+        chronicle.look([pipeline])
+    assert said == ["mine: stopped: stopped it."]
+
+
 def test_scorings_are_said_only_where_something_came(pipeline: Pipeline) -> None:
     del pipeline
     rows = decided("scored", "…", version="2", evidence={"new": 1200})
