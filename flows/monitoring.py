@@ -22,6 +22,7 @@ from tasks.monitor import (
     judge_window,
     load_monitored,
     measure_drift,
+    measure_gain,
     note_stopped_window,
     raise_alarm,
 )
@@ -88,4 +89,6 @@ def _look_at(
     drawing = draw_drift.submit(plan, look, snapshot, drift)
     findings = judge_window(plan, look, snapshot, drift)
     findings = findings.model_copy(update={"evidently": drawing.result()})
+    if look.last:
+        findings = measure_gain(plan, look, findings)
     return conclude_window(plan, look, snapshot, contract, findings, run)

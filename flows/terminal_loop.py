@@ -13,11 +13,12 @@ from expectations.words import say_share
 from flows.terminal import duration, near, number, show_findings, size
 from tasks.base.commands import command
 from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, span, valued
+from tasks.monitoring.performance.gain_sentences import gain_method, gain_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.base.loop import ColumnFinding, Decision, Performance
+    from tasks.base.loop import ColumnFinding, Decision, Gain, GainAnswer, Performance
     from tasks.base.outcomes import MonitoringOutcome, SeenWindow
     from tasks.history.chain import Chain, Link
     from tasks.history.overview import PipelineHealth
@@ -131,6 +132,8 @@ def _health(console: Console, health: PipelineHealth) -> None:
         _line(console, "champion", f"v{champion.version}{candidate}{age}{score}")
     if health.performance is not None:
         _line(console, "performance", _performance(health.performance))
+    if health.gain is not None:
+        _line(console, "gain", f"{gain_sentence(health.gain, health.weighed)}.")
     if (drift := health.drift) is not None:
         said = (
             f"{brief(drift.score)} of a limit of {brief(drift.limit)}"
@@ -205,8 +208,7 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     for performance in outcome.performance:
         own = performance.window == outcome.window
         _line(console, "performance" if own else "restated", _performance(performance))
-    if outcome.decision.sentence:
-        _line(console, "policy", outcome.decision.sentence)
+    _answer(console, outcome)
     if outcome.moved:
         _line(console, "champion", outcome.moved)
     if outcome.contract_warnings:
@@ -219,6 +221,19 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     _line(console, "took", duration(outcome.seconds))
     if outcome.next_command:
         console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
+
+
+def _answer(console: Console, outcome: MonitoringOutcome) -> None:
+    """Print what retraining would bring, and what the policy made of all."""
+    if outcome.gain is not None:
+        _line(console, "gain", _gain(outcome.gain, outcome.decision.weighed))
+    if outcome.decision.sentence:
+        _line(console, "policy", outcome.decision.sentence)
+
+
+def _gain(gain: Gain, answer: GainAnswer) -> str:
+    said, method = gain_sentence(gain, answer), gain_method(gain)
+    return f"{said}. {method}." if method else f"{said}."
 
 
 def _windows(console: Console, outcome: MonitoringOutcome) -> None:

@@ -83,6 +83,20 @@ def judge_window(
     return findings
 
 
+@task(name="measure gain", cache_policy=NO_CACHE, **retried(PATIENT))
+def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
+    """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
+    from tasks.monitoring.judging import with_gain
+    from tasks.monitoring.performance.gain_answer import weigh
+    from tasks.monitoring.performance.gain_sentences import gain_sentence
+
+    findings = with_gain(pipeline, look, findings)
+    if findings.gain is not None:
+        answer = weigh(pipeline.config.policy, findings.gain)
+        report(Step("gain", gain_sentence(findings.gain, answer)))
+    return findings
+
+
 @task(name="conclude window", cache_policy=NO_CACHE, **retried(PATIENT))
 def conclude_window(
     pipeline: Pipeline,

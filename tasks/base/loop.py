@@ -306,6 +306,10 @@ class WindowDifference(Record):
     spread: float
 
 
+GainSkipped = Literal["", "no recipe", "nothing newer", "too few rows", "undefined", "failed"]
+"""Why a gain was not measured; empty where it was."""
+
+
 class Gain(Record):
     """What retraining would bring, measured on labelled rows that neither model was trained on.
 
@@ -341,6 +345,8 @@ class Gain(Record):
         Why nothing was measured; empty where it was.
     problem
         What a failed measurement said.
+    until
+        End of the newest window whose labels were mature.
     """
 
     version: str
@@ -364,8 +370,9 @@ class Gain(Record):
     rows_fitted: int = 0
     rows_available: int = 0
     seconds: float = 0.0
-    skipped: Literal["", "no recipe", "nothing newer", "too few rows", "undefined", "failed"] = ""
+    skipped: GainSkipped = ""
     problem: str = ""
+    until: datetime | None = None
 
 
 GainAnswer = Literal["", "pays", "steady", "none", "unclear"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.base.loop import Cause, DriftResult, Performance, PolicyDecision, Window
+from tasks.base.loop import Cause, DriftResult, Gain, Performance, PolicyDecision, Window
 from tasks.base.mlflow_pages import MlflowPages
 from tasks.base.reading import FileAside, ReadingNote
 from tasks.base.records import (
@@ -219,6 +219,8 @@ class MonitoringOutcome(Record):
     ----------
     performance
         Of this window, and of earlier ones whose labels have matured since.
+    gain
+        What retraining would bring; None where nothing new is known of it.
     decision
         What the policy made of it.
     stopped
@@ -246,6 +248,7 @@ class MonitoringOutcome(Record):
     sentence: str = ""
     drift: DriftResult | None = None
     performance: tuple[Performance, ...] = ()
+    gain: Gain | None = None
     decision: PolicyDecision
     stopped: bool = False
     windows: tuple[SeenWindow, ...] = ()
@@ -295,6 +298,7 @@ class MonitoringOutcome(Record):
                 "reference": _plain_value(latest.reference if latest else None),
                 "labelled": latest.labelled if latest else 0,
             },
+            "gain": None if self.gain is None else self.gain.model_dump(mode="json"),
             "windows": [one.answer() for one in self.windows],
             "waiting": self.waiting,
             "empty": self.empty,

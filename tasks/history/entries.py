@@ -25,6 +25,7 @@ from tasks.history.words import (
     span,
     valued,
 )
+from tasks.monitoring.performance.gain_sentences import gain_sentence
 
 MOST_COLUMNS = 12
 _LONGEST = 400
@@ -174,6 +175,7 @@ def _told(decision: Decision, name: str, value: JsonValue) -> list[Fact]:
     special = {
         "drift": _drift,
         "performance": _performance,
+        "gain": _gain,
         "policy": _policy,
         "verdict": _verdict,
         "cause": _cause,
@@ -263,6 +265,13 @@ def performed(found: Performance) -> str:
         parts.append(f"reference {valued(found.reference)}")
     worse = "worse: " if found.worse else ""
     return f"{worse}{name} " + ("; ".join(parts) or "not known")
+
+
+def _gain(decision: Decision) -> list[Fact]:
+    gain, policy = evidence.gain_of(decision), evidence.policy_of(decision)
+    if gain is None:
+        return []
+    return [Fact("gain", gain_sentence(gain, policy.weighed if policy is not None else ""))]
 
 
 def _policy(decision: Decision) -> list[Fact]:

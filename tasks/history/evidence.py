@@ -15,6 +15,7 @@ from tasks.base.loop import (
     Decision,
     DecisionKind,
     DriftResult,
+    Gain,
     Performance,
     PolicyDecision,
     Window,
@@ -128,6 +129,11 @@ def alarmed_windows(decision: Decision) -> tuple[Window | None, ...]:
 def own_performance(decision: Decision) -> Performance | None:
     """Return the performance of the monitored window itself."""
     return next((p for p in performances_of(decision) if p.window == decision.window), None)
+
+
+def gain_of(decision: Decision) -> Gain | None:
+    """Return what a monitored window or an alarm says that retraining would bring."""
+    return record_of(Gain, decision.evidence.get("gain"))
 
 
 def policy_of(decision: Decision) -> PolicyDecision | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from tasks.base.loop import Decision, Performance, Window
+from tasks.base.loop import Decision, Gain, GainAnswer, Performance, Window
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import MetricValue, Record
@@ -14,6 +14,8 @@ from tasks.history import evidence
 from tasks.history.schedule import FLOWS, time_before
 from tasks.history.series import Point
 from tasks.history.words import elapsed, listed, minute, span
+from tasks.monitoring.performance.gain_answer import weigh
+from tasks.monitoring.performance.gain_sentences import gain_sentence
 
 Health = Literal[
     "healthy",
@@ -114,6 +116,21 @@ def performance_now(shown: Sequence[Point]) -> Performance | None:
     return best[-1] if best else None
 
 
+def gain_now(
+    pipeline: Pipeline, champion: Champion | None, decisions: Sequence[Decision]
+) -> tuple[Gain | None, GainAnswer]:
+    """Return the champion's last measured gain, and what it says while no training answered it."""
+    if champion is None:
+        return None, ""
+    for decision in sorted(decisions, key=lambda d: d.at, reverse=True):
+        gain = evidence.gain_of(decision) if decision.kind == "monitored" else None
+        if gain is None or gain.gain is None or gain.version != champion.version:
+            continue
+        answered = any(d.kind == "trained" and d.at > decision.at for d in decisions)
+        return gain, "" if answered else weigh(pipeline.config.policy, gain)
+    return None, ""
+
+
 def judged(
     pipeline: Pipeline,
     champion: Champion | None,
@@ -131,6 +148,10 @@ def judged(
         return "stopped", max(broken, key=lambda run: run.at).sentence
     if missed := overdue(pipeline, champion, last, now):
         return "stale", missed
+    gain, weighed = gain_now(pipeline, champion, decisions)
+    if gain is not None and weighed in ("pays", "steady"):
+        said = gain_sentence(gain, weighed)
+        return "falling", f"{said[0].upper()}{said[1:]}."
     performance = performance_now(shown)
     if performance is not None and performance.worse:
         return "falling", performance.sentence or "Performance is worse than on the holdout."

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Decision, Performance
+from tasks.base.loop import Decision, Gain, GainAnswer, Performance
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import MetricValue, ModelVersion, Record
@@ -22,6 +22,7 @@ from tasks.history.health import (
     Health,
     LastRun,
     drift_now,
+    gain_now,
     judged,
     last_runs,
     performance_now,
@@ -47,6 +48,8 @@ class PipelineHealth(Record):
         Since the champion began to score, in days.
     performance
         Of the newest window for which anything is known; realised where labels are mature.
+    gain, weighed
+        What retraining would bring by the champion's last measurement, and what that says.
     next_runs
         Flow to when its schedule runs it next, in UTC.
     stores
@@ -72,6 +75,8 @@ class PipelineHealth(Record):
     last: dict[str, LastRun] = Field({})
     drift: DriftNow | None = None
     performance: Performance | None = None
+    gain: Gain | None = None
+    weighed: GainAnswer = ""
     next_runs: dict[str, datetime] = Field({})
     timezone: str = "UTC"
     stores: dict[str, int] = Field({})
@@ -142,6 +147,7 @@ def _health_of(
     shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
     aside = waiting(pipeline)
     asked = _asked(ledger, name)
+    gain, weighed = gain_now(pipeline, champion, decisions)
     word, reason = judged(pipeline, champion, decisions, last, shown, now, asked)
     if gone is not None:
         reason = (
@@ -158,6 +164,8 @@ def _health_of(
         last=last,
         drift=drift_now(shown),
         performance=performance_now(shown),
+        gain=gain,
+        weighed=weighed,
         next_runs=next_runs(pipeline.config.schedules, now),
         timezone=pipeline.config.schedules.timezone,
         latest=_latest(ledger, name),

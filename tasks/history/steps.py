@@ -130,6 +130,7 @@ def _alarm(known: Known, decision: Decision) -> Link:
             for c in drifted[:_MOST_COLUMNS]
         ],
         "retrain": decision.evidence.get("retrain"),
+        "gain": _dumped(evidence.gain_of(decision)),
     }
     return link_of(known, decision, "alarm", decision.sentence, numbers)
 

@@ -14,6 +14,7 @@ from tasks.history.entries import Fact, anchor, answered, facts, plain
 from tasks.history.rendering import render
 from tasks.history.series import relative
 from tasks.history.words import Tone, span, valued
+from tasks.monitoring.performance.gain_sentences import gain_method, gain_sentence
 
 MOST_COLUMNS = 400
 _IN_FACTS = {"version", "window", "rows", "policy", "reasons", "enough", "notes", "contract"}
@@ -65,6 +66,7 @@ def window_html(decision: Decision) -> str:
         judgement=judgement(decision, drift),
         columns=columns[:MOST_COLUMNS],
         more_columns=max(0, len(columns) - MOST_COLUMNS),
+        gain=_gained(decision),
         performance=[_stated(decision, p) for p in evidence.performances_of(decision)],
         policy=policy,
         answer=answered(policy) if policy is not None else "",
@@ -121,6 +123,16 @@ def _stated(decision: Decision, found: Performance) -> Stated:
     )
 
 
+def _gained(decision: Decision) -> tuple[str, str]:
+    """Return what retraining would bring and how that was measured; empty where nobody asked."""
+    gain, policy = evidence.gain_of(decision), evidence.policy_of(decision)
+    if gain is None:
+        return "", ""
+    said = gain_sentence(gain, policy.weighed if policy is not None else "")
+    method = gain_method(gain)
+    return f"{said[0].upper()}{said[1:]}.", f"{method}." if method else ""
+
+
 def _warnings(decision: Decision) -> tuple[str, ...]:
     contract = decision.evidence.get("contract")
     warnings = contract.get("warnings") if isinstance(contract, dict) else None
@@ -140,7 +152,7 @@ def _details(decision: Decision) -> tuple[Fact, ...]:
     return tuple(
         fact
         for fact in facts(decision)
-        if fact.name not in _IN_FACTS and not fact.name.startswith(("performance", "drift"))
+        if fact.name not in _IN_FACTS and not fact.name.startswith(("performance", "drift", "gain"))
     )
 
 

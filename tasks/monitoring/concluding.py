@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.commands import command
+from tasks.base.config import PolicyConfig
 from tasks.base.errors import ContractError
 from tasks.base.files import write_whole
 from tasks.base.loop import (
     Cause,
     Decision,
     DriftResult,
+    Gain,
     Performance,
     PolicyDecision,
     Window,
@@ -28,6 +30,8 @@ from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page, temporary_server
 from tasks.history.words import plural
 from tasks.monitoring.passes import Look, Watch, page_folder
+from tasks.monitoring.performance.gain_answer import weigh
+from tasks.monitoring.performance.gain_sentences import gain_sentence
 from tasks.monitoring.run_outcomes import request_training
 from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.stores import store_of
@@ -43,6 +47,7 @@ class Findings(Record):
 
     drift: DriftResult
     performance: tuple[Performance, ...] = ()
+    gain: Gain | None = None
     probation: dict[str, Any] | None = None
     moved: str = ""
     decided: Decision | None = None
@@ -78,7 +83,7 @@ def conclude_look(
     ledger = ledger_of(pipeline)
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
-    reasons = reasons_of(found, look, earlier)
+    reasons = reasons_of(found, look, earlier, pipeline.config.policy)
     decision = _policy(pipeline, look, found, earlier, now) if look.last else _NOT_YET
     run = _log(pipeline, look, snapshot, contract, found)
     page = page_folder(pipeline, look) / "index.html"
@@ -92,6 +97,7 @@ def conclude_look(
         sentence=_sentence(found, reasons, look),
         drift=found.drift,
         performance=found.performance,
+        gain=found.gain,
         decision=decision,
         moved=found.moved,
         correlation=look.cause.correlation,
@@ -169,9 +175,9 @@ def conclude_pass(
         )
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds)
-    known = watched(earlier, champion)
+    known, policy = watched(earlier, champion), pipeline.config.policy
     decision = newest.decision
-    fresh = untold(known.triggers(), earlier, champion)
+    fresh = untold(known.triggers(policy), earlier, champion)
     if newest.stopped or (fresh and not decision.retrain):
         calls = newest_of(fresh)
         decision = answer_alarm(
@@ -188,9 +194,9 @@ def conclude_pass(
     )
     if not (fresh or newest.alarm or decision.retrain):
         return outcome
-    calling = fresh or known.triggers()
+    calling = fresh or known.triggers(policy)
     window = newest_of(calling) if calling else newest.window
-    cause = _cause(outcome, window, known, calling, now)
+    cause = _cause(outcome, window, known, calling, policy, now)
     outcome = outcome.model_copy(update={"cause": cause})
     answered = decision.retrain and not temporary_server()
     due = request_training(pipeline, cause, now) if answered else None
@@ -218,14 +224,18 @@ def seen_of(outcome: MonitoringOutcome) -> SeenWindow:
     )
 
 
-def reasons_of(found: Findings, look: Look, earlier: Sequence[Decision]) -> tuple[str, ...]:
-    """Return why the window is an alarm; empty when it is none.
+def reasons_of(
+    found: Findings, look: Look, earlier: Sequence[Decision], policy: PolicyConfig
+) -> tuple[str, ...]:
+    """Return why the window is an alarm, the gain first; empty when it is none.
 
     An earlier window that turned out worse when its labels arrived is a reason until an alarm has
     told of it.
     """
-    drift = found.drift
-    reasons = [drift.harm_sentence or drift.sentence] if drift.harmful else []
+    drift, answer = found.drift, weigh(policy, found.gain)
+    pays = found.gain is not None and answer in ("pays", "steady")
+    reasons = [f"{gain_sentence(found.gain, answer)}."] if pays and found.gain else []
+    reasons += [drift.harm_sentence or drift.sentence] if drift.harmful else []
     worse = [p for p in found.performance if p.worse]
     restated = [Trigger(window=p.window, by="performance") for p in worse]
     fresh = untold(restated, earlier, look.champion)
@@ -270,10 +280,18 @@ def _cause(
     window: Window | None,
     known: Watched,
     calling: Sequence[Trigger],
+    policy: PolicyConfig,
     now: datetime,
 ) -> Cause:
     """Return the cause of the training that an alarm asks for: its newest window's."""
-    reasons = tuple(known.reason(t) for t in calling if t.window == window) or outcome.reasons
+    reasons = (
+        tuple(
+            known.reason(t, policy)
+            for t in sorted(calling, key=lambda t: t.by != "gain")
+            if t.window == window or t.by == "gain"
+        )
+        or outcome.reasons
+    )
     return Cause(
         kind="alarm",
         correlation=outcome.correlation,
@@ -333,9 +351,18 @@ def _alarm(
             "retrain": outcome.decision.retrain,
             "answer_by": due.astimezone(UTC).isoformat() if due else None,
             "policy": outcome.decision.model_dump(mode="json"),
+            "gain": _gain_told(known, fresh, outcome),
         },
         links=monitored.links if monitored else {},
     )
+
+
+def _gain_told(
+    known: Watched, fresh: Sequence[Trigger], outcome: MonitoringOutcome
+) -> dict[str, Any] | None:
+    """Return the gain that an alarm tells of: its trigger, or what its answer rests on."""
+    told = known.gain if any(t.by == "gain" for t in fresh) else outcome.decision.gain
+    return None if told is None else told.model_dump(mode="json")
 
 
 def _policy(
@@ -354,6 +381,7 @@ def _policy(
             "drift": found.drift.model_dump(mode="json"),
             "enough": found.drift.enough,
             "performance": [p.model_dump(mode="json") for p in found.performance],
+            "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
         },
     )  # fmt: skip
     flags = flags_of([known_now, *earlier], look.champion)
@@ -372,6 +400,7 @@ def _log(
         look.window,
         found.drift,
         found.performance,
+        found.gain,
         {
             "keepfit.window": str(look.window or "all rows"),
             "keepfit.correlation": look.cause.correlation,
@@ -397,6 +426,7 @@ def _monitored(
         "reasons": list(outcome.reasons),
         "drift": found.drift.model_dump(mode="json", exclude={"seconds"}),
         "performance": [p.model_dump(mode="json") for p in found.performance],
+        "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
         "contract": {
             "passed": contract.passed,
             "broken": [],

@@ -31,3 +31,16 @@ def judge(
         moved=moved.sentence if moved is not None else "",
         decided=moved,
     )
+
+
+def with_gain(pipeline: Pipeline, look: Look, found: Findings) -> Findings:
+    """Return the findings with what retraining would bring, where something new is known of it."""
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.performance.measured_gain import measure_gain
+
+    if found.decided is not None and found.decided.kind == "rolled_back":
+        # Another version scores now.
+        return found
+    earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored",))
+    gain = measure_gain(pipeline, look, found.performance, earlier)
+    return found.model_copy(update={"gain": gain})

@@ -18,7 +18,8 @@ from tasks.base.commands import command
 from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import redact
 from tasks.base.records import Record
-from tasks.monitoring.moved import Moved, moved, number, statement, what_moved
+from tasks.monitoring.moved import Moved, gain_statement, moved, number, statement, what_moved
+from tasks.monitoring.performance.gain_sentences import gain_headline, gain_sentence
 from tasks.monitoring.secrecy import without_secrets
 from tasks.monitoring.windows.triggers import stated
 from tasks.monitoring.wording import (
@@ -132,10 +133,14 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
         if retrains
         else _WAITS.get(found.withheld, "not retraining")
     )
+    headline = gain_headline(found.gain, found.weighed) if found.gain is not None else ""
+    if headline:
+        answer = {"retraining": "training asked for"}.get(answer, answer)
     idle = not retrains and found.withheld in ("", "not asked")
     over = _quiet_since(decision, related) if idle else None
     where = " in an earlier window" if over else ""
-    draft = _Draft(f"{_alarm(found)}{where}, {answer}", "warning")
+    draft = _Draft(f"{headline or f'{_alarm(found)}{where}'}, {answer}", "warning")
+    draft.say("Gain", gain_statement(found))
     draft.say("What", what_moved(found) or cleaned(decision.sentence, _MOST_WORDS))
     draft.say("Performance", statement(found.performance))
     draft.say("Since", found.since)
@@ -266,11 +271,20 @@ def _promoted(decision: Decision, related: Sequence[Decision], file: str) -> _Dr
     draft.say("What", f"{new} scores from now on{_by_hand(decision)}.")
     draft.say("Why", cleaned(decision.sentence) or _difference(decision))
     if _after_an_alarm(decision, related):
-        draft.say("Cause", "an alarm, which was told before.")
+        draft.say("Cause", _alarm_before(related, decision))
     back = f" To go back: {_command('rollback', file)}." if former else ""
     draft.say("Compared", _not_compared(decision))
     draft.say("Next", f"{_after(decision, file) or 'nothing to do.'}{back}")
     return draft
+
+
+def _alarm_before(related: Sequence[Decision], decision: Decision) -> str:
+    """Return what the alarm behind a promotion rested on."""
+    alarms = [r for r in related if r.kind == "alarmed" and r.correlation == decision.correlation]
+    found = moved(alarms[-1], related) if alarms else Moved()
+    if found.gain is None or not gain_headline(found.gain, found.weighed):
+        return "an alarm, which was told before."
+    return cleaned(f"{gain_sentence(found.gain, found.weighed)}.", 400)
 
 
 def _not_compared(decision: Decision) -> str:
@@ -381,6 +395,7 @@ _WAITS = {
     "rows": "waits: new rows",
     "duplicate": "already asked for",
     "running": "a training runs already",
+    "no gain": "retraining would not help",
 }
 _STATES = {
     "crashed": "crashed",

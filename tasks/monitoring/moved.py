@@ -9,8 +9,18 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 
 from expectations.words import say_share
-from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, Window
+from tasks.base.loop import (
+    ColumnFinding,
+    Decision,
+    DriftResult,
+    Gain,
+    GainAnswer,
+    Performance,
+    PolicyDecision,
+    Window,
+)
 from tasks.base.records import MetricValue
+from tasks.monitoring.performance.gain_sentences import gain_method, gain_sentence
 from tasks.monitoring.windows.triggers import triggers_of
 from tasks.monitoring.wording import cleaned, code, listed
 
@@ -33,6 +43,8 @@ class Moved:
         When it began, as a sentence.
     others
         Earlier windows of which the same alarm tells, oldest first.
+    gain, weighed
+        What retraining would bring, and what that says; None and empty where it was not measured.
     """
 
     window: str = ""
@@ -45,6 +57,8 @@ class Moved:
     policy: str = ""
     since: str = ""
     others: tuple[Window, ...] = ()
+    gain: Gain | None = None
+    weighed: GainAnswer = ""
 
 
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
@@ -56,6 +70,7 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
     found = [c for c in drift.drifted if c.role == "feature"] if drift else []
     policy = alarm.evidence.get("policy") or evidence.get("policy")
     stated = policy if isinstance(policy, dict) else {}
+    answered = _policy(policy)
     return Moved(
         window=str(alarm.window) if alarm.window else "",
         names=tuple(_described(c) for c in found) or _named(alarm),
@@ -69,6 +84,8 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
         policy=str(stated.get("sentence") or "").rstrip("."),
         since=_since(alarm, related),
         others=_others(alarm),
+        gain=answered.gain if answered is not None else None,
+        weighed=answered.weighed if answered is not None else "",
     )
 
 
@@ -82,6 +99,14 @@ def what_moved(found: Moved) -> str:
     also = "; the predictions moved too" if found.predictions else ""
     more = [f"and {left} more"] if left > 0 else []
     return f"{count}{where}{also}:{listed([*shown, *more])}"
+
+
+def gain_statement(found: Moved) -> str:
+    """Return what retraining would bring and how that was measured; empty where it was not."""
+    if found.gain is None or found.gain.gain is None:
+        return ""
+    said = gain_sentence(found.gain, found.weighed)
+    return cleaned(f"{said[0].upper()}{said[1:]}. {gain_method(found.gain)}.", 600)
 
 
 def statement(performance: Performance | None) -> str:
@@ -144,6 +169,13 @@ def _monitored(alarm: Decision, related: Sequence[Decision]) -> Decision | None:
     looked = [d for d in related if d.kind == "monitored" and d.window == alarm.window]
     own = [d for d in looked if d.correlation == alarm.correlation]
     return max(own or looked, key=lambda d: d.at, default=None)
+
+
+def _policy(value: JsonValue) -> PolicyDecision | None:
+    try:
+        return PolicyDecision.model_validate(value)
+    except ValidationError:
+        return None
 
 
 def _drift(value: JsonValue) -> DriftResult | None:

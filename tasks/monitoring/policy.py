@@ -192,7 +192,7 @@ def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDe
     last = _last(config, windows)
     found = _count(config, last)
     if not found.counted:
-        return _withheld("not asked", _uncounted(config, last, found), ())
+        return _withheld("not asked", _uncounted(config, windows, last, found), ())
     by = found.by
     if found.counted < needed:
         said = f"{found.said}; {needed} of {of} required."
@@ -200,13 +200,20 @@ def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDe
     return PolicyDecision(retrain=True, by=by, reasons=(found.said,))
 
 
-def _uncounted(config: PolicyConfig, last: Sequence[WindowFlag], found: _Counted) -> str:
+def _uncounted(
+    config: PolicyConfig,
+    windows: Sequence[WindowFlag],
+    last: Sequence[WindowFlag],
+    found: _Counted,
+) -> str:
     """Return why nothing of the last windows counts, naming what is shown and does not train."""
     shown = {
         "drift": any(w.enough and w.drifted for w in last),
         "performance": any(w.enough and w.worse for w in last),
     }
     named = [word for word, there in shown.items() if there and word not in config.retrain_on]
+    if not named and _count(config, windows).counted:
+        return f"what called for it came before the last {len(last)} windows; nothing in them does."
     if not named:
         return f"{found.said} calls for it."
     what = " and ".join(_WORDS[word] for word in named)
@@ -252,10 +259,10 @@ def _answered(
     """Return the refusal where the windows since the last training do not call for another."""
     if until is None:
         return None
-    if asked.weighed in ("pays", "steady") and asked.gain is not None:
-        judged = [w for w in windows if w.window in asked.gain.windows]
-        if any(_is_newer(w, as_utc(until)) for w in judged):
-            return None
+    judged = asked.gain.windows if asked.gain is not None and "gain" in asked.by else ()
+    if any(as_utc(window.end) > as_utc(until) for window in judged):
+        # It was measured against the champion that is, on rows that the training did not see.
+        return None
     needed, of = config.persistent
     last = _last(config, windows)
     newer = [w for w in last if _is_newer(w, as_utc(until))]

@@ -81,7 +81,7 @@ def judge(
     rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
     theirs, problem = None, rows.why_not
     if champion is not None and rows.mask.any():
-        theirs, problem = _champion_predictions(store, champion, basis, rows.mask)
+        theirs, problem = champion_predictions(store, champion, basis, rows.mask)
     times, groups = holdout_times(basis), holdout_groups(basis)
     times = None if times is None else times[rows.mask]
     groups = None if groups is None else groups[rows.mask]
@@ -193,7 +193,7 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
     if champion.tags.get(RULE_TAG) != split.kind:
         return _Rows(none, "The champion was split by another rule, so its rows are not known.")
     if split.rule == "time":
-        return _newer(champion, basis)
+        return newer_rows(champion, basis)
     from tasks.data.splits import split_rows
 
     theirs = float(champion.tags[HOLDOUT_TAG])
@@ -206,7 +206,8 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
     return _Rows(np.isin(np.load(split.holdout_path), np.load(smaller.holdout_path)))
 
 
-def _newer(champion: ModelVersion, basis: Basis) -> _Rows:
+def newer_rows(champion: ModelVersion, basis: Basis) -> _Rows:
+    """Return the holdout rows that are newer than all that `champion` was trained on."""
     times = holdout_times(basis)
     stated = champion.tags.get(TRAINED_UNTIL_TAG, "")
     if times is None or not stated:
@@ -224,7 +225,7 @@ def _naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _champion_predictions(
+def champion_predictions(
     store: Store,
     champion: ModelVersion,
     basis: Basis,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from tasks.base.config import greater_is_better
-from tasks.base.loop import DriftResult, Performance, Window
+from tasks.base.loop import DriftResult, Gain, Performance, Window
 from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, ModelVersion
 from tasks.registry.store import Store
@@ -38,6 +38,7 @@ def record_window(
     window: Window | None,
     drift: DriftResult | None,
     performances: Sequence[Performance],
+    gain: Gain | None,
     tags: Mapping[str, str],
 ) -> str:
     """Log what was found of a window into the monitoring run of the champion; return its id.
@@ -49,6 +50,8 @@ def record_window(
     ----------
     performances
         Each is logged under its own window's step.
+    gain
+        Logged under the step of the newest window that it judged.
     tags
         Of the run: the last window's correlation, contract and data digest.
     """
@@ -64,6 +67,10 @@ def record_window(
             step=step_of(at) if at else 0,
             moment=as_utc(at.start) if at else None,
         )
+    if gain is not None and gain.gain is not None and gain.windows:
+        judged = gain.windows[-1]
+        moment = as_utc(judged.start)
+        store.log(run, metrics=_of_gain(gain), step=step_of(judged), moment=moment)
     return run
 
 
@@ -128,6 +135,17 @@ def _of_performance(performance: Performance) -> dict[str, float | None]:
     ):
         metrics |= _of_value(f"{name}.{performance.metric}", value)
     return metrics
+
+
+def _of_gain(gain: Gain) -> dict[str, float | None]:
+    """Return the gain, its ends, and the logarithm of the e-value over the windows so far."""
+    return {
+        f"gain.{gain.metric}": gain.gain,
+        f"gain.{gain.metric}_low": gain.low,
+        f"gain.{gain.metric}_high": gain.high,
+        "gain.evidence": gain.evidence,
+        "gain.rows": float(gain.rows),
+    }
 
 
 def _of_value(name: str, value: MetricValue | None) -> dict[str, float | None]:

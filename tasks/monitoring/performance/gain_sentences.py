@@ -29,7 +29,7 @@ def gain_value(gain: Gain) -> str:
 
 
 def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
-    """Return what retraining would bring, without a full stop.
+    """Return what retraining would bring, without a full stop; without an answer the figures.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
     stated = f"gain in {name} {gain_value(gain)} {rows}"
     if answer == "none":
         return f"retraining would not have helped: {stated}"
-    return f"whether retraining would help is open: {stated}"
+    return f"whether retraining would help is open: {stated}" if answer else stated
 
 
 def gain_headline(gain: Gain, answer: GainAnswer) -> str:

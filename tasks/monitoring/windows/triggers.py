@@ -9,18 +9,23 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from tasks.base.loop import Decision, Performance, Window, WindowFlag
+from tasks.base.config import PolicyConfig
+from tasks.base.loop import Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.moments import as_utc
 from tasks.base.records import ModelVersion, Record
+from tasks.monitoring.performance.gain_answer import weigh
+from tasks.monitoring.performance.gain_sentences import gain_sentence
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Trigger(Record):
-    """One window whose drift could hurt or in which the champion did worse than is ordinary."""
+    """One window whose drift could hurt, in which the champion did worse than is ordinary, or up to
+    which retraining would have paid.
+    """  # noqa: D205
 
     window: Window | None
-    by: Literal["drift", "performance"]
+    by: Literal["gain", "drift", "performance"]
 
 
 @dataclass
@@ -34,16 +39,28 @@ class Watched:
         it.
     performances
         Window to the latest statement about its performance, which a later pass may have made.
+    gains
+        What retraining would bring, the newest measurement first.
     """
 
     drifted: dict[Window | None, bool] = field(default_factory=dict)
     enough: dict[Window | None, bool] = field(default_factory=dict)
     sentences: dict[Window | None, str] = field(default_factory=dict)
     performances: dict[Window | None, Performance] = field(default_factory=dict)
+    gains: list[Gain] = field(default_factory=list)
 
-    def triggers(self) -> tuple[Trigger, ...]:
+    @property
+    def gain(self) -> Gain | None:
+        """The newest gain that was measured; None without any."""
+        return next((gain for gain in self.gains if gain.gain is not None), None)
+
+    def triggers(self, policy: PolicyConfig) -> tuple[Trigger, ...]:
         """Return what calls for action, in the order of the windows."""
-        found = [Trigger(window=w, by="drift") for w, drifted in self.drifted.items() if drifted]
+        gain = self.gain
+        pays = gain is not None and weigh(policy, gain) in ("pays", "steady")
+        newest = gain.windows[-1] if gain is not None and gain.windows else None
+        found = [Trigger(window=newest, by="gain")] if pays else []
+        found += [Trigger(window=w, by="drift") for w, drifted in self.drifted.items() if drifted]
         found += [
             Trigger(window=w, by="performance") for w, p in self.performances.items() if p.worse
         ]
@@ -51,6 +68,7 @@ class Watched:
 
     def flags(self) -> tuple[WindowFlag, ...]:
         """Return what the policy reads, the newest window last."""
+        gain = self.gain
         flags = (
             WindowFlag(
                 window=window,
@@ -58,13 +76,17 @@ class Watched:
                 enough=self.enough[window],
                 worse=window in self.performances and self.performances[window].worse,
                 settled=window in self.performances and self.performances[window].mature,
+                gain=gain if gain is not None and window in gain.windows else None,
             )
             for window, drifted in self.drifted.items()
         )
         return tuple(sorted(flags, key=lambda flag: start_of(flag.window)))
 
-    def reason(self, trigger: Trigger) -> str:
+    def reason(self, trigger: Trigger, policy: PolicyConfig) -> str:
         """Return the sentence that a trigger rests on."""
+        if trigger.by == "gain":
+            gain = self.gain
+            return "" if gain is None else f"{gain_sentence(gain, weigh(policy, gain))}."
         if trigger.by == "drift":
             return self.sentences.get(trigger.window, "")
         return self.performances[trigger.window].sentence
@@ -89,6 +111,8 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
             continue
         for performance in stated(decision):
             found.performances.setdefault(performance.window, performance)
+        gain = gain_of(decision)
+        found.gains += [gain] if gain is not None else []
         if decision.window in found.drifted:
             continue
         drift = decision.evidence.get("drift")
@@ -111,6 +135,14 @@ def stated(decision: Decision) -> tuple[Performance, ...]:
         except ValidationError:
             continue
     return tuple(found)
+
+
+def gain_of(decision: Decision) -> Gain | None:
+    """Return the gain that a decision measured; None where it measured none."""
+    try:
+        return Gain.model_validate(decision.evidence.get("gain"))
+    except ValidationError:
+        return None
 
 
 def untold(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tasks.base.config import PolicyConfig
 from tasks.base.loop import Decision, Performance, Window
 from tasks.base.records import ModelVersion
 from tasks.monitoring.windows.triggers import Trigger, newest_of, untold, watched
@@ -34,11 +35,11 @@ def test_a_window_that_labels_show_to_be_worse_is_told_of_once() -> None:
     after = decision("monitored", SECOND, 14, drift=drift, performance=restated)
     known = watched([after, before], CHAMPION)
 
-    fresh = untold(known.triggers(), [after, before], CHAMPION)
+    fresh = untold(known.triggers(PolicyConfig()), [after, before], CHAMPION)
     alarm = decision("alarmed", FIRST, 14, triggers=[t.model_dump(mode="json") for t in fresh])
 
     assert fresh == (Trigger(window=FIRST, by="performance"),)
-    assert untold(known.triggers(), [alarm, after, before], CHAMPION) == ()
+    assert untold(known.triggers(PolicyConfig()), [alarm, after, before], CHAMPION) == ()
     assert [(f.window, f.worse) for f in known.flags()] == [(FIRST, True), (SECOND, False)]
 
 
@@ -65,7 +66,7 @@ def test_a_backlog_of_alarms_is_one_alarm_about_its_newest_window() -> None:
     decisions = [decision("monitored", w, 20, drift=moved) for w in (SECOND, FIRST)]
     known = watched(decisions, CHAMPION)
 
-    fresh = untold(known.triggers(), decisions, CHAMPION)
+    fresh = untold(known.triggers(PolicyConfig()), decisions, CHAMPION)
 
     assert [t.window for t in fresh] == [FIRST, SECOND]
     assert newest_of(fresh) == SECOND
@@ -76,4 +77,4 @@ def test_what_an_earlier_pass_over_the_same_window_said_is_replaced() -> None:
     first = decision("monitored", FIRST, 7, drift={"alarm": True})
     again = decision("monitored", FIRST, 8, drift={"alarm": False})
 
-    assert watched([again, first], CHAMPION).triggers() == ()
+    assert watched([again, first], CHAMPION).triggers(PolicyConfig()) == ()

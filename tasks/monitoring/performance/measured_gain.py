@@ -1,0 +1,232 @@
+"""The gain of retraining, measured in a pipeline: one fit, both models on newly labelled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, WindowDifference
+from tasks.base.moments import as_utc
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
+from tasks.monitoring.passes import Look, trained_until
+from tasks.monitoring.performance.gain import inside, measured
+from tasks.monitoring.windows.triggers import start_of, watched
+from tasks.registry.stores import store_of
+
+if TYPE_CHECKING:
+    from tasks.metrics.paired_bootstrap import Predictions
+
+MOST_ROWS = 400_000
+"""Training rows of the fit at most, so that a pass over a huge table stays bounded."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one measurement is about."""
+
+    pipeline: Pipeline
+    champion: ModelVersion
+    until: datetime
+    windows: tuple[Window, ...]
+    rows_expected: int
+
+
+def measure_gain(
+    pipeline: Pipeline,
+    look: Look,
+    performance: Sequence[Performance],
+    earlier: Sequence[Decision],
+) -> Gain | None:
+    """Return what retraining would bring; None where nothing new is known of it.
+
+    The champion's recipe is fitted on the training window without the newest labelled rows, as a
+    refit would be judged, so that a training that follows finds the fit done. Rows of windows
+    whose labels are mature are judged. It is measured once for each newest mature window.
+
+    Parameters
+    ----------
+    performance
+        Found in this pass.
+    earlier
+        Decisions of kind ``monitored``, newest first.
+    """
+    config, champion = pipeline.config, look.champion
+    learned = trained_until(champion)
+    if look.window is None or learned is None or "gain" not in config.policy.retrain_on:
+        return None
+    known = watched(earlier, champion)
+    stated = known.performances | {p.window: p for p in performance}
+    mature = _mature(stated, learned)
+    if not mature:
+        return None
+    until = as_utc(mature[-1].end)
+    last = known.gains[0] if known.gains else None
+    if last is not None and last.skipped != "failed" and last.until and last.until >= until:
+        return None
+    rows = [stated[window].rows for window in mature[-4:]]
+    asked = _Asked(pipeline, champion, until, mature, round(sum(rows) / len(rows)))
+    began = monotonic()
+    try:
+        found = _measured(asked, [d for g in reversed(known.gains) for d in g.differences])
+    except TransientError:
+        raise
+    except KeepfitError as error:
+        found = _skipped(asked, "failed", error.message)
+    return found.model_copy(update={"seconds": monotonic() - began})
+
+
+def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> tuple[Window, ...]:
+    """Return the windows with mature labels that are newer than the training, oldest first."""
+    found = [w for w, p in stated.items() if w is not None and p.mature and as_utc(w.end) > learned]
+    return tuple(sorted(found, key=start_of))
+
+
+def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
+    from tasks.models.fitting import objective_of
+    from tasks.models.recipe import fit_recipe
+    from tasks.registry.recipes import recipe_of_version
+    from tasks.trainings.preparing import prepare
+    from tasks.trainings.windows import training_snapshot
+
+    pipeline, champion = asked.pipeline, asked.champion
+    recipe = recipe_of_version(store_of(pipeline.state), champion)
+    if recipe is None:
+        return _skipped(asked, "no recipe")
+    snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
+    learned = trained_until(champion)
+    prepared = prepare(pipeline, snapshot, champion_until=learned)
+    split = prepared.split
+    if learned is None or split.boundary is None or as_utc(split.boundary) <= learned:
+        return _skipped(asked, "nothing newer")
+    basis = Basis(snapshot=snapshot, contract=_unchecked(snapshot), prepared=prepared)
+    judged = _judged_rows(asked, basis)
+    if judged.sum() < pipeline.config.monitoring.min_rows:
+        return _skipped(asked, "too few rows")
+    bound, folder = bounded(split, Path(prepared.folder))
+    fitted = fit_recipe(
+        snapshot.path,
+        bound,
+        prepared.roles,
+        pipeline.config.competing,
+        prepared.metric,
+        recipe,
+        folder / "recipe",
+        objective=objective_of(pipeline.config),
+    )
+    return _compared(asked, basis, judged, fitted.predictions_path, earlier).model_copy(
+        update={
+            "boundary": split.boundary,
+            "family": recipe.family,
+            "rows_fitted": fitted.rows_fitted or bound.n_train,
+            "rows_available": split.n_train,
+        }
+    )
+
+
+def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
+    """Return the holdout rows of mature windows that are newer than the champion."""
+    from tasks.evaluation.assessing import holdout_times
+    from tasks.registry.judging import newer_rows
+
+    times = holdout_times(basis)
+    mask = newer_rows(asked.champion, basis).mask
+    return mask & _within(times, asked.windows) if times is not None else mask
+
+
+def _compared(
+    asked: _Asked,
+    basis: Basis,
+    mask: NDArray[np.bool_],
+    predictions: str,
+    earlier: Sequence[WindowDifference],
+) -> Gain:
+    """Return the gain on the holdout rows of `mask`."""
+    from tasks.evaluation.assessing import (
+        holdout_queries,
+        holdout_target,
+        holdout_times,
+        read_predictions,
+    )
+    from tasks.registry.judging import champion_predictions
+
+    pipeline, champion = asked.pipeline, asked.champion
+    theirs, problem = champion_predictions(store_of(pipeline.state), champion, basis, mask)
+    times = holdout_times(basis)
+    if theirs is None or times is None:
+        return _skipped(asked, "failed", problem)
+    queries = holdout_queries(basis)
+    found = measured(
+        champion.tags.get("keepfit.metric", basis.prepared.metric),
+        holdout_target(basis)[mask],
+        _masked(read_predictions(predictions), mask),
+        theirs,
+        basis.roles,
+        times=times[mask],
+        windows=asked.windows,
+        earlier=earlier,
+        version=champion.version,
+        confidence=pipeline.config.gate.confidence,
+        min_rows=pipeline.config.monitoring.min_rows,
+        seed=pipeline.config.training.seed,
+        queries=None if queries is None else queries.only(mask),
+    )
+    return found.model_copy(update={"until": asked.until, "rows_expected": asked.rows_expected})
+
+
+def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
+    """Return a split of at most `MOST_ROWS` training rows, and the folder of its fit.
+
+    The rows are spread evenly; a training cannot use the fit of a sample, so it is kept apart.
+    """
+    if split.n_train <= MOST_ROWS:
+        return split, folder
+    from tasks.registry.holdouts import spread
+
+    folder = folder / f"sample-{MOST_ROWS}"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = np.load(split.train_path)[spread(split.n_train, MOST_ROWS)]
+    np.save(folder / "train.npy", rows)
+    update = {"train_path": str(folder / "train.npy"), "n_train": len(rows)}
+    return split.model_copy(update=update), folder
+
+
+def _within(times: NDArray[np.datetime64], windows: Sequence[Window]) -> NDArray[np.bool_]:
+    found = np.zeros(len(times), dtype=bool)
+    for window in windows:
+        found |= inside(times, window)
+    return found
+
+
+def _masked(predictions: Predictions, mask: NDArray[np.bool_]) -> Predictions:
+    from tasks.metrics.paired_bootstrap import Predictions as Made
+
+    probability = None if predictions.probability is None else predictions.probability[mask]
+    return Made(np.asarray(predictions.predicted)[mask], probability)
+
+
+def _unchecked(snapshot: Snapshot) -> ContractResult:
+    """Return a contract that was not checked: a training that follows checks it."""
+    return ContractResult(
+        passed=True, contract_digest="", data_digest=snapshot.digest, rows=snapshot.rows, rules=()
+    )
+
+
+def _skipped(asked: _Asked, why: GainSkipped, problem: str = "") -> Gain:
+    return Gain(
+        version=asked.champion.version,
+        metric=asked.champion.tags.get("keepfit.metric", ""),
+        confidence=asked.pipeline.config.gate.confidence,
+        skipped=why,
+        problem=problem,
+        until=asked.until,
+        rows_expected=asked.rows_expected,
+    )
