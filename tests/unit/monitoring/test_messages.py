@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.loop import Decision, DecisionKind, PolicyDecision
+from tasks.base.loop import Decision, DecisionKind, Gain, PolicyDecision
 from tasks.monitoring.messages import Message, message_of
 from tests.unit.monitoring.decisions import ASKED, decision, drifted, monitored, week
 
@@ -345,3 +345,43 @@ def test_evidence_of_any_shape_is_told_without_failing() -> None:
     for kind in ("alarmed", "stopped", "promoted", "rolled_back", "failed", "reaped"):
         made = decision(kind, strange, window=week(0))
         assert told(made, decision("monitored", strange, window=week(0))).title
+
+
+def gain(value: float, low: float, high: float) -> Gain:
+    return Gain(
+        version="3", metric="roc_auc", gain=value, low=low, high=high, refreshed=0.74,
+        champion=0.70, rows=5402, rows_fitted=9000, rows_available=9000, family="lightgbm",
+        windows=(week(1),),
+    )  # fmt: skip
+
+
+def test_a_gain_is_the_title_and_stands_first_with_how_it_was_measured() -> None:
+    policy = PolicyDecision(retrain=True, by=("gain",), gain=gain(0.04, 0.03, 0.05), weighed="pays")
+    alarm = decision("alarmed", {**ASKED, "policy": policy.model_dump(mode="json")}, window=week(2))
+
+    message = told(alarm, monitored(2, drifted("distance")))
+
+    assert message.title == "flights: retraining would bring 0.040 ROC AUC, training asked for"
+    assert message.text.startswith(
+        "Gain: Retraining would bring 0.040 (0.030 to 0.050) ROC AUC on 5,402 labelled rows of "
+        "2026-01-12..2026-01-19. lightgbm with the champion's settings, fitted on 9,000 rows"
+    )
+    promoted = decision("promoted", {"former": "3"}, version="4")
+    assert "retraining would bring 0.040" in told(promoted, alarm).text
+
+
+def test_drift_where_retraining_would_not_help_says_so_and_does_not_contradict_itself() -> None:
+    policy = PolicyDecision(
+        retrain=False,
+        by=("drift",),
+        withheld="no gain",
+        sentence="Does not train: drift in 2 of the last 3 windows, but …",
+        gain=gain(-0.002, -0.01, 0.006),
+        weighed="none",
+    )
+    alarm = decision("alarmed", {"policy": policy.model_dump(mode="json")}, window=week(2))
+
+    message = told(alarm, monitored(2, drifted("distance"), policy=policy))
+
+    assert message.title == "flights: drift in 1 of 15 columns, retraining would not help"
+    assert "Retraining would not have helped: gain in ROC AUC -0.0020" in message.text

@@ -155,7 +155,7 @@ def test_noise_is_no_saving() -> None:
 
 def test_evidence_grows_with_a_steady_small_gain_and_stays_small_without() -> None:
     limit = np.log(20)
-    assert log_evidence([(0.002, 0.002)] * 14) > limit
+    assert log_evidence([(0.002, 0.002)] * 20) > limit
     assert log_evidence([(0.002, 0.002), (-0.002, 0.002)] * 7) < 0
     assert log_evidence([(1.0, 0.001)]) < limit, "no single window crosses it"
     assert log_evidence([(0.0, 0.0)]) == pytest.approx(0.0)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.base.config import PolicyConfig
-from tasks.base.loop import Decision, Performance, Window
+from tasks.base.loop import Decision, Gain, Performance, Window
 from tasks.base.records import ModelVersion
 from tasks.monitoring.windows.triggers import Trigger, newest_of, untold, watched
 
@@ -70,7 +70,7 @@ def test_a_backlog_of_alarms_is_one_alarm_about_its_newest_window() -> None:
 
     assert [t.window for t in fresh] == [FIRST, SECOND]
     assert newest_of(fresh) == SECOND
-    assert known.reason(fresh[-1]) == "x moved"
+    assert known.reason(fresh[-1], PolicyConfig()) == "x moved"
 
 
 def test_what_an_earlier_pass_over_the_same_window_said_is_replaced() -> None:
@@ -78,3 +78,29 @@ def test_what_an_earlier_pass_over_the_same_window_said_is_replaced() -> None:
     again = decision("monitored", FIRST, 8, drift={"alarm": False})
 
     assert watched([again, first], CHAMPION).triggers(PolicyConfig()) == ()
+
+
+def test_a_gain_that_pays_calls_for_action_once_until_newer_windows_are_judged() -> None:
+    def measured(*judged: Window, at: int) -> Decision:
+        gain = Gain(
+            version="1", metric="mae", gain=3.0, low=2.0, high=4.0, windows=judged, rows=500
+        )
+        found = decision("monitored", judged[-1], at)
+        return found.model_copy(
+            update={"evidence": {**found.evidence, "gain": gain.model_dump(mode="json")}}
+        )
+
+    policy = PolicyConfig()
+    first = measured(FIRST, at=8)
+    known = watched([first], CHAMPION)
+    triggers = known.triggers(policy)
+    assert triggers == (Trigger(window=FIRST, by="gain"),)
+    assert "retraining would lower mean absolute error by 3.0" in known.reason(triggers[0], policy)
+    assert known.flags()[0].gain == known.gain
+    alarm = decision("alarmed", FIRST, 9)
+    alarm = alarm.model_copy(
+        update={"evidence": {"triggers": [t.model_dump(mode="json") for t in triggers]}}
+    )
+    assert untold(triggers, [alarm, first], CHAMPION) == ()
+    later = watched([measured(FIRST, SECOND, at=10), alarm, first], CHAMPION).triggers(policy)
+    assert untold(later, [alarm, first], CHAMPION) == (Trigger(window=SECOND, by="gain"),)
