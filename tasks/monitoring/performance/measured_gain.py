@@ -91,7 +91,7 @@ def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> t
 
 
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
-    from tasks.models.fitting import objective_of
+    from tasks.models.execution.fitting import objective_of
     from tasks.models.recipe import fit_recipe
     from tasks.registry.recipes import recipe_of_version
     from tasks.trainings.preparing import prepare
@@ -134,7 +134,7 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
 
 def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
     """Return the holdout rows of mature windows that are newer than the champion."""
-    from tasks.evaluation.assessing import holdout_times
+    from tasks.evaluation.leaderboard import holdout_times
     from tasks.registry.judging import newer_rows
 
     times = holdout_times(basis)
@@ -150,7 +150,7 @@ def _compared(
     earlier: Sequence[WindowDifference],
 ) -> Gain:
     """Return the gain on the holdout rows of `mask`."""
-    from tasks.evaluation.assessing import (
+    from tasks.evaluation.leaderboard import (
         holdout_queries,
         holdout_target,
         holdout_times,
