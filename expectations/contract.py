@@ -10,6 +10,7 @@ table:
   extra_columns: warning       # a column the contract does not name: warning | error | ignore
   column_order: warning        # columns in another order than here: warning | error | ignore
   unique: [[carrier, flight]]  # no two rows agree in all of these columns
+  nulls: {usual: 0.02, empty_from: 2}  # of every column that states no `nulls` of its own
 columns:
   distance:
     kind: numeric              # numeric | categorical | boolean | datetime | text | identifier | constant
@@ -172,6 +173,7 @@ class RangeRule(Part):
         return self
 
 
+_COMMON = 3
 FEW_SIZES = 5
 FAR = 7.0
 """How much further than its limits fewer than `FEW_SIZES` values may lie."""
@@ -293,6 +295,7 @@ class TableRule(Part):
     extra_columns: Reaction = "warning"
     column_order: Reaction = "warning"
     unique: tuple[tuple[str, ...], ...] = ()
+    nulls: NullRule | None = None
 
     @field_validator("unique")
     @classmethod
@@ -312,6 +315,27 @@ class Contract(Part):
     columns: dict[str, ColumnRule] = {}
     rules: tuple[Rule, ...] = ()
 
+    @model_validator(mode="after")
+    def _filled(self) -> Contract:
+        """Give columns that state no `nulls` the table's; a file is written without them again."""
+        if self.table.nulls is not None:
+            nulls = {"nulls": self.table.nulls}
+            for name, rule in self.columns.items():
+                if rule.nulls is None:
+                    self.columns[name] = rule.model_copy(update=nulls)
+        return self
+
+    def with_common_nulls(self) -> Contract:
+        """Return the contract with the commonest rule on nulls stated once, for the table."""
+        rules = [rule.nulls for rule in self.columns.values() if rule.nulls is not None]
+        if self.table.nulls is not None or len(rules) < len(self.columns):
+            return self
+        commonest = max(rules, key=rules.count, default=None)
+        if commonest is None or rules.count(commonest) < _COMMON:
+            return self
+        table = self.table.model_copy(update={"nulls": commonest})
+        return self.model_copy(update={"table": table})
+
     @classmethod
     def from_dict(cls, values: Any) -> Contract:
         """Build a contract from plain values as a YAML reader gives them.
@@ -326,9 +350,14 @@ class Contract(Part):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for YAML or JSON, without what equals its default."""
         head: dict[str, Any] = {"contract": self.contract, "version": self.version}
-        return head | self.model_dump(
-            mode="json", exclude_defaults=True, exclude={"contract", "version"}
-        )
+        plain = self.model_dump(mode="json", exclude_defaults=True, exclude={"contract", "version"})
+        if self.table.nulls is not None:
+            for name, rule in self.columns.items():
+                if rule.nulls == self.table.nulls:
+                    del plain["columns"][name]["nulls"]
+                elif rule.nulls is None:
+                    plain["columns"][name]["nulls"] = {}
+        return head | plain
 
     def digest(self) -> str:
         """Return the SHA-256 of the contract's content, 64 hex digits."""

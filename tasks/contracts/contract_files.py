@@ -98,7 +98,7 @@ def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
         late=late_labels(pipeline, snapshot),
     )
     give_back_memory()
-    return _with_writing(contract, snapshot.written)
+    return _with_writing(contract, snapshot.written).with_common_nulls()
 
 
 def _with_writing(contract: Contract, written: Mapping[str, str]) -> Contract:

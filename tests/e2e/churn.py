@@ -14,6 +14,7 @@ from tasks.base.loop import Cause, Decision, DriftResult, Window, new_correlatio
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import Stack, running
+from tests.prefect_api import migrated
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 
@@ -38,6 +39,7 @@ def add_rows(folder: Path, rows: int, seed: int) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("loop")
+    migrated(folder / ".keepfit" / "prefect")
     write_pipeline(folder, write_churn(folder / "c.csv"), LOOP)
     first = keepfit("run", folder, "--json")
     assert first.status == 0, first.err

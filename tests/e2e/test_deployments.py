@@ -35,6 +35,7 @@ from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tests.e2e.clocks import AUTUMN, NEW_YORK, SHOWN_AGAIN, SPRING, as_told, on_the_server
+from tests.prefect_api import migrated
 from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
@@ -94,7 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = PrefectServer(tmp_path_factory.mktemp("prefect"), port)
+    running = PrefectServer(migrated(tmp_path_factory.mktemp("prefect")), port)
     with pytest.MonkeyPatch.context() as patch, speaking_to(running.api):
         patch.setenv("PREFECT_API_URL", running.api)
         with connected() as client:

@@ -21,6 +21,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.running import mark_running, marked, runner_of
 from tasks.base.stack_file import note_stopped
 from tasks.ledger.ledger import ledger_of
+from tests.prefect_api import migrated
 from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module", autouse=True)
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("prefect")
+        home = migrated(tmp_path_factory.mktemp("prefect"))
         patch.setenv("PREFECT_HOME", str(home))
         server = start_server(home)
         server.wait()

@@ -58,13 +58,19 @@ from tasks.reporting.report.report import Change, Link, ReportData, figure_text
 from tests.unit.evaluation.problems import binary
 
 
-def report_data(name: str = "x", **changes: Any) -> ReportData:
-    """Return a report on a binary task in which `name` stands wherever a name can."""
-    return replace(_report_data(name), **changes)
+def report_data(name: str = "x", *, drawn: bool = True, **changes: Any) -> ReportData:
+    """Return a report on a binary task in which `name` stands wherever a name can.
+
+    Parameters
+    ----------
+    drawn
+        Whether it has figures, which cost most of it.
+    """
+    return replace(_report_data(name, drawn), **changes)
 
 
 @cache
-def _report_data(name: str) -> ReportData:
+def _report_data(name: str, drawn: bool) -> ReportData:
     y, predicted, probability, _ = binary(300)
     classes = tuple(sorted((name, "~other")))
     labels = {"no": classes[0], "yes": classes[1]}
@@ -96,12 +102,16 @@ def _report_data(name: str) -> ReportData:
             ("svm", "failed", None, f"ValueError: {name}"),
         )
     )
-    drawings = [
-        draw_leaderboard(board, "roc_auc", name),
-        *diagnose(y, Predictions(predicted, probability), schema, challenger),
-        draw_importance(Importance("roc_auc", 300, (ColumnImportance(name, 0.1, 0.05, 0.2),))),
-        *draw_learning("lightgbm", {f"validation_{name}": [1.0, 0.5, 0.4]}),
-    ]
+    drawings = (
+        []
+        if not drawn
+        else [
+            draw_leaderboard(board, "roc_auc", name),
+            *diagnose(y, Predictions(predicted, probability), schema, challenger),
+            draw_importance(Importance("roc_auc", 300, (ColumnImportance(name, 0.1, 0.05, 0.2),))),
+            *draw_learning("lightgbm", {f"validation_{name}": [1.0, 0.5, 0.4]}),
+        ]
+    )
     rule = RuleResult(
         column=name,
         rule="categories",
@@ -150,7 +160,7 @@ def _report_data(name: str) -> ReportData:
         seconds={"load": 0.2, name: 75.0},
         links=(Link("run", "http://127.0.0.1:5000/#/1"), Link(name, f"javascript:{name}")),
         next_command="keepfit score",
-        diagnosis=_diagnosis(name),
+        diagnosis=_diagnosis(name) if drawn else Diagnosis(),
         compared=f"The new model looks at {name}, which the champion did not.",
     )
 

@@ -53,6 +53,40 @@ def test_plain_values_come_back_without_what_is_default() -> None:
     assert Contract.from_dict(contract.to_dict()) == contract
 
 
+USUAL = {"usual": 0.02, "empty_from": 2}
+
+
+def test_columns_that_state_no_nulls_have_those_of_the_table() -> None:
+    columns = {
+        "a": {"kind": "numeric"},
+        "b": {"kind": "numeric", "nulls": {"max": 0.5}},
+        "c": {"kind": "text", "nulls": {}},
+    }
+    plain = {"contract": "x", "version": 2, "table": {"nulls": USUAL}, "columns": columns}
+    contract = Contract.from_dict(plain)
+    found = {name: rule.nulls for name, rule in contract.columns.items()}
+    assert found["a"] == contract.table.nulls
+    assert found["b"] != found["a"] != found["c"]
+    assert contract.to_dict() == plain
+    assert contract.feature_part(["a", "b"]).columns == {
+        name: contract.columns[name] for name in "ab"
+    }
+
+
+def test_what_most_columns_allow_is_written_once_and_deviations_are_not_lost() -> None:
+    columns = {name: {"kind": "numeric", "nulls": USUAL} for name in "abcd"}
+    columns["d"]["nulls"] = {"max": 0.5}
+    contract = Contract.from_dict({"contract": "x", "version": 2, "columns": columns})
+    shorter = contract.with_common_nulls()
+    assert shorter.to_dict()["table"] == {"nulls": USUAL}
+    assert [name for name, c in shorter.to_dict()["columns"].items() if "nulls" in c] == ["d"]
+    assert Contract.from_dict(shorter.to_dict()).columns == contract.columns
+    # A column without a rule would get one.
+    columns["e"] = {"kind": "numeric"}
+    loose = Contract.from_dict({"contract": "x", "version": 2, "columns": columns})
+    assert loose.with_common_nulls() == loose
+
+
 def test_a_name_alone_is_a_contract() -> None:
     assert Contract.from_dict({"contract": "x"}).to_dict() == {"contract": "x", "version": 1}
 

@@ -41,7 +41,7 @@ def whole_contract(frame: pd.DataFrame) -> Contract:
 
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "CELLS_AT_ONCE", 600)
+    monkeypatch.setattr(parts, "CELLS_AT_ONCE", 1_200)
 
 
 def plain(outcome: parts.CheckOutcome) -> list[tuple[object, ...]]:

@@ -21,7 +21,7 @@ from tests.unit.reporting.report.test_report import HOSTILE
 
 
 def _card(name: str = "churn", purpose: str = "Calls those who may leave.", **found: Any) -> Card:
-    data = report_data(name)
+    data = report_data(name, drawn=False)
     prepared = Prepared(
         roles=data.schema,
         split=data.split,
