@@ -11,7 +11,7 @@ from flows.accounting import run_name
 from tasks.backtest.results import BacktestOutcome
 from tasks.backtest.run import BacktestRequest
 from tasks.base.known import pipeline_in_use
-from tasks.replay import begin_replay, compare_policies, load_history, replay_window
+from tasks.replay import begin_more, begin_replay, compare_policies, load_history, replay_window
 
 
 @flow(name="backtesting", flow_run_name=run_name)
@@ -31,4 +31,7 @@ def backtesting(pipeline: str, asked: BacktestRequest) -> BacktestOutcome:
     states = begin_replay(plan, asked, replay)
     for window in range(replay.size):
         states = replay_window(replay, states, window)
-    return compare_policies(plan, asked, replay, states, monotonic() - began)
+    more = () if asked.quick else begin_more(replay, states)
+    for window in range(replay.size if more else 0):
+        more = replay_window(replay, more, window)
+    return compare_policies(plan, asked, replay, (*states, *more), monotonic() - began)

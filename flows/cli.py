@@ -248,6 +248,7 @@ def monitor(
 @click.option(
     "--quick", is_flag=True, help="The newest windows on sampled rows, in a minute or so."
 )
+@click.option("--apply", is_flag=True, help="Write the recommended settings into FILE.")
 @click.option("--fresh", is_flag=True, help="Fit everything again; reuse nothing.")
 @_JSON
 @answering

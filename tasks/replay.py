@@ -39,6 +39,17 @@ def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> 
     return states
 
 
+@task(name="choose training window", cache_policy=NO_CACHE)
+def begin_more(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
+    """Return policies to replay besides, where another training window is better beyond noise."""
+    from tasks.backtest.run import more_policies
+
+    more = more_policies(replay, states)
+    if more:
+        report(Step("policies", ", ".join(state.policy.name for state in more)))
+    return more
+
+
 @task(name="replay window", cache_policy=NO_CACHE, task_run_name="window {window}")
 def replay_window(replay: Replay, states: Sequence[State], window: int) -> tuple[State, ...]:
     """Let every policy look at one window, decide and train."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
@@ -135,12 +136,28 @@ class Comparison:
             return np.repeat(np.arange(len(sizes)), sizes)
         return time_blocks(history.stamps(first, last))
 
-    def harmful(self, model: FittedModel, window: int) -> bool | None:
-        """Return whether the fresh model beats `model` in a window beyond noise.
+    def _fresh(self, span: timedelta | None) -> tuple[FittedModel, ...]:
+        """Return the models of training every window on such a span, where they were fitted."""
+        found = [
+            tuple(c.model for c in s.served)
+            for s in self._states.values()
+            if s.policy.every == 1 and not s.policy.gated and s.policy.span == span
+        ]
+        return found[0] if found else self.fresh
+
+    def harmful(
+        self, model: FittedModel, window: int, fresh: FittedModel | None = None
+    ) -> bool | None:
+        """Return whether a fresh model beats `model` in a window beyond noise.
 
         None where both are the same.
+
+        Parameters
+        ----------
+        fresh
+            Trained just before the window; that of training every window when absent.
         """
-        fresh = self.fresh[window]
+        fresh = fresh or self.fresh[window]
         if fresh.key == model.key:
             return None
         gain = self.losses.of(model, window) - self.losses.of(fresh, window)
@@ -155,7 +172,8 @@ class Comparison:
     def _result(self, name: str) -> PolicyResult:
         state = self._states[name]
         events = state.events
-        paid = [self.harmful(a.champion.model, a.window) for a in state.alarmed]
+        fresh = self._fresh(state.policy.span)
+        paid = [self.harmful(a.champion.model, a.window, fresh[a.window]) for a in state.alarmed]
         acted = {a.window: bool(p) for a, p in zip(state.alarmed, paid, strict=True)}
         return self._compared(
             name,

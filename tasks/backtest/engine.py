@@ -139,7 +139,13 @@ class Replay:
         if "gain" not in state.policy.senses:
             return (), False
         found = measured_gain(
-            self.history, self.config, self.fits, state.champion, window, state.gains
+            self.history,
+            self.config,
+            self.fits,
+            state.champion,
+            window,
+            state.policy.span,
+            state.gains,
         )
         if found is None:
             return state.gains, False

@@ -28,6 +28,8 @@ class Policy(Record):
         What makes a training of alarms: `tasks.monitoring.policy.decide` reads it.
     gated
         Whether the gate decides about what was trained.
+    own
+        Whether it is the pipeline file's.
     span
         Newest rows to train on; None: all.
     """
@@ -39,6 +41,7 @@ class Policy(Record):
     senses: tuple[Sense, ...] = ()
     rule: PolicyConfig = PolicyConfig()
     gated: bool = False
+    own: bool = False
     span: timedelta | None = None
 
 
@@ -89,6 +92,16 @@ def policies_of(
     return (*found, *_spans(stated, first))
 
 
+def with_span(policy: Policy, span: timedelta | None) -> Policy:
+    """Return the policy on a training window of another length."""
+    name = "expanding" if span is None else format_duration(span)
+    rows = "all rows so far" if span is None else f"the newest {name}"
+    sentence = f"{policy.sentence.rstrip('.')}, on {rows}."
+    return policy.model_copy(
+        update={"name": f"{policy.name}_{name}", "sentence": sentence, "span": span}
+    )
+
+
 def _own(config: PipelineConfig) -> Policy:
     by = config.policy.retrain_on
     senses: list[Sense] = [sense for sense in ("gain", "drift", "performance") if sense in by]
@@ -103,6 +116,7 @@ def _own(config: PipelineConfig) -> Policy:
         senses=tuple(senses),
         rule=config.policy,
         gated=True,
+        own=True,
     )
 
 

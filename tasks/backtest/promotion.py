@@ -59,6 +59,7 @@ def measured_gain(
     fits: Fits,
     champion: Champion,
     window: int,
+    span: timedelta | None,
     earlier: Sequence[Gain],
 ) -> Gain | None:
     """Return what retraining would bring at the end of `window`; None where nothing is new.
@@ -66,7 +67,7 @@ def measured_gain(
     The refreshed model is the one that the gate of a refit would judge.
     """
     now = history.windows[window].end
-    first, last = history.trained(now, config.training.window)
+    first, last = history.trained(now, span)
     held = judged_rows(history, config, champion, now, first)
     mature = tuple(
         w

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
+from tasks.backtest import page
 from tasks.backtest.comparison import Comparison, loss_name
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.fits import Fits, search, training_of
 from tasks.backtest.history import History, load_history
 from tasks.backtest.observation import Monitor
-from tasks.backtest.policies import policies_of
+from tasks.backtest.policies import policies_of, with_span
 from tasks.backtest.recommendation import recommend
-from tasks.backtest.results import BacktestOutcome, ReplayedWindow
+from tasks.backtest.results import BacktestOutcome, Recommendation, ReplayedWindow
 from tasks.base.commands import command
 from tasks.base.durations import format_duration
+from tasks.base.files import write_whole
 from tasks.base.loop import Window
-from tasks.base.pipeline_file import Pipeline
+from tasks.base.pipeline_file import Pipeline, pipeline_of
 from tasks.base.records import Record
+from tasks.base.yaml import edited_yaml, parse_yaml
 from tasks.trainings.keys import fit_key
 
 
@@ -36,12 +41,15 @@ class BacktestRequest(Record):
         The newest windows on a sample of rows, with fewer policies.
     fresh
         Fit and look again; reuse nothing.
+    apply
+        Write the recommended settings into the pipeline file.
     """
 
     every: str | None = None
     label_delay: str | None = None
     quick: bool = False
     fresh: bool = False
+    apply: bool = False
 
 
 def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
@@ -56,10 +64,8 @@ def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     FitError
         When no candidate could be fitted.
     """
-    folder = pipeline.work / "backtest"
+    folder = folder_of(pipeline)
     if asked.fresh:
-        import shutil
-
         shutil.rmtree(folder, ignore_errors=True)
     history = load_history(
         pipeline, folder, every=asked.every, label_delay=asked.label_delay, quick=asked.quick
@@ -87,6 +93,25 @@ def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> 
     return replay.begin(policies)
 
 
+def more_policies(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
+    """Return what to replay on another training window, where one is better beyond noise.
+
+    They are the policies by which production would use it: trained at the end of every window, and
+    on measured gain, each through the gate.
+    """
+    results = {r.policy: r for r in Comparison(replay, states).results()}
+    policies = [s.policy for s in states]
+    spans = [p for p in policies if p.every == 1 and not p.gated and p.name != "every_window"]
+    better = [
+        p for p in spans if (low := results[p.name].gain_over_every.low) is not None and low > 0
+    ]
+    if not better:
+        return ()
+    best = min(better, key=lambda p: results[p.name].loss)
+    gated = [p for p in policies if p.name in ("every_window_gated", "gain")]
+    return replay.begin([with_span(policy, best.span) for policy in gated])
+
+
 def conclude_replay(
     pipeline: Pipeline,
     asked: BacktestRequest,
@@ -102,7 +127,7 @@ def conclude_replay(
     policies = {state.policy.name: state.policy for state in states}
     never = next(s for s in states if s.policy.name == "never").served[0].model
     fits = replay.fits.made
-    return BacktestOutcome(
+    outcome = BacktestOutcome(
         pipeline=pipeline.config.name,
         metric=history.metric,
         loss_name=loss_name(history),
@@ -113,8 +138,14 @@ def conclude_replay(
         quick=asked.quick,
         windows=tuple(_window(history, comparison, never, w) for w in range(replay.size)),
         policies=results,
-        recommendation=recommend(results, policies, every=every, loss_name=loss_name(history)),
-        notes=history.notes,
+        recommendation=recommend(
+            results,
+            policies,
+            pipeline.config,
+            length=history.length,
+            loss_name=loss_name(history),
+        ),
+        notes=(*history.notes, *_notes(pipeline, asked, replay)),
         rows=history.rows,
         fits=len(fits),
         fit_seconds=sum(fit.seconds for fit in fits),
@@ -122,6 +153,60 @@ def conclude_replay(
         finished=datetime.now(UTC),
         next_command=command("backtest", "--apply", file=pipeline.path),
     )
+    if asked.apply and apply_settings(pipeline, outcome.recommendation):
+        outcome = outcome.model_copy(update={"applied": True})
+    file = folder_of(pipeline) / "index.html"
+    outcome = outcome.model_copy(update={"report": str(file)})
+    write_whole(file, page.render_page(outcome))
+    return outcome
+
+
+def folder_of(pipeline: Pipeline) -> Path:
+    """Return where the backtests of a pipeline are kept."""
+    return pipeline.work / "backtest"
+
+
+def apply_settings(pipeline: Pipeline, recommendation: Recommendation) -> bool:
+    """Write recommended settings into the pipeline file, comments kept; return whether any were.
+
+    Raises
+    ------
+    ConfigError
+        When the file would not be right with them; it stays as it is then.
+    """
+    if not recommendation.settings:
+        return False
+    gone = object()
+    edits = [
+        (tuple(key.split(".")), gone if value is None else value)
+        for key, value in recommendation.settings.items()
+    ]
+    text = edited_yaml(pipeline.path.read_text(encoding="utf-8-sig"), edits, gone)
+    pipeline_of(parse_yaml(text, pipeline.path))
+    write_whole(pipeline.path, text)
+    return True
+
+
+def _notes(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[str, ...]:
+    """Return what a person has to know to read the figures."""
+    history, monitoring = replay.history, pipeline.config.monitoring
+    found = []
+    if asked.quick:
+        found.append(
+            f"quick: the newest {len(history.windows)} windows only, at most 20,000 rows, two "
+            "candidates and no other training windows: intervals are wider and rare changes may "
+            "be missed; without --quick all of it is replayed"
+        )
+    sizes = sorted(last - first for first, last in map(history.bounds, range(replay.size)))
+    median = sizes[len(sizes) // 2]
+    if median < monitoring.min_rows:
+        longer = -(-monitoring.min_rows // max(1, median)) * history.length
+        found.append(
+            f"a window has {median:,} rows in the middle, below monitoring.min_rows "
+            f"({monitoring.min_rows:,}), so that drift and performance of most windows are not "
+            f"judged: --every {format_duration(longer)} would have enough"
+        )
+    return tuple(found)
 
 
 def _window(history: History, comparison: Comparison, never, place: int) -> ReplayedWindow:  # type: ignore[no-untyped-def]

@@ -1,0 +1,149 @@
+"""The page of a backtest: its figures, and one self-contained file of HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tasks.backtest.results import BacktestOutcome, PolicyResult
+from tasks.base.records import MetricValue
+from tasks.base.text import number
+from tasks.evaluation import drawing
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STYLE = Path(drawing.__file__).parent / "templates" / "report.css"
+_SHOWN = ("never", "every_window", "hindsight")
+
+
+def pareto(results: tuple[PolicyResult, ...]) -> tuple[PolicyResult, ...]:
+    """Return the policies that none beats with as few trainings, the fewest trainings first."""
+    found: list[PolicyResult] = []
+    for result in sorted(results, key=lambda r: (r.fitted, r.loss)):
+        if not found or result.loss < found[-1].loss:
+            found.append(result)
+    return tuple(found)
+
+
+def draw_pareto(outcome: BacktestOutcome) -> Figure:
+    """Return loss over trainings, a point a policy, with the line of those that none beats."""
+    figure, axes = drawing.canvas(6.4, 4.2)
+    drawing.grid(axes)
+    real = tuple(r for r in outcome.policies if r.policy != "hindsight")
+    front = pareto(real)
+    axes.step(
+        [r.fitted for r in front], [r.loss for r in front], where="post",
+        color=drawing.GREY, linewidth=1.2, linestyle="--", zorder=1,
+    )  # fmt: skip
+    for result in outcome.policies:
+        chosen = result.policy == outcome.recommendation.policy
+        bound = result.policy == "hindsight"
+        axes.plot(
+            result.fitted, result.loss, marker="*" if chosen else "D" if bound else "o",
+            markersize=12 if chosen else 6, linestyle="none",
+            color=drawing.ORANGE if chosen else drawing.GREEN if bound else drawing.BLUE,
+        )  # fmt: skip
+    _label(axes, outcome.policies)
+    drawing.name_axes(axes, "trainings and refits", outcome.loss_name.replace("_", " "))
+    return figure
+
+
+def _label(axes: Axes, results: tuple[PolicyResult, ...]) -> None:
+    """Name the points, from below upwards, those near each other apart."""
+    losses = [r.loss for r in results]
+    room = (max(losses) - min(losses) or 1.0) / 22
+    most = max(r.fitted for r in results) or 1
+    placed: list[tuple[float, float]] = []
+    for result in sorted(results, key=lambda r: r.loss):
+        left = result.fitted > 0.7 * most
+        y = result.loss
+        while any(abs(y - b) < room and abs(result.fitted - a) < 0.3 * most for a, b in placed):
+            y += room / 2
+        placed.append((result.fitted, y))
+        axes.annotate(
+            drawing.plain(result.policy), (result.fitted, result.loss),
+            xytext=(result.fitted + (-0.02 if left else 0.02) * most, y), textcoords="data",
+            ha="right" if left else "left", va="center", fontsize=8, color=drawing.INK,
+        )  # fmt: skip
+    axes.margins(0.08)
+
+
+def draw_windows(outcome: BacktestOutcome) -> Figure:
+    """Return the loss of each window under the policies that matter most."""
+    figure, axes = drawing.canvas(6.4, 3.6)
+    drawing.grid(axes, "y")
+    names = dict.fromkeys((*_SHOWN, outcome.recommendation.policy))
+    colours = (drawing.GREY, drawing.BLUE, drawing.GREEN, drawing.ORANGE)
+    places = np.arange(len(outcome.windows))
+    for name, colour in zip(names, colours, strict=False):
+        losses = [w.loss for w in outcome.of(name).windows]
+        axes.plot(places, losses, color=colour, linewidth=1.4, label=drawing.plain(name))
+    step = max(1, len(places) // 6)
+    shown = places[::step]
+    axes.set_xticks(shown, [f"{outcome.windows[w].window.start:%Y-%m-%d}" for w in shown])
+    drawing.legend(axes, loc="best")
+    drawing.name_axes(axes, "window from", outcome.loss_name.replace("_", " "))
+    return figure
+
+
+def render_page(outcome: BacktestOutcome) -> str:
+    """Return the page; every name and value in it is escaped, and it holds no script."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "ends": ends, "percent": percent}
+    style = Markup(_STYLE.read_text(encoding="utf-8"))  # noqa: S704 - a file of this house
+    pictures = (
+        (
+            "Loss against trainings",
+            "Policies on the dashed line are beaten by none with as few trainings. The star is "
+            "the recommended one, the diamond what hindsight allows.",
+            drawing.to_svg(draw_pareto(outcome), "pareto", "Loss of each policy by trainings"),
+        ),
+        (
+            "Loss window by window",
+            "A line that rises away from the green one is a model that has gone stale.",
+            drawing.to_svg(draw_windows(outcome), "windows", "Loss of each window by policy"),
+        ),
+    )
+    figures = [(title, text, Markup(svg)) for title, text, svg in pictures]  # noqa: S704 - drawn here
+    page = environment.get_template("backtest.html.j2").render(
+        data=outcome,
+        results=sorted(outcome.policies, key=lambda r: r.loss),
+        chosen=outcome.of(outcome.recommendation.policy),
+        figures=figures,
+        style=style,
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def ends(value: MetricValue) -> str:
+    """Return an interval, empty where there is none.
+
+    Examples
+    --------
+    >>> ends(MetricValue(value=1.0, low=0.5, high=1.5))
+    '0.5 to 1.5'
+    """
+    if value.low is None or value.high is None:
+        return ""
+    return f"{value.low:.3g} to {value.high:.3g}"
+
+
+def percent(value: float | None) -> str:
+    """Return a fraction in per cent, a dash where there is none.
+
+    Examples
+    --------
+    >>> percent(0.913), percent(None)
+    ('91 %', '–')
+    """
+    return "–" if value is None else f"{value * 100:.0f} %"
