@@ -160,7 +160,7 @@ class Replay:
         drifted, enough = False, True
         if "drift" in senses:
             drift = self.monitor.drift(champion, window)
-            drifted, enough = drift.alarm, drift.enough
+            drifted, enough = drift.harmful, drift.enough
         worse = settled = False
         mature = self.monitor.mature(window, now)
         if "estimated" in senses or ("performance" in senses and not mature):

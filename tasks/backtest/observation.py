@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,12 @@ from tasks.base.config import PipelineConfig
 from tasks.base.files import write_whole
 from tasks.base.loop import DriftResult, Performance
 from tasks.base.records import NUMBERS, Record
+from tasks.metrics.paired_bootstrap import Predictions
+
+if TYPE_CHECKING:
+    from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
+    from tasks.monitoring.drift.harm.verdict import Evidence
+    from tasks.monitoring.drift.reference_summary import Reference
 
 Found = TypeVar("Found", bound=Record)
 
@@ -61,7 +68,8 @@ class Monitor:
 
     def __post_init__(self) -> None:
         """Start without references."""
-        self._references: dict[str, Any] = {}
+        self._references: dict[str, Reference] = {}
+        self._blocks: dict[str, OrdinaryBlocks] = {}
 
     def drift(self, champion: Champion, window: int) -> DriftResult:
         """Return how the window's rows differ from the champion's training rows."""
@@ -102,22 +110,60 @@ class Monitor:
 
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)
+        reference, importance = self._reference(champion), champion.model.importance
         held = champion.judged is not None and champion.held < champion.model.last
         frame = history.frame.iloc[first:last].reset_index(drop=True)
         return measure(
-            self._reference(champion),
+            reference,
             frame,
             false_alarms=monitoring.false_alarms,
             min_rows=monitoring.min_rows,
-            importance=champion.model.importance,
+            importance=importance,
             predictions=self._scores(champion.model, first, last) if held else None,
             reference_predictions=self._held_scores(champion) if held else None,
             reference_prediction_times=(
                 history.stamps(champion.held, champion.model.last) if held else None
             ),
+            evidence=self._evidence(champion, reference, window),
         )
 
-    def _reference(self, champion: Champion) -> Any:
+    def _evidence(self, champion: Champion, reference: Reference, window: int) -> Evidence:
+        """Return what tells whether what moved could hurt."""
+        from tasks.monitoring.drift.detector import watched
+        from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
+        from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
+        from tasks.monitoring.drift.harm.verdict import Evidence
+
+        history, model = self.history, champion.model
+        times = history.stamps(model.first, model.last)
+        frame = history.frame.iloc[model.first : model.last].reset_index(drop=True)
+        chosen = np.unique(np.linspace(0, len(frame) - 1, min(MOST_ROWS, len(frame))).astype(int))
+        if model.key not in self._blocks:
+            weights = watched(reference, model.importance)
+            self._blocks[model.key] = ordinary_blocks(
+                reference, lambda at: frame.iloc[at].reset_index(drop=True), times, weights
+            )
+        return Evidence(
+            Side(frame.iloc[chosen].reset_index(drop=True), times[chosen]),
+            history.stamps(*history.bounds(window)),
+            self._predictor(model) if model.model_path else None,
+            self._blocks[model.key],
+        )
+
+    def _predictor(self, model: FittedModel) -> Callable[[pd.DataFrame], NDArray[Any]]:
+        """Return what scores rows as the model does."""
+        from tasks.models.persistence.prediction import predict
+        from tasks.models.persistence.skops_io import load_model
+
+        def scores(rows: pd.DataFrame) -> NDArray[Any]:
+            loaded = load_model(model.model_path, self.history.roles.own)
+            return self._scored(
+                Predictions(*predict(loaded, rows[list(self.history.roles.features)]))
+            )
+
+        return scores
+
+    def _reference(self, champion: Champion) -> Reference:
         from tasks.monitoring.drift.reference_summary import build_reference
 
         model, history = champion.model, self.history
@@ -143,7 +189,10 @@ class Monitor:
 
     def _scores(self, model: FittedModel, first: int, last: int) -> NDArray[Any]:
         """Return the positive class's probability, the predicted class, or the value."""
-        found, roles = model.predictions(first, last), self.history.roles
+        return self._scored(model.predictions(first, last))
+
+    def _scored(self, found: Predictions) -> NDArray[Any]:
+        roles = self.history.roles
         if roles.task == "binary" and found.probability is not None:
             positive = roles.positive or roles.classes[-1]
             return found.probability[:, list(roles.classes).index(positive)]

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from tasks.backtest.results import BacktestOutcome, PolicyResult
 from tasks.base.records import MetricValue
-from tasks.base.text import number
-from tasks.evaluation import drawing
+from tasks.reporting.figures import style as drawing
+from tasks.reporting.report import report
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE = Path(drawing.__file__).parent / "templates" / "report.css"
+_STYLE = Path(report.__file__).parent / "templates" / "report.css"
 _SHOWN = ("never", "every_window", "hindsight")
 
 
@@ -82,7 +82,7 @@ def draw_windows(outcome: BacktestOutcome) -> Figure:
     for name, colour in zip(names, colours, strict=False):
         losses = [w.loss for w in outcome.of(name).windows]
         axes.plot(places, losses, color=colour, linewidth=1.4, label=drawing.plain(name))
-    step = max(1, len(places) // 6)
+    step = max(1, len(places) // 4)
     shown = places[::step]
     axes.set_xticks(shown, [f"{outcome.windows[w].window.start:%Y-%m-%d}" for w in shown])
     drawing.legend(axes, loc="best")
@@ -99,7 +99,7 @@ def render_page(outcome: BacktestOutcome) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "ends": ends, "percent": percent}
+    environment.filters |= {"ends": ends, "less": less, "percent": percent}
     style = Markup(_STYLE.read_text(encoding="utf-8"))  # noqa: S704 - a file of this house
     pictures = (
         (
@@ -118,6 +118,8 @@ def render_page(outcome: BacktestOutcome) -> str:
     page = environment.get_template("backtest.html.j2").render(
         data=outcome,
         results=sorted(outcome.policies, key=lambda r: r.loss),
+        never=outcome.of("never").loss,
+        every=outcome.of("every_window").loss,
         chosen=outcome.of(outcome.recommendation.policy),
         figures=figures,
         style=style,
@@ -125,17 +127,28 @@ def render_page(outcome: BacktestOutcome) -> str:
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def ends(value: MetricValue) -> str:
-    """Return an interval, empty where there is none.
+def ends(value: MetricValue, of: float) -> str:
+    """Return an interval in per cent of a loss, empty where there is none.
 
     Examples
     --------
-    >>> ends(MetricValue(value=1.0, low=0.5, high=1.5))
-    '0.5 to 1.5'
+    >>> ends(MetricValue(value=1.0, low=0.5, high=1.5), 4.0)
+    '12.5 to 37.5 %'
     """
-    if value.low is None or value.high is None:
+    if value.low is None or value.high is None or not of:
         return ""
-    return f"{value.low:.3g} to {value.high:.3g}"
+    return f"{100 * value.low / of:.1f} to {100 * value.high / of:.1f} %"
+
+
+def less(value: MetricValue, of: float) -> str:
+    """Return a gain in per cent of a loss, a dash where there is none.
+
+    Examples
+    --------
+    >>> less(MetricValue(value=1.0), 4.0)
+    '25.0 %'
+    """
+    return "–" if value.value is None or not of else f"{100 * value.value / of:.1f} %"
 
 
 def percent(value: float | None) -> str:

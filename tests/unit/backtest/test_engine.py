@@ -24,7 +24,7 @@ from tests.unit.backtest.replays import (
 )
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     until=st.integers(1, 6),
     delay=st.sampled_from([timedelta(0), timedelta(days=3), timedelta(days=10)]),
