@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from tasks.base.errors import ContractError
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.history import evidence
@@ -32,7 +33,6 @@ class Chronicle:
         self._say = say
         self._since = datetime.now(UTC)
         self._seen: dict[str, datetime] = {}
-        self._stopped: set[str] = set()
         self.look(pipelines, silent=True)
 
     def look(self, pipelines: Sequence[Pipeline], *, silent: bool = False) -> None:
@@ -42,19 +42,13 @@ class Chronicle:
         for pipeline in pipelines:
             ledger = evidence.accounts_of(pipeline)
             for decision in reversed(ledger.decisions(pipeline.config.name, since=since)):
-                known = decision.id in self._seen or silent or self._said_of_run(decision)
+                known = decision.id in self._seen or silent
                 if not known and (line := line_of(decision)):
                     self._say(line)
                 self._seen[decision.id] = decision.at
         self._since = began
         kept = began - 2 * _OVERLAP
         self._seen = {one: at for one, at in self._seen.items() if at >= kept}
-
-    def _said_of_run(self, decision: Decision) -> bool:
-        """Return whether a failed run's cause was said: rows that broke their contract."""
-        if decision.kind == "stopped" and decision.prefect_run:
-            self._stopped.add(decision.prefect_run)
-        return decision.kind == "failed" and decision.prefect_run in self._stopped
 
 
 def line_of(decision: Decision) -> str:
@@ -68,7 +62,7 @@ def line_of(decision: Decision) -> str:
     ... ))
     'flights: promoted: lightgbm beats v1.'
     """
-    if decision.kind in _SILENT:
+    if decision.kind in _SILENT or _is_of_a_stop(decision):
         return ""
     word = KINDS[decision.kind][0]
     if decision.kind == "scored":
@@ -79,6 +73,12 @@ def line_of(decision: Decision) -> str:
     where = f" {decision.window}" if decision.window is not None else ""
     line = f"{decision.pipeline}: {word}{where}: {cleaned(first, _LONGEST)}"
     return f"{line} {_asked(decision)}".rstrip()
+
+
+def _is_of_a_stop(decision: Decision) -> bool:
+    """Return whether a run failed because of its rows, which is a decision of its own."""
+    message = evidence.text_of(decision, "message")
+    return decision.kind == "failed" and message.startswith(ContractError.__name__)
 
 
 def _scored(decision: Decision) -> str:

@@ -219,8 +219,8 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     windows = sorted(others - {decision.window}, key=lambda w: w.start)
     draft.say("Also", _named_windows(windows))
     draft.say("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
-    remedy = str(decision.evidence.get("remedy") or "").partition(". Mend")[0]
-    page = decision.evidence.get("page") or remedy.removeprefix("The whole result: ")
+    remedy = str(decision.evidence.get("remedy") or "").removeprefix("The whole result: ")
+    page = decision.evidence.get("page") or remedy.partition(". ")[0]
     draft.say("Page", cleaned(page, 200))
     if decision.evidence.get("file"):
         _say_kept(draft, decision)

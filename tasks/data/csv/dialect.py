@@ -188,7 +188,10 @@ class _Counts:
 
 def _refuse_foreign(head: bytes, path: Path) -> None:
     if not head.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise SourceError(f"{path.name}: the file is empty.", "Name a file with a header line.")
+        raise SourceError(
+            f"{path.name}: the file is empty.",
+            "Wait until it is written, remove it, or name a file with a header line.",
+        )
     for magic, what, remedy in _MAGIC:
         if head.startswith(magic):
             raise SourceError(f"{path.name}: this is {what}, not CSV.", remedy)

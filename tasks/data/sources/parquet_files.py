@@ -135,7 +135,10 @@ def _without_index(schema: Any, findings: list[ReadingNote]) -> Any:
 
 def _schema_of(path: Path, source: ParquetSource) -> Any:
     if path.stat().st_size == 0:
-        raise SourceError(f"{path.name}: the file is empty.", "Name a Parquet file.")
+        raise SourceError(
+            f"{path.name}: the file is empty.",
+            "Wait until it is written, remove it, or name a Parquet file.",
+        )
     try:
         with pq.ParquetFile(path) as file:
             metadata, schema = file.metadata, file.schema_arrow

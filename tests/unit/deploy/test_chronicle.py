@@ -46,14 +46,11 @@ def test_each_decision_is_said_once_and_none_from_before(pipeline: Pipeline) -> 
     ]
 
 
-def test_a_run_that_its_data_stopped_is_said_once(pipeline: Pipeline) -> None:
-    said: list[str] = []
-    chronicle = Chronicle([pipeline], said.append)
-    for number, kind in enumerate(("stopped", "failed")):
-        made = decided(kind, f"{kind} it.", of=str(number), prefect_run="run")  # type: ignore[arg-type]
-        ledger_of(pipeline).record(made)
-        chronicle.look([pipeline])
-    assert said == ["mine: stopped: stopped it."]
+def test_a_run_that_its_rows_stopped_is_said_once() -> None:
+    message = "ContractError: The data broke 2 rules of its contract"
+    assert line_of(decided("failed", "…", evidence={"message": message})) == ""
+    assert line_of(decided("stopped", "The data broke 2 rules."))
+    assert line_of(decided("failed", "scoring fell over.", evidence={"message": "OSError: x"}))
 
 
 def test_scorings_are_said_only_where_something_came(pipeline: Pipeline) -> None:
