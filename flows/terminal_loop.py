@@ -12,13 +12,23 @@ from rich.text import Text
 from expectations.words import say_share
 from flows.terminal import duration, near, number, show_findings, size
 from tasks.base.commands import command
-from tasks.history.words import KINDS, brief, elapsed, listed, minute, plural, span, valued
+from tasks.history.words import (
+    KINDS,
+    brief,
+    elapsed,
+    harm_words,
+    listed,
+    minute,
+    plural,
+    span,
+    valued,
+)  # fmt: skip
 from tasks.monitoring.performance.gain_sentences import gain_method, gain_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tasks.base.loop import ColumnFinding, Decision, Gain, GainAnswer, Performance
+    from tasks.base.loop import ColumnFinding, Decision, DriftResult, Gain, GainAnswer, Performance
     from tasks.base.outcomes import MonitoringOutcome, SeenWindow
     from tasks.history.chain import Chain, Link
     from tasks.history.overview import PipelineHealth
@@ -203,8 +213,8 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
         _windows(console, outcome)
     console.print(Text.assemble((head, "bold"), said))
     console.print(Text(outcome.sentence, style="bold yellow" if outcome.alarm else "bold green"))
-    if outcome.drift is not None and outcome.drift.columns:
-        console.print(_columns(outcome.drift.columns))
+    if outcome.drift is not None:
+        _drift(console, outcome.drift)
     for performance in outcome.performance:
         own = performance.window == outcome.window
         _line(console, "performance" if own else "restated", _performance(performance))
@@ -306,6 +316,33 @@ def _columns(columns: Sequence[ColumnFinding]) -> Table:
         )
     if len(columns) > _MOST_COLUMNS:
         table.add_row(Text(f"… {len(columns) - _MOST_COLUMNS} more", style="dim"))
+    return table
+
+
+def _drift(console: Console, drift: DriftResult) -> None:
+    if drift.columns:
+        console.print(_columns(drift.columns))
+    if drift.harm:
+        console.print(_harm(drift))
+
+
+def _harm(drift: DriftResult) -> Table:
+    """Return whether the window is unusual and whether it could hurt, measure by measure."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("unusual" if drift.alarm else "not unusual", no_wrap=True)
+    for name in ("value", "limit"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("could hurt" if drift.harmful else "harmless", style="yellow", no_wrap=True)
+    for found in drift.harm:
+        text, value, limit = harm_words(found)
+        beyond = (
+            listed(tuple(" ".join(c.split()) for c in found.columns)) or "beyond"
+            if found.found
+            else ""
+        )
+        table.add_row(Text(text), value, limit, Text(beyond))
+    if drift.restless:
+        table.caption = "These data have no ordinary window: train by the calendar."
     return table
 
 

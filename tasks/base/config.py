@@ -407,6 +407,9 @@ class MonitoringConfig(Section):
     labels: Source | None = Field(
         None, description="id columns and target; absent: the target column of the source"
     )
+    segments: tuple[Column, ...] = Field(
+        (), max_length=10, description="features by whose values drift and performance are judged"
+    )
     sample_rows: int = Field(5_000, ge=100, description="rows of a side in Evidently's report")
 
 
@@ -662,7 +665,13 @@ class PipelineConfig(Section):
     def evaluated(self) -> tuple[str, ...]:
         """Columns that splitting, judging or telling the score needs, be they features or not."""
         group = () if self.split.group is None else (self.split.group,)
-        named = (*group, *self.gate.slices, *self.report.by, *self.report.sensitive)
+        named = (
+            *group,
+            *self.gate.slices,
+            *self.report.by,
+            *self.report.sensitive,
+            *self.monitoring.segments,
+        )
         return tuple(dict.fromkeys(named))
 
     @property

@@ -150,6 +150,55 @@ class HarmFinding(Record):
     columns: tuple[str, ...] = ()
 
 
+class SegmentDrift(Record):
+    """Whether the rows of a window that have one value of a column could hurt.
+
+    Attributes
+    ----------
+    rows
+        Of the segment in the window.
+    """
+
+    column: str
+    value: str
+    rows: int
+    harmful: bool = False
+    harm: tuple[HarmFinding, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The segment as a person writes it."""
+        return f"{self.column} = {self.value}"
+
+
+class SegmentPerformance(Record):
+    """How well the champion did on the rows that have one value of a column.
+
+    Attributes
+    ----------
+    loss, reference
+        Mean loss of the labelled rows, and of those that the model had not seen in training: log
+        loss, or the absolute error of a regression, or the share of wrong classes.
+    p_value
+        Of its being no greater than in the reference, corrected over all segments.
+    worse
+        Whether it is.
+    """
+
+    column: str
+    value: str
+    rows: int
+    loss: float
+    reference: float
+    p_value: float
+    worse: bool = False
+
+    @property
+    def name(self) -> str:
+        """The segment as a person writes it."""
+        return f"{self.column} = {self.value}"
+
+
 class ColumnFinding(Record):
     """What monitoring found of one column, or of the predictions.
 
@@ -216,6 +265,8 @@ class DriftResult(Record):
         told apart counts as harmful where it is an alarm.
     harm
         What that rests on.
+    segments
+        The same question of each segment that the file names.
     restless
         Whether every block of the reference itself is easily told from those before it.
     harm_sentence
@@ -232,6 +283,7 @@ class DriftResult(Record):
     columns: tuple[ColumnFinding, ...] = ()
     harmful: bool = False
     harm: tuple[HarmFinding, ...] = ()
+    segments: tuple[SegmentDrift, ...] = ()
     restless: bool = False
     sentence: str = ""
     harm_sentence: str = ""
@@ -273,6 +325,8 @@ class Performance(Record):
         interval and the reference's own variation between windows.
     limit
         Value of the metric beyond which it counts as worse; None where it is not judged.
+    segments
+        The same of each segment that the file names, where its labels are in.
     """
 
     window: Window | None
@@ -286,6 +340,7 @@ class Performance(Record):
     reference: MetricValue | None = None
     worse: bool = False
     limit: float | None = None
+    segments: tuple[SegmentPerformance, ...] = ()
     sentence: str = ""
 
 

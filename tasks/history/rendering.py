@@ -47,6 +47,7 @@ def _environment() -> Environment:
         "brief": words.brief,
         "code": code,
         "day": words.day,
+        "harm": words.harm_words,
         "elapsed": words.elapsed,
         "metric": figures.metric_words,
         "minute": words.minute,

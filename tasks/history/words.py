@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from tasks.base.loop import DecisionKind, Window
+from tasks.base.loop import DecisionKind, HarmFinding, HarmMeasure, Window
 from tasks.base.records import MetricValue
 from tasks.base.text import ABSENT, number
 
@@ -151,6 +151,28 @@ def brief(value: float | None) -> str:
     if value and abs(value) < 0.0001:
         return f"{value:.1e}"
     return f"{value:.3g}" if abs(value) < 1 else f"{value:,.2f}"
+
+
+_MEASURES: dict[HarmMeasure, str] = {
+    "outside": "rows outside what was learned",
+    "sparse": "rows of a kind rare in training",
+    "predictions": "predictions moved, SD",
+    "joint": "told from training rows, AUC",
+    "columns": "effect of columns time moves, SD",
+}
+
+
+def harm_words(found: HarmFinding) -> tuple[str, str, str]:
+    """Return a measure of harm, its value and its limit as texts.
+
+    Examples
+    --------
+    >>> harm_words(HarmFinding(measure="outside", value=0.26, limit=0.2))
+    ('rows outside what was learned', '26 %', '20 %')
+    """
+    if found.measure in ("outside", "sparse"):
+        return _MEASURES[found.measure], share(found.value), share(found.limit)
+    return _MEASURES[found.measure], f"{found.value:.2f}", f"{found.limit:.2f}"
 
 
 def plural(count: int, noun: str) -> str:

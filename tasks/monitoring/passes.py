@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from tasks.monitoring.drift.harm.verdict import Evidence
+    from tasks.monitoring.drift.reference_summary import Reference
+
 
 class Look(Record):
     """One window that a pass looks at, and why.
@@ -220,7 +223,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
             pipeline, champion, reference, watched(reference, importance),
             times=_times_of(found.rows, roles), predict=_predictor(pipeline, champion),
         )  # fmt: skip
-    return measure(
+    drift = measure(
         reference,
         frame,
         false_alarms=config.false_alarms,
@@ -231,6 +234,47 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
         reference_prediction_times=times,
         new=new_columns(look, snapshot),
         evidence=evidence,
+    )
+    if evidence is None or not drift.enough or not config.segments:
+        return drift
+    return _with_segments(pipeline, look, drift, frame, reference, evidence)
+
+
+def _with_segments(
+    pipeline: Pipeline,
+    look: Look,
+    found: DriftResult,
+    frame: pd.DataFrame,
+    reference: Reference,
+    evidence: Evidence,
+) -> DriftResult:
+    """Return the drift of a window with that of the segments that the file names."""
+    from tasks.data.snapshots import read_frame
+    from tasks.monitoring.drift.detector import watched
+    from tasks.monitoring.drift.harm.domain_classifier import Side
+    from tasks.monitoring.drift.harm.segments import (
+        harm_of_segments,
+        segment_values,
+        with_segments,
+    )
+    from tasks.monitoring.drift.reference_store import training_rows
+
+    config, kinds = pipeline.config.monitoring, look.champion.roles.features
+    rows = training_rows(pipeline, look.champion)
+    columns = [c for c in config.segments if c in rows.columns and c in kinds]
+    before = read_frame(rows.path, columns, rows.places)
+    segments = harm_of_segments(
+        reference, Side(frame, evidence.times), evidence,
+        {c: segment_values(before[c], kinds[c]) for c in columns},
+        lambda at: rows.side(at).frame, watched(reference, importance_of(look.champion)),
+        min_rows=config.min_rows, false_alarms=config.false_alarms,
+    )  # fmt: skip
+    return found.model_copy(
+        update={
+            "segments": segments,
+            "harmful": found.harmful or any(segment.harmful for segment in segments),
+            "harm_sentence": found.harm_sentence + with_segments(segments),
+        }
     )
 
 

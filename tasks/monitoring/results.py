@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.loop import Decision, Performance, Window
+from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
+from tasks.monitoring.answers import answers_of
 from tasks.monitoring.passes import Look, trained_until
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def performances_of(
@@ -127,7 +129,78 @@ def _measured(
         seed=config.training.seed,
         min_rows=config.monitoring.min_rows,
     )
-    return found.model_copy(update={"sentence": found.sentence + problem}) if problem else found
+    if problem:
+        found = found.model_copy(update={"sentence": found.sentence + problem})
+    if window is None or not config.monitoring.segments or not found.labelled:
+        return found
+    from tasks.monitoring.performance.segments import with_segments
+
+    return with_segments(found, _segments(pipeline, champion, version, window))
+
+
+_WINDOWS_OF_SEGMENTS = 3
+"""Where a window holds too few rows of a segment, those of so many windows are taken."""
+
+
+def _segments(
+    pipeline: Pipeline, champion: ModelVersion, version: ModelVersion, window: Window
+) -> tuple[SegmentPerformance, ...]:
+    """Return how `version` did in each segment of a window, or of three where rows are few."""
+    from tasks.data.snapshots import open_table, read_frame
+    from tasks.monitoring.drift.harm.segments import segment_values
+    from tasks.monitoring.drift.reference_store import training_rows
+    from tasks.monitoring.performance.segments import Scored, judge_segments
+    from tasks.registry.holdouts import PLACE, reference_predictions
+
+    config, roles = pipeline.config.monitoring, _roles(pipeline, version)
+    before = reference_predictions(store_of(pipeline.state), version)
+    columns = [c for c in config.segments if c in roles.features]
+    path = training_rows(pipeline, version).path
+    present = [c for c in columns if c in open_table(path).column_names]
+    if before is None or PLACE not in before or not present:
+        return ()
+    seen = read_frame(path, present, before[PLACE].to_numpy())
+    answers = answers_of(before, roles)
+    start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
+    span = Window(start=start, end=window.end)
+    rows, values = _with_values(pipeline, champion, span, present)
+    own = pd.to_datetime(rows["time"], utc=True) >= pd.Timestamp(window.start)
+    scored = []
+    for chosen in (own.to_numpy(), np.ones(len(rows), dtype=bool)):
+        found = answers_of(rows[chosen], roles)
+        if found.rows == int(chosen.sum()):
+            scored.append(Scored(found, {c: v[chosen] for c, v in values.items()}))
+    if answers.rows != len(before):
+        return ()
+    return judge_segments(
+        scored,
+        Scored(answers, {c: segment_values(seen[c], roles.features[c]) for c in present}),
+        min_rows=config.min_rows,
+        false_alarms=config.false_alarms,
+        length=config.window,
+    )
+
+
+def _with_values(
+    pipeline: Pipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
+    """Return the judged rows of a span, and for each column their values, empty where unknown."""
+    from tasks.data.snapshots import read_frame
+    from tasks.ledger.keys import row_keys
+    from tasks.monitoring.drift.harm.segments import segment_values
+    from tasks.trainings.windows import scoring_snapshot
+
+    rows, _ = judged_rows(pipeline, champion, span)
+    snapshot = scoring_snapshot(pipeline, span.start, span.end)
+    frame = read_frame(snapshot.path)
+    keys = row_keys(frame, champion.roles, snapshot.digest)
+    place = pd.Series(np.arange(len(keys)), index=keys)
+    at = place[~place.index.duplicated()].reindex(rows["key"]).fillna(-1).to_numpy(dtype=np.int64)
+    values = {}
+    for column in columns:
+        texts = np.append(segment_values(frame[column], champion.roles.features[column]), "")
+        values[column] = texts[at]
+    return rows, values
 
 
 def judged_rows(
@@ -155,8 +228,6 @@ def judged_rows(
 
 def unseen_rows(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
     """Return the rows that `version` was not trained on."""
-    import pandas as pd
-
     until = trained_until(version)
     if until is None or not len(rows):
         return rows

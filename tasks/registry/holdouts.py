@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "holdout.parquet"
+PLACE = "place"
+"""Where in the training's snapshot a row stands."""
 DIGEST_TAG = "keepfit.holdout_digest"
 MOST_ROWS = 200_000
 OUT_OF_FOLD_FILE = "outoffold.parquet"
@@ -72,6 +74,7 @@ def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
     -------
     pandas.DataFrame or None
         ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
+        ``place`` in the snapshot of the training,
         ``label``, ``prediction`` and ``probability_<class>``: at most 200,000 rows, evenly
         spread over the holdout; ``attrs["rows"]`` says of how many. None for a version that was
         registered without them. All who ask share it and leave it as it is.
@@ -244,8 +247,9 @@ def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:
 
     roles: Schema = basis.roles
     wanted = [c for c in (roles.time_column, *roles.id_columns) if c in basis.snapshot.kinds]
+    place = {PLACE: positions}
     if not wanted:
-        return {}
+        return place
     frame = read_frame(basis.snapshot.path, columns=list(dict.fromkeys(wanted)), rows=positions)
     columns: dict[str, Any] = {}
     if roles.time_column in wanted:
@@ -253,7 +257,7 @@ def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:
     for name in roles.id_columns:
         if name in wanted:
             columns[f"id_{name}"] = frame[name].reset_index(drop=True)
-    return columns
+    return columns | place
 
 
 def spread(rows: int, most: int) -> NDArray[np.int64]:

@@ -22,6 +22,19 @@ def changed(**evidence: object) -> Decision:
     return ALARM.model_copy(update={"evidence": {**ALARM.evidence, **evidence}})
 
 
+def test_both_answers_stand_plainly_on_the_page() -> None:
+    drift = ALARM.evidence["drift"]
+    assert isinstance(drift, dict)
+    harm = {"measure": "outside", "value": 0.26, "limit": 0.2, "found": True, "columns": ["temp"]}
+    text = words(
+        changed(drift={**drift, "harmful": True, "alarm": False, "harm": [harm], "restless": True})
+    )
+    assert re.search(r"could it hurt\?\s*yes", text)
+    assert re.search(r"is it unusual\?\s*no", text)
+    assert re.search(r"rows outside what was learned\s*beyond\s*26 %\s*20 %\s*temp", text)
+    assert "no ordinary window" in text
+
+
 def test_the_verdict_stands_first_and_every_part_is_there() -> None:
     text = words(ALARM)
     places = [

@@ -118,7 +118,14 @@ def test_times_ids_labels_and_predictions_come_back(store: Store, tmp_path: Path
     version = stored(store, basis, candidate(basis, tmp_path / "candidates", first_class=0.4))
     found = holdout_of(store, version)
     assert found is not None
-    columns = ["time", f"id_{ID}", "label", "prediction", *(f"probability_{c}" for c in CLASSES)]
+    columns = [
+        "time",
+        f"id_{ID}",
+        "place",
+        "label",
+        "prediction",
+        *(f"probability_{c}" for c in CLASSES),
+    ]
     assert list(found.columns) == columns
     assert len(found) == found.attrs["rows"] == 50
     assert found["time"].iloc[0] == pd.Timestamp("2026-01-01") + pd.Timedelta(hours=50)
@@ -153,7 +160,7 @@ def test_a_regression_without_time_keeps_values(store: Store, tmp_path: Path) ->
         store, stored(store, basis, candidate(basis, tmp_path / "candidates", first_class=2.5))
     )
     assert found is not None
-    assert list(found.columns) == [f"id_{ID}", "label", "prediction"]
+    assert list(found.columns) == [f"id_{ID}", "place", "label", "prediction"]
     assert found["label"].dtype == np.float64
     assert (found["prediction"] == 2.5).all()
 

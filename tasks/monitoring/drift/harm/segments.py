@@ -1,0 +1,90 @@
+"""Whether the rows of one segment could hurt, of each segment that the file names.
+
+A segment's rows are compared with training rows of the same segment by the measures and limits of
+whole windows, at a level that is shared among all segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.loop import SegmentDrift
+from tasks.base.records import Kind
+from tasks.monitoring.drift.column_values import column_of, levels_of
+from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
+from tasks.monitoring.drift.harm.ordinary_blocks import Read
+from tasks.monitoring.drift.harm.verdict import Evidence, harm_of
+from tasks.monitoring.drift.reference_summary import Reference
+
+_MOST_SEGMENTS = 30
+
+
+def segment_values(column: pd.Series[Any], kind: Kind) -> NDArray[Any]:
+    """Return the value of each row as text, empty where it has none, shape (n_rows,)."""
+    codes, levels = levels_of(column, "categorical" if kind == "numeric" else kind)
+    return np.array([*levels, ""], dtype=object)[codes]
+
+
+def harm_of_segments(
+    reference: Reference,
+    window: Side,
+    evidence: Evidence,
+    training: Mapping[str, NDArray[Any]],
+    read: Read,
+    watched: Mapping[str, float],
+    *,
+    min_rows: int,
+    false_alarms: float,
+) -> tuple[SegmentDrift, ...]:
+    """Return whether each segment with rows enough on both sides could hurt, largest first.
+
+    Parameters
+    ----------
+    training
+        Column that makes segments to the values of all training rows.
+    read
+        Places of training rows to the rows.
+    """
+    chosen: list[tuple[str, str, NDArray[np.bool_]]] = []
+    for column, before in training.items():
+        if column in window.frame:
+            kind = reference.columns[column].kind if column in reference.columns else "categorical"
+            values = segment_values(column_of(window.frame, column), kind)
+            for value in sorted(set(values.tolist()) - {""}):
+                ours = values == value
+                if ours.sum() >= min_rows and (before == value).sum() >= min_rows:
+                    chosen.append((column, value, ours))
+    chosen = sorted(chosen, key=lambda one: -int(one[2].sum()))[:_MOST_SEGMENTS]
+    level = false_alarms / max(len(chosen), 1)
+    found = []
+    for column, value, ours in chosen:
+        rows = np.flatnonzero(training[column] == value)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64))]
+        times = None if window.times is None else window.times[ours]
+        others = {name: weight for name, weight in watched.items() if name != column}
+        harm = harm_of(
+            reference, Side(window.frame[ours], times), replace(evidence, sample=Side(read(rows))),
+            others, false_alarms=level,
+        )  # fmt: skip
+        found.append(
+            SegmentDrift(
+                column=column, value=value, rows=int(ours.sum()), harm=tuple(harm),
+                harmful=any(one.found for one in harm),
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def with_segments(names: Sequence[SegmentDrift]) -> str:
+    """Return what to add to the sentence of a window: the segments that could hurt."""
+    harmful = [segment.name for segment in names if segment.harmful]
+    if not harmful:
+        return ""
+    more = f" and {len(harmful) - 3} more" if len(harmful) > 3 else ""
+    return f"; could hurt in {', '.join(harmful[:3])}{more}"

@@ -1,0 +1,163 @@
+"""How well the champion did in each segment: rows with one value of a column that the file names.
+
+A segment's mean loss is compared with that of rows of the same segment that the model had not seen
+in training. Beside the sampling of both it may vary between windows as the segments do on average
+in blocks of the reference; one correction covers all segments.
+
+References
+----------
+Benjamini and Hochberg (1995), Controlling the false discovery rate, JRSS B 57. DerSimonian and
+Laird (1986), Meta-analysis in clinical trials, Controlled Clinical Trials 7, for the variance
+between blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.loop import Performance, SegmentPerformance
+from tasks.base.text import number
+from tasks.monitoring.answers import Answers
+from tasks.monitoring.drift.distances import corrected
+from tasks.monitoring.drift.reference_summary import cells_of
+
+Floats = NDArray[np.float64]
+Texts = NDArray[Any]
+
+_LEAST_REFERENCE = 30
+_LEAST_INCREASE = 0.1
+_PRIOR_VARIATION = 0.1
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Labelled rows and, for each column that makes segments, the value of every row.
+
+    Attributes
+    ----------
+    values
+        Column to values as text, shape (n_rows,); empty where a row has none.
+    """
+
+    answers: Answers
+    values: Mapping[str, Texts]
+
+
+def judge_segments(
+    windows: Sequence[Scored],
+    reference: Scored,
+    *,
+    min_rows: int,
+    false_alarms: float,
+    length: timedelta,
+) -> tuple[SegmentPerformance, ...]:
+    """Return how well the champion did in each segment that has rows enough.
+
+    Parameters
+    ----------
+    windows
+        The window, and then longer stretches that end with it: the first that holds `min_rows`
+        labelled rows of a segment counts.
+    reference
+        Rows that the model had not seen in training.
+    """
+    theirs = losses(reference.answers)
+    found: list[tuple[str, str, int, float, float, float]] = []
+    for column, values in reference.values.items():
+        for value in sorted(set(values.tolist()) - {""}):
+            before = theirs[values == value]
+            now = _enough(windows, column, value, min_rows)
+            if now is None or len(before) < _LEAST_REFERENCE:
+                continue
+            between = _between(reference, theirs, values == value, length)
+            p_value = _greater(now, before, between)
+            found.append(
+                (column, value, len(now), float(now.mean()), float(before.mean()), p_value)
+            )
+    p_values = corrected([one[-1] for one in found])
+    return tuple(
+        SegmentPerformance(
+            column=column, value=value, rows=rows, loss=loss, reference=before, p_value=p_value,
+            worse=p_value <= false_alarms and loss > before * (1 + _LEAST_INCREASE),
+        )
+        for (column, value, rows, loss, before, _), p_value in zip(found, p_values, strict=True)
+    )  # fmt: skip
+
+
+def losses(answers: Answers) -> Floats:
+    """Return the loss of each row, NaN where its label is not known, shape (n_rows,)."""
+    if answers.truth.dtype.kind == "f":
+        return np.asarray(np.abs(answers.truth - answers.predicted), dtype=np.float64)
+    found = np.full(answers.rows, np.nan)
+    known = answers.labelled
+    truth = answers.truth[known].astype(np.int64)
+    if answers.probability is None:
+        found[known] = answers.predicted[known] != truth
+    else:
+        likely = answers.probability[known][np.arange(len(truth)), truth]
+        found[known] = -np.log(np.clip(likely, 1e-4, 1.0))
+    return found
+
+
+def _enough(windows: Sequence[Scored], column: str, value: str, least: int) -> Floats | None:
+    for scored in windows:
+        if column in scored.values:
+            loss = losses(scored.answers)[scored.values[column] == value]
+            known: Floats = loss[np.isfinite(loss)]
+            if len(known) >= least:
+                return known
+    return None
+
+
+def _between(
+    reference: Scored, loss: Floats, chosen: NDArray[np.bool_], length: timedelta
+) -> float:
+    """Return the variance of a segment's mean loss between windows, beyond their sampling."""
+    prior = (_PRIOR_VARIATION * float(loss[chosen].mean())) ** 2
+    cells = cells_of(reference.answers.times, length.total_seconds())
+    if cells.of_row is None:
+        return prior
+    block = cells.of_row[chosen] // cells.per_block
+    ours = loss[chosen]
+    parts = [ours[block == k] for k in np.unique(block[block >= 0])]
+    parts = [part for part in parts if len(part) >= _LEAST_REFERENCE]
+    if len(parts) < 3:
+        return prior
+    means = np.array([part.mean() for part in parts])
+    sampling = float(np.mean([part.var(ddof=1) / len(part) for part in parts]))
+    seen = max(float(means.var(ddof=1)) - sampling, 0.0)
+    weight = len(parts) - 1
+    return (weight * seen + 3 * prior) / (weight + 3)
+
+
+def _greater(now: Floats, before: Floats, between: float) -> float:
+    """Return the p-value of the mean's being no greater than before."""
+    from scipy import stats
+
+    variance = now.var(ddof=1) / len(now) + before.var(ddof=1) / len(before) + between
+    score = float(now.mean() - before.mean()) / math.sqrt(max(float(variance), 1e-12))
+    return float(stats.norm.sf(score))
+
+
+def with_segments(found: Performance, segments: tuple[SegmentPerformance, ...]) -> Performance:
+    """Return what is known of a window with its segments; one that is worse makes it worse."""
+    worse = sorted((s for s in segments if s.worse), key=lambda s: s.p_value)
+    sentence = found.sentence
+    if worse:
+        said = "; ".join(
+            f"{s.name} (loss {number(s.loss)}, {number(s.reference)} before, {s.rows:,} rows)"
+            for s in worse[:_NAMED]
+        )
+        more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
+        sentence = f"{sentence} Worse in {said}{more}.".strip()
+    return found.model_copy(
+        update={"segments": segments, "worse": found.worse or bool(worse), "sentence": sentence}
+    )
