@@ -12,6 +12,7 @@ from tasks.base import text as figures
 from tasks.base.commands import command
 from tasks.history import words
 from tasks.history.entries import answered, performed
+from tasks.monitoring.performance.gain_sentences import gain_sentence
 from tasks.reporting.report.report_rows import code
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -53,6 +54,7 @@ def _environment() -> Environment:
         "minute": words.minute,
         "number": figures.number,
         "performed": performed,
+        "gained": gain_sentence,
         "plural": words.plural,
         "share": words.share,
         "size": figures.size,

@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.moments import as_utc
-from tasks.monitoring.performance.gain_answer import weigh
+from tasks.monitoring.performance.gain_answer import expected_gain, saving, weigh
 from tasks.monitoring.performance.gain_sentences import gain_sentence
 
 _WORDS = {"drift": "drift", "performance": "worse performance"}
@@ -157,7 +157,7 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
         return PolicyDecision(
             retrain=True,
             by=("gain", *indirect.by),
-            reasons=(gain_sentence(gain, answer), *indirect.reasons),
+            reasons=(f"{gain_sentence(gain, answer)}{_worth(config, gain)}", *indirect.reasons),
             **found,
         )
     if gain is not None and answer == "none" and indirect.by:
@@ -170,6 +170,17 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
             )
         indirect = uncovered
     return indirect.model_copy(update=found)
+
+
+def _worth(config: PolicyConfig, gain: Gain) -> str:
+    """Return what the gain saves and what a training costs, in words; empty without a cost."""
+    if config.cost is None:
+        return ""
+    saved = saving(config, gain, max(expected_gain(gain), gain.mean or 0.0))
+    return (
+        f", which saves {saved:.4g} on {gain.rows_expected:,} rows until the next look; a training "
+        f"costs {config.cost.training:.4g}"
+    )
 
 
 def latest_gain(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Gain | None:

@@ -237,8 +237,12 @@ def _said(
             f"{metric} {side} by {abs(difference):.4g} than the former champion's "
             f"({ends[0]:+.4g} to {ends[1]:+.4g}) on {seen}"
         )
-    word = {"running": "On probation", "confirmed": "Confirmed", "rolled_back": "Rolled back"}
-    return f"{word[state]}: {compared}."
+    word = {"running": "On probation", "confirmed": "Confirmed", "rolled_back": "Rolled back"}[
+        state
+    ]
+    if state == "confirmed" and ends is not None and ends[0] <= 0:
+        word = "Confirmed as no worse, not shown to be better"
+    return f"{word}: {compared}."
 
 
 def _estimates(metric: str, told: Mapping[str, float | None]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.loop import Decision, Gain
 from tasks.base.records import ModelVersion
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
@@ -102,6 +102,30 @@ def test_worse_realised_performance_is_falling(tmp_path: Path) -> None:
     assert found.health == "falling"
     assert found.performance is not None
     assert found.performance.worse
+
+
+def test_a_gain_that_pays_is_open_until_a_training_answers_it(tmp_path: Path) -> None:
+    decisions = flights()
+    *before, last = decisions
+    looked = [d for d in decisions if d.kind == "monitored"][-1]
+    gain = Gain(
+        version=looked.version or "", metric="roc_auc", gain=0.04, low=0.03, high=0.05, rows=5402
+    )
+    measured = looked.model_copy(
+        update={"evidence": {**looked.evidence, "gain": gain.model_dump(mode="json")}}
+    )
+    found = health(tmp_path, (*(d for d in decisions if d is not looked), measured))
+
+    assert found.health == "falling"
+    assert (found.weighed, found.gain) == ("pays", gain)
+    assert found.reason.startswith("Retraining would bring 0.040 (0.030 to 0.050) ROC AUC")
+    trained = [d for d in before if d.kind == "trained"][-1]
+    answer = trained.model_copy(
+        update={"id": "later", "at": last.at + timedelta(minutes=1), "version": "9"}
+    )
+    answered = health(tmp_path, (*(d for d in decisions if d is not looked), measured, answer))
+    assert answered.weighed == ""
+    assert answered.health != "falling"
 
 
 def test_a_promoted_challenger_is_on_probation_until_confirmed(tmp_path: Path) -> None:

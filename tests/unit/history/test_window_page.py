@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.loop import Decision, DriftResult
+from tasks.base.loop import Decision, DriftResult, Gain, PolicyDecision
 from tasks.history.window_page import ordered, window_html
 from tests.histories import flights, hostile
 from tests.unit.history.pages import PAYLOADS, Page
@@ -53,6 +53,22 @@ def test_the_verdict_stands_first_and_every_part_is_there() -> None:
         )
     ]
     assert places == sorted(places)
+
+
+def test_what_retraining_would_bring_stands_before_performance_with_its_method() -> None:
+    gain = Gain(
+        version="2", metric="roc_auc", gain=0.04, low=0.03, high=0.05, rows=5402, family="lightgbm",
+        refreshed=0.74, champion=0.7, rows_fitted=4000, rows_available=9000, seconds=2.5,
+    )  # fmt: skip
+    policy = PolicyDecision(retrain=True, by=("gain",), weighed="pays")
+    text = words(changed(gain=gain.model_dump(mode="json"), policy=policy.model_dump(mode="json")))
+
+    assert "Retraining would bring 0.040 (0.030 to 0.050) ROC AUC on 5,402 labelled rows." in text
+    assert "fitted on 4,000 of 9,000 rows, in 2.5 s" in text
+    assert text.index("What retraining would bring") < text.index("Realised")
+    skipped = Gain(version="2", metric="roc_auc", skipped="no recipe")
+    said = words(changed(gain=skipped.model_dump(mode="json")))
+    assert "Gain not measured: the champion's version does not record how it was fitted" in said
 
 
 def test_what_moved_stands_first_by_importance_then_what_is_odd() -> None:

@@ -92,6 +92,19 @@ def test_a_gain_trains_at_once_and_says_so_first() -> None:
     assert both.by == ("gain", "drift")
 
 
+def test_with_a_cost_the_reason_names_what_is_saved_and_what_a_training_costs() -> None:
+    windows = [
+        w.model_copy(update={"gain": w.gain and w.gain.model_copy(update={"rows_expected": 1_000})})
+        for w in gained("...", 3, 0.04, 0.03, 0.05)
+    ]
+    cost = {"training": 15.0, "unit_loss": 0.5}
+    decision = decided(windows, config={"cost": cost})
+    assert decision.retrain
+    assert "on 1,000 rows until the next look; a training costs 15" in decision.sentence
+    dear = decided(windows, config={"cost": {"training": 500.0, "unit_loss": 0.5}})
+    assert (dear.retrain, dear.weighed) == (False, "none")
+
+
 def test_a_gain_waits_for_the_cooldown() -> None:
     decision = decided(gained("...", 3, 0.04, 0.03, 0.05), last_training=NOW - timedelta(days=2))
     assert (decision.withheld, decision.by, decision.weighed) == ("cooldown", ("gain",), "pays")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.base.loop import Cause, Decision, Gain, Performance, Window
+from tasks.base.records import ModelVersion, Split
+from tasks.monitoring.passes import Look
+from tasks.monitoring.performance import measured_gain
+from tasks.monitoring.performance.measured_gain import bounded, measure_gain
+from tests.histories import pipeline
+
+START = datetime(2013, 3, 4, tzinfo=UTC)
+WEEK = timedelta(weeks=1)
+CHAMPION = ModelVersion(
+    name="flights",
+    version="1",
+    run_id="r",
+    tags={"keepfit.trained_until": START.isoformat(), "keepfit.metric": "roc_auc"},
+)
+
+
+def week(number: int) -> Window:
+    return Window(start=START + number * WEEK, end=START + (number + 1) * WEEK)
+
+
+def look(number: int) -> Look:
+    cause = Cause(kind="schedule", correlation="c", at=START)
+    return Look(champion=CHAMPION, window=week(number), cause=cause)
+
+
+def stated(number: int, *, mature: bool = True) -> Performance:
+    return Performance(window=week(number), version="1", metric="roc_auc", rows=900, mature=mature)
+
+
+def monitored(number: int, gain: Gain) -> Decision:
+    return Decision(
+        id=f"m{number}", pipeline="flights", kind="monitored", at=START + number * WEEK,
+        correlation="c", sentence="", version="1", window=week(number),
+        evidence={"gain": gain.model_dump(mode="json")},
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.registry.recipes.recipe_of_version", lambda _store, _version: None)
+
+
+def test_nothing_is_measured_before_labels_are_mature(tmp_path: Path) -> None:
+    given = (pipeline(tmp_path), look(1))
+    assert measure_gain(*given, [stated(1, mature=False)], []) is None
+    assert measure_gain(*given, [], []) is None
+
+
+def test_windows_that_the_champion_was_trained_on_are_not_judged(tmp_path: Path) -> None:
+    assert measure_gain(pipeline(tmp_path), look(1), [stated(-1)], []) is None
+
+
+def test_a_version_without_a_recipe_is_skipped_with_that_reason(tmp_path: Path) -> None:
+    found = measure_gain(pipeline(tmp_path), look(1), [stated(0), stated(1)], [])
+    assert found is not None
+    assert (found.skipped, found.until, found.rows_expected) == ("no recipe", week(1).end, 900)
+
+
+def test_it_is_measured_once_for_each_newest_mature_window(tmp_path: Path) -> None:
+    before = Gain(version="1", metric="roc_auc", skipped="no recipe", until=week(1).end)
+    given = (pipeline(tmp_path), look(2))
+    assert measure_gain(*given, [stated(0), stated(1)], [monitored(1, before)]) is None
+    assert measure_gain(*given, [stated(1), stated(2)], [monitored(1, before)]) is not None
+    failed = before.model_copy(update={"skipped": "failed"})
+    assert measure_gain(*given, [stated(1)], [monitored(1, failed)]) is not None
+
+
+def test_a_file_that_does_not_name_gain_measures_none(tmp_path: Path) -> None:
+    old = pipeline(tmp_path, more="policy: {retrain_on: [drift, performance]}\n")
+    assert measure_gain(old, look(1), [stated(1)], []) is None
+
+
+def test_a_huge_table_is_fitted_on_an_even_sample_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured_gain, "MOST_ROWS", 100)
+    np.save(tmp_path / "train.npy", np.arange(1_000))
+    split = Split(
+        train_path=str(tmp_path / "train.npy"), holdout_path="h", rule="time", holdout=0.2,
+        n_train=1_000, n_holdout=10,
+    )  # fmt: skip
+    found, folder = bounded(split, tmp_path)
+    rows = np.load(found.train_path)
+    assert (found.n_train, len(rows), rows[0], rows[-1]) == (100, 100, 0, 999)
+    assert folder != tmp_path
+    same, where = bounded(split.model_copy(update={"n_train": 100}), tmp_path)
+    assert (same.train_path, where) == (split.train_path, tmp_path)
