@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from expectations.columns import ColumnCheck, missing_column
-from expectations.condition import parse_condition
 from expectations.contract import Contract
+from expectations.facts.column_facts import ColumnFacts, gather_facts
+from expectations.facts.phrases import say_share, shorten
 from expectations.results import CheckOutcome, CheckResult, grade, say_failed
-from expectations.rules import Rule
-from expectations.sqlrows import broken_rows
+from expectations.rules.column_rules import ColumnCheck, missing_column
+from expectations.rules.custom_rules import Rule
+from expectations.rules.sql_condition import parse_condition
+from expectations.rules.sql_rows import broken_rows
+from expectations.rules.table_rules import check_table
 from expectations.suite import RawResult, run_suite
-from expectations.tables import check_table
-from expectations.values import ColumnFacts, gather_facts
-from expectations.words import say_share, shorten
 
 __all__ = ["CheckOutcome", "CheckResult", "check_frame"]
 

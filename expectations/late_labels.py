@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from expectations.spans import as_naive_utc
-from expectations.values import facts_of
+from expectations.facts.column_facts import facts_of
+from expectations.facts.time_spans import as_naive_utc
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.contract import ColumnRule, Contract
-from expectations.rules import Rule, RuleError
-from expectations.values import ColumnFacts, bound_of, codes_of, gather_facts
-from expectations.words import MAX_SAMPLE, sample_of, say_value
+from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of, gather_facts
+from expectations.facts.phrases import MAX_SAMPLE, sample_of, say_value
+from expectations.rules.custom_rules import Rule, RuleError
 
 _ROUNDING = 1e-9
 _CRITICAL = {"error": "critical", "warning": "warning"}

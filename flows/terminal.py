@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from expectations.words import say_share
+from expectations.facts.phrases import say_share
 from tasks.base.progress import Step, set_reporter
 from tasks.base.reading import ReadingNote, note_text
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expectations.words import say_share
+from expectations.facts.phrases import say_share
 from flows.terminal import duration, near, number, show_findings, size
 from tasks.base.commands import command
 from tasks.history.words import (

@@ -28,11 +28,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
+    from expectations.column_batches import check_in_parts
     from expectations.contract import Contract
-    from expectations.faults import find_faults
+    from expectations.failing_rows import find_faults
     from expectations.late_labels import LateLabels
     from expectations.page import render_page
-    from expectations.parts import check_in_parts
     from tasks.base.files import write_whole
     from tasks.data.snapshots import read_frame
 

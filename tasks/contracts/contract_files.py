@@ -82,7 +82,7 @@ def contract_digest(pipeline: Pipeline) -> str:
 
 def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
     """Return the contract that the rows of `snapshot` suggest."""
-    from expectations.parts import infer_in_parts
+    from expectations.column_batches import infer_in_parts
     from tasks.data.snapshots import read_frame
 
     config = pipeline.config

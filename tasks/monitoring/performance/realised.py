@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from expectations.words import say_share
+from expectations.facts.phrases import say_share
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
 from tasks.base.moments import as_utc

@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_wine
 
 from expectations.check import CheckOutcome, CheckResult, check_frame
 from expectations.contract import Contract
-from expectations.infer import infer_contract
+from expectations.inference import infer_contract
 from tests.unit.expectations.tables_made import HOSTILE, KINDS, orders
 
 NOW = datetime(2024, 2, 21)

@@ -10,7 +10,7 @@ import pytest
 
 from expectations.check import check_frame
 from expectations.contract import ColumnRule, Contract
-from expectations.values import all_different, codes_of
+from expectations.facts.column_facts import all_different, codes_of
 
 
 def texts(*values: str | None) -> pd.Series[Any]:
@@ -25,7 +25,7 @@ def test_all_different_is_what_pandas_says(values: tuple[str | None, ...]) -> No
 
 
 def test_codes_repeat_where_texts_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("expectations.values._HASHED_ROWS", 2)
+    monkeypatch.setattr("expectations.facts.column_facts._HASHED_ROWS", 2)
     values = texts("a", "b", "a", "c", "b")
     assert codes_of(values).dtype == np.uint64
     assert codes_of(values).duplicated().tolist() == values.duplicated().tolist()

@@ -11,7 +11,7 @@ import pytest
 from expectations.check import check_frame
 from expectations.contract import Contract
 from expectations.differences import GONE, Difference, find_differences
-from expectations.infer import infer_contract
+from expectations.inference import infer_contract
 from tasks.base.yaml import edited_yaml, parse_yaml
 
 KINDS = {"id": "identifier", "price": "numeric", "shop": "categorical"}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from expectations import parts
+from expectations import column_batches
 from expectations.contract import Contract
 from expectations.late_labels import LateLabels
 
@@ -31,8 +31,8 @@ def table(*, missing: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame({"when": pd.date_range("2026-01-01", periods=DAYS), "y": y})
 
 
-def nulls(frame: pd.DataFrame, late: LateLabels | None) -> parts.CheckResult:
-    outcome = parts.check_in_parts(
+def nulls(frame: pd.DataFrame, late: LateLabels | None) -> column_batches.CheckResult:
+    outcome = column_batches.check_in_parts(
         lambda names: frame[list(names)], frame.iloc[:0], len(frame), CONTRACT, late=late
     )
     (found,) = [r for r in outcome.results if (r.column, r.rule) == ("y", "nulls")]
@@ -60,7 +60,7 @@ def test_an_inferred_contract_does_not_learn_that_labels_are_missing() -> None:
     kinds = {"when": "datetime", "y": "numeric"}
 
     def limit(late: LateLabels | None) -> float:
-        contract = parts.infer_in_parts(
+        contract = column_batches.infer_in_parts(
             lambda names: frame[list(names)], list(frame), DAYS, kinds, name="t", target="y",
             time_column="when", id_columns=(), late=late,
         )  # fmt: skip

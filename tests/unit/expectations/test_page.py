@@ -6,7 +6,7 @@ import pandas as pd
 
 from expectations.check import check_frame
 from expectations.contract import Contract
-from expectations.infer import infer_contract
+from expectations.inference import infer_contract
 from expectations.page import render_page, say_verdict
 from tests.unit.expectations.tables_made import HOSTILE, KINDS, orders
 

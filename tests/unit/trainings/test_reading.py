@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from expectations.columns import ColumnCheck
 from expectations.contract import Contract
-from expectations.values import facts_of
+from expectations.facts.column_facts import facts_of
+from expectations.rules.column_rules import ColumnCheck
 from tasks.base.config import SqlSource
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Snapshot

@@ -19,8 +19,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline as Fitted
 
-from expectations.columns import ColumnCheck
-from expectations.values import facts_of
+from expectations.facts.column_facts import facts_of
+from expectations.rules.column_rules import ColumnCheck
 from tasks.base.errors import DataError, ModelRefusedError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Schema, Task

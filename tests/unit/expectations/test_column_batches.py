@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expectations import parts
+from expectations import column_batches as parts
 from expectations.check import check_frame
 from expectations.contract import Contract
-from expectations.infer import infer_contract
+from expectations.inference import infer_contract
 
 KINDS = {
     "id": "identifier", "when": "datetime", "a": "numeric", "b": "numeric", "c": "categorical",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.contract import Contract
-from expectations.infer import infer_contract
+from expectations.inference import infer_contract
 from tests.unit.expectations.tables_made import KINDS, orders
 
 NOW = datetime(2024, 2, 21)

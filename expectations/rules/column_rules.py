@@ -11,10 +11,8 @@ import numpy as np
 import pandas as pd
 
 from expectations.contract import FAR, FEW_SIZES, ColumnRule, NullRule
-from expectations.results import CheckResult, exceeds, grade, say_failed
-from expectations.suite import RawResult
-from expectations.values import ColumnFacts, Mask, off_scale, outside, repeated, unseen
-from expectations.words import (
+from expectations.facts.column_facts import ColumnFacts, Mask, off_scale, outside, repeated, unseen
+from expectations.facts.phrases import (
     Severity,
     sample_of,
     say_number,
@@ -23,6 +21,8 @@ from expectations.words import (
     say_value,
     shorten,
 )
+from expectations.results import CheckResult, exceeds, grade, say_failed
+from expectations.suite import RawResult
 
 MIN_VARYING = 50
 _STORED = {

@@ -15,7 +15,7 @@ import pandas as pd
 
 from expectations.check import CheckOutcome, CheckResult, check_frame
 from expectations.contract import ColumnRule, Contract, TableRule
-from expectations.infer import infer_contract
+from expectations.inference import infer_contract
 from expectations.late_labels import LateLabels
 
 CELLS_AT_ONCE = 12_000_000

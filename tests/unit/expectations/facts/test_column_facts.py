@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expectations.values import facts_of, outside, repeated, unseen
+from expectations.facts.column_facts import facts_of, outside, repeated, unseen
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations import sqlrows
-from expectations.condition import parse_condition
-from expectations.sqlrows import broken_rows
+from expectations.rules import sql_rows
+from expectations.rules.sql_condition import parse_condition
+from expectations.rules.sql_rows import broken_rows
 
 FRAME = pd.DataFrame(
     {
@@ -67,7 +67,7 @@ def test_columns_that_differ_in_case_only_are_told_apart() -> None:
 
 
 def test_rows_are_counted_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlrows, "CHUNK", 7)
+    monkeypatch.setattr(sql_rows, "CHUNK", 7)
     frame = pd.DataFrame({"x": np.arange(100) % 3})
     assert broken_rows(frame, parse_condition("x > 0")).failed_rows == 34
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from expectations.columns import MIN_VARYING
-from expectations.values import facts_of
+from expectations.facts.column_facts import facts_of
+from expectations.rules.column_rules import MIN_VARYING
 
 _ONE_VALUE = 0.98
 _TREND = 0.95

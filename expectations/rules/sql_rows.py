@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from expectations.condition import Condition
-from expectations.values import facts_of
-from expectations.words import MAX_SAMPLE, say_value
+from expectations.facts.column_facts import facts_of
+from expectations.facts.phrases import MAX_SAMPLE, say_value
+from expectations.rules.sql_condition import Condition
 
 CHUNK = 200_000
 _MAX_TEXT = 1_000_000

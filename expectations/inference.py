@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from expectations.columns import MIN_VARYING
 from expectations.contract import (
     CategoryRule,
     ColumnRule,
@@ -26,9 +25,10 @@ from expectations.contract import (
     Storage,
     TableRule,
 )
-from expectations.history import RowOrder, order_rows
-from expectations.spans import as_naive_utc
-from expectations.values import ColumnFacts, all_different, facts_of, later_than
+from expectations.facts.column_facts import ColumnFacts, all_different, facts_of, later_than
+from expectations.facts.row_order import RowOrder, order_rows
+from expectations.facts.time_spans import as_naive_utc
+from expectations.rules.column_rules import MIN_VARYING
 
 MAX_CATEGORIES = 200
 _MAX_CATEGORY_LENGTH = 200

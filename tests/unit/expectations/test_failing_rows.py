@@ -12,8 +12,8 @@ import pytest
 
 from expectations.check import check_frame
 from expectations.contract import Contract
-from expectations.faults import Faults, find_faults
-from expectations.infer import infer_contract
+from expectations.failing_rows import Faults, find_faults
+from expectations.inference import infer_contract
 from tests.unit.expectations.tables_made import KINDS, orders
 
 NOW = datetime(2024, 2, 21)

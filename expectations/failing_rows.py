@@ -9,14 +9,22 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from expectations.condition import parse_condition
 from expectations.contract import ColumnRule, Contract
+from expectations.facts.column_facts import (
+    Mask,
+    facts_of,
+    later_than,
+    off_scale,
+    outside,
+    repeated,
+    unseen,
+)
+from expectations.facts.phrases import shorten
 from expectations.results import CheckOutcome, CheckResult
-from expectations.rules import Rule
-from expectations.sqlrows import broken_mask
+from expectations.rules.custom_rules import Rule
+from expectations.rules.sql_condition import parse_condition
+from expectations.rules.sql_rows import broken_mask
 from expectations.suite import broken_positions
-from expectations.values import Mask, facts_of, later_than, off_scale, outside, repeated, unseen
-from expectations.words import shorten
 
 Read = Callable[[Sequence[str]], pd.DataFrame]
 

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from expectations.contract import Contract, FreshnessRule, FutureRule, RowsRule
+from expectations.facts.column_facts import ColumnFacts, later_than, repeated
+from expectations.facts.phrases import MAX_SAMPLE, Severity, sample_of, say_rows, shorten
+from expectations.facts.time_spans import as_naive_utc, format_span
 from expectations.results import CheckResult, say_failed
-from expectations.spans import as_naive_utc, format_span
 from expectations.suite import RawResult, unique_rule
-from expectations.values import ColumnFacts, later_than, repeated
-from expectations.words import MAX_SAMPLE, Severity, sample_of, say_rows, shorten
 
 _FUTURE = timedelta(days=1)
 
