@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -84,10 +86,15 @@ def record_scoring(
     prefect_run: str | None,
     input_path: str | None = None,
 ) -> None:
-    """Record the batch among the decisions."""
+    """Record the batch among the decisions, and report files that are no longer written."""
+    from tasks.monitoring.stops import record_stale_files
+    from tasks.monitoring.telling import tell
     from tasks.scoring.newcomers import record_batch
     from tasks.scoring.set_aside import mark_scored
 
     record_batch(pipeline, outcome, cause, prefect_run or "")
+    now = datetime.now(UTC)
+    for decision in record_stale_files(pipeline, outcome.aside, cause, prefect_run or "", now):
+        tell(pipeline, decision)
     if outcome.quarantined is None:
         mark_scored(pipeline, input_path)

@@ -238,6 +238,8 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
 
 
 def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
+    if decision.evidence.get("left_aside"):
+        return _left_aside(decision, file)
     aside, of = (
         int(str(decision.evidence.get(key) or 0)) for key in ("rows_aside", "rows_checked")
     )
@@ -246,6 +248,18 @@ def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> 
     draft.say("What", f"they broke the contract:{listed(rules)}")
     draft.say("keepfit", "scored the other rows. The same fault is not told again for a week.")
     _say_kept(draft, decision)
+    return draft
+
+
+def _left_aside(decision: Decision, file: str) -> _Draft:
+    draft = _Draft("a file is not whole, the rest scored", "warning")
+    draft.say("What", cleaned(decision.sentence))
+    draft.say("keepfit", "scored the rows of the other files. This file is not told again.")
+    draft.say(
+        "Next",
+        "write it again, or remove it if it is damaged. The next scoring takes up its rows, unless "
+        f"they are older than one monitoring window: then {_command('score', file)} with --input.",
+    )
     return draft
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
 from tasks.base.loop import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.reading import FileAside
 from tasks.base.records import SetAside
 from tasks.base.stack_file import prefect_run_page
 from tasks.contracts.snapshot_check import describe
@@ -121,6 +123,44 @@ def record_set_aside(
     known = any(_same_rules(decision, other) for other in earlier)
     ledger.record(decision)
     return decision, not known
+
+
+def record_stale_files(
+    pipeline: Pipeline, files: Sequence[FileAside], cause: Cause, prefect_run: str, now: datetime
+) -> tuple[Decision, ...]:
+    """Record files whose rows are not scored, as they are not whole and no longer written.
+
+    Returns
+    -------
+    decisions
+        Those that people do not know of yet: each file is recorded once.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    name, ledger = pipeline.config.name, ledger_of(pipeline)
+    page = prefect_run_page(pipeline.state, prefect_run)
+    made = [
+        Decision(
+            id=decision_id(name, "quarantined", "file", note.file, note.reason),
+            pipeline=name,
+            kind="quarantined",
+            at=now,
+            correlation=cause.correlation,
+            sentence=f"{note.file} is {note.reason} and has not changed for an hour: its rows are "
+            "not scored.",
+            config_digest=pipeline.digest,
+            prefect_run=prefect_run,
+            evidence={
+                "flow": "scoring",
+                "left_aside": note.file,
+                "cause": cause.model_dump(mode="json"),
+            },
+            links={"prefect": page} if page else {},
+        )
+        for note in files
+        if note.stale
+    ]
+    return tuple(decision for decision in made if ledger.record(decision))
 
 
 def _without_counts(rule: str) -> str:

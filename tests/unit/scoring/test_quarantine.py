@@ -15,11 +15,12 @@ import pytest
 from tasks.base.errors import ContractError
 from tasks.base.loop import Cause, CauseKind
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.reading import FileAside
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame, take_rows, write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.messages import message_of
-from tasks.monitoring.stops import record_set_aside
+from tasks.monitoring.stops import record_set_aside, record_stale_files
 from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows
 from tasks.scoring.set_aside import mark_scored, waiting
@@ -262,3 +263,22 @@ def test_people_are_told_once_how_many_why_where_and_what_to_do(
     for part in ("x: scale", str(decision.evidence["file"]), "contract accept", "keepfit score"):
         assert part in message.text
     assert len(ledger_of(pipeline).decisions("mine", kinds=("quarantined",))) == 2
+
+
+def test_a_file_that_is_no_longer_written_is_told_once_and_one_that_arrives_is_not(
+    pipeline: Pipeline,
+) -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    files = [
+        FileAside(file="a.csv", reason="incomplete", stale=True),
+        FileAside(file="b.csv", reason="incomplete"),
+    ]
+
+    (decision,) = record_stale_files(pipeline, files, because("schedule"), "", now)
+    again = record_stale_files(pipeline, files, because("schedule"), "", now)
+
+    assert again == ()
+    message = message_of(decision, file=str(pipeline.path))
+    assert message is not None
+    assert "a.csv is incomplete" in message.text
+    assert "b.csv" not in message.text
