@@ -163,17 +163,20 @@ def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[
 @main.command()
 @_FILE
 @click.option("--fresh", is_flag=True, help="Recompute everything; reuse nothing.")
+@click.option("--refit", is_flag=True, help="Fit the champion's recipe on newer rows; no search.")
 @_JSON
 @answering
-def run(file: Path | None, fresh: bool, as_json: bool) -> dict[str, Any]:
+def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str, Any]:
     """Train once: contract, candidates, gate, registry, report.
 
     FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done
     (a champion kept is done), 2 a mistake in the file, 3 that the data broke its contract.
+    With --refit the champion's family, columns and settings are fitted once on newer rows, and
+    the gate asks that this is not worse by more than a margin.
     """
     from flows.commands import run_training
 
-    outcome = run_training(file, fresh=fresh)
+    outcome = run_training(file, fresh=fresh, refit=refit)
     if not as_json:
         from flows.terminal import show_training
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _LEAST_FREE_BYTES = 200_000_000
 
 
-def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
+def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False) -> TrainingOutcome:
     """Run the training flow of `file` once, in this process."""
     began = monotonic()
     pipeline = load_pipeline(file)
@@ -45,7 +45,8 @@ def run_training(file: Path | None, *, fresh: bool = False) -> TrainingOutcome:
         with _companions(pipeline, checks=not known, fits=not known):
             from flows.training import training
 
-            answer: Any = training(str(pipeline.path), fresh=fresh, cause=by_hand())
+            given: dict[str, Any] = {"fresh": fresh, "cause": by_hand(), "refit": refit}
+            answer: Any = training(str(pipeline.path), **given)
         remember_training(pipeline)
         outcome: TrainingOutcome = answer.model_copy(update={"seconds": monotonic() - began})
         if not outcome.unchanged:

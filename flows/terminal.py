@@ -17,6 +17,7 @@ from rich.text import Text
 from expectations.facts.phrases import say_share
 from tasks.base.progress import Step, set_reporter
 from tasks.base.reading import ReadingNote, note_text
+from tasks.base.text import mode_words
 
 if TYPE_CHECKING:
     from tasks.base.outcomes import (
@@ -161,6 +162,8 @@ def show_training(outcome: TrainingOutcome) -> None:
     title = f"{outcome.pipeline}: {outcome.task}, {outcome.metric}"
     rows = f"{outcome.rows_train:,} rows to train on, {outcome.rows_holdout:,} held out"
     console.print(Text.assemble((title, "bold"), f"  {rows}"))
+    if outcome.mode.kind == "refit" or outcome.mode.obstacle:
+        console.print(mode_words(outcome.mode), markup=False)
     console.print(leaderboard(outcome.leaderboard, outcome.metric, outcome.challenger))
     for row in outcome.leaderboard:
         if row.reason:

@@ -11,8 +11,9 @@ from prefect.states import Completed
 
 from flows.accounting import answerable, run_name
 from tasks.alert import tell_decided
+from tasks.base.errors import NoNewerRowsError
 from tasks.base.known import pipeline_in_use
-from tasks.base.loop import Cause
+from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis
@@ -29,7 +30,7 @@ from tasks.promote import (
     register_challenger,
 )
 from tasks.train import fit_candidates, refit_winner
-from tasks.trainings.admitting import admitted
+from tasks.trainings.admitting import admitted, hold_back
 from tasks.validate import check_contract
 
 
@@ -44,7 +45,9 @@ def _close_open_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG0
     on_crashed=[_close_open_run],
     on_cancellation=[_close_open_run],
 )
-def training(pipeline: str, fresh: bool = False, cause: Cause | None = None) -> Any:
+def training(
+    pipeline: str, fresh: bool = False, cause: Cause | None = None, refit: bool = False
+) -> Any:
     """Train the model of a pipeline file once and let the gate decide about it.
 
     Parameters
@@ -55,27 +58,37 @@ def training(pipeline: str, fresh: bool = False, cause: Cause | None = None) -> 
         Recompute what an unchanged earlier training has done.
     cause
         Why: an alarm's event brings it along; the calendar or a person when absent.
+    refit
+        Fit the champion's recipe on newer rows instead of searching among all candidates.
 
     Returns
     -------
     TrainingOutcome or State
-        A state named ``Skipped`` when the policy or another training holds it back.
+        A state named ``Skipped`` when the policy or another training holds it back, or a refit
+        has too few newer rows.
     """
     plan = pipeline_in_use(Path(pipeline))
-    with answerable(plan, "training", cause) as why, admitted(plan, why) as answer:
+    with answerable(plan, "training", cause) as why, admitted(plan, why, refit=refit) as answer:
         if not answer.retrain:
             tell_decided(plan, why.correlation)
             return Completed(name="Skipped", message=answer.sentence)
-        outcome = _train(plan, why, fresh)
+        try:
+            outcome = _train(plan, why, fresh, answer)
+        except NoNewerRowsError as error:
+            if why.kind == "manual":
+                raise
+            waits = hold_back(plan, why, error)
+            tell_decided(plan, why.correlation)
+            return Completed(name="Skipped", message=waits.sentence)
         tell_decided(plan, why.correlation)
     return outcome
 
 
-def _train(plan: Pipeline, why: Cause, fresh: bool) -> TrainingOutcome:
+def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> TrainingOutcome:
     began = monotonic()
     snapshot = load_window(plan, fresh=fresh, whole=why.kind == "manual")
     checking = check_contract.submit(plan, snapshot, fresh=fresh)
-    splitting = split_window.submit(plan, snapshot)
+    splitting = split_window.submit(plan, snapshot, answer, why)
     basis = Basis(snapshot=snapshot, contract=checking.result(), prepared=splitting.result())
     earlier = None if fresh else find_training(plan, basis, why)
     if earlier is not None:

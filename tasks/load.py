@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.base.loop import Cause
+from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
@@ -47,12 +47,18 @@ def load_rows(
 
 
 @task(name="split window", cache_policy=NO_CACHE)
-def split_window(pipeline: Pipeline, snapshot: Snapshot) -> Prepared:
-    """Decide each column's part and which rows are held out."""
+def split_window(
+    pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
+) -> Prepared:
+    """Decide each column's part, which rows are held out, and whether the champion is refitted."""
     from tasks.monitoring.passes import champion_until
     from tasks.trainings.preparing import prepare
+    from tasks.trainings.refitting import candidacy
 
-    prepared = prepare(pipeline, snapshot, champion_until=champion_until(pipeline))
+    asked = answer.training == "refit"
+    refit = candidacy(pipeline, answer, strict=cause.kind == "manual") if asked else None
+    until, reason = champion_until(pipeline), answer.training_reason
+    prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)
     split = prepared.split
     text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.kind}"
     if split.no_target:

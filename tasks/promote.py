@@ -27,9 +27,13 @@ from tasks.evaluation.findings import Diagnosis
 
 @task(name="find training", cache_policy=NO_CACHE)
 def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOutcome | None:
-    """Return the finished training of the same data, contract, settings and versions."""
+    """Return the finished training of the same data, contract, settings and versions.
+
+    Without one, a refit that has too few newer rows ends here.
+    """
     from tasks.trainings.decisions import record_training, record_unchanged
     from tasks.trainings.outcomes import finished_training
+    from tasks.trainings.refitting import require_newer_rows
 
     found = finished_training(pipeline, basis.prepared.key)
     if found is not None:
@@ -37,6 +41,8 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
         # A process that was killed may have left its last step undone.
         if not record_training(pipeline, basis, found, cause, found.seconds):
             record_unchanged(pipeline, found, cause)
+    else:
+        require_newer_rows(basis.prepared.mode)
     return found
 
 

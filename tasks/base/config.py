@@ -328,6 +328,12 @@ class GateConfig(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     min_gain: float = Field(0.0, ge=0.0, description="in units of the metric")
     margin: float = Field(0.0, ge=0.0, description="non_inferior: how much worse is accepted")
+    refit_margin: float | None = Field(
+        None,
+        ge=0.0,
+        description="how much worse a refit may be, in units of the metric; absent: a share of "
+        "what the champion is better than the trivial baseline",
+    )
     replicates: int = Field(1000, ge=200, le=10_000, description="bootstrap replicates")
     max_latency_ms_per_1k: float | None = Field(None, gt=0)
     max_size_mb: float | None = Field(None, gt=0)
@@ -459,6 +465,9 @@ class PolicyConfig(Section):
         "7d", validate_default=True, description="after a training until the next on an alarm"
     )
     min_new_rows: int = Field(0, ge=0, description="rows newer than the last training's")
+    answer: Literal["refit", "search"] = Field(
+        "refit", description="to an alarm: fit the champion's recipe on newer rows, or search anew"
+    )
     probation: int = Field(
         3, ge=0, le=50, description="windows in which a new champion is compared with the former"
     )

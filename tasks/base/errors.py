@@ -8,6 +8,7 @@ KeepfitError                 exit status, kind, message, remedy
 │   └── ContractError        3  the rows broke their contract
 ├── FitError                 3  no candidate could be fitted and validated
 ├── EvidenceError            1  a number a decision needs is absent
+│   └── NoNewerRowsError     1  there are too few rows newer than the champion's to refit on
 ├── ModelRefusedError        1  a model holds a type that is not allowed
 ├── Busy                     1  another process trains this pipeline (tasks/ledger/flights.py)
 └── InfrastructureError      1  a store, server or disk failed
@@ -118,6 +119,12 @@ class EvidenceError(KeepfitError):
     """A number that a decision needs is absent or not finite."""
 
     kind = "evidence"
+
+
+class NoNewerRowsError(EvidenceError):
+    """Too few labelled rows are newer than those that the champion was trained on."""
+
+    kind = "rows"
 
 
 class ModelRefusedError(KeepfitError):

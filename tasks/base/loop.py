@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from pydantic import Field, JsonValue, model_validator
 
-from tasks.base.records import Kind, MetricValue, Record
+from tasks.base.records import Kind, MetricValue, Record, TrainingKind
 
 CauseKind = Literal["manual", "schedule", "alarm", "probe"]
 DecisionKind = Literal[
@@ -468,6 +468,8 @@ class PolicyDecision(Record):
         The measurement that the answer rests on; None where it rests on none.
     weighed
         What that measurement says.
+    training, training_reason
+        When it trains: whether candidates are searched or the champion is refitted, and why.
     """
 
     retrain: bool
@@ -477,3 +479,5 @@ class PolicyDecision(Record):
     sentence: str = ""
     gain: Gain | None = None
     weighed: GainAnswer = ""
+    training: TrainingKind = "search"
+    training_reason: str = ""

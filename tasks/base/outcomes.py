@@ -18,6 +18,7 @@ from tasks.base.records import (
     SetAside,
     Severity,
     Task,
+    TrainingMode,
     Verdict,
 )
 
@@ -46,6 +47,8 @@ class TrainingOutcome(Record):
         Stages whose earlier result was used again.
     unchanged
         Whether the whole training was done before, so that nothing was.
+    mode
+        Whether it searched among candidates or refitted the champion.
     """
 
     key: str
@@ -78,12 +81,17 @@ class TrainingOutcome(Record):
     finished: datetime
     seconds: float = 0.0
     next_command: str = ""
+    mode: TrainingMode = TrainingMode()
 
     def answer(self) -> dict[str, object]:
         """Return what `keepfit run --json` prints."""
         verdict = self.verdict
         return {
             "pipeline": self.pipeline,
+            "training": self.mode.kind,
+            "training_reason": self.mode.reason,
+            "recipe_of": self.mode.recipe_of,
+            "refit_obstacle": self.mode.obstacle or None,
             "task": self.task,
             "metric": self.metric,
             "rows": {"train": self.rows_train, "holdout": self.rows_holdout},
@@ -99,6 +107,7 @@ class TrainingOutcome(Record):
                 "sentence": verdict.sentence,
                 "difference": verdict.difference,
                 "interval": list(verdict.interval) if verdict.interval else None,
+                "margin": verdict.margin,
                 "complete": verdict.complete,
                 "skipped": list(verdict.skipped),
             },

@@ -19,9 +19,18 @@ NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
 """Tasks whose target and predictions are numbers, not classes."""
 Severity = Literal["error", "warning"]
 
+TrainingKind = Literal["refit", "search"]
+"""A known recipe on newer rows, or all candidates."""
+
 SCHEMA_TAG = "keepfit.schema"
 FAMILY_TAG = "keepfit.candidate"
 """The candidate that a version is."""
+TRAINED_UNTIL_TAG = "keepfit.trained_until"
+"""Time of the newest row that a version was fitted on; ``included`` where that row was."""
+TRAINING_TAG = "keepfit.training"
+"""``refit`` or ``search``: how a version came to be; versions from before have none."""
+RECIPE_OF_TAG = "keepfit.recipe_of"
+"""The version whose recipe a refit was fitted by."""
 
 
 class Record(BaseModel):
@@ -197,11 +206,28 @@ class Recipe(Record):
     weights: tuple[float, ...] = ()
 
 
-class Refitting(Record):
-    """Whose recipe a training fits on newer rows instead of searching."""
+class TrainingMode(Record):
+    """Whether a training searches among candidates or fits a known recipe on newer rows.
 
-    version: str
-    recipe: Recipe
+    Attributes
+    ----------
+    reason
+        Why it is the one or the other.
+    recipe_of, recipe
+        Of a refit: the version whose recipe is fitted, and the recipe.
+    obstacle
+        Of a search in place of a refit: why the champion could not be refitted.
+    newer_rows, newer_needed
+        Of a refit: labelled rows newer than the champion's, and how many a judgement needs.
+    """
+
+    kind: TrainingKind = "search"
+    reason: str = ""
+    recipe_of: str | None = None
+    recipe: Recipe | None = None
+    obstacle: str = ""
+    newer_rows: int | None = None
+    newer_needed: int = 0
 
 
 class Prepared(Record):
@@ -217,8 +243,8 @@ class Prepared(Record):
         Where the fits are kept.
     refit
         Whether a promoted challenger is fitted once more on the whole window.
-    refitting
-        Whose recipe is fitted; None where candidates are searched.
+    mode
+        Whether candidates are searched, or a version's recipe is fitted.
     """
 
     roles: Schema
@@ -228,7 +254,7 @@ class Prepared(Record):
     fit_key: str
     folder: str
     refit: bool
-    refitting: Refitting | None = None
+    mode: TrainingMode = TrainingMode()
 
 
 class RuleResult(Record):
@@ -586,6 +612,9 @@ class GateEvidence(Record):
         The smallest difference that the interval could have told from zero.
     blocks, blocks_of
         How many units were drawn together, and what they are.
+    equal_age
+        Whether the champion was fitted again up to the challenger's newest row, since the
+        registered one knows newer rows.
     """
 
     metric: str
@@ -605,6 +634,7 @@ class GateEvidence(Record):
     blocks: int | None = None
     blocks_of: str = "blocks of time"
     challenger: str = ""
+    equal_age: bool = False
 
 
 class Verdict(Record):
@@ -614,6 +644,9 @@ class Verdict(Record):
     ----------
     skipped
         Candidates that were not compared because the time budget was used up.
+    margin
+        How much worse than the champion the challenger may be, in units of the metric; None where
+        it has to be better.
     """
 
     promoted: bool
@@ -627,6 +660,7 @@ class Verdict(Record):
     champion_version: str | None = None
     evidence: GateEvidence | None = None
     skipped: tuple[str, ...] = ()
+    margin: float | None = None
 
     @property
     def complete(self) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import floor, isfinite, log10
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.base.records import TrainingMode
 
 ABSENT = "–"
 _WORDS = {
@@ -97,3 +101,15 @@ def moment(value: datetime | None) -> str:
 def metric_words(metric: str) -> str:
     """Return a metric's name for a person."""
     return _WORDS.get(metric, metric.replace("_", " "))
+
+
+def mode_words(mode: TrainingMode) -> str:
+    """Return whether a version was searched for or refitted, in a sentence."""
+    if mode.recipe_of is not None:
+        return (
+            f"A refit: the recipe of v{mode.recipe_of} (family, columns, settings) fitted on newer "
+            "rows, without a search."
+        )
+    if mode.obstacle:
+        return f"A search in place of a refit: {mode.obstacle}."
+    return "A search among all candidates."

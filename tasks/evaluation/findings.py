@@ -215,6 +215,8 @@ class Diagnosis(Record):
         What to try next, what matters most first; or to stop.
     lines
         What a terminal prints: a word, a colon and a sentence or two each.
+    left_out
+        What a refit's diagnosis does without, in a sentence; empty of a search.
     """
 
     made: tuple[str, ...] = ()
@@ -233,6 +235,7 @@ class Diagnosis(Record):
     steps: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     lines: tuple[str, ...] = ()
+    left_out: str = ""
 
     def of(self, candidate: str) -> FitVerdict | None:
         """Return the verdict on `candidate`, or None."""

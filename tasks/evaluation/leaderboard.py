@@ -29,7 +29,8 @@ BASELINE = "baseline"
 def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Assessment:
     """Evaluate every fitted candidate on the holdout and choose the challenger by validation.
 
-    The challenger is the candidate with the best ``cv_mean``; the holdout decides nothing here.
+    The challenger is the candidate with the best ``cv_mean``, or the refitted one; the holdout
+    decides nothing here.
 
     Raises
     ------
@@ -37,7 +38,8 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
         When no candidate was fitted, with the reason of each.
     """
     metric, schema = basis.prepared.metric, basis.roles
-    challenger = choose(results, metric)
+    recipe = basis.prepared.mode.recipe
+    challenger = choose(results, metric) if recipe is None else recipe.family
     y_true = holdout_target(basis)
     blocks = independent(holdout_times(basis), holdout_groups(basis))
     queries = holdout_queries(basis)
@@ -60,7 +62,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
         evaluations.append(evaluation.model_copy(update={"rows_per_second": speed}))
     return Assessment(
         evaluations=tuple(evaluations),
-        leaderboard=_leaderboard(results, evaluations, metric),
+        leaderboard=_leaderboard(results, evaluations, metric, challenger),
         challenger=challenger,
         skipped=tuple(result.candidate for result in results if result.out_of_time),
     )
@@ -132,7 +134,10 @@ def read_predictions(path: str) -> Predictions:
 
 
 def _leaderboard(
-    results: Sequence[CandidateResult], evaluations: Sequence[Evaluation], metric: str
+    results: Sequence[CandidateResult],
+    evaluations: Sequence[Evaluation],
+    metric: str,
+    challenger: str,
 ) -> tuple[LeaderboardRow, ...]:
     by_name = {evaluation.candidate: evaluation.metrics[metric] for evaluation in evaluations}
     rows = []
@@ -155,7 +160,10 @@ def _leaderboard(
         )
     sign = -1.0 if greater_is_better(metric) else 1.0
 
-    def rank(row: LeaderboardRow) -> tuple[bool, float]:
-        return row.cv_mean is None, 0.0 if row.cv_mean is None else sign * row.cv_mean
+    def rank(row: LeaderboardRow) -> tuple[bool, bool, float]:
+        # A refit is not validated.
+        first = row.cv_mean is None and row.candidate == challenger
+        unknown = row.cv_mean is None
+        return not first, unknown, 0.0 if row.cv_mean is None else sign * row.cv_mean
 
     return tuple(sorted(rows, key=rank))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from tasks.base.loop import Decision, Performance
-from tasks.base.records import Verdict
+from tasks.base.records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
 from tasks.base.stack_file import prefect_run_page
 from tasks.base.text import metric_words, number, seconds
 from tasks.history import evidence, links
@@ -248,11 +248,13 @@ def _training(known: Known) -> list[Link]:
         Link(
             at=at,
             what="training",
-            sentence=f"{challenger or 'A model'} was the best{of}{reached}; MLflow run {run}.",
+            sentence=f"{_how(known, challenger, of)}{reached}; MLflow run {run}.",
             numbers={
                 "mlflow_run": run,
                 "challenger": challenger or None,
                 "metric": metric or None,
+                "training": tags.get(TRAINING_TAG),
+                "recipe_of": tags.get(RECIPE_OF_TAG),
                 "candidates": [
                     r.model_dump(mode="json", include={"candidate", "cv_mean", "holdout"})
                     for r in fitted
@@ -261,6 +263,20 @@ def _training(known: Known) -> list[Link]:
             links=_training_links(known, run),
         )
     ]
+
+
+def _how(known: Known, challenger: str, of: str) -> str:
+    """Return how the model came to be: a search's best, or the recipe of an earlier version."""
+    tags = known.registered.tags if known.registered else {}
+    asked = known.outcome.mode if known.outcome is not None else None
+    name = challenger or "A model"
+    recipe_of = tags.get(RECIPE_OF_TAG) or (asked.recipe_of if asked else None)
+    if recipe_of is not None:
+        return f"A refit: {name} by the recipe of v{recipe_of}, on newer rows"
+    instead = (
+        f" (a search in place of a refit: {asked.obstacle})" if asked and asked.obstacle else ""
+    )
+    return f"{name} was the best{of}{instead}"
 
 
 def _score(known: Known) -> tuple[str, str]:

@@ -17,13 +17,21 @@ from tasks.base.loop import (
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.monitoring.policy import decide
+from tasks.monitoring.training_kind import LastTraining, choose_kind
 from tasks.registry.stores import store_of
 
 
-def admit(pipeline: Pipeline, cause: Cause, now: datetime) -> PolicyDecision:
+def admit(
+    pipeline: Pipeline, cause: Cause, now: datetime, *, refit: bool = False
+) -> PolicyDecision:
     """Return whether a training for `cause` is done now; a refusal is recorded.
 
     The caller holds the pipeline's flight, so that nobody else is asked at the same time.
+
+    Parameters
+    ----------
+    refit
+        Whether a refit of the champion is asked for.
     """
     from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.concluding import flags_of
@@ -39,7 +47,10 @@ def admit(pipeline: Pipeline, cause: Cause, now: datetime) -> PolicyDecision:
         decision = answer(pipeline, cause.kind, flags, earlier, champion, now, known)
     if not decision.retrain:
         record_skip(pipeline, cause, decision, now)
-    return decision
+        return decision
+    last = LastTraining.of(earlier)
+    kind = choose_kind(pipeline.config.policy, cause.kind, refit=refit, last=last, windows=flags)
+    return decision.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
 
 
 def answer(

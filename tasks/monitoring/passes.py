@@ -12,7 +12,15 @@ from tasks.base.loop import Cause, DriftResult, Window
 from tasks.base.moments import as_utc
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import NUMBERS, Kind, ModelVersion, Record, Schema, Snapshot
+from tasks.base.records import (
+    NUMBERS,
+    TRAINED_UNTIL_TAG,
+    Kind,
+    ModelVersion,
+    Record,
+    Schema,
+    Snapshot,
+)
 from tasks.monitoring.windows.backlog import (
     Backlog,
     backlog_of,
@@ -20,7 +28,6 @@ from tasks.monitoring.windows.backlog import (
     occupied_in,
     watched_since,
 )
-from tasks.registry.judging import TRAINED_UNTIL_TAG
 from tasks.registry.stores import store_of
 
 if TYPE_CHECKING:

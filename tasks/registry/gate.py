@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor, isfinite, log10
 
-from tasks.base.config import GateConfig
+from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, Verdict
 
 LEAST_ROWS = 30
 LEAST_BLOCKS = 10
 ROUNDING = 1e-6
 """Share of a score."""
+REFIT_SHARE = 0.05
+"""Of what the champion is better than the trivial baseline: so much a refit may lose."""
 _MEGABYTE = 1_000_000
 
 
@@ -27,13 +29,15 @@ def decide(
     new_evidence: bool,
     skipped: Sequence[str] = (),
     champion_family: str | None = None,
+    refit: bool = False,
 ) -> Verdict:
     """Return whether the challenger becomes champion, and why.
 
     Without a champion the challenger must beat the trivial baseline. With one it must besides
     be superior (the lower end of the interval above ``gate.min_gain``) or, under that rule,
-    non-inferior (above minus ``gate.margin``). Either way it must stay within the latency and
-    the size that the gate allows.
+    non-inferior (above minus ``gate.margin``). A refit of the champion's own recipe has to be
+    non-inferior, see `refit_margin`, whatever ``gate.rule`` is. Each of them must stay within the
+    latency and the size that the gate allows.
 
     Parameters
     ----------
@@ -46,6 +50,8 @@ def decide(
         family is among them stays: nothing shows that it is the family which is worse.
     champion_family
         The candidate that the champion is.
+    refit
+        Whether the challenger is the champion's recipe fitted on newer rows.
 
     Examples
     --------
@@ -67,7 +73,10 @@ def decide(
                 "within the time budget"
             ),
         )
-    rule = stop[0] if stop else "first champion" if first else gate.rule
+    if refit and not first and stop is None:
+        margin = refit_margin(evidence, gate)
+        gate = gate.model_copy(update={"rule": "non_inferior", "margin": margin})
+    rule = stop[0] if stop else "first champion" if first else "refit" if refit else gate.rule
     refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version)
     achieved = _achieved(evidence, gate, champion_version)
     reasons = tuple(refusals) or (achieved,)
@@ -89,7 +98,47 @@ def decide(
         champion_version=champion_version,
         evidence=evidence,
         skipped=tuple(skipped),
+        margin=None if stop or first or gate.rule == "superior" else gate.margin,
     )
+
+
+def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
+    """Return how much worse than the champion a refit may be, in units of the metric.
+
+    Without ``gate.refit_margin`` it is a share of what the champion is better than the trivial
+    baseline: a refit keeps at least 95 % of that.
+
+    Examples
+    --------
+    >>> evidence = GateEvidence(
+    ...     metric="roc_auc", rows=5000, challenger_score=0.8, champion_score=0.8,
+    ...     baseline_score=0.5, difference=0.0, low=-0.01, high=0.01, baseline_difference=0.3,
+    ...     baseline_low=0.28, baseline_high=0.32)
+    >>> round(refit_margin(evidence, GateConfig()), 6)
+    0.015
+    """
+    if gate.refit_margin is not None:
+        return gate.refit_margin
+    sign = 1 if greater_is_better(evidence.metric) else -1
+    lead = sign * (_known(evidence.champion_score) - _known(evidence.baseline_score))
+    return max(0.0, REFIT_SHARE * lead)
+
+
+def refit_confidence(gate: GateConfig) -> float:
+    """Return the two-sided confidence whose lower end holds one-sidedly at ``gate.confidence``.
+
+    A refit has only not to be worse, so that one end decides.
+
+    References
+    ----------
+    Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach.
+
+    Examples
+    --------
+    >>> round(refit_confidence(GateConfig()), 3)
+    0.9
+    """
+    return 2 * gate.confidence - 1
 
 
 def incomplete_words(skipped: Sequence[str]) -> str:
@@ -164,7 +213,7 @@ def _refusals(evidence: GateEvidence, gate: GateConfig, champion_version: str | 
         measured = _measured(evidence, gate, first=False)
         found.append(
             f"not shown to {words} champion v{champion_version} in {evidence.metric} "
-            f"({measured}; the lower end must lie above {_bound(gate):g})"
+            f"({measured}; the lower end must lie above {_bound(gate):.3g})"
         )
     return found + _guardrails(evidence, gate)
 
@@ -252,7 +301,7 @@ def _achieved(evidence: GateEvidence, gate: GateConfig, champion_version: str | 
         return f"beats champion v{champion_version} in {metric} ({measured})"
     return (
         f"is not worse than champion v{champion_version} in {metric} "
-        f"by more than {gate.margin:g} ({measured})"
+        f"by more than {gate.margin:.3g} ({measured})"
     )
 
 

@@ -18,6 +18,7 @@ from tasks.base.moments import latest_believed
 from tasks.base.records import (
     FAMILY_TAG,
     SCHEMA_TAG,
+    TRAINED_UNTIL_TAG,
     Basis,
     CandidateResult,
     ModelVersion,
@@ -34,13 +35,13 @@ from tasks.evaluation.leaderboard import (
 )
 from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.registry.gate import decide, incomplete_words
+from tasks.registry.equal_age import ends_before, fit_twin
+from tasks.registry.gate import decide, incomplete_words, refit_confidence
 from tasks.registry.slices import worse_slices
 from tasks.registry.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
-TRAINED_UNTIL_TAG = "keepfit.trained_until"
 HOLDOUT_TAG = "keepfit.holdout"
 RULE_TAG = "keepfit.split"
 
@@ -79,9 +80,20 @@ def judge(
     by_name = {result.candidate: result for result in results}
     champion = store.champion(config.name)
     rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
-    theirs, problem = None, rows.why_not
+    theirs, problem, equal_age = None, rows.why_not, False
+    refit = basis.prepared.mode.kind == "refit"
+    gate = config.gate
+    if refit:
+        gate = gate.model_copy(update={"confidence": refit_confidence(gate)})
     if champion is not None and rows.mask.any():
-        theirs, problem = champion_predictions(store, champion, basis, rows.mask)
+        # Only where a promoted challenger will be fitted on the whole window as well.
+        if basis.prepared.refit and not skipped and ends_before(basis, champion):
+            twin, problem = fit_twin(store, config, champion, basis)
+            theirs = None if twin is None else _masked(twin, rows.mask)
+            equal_age = twin is not None
+        if theirs is None:
+            theirs, cannot = champion_predictions(store, champion, basis, rows.mask)
+            problem = cannot or problem
     times, groups = holdout_times(basis), holdout_groups(basis)
     times = None if times is None else times[rows.mask]
     groups = None if groups is None else groups[rows.mask]
@@ -98,7 +110,7 @@ def judge(
         trivial,
         basis.roles,
         blocks=units,
-        gate=config.gate,
+        gate=gate,
         seed=config.training.seed,
         name=challenger,
         queries=None if queries is None else queries.only(rows.mask),
@@ -107,17 +119,23 @@ def judge(
         update={
             "latency_ms_per_1k": _latency(by_name[challenger], basis.split.n_holdout),
             "model_bytes": by_name[challenger].model_bytes,
+            "equal_age": equal_age,
             **({"blocks_of": f"groups of {basis.split.group}"} if grouped else {}),
         }
     )
     verdict = decide(
         evidence,
-        config.gate,
+        gate,
         champion_version=champion.version if champion else None,
         new_evidence=bool(rows.mask.any()),
         skipped=skipped,
         champion_family=champion.tags.get(FAMILY_TAG) if champion else None,
+        refit=refit,
     )
+    if equal_age and basis.split.boundary is not None:
+        verdict = verdict.model_copy(
+            update={"sentence": f"{verdict.sentence} {_equal_age(basis.split.boundary)}"}
+        )
     if verdict.promoted and theirs is not None:
         positions = np.load(basis.split.holdout_path)[rows.mask]
         models = (ours, theirs, trivial)
@@ -132,6 +150,13 @@ def judge(
             }
         )
     return verdict
+
+
+def _equal_age(boundary: datetime) -> str:
+    return (
+        f"Both were fitted on rows before {boundary:%Y-%m-%d %H:%M} UTC, the champion anew, since "
+        "the registered one knows newer rows than the challenger."
+    )
 
 
 def _refused(verdict: Verdict, worse: list[str]) -> Verdict:

@@ -21,8 +21,8 @@ _LOGGER = logging.getLogger(__name__)
 
 def recipe_for(basis: Basis, winner: CandidateResult) -> Recipe:
     """Return the recipe of a training's winner: the one it was fitted by, or what it found."""
-    if basis.prepared.refitting is not None:
-        return basis.prepared.refitting.recipe
+    if basis.prepared.mode.recipe is not None:
+        return basis.prepared.mode.recipe
     folder = Path(basis.prepared.folder) / "candidates"
     # What was fitted once more knows other rows than its settings were chosen for.
     return recipe_of(kept(folder, winner.candidate) or winner, folder)

@@ -11,6 +11,8 @@ from tasks.base.config import greater_is_better
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     FAMILY_TAG,
+    RECIPE_OF_TAG,
+    TRAINING_TAG,
     Assessment,
     Basis,
     CandidateResult,
@@ -18,8 +20,10 @@ from tasks.base.records import (
     MetricValue,
     ModelVersion,
     Snapshot,
+    TrainingMode,
     Verdict,
 )
+from tasks.base.text import mode_words
 from tasks.evaluation.findings import Diagnosis
 from tasks.plugins.versions import hooks_tags
 from tasks.registry.holdouts import keep_holdout
@@ -53,9 +57,11 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
         **common_tags(pipeline, basis),
         "keepfit.role": "training",
         "keepfit.key": prepared.key,
+        **_mode_tags(prepared.mode),
         "keepfit.note": (
-            f"Training of **{config.name}**: `{roles.target}` ({roles.task}) from "
-            f"{snapshot.rows:,} rows, {split.n_train:,} to train on and {split.n_holdout:,} "
+            f"{_title_of(prepared.mode)} of **{config.name}**: "
+            f"`{roles.target}` ({roles.task}) from {snapshot.rows:,} rows, "
+            f"{split.n_train:,} to train on and {split.n_holdout:,} "
             f"held out by {split.kind}. Metric: `{prepared.metric}`.\n\n"
             "The report is the artifact `report.html`."
         ),
@@ -73,7 +79,7 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
     }
     marks = {key: tags[key] for key in ("keepfit.pipeline", "keepfit.role", "keepfit.key")}
     begun = store.own_run(marks)
-    run_id = begun.run_id if begun else store.start_run(experiment, _title(snapshot), tags=tags)
+    run_id = begun.run_id if begun else store.start_run(experiment, _title(basis), tags=tags)
     store.log(run_id, params=params)
     for context, rows in (("training", split.n_train), ("holdout", split.n_holdout)):
         store.log_dataset(
@@ -96,8 +102,13 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
     return run_id
 
 
-def _title(snapshot: Snapshot) -> str:
-    return f"training {snapshot.digest[:8]}"
+def _title(basis: Basis) -> str:
+    kind = "refit" if basis.prepared.mode.kind == "refit" else "training"
+    return f"{kind} {basis.snapshot.digest[:8]}"
+
+
+def _title_of(mode: TrainingMode) -> str:
+    return "Training" if mode.recipe_of is None else f"Refit (by the recipe of v{mode.recipe_of})"
 
 
 def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
@@ -299,6 +310,7 @@ def register_challenger(
             **held,
             **keep_recipe(store, run_id, recipe_for(basis, winner)),
             FAMILY_TAG: winner.candidate,
+            **_mode_tags(basis.prepared.mode),
             "keepfit.score": repr(value.value),
             "keepfit.verdict": "promoted" if verdict.promoted else "refused",
             "keepfit.refitted": str(refitted).lower(),
@@ -308,7 +320,8 @@ def register_challenger(
         },
         description=(
             f"{winner.candidate}, {metric} {_with_interval(value)} on "
-            f"{basis.split.n_holdout:,} held-out rows.\n\n{verdict.sentence}"
+            f"{basis.split.n_holdout:,} held-out rows.\n\n{mode_words(basis.prepared.mode)}"
+            f"\n\n{verdict.sentence}"
             + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
         ),
     )
@@ -319,6 +332,12 @@ def register_challenger(
     if not verdict.promoted:
         return version
     return store.set_champion(version.name, version.version, verdict.champion_version)
+
+
+def _mode_tags(mode: TrainingMode) -> dict[str, str]:
+    """Return the tags that tell a refit from a search."""
+    of = {} if mode.recipe_of is None else {RECIPE_OF_TAG: mode.recipe_of}
+    return {TRAINING_TAG: mode.kind, **of}
 
 
 def _greatest(importance: Mapping[str, float], most: int = 10) -> dict[str, str]:

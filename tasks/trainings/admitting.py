@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
@@ -15,7 +16,7 @@ _POLL_SECONDS = 0.5
 
 
 @contextmanager
-def admitted(pipeline: Pipeline, cause: Cause) -> Iterator[PolicyDecision]:
+def admitted(pipeline: Pipeline, cause: Cause, *, refit: bool = False) -> Iterator[PolicyDecision]:
     """Hold the pipeline's flight and yield what the policy says to `cause`.
 
     A person who asks while another training goes on waits for it, and then finds its work done;
@@ -27,7 +28,21 @@ def admitted(pipeline: Pipeline, cause: Cause) -> Iterator[PolicyDecision]:
             return
         from tasks.monitoring.admission import admit
 
-        yield admit(pipeline, cause, datetime.now(UTC))
+        yield admit(pipeline, cause, datetime.now(UTC), refit=refit)
+
+
+def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
+    """Record that a refit waits for rows; return the decision."""
+    from tasks.monitoring.admission import record_skip
+
+    decision = PolicyDecision(
+        retrain=False,
+        reasons=cause.reasons,
+        withheld="rows",
+        sentence=f"Not trained: {error.message}",
+    )
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
+    return decision
 
 
 def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:

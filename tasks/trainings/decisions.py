@@ -7,7 +7,7 @@ from typing import Any
 from tasks.base.loop import Cause, Decision, decision_id
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis
+from tasks.base.records import Basis, TrainingMode
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
 from tasks.registry.judging import newest_labelled
 from tasks.registry.stores import store_of
@@ -65,6 +65,10 @@ def _trained(
         "seen_until": end.isoformat() if end else None,
         "window": [basis.snapshot.start, end] if end else None,
         "key": outcome.key,
+        "training": outcome.mode.kind,
+        "training_reason": outcome.mode.reason,
+        "recipe_of": outcome.mode.recipe_of,
+        "refit_obstacle": outcome.mode.obstacle or None,
         "cause": cause.model_dump(mode="json"),
     }
     version = outcome.model.version if outcome.model else None
@@ -75,7 +79,7 @@ def _trained(
         at=outcome.finished,
         correlation=cause.correlation,
         sentence=(
-            f"Trained on {outcome.rows_train:,} rows: {outcome.challenger} has "
+            f"{_done(outcome.mode)} on {outcome.rows_train:,} rows: {outcome.challenger} has "
             f"{outcome.metric} {_number(score.value if score else None)} on "
             f"{outcome.rows_holdout:,} held-out rows."
         ),
@@ -107,6 +111,9 @@ def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
                 "detectable": found.detectable if found else None,
                 "confidence": verdict.confidence,
                 "rule": verdict.rule,
+                "margin": verdict.margin,
+                "training": outcome.mode.kind,
+                "recipe_of": outcome.mode.recipe_of,
                 "skipped": list(verdict.skipped),
                 "metric": outcome.metric,
                 "by": "gate",
@@ -114,6 +121,10 @@ def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
             },
         }
     )
+
+
+def _done(mode: TrainingMode) -> str:
+    return "Trained" if mode.recipe_of is None else f"Refitted by the recipe of v{mode.recipe_of}"
 
 
 def _identity(outcome: TrainingOutcome) -> str:

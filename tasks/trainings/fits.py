@@ -19,14 +19,27 @@ if TYPE_CHECKING:
 def fit_all(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
-    """Fit every candidate; those that an earlier run of the same fits finished are reused."""
+    """Fit every candidate; those that an earlier run of the same fits finished are reused.
+
+    A refit fits the trivial baseline and the recipe alone.
+    """
     from tasks.models.execution.fitting import fit_candidates, objective_of
+    from tasks.models.recipe import fit_baseline, fit_recipe
 
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
         for stale in (folder, folder.with_name("refit")):
             shutil.rmtree(stale, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    recipe = basis.prepared.mode.recipe
+    if recipe is not None:
+        progress.report(progress.Step("fit", f"{recipe.family}, by its recipe", 0, 1))
+        rows = (basis.snapshot.path, basis.split, basis.roles, pipeline.config.competing)
+        metric, objective = basis.prepared.metric, objective_of(pipeline.config)
+        fitted = fit_recipe(*rows, metric, recipe, folder, objective=objective)
+        trivial = fit_baseline(*rows, metric, folder)
+        # It was fitted beside the recipe.
+        return trivial.model_copy(update={"cached": fitted.cached}), fitted
     return fit_candidates(
         basis.snapshot.path,
         basis.split,
@@ -72,9 +85,8 @@ def winner_of(
     folder = Path(basis.prepared.folder) / "refit"
     folder.mkdir(parents=True, exist_ok=True)
     progress.report(progress.Step("refit", f"{judged.candidate} on the whole window", 0, 1))
-    return refit(
-        basis.snapshot.path, basis.split, basis.roles, pipeline.config.competing, judged, folder
-    )
+    rows = (basis.snapshot.path, basis.split, basis.roles, pipeline.config.competing)
+    return refit(*rows, judged, folder, basis.prepared.mode.recipe)
 
 
 def _tell(moved: Progress) -> None:

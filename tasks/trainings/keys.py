@@ -7,7 +7,7 @@ import json
 from importlib import metadata
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Snapshot
+from tasks.base.records import Snapshot, TrainingMode
 
 _DECIDE_FITS = {
     "target", "task", "positive", "time_column", "id_columns", "exclude", "kinds", "split",
@@ -18,25 +18,42 @@ _FORMAT = 2
 _LIBRARIES = ("keepfit", "scikit-learn", "lightgbm", "numpy", "optuna", "pandas")
 
 
-def fit_key(pipeline: Pipeline, snapshot: Snapshot, holdout: float | None = None) -> str:
+def fit_key(
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    holdout: float | None = None,
+    mode: TrainingMode | None = None,
+) -> str:
     """Return the digest of all that decides the fitted candidates, 64 hex digits.
 
     Parameters
     ----------
     holdout
         Share of the rows that is held out; None: as the file states.
+    mode
+        Whose recipe is fitted, where nothing is searched.
     """
     settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
     if holdout is not None:
         settings["split"]["holdout"] = holdout
     # It looks at the fits and changes none.
     settings["training"].pop("diagnosis", None)
-    return _digest(snapshot.digest, settings, _versions(), *_code(pipeline))
+    return _digest(snapshot.digest, settings, _versions(), *_code(pipeline), *_recipe(mode))
 
 
-def training_key(pipeline: Pipeline, snapshot: Snapshot, contract_digest: str) -> str:
+def training_key(
+    pipeline: Pipeline, snapshot: Snapshot, contract_digest: str, mode: TrainingMode | None = None
+) -> str:
     """Return the digest of all that decides a training, 64 hex digits."""
-    return _digest(snapshot.digest, contract_digest, pipeline.digest, _versions(), *_code(pipeline))
+    given = (snapshot.digest, contract_digest, pipeline.digest, _versions())
+    return _digest(*given, *_code(pipeline), *_recipe(mode))
+
+
+def _recipe(mode: TrainingMode | None) -> tuple[str, ...]:
+    """Return what changes with the recipe that is fitted; nothing of a search."""
+    if mode is None or mode.recipe is None:
+        return ()
+    return (mode.recipe.model_dump_json(),)
 
 
 def _code(pipeline: Pipeline) -> tuple[str, ...]:

@@ -115,6 +115,7 @@ def conclude(
         data_digest=basis.snapshot.digest,
         finished=datetime.now(UTC),
         next_command=next_command(pipeline, champion is not None, version.version),
+        mode=basis.prepared.mode,
     )
     outcome = outcome.model_copy(update={"mlflow_pages": _pages(pipeline, outcome)})
     page = report_html(pipeline, basis, assessment, figures, outcome, store, diagnosis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tasks.base.config import default_metric
@@ -10,16 +10,22 @@ from tasks.base.environment import give_back_memory
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Prepared, Schema, Snapshot
+from tasks.base.records import Prepared, Schema, Snapshot, TrainingMode
 from tasks.contracts.contract_files import contract_digest, late_labels
 from tasks.trainings.keys import fit_key, training_key
+from tasks.trainings.refitting import Candidacy, mode_of, newer_than, on_champions_columns
 
 if TYPE_CHECKING:
     from expectations.late_labels import LateLabels
 
 
 def prepare(
-    pipeline: Pipeline, snapshot: Snapshot, *, champion_until: datetime | None = None
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    *,
+    champion_until: datetime | None = None,
+    refit: Candidacy | None = None,
+    reason: str = "",
 ) -> Prepared:
     """Return which column plays which part, which rows are held out, and the training's keys.
 
@@ -27,6 +33,10 @@ def prepare(
     ----------
     champion_until
         Time of the newest row that the champion was trained on; None without one.
+    refit
+        The champion to refit; None: a search.
+    reason
+        Why it is a search.
 
     Raises
     ------
@@ -42,6 +52,11 @@ def prepare(
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)
     schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
+    metric, mode = _metric(pipeline, schema.task), TrainingMode(reason=reason)
+    if refit is not None:
+        mode = mode_of(refit, pipeline, snapshot, schema, metric)
+        if mode.kind == "refit" and refit.champion is not None:
+            schema = on_champions_columns(schema, refit.champion)
     repeated = repeated_ids(snapshot, schema)
     young = waiting_for_labels(snapshot, schema, late_labels(pipeline, snapshot))
     give_back_memory()
@@ -53,7 +68,7 @@ def prepare(
     if champion_until is not None:
         fewest = pipeline.config.monitoring.min_rows
         share = share_held_out(snapshot, schema, share, champion_until, fewest)
-    fits = fit_key(pipeline, snapshot, share)
+    fits = fit_key(pipeline, snapshot, share, mode)
     folder = pipeline.work / "fits" / fits[:32]
     folder.mkdir(parents=True, exist_ok=True)
     split = split_rows(snapshot, schema, share, folder, group=parts.group)
@@ -67,11 +82,12 @@ def prepare(
     return Prepared(
         roles=schema,
         split=split,
-        metric=_metric(pipeline, schema.task),
+        metric=metric,
         fit_key=fits,
-        key=training_key(pipeline, snapshot, contract_digest(pipeline)),
+        key=training_key(pipeline, snapshot, contract_digest(pipeline), mode),
         folder=str(folder),
         refit=_refit(pipeline),
+        mode=mode,
     )
 
 
@@ -84,16 +100,10 @@ def share_held_out(
     them, the challenger would know no newer world than the champion, and could not be better.
     Where half of them are fewer than `fewest`, it is the stated share.
     """
-    from tasks.data.snapshots import read_frame
-
     if schema.time_column is None:
         return stated
-    rows = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
-    times = rows.loc[rows[schema.target].notna(), schema.time_column].dropna()
-    zone = getattr(times.dt, "tz", None)
-    until = champion_until.astimezone(UTC)
-    newer = int((times > (until if zone is not None else until.replace(tzinfo=None))).sum())
-    return stated if newer < 2 * fewest else min(stated, newer / 2 / len(times))
+    newer, rows = newer_than(snapshot, schema, champion_until)
+    return stated if newer < 2 * fewest else min(stated, newer / 2 / rows)
 
 
 def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | None) -> str:

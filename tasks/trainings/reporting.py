@@ -75,6 +75,7 @@ def report_html(
             settings=_settings(pipeline),
             links=_links(pipeline, basis, outcome),
             next_command=outcome.next_command,
+            mode=outcome.mode,
         )
     )
 

@@ -259,22 +259,36 @@ def test_a_broken_contract_stops_before_anything_is_fitted(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_new_rows_are_judged_by_the_champion_and_old_ones_are_no_evidence(tmp_path: Path) -> None:
+def test_a_refit_is_judged_by_the_champion_on_new_rows_and_old_ones_are_no_evidence(
+    tmp_path: Path,
+) -> None:
     data = write_churn(tmp_path / "rows.csv", rows=900)
     file = write_pipeline(tmp_path, data, time=True)
     first = keepfit("run", file, "--json")
     file.write_text(file.read_text(encoding="utf-8").replace("cv: 2", "cv: 3"), encoding="utf-8")
     same_rows = keepfit("run", file, "--json")
+    nothing_newer = keepfit("run", file, "--refit", "--json")
     later = write_churn(tmp_path / "later.csv", rows=600, seed=5, start=900)
     more = later.read_text(encoding="utf-8").split("\n", 1)[1]
     data.write_text(data.read_text(encoding="utf-8") + more, encoding="utf-8")
-    new_rows = keepfit("run", file, "--json")
+    refit = keepfit("run", file, "--refit", "--json")
+    told = keepfit("why", refit.answer["model"]["version"], file, "--json")
 
     assert first.answer["verdict"]["promoted"] is True, first.err
     assert same_rows.answer["verdict"]["promoted"] is False
     assert "no new evidence" in same_rows.answer["verdict"]["reason"]
-    assert new_rows.answer["verdict"]["difference"] is not None
-    assert "champion v1" in new_rows.answer["verdict"]["sentence"]
+    assert nothing_newer.answer["error"]["kind"] == "rows"
+    assert "0 labelled rows" in nothing_newer.answer["error"]["message"]
+    assert (refit.answer["training"], refit.answer["recipe_of"]) == ("refit", "1"), refit.err
+    assert len(refit.answer["leaderboard"]) == 2
+    assert refit.answer["challenger"] == first.answer["challenger"]
+    assert refit.answer["verdict"]["difference"] is not None
+    assert refit.answer["verdict"]["margin"] > 0
+    assert "champion v1" in refit.answer["verdict"]["sentence"]
+    assert "recipe of v1" in Path(refit.answer["report"]).read_text(encoding="utf-8")
+    training = next(link for link in told.answer["steps"] if link["what"] == "training")
+    assert training["numbers"]["training"] == "refit"
+    assert training["numbers"]["recipe_of"] == "1"
 
 
 @pytest.mark.slow

@@ -79,6 +79,12 @@ def diagnose_plain(
     return found.model_dump(mode="json")
 
 
+_LEFT_OUT = (
+    "A refit is not searched for weak rows, leaks and duplicates, and what moves its predictions "
+    "is not drawn; a full training does so."
+)
+
+
 class _Diagnosed(Case):
     """A training, and what it teaches part by part."""
 
@@ -93,8 +99,9 @@ class _Diagnosed(Case):
         fits = fit_verdicts(self)
         learning = self.learning()
         folds = self.folds()
-        suspicions = self.suspicions(folds)
-        slices, slices_sentence = told_slices(self)
+        refit = self.basis.prepared.mode.kind == "refit"
+        suspicions = () if refit else self.suspicions(folds)
+        slices, slices_sentence = ((), "") if refit else told_slices(self)
         by, groups = self.breakdowns()
         given = (self.y, self.model.predicted)
         _, labels = label_suspects(*given, self.model.probability, self.schema)
@@ -124,8 +131,10 @@ class _Diagnosed(Case):
                 for d in drawings
             ),
         )
-        steps = next_steps(found, self.challenger, self.training, self._calibration_error())
-        found = found.model_copy(update={"steps": steps})
+        given_to = (found, self.challenger, self.training, self._calibration_error())
+        left_out = _LEFT_OUT if refit else ""
+        steps = () if refit else next_steps(*given_to)
+        found = found.model_copy(update={"steps": steps, "left_out": left_out})
         return found.model_copy(update={"lines": lines_of(found, self.challenger.candidate)})
 
     def _calibration_error(self) -> float | None:

@@ -195,10 +195,12 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
     lines.append(("weak", found.slices_sentence))
     lines += [("mistakes", text) for text in found.errors[:1]]
     warned = [s.sentence for s in found.suspicions if s.level == "warning"]
-    lines.append(("doubt", " ".join(warned[:2]) or "Nothing makes the score doubtful."))
+    if not found.left_out:
+        lines.append(("doubt", " ".join(warned[:2]) or "Nothing makes the score doubtful."))
     if found.groups:
         lines.append(("groups", " ".join(g.sentence for g in found.groups)))
     lines.append(("try next", " ".join(found.steps[:2])))
+    lines.append(("left out", found.left_out))
     return tuple(f"{name}: {text}" for name, text in lines if text)
 
 

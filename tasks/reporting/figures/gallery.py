@@ -183,7 +183,8 @@ def _explained(
         first=sorted(challenger.importance, key=lambda c: -challenger.importance[c]),
         seed=seed,
     )
-    moved = _moved(basis, pipeline, X, importance, challenger)
+    refit = basis.prepared.mode.kind == "refit"
+    moved = [] if refit else _moved(basis, pipeline, X, importance, challenger)
     return importance, [None if importance is None else draw_importance(importance), *moved]
 
 

@@ -18,9 +18,10 @@ from tasks.base.records import (
     CandidateResult,
     MetricValue,
     ModelVersion,
+    TrainingMode,
     Verdict,
 )
-from tasks.base.text import metric_words, moment, number
+from tasks.base.text import metric_words, mode_words, moment, number
 from tasks.evaluation.findings import Diagnosis
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -81,7 +82,7 @@ def make_card(
     summary = (
         f"{purpose + chr(10) * 2 if purpose else ''}{assessment.challenger}: "
         f"{metric_words(metric)} {score} on {split.n_holdout:,} held-out rows.\n\n"
-        f"{verdict.sentence}"
+        f"{mode_words(basis.prepared.mode)}\n\n{verdict.sentence}"
     )
     if version.tags.get("keepfit.refitted") == "true":
         summary += "\n\nFitted once more on the whole window after the verdict."
@@ -99,7 +100,7 @@ def make_card(
         ),
         _slices(diagnosis),
         Part("Limits", items=limits(basis, assessment.challenger, diagnosis)),
-        _selection(results, assessment, verdict, metric),
+        _selection(results, assessment, verdict, metric, basis.prepared.mode),
         Part("What would make it be trained again", items=tuple(retrain)),
     )
     return Card(title, summary[:_SHORT], parts)
@@ -184,14 +185,18 @@ def limits(basis: Basis, challenger: str, diagnosis: Diagnosis) -> tuple[str, ..
 
 
 def _selection(
-    results: Sequence[CandidateResult], assessment: Assessment, verdict: Verdict, metric: str
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    verdict: Verdict,
+    metric: str,
+    mode: TrainingMode,
 ) -> Part:
     folds = max((r.cv_folds for r in results), default=0)
-    how = (
+    chosen = (
         f"{assessment.challenger} had the best {metric_words(metric)} of "
-        f"{len(results)} candidates in validation ({folds} parts); the holdout chose nothing. "
-        f"The gate: {verdict.sentence}"
+        f"{len(results)} candidates in validation ({folds} parts); the holdout chose nothing."
     )
+    how = f"{mode_words(mode) if mode.kind == 'refit' else chosen} The gate: {verdict.sentence}"
     rows = tuple(
         (row.candidate, number(row.cv_mean, row.cv_std), number(row.holdout))
         for row in assessment.leaderboard

@@ -20,6 +20,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
     Split,
+    TrainingMode,
     Verdict,
 )
 from tasks.evaluation.findings import Diagnosis
@@ -84,6 +85,8 @@ class ReportData:
         What the new model looks at that the champion did not, in a sentence.
     seconds
         Stage to the time it took.
+    mode
+        Whether candidates were searched, or a version's recipe was fitted.
     """
 
     pipeline: str
@@ -111,6 +114,7 @@ class ReportData:
     next_command: str = ""
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     compared: str = ""
+    mode: TrainingMode = field(default_factory=TrainingMode)
 
 
 def figure_text(drawing: Drawing) -> FigureText:
@@ -165,6 +169,7 @@ def render_report(data: ReportData) -> str:
         figures=figures,
         lessons=lessons,
         d=data.diagnosis,
+        mode=words.mode_words(data.mode),
         trials={
             name: trial_table(told, greater=greater_is_better(data.metric))
             for name, told in data.diagnosis.trials.items()

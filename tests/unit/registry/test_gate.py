@@ -247,3 +247,40 @@ def test_a_stricter_gate_never_promotes_what_a_looser_one_refuses(
     strict = decide(evidence, stricter, champion_version=version, new_evidence=True)
     loose = decide(evidence, gate, champion_version=version, new_evidence=True)
     assert loose.promoted or not strict.promoted
+
+
+def refitted(gate: GateConfig | None = None, **changes: Any) -> Verdict:
+    given = {"champion_version": "3", "new_evidence": True, "refit": True}
+    return decide(evidence_of(**changes), gate or GateConfig(), **given)
+
+
+def test_a_refit_that_keeps_what_the_champion_is_worth_is_promoted() -> None:
+    # 5 % of 0.85 - 0.5.
+    verdict = refitted(difference=-0.002, low=-0.017, high=0.006)
+    assert verdict.promoted
+    assert verdict.rule == "refit"
+    assert verdict.margin == pytest.approx(0.0175)
+    assert "not worse than champion v3 in roc_auc by more than 0.0175" in verdict.sentence
+
+
+def test_a_refit_that_may_lose_more_than_the_margin_is_refused() -> None:
+    assert not refitted(difference=-0.002, low=-0.018, high=0.006).promoted
+    assert not refitted(GateConfig(refit_margin=0.01), low=-0.011).promoted
+    assert refitted(GateConfig(refit_margin=0.02), low=-0.019).promoted
+
+
+def test_a_refit_of_a_champion_no_better_than_the_baseline_has_no_margin() -> None:
+    assert refitted(champion_score=0.49, low=-0.001).promoted is False
+
+
+def test_the_margin_of_a_loss_is_turned_as_the_loss_is() -> None:
+    verdict = refitted(metric="rmse", champion_score=40.0, baseline_score=60.0, low=-0.9)
+    assert verdict.margin == pytest.approx(1.0)
+    assert verdict.promoted
+
+
+def test_a_refit_has_to_beat_the_baseline_and_stay_within_the_guardrails() -> None:
+    assert not refitted(baseline_low=-0.01).promoted
+    slow = GateConfig(max_latency_ms_per_1k=10)
+    assert not refitted(slow, latency_ms_per_1k=11.0).promoted
+    assert not refitted(champion_score=None).promoted

@@ -1,0 +1,103 @@
+"""Whether a training refits the champion or searches anew: a pure function of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks.base.config import PolicyConfig
+from tasks.base.loop import CauseKind, Decision, WindowFlag
+from tasks.base.moments import as_utc
+from tasks.base.records import TrainingKind
+
+
+@dataclass(frozen=True)
+class LastTraining:
+    """What the last training was and came to.
+
+    Attributes
+    ----------
+    seen_until
+        Time of the newest row that it saw; None where it is not known.
+    """
+
+    kind: TrainingKind
+    promoted: bool
+    seen_until: datetime | None = None
+
+    @classmethod
+    def of(cls, decisions: Sequence[Decision]) -> LastTraining | None:
+        """Return the newest among `decisions`, the newest first; None where there is none."""
+        trained = next((d for d in decisions if d.kind == "trained"), None)
+        if trained is None:
+            return None
+        verdict, until = trained.evidence.get("verdict"), trained.evidence.get("seen_until")
+        return cls(
+            kind="refit" if trained.evidence.get("training") == "refit" else "search",
+            promoted=isinstance(verdict, dict) and verdict.get("promoted") is True,
+            seen_until=datetime.fromisoformat(until) if isinstance(until, str) else None,
+        )
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Refit or search, and why."""
+
+    kind: TrainingKind
+    reason: str
+
+
+def choose_kind(
+    policy: PolicyConfig,
+    cause: CauseKind,
+    *,
+    refit: bool,
+    last: LastTraining | None,
+    windows: Sequence[WindowFlag],
+) -> Chosen:
+    """Return whether a training that is done refits the champion or searches anew.
+
+    An alarm is answered by a refit, unless the last training was one that did not help: the gate
+    refused it, or the champion did worse than it should in a window since. The calendar and a
+    person search, unless a refit is asked for.
+
+    Parameters
+    ----------
+    refit
+        Whether whoever asks for the training asks for a refit.
+    last
+        None before the first training.
+    windows
+        Monitored windows of the champion, the newest last.
+
+    Examples
+    --------
+    >>> choose_kind(PolicyConfig(), "alarm", refit=False, last=None, windows=()).kind
+    'refit'
+    >>> refused = LastTraining("refit", promoted=False)
+    >>> choose_kind(PolicyConfig(), "alarm", refit=False, last=refused, windows=())
+    Chosen(kind='search', reason='the last refit was refused')
+    """
+    if refit:
+        return Chosen("refit", "asked for by hand" if cause == "manual" else "asked for")
+    if cause != "alarm":
+        return Chosen("search", "the calendar" if cause == "schedule" else "asked for by hand")
+    if policy.answer == "search":
+        return Chosen("search", "policy.answer is search")
+    if last is not None and last.kind == "refit":
+        if not last.promoted:
+            return Chosen("search", "the last refit was refused")
+        if any(_worse_since(flag, last.seen_until) for flag in windows):
+            return Chosen("search", "performance is out of its range since the last refit")
+    return Chosen("refit", "an alarm is answered by a refit first")
+
+
+def _worse_since(flag: WindowFlag, until: datetime | None) -> bool:
+    """Return whether a window, most of whose rows are newer than `until`, did worse."""
+    if not (flag.enough and flag.worse):
+        return False
+    if flag.window is None or until is None:
+        return True
+    start, end = as_utc(flag.window.start), as_utc(flag.window.end)
+    return start + (end - start) / 2 >= as_utc(until)

@@ -1,0 +1,164 @@
+"""Whether the champion can be refitted on the rows of today, and on which of its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tasks.base.commands import command
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import NoNewerRowsError, UsageError
+from tasks.base.loop import PolicyDecision
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import (
+    ModelVersion,
+    Recipe,
+    Schema,
+    Snapshot,
+    TrainingMode,
+)
+
+_METRIC_TAG, _DATA_TAG = "keepfit.metric", "keepfit.data_digest"
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Candidacy:
+    """What a refit would be of: the champion and its recipe.
+
+    Attributes
+    ----------
+    strict
+        Whether a person asked for a refit, who gets an error where there can be none.
+    """
+
+    champion: ModelVersion | None
+    recipe: Recipe | None
+    reason: str
+    strict: bool
+
+
+def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Candidacy:
+    """Return what the registry knows of the champion for a refit."""
+    from tasks.registry.recipes import recipe_of_version
+    from tasks.registry.stores import store_of
+
+    store = store_of(pipeline.state)
+    champion = store.champion(pipeline.config.name)
+    recipe = None if champion is None else recipe_of_version(store, champion)
+    return Candidacy(champion, recipe, answer.training_reason, strict)
+
+
+def mode_of(
+    asked: Candidacy, pipeline: Pipeline, snapshot: Snapshot, schema: Schema, metric: str
+) -> TrainingMode:
+    """Return whether the champion is refitted, or why it cannot be.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be and a person asked for it.
+    """
+    found = obstacle(asked, pipeline.config, snapshot, schema, metric)
+    if found and asked.strict:
+        remedy = f"A full training: `{command('run', file=pipeline.path)}`."
+        raise UsageError(f"{pipeline.config.name} cannot be refitted: {found}.", remedy)
+    if found or asked.champion is None:
+        return TrainingMode(reason=asked.reason, obstacle=found)
+    return TrainingMode(
+        kind="refit",
+        reason=asked.reason,
+        recipe_of=asked.champion.version,
+        recipe=asked.recipe,
+        newer_rows=_newer_rows(asked.champion, snapshot, schema),
+        newer_needed=rows_needed(pipeline.config),
+    )
+
+
+def obstacle(
+    asked: Candidacy, config: PipelineConfig, snapshot: Snapshot, schema: Schema, metric: str
+) -> str:
+    """Return why the champion cannot be refitted, as part of a sentence; empty where it can."""
+    champion, recipe = asked.champion, asked.recipe
+    if champion is None:
+        return "it has no champion yet"
+    named = f"champion v{champion.version}"
+    if recipe is None:
+        return f"{named} was registered by a keepfit that kept no recipe"
+    theirs = champion.roles
+    if (theirs.target, theirs.task, theirs.classes) != (schema.target, schema.task, schema.classes):
+        return f"the target is another than that of {named}, or has other classes"
+    if champion.tags.get(_METRIC_TAG) != metric:
+        return f"{named} was chosen by {champion.tags.get(_METRIC_TAG)}, the file states {metric}"
+    families = {recipe.family, *(member.family for member in recipe.members)} - {"ensemble"}
+    absent = families - set(config.competing.candidates)
+    if absent and recipe.family != "baseline":
+        return f"training.candidates does not name {', '.join(sorted(absent))}, which {named} is"
+    gone = [name for name in theirs.features if name not in snapshot.kinds]
+    if gone:
+        return f"columns of {named} are gone: {_named(gone)}"
+    changed = [
+        name
+        for name, kind in theirs.features.items()
+        if (kind == "numeric") != (schema.features.get(name, kind) == "numeric")
+    ]
+    return f"columns of {named} are of another kind now: {_named(changed)}" if changed else ""
+
+
+def _named(columns: list[str]) -> str:
+    more = f" and {len(columns) - _MOST_NAMED} more" if len(columns) > _MOST_NAMED else ""
+    return ", ".join(columns[:_MOST_NAMED]) + more
+
+
+def on_champions_columns(schema: Schema, champion: ModelVersion) -> Schema:
+    """Return today's schema with the features that the champion was fitted on."""
+    return schema.model_copy(update={"features": champion.roles.features})
+
+
+def rows_needed(config: PipelineConfig) -> int:
+    """Return how many newer labelled rows a judgement needs: half of them are learnt from."""
+    return 2 * config.monitoring.min_rows
+
+
+def newer_than(snapshot: Snapshot, schema: Schema, until: datetime) -> tuple[int, int]:
+    """Return how many labelled rows lie after `until`, and how many there are; with a time."""
+    from tasks.data.snapshots import read_frame
+
+    assert schema.time_column is not None  # noqa: S101 - who asks has looked
+    rows = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
+    times = rows.loc[rows[schema.target].notna(), schema.time_column].dropna()
+    zone = getattr(times.dt, "tz", None)
+    moment = until.astimezone(UTC)
+    newer = times > (moment if zone is not None else moment.replace(tzinfo=None))
+    return int(newer.sum()), len(times)
+
+
+def _newer_rows(champion: ModelVersion, snapshot: Snapshot, schema: Schema) -> int | None:
+    """Return how many rows are newer than the champion's; None where rows have no time.
+
+    Without a time it is 0 where the rows are those that the champion was trained on.
+    """
+    from tasks.monitoring.passes import trained_until
+
+    until = trained_until(champion)
+    if schema.time_column is None or until is None:
+        known = champion.tags.get(_DATA_TAG, "")
+        return 0 if known and snapshot.digest.startswith(known) else None
+    return newer_than(snapshot, schema, until)[0]
+
+
+def require_newer_rows(mode: TrainingMode) -> None:
+    """Raise where a refit has too few newer rows to learn from and to be judged on.
+
+    Raises
+    ------
+    NoNewerRowsError
+        With how many there are and how many are needed.
+    """
+    if mode.kind != "refit" or mode.newer_rows is None or mode.newer_rows >= mode.newer_needed:
+        return
+    raise NoNewerRowsError(
+        f"{mode.newer_rows:,} labelled rows are newer than those of champion v{mode.recipe_of}, "
+        f"{mode.newer_needed:,} are needed for a refit.",
+        "Wait for rows and their labels, or lower monitoring.min_rows.",
+    )
