@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from tasks.base.moments import as_utc
 from tasks.base.own_code import OwnCode
 from tasks.base.reading import LabelTwins, ReadingNote, note_text
 
@@ -678,6 +679,12 @@ class ModelVersion(Record):
     tags: dict[str, str] = {}
     created: datetime | None = None
     description: str = ""
+
+    @property
+    def trained_until(self) -> datetime | None:
+        """Time of the newest row that it was fitted on, in UTC; None without times."""
+        text = self.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
+        return as_utc(datetime.fromisoformat(text)) if text else None
 
     @property
     def roles(self) -> Schema:

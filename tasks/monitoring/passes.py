@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
-from tasks.base.moments import as_utc
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     NUMBERS,
-    TRAINED_UNTIL_TAG,
     Kind,
     ModelVersion,
     Record,
@@ -173,10 +171,7 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
 
 def trained_until(version: ModelVersion) -> datetime | None:
     """Return the time of the newest row that `version` was trained on; None without times."""
-    text = version.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
-    if not text:
-        return None
-    return as_utc(datetime.fromisoformat(text))
+    return version.trained_until
 
 
 def champion_until(pipeline: Pipeline) -> datetime | None:

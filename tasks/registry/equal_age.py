@@ -8,24 +8,22 @@ Once promoted it would be fitted on the whole window too: so both are compared a
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.moments import as_utc
-from tasks.base.records import TRAINED_UNTIL_TAG, Basis, CandidateResult, ModelVersion
+from tasks.base.records import Basis, CandidateResult, ModelVersion
 from tasks.registry.recipes import recipe_of_version
 from tasks.registry.store import Store
 
 
 def ends_before(basis: Basis, champion: ModelVersion) -> bool:
     """Return whether the challenger's newest row is older than the champion's."""
-    stated = champion.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
-    boundary = basis.split.boundary
-    if basis.split.rule != "time" or boundary is None or not stated:
+    until, boundary = champion.trained_until, basis.split.boundary
+    if basis.split.rule != "time" or boundary is None or until is None:
         return False
-    return as_utc(boundary) < as_utc(datetime.fromisoformat(stated))
+    return as_utc(boundary) < until
 
 
 def fit_twin(

@@ -138,9 +138,7 @@ def _newer_rows(champion: ModelVersion, snapshot: Snapshot, schema: Schema) -> i
 
     Without a time it is 0 where the rows are those that the champion was trained on.
     """
-    from tasks.monitoring.passes import trained_until
-
-    until = trained_until(champion)
+    until = champion.trained_until
     if schema.time_column is None or until is None:
         known = champion.tags.get(_DATA_TAG, "")
         return 0 if known and snapshot.digest.startswith(known) else None
