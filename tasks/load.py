@@ -10,7 +10,7 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.reading import note_text
-from tasks.base.records import ModelVersion, Prepared, Snapshot
+from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.retries import BRIEF, retried
 
 
@@ -55,13 +55,14 @@ def split_window(
     from tasks.trainings.preparing import prepare
     from tasks.trainings.refitting import candidacy
 
-    asked = answer.training == "refit"
-    refit = candidacy(pipeline, answer, strict=cause.kind == "manual") if asked else None
+    refit = candidacy(pipeline, answer, strict=cause.kind == "manual")
     until, reason = champion_until(pipeline), answer.training_reason
     prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)
-    split = prepared.split
-    text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.kind}"
-    if split.no_target:
-        text += f", {split.no_target:,} without a label left out"
-    report(Step("split", text))
+    report(Step("split", _parts(prepared.split)))
     return prepared
+
+
+def _parts(split: Split) -> str:
+    text = f"{split.n_train:,} to train on, {split.n_holdout:,} held out by {split.kind}"
+    left_out = f", {split.no_target:,} without a label left out" if split.no_target else ""
+    return text + left_out

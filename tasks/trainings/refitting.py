@@ -38,8 +38,10 @@ class Candidacy:
     strict: bool
 
 
-def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Candidacy:
-    """Return what the registry knows of the champion for a refit."""
+def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Candidacy | None:
+    """Return what the registry knows of the champion for a refit; None where a search is due."""
+    if answer.training != "refit":
+        return None
     from tasks.registry.recipes import recipe_of_version
     from tasks.registry.stores import store_of
 
