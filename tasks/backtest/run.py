@@ -25,6 +25,7 @@ from tasks.base.loop import Window
 from tasks.base.pipeline_file import Pipeline, pipeline_of
 from tasks.base.records import Record
 from tasks.base.yaml import edited_yaml, parse_yaml
+from tasks.registry.stores import store_of
 from tasks.trainings.keys import fit_key
 
 
@@ -158,7 +159,57 @@ def conclude_replay(
     file = folder_of(pipeline) / "index.html"
     outcome = outcome.model_copy(update={"report": str(file)})
     write_whole(file, page.render_page(outcome))
-    return outcome
+    return outcome.model_copy(update={"mlflow_run_id": record(pipeline, outcome)})
+
+
+def record(pipeline: Pipeline, outcome: BacktestOutcome) -> str:
+    """Log the backtest to MLflow, a run a policy below one of all; return that one's id.
+
+    They stand in an experiment of their own, and a step is a window.
+    """
+    store = store_of(pipeline.state)
+    name = outcome.pipeline
+    experiment = store.experiment(f"{name}-backtest", metric="loss", greater_is_better=False)
+    note = (
+        f"Backtest of **{name}**: {len(outcome.windows)} windows of {outcome.every}, a step a "
+        f"window. {outcome.recommendation.sentence}"
+    )
+    marks = {"keepfit.pipeline": name, "keepfit.role": "backtest"}
+    parent = store.start_run(
+        experiment,
+        f"backtest {outcome.windows[0].window.start:%Y-%m-%d}..",
+        tags={**marks, "keepfit.note": note},
+        params={
+            "every": outcome.every,
+            "label_delay": outcome.label_delay,
+            "candidate": outcome.candidate,
+            "recommended": outcome.recommendation.policy,
+        },
+    )
+    for result in outcome.policies:
+        child = store.start_run(
+            experiment, result.policy, parent=parent,
+            tags={**marks, "keepfit.note": result.sentence},
+        )  # fmt: skip
+        counts = ("trainings", "refits", "promotions", "refusals", "alarms", "alarms_paid")
+        store.log(
+            child,
+            metrics={
+                "loss": result.loss,
+                "captured": result.captured,
+                **{count: float(getattr(result, count)) for count in counts},
+            },
+            curves={
+                "window.loss": [w.loss for w in result.windows],
+                f"window.{outcome.metric}": [
+                    float("nan") if w.score is None else w.score for w in result.windows
+                ],
+            },
+        )
+        store.finish_run(child)
+    store.log_files(parent, {"backtest.html": outcome.report})
+    store.finish_run(parent)
+    return parent
 
 
 def folder_of(pipeline: Pipeline) -> Path:
