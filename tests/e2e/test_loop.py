@@ -25,12 +25,13 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import Stack, running, until
 from tests.e2e.weeks import Arrivals, write_pipeline
+from tests.prefect_api import migrated
 from tests.program import keepfit
 from tests.receivers import HttpReceiver, http_receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1500)]
 _DAY = Arrivals.DAY
-ORDINARY = 2
+ORDINARY = 1
 RESUMED = datetime(2013, 5, 20, tzinfo=UTC)
 LAST_WEEK = datetime(2013, 7, 1, tzinfo=UTC)
 
@@ -88,6 +89,7 @@ def told(folder: Path) -> Iterator[Story]:
     with http_receiver() as receiver, pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEEPFIT_ALERT_URL", receiver.apprise())
         file = write_pipeline(folder)
+        migrated(folder / ".keepfit" / "prefect")
         arrivals = Arrivals(folder)
         arrivals.history()
         first = keepfit("run", file, "--json")

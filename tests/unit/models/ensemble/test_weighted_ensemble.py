@@ -20,6 +20,7 @@ from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjustment import as_served
 from tasks.models.validation.out_of_fold import OutOfFold
 from tests.unit.models.factories import snapshot, training
+from tests.unit.registry.mlflow.served_models import differences
 
 KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "numeric", "d": "numeric"}
 
@@ -63,6 +64,7 @@ def test_candidates_that_complete_each_other_win_together(tmp_path: Path) -> Non
         assert np.allclose(kept["probability"], chances)
         assert np.array_equal(kept["predicted"], labels)
         assert np.array_equal(pipeline.predict(X.iloc[-300:]), labels)
+    assert differences(tmp_path / "served", ensemble.model_path, X.iloc[-300:], roles) == []
     held = OutOfFold.read(Path(ensemble.model_path).parent)
     assert held is not None
 
@@ -101,6 +103,7 @@ def test_numbers_are_mixed_too(tmp_path: Path) -> None:
         assert np.allclose(
             kept["predicted"], predict(load_model(ensemble.model_path), X.iloc[-200:])[0]
         )
+    assert differences(tmp_path / "served", ensemble.model_path, X.iloc[-200:], roles) == []
 
 
 def test_an_ensemble_has_what_is_left_of_the_budget(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -22,6 +23,7 @@ from tasks.models.execution import worker_pool
 from tasks.models.execution.fitting import fit_candidates
 from tasks.models.persistence.skops_io import load_model, save_model
 from tasks.models.validation.splitters import make_folds, part_of_groups
+from tests.unit.registry.mlflow.served_models import differences
 
 GRADES = (0.0, 1.0, 2.0, 3.0)
 
@@ -149,6 +151,15 @@ def test_candidates_are_tuned_and_fitted_beside_the_popularity_of_the_items(
         worker_pool.close_all()
 
     found = {result.candidate: result for result in results}
+    # Users and films that the training did not have among them.
+    rows = (
+        pd.DataFrame(columns)
+        .drop(columns="y")
+        .tail(90)
+        .assign(user=[f"u{i // 9}" for i in range(90)])
+    )
+    for name in ("decision_tree", "lightgbm"):
+        assert differences(tmp_path / name, found[name].model_path, rows, schema) == []
     assert {r.status: r.reason for r in results} == {"ok": ""}
     assert found["baseline"].params["strategy"] == "popularity"
     assert found["lightgbm"].trials

@@ -29,6 +29,7 @@ from tasks.models.postprocessing.calibration import (
 )
 from tasks.models.validation.out_of_fold import Collector, OutOfFold, gain
 from tests.unit.models.factories import fitted, frame, snapshot, target, training
+from tests.unit.registry.mlflow.served_models import differences
 
 YES_NO = ("no", "yes")
 
@@ -274,6 +275,7 @@ def test_training_calibrates_what_it_keeps_and_refits(tmp_path: Path) -> None:
         inner = pipeline[-1].estimator.predict_proba(pipeline[0].transform(X.iloc[-200:]))
         assert np.allclose(kept["uncalibrated"], inner)
         assert np.array_equal(labels == "yes", chances[:, 1] >= pipeline[-1].threshold)
+    assert differences(tmp_path / "served", result.model_path, X.iloc[-200:], roles) == []
 
     again = refit(path, split, roles, settings, result, tmp_path / "refit")
 

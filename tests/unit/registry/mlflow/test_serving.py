@@ -27,13 +27,12 @@ from tasks.base.records import ModelVersion, Schema, Task
 from tasks.contracts.contract_files import known_contract
 from tasks.data.snapshots import read_frame
 from tasks.models.features.preprocessing import build_encoder
-from tasks.models.persistence.prediction import predict
-from tasks.models.persistence.skops_io import save_model, types_of
+from tasks.models.persistence.skops_io import save_model
 from tasks.projects.drafting import Request, draft_project
-from tasks.registry import packaging
-from tasks.registry.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
+from tasks.registry.mlmodel import COLUMNS_FILE
 from tasks.scoring.predict import score_frame
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tests.unit.registry.mlflow.served_models import PROBABILITIES, answer, served_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
@@ -118,16 +117,7 @@ class Served:
 
     def answer(self, body: object, kind: str = "application/json") -> Any:
         """Return the predictions in the answer of MLflow's scoring server, or why it refuses."""
-        from mlflow.exceptions import MlflowException
-        from mlflow.pyfunc.scoring_server import invocations
-
-        text = body if isinstance(body, str | bytes) else json.dumps(body)
-        try:
-            # What the server's route does with a request.
-            found = invocations(text, kind, self.model, self.model.metadata.get_input_schema())
-        except MlflowException as error:
-            return error.message if error.get_http_status_code() == 400 else error
-        return json.loads(found.response)["predictions"]
+        return answer(self.model, body, kind)
 
     def asked(self, body: object, kind: str = "application/json") -> list[Any] | str:
         """Return a value a row, of probabilities the first, or why it refuses."""
@@ -143,8 +133,6 @@ def _numbers(found: pd.DataFrame, schema: Schema) -> list[float]:
 
 
 def make(folder: Path, task: Task = "binary") -> Served:
-    import mlflow.pyfunc
-
     data = folder / "data.parquet"
     pq.write_table(table(), data)
     draft_project(Request(folder / "p", data, "y"))
@@ -167,17 +155,7 @@ def make(folder: Path, task: Task = "binary") -> Served:
     last = LogisticRegression() if classes else Ridge()
     fitted = Fitted([("encode", encoder), ("model", last)]).fit(X, y)
     save_model(fitted, folder / "fitted.skops")
-    written = folder / "model"
-    types = types_of(folder / "fitted.skops")
-    packaging.fill_folder(written, folder / "fitted.skops", X, types)
-    columns = served_columns(X, schema)
-    text = mlmodel(
-        model_id="m-1", run_id="r", location=written.as_uri(), size=1, types=types,
-        signature=signature_of(predict(fitted, X)[0], columns), columns=columns,
-    )  # fmt: skip
-    (written / "MLmodel").write_text(text, encoding="utf-8")
-    (written / COLUMNS_FILE).write_text(columns.model_dump_json(), encoding="utf-8")
-    model = mlflow.pyfunc.load_model(str(written), suppress_warnings=True)
+    model = served_model(folder / "model", folder / "fitted.skops", X, schema)
     return Served(pipeline, schema, fitted, folder, model)
 
 
@@ -254,7 +232,6 @@ FORMS: dict[str, Callable[[Rows], dict[str, Any]]] = {
     "inputs": lambda rows: {"inputs": {name: [row[name] for row in rows] for name in rows[0]}},
     "instances": lambda rows: {"instances": rows},
 }
-PROBABILITIES = {"params": {"predict_method": "predict_proba"}}
 
 
 @pytest.mark.parametrize("cells", CELLS)
