@@ -402,6 +402,8 @@ class Gain(Record):
         What a failed measurement said.
     until
         End of the newest window whose labels were mature.
+    newest
+        Time of the newest row that was judged.
     """
 
     version: str
@@ -428,6 +430,7 @@ class Gain(Record):
     skipped: GainSkipped = ""
     problem: str = ""
     until: datetime | None = None
+    newest: datetime | None = None
 
 
 GainAnswer = Literal["", "pays", "steady", "none", "unclear"]

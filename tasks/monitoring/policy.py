@@ -270,8 +270,10 @@ def _answered(
     """Return the refusal where the windows since the last training do not call for another."""
     if until is None:
         return None
-    judged = asked.gain.windows if asked.gain is not None and "gain" in asked.by else ()
-    if any(as_utc(window.end) > as_utc(until) for window in judged):
+    gain = asked.gain if "gain" in asked.by else None
+    ends = [as_utc(window.end) for window in gain.windows] if gain is not None else []
+    newest = as_utc(gain.newest) if gain is not None and gain.newest else max(ends, default=None)
+    if newest is not None and newest > as_utc(until):
         # It was measured against the champion that is, on rows that the training did not see.
         return None
     needed, of = config.persistent

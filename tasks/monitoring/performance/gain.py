@@ -78,6 +78,7 @@ def measured(
         confidence=confidence,
         rows=len(times),
         windows=tuple(judged),
+        newest=as_utc(times.max().astype("datetime64[us]").item()) if len(times) else None,
         **_accumulated(earlier),
     )
     if len(times) < min_rows:

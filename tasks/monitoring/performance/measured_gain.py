@@ -49,8 +49,8 @@ def measure_gain(
     """Return what retraining would bring; None where nothing new is known of it.
 
     The champion's recipe is fitted on the training window without the newest labelled rows, as a
-    refit would be judged, so that a training that follows finds the fit done. Rows of windows
-    whose labels are mature are judged. It is measured once for each newest mature window.
+    refit would be judged, so that a training that follows finds the fit done. Rows whose labels
+    are due are judged. It is measured once for each newest mature window.
 
     Parameters
     ----------
@@ -133,13 +133,23 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
 
 
 def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
-    """Return the holdout rows of mature windows that are newer than the champion."""
+    """Return the holdout rows newer than the champion whose labels would be there if they came.
+
+    They are those that are older than the label delay, and those of windows with mature labels.
+    """
+    from tasks.contracts.contract_files import late_labels
     from tasks.evaluation.leaderboard import holdout_times
     from tasks.registry.judging import newer_rows
 
     times = holdout_times(basis)
     mask = newer_rows(asked.champion, basis).mask
-    return mask & _within(times, asked.windows) if times is not None else mask
+    if times is None:
+        return mask
+    due = _within(times, asked.windows)
+    late = late_labels(asked.pipeline, basis.snapshot)
+    if late is not None:
+        due |= times <= np.datetime64(as_utc(late.until).replace(tzinfo=None), "us")
+    return np.asarray(mask & due)
 
 
 def _compared(

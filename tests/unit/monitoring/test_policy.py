@@ -139,6 +139,9 @@ def test_a_gain_is_read_only_where_it_is_named() -> None:
 def test_a_gain_of_windows_that_the_last_training_saw_is_answered() -> None:
     windows = gained("...", 2, 0.04, 0.03, 0.05)
     assert not decided(windows, answered_until=NOW - WEEK).retrain
+    seen = [w.model_copy(update={"gain": w.gain and w.gain.model_copy(update={"newest": NOW})})
+            for w in windows]  # fmt: skip
+    assert decided(seen, answered_until=NOW - WEEK).retrain
     some_rows_are_newer = NOW - WEEK - timedelta(days=1)
     assert decided(windows, answered_until=some_rows_are_newer).retrain
 
