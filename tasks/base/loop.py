@@ -361,7 +361,9 @@ class WindowDifference(Record):
     spread: float
 
 
-GainSkipped = Literal["", "no recipe", "nothing newer", "too few rows", "undefined", "failed"]
+GainSkipped = Literal[
+    "", "no recipe", "changed", "nothing newer", "too few rows", "undefined", "failed"
+]
 """Why a gain was not measured; empty where it was."""
 
 

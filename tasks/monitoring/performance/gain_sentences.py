@@ -10,6 +10,7 @@ from tasks.history.words import valued
 
 _SKIPPED = {
     "no recipe": "the champion's version does not record how it was fitted; the next training does",
+    "changed": "the champion cannot be fitted on today's rows",
     "nothing newer": "too few labelled rows are newer than what the champion was trained on",
     "too few rows": "too few labelled rows to judge on",
     "undefined": "the metric is not defined on the labelled rows",

@@ -95,6 +95,7 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     from tasks.models.recipe import fit_recipe
     from tasks.registry.recipes import recipe_of_version
     from tasks.trainings.preparing import prepare
+    from tasks.trainings.refitting import Candidacy
     from tasks.trainings.windows import training_snapshot
 
     pipeline, champion = asked.pipeline, asked.champion
@@ -103,8 +104,11 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
         return _skipped(asked, "no recipe")
     snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
     learned = trained_until(champion)
-    prepared = prepare(pipeline, snapshot, champion_until=learned)
+    refit = Candidacy(champion, recipe, "", strict=False)
+    prepared = prepare(pipeline, snapshot, champion_until=learned, refit=refit)
     split = prepared.split
+    if prepared.mode.kind != "refit":
+        return _skipped(asked, "changed", prepared.mode.obstacle)
     if learned is None or split.boundary is None or as_utc(split.boundary) <= learned:
         return _skipped(asked, "nothing newer")
     basis = Basis(snapshot=snapshot, contract=_unchecked(snapshot), prepared=prepared)
@@ -119,7 +123,7 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
         pipeline.config.competing,
         prepared.metric,
         recipe,
-        folder / "recipe",
+        folder / "candidates",
         objective=objective_of(pipeline.config),
     )
     return _compared(asked, basis, judged, fitted.predictions_path, earlier).model_copy(
