@@ -1,10 +1,11 @@
 """What monitoring a window costs beside Evidently's default on the same rows.
 
-    python tests/benchmarks/drift_speed.py [--rows 1000000] [--repeat 3]
+    python tests/benchmarks/drift_speed.py [--before 1600000] [--rows 288000] [--repeat 3]
 
-The reference has 1.6 times as many rows, 19 columns: 12 of numbers and 7 of levels, some with
-nulls. keepfit's summary of the reference is made once a version and is timed on its own. Imports
-are not timed.
+The tables have 19 columns: 12 of numbers and 7 of levels, some with nulls. keepfit's summary of
+the reference and its ordinary blocks are made once a version and are timed on their own. A window
+is judged by all that ships: limits, predictions, importance and harm with its domain classifier.
+Imports are not timed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ import numpy as np
 import pandas as pd
 
 from tasks.base.environment import turn_telemetry_off
+from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
-from tasks.monitoring.drift.detector import measure
+from tasks.monitoring.drift.detector import measure, watched
+from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
+from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks
+from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.operating_limits import calibrate
-from tasks.monitoring.drift.reference_summary import build_reference
+from tasks.monitoring.drift.reference_summary import Reference, build_reference
 
 FEATURES: dict[str, Kind] = {
     **dict.fromkeys([f"number {k}" for k in range(12)], "numeric"),
     **dict.fromkeys([f"level {k}" for k in range(7)], "categorical"),
 }
+
+
+IMPORTANCE = {name: 0.01 * (k + 1) for k, name in enumerate([*FEATURES][5:15])}
 
 
 def made(rows: int, seed: int) -> pd.DataFrame:
@@ -56,13 +64,14 @@ def timed(work: Callable[[], object], repeat: int) -> float:
 
 
 def main() -> int:
-    """Print the table; 1 if a million rows take more than five seconds."""
+    """Print the table; 1 if Evidently takes less than fifty times as long."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--before", type=int, default=1_600_000)
+    parser.add_argument("--rows", type=int, default=288_000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--without-evidently", action="store_true")
     asked = parser.parse_args()
-    before, window = made(int(asked.rows * 1.6), 0), made(asked.rows, 1)
+    before, window = made(asked.before, 0), made(asked.rows, 1)
     start = np.datetime64("2026-01-01", "us")
     times = start + np.sort(np.random.default_rng(2).integers(0, 180 * 86_400, len(before))).astype(
         "timedelta64[s]"
@@ -71,17 +80,46 @@ def main() -> int:
     started = time.perf_counter()
     reference = build_reference(before, FEATURES, times, week)
     summary = time.perf_counter() - started
-    ours = timed(lambda: measure(reference, window, false_alarms=0.05, min_rows=200), asked.repeat)
+    weights = watched(reference, IMPORTANCE)
+    started = time.perf_counter()
+    blocks = ordinary_blocks(reference, lambda at: before.iloc[at], times, weights)
+    ordinary = time.perf_counter() - started
+    ours = timed(lambda: _judge(reference, before, window, times, blocks), asked.repeat)
     limits = timed(lambda: calibrate(reference, false_alarms=0.05), asked.repeat)
     print(f"{len(before):,} reference rows, {asked.rows:,} rows of the window, 19 columns\n")
     print(f"{'reference, once a version':<34}{summary:>8.2f} s")
-    print(f"{'window, limits included':<34}{ours:>8.2f} s")
+    print(f"{'ordinary blocks, once a version':<34}{ordinary:>8.2f} s")
+    print(f"{'window, all that ships':<34}{ours:>8.2f} s")
     print(f"{'  of which limits':<34}{limits:>8.2f} s")
     if not asked.without_evidently:
         theirs = timed(lambda: _evidently(before, window), 1)
         print(f"{'Evidently, its defaults':<34}{theirs:>8.2f} s")
         print(f"\nEvidently takes {theirs / ours:.0f} times as long")
-    return int(ours > 5.0 * max(asked.rows / 1e6, 0.2))
+        return int(theirs / ours < 50)
+    return 0
+
+
+def predict(frame: pd.DataFrame) -> np.ndarray:
+    """Return a score of each row, as a champion would."""
+    return frame["number 1"].to_numpy() + 0.1 * frame["number 2"].to_numpy()
+
+
+def _judge(
+    reference: Reference,
+    before: pd.DataFrame,
+    window: pd.DataFrame,
+    times: np.ndarray,
+    blocks: OrdinaryBlocks,
+) -> DriftResult:
+    """Judge a window by all that ships; predictions are made elsewhere."""
+    chosen = np.linspace(0, len(before) - 1, MOST_ROWS).astype(int)
+    seen = np.linspace(0, len(before) - 1, min(200_000, len(before))).astype(int)
+    evidence = Evidence(Side(before.iloc[chosen], times[chosen]), None, predict, blocks)
+    return measure(
+        reference, window, false_alarms=0.05, min_rows=200, importance=IMPORTANCE,
+        predictions=predict(window), reference_predictions=predict(before.iloc[seen]),
+        reference_prediction_times=times[seen], evidence=evidence,
+    )  # fmt: skip
 
 
 def _evidently(before: pd.DataFrame, window: pd.DataFrame) -> None:
