@@ -40,6 +40,7 @@ from tasks.monitoring.drift.harm.verdict import (
 )
 from tasks.monitoring.drift.operating_limits import LEAST_DISTANCE, Calibration, calibrate
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
+from tasks.monitoring.drift.seasons import Season, in_season, season_of
 from tasks.monitoring.drift.sentences import arrived, harm_sentence, sentence
 
 PREDICTION = "prediction"
@@ -139,12 +140,13 @@ def measure(
     both = predictions is not None and reference_predictions is not None
     level = false_alarms / 2 if both else false_alarms
     moving = moving_columns(reference)
-    families = [_features(reference, frame, importance or {}, level, moving)]
+    begins = _begins(evidence)
+    families = [_features(reference, frame, importance or {}, level, moving, begins)]
     if predictions is not None and reference_predictions is not None:
         families.append(
             _of_predictions(
                 predictions, reference_predictions, reference_prediction_times, reference,
-                families[0], level,
+                families[0], level, begins,
             )
         )  # fmt: skip
     enough = rows >= min_rows and bool(families[0].compared)
@@ -160,7 +162,7 @@ def measure(
         if predictions is not None and reference_predictions is not None:
             scores = Predictions(
                 predictions, reference_predictions, reference_prediction_times,
-                families[1].compared[PREDICTION].p_value,
+                families[1].compared[PREDICTION].p_value, begins,
             )  # fmt: skip
             moved = moved_predictions(scores, reference.length, false_alarms=false_alarms)
             harm.append(moved)
@@ -219,10 +221,12 @@ def _features(
     importance: Mapping[str, float],
     level: float,
     moving: frozenset[str],
+    begins: np.datetime64 | None,
 ) -> _Family:
     each = level / max(len(reference.columns), 1)
     compared = {}
-    for name, summary in reference.columns.items():
+    alike, season = _alike(reference, begins)
+    for name, summary in alike.columns.items():
         if name in frame.columns:
             compared[name] = compare(summary, column_of(frame, name), level=each)
         else:
@@ -233,11 +237,27 @@ def _features(
     return _Family(
         compared=compared,
         kinds={name: summary.kind for name, summary in reference.columns.items()},
-        calibration=calibrate(reference, false_alarms=level, weights=weights),
+        calibration=calibrate(reference, false_alarms=level, weights=weights, season=season),
         weights=weights,
         level=level,
         moving=moving,
     )
+
+
+def _begins(evidence: Evidence | None) -> np.datetime64 | None:
+    """Return when a window begins; None where that is not known."""
+    times = None if evidence is None else evidence.times
+    known = times if times is None else times[~np.isnat(times)]
+    return None if known is None or not len(known) else known.min()
+
+
+def _alike(reference: Reference, begins: np.datetime64 | None) -> tuple[Reference, Season | None]:
+    """Return the part of a reference that lies in a window's season, where seasons are known."""
+    season = None if begins is None else season_of(reference)
+    if season is None or begins is None:
+        return reference, None
+    part = in_season(reference, season, begins)
+    return (reference, None) if part is None else (part, season)
 
 
 def _by_nulls(compared: Compared) -> Compared:
@@ -266,6 +286,7 @@ def _of_predictions(
     reference: Reference,
     features: _Family,
     level: float,
+    begins: np.datetime64 | None,
 ) -> _Family:
     theirs = pd.Series(np.asarray(references))
     kind: Kind = "numeric" if theirs.dtype.kind in "iuf" else "categorical"
@@ -275,11 +296,12 @@ def _of_predictions(
         times,
         timedelta(seconds=reference.length),
     )
-    compared = compare(summary.columns[PREDICTION], pd.Series(np.asarray(predictions)), level=level)
+    alike, season = _alike(summary, begins)
+    compared = compare(alike.columns[PREDICTION], pd.Series(np.asarray(predictions)), level=level)
     # Out of fold several models predicted: which of their values recurs says nothing.
     parts = tuple(part for part in compared.parts if part.part != "peak")
     compared = replace(compared, parts=parts)
-    calibration = calibrate(summary, false_alarms=level)
+    calibration = calibrate(summary, false_alarms=level, season=season)
     return _Family(
         compared={PREDICTION: compared},
         kinds={PREDICTION: kind},

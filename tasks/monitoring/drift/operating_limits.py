@@ -37,6 +37,7 @@ from tasks.monitoring.drift.distances import (
     tv_noise,
 )
 from tasks.monitoring.drift.reference_summary import Reference
+from tasks.monitoring.drift.seasons import Season
 
 MIN_BLOCKS = 3.0
 LEAST_DISTANCE = {"value": 0.05, "peak": 0.05, "unseen": 0.02, "nulls": 0.02}
@@ -115,14 +116,21 @@ class _Blocks:
     starts: NDArray[np.int64]
     size: int
     n_cells: int
+    season: Season | None = None
 
     @property
     def independent(self) -> float:
         return (len(self.starts) + self.size - 1) / self.size
 
     def sides(self, cumulative: Counts) -> list[tuple[Counts, Counts, NDArray[np.bool_]]]:
-        """Return block, other rows, and whether to compare, for the three sides."""
+        """Return block, other rows, and whether to compare, for the three sides.
+
+        Within a season there is one side: other years.
+        """
         block = cumulative[self.starts + self.size] - cumulative[self.starts]
+        if self.season is not None:
+            other = self._alike(cumulative, self.season)
+            return [(block, other, np.ones(len(self.starts), dtype=bool))]
         before = cumulative[self.starts]
         after = cumulative[-1] - cumulative[self.starts + self.size]
         third = self.n_cells / 3
@@ -132,9 +140,24 @@ class _Blocks:
             (block, after, self.n_cells - self.starts - self.size >= third),
         ]
 
+    def _alike(self, cumulative: Counts, season: Season) -> Counts:
+        """Return the rows of the same season in other periods, as `cumulative` has them."""
+        found = np.zeros_like(cumulative[self.starts])
+        for k in range(1, int(self.n_cells / season.period) + 1):
+            for sign in (-1, 1):
+                first = self.starts + round(sign * k * season.period) - season.reach
+                last = first + self.size + 2 * season.reach
+                edges = np.clip(first, 0, self.n_cells), np.clip(last, 0, self.n_cells)
+                found = found + cumulative[edges[1]] - cumulative[edges[0]]
+        return found
+
 
 def calibrate(
-    reference: Reference, *, false_alarms: float, weights: dict[str, float] | None = None
+    reference: Reference,
+    *,
+    false_alarms: float,
+    weights: dict[str, float] | None = None,
+    season: Season | None = None,
 ) -> Calibration | None:
     """Return the limits from the reference's history; None where it has fewer than 3 blocks.
 
@@ -144,8 +167,10 @@ def calibrate(
         Share of ordinary windows that may exceed the limit, a fraction.
     weights
         Column to the weight of its excess, 0 to 1; 1 where absent.
+    season
+        Compare blocks with the same season of other periods only.
     """
-    blocks = _blocks(reference)
+    blocks = _blocks(reference, season)
     if blocks is None or blocks.independent < MIN_BLOCKS:
         return None
     keys: list[Key] = []
@@ -171,14 +196,14 @@ def calibrate(
     return Calibration(limits, limit, blocks.independent)
 
 
-def _blocks(reference: Reference) -> _Blocks | None:
+def _blocks(reference: Reference, season: Season | None) -> _Blocks | None:
     size, n = reference.cells_per_block, len(reference.cell_rows)
     if n < size or not n:
         return None
     cumulative = np.concatenate([[0], np.cumsum(reference.cell_rows)])
     rows = cumulative[size:] - cumulative[:-size]
     full = rows >= max(_MIN_BLOCK_ROWS, 0.1 * float(np.median(rows)))
-    return _Blocks(np.flatnonzero(full), size, n)
+    return _Blocks(np.flatnonzero(full), size, n, season)
 
 
 def _history(

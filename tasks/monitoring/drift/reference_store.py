@@ -60,6 +60,7 @@ def save(reference: Reference, path: Path) -> None:
         "cells_per_block": reference.cells_per_block,
         "length": reference.length,
         "source": reference.source,
+        "start": reference.start,
         "columns": [
             {
                 "name": name,
@@ -115,6 +116,7 @@ def load_reference(path: Path) -> Reference:
                 cells_per_block=about["cells_per_block"],
                 length=about["length"],
                 source=about["source"],
+                start=about.get("start"),
             )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(

@@ -40,6 +40,8 @@ class Reference:
         The monitored length in seconds.
     source
         What it was made of, so that another training's is not taken for it.
+    start
+        When the first cell begins, seconds since 1970 in UTC; None without times.
     """
 
     rows: int
@@ -48,6 +50,7 @@ class Reference:
     cells_per_block: int
     length: float
     source: str = ""
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Cells:
     of_row: NDArray[np.int64] | None
     n: int
     per_block: int
+    start: float | None = None
 
 
 def build_reference(
@@ -166,6 +170,7 @@ def _build(
         cells_per_block=cells.per_block,
         length=length.total_seconds(),
         source=source,
+        start=cells.start,
     )
 
 
@@ -191,5 +196,7 @@ def cells_of(times: NDArray[np.datetime64] | None, length: float) -> Cells:
     of_row[known] = ((stamps[known] - start) // step).astype(np.int64)
     if n > _MOST_CELLS:
         of_row = np.maximum(of_row - (n - _MOST_CELLS), -1)
+        start = start + (n - _MOST_CELLS) * step
         n = _MOST_CELLS
-    return Cells(of_row, n, per_block)
+    seconds = float((start - np.datetime64(0, "us")) / np.timedelta64(1, "s"))
+    return Cells(of_row, n, per_block, seconds)

@@ -19,13 +19,15 @@ from tasks.monitoring.drift.harm.impact import Predict
 from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_store import TrainingRows, training_rows
-from tasks.monitoring.drift.reference_summary import Reference
+from tasks.monitoring.drift.reference_summary import Reference, cells_of
+from tasks.monitoring.drift.seasons import cells_alike, season_of
 
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
     from tasks.base.records import ModelVersion
 
-_FORMAT = 1
+_FORMAT = 2
+_LEAST_ROWS = 500
 
 
 def evidence_of(
@@ -47,9 +49,27 @@ def evidence_of(
         Of the window's rows in UTC.
     """
     rows = training_rows(pipeline, champion)
-    chosen = np.unique(np.linspace(0, max(rows.count - 1, 0), min(MOST_ROWS, rows.count)))
-    sample = rows.side(chosen.astype(np.int64))
+    alike = _alike(reference, rows, times)
+    chosen = np.unique(np.linspace(0, max(len(alike) - 1, 0), min(MOST_ROWS, len(alike))))
+    sample = rows.side(alike[chosen.astype(np.int64)])
     return Evidence(sample, times, predict, _blocks(pipeline, champion, reference, rows, watched))
+
+
+def _alike(
+    reference: Reference, rows: TrainingRows, times: NDArray[np.datetime64] | None
+) -> NDArray[np.int64]:
+    """Return the places of the training rows in the window's season, or of all."""
+    season = season_of(reference)
+    known = None if times is None else times[~np.isnat(times)]
+    cells = cells_of(rows.times, reference.length)
+    everything = np.arange(rows.count)
+    if season is None or known is None or not len(known) or cells.of_row is None:
+        return everything
+    inside = cells_alike(reference, season, known.min())
+    if len(inside) != cells.n:
+        return everything
+    found = np.flatnonzero(inside[cells.of_row] & (cells.of_row >= 0))
+    return found if len(found) >= _LEAST_ROWS else everything
 
 
 def _blocks(

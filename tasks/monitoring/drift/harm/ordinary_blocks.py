@@ -2,7 +2,8 @@
 
 Up to six contiguous blocks of the monitored length, spread over the reference, are each taken for
 a window and compared with the rows before them, or, where less than a third of the reference lies
-there, with those after them. Columns that time itself moves are recognised here too.
+there, with those after them; where seasons are known, with the same season of other periods.
+Columns that time itself moves are recognised here too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tasks.monitoring.drift.distances import Counts, Floats
 from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side, separate
 from tasks.monitoring.drift.harm.impact import bounds_of, outside_rows
 from tasks.monitoring.drift.reference_summary import Reference, cells_of
+from tasks.monitoring.drift.seasons import Season, season_of
 
 Read = Callable[[NDArray[np.int64]], pd.DataFrame]
 
@@ -74,28 +76,34 @@ def ordinary_blocks(
         return OrdinaryBlocks()
     features = {n: c.kind for n, c in reference.columns.items() if n in watched}
     found: list[tuple[float, float, float]] = []
-    order = np.argsort(cells.of_row, kind="stable")
-    edges = np.searchsorted(cells.of_row[order], np.arange(cells.n + 1))
-    for start, others in _chosen(cells.n, cells.per_block):
-        rows = _drawn(order[edges[start] : edges[start + cells.per_block]])
-        before = _drawn(order[edges[others.start] : edges[others.stop]])
+    known = cells.of_row >= 0
+    for start, kept in _chosen(cells.n, cells.per_block, season_of(reference)):
+        own = (cells.of_row >= start) & (cells.of_row < start + cells.per_block)
+        rows = _drawn(np.flatnonzero(own))
+        before = _drawn(np.flatnonzero(kept[cells.of_row] & known))
         if min(len(rows), len(before)) < _LEAST_ROWS:
             continue
         block, rest = Side(read(rows), times[rows]), Side(read(before), times[before])
         apart = separate(rest, block, features, watched)
-        kept = np.zeros(cells.n, dtype=bool)
-        kept[others] = True
         bounds = {n: bounds_of(reference.columns[n], kept) for n in features}
         if apart is not None:
             found.append((apart.auc, apart.sparse, outside_rows(block.frame, bounds)[0]))
     return OrdinaryBlocks(*(tuple(map(float, side)) for side in zip(*found, strict=True)))
 
 
-def _chosen(n: int, size: int) -> list[tuple[int, slice]]:
+def _chosen(n: int, size: int, season: Season | None) -> list[tuple[int, NDArray[np.bool_]]]:
     """Return starts of blocks that do not overlap, with the cells that each is compared with."""
     starts = np.arange(n - size, -1, -size)[::-1]
     picked = starts[np.unique(np.linspace(0, len(starts) - 1, _BLOCKS).round().astype(np.int64))]
-    return [(int(s), slice(0, int(s)) if s >= n / 3 else slice(int(s) + size, n)) for s in picked]
+    return [(int(start), _others(int(start), n, size, season)) for start in picked]
+
+
+def _others(start: int, n: int, size: int, season: Season | None) -> NDArray[np.bool_]:
+    cell = np.arange(n)
+    if season is not None:
+        near = (cell >= start - season.reach) & (cell < start + size + season.reach)
+        return np.asarray(season.alike(n, start, size) & ~near)
+    return np.asarray(cell < start if start >= n / 3 else cell >= start + size)
 
 
 def _drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -27,7 +27,8 @@ from tasks.monitoring.drift.harm.impact import (
     upper_limit,
 )
 from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
-from tasks.monitoring.drift.reference_summary import Reference, cells_of
+from tasks.monitoring.drift.reference_summary import Cells, Reference, cells_of
+from tasks.monitoring.drift.seasons import Season, season_of
 
 _MOST_NAMED = 5
 _MOST_EFFECTS = 12
@@ -81,12 +82,15 @@ class Predictions:
     ----------
     p_value
         Of the test that both are drawn alike.
+    begins
+        When the window begins, so that it is compared with its season; None where not known.
     """
 
     window: NDArray[np.generic]
     reference: NDArray[np.generic]
     times: NDArray[np.datetime64] | None
     p_value: float
+    begins: np.datetime64 | None = None
 
 
 def harm_of(
@@ -139,22 +143,43 @@ def moved_predictions(found: Predictions, length: float, *, false_alarms: float)
     length
         Of a window, in seconds.
     """
-    value = movement(found.window, found.reference)
-    past = _past_movements(found, length)
+    season, cells = _season(found, length)
+    alike = np.ones(len(found.reference), dtype=bool)
+    if season is not None and cells.of_row is not None and found.begins is not None:
+        at = (found.begins - np.datetime64(0, "us")) / np.timedelta64(1, "s") - (cells.start or 0)
+        inside = season.alike(cells.n, round(float(at) * cells.per_block / length), cells.per_block)
+        alike = inside[cells.of_row] & (cells.of_row >= 0)
+        if alike.sum() < _LEAST_PAST:
+            season, alike = None, np.ones(len(found.reference), dtype=bool)
+    value = movement(found.window, found.reference[alike])
+    past = _past_movements(found, cells, season)
     return _finding("predictions", value, past, false_alarms / len(EFFECTS), found.p_value)
 
 
-def _past_movements(found: Predictions, length: float) -> list[float]:
-    """Return how far the predictions of each block lie from those of the blocks before it."""
+def _season(found: Predictions, length: float) -> tuple[Season | None, Cells]:
     cells = cells_of(found.times, length)
-    if found.times is None or cells.of_row is None:
+    rows = np.zeros(cells.n, dtype=np.int64)
+    span = Reference(0, {}, rows, cells.per_block, length, start=cells.start)
+    return (None if found.begins is None else season_of(span)), cells
+
+
+def _past_movements(found: Predictions, cells: Cells, season: Season | None) -> list[float]:
+    """Return how far the predictions of each block lie from those of the blocks before it.
+
+    Within a season, from those of the same season in other periods.
+    """
+    if cells.of_row is None:
         return []
     past = []
     for start in range(cells.n % cells.per_block, cells.n, cells.per_block):
         block = (cells.of_row >= start) & (cells.of_row < start + cells.per_block)
         early = start < cells.n / 3
         rest = cells.of_row >= start + cells.per_block if early else cells.of_row < start
-        rest &= cells.of_row >= 0
+        if season is not None:
+            inside = season.alike(cells.n, start, cells.per_block)
+            near = np.abs(cells.of_row - start) <= cells.per_block + season.reach
+            rest = inside[cells.of_row] & ~near
+        rest = rest & (cells.of_row >= 0)
         if min(block.sum(), rest.sum()) >= _LEAST_PAST:
             past.append(movement(found.reference[block], found.reference[rest]))
     return past
