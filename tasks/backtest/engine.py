@@ -19,8 +19,11 @@ from tasks.backtest.promotion import challenge, first_champion, measured_gain
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.base.records import TrainingKind
 from tasks.monitoring.performance.gain_answer import weigh
 from tasks.monitoring.policy import decide
+from tasks.monitoring.training_kind import LastTraining, choose_kind
+from tasks.trainings.refitting import rows_needed
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class State:
         Windows whose alarm a training has answered.
     last_training
         When the last training ended.
+    last
+        What it was and came to.
     seen
         Time of the newest row that it saw.
     needed
@@ -64,6 +69,7 @@ class State:
     acted: frozenset[int] = field(default_factory=frozenset)
     events: tuple[Event, ...] = ()
     last_training: datetime | None = None
+    last: LastTraining | None = None
     seen: datetime | None = None
     needed: frozenset[tuple[str, float]] = field(default_factory=frozenset)
     seconds: float = 0.0
@@ -181,7 +187,7 @@ class Replay:
         """Return the state after the policy's answer and what follows from it."""
         alarm = any(a.window == window for a in state.alarmed)
         if self._due(state.policy, window):
-            return self._trained(state, window, "training", "the calendar", alarm)
+            return self._trained(state, window, "search", "the calendar", alarm)
         if not state.policy.senses:
             return state
         calling = max((a.window for a in state.alarmed if a.champion == state.champion), default=-1)
@@ -190,7 +196,10 @@ class Replay:
             event = Event(window=window, alarm=alarm, reason=answer.sentence)
             return replace(state, events=(*state.events, event))
         state = replace(state, acted=state.acted | {calling})
-        return self._trained(state, window, "refit", "; ".join(answer.reasons), alarm)
+        kind = choose_kind(
+            state.policy.rule, "alarm", refit=False, last=state.last, windows=state.flags
+        ).kind
+        return self._trained(state, window, kind, "; ".join(answer.reasons), alarm)
 
     def _asked(
         self, state: State, window: int, cause: CauseKind, *, handled: bool
@@ -222,23 +231,21 @@ class Replay:
         found = self.history.windows[window]
         return bool(croniter(policy.cron, found.start).get_next(datetime) <= found.end)
 
-    def _trained(self, state: State, window: int, action: str, reason: str, alarm: bool) -> State:
+    def _trained(
+        self, state: State, window: int, kind: TrainingKind, reason: str, alarm: bool
+    ) -> State:
         now = self.history.windows[window].end
         first, last = self.history.trained(now, state.policy.span)
         event = Event(window=window, alarm=alarm, reason=reason)
-        if last <= state.champion.model.last:
-            none = event.model_copy(update={"reason": f"{reason}; no newer row has a label"})
-            return replace(state, events=(*state.events, none))
-        if state.policy.gated:
-            found = challenge(
-                self.history, self.config, self.fits, state.champion, window, state.policy.span
-            )
-            promoted = found is not None and found.verdict.promoted
-            tried = state.champion if found is None else found.champion
-        else:
-            promoted = True
-            tried = Champion(model=self.fits.of(first, last), since=window + 1)
+        newer = last - max(first, state.champion.model.last)
+        needed = rows_needed(self.config) if kind == "refit" else 1
+        if newer < needed:
+            said = f"{reason}; {newer:,} newer rows have a label, {needed:,} are needed"
+            return replace(state, events=(*state.events, event.model_copy(update={"reason": said})))
+        tried, promoted = self._candidate(state, window, refit=kind == "refit")
+        action = "refit" if kind == "refit" else "training"
         event = event.model_copy(update={"action": action, "promoted": promoted})
+        seen = self.history.moment(last - 1)
         return replace(
             state,
             champion=tried if promoted else state.champion,
@@ -247,8 +254,20 @@ class Replay:
             gains=() if promoted else state.gains,
             events=(*state.events, event),
             last_training=now,
-            seen=self.history.moment(last - 1),
+            last=LastTraining(kind, promoted, seen),
+            seen=seen,
         )
+
+    def _candidate(self, state: State, window: int, *, refit: bool) -> tuple[Champion, bool]:
+        """Return what is trained at the end of `window`, and whether it becomes champion."""
+        history, policy = self.history, state.policy
+        if not policy.gated:
+            first, last = history.trained(history.windows[window].end, policy.span)
+            return Champion(model=self.fits.of(first, last), since=window + 1), True
+        found = challenge(
+            history, self.config, self.fits, state.champion, window, policy.span, refit=refit
+        )
+        return found.champion, found.verdict.promoted
 
 
 def _needed(champion: Champion) -> frozenset[tuple[str, float]]:

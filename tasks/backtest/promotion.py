@@ -19,7 +19,7 @@ from tasks.base.records import Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.gain import measured
-from tasks.registry.gate import decide
+from tasks.registry.gate import decide, refit_confidence
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def measured_gain(
     if earlier and earlier[-1].windows and earlier[-1].windows[-1].end >= until:
         return None
     last = min(last, history.place(until))
+    if last - held < config.monitoring.min_rows:
+        return None
     found = measured(
         history.metric,
         history.y[held:last],
@@ -106,33 +108,49 @@ def challenge(
     champion: Champion,
     window: int,
     span: timedelta | None,
-) -> Challenge | None:
-    """Return what the gate says of a model trained at the end of `window`; None without new rows.
+    *,
+    refit: bool,
+) -> Challenge:
+    """Return what the gate says of a model trained at the end of `window`.
 
-    Promoted, the challenger is fitted once more with the rows that it was judged on.
+    Promoted, the challenger is fitted once more with the rows that it was judged on. One that ends
+    before the champion is compared at equal age, see `tasks.registry.equal_age`; as a replay has
+    one recipe, the champion's twin is the challenger itself.
+
+    Parameters
+    ----------
+    refit
+        Whether it is judged as a refit, that has only not to be worse, or as a search.
     """
     now = history.windows[window].end
     first, last = history.trained(now, span)
-    if last <= max(champion.model.last, first) or last - first < 2:
-        return None
     held = judged_rows(history, config, champion, now, first)
     judged = fits.of(first, held)
     rows = max(held, champion.model.last)
+    equal_age = held < champion.model.last
+    theirs = judged if equal_age else champion.model
+    gate = config.gate
+    if refit:
+        gate = gate.model_copy(update={"confidence": refit_confidence(gate)})
     evidence = paired_evidence(
         history.metric,
         history.y[rows:last],
         judged.predictions(rows, last),
-        champion.model.predictions(rows, last),
+        theirs.predictions(rows, last),
         _trivial(history, first, held, last - rows),
         history.roles,
         blocks=time_blocks(history.stamps(rows, last)),
-        gate=config.gate,
+        gate=gate,
         seed=config.training.seed,
         name="challenger",
         queries=history.queries(rows, last),
     )
     verdict = decide(
-        evidence, config.gate, champion_version=str(champion.since), new_evidence=rows < last
+        evidence.model_copy(update={"equal_age": equal_age}),
+        gate,
+        champion_version=str(champion.since),
+        new_evidence=rows < last,
+        refit=refit,
     )
     made = Champion(
         model=fits.of(first, last) if verdict.promoted else judged,
