@@ -161,12 +161,15 @@ def conclude_pass(
 
     The alarm tells of every window of the champion that calls for action and of which none told
     before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
-    was cut short.
+    was cut short. None tells of a version that was replaced during the pass.
     """
     from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.admission import answer_alarm
 
     ledger, newest = ledger_of(pipeline), seen[-1]
+    successor = None if any(one.moved for one in seen) else _successor(pipeline, newest)
+    if successor is not None:
+        return _superseded(watch, seen, successor)
     champion = watch.looks[-1].champion
     if newest.version != champion.version:
         # The probation moved the alias back during this pass.
@@ -203,6 +206,32 @@ def conclude_pass(
     if fresh:
         ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
     return outcome
+
+
+def _successor(pipeline: Pipeline, newest: MonitoringOutcome) -> ModelVersion | None:
+    """Return the version that scores by now, where it is another than the one looked at."""
+    scores = store_of(pipeline.state).champion(pipeline.config.name)
+    return scores if scores is not None and scores.version != newest.version else None
+
+
+def _superseded(
+    watch: Watch, seen: Sequence[MonitoringOutcome], successor: ModelVersion
+) -> MonitoringOutcome:
+    decision = PolicyDecision(
+        retrain=False,
+        withheld="superseded",
+        sentence=f"Does not train: v{successor.version} replaced v{seen[-1].version} while its "
+        "windows were looked at; the next pass looks at the new champion's.",
+    )
+    return seen[-1].model_copy(
+        update={
+            "decision": decision,
+            "windows": tuple(seen_of(one) for one in seen),
+            "waiting": watch.waiting,
+            "empty": watch.empty,
+            "alarmed": False,
+        }
+    )
 
 
 def seen_of(outcome: MonitoringOutcome) -> SeenWindow:

@@ -385,9 +385,12 @@ def _cancelled(decision: Decision, related: Sequence[Decision], file: str) -> _D
 
 def _skipped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
     withheld = str(decision.evidence.get("withheld", ""))
-    draft = _Draft(f"not trained, {_WAITS.get(withheld, 'withheld')}", "info")
+    over = withheld == "not asked"
+    why = "no longer called for" if over else _WAITS.get(withheld, "withheld")
+    draft = _Draft(f"not trained, {why}", "info")
     draft.say("Why", cleaned(decision.sentence))
-    draft.say("Next", f"see {_command('status', file)}; ask again when it has passed.")
+    again = "nothing to do." if over else "ask again when it has passed."
+    draft.say("Next", f"see {_command('status', file)}; {again}")
     return draft
 
 

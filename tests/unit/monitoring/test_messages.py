@@ -234,6 +234,15 @@ def test_a_skip_is_told_only_to_who_asked_by_hand() -> None:
     assert message_of(decision("skipped", {**skipped, "cause": {"kind": "schedule"}})) is None
 
 
+def test_a_training_that_nothing_calls_for_any_more_leaves_nothing_to_do() -> None:
+    alarm = decision("alarmed", ASKED, window=week(0))
+    skipped = {"withheld": "not asked", "cause": {"kind": "alarm"}}
+    message = told(decision("skipped", skipped), alarm)
+
+    assert message.title == "flights: not trained, no longer called for"
+    assert "nothing to do" in message.text
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [("Failed", "failed"), ("Crashed", "crashed"), ("Running", "seems stuck"), ("", "failed")],
