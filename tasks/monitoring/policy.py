@@ -78,8 +78,9 @@ def decide(
     Direct evidence comes first: where a refreshed model was compared with the champion on labelled
     rows and pays (see `tasks.monitoring.performance.gain_answer.weigh`), it trains at once, as the
     interval is the persistence. Where it was compared and brings nothing that matters, drift and
-    performance of the windows judged call for nothing by themselves; windows whose labels are not
-    in, and a gain that is open, leave them their say.
+    performance of the windows that the refreshed model had learned from call for nothing by
+    themselves. Newer windows keep their say, as the refreshed model did not know them either, and
+    so do all where the gain is open.
 
     A window calls for training when it drifted or did worse and `retrain_on` names that trigger;
     both triggers count together. A window without rows enough never calls for it, yet takes its
@@ -192,8 +193,12 @@ def latest_gain(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Gain | N
 
 
 def _without(flag: WindowFlag, gain: Gain) -> WindowFlag:
-    """Return the flag with nothing that calls for a training where `gain` judged its rows."""
-    if flag.window not in gain.windows:
+    """Return the flag with nothing that calls for a training where the refreshed model knew it.
+
+    It knew a window of which it was fitted on more than half. Of a change that began later the
+    measurement says nothing: the refreshed model had not seen it either.
+    """
+    if gain.boundary is None or _is_newer(flag, as_utc(gain.boundary)):
         return flag
     return flag.model_copy(update={"drifted": False, "worse": False})
 

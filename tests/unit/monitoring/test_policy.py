@@ -75,11 +75,12 @@ def test_so_many_of_the_last_windows_must_call_for_it(
 
 
 def gained(letters: str, judged: int, value: float, low: float, high: float) -> list[WindowFlag]:
-    """Return windows of which the `judged` oldest have their gain measured."""
+    """Return windows with the gain of the `judged` oldest, which the refreshed model knew."""
     made = flags(letters)
+    known = [w.window for w in made[:judged] if w.window]
     gain = Gain(
         version="1", metric="roc_auc", gain=value, low=low, high=high, matters=0.008, rows=5402,
-        windows=tuple(w.window for w in made[:judged] if w.window),
+        windows=tuple(known), boundary=known[-1].end,
     )  # fmt: skip
     return [w.model_copy(update={"gain": gain}) if n < judged else w for n, w in enumerate(made)]
 
@@ -111,13 +112,15 @@ def test_a_gain_waits_for_the_cooldown() -> None:
 
 
 @pytest.mark.parametrize("letters", ["ddd", "www", "bb."])
-def test_windows_in_which_retraining_would_not_have_helped_train_nothing(letters: str) -> None:
+def test_windows_that_a_refreshed_model_learned_from_without_gain_train_nothing(
+    letters: str,
+) -> None:
     decision = decided(gained(letters, 3, -0.002, -0.01, 0.006))
     assert (decision.retrain, decision.withheld, decision.weighed) == (False, "no gain", "none")
     assert "retraining would not have helped" in decision.sentence
 
 
-def test_drift_of_windows_without_labels_trains_whatever_older_ones_say() -> None:
+def test_drift_of_windows_that_it_did_not_know_trains_whatever_older_ones_say() -> None:
     assert decided(gained("...dd", 3, -0.002, -0.01, 0.006)).retrain
     one = decided(gained("ddd.d", 3, -0.002, -0.01, 0.006))
     assert (one.retrain, one.withheld) == (False, "no gain")
