@@ -16,7 +16,7 @@ LEAST_ROWS = 30
 LEAST_BLOCKS = 10
 ROUNDING = 1e-6
 """Share of a score."""
-REFIT_SHARE = 0.05
+REFIT_SHARE = 0.10
 """Of what the champion is better than the trivial baseline: so much a refit may lose."""
 _MEGABYTE = 1_000_000
 
