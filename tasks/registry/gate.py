@@ -106,7 +106,7 @@ def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
     """Return how much worse than the champion a refit may be, in units of the metric.
 
     Without ``gate.refit_margin`` it is a share of what the champion is better than the trivial
-    baseline: a refit keeps at least 95 % of that.
+    baseline: a refit keeps at least nine tenths of that.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
     ...     baseline_score=0.5, difference=0.0, low=-0.01, high=0.01, baseline_difference=0.3,
     ...     baseline_low=0.28, baseline_high=0.32)
     >>> round(refit_margin(evidence, GateConfig()), 6)
-    0.015
+    0.03
     """
     if gate.refit_margin is not None:
         return gate.refit_margin

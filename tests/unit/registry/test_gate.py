@@ -255,16 +255,16 @@ def refitted(gate: GateConfig | None = None, **changes: Any) -> Verdict:
 
 
 def test_a_refit_that_keeps_what_the_champion_is_worth_is_promoted() -> None:
-    # 5 % of 0.85 - 0.5.
-    verdict = refitted(difference=-0.002, low=-0.017, high=0.006)
+    # A tenth of 0.85 - 0.5.
+    verdict = refitted(difference=-0.002, low=-0.034, high=0.006)
     assert verdict.promoted
     assert verdict.rule == "refit"
-    assert verdict.margin == pytest.approx(0.0175)
-    assert "not worse than champion v3 in roc_auc by more than 0.0175" in verdict.sentence
+    assert verdict.margin == pytest.approx(0.035)
+    assert "not worse than champion v3 in roc_auc by more than 0.035" in verdict.sentence
 
 
 def test_a_refit_that_may_lose_more_than_the_margin_is_refused() -> None:
-    assert not refitted(difference=-0.002, low=-0.018, high=0.006).promoted
+    assert not refitted(difference=-0.002, low=-0.036, high=0.006).promoted
     assert not refitted(GateConfig(refit_margin=0.01), low=-0.011).promoted
     assert refitted(GateConfig(refit_margin=0.02), low=-0.019).promoted
 
@@ -274,8 +274,8 @@ def test_a_refit_of_a_champion_no_better_than_the_baseline_has_no_margin() -> No
 
 
 def test_the_margin_of_a_loss_is_turned_as_the_loss_is() -> None:
-    verdict = refitted(metric="rmse", champion_score=40.0, baseline_score=60.0, low=-0.9)
-    assert verdict.margin == pytest.approx(1.0)
+    verdict = refitted(metric="rmse", champion_score=40.0, baseline_score=60.0, low=-1.9)
+    assert verdict.margin == pytest.approx(2.0)
     assert verdict.promoted
 
 
