@@ -22,13 +22,13 @@ import psutil
 from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.processes import has_ended
 from tasks.base.running import marked, marked_at, runner_of, unmark
 from tasks.base.stack_file import stopped_at
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.failures import has_done_its_work, note_cancelled
 from tasks.monitoring.run_outcomes import BACK, report_outcomes
 from tasks.monitoring.telling import tell
-from tasks.registry.provenance import has_ended
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -23,9 +23,9 @@ from deploy.processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.processes import has_ended
 from tasks.base.running import marked, runner_of
 from tasks.history.sizes import bytes_in
-from tasks.registry.provenance import has_ended
 from tasks.trainings.journal import last_outcomes
 
 if TYPE_CHECKING:

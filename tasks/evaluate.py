@@ -48,7 +48,7 @@ def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:
     """Say how the candidates fit, where the challenger is weak, and what is doubtful."""
-    from tasks.evaluation.diagnosis.diagnosis import diagnose_training as diagnose
+    from tasks.reporting.diagnosis import diagnose_training as diagnose
 
     diagnosis = diagnose(pipeline, basis, results, assessment)
     report(Step("diagnose", f"{len(diagnosis.fits)} candidates"))

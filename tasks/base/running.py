@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.base.files import write_whole
+from tasks.base.processes import this_process
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def mark_running(state: Path, flow_run: str) -> None:
     """Say that this process runs the flow run with the id `flow_run`."""
-    from tasks.registry.provenance import this_process
-
     write_whole(_file(state, flow_run), this_process())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.base import processes
 from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import ModelVersion
@@ -92,14 +93,14 @@ class Catalog(Connected):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         # MLflow cannot search by status; the newest models are looked through.
         for model in client.search_logged_models(experiments, max_results=200):
-            ended = provenance.has_ended(model.tags.get(provenance.PROCESS_TAG, ""))
+            ended = processes.has_ended(model.tags.get(provenance.PROCESS_TAG, ""))
             if ended and str(model.status) == "PENDING":
                 client.finalize_logged_model(model.model_id, "FAILED")
                 marked.append(model.model_id)
         for version in self.versions():
             known = {promotion.VERIFIED, "keepfit.incomplete"} & version.tags.keys()
             process = version.tags.get(provenance.PROCESS_TAG, "")
-            if not known and provenance.has_ended(process):
+            if not known and processes.has_ended(process):
                 self.tag_version(version, {"keepfit.incomplete": "its process never verified it"})
                 marked.append(f"{version.name}/{version.version}")
         return tuple(marked)

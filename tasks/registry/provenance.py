@@ -1,11 +1,8 @@
-"""Where a run comes from: version, commit, and the process that owns it."""
+"""Where a run comes from: the version of keepfit and the commit."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import socket
 from importlib import metadata
 from pathlib import Path
 
@@ -61,50 +58,3 @@ def _head(git: Path) -> str | None:
 
 def _hexadecimal(text: str) -> str | None:
     return text if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", text) else None
-
-
-def this_process() -> str:
-    """Return what tells this process from every other: host, boot, number and start time.
-
-    Host and boot are hashed, so that neither leaks.
-    """
-    pid = os.getpid()
-    return f"{_hash(socket.gethostname())}-{_boot()}-{pid}-{_started(pid)}"
-
-
-def has_ended(process: str) -> bool:
-    """Return whether a process that `this_process` named has ended; False if unknowable.
-
-    A process of another host is never said to have ended. A number used again by a later process
-    is told by its start time.
-    """
-    named = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9]+)-([0-9]+)", process)
-    if named is None or _boot() == "unknown":
-        return False
-    host, boot, pid, started = named.groups()
-    if host != _hash(socket.gethostname()):
-        return False
-    return boot != _boot() or started != _started(int(pid))
-
-
-def _started(pid: int) -> str | None:
-    """Return when `pid` started, in clock ticks since boot; None when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-    except OSError:
-        return None
-    # The second field is the program's name in brackets and may hold spaces and brackets.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _boot() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return _hash(boot + str(Path("/proc/self/ns/pid").readlink()))
-    except OSError:
-        return "unknown"
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

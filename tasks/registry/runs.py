@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tasks.base import processes
 from tasks.base.errors import InfrastructureError
 from tasks.base.mlflow_pages import VIEW, view_of_candidates
 from tasks.base.records import Record, Schema
@@ -116,7 +117,7 @@ class Runs(Connected):
             "mlflow.source.name": "keepfit",
             "mlflow.source.type": "PROJECT",
             "keepfit.version": provenance.keepfit_version(),
-            provenance.PROCESS_TAG: provenance.this_process(),
+            provenance.PROCESS_TAG: processes.this_process(),
             **(tags or {}),
         }
         marks = {
@@ -280,7 +281,7 @@ class Runs(Connected):
         What is tried again after a store failed in the middle goes on with it, so that no run is
         started twice.
         """
-        mine = {provenance.PROCESS_TAG: provenance.this_process()}
+        mine = {provenance.PROCESS_TAG: processes.this_process()}
         return self.find_run({**tags, **mine}, status="RUNNING")
 
     @faults.guarded
@@ -299,12 +300,12 @@ class Runs(Connected):
             ended.
         """
         closed = []
-        mine = provenance.this_process()
+        mine = processes.this_process()
         for run in self._search({}, "RUNNING", 1000):
             age = time.time() - run.started.timestamp()
             process = run.tags.get(provenance.PROCESS_TAG, "")
             forgotten = bool(process) and age > unknown_after and process != mine
-            if forgotten or provenance.has_ended(process):
+            if forgotten or processes.has_ended(process):
                 client = self._client()
                 client.set_tag(run.run_id, "keepfit.killed", "its process ended without finishing")
                 client.set_terminated(run.run_id, "KILLED")

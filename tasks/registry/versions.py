@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base import processes
 from tasks.base.errors import ModelRefusedError
 from tasks.base.files import write_whole
 from tasks.base.own_code import OwnCode
@@ -73,7 +74,7 @@ class Versions(Catalog):
         for version in self.versions(name):
             if version.run_id == run_id and version.tags.get(packaging.DIGEST_TAG) == digest:
                 return version
-        mine = {provenance.PROCESS_TAG: provenance.this_process()}
+        mine = {provenance.PROCESS_TAG: processes.this_process()}
         given = {**mine, **(tags or {}), packaging.DIGEST_TAG: digest}
         logged = self._log_model(name, run_id, schema, given)
         columns = served_columns(sample, schema)

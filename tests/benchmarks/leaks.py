@@ -83,7 +83,7 @@ def main() -> None:
 
 def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
     """Return level and sentence of every suspicion of a leak or of a score too good."""
-    from tasks.evaluation.diagnosis.diagnosis import _Diagnosed
+    from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
     from tasks.evaluation.leaderboard import assess
     from tasks.models.execution.fitting import fit_candidates
     from tasks.trainings.preparing import prepare
@@ -110,7 +110,9 @@ def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
             passed=True, contract_digest="", data_digest="", rows=snapshot.rows, rules=()
         )
         basis = Basis(snapshot=snapshot, contract=held, prepared=prepared)
-        case = _Diagnosed(basis, results, assess(results, basis, 0), training, ReportConfig())
+        case = TrainingDiagnosis(
+            basis, results, assess(results, basis, 0), training, ReportConfig()
+        )
         about = ("leak", "score")
         return [(s.level, s.sentence) for s in case.suspicions() if s.about in about]
 

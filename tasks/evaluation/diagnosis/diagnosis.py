@@ -1,82 +1,27 @@
-"""One training diagnosed: everything that is nearly free, and the learning curve where asked for.
-
-The work runs in a child of the worker process, beside the gate and the refit.
-"""
+"""Diagnosis of one training: what is nearly free, and the learning curve where configured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import ReportConfig, TrainingConfig
-from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Picture, Trial
+from tasks.base.records import Trial
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.findings import (
     ByColumn,
     Diagnosis,
-    FitVerdict,
     FoldEvidence,
     GroupDifference,
     LearningCurve,
     Suspicion,
-    WeakSlice,
 )
 from tasks.evaluation.leaderboard import BASELINE, holdout_groups
 
 if TYPE_CHECKING:
     from tasks.metrics.bootstrap import Ints
-    from tasks.reporting.figures.training_figures import Drawing
-
-NOT_OF_RANKINGS = (
-    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
-    "ranking is judged by its groups; the figures show the first places and the sizes of groups."
-)
-TASKS = frozenset({"binary", "multiclass", "regression"})
-
-
-def diagnose_training(
-    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
-) -> Diagnosis:
-    """Return what the training teaches; of a ranking only that this is not looked at."""
-    if basis.roles.task not in TASKS:
-        return Diagnosis(lines=(NOT_OF_RANKINGS,))
-    from tasks.models.execution.child_calls import call
-
-    config = pipeline.config
-    found = call(
-        "tasks.evaluation.diagnosis.diagnosis:diagnose_plain",
-        basis=basis.model_dump(mode="json"),
-        results=[result.model_dump(mode="json") for result in results],
-        assessment=assessment.model_dump(mode="json"),
-        training=config.training.model_dump(mode="json"),
-        report=config.report.model_dump(mode="json"),
-        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
-    )
-    return Diagnosis.model_validate(found)
-
-
-def diagnose_plain(
-    basis: dict[str, Any],
-    results: list[dict[str, Any]],
-    assessment: dict[str, Any],
-    training: dict[str, Any],
-    report: dict[str, Any],
-    folder: str,
-) -> dict[str, Any]:
-    """Diagnose from plain values; runs where models can be loaded."""
-    found = _Diagnosed(
-        Basis.model_validate(basis),
-        [CandidateResult.model_validate(result) for result in results],
-        Assessment.model_validate(assessment),
-        TrainingConfig.model_validate(training),
-        ReportConfig.model_validate(report),
-    ).diagnosis(Path(folder))
-    return found.model_dump(mode="json")
 
 
 _LEFT_OUT = (
@@ -85,16 +30,16 @@ _LEFT_OUT = (
 )
 
 
-class _Diagnosed(Case):
+class TrainingDiagnosis(Case):
     """A training, and what it teaches part by part."""
 
-    def diagnosis(self, folder: Path) -> Diagnosis:
+    def diagnosis(self) -> Diagnosis:
+        """Return all that was found; its pictures are drawn by reporting."""
         from tasks.evaluation.diagnosis.error_analysis import confusions, label_suspects, mistakes
         from tasks.evaluation.diagnosis.fit_verdicts import fit_verdicts
         from tasks.evaluation.diagnosis.overfitting import lines_of
         from tasks.evaluation.diagnosis.recommendations import next_steps
         from tasks.evaluation.diagnosis.slice_scores import told_slices
-        from tasks.reporting.figures.training_figures import save_figures
 
         fits = fit_verdicts(self)
         learning = self.learning()
@@ -108,8 +53,6 @@ class _Diagnosed(Case):
         # A threshold that was chosen leans where the objective wants it to.
         chosen = "threshold" in self.challenger.params
         errors = tuple(s for s in (mistakes(*given, self.schema, lean=not chosen), labels) if s)
-        drawings = self._drawings(fits, learning, slices, slices_sentence, groups)
-        files = save_figures(drawings, folder)
         found = Diagnosis(
             made=self.challenger.notes,
             trials=self._trials(),
@@ -124,12 +67,6 @@ class _Diagnosed(Case):
             slices_sentence=slices_sentence,
             by=by,
             groups=groups,
-            pictures=tuple(
-                Picture(
-                    name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name]
-                )
-                for d in drawings
-            ),
         )
         given_to = (found, self.challenger, self.training, self._calibration_error())
         left_out = _LEFT_OUT if refit else ""
@@ -263,23 +200,3 @@ class _Diagnosed(Case):
             return [f"row {row}" for row in rows.tolist()]
         frame = read_frame(self.basis.snapshot.path, columns=ids, rows=rows).astype(str)
         return [" · ".join(cells) for cells in frame.itertuples(index=False, name=None)]
-
-    def _drawings(
-        self,
-        fits: Sequence[FitVerdict],
-        learning: LearningCurve | None,
-        slices: Sequence[WeakSlice],
-        slices_sentence: str,
-        groups: Sequence[GroupDifference],
-    ) -> list[Drawing]:
-        from tasks.reporting.figures import diagnostic_figures
-
-        name = self.challenger.candidate
-        drawn = [
-            diagnostic_figures.draw_fits(fits, self.metric, name, self.baseline),
-            diagnostic_figures.draw_curve(learning),
-            diagnostic_figures.draw_pareto(self.assessment.leaderboard, self.metric, name),
-            diagnostic_figures.draw_slices(slices, slices_sentence),
-            *(diagnostic_figures.draw_groups(one) for one in groups),
-        ]
-        return [d for d in drawn if d is not None]

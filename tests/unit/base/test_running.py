@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
+from tasks.base.processes import has_ended, this_process
 from tasks.base.running import mark_running, marked, marked_at, runner_of, unmark
-from tasks.registry.provenance import has_ended, this_process
 
 ROOT = Path(__file__).parents[3]
 

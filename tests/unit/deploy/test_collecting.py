@@ -16,12 +16,13 @@ from deploy.retention import collect
 from tasks.base.errors import EvidenceError
 from tasks.base.loop import Decision, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.processes import this_process
 from tasks.base.records import ModelVersion
 from tasks.history.chain import explain_version
 from tasks.history.sizes import sizes
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.promotion import REPLACED, ROLLED_BACK, VERIFIED
-from tasks.registry.provenance import PROCESS_TAG, this_process
+from tasks.registry.provenance import PROCESS_TAG
 from tasks.registry.store import Store
 from tests.tables import FAST, write_churn, write_pipeline
 from tests.unit.registry.trained import SCHEMA, Trained, train

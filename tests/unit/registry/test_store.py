@@ -24,8 +24,9 @@ from tasks.base.errors import (
     ModelRefusedError,
     TransientError,
 )
+from tasks.base.processes import this_process
 from tasks.base.records import ModelVersion
-from tasks.registry.provenance import PROCESS_TAG, this_process
+from tasks.registry.provenance import PROCESS_TAG
 from tasks.registry.store import Store
 from tests.unit.registry.trained import SCHEMA, Trained, train
 

@@ -13,10 +13,10 @@ import pytest
 from tasks.base.config import ReportConfig, TrainingConfig
 from tasks.base.records import Basis, ContractResult, Kind, Prepared, Schema, Split
 from tasks.data.snapshots import write_snapshot
-from tasks.evaluation.diagnosis.diagnosis import diagnose_plain
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import assess
 from tasks.models.execution.fitting import fit_candidates
+from tasks.reporting.diagnosis import diagnose_plain
 
 pytestmark = pytest.mark.slow
 

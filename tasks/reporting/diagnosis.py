@@ -1,0 +1,89 @@
+"""The diagnosis of a training with its pictures.
+
+The work runs in a child of the worker process, beside the gate and the refit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.base.config import ReportConfig, TrainingConfig
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Assessment, Basis, CandidateResult, Picture
+from tasks.evaluation.diagnosis.context import Case
+from tasks.evaluation.findings import Diagnosis
+from tasks.models.execution.child_calls import call
+
+NOT_OF_RANKINGS = (
+    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
+    "ranking is judged by its groups; the figures show the first places and the sizes of groups."
+)
+TASKS = frozenset({"binary", "multiclass", "regression"})
+
+
+def diagnose_training(
+    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+) -> Diagnosis:
+    """Return what the training teaches; of a ranking only that this is not looked at."""
+    if basis.roles.task not in TASKS:
+        return Diagnosis(lines=(NOT_OF_RANKINGS,))
+    config = pipeline.config
+    found = call(
+        "tasks.reporting.diagnosis:diagnose_plain",
+        basis=basis.model_dump(mode="json"),
+        results=[result.model_dump(mode="json") for result in results],
+        assessment=assessment.model_dump(mode="json"),
+        training=config.training.model_dump(mode="json"),
+        report=config.report.model_dump(mode="json"),
+        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
+    )
+    return Diagnosis.model_validate(found)
+
+
+def diagnose_plain(
+    basis: dict[str, Any],
+    results: list[dict[str, Any]],
+    assessment: dict[str, Any],
+    training: dict[str, Any],
+    report: dict[str, Any],
+    folder: str,
+) -> dict[str, Any]:
+    """Diagnose from plain values; runs where models can be loaded."""
+    from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
+
+    training_diagnosis = TrainingDiagnosis(
+        Basis.model_validate(basis),
+        [CandidateResult.model_validate(result) for result in results],
+        Assessment.model_validate(assessment),
+        TrainingConfig.model_validate(training),
+        ReportConfig.model_validate(report),
+    )
+    found = training_diagnosis.diagnosis()
+    pictures = _pictures(found, training_diagnosis, Path(folder))
+    return found.model_copy(update={"pictures": pictures}).model_dump(mode="json")
+
+
+def _pictures(found: Diagnosis, about: Case, folder: Path) -> tuple[Picture, ...]:
+    """Draw what was found, and keep the drawings in `folder`."""
+    from tasks.reporting.figures import diagnostic_figures
+    from tasks.reporting.figures.training_figures import save_figures
+
+    name = about.challenger.candidate
+    drawings = [
+        drawing
+        for drawing in (
+            diagnostic_figures.draw_fits(found.fits, about.metric, name, about.baseline),
+            diagnostic_figures.draw_curve(found.learning),
+            diagnostic_figures.draw_pareto(about.assessment.leaderboard, about.metric, name),
+            diagnostic_figures.draw_slices(found.slices, found.slices_sentence),
+            *(diagnostic_figures.draw_groups(one) for one in found.groups),
+        )
+        if drawing is not None
+    ]
+    files = save_figures(drawings, folder)
+    return tuple(
+        Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name])
+        for d in drawings
+    )
