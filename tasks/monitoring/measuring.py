@@ -13,6 +13,7 @@ from tasks.base.records import MetricValue, Schema
 from tasks.metrics.bootstrap import Floats, Plan, interval, resampling, time_blocks
 from tasks.metrics.scorer import sampled
 from tasks.monitoring.answers import Answers, Mask
+from tasks.monitoring.performance.random_effects import RandomEffects, random_effects
 from tasks.monitoring.scales import Scale, limits, scale_of
 
 ROOM = 0.65
@@ -28,8 +29,6 @@ With it a ROC AUC of 0.80 lies in 0.77 to 0.83 in two windows of three, an error
 """
 _REPLICATES = 200
 _MOST_BLOCKS = 60
-_DEVIATIONS = 60
-_REACH = 12.0
 _FEW_BLOCKS = 3
 _PARTS = 6
 
@@ -51,27 +50,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ordinary:
-    """What a metric ordinarily is in a window, as the holdout shows it.
-
-    The mean of a new window is normal given the standard deviation between windows, which is
-    itself known to a distribution only.
+    """What a metric ordinarily is in a window, as the reference shows it.
 
     Attributes
     ----------
-    means, variances
-        Mean and variance on `scale` of a new window's metric under each standard deviation
-        between windows, without the new window's own sampling noise, shape (n_deviations,).
-    weights
-        Posterior probability of each of these, shape (n_deviations,).
+    effects
+        Predictive distribution on `scale` of a new window's metric, without its own sampling
+        noise.
     blocks
-        Blocks of the window's length that the holdout holds.
+        Blocks of the window's length that the reference holds.
     low, high
         Least and greatest metric of the blocks.
     """
 
-    means: Floats
-    variances: Floats
-    weights: Floats
+    effects: RandomEffects
     blocks: int
     low: float
     high: float
@@ -80,7 +72,7 @@ class Ordinary:
     @property
     def centre(self) -> float:
         """The expected metric of a new window."""
-        return self.scale.back(float(self.weights @ self.means))
+        return self.scale.back(self.effects.centre)
 
     def limit(self, spread: float, false_alarms: float, *, greater: bool) -> float:
         """Return the value beyond which a window, itself known to `spread`, is not ordinary.
@@ -92,22 +84,9 @@ class Ordinary:
         false_alarms
             Share of ordinary windows beyond the limit.
         """
-        from scipy.optimize import brentq
-        from scipy.special import ndtr
-
         of_window = (self.scale.slope(self.centre) * spread) ** 2
-        deviations = np.sqrt(self.variances + of_window)
         share = ROOM * false_alarms if greater else 1 - ROOM * false_alarms
-        reach = _REACH * float(deviations.max())
-        if reach == 0:
-            return self.centre
-
-        def beyond(place: float) -> float:
-            with np.errstate(divide="ignore"):
-                return float(self.weights @ ndtr((place - self.means) / deviations)) - share
-
-        ends = float(self.means.min()) - reach, float(self.means.max()) + reach
-        return self.scale.back(float(brentq(beyond, *ends)))
+        return self.scale.back(self.effects.quantile(share, of_window))
 
 
 def plan_of(answers: Answers, roles: Schema, replicates: int, seed: int) -> Plan:
@@ -229,11 +208,8 @@ def combined(
     placed, noise = _on(scale, centres)
     values = [m.value for m in found or centres]
     prior = _prior(metric, scale, placed, noise, _on(scale, parts)) if timed else 0.0
-    means, variances, weights = _posterior(placed, noise, prior)
     return Ordinary(
-        means=means,
-        variances=variances,
-        weights=weights,
+        effects=random_effects(placed, noise, prior),
         blocks=len(found),
         low=min(values),
         high=max(values),
@@ -261,30 +237,6 @@ def _prior(
     if len(few) < 2:
         return usual
     return max(usual, sqrt(max(0.0, float(few.var(ddof=1)) - float(of_few.mean()))))
-
-
-def _posterior(placed: Floats, noise: Floats, prior: float) -> tuple[Floats, Floats, Floats]:
-    """Return mean, variance and weight of a new window under each standard deviation between.
-
-    Parameters
-    ----------
-    placed, noise
-        Metric of each block and its sampling variance, shape (n_blocks,).
-    prior
-        Scale of the half-normal prior of the standard deviation between blocks.
-    """
-    if prior == 0:
-        return placed.mean(keepdims=True), np.array([noise.mean() / len(placed)]), np.ones(1)
-    most = 4 * max(prior, float(placed.std()))
-    between = np.linspace(0, most, _DEVIATIONS)
-    total = np.maximum(between[:, None] ** 2 + noise, np.finfo(float).tiny)
-    of_mean = 1 / (1 / total).sum(axis=1)
-    means = of_mean * (placed / total).sum(axis=1)
-    apart = ((placed - means[:, None]) ** 2 / total).sum(axis=1)
-    likelihood = 0.5 * (np.log(of_mean) - np.log(total).sum(axis=1) - apart)
-    log_weights = likelihood - 0.5 * (between / prior) ** 2
-    weights = np.exp(log_weights - log_weights.max())
-    return means, of_mean + between**2, weights / weights.sum()
 
 
 def _on(scale: Scale, found: Sequence[Measured]) -> tuple[Floats, Floats]:

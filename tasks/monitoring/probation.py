@@ -13,8 +13,8 @@ from tasks.base.loop import Window
 from tasks.base.records import Record, Schema
 from tasks.metrics.bootstrap import interval
 from tasks.monitoring.answers import Answers, answers_of
-from tasks.monitoring.estimation import estimate
 from tasks.monitoring.measuring import plan_of, scored
+from tasks.monitoring.performance.label_free import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

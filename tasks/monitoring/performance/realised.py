@@ -15,8 +15,8 @@ from tasks.base.loop import Performance, Window
 from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
 from tasks.monitoring.answers import Answers, answers_of
-from tasks.monitoring.estimation import Estimate, estimate
 from tasks.monitoring.measuring import Measured, Ordinary, measure, ordinary
+from tasks.monitoring.performance.label_free import Estimate, estimate
 
 MATURE_SHARE = 0.9
 _FEW = ("no whole window", "one window", "two windows")
@@ -232,7 +232,7 @@ def _compared(
 
 def _caution(usual: Ordinary | None) -> str:
     """Return what the limit rests on where the holdout holds too few windows."""
-    if usual is None or len(usual.weights) < 2 or usual.blocks >= len(_FEW):
+    if usual is None or not usual.effects.varies or usual.blocks >= len(_FEW):
         return ""
     return (
         f" The holdout holds {_FEW[usual.blocks]}, so how much windows vary is mostly assumed; "

@@ -220,7 +220,7 @@ def test_a_metric_of_one_s_own_is_realised_and_judged_and_not_estimated(tmp_path
 
     assert found.realised == own.realised
     # On its own scale: nothing tells that it is a share.
-    assert found.limit == pytest.approx(own.limit, abs=0.01)
+    assert found.limit == pytest.approx(own.limit, abs=0.02)
     assert found.estimated is None or found.estimated.value is None
     assert assessed(binary(signal=0.3), roles=roles, metric="right").worse
 
