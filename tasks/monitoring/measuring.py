@@ -27,6 +27,12 @@ VARIATION = 0.2
 
 With it a ROC AUC of 0.80 lies in 0.77 to 0.83 in two windows of three, an error in 82 % to 122 %.
 """
+FARTHEST = 0.7
+"""How far from the expected metric a limit lies at most, beyond noise, in logits or logarithms.
+
+However much the reference varied, a ROC AUC that fell from 0.94 to 0.84 and an error that
+doubled matter.
+"""
 _REPLICATES = 200
 _MOST_BLOCKS = 60
 _FEW_BLOCKS = 3
@@ -84,9 +90,16 @@ class Ordinary:
         false_alarms
             Share of ordinary windows beyond the limit.
         """
+        from scipy.special import ndtri
+
         of_window = (self.scale.slope(self.centre) * spread) ** 2
         share = ROOM * false_alarms if greater else 1 - ROOM * false_alarms
-        return self.scale.back(self.effects.quantile(share, of_window))
+        place = self.effects.quantile(share, of_window)
+        if self.scale.name != "plain":
+            farthest = FARTHEST + abs(float(ndtri(share))) * sqrt(of_window)
+            least, most = self.effects.centre - farthest, self.effects.centre + farthest
+            place = min(max(place, least), most)
+        return self.scale.back(place)
 
 
 def plan_of(answers: Answers, roles: Schema, replicates: int, seed: int) -> Plan:
@@ -145,7 +158,7 @@ def scored(answers: Answers, roles: Schema, metric: str, plan: Plan) -> tuple[fl
 
 
 def ordinary(
-    holdout: Answers,
+    reference: Answers,
     roles: Schema,
     metric: str,
     *,
@@ -153,15 +166,15 @@ def ordinary(
     min_rows: int,
     seed: int = 0,
 ) -> Ordinary | None:
-    """Return what the holdout, all of it labelled, shows to be ordinary; None without a metric.
+    """Return what the reference, all of it labelled, shows to be ordinary; None without a metric.
 
-    The holdout is cut into contiguous blocks of the window's length, back from its newest row. A
+    The reference is cut into contiguous blocks of the window's length, back from its newest row. A
     block's metric is taken as the sum of a common mean, the block's own deviation and sampling
     noise. The standard deviation between blocks has a weakly informative half-normal prior
     (Gelman 2006; Röver et al. 2021), so that one block or two leave a range that is neither
     nothing nor everything, and the data decide where there are many. A new window's metric
     follows the posterior predictive distribution (Gelman et al. 2013, section 5.4). With one
-    block or two, six shorter parts of the holdout widen the prior where these vary more. Rows
+    block or two, six shorter parts of the reference widen the prior where these vary more. Rows
     without a time leave sampling noise alone. All of it is computed on the metric's own scale,
     see `tasks.monitoring.scales`.
 
@@ -172,16 +185,16 @@ def ordinary(
     heterogeneity parameter in Bayesian random-effects meta-analysis, Research Synthesis Methods
     12. Gelman et al. (2013), Bayesian data analysis, third edition.
     """
-    blocks = _blocks(holdout, length)
-    found = _measured_each(holdout, blocks, roles, metric, min_rows, seed)
+    blocks = _blocks(reference, length)
+    found = _measured_each(reference, blocks, roles, metric, min_rows, seed)
     if len(found) >= _FEW_BLOCKS:
         return combined(None, found, [], metric)
-    all_of_it = measure(holdout, roles, metric, seed=seed)
+    all_of_it = measure(reference, roles, metric, seed=seed)
     if all_of_it is None or not isfinite(all_of_it.spread):
         return None
-    fewest = min(min_rows, holdout.rows // (2 * _PARTS))
-    parts = _measured_each(holdout, _parts(holdout), roles, metric, fewest, seed)
-    return combined(all_of_it, found, parts, metric, timed=holdout.times is not None)
+    fewest = min(min_rows, reference.rows // (2 * _PARTS))
+    parts = _measured_each(reference, _parts(reference), roles, metric, fewest, seed)
+    return combined(all_of_it, found, parts, metric, timed=reference.times is not None)
 
 
 def combined(
@@ -192,12 +205,12 @@ def combined(
     *,
     timed: bool = True,
 ) -> Ordinary:
-    """Return what is ordinary, from the metric of the holdout and of its blocks.
+    """Return what is ordinary, from the metric of the reference and of its blocks.
 
     Parameters
     ----------
     all_of_it
-        Of the whole holdout; two blocks or more do without it.
+        Of the whole reference; two blocks or more do without it.
     found
         Of the blocks of the window's length.
     parts
@@ -247,32 +260,32 @@ def _on(scale: Scale, found: Sequence[Measured]) -> tuple[Floats, Floats]:
 
 
 def _measured_each(
-    holdout: Answers, masks: list[Mask], roles: Schema, metric: str, fewest: int, seed: int
+    reference: Answers, masks: list[Mask], roles: Schema, metric: str, fewest: int, seed: int
 ) -> list[Measured]:
-    usable = [holdout.only(mask) for mask in masks if mask.sum() >= max(2, fewest)]
+    usable = [reference.only(mask) for mask in masks if mask.sum() >= max(2, fewest)]
     found = [measure(part, roles, metric, seed=seed, replicates=100) for part in usable]
     return [m for m in found if m is not None and isfinite(m.spread)]
 
 
-def _blocks(holdout: Answers, length: timedelta) -> list[Mask]:
+def _blocks(reference: Answers, length: timedelta) -> list[Mask]:
     """Return the whole blocks of `length`, the newest first; the oldest may lack a tenth."""
-    if holdout.times is None:
+    if reference.times is None:
         return []
-    back = (np.nanmax(holdout.times) - holdout.times) / np.timedelta64(length)
-    back = np.where(np.isnat(holdout.times), np.inf, back)
+    back = (np.nanmax(reference.times) - reference.times) / np.timedelta64(length)
+    back = np.where(np.isnat(reference.times), np.inf, back)
     span = float(back[np.isfinite(back)].max())
     whole = min(int(span + 0.1), _MOST_BLOCKS)
     return [np.asarray((back >= n) & (back < n + 1)) for n in range(whole)]
 
 
-def _parts(holdout: Answers) -> list[Mask]:
+def _parts(reference: Answers) -> list[Mask]:
     """Return six parts with as many rows each, in time order."""
-    if holdout.times is None:
+    if reference.times is None:
         return []
-    order = np.argsort(holdout.times, kind="stable")
+    order = np.argsort(reference.times, kind="stable")
     masks = []
     for rows in np.array_split(order, _PARTS):
-        mask = np.zeros(holdout.rows, dtype=bool)
+        mask = np.zeros(reference.rows, dtype=bool)
         mask[rows] = True
         masks.append(mask)
     return masks

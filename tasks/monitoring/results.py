@@ -110,9 +110,9 @@ def _measured(
     problem: str,
 ) -> Performance:
     from tasks.monitoring.performance.realised import assess_window
-    from tasks.registry.holdouts import holdout_of
+    from tasks.registry.holdouts import holdout_of, reference_predictions
 
-    config = pipeline.config
+    config, store = pipeline.config, store_of(pipeline.state)
     metric = champion.tags.get("keepfit.metric", config.metric or "")
     rows, version = judged_rows(pipeline, champion, window)
     found = assess_window(
@@ -121,7 +121,8 @@ def _measured(
         metric=metric,
         version=version.version,
         window=window,
-        holdout=holdout_of(store_of(pipeline.state), version),
+        holdout=holdout_of(store, version),
+        reference=reference_predictions(store, version),
         label_delay=config.monitoring.label_delay,
         now=now,
         false_alarms=config.monitoring.false_alarms,

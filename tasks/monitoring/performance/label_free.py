@@ -3,7 +3,10 @@
 An estimate rests on the reference: rows over the training span, with labels, that the model had
 not learned from. It sees what a shift of the answers does to the metric, and can't see a change
 in how the target depends on the features. How far it misses is measured on the reference itself,
-forward in time: what was learned on its older rows, on the parts that followed.
+forward in time: what was learned on its older rows, on the parts that followed. There it is held
+against saying "as on the older rows": the interval averages over the two by how likely they make
+what came true (Hoeting, Madigan, Raftery and Volinsky 1999, Bayesian model averaging, Statistical
+Science 14), and where the estimate is clearly the worse there is none.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ from itertools import pairwise
 from math import isfinite, sqrt
 
 import numpy as np
+from scipy.special import expit
 
 from tasks.base.records import MetricValue, Schema
 from tasks.metrics.bootstrap import Floats, whole
 from tasks.metrics.plugin_metrics import is_own
 from tasks.monitoring.answers import Answers
-from tasks.monitoring.measuring import measure, plan_of
+from tasks.monitoring.measuring import Measured, measure, plan_of
 from tasks.monitoring.performance.expected_metrics import Learned, learned_from, thinned
-from tasks.monitoring.performance.random_effects import RandomEffects, random_effects
+from tasks.monitoring.performance.random_effects import RandomEffects, mixed, random_effects
 from tasks.monitoring.scales import Scale, scale_of
 
 CAUTION = "An estimate can't see a change in how the target depends on the features."
@@ -34,8 +38,13 @@ _LEARNED_FIRST = 1 / 3
 """Share of the reference that is learned from to see how estimates of the rest miss."""
 ERROR = 0.05
 """Scale of the half-Cauchy prior of an estimate's own error, in logits or logarithms."""
-WORSE = 0.5
-"""By how much the evidence (a natural logarithm) may speak for the reference's own value."""
+BELIEVED = 2.0
+"""Natural logarithm of the odds, before any evidence, that estimates beat older rows' metric.
+
+Seven to one: it takes positive evidence (Kass and Raftery 1995, Bayes factors, JASA 90) against an
+estimate until there is none.
+"""
+_LATER_ROWS = 5_000
 _FARTHEST = 10.0
 
 
@@ -59,9 +68,14 @@ class Missed:
     evidence: float
 
     @property
+    def share(self) -> float:
+        """The probability that the estimate is the better one of the two."""
+        return float(expit(self.evidence + BELIEVED))
+
+    @property
     def misleads(self) -> bool:
-        """Whether the reference's own value is the better estimate."""
-        return self.evidence < -WORSE
+        """Whether the reference's own metric is clearly the better estimate."""
+        return self.share < 0.5
 
     def sentence(self, metric: str) -> str:
         """Return why there is no estimate."""
@@ -80,7 +94,7 @@ class Estimate:
     ----------
     value
         With an interval for what comes true on the window's own rows: the chance of their
-        labels, and how far estimates missed on the reference.
+        labels, what was learned, and how far estimates missed on the reference.
     spread
         Standard error of the window's expected metric: of which rows it has, and of what was
         learned on the reference.
@@ -100,10 +114,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Own:
-    """The misses of estimates on a scale, and how long after what they learned from."""
+    """Distributions of misses on a scale, and how long after what was learned from they are.
+
+    Attributes
+    ----------
+    effects, constant
+        Of the estimates, and of the metric of older rows.
+    lag
+        Seconds, on average; 0 without times.
+    """
 
     scale: Scale
     effects: RandomEffects
+    constant: RandomEffects
     lag: float
     missed: Missed
 
@@ -143,17 +166,19 @@ def estimate(
     fits = _learning_spread(window, known, roles, metric, seed)
     sampled = float(np.nanstd(replicates)) if plan.replicates else float("nan")
     spread = float(np.hypot(sampled, fits))
-    if own is None:
+    usual = measure(known, roles, metric, seed=seed, replicates=50)
+    if own is None or usual is None or not isfinite(usual.spread) or not isfinite(spread):
         return Estimate(MetricValue(value=value), spread, sentence=CAUTION)
     chance = learned.chance(window, np.random.default_rng(seed))
     factor = max(1.0, min(_FARTHEST, _lag(known, window) / own.lag)) if own.lag else 1.0
-    return Estimate(
-        value=_between(value, chance, own, factor, confidence),
-        spread=spread,
-        error=_half_width(value, own, factor),
-        sentence=CAUTION,
-        missed=own.missed,
+    at_window = _Both(
+        value,
+        float(np.hypot(chance, fits)),
+        usual.value,
+        float(np.hypot(np.hypot(chance, sampled), usual.spread)),
     )
+    stated, error = _stated(at_window, own, factor, confidence)
+    return Estimate(stated, spread, error, CAUTION, own.missed)
 
 
 def _problem(window: Answers, known: Answers, roles: Schema, metric: str, min_rows: int) -> str:
@@ -195,10 +220,12 @@ def _own_error(known: Answers, roles: Schema, metric: str, rows: int, seed: int)
     """
     first = int(known.rows * _LEARNED_FIRST)
     past = known.only(np.arange(first))
-    usual = measure(past, roles, metric, seed=seed, replicates=0)
-    if usual is None:
+    usual = measure(past, roles, metric, seed=seed, replicates=50)
+    if usual is None or not isfinite(usual.spread):
         return None
     learned = learned_from(past, roles, metric, seed)
+    later = thinned(known.only(np.arange(first, known.rows)), _LATER_ROWS)
+    fits = _learning_spread(later, past, roles, metric, seed)
     count = int(np.clip((known.rows - first) // max(1, rows), _FEWEST_PARTS, _MOST_PARTS))
     edges = np.linspace(first, known.rows, count + 1).astype(np.int64)
     parts = []
@@ -209,33 +236,48 @@ def _own_error(known: Answers, roles: Schema, metric: str, rows: int, seed: int)
         chance = learned.chance(there, np.random.default_rng(seed))
         if true is not None and all(isfinite(n) for n in (told, chance, true.spread)):
             parts.append(_Part(true.value, true.spread, told, chance, _lag(past, there)))
-    return _own_of(parts, usual.value, metric) if parts else None
+    return _own_of(parts, usual, fits, metric) if parts and isfinite(fits) else None
 
 
-def _own_of(parts: Sequence[_Part], usual: float, metric: str) -> _Own:
-    """Return the misses' distribution, held against that of the oldest rows' metric."""
+def _own_of(parts: Sequence[_Part], usual: Measured, fits: float, metric: str) -> _Own:
+    """Return the misses' distribution, held against that of the oldest rows' metric.
+
+    Parameters
+    ----------
+    fits
+        Standard error of the estimates from which of the oldest rows there were, which all share.
+    """
     true, told = (np.array([getattr(part, name) for part in parts]) for name in ("true", "told"))
-    scale = scale_of(metric, [*true, *told, usual])
+    scale = scale_of(metric, [*true, *told, usual.value])
     prior = ERROR if scale.name != "plain" else ERROR * abs(float(true.mean())) or ERROR
     lags = np.array([part.lag for part in parts])
     lag = float(lags.mean())
     factors = np.maximum(lags / lag, 0.1) if lag else None
 
-    def missed(values: Floats, noise: Sequence[float]) -> RandomEffects:
-        off = np.array([scale.of(v) - scale.of(t) for v, t in zip(values, true, strict=True)])
-        slopes = np.array([scale.slope(t) for t in true])
-        variances = (slopes * np.asarray(noise)) ** 2
-        return random_effects(off, variances, prior, freedom=1, centre=0.0, factors=factors)
+    slopes = np.array([scale.slope(value) for value in true])
 
-    effects = missed(told, [part.chance for part in parts])
-    constant = missed(np.full(len(parts), usual), [part.spread for part in parts])
+    def missed(values: Floats, noise: Sequence[float], shared: float) -> RandomEffects:
+        off = np.array([scale.of(v) - scale.of(t) for v, t in zip(values, true, strict=True)])
+        return random_effects(
+            off,
+            (slopes * np.asarray(noise)) ** 2,
+            prior,
+            freedom=1,
+            centre=0.0,
+            shared=float(slopes.mean() * shared) ** 2,
+            factors=factors,
+        )
+
+    effects = missed(told, [part.chance for part in parts], fits)
+    constants = np.full(len(parts), usual.value)
+    constant = missed(constants, [part.spread for part in parts], usual.spread)
     summary = Missed(
         parts=len(parts),
         estimates=sqrt(float(np.mean((told - true) ** 2))),
-        constant=sqrt(float(np.mean((usual - true) ** 2))),
+        constant=sqrt(float(np.mean((constants - true) ** 2))),
         evidence=effects.log_evidence - constant.log_evidence,
     )
-    return _Own(scale, effects, lag, summary)
+    return _Own(scale, effects, constant, lag, summary)
 
 
 def _lag(past: Answers, later: Answers) -> float:
@@ -282,23 +324,33 @@ def _place(scale: Scale, value: float) -> float:
     return scale.of(max(value, tiny)) if scale.name == "log" else scale.of(value)
 
 
-def _between(
-    value: float, chance: float, own: _Own, factor: float, confidence: float
-) -> MetricValue:
-    """Return `value` with an interval for what comes true, inside what the metric can be."""
-    if not isfinite(chance):
-        return MetricValue(value=value)
-    scale, place = own.scale, _place(own.scale, value)
-    noise = (scale.slope(scale.back(place)) * chance) ** 2
-    low, high = (
-        scale.back(place + own.effects.quantile(share, noise, factor))
-        for share in ((1 - confidence) / 2, (1 + confidence) / 2)
+@dataclass(frozen=True)
+class _Both:
+    """A window's estimate and the reference's own metric, each with its standard error."""
+
+    told: float
+    told_error: float
+    usual: float
+    usual_error: float
+
+
+def _stated(both: _Both, own: _Own, factor: float, confidence: float) -> tuple[MetricValue, float]:
+    """Return the estimate with an interval for what comes true, and its own error.
+
+    The interval averages over the estimate and the reference's own metric.
+    """
+    scale, share = own.scale, own.missed.share
+    places = [_place(scale, value) for value in (both.told, both.usual)]
+    slopes = [scale.slope(scale.back(place)) for place in places]
+    errors = (both.told_error, both.usual_error)
+    noise = [(slope * error) ** 2 for slope, error in zip(slopes, errors, strict=True)]
+    drawn = mixed(
+        own.effects.around(places[0], noise[0]), own.constant.around(places[1], noise[1]), share
     )
-    return MetricValue(value=value, low=min(low, value), high=max(high, value))
-
-
-def _half_width(value: float, own: _Own, factor: float) -> float:
-    """Return by how much two of three estimates miss, beyond chance, in the metric's own units."""
-    place = _place(own.scale, value)
-    reach = own.effects.quantile((1 + 0.683) / 2, 0.0, factor)
-    return abs(own.scale.back(place + reach) - own.scale.back(place - reach)) / 2
+    exact = mixed(own.effects.around(places[0], 0.0), own.constant.around(places[1], 0.0), share)
+    tails = (1 - confidence) / 2, (1 + confidence) / 2
+    low, high = (scale.back(drawn.quantile(tail, 0.0, factor)) for tail in tails)
+    value = both.told
+    ends = [scale.back(exact.quantile(tail, 0.0, factor)) for tail in (0.1585, 0.8415)]
+    stated = MetricValue(value=value, low=min(low, value), high=max(high, value))
+    return stated, (ends[1] - ends[0]) / 2

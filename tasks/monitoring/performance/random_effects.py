@@ -62,6 +62,10 @@ class RandomEffects:
         """Whether values vary at all beyond noise."""
         return len(self.deviations) > 1
 
+    def around(self, centre: float, noise: float) -> RandomEffects:
+        """Return the distribution moved by `centre`, with so much more variance."""
+        return replace(self, means=self.means + centre, variances=self.variances + noise)
+
     def quantile(self, share: float, noise: float = 0.0, factor: float = 1.0) -> float:
         """Return what one more value lies below with the probability `share`.
 
@@ -96,6 +100,7 @@ def random_effects(
     *,
     freedom: float = inf,
     centre: float | None = None,
+    shared: float = 0.0,
     factors: Floats | None = None,
 ) -> RandomEffects:
     """Return what values and their noise tell of one more.
@@ -110,6 +115,9 @@ def random_effects(
         Degrees of freedom of that prior; infinite: half-normal; 1: half-Cauchy.
     centre
         Where it is known.
+    shared
+        Variance of an error that all values share and one more does not have, beside a known
+        centre.
     factors
         How many times the usual variance each value may have, shape (n_values,). Given, values
         whose variance does not grow and such whose does are both believed, by their evidence.
@@ -125,21 +133,26 @@ def random_effects(
         mean = placed.mean(keepdims=True) if centre is None else np.array([centre])
         spread = np.array([noise.mean() / len(placed) if centre is None else 0.0])
         return RandomEffects(np.zeros(1), np.ones(1), mean, spread, np.zeros(1), 0.0)
-    even = _posterior(placed, noise, prior, freedom, centre, np.ones(len(placed)))
+    even = _posterior(placed, noise, prior, freedom, centre, shared, np.ones(len(placed)))
     if factors is None:
         return even
-    growing = _posterior(placed, noise, prior, freedom, centre, factors)
-    both = (even, replace(growing, growth=np.ones(_DEVIATIONS)))
+    growing = _posterior(placed, noise, prior, freedom, centre, shared, factors)
     evidence = float(np.logaddexp(even.log_evidence, growing.log_evidence))
-    shares = [np.exp(one.log_evidence - evidence) for one in both]
+    share = float(np.exp(even.log_evidence - evidence))
+    growing = replace(growing, growth=np.ones(_DEVIATIONS))
+    return replace(mixed(even, growing, share), log_evidence=evidence - log(2))
+
+
+def mixed(first: RandomEffects, second: RandomEffects, share: float) -> RandomEffects:
+    """Return what is distributed as the first with the probability `share`, else as the second."""
+    shares = first.weights * share, second.weights * (1 - share)
     return RandomEffects(
-        *(
-            np.concatenate([getattr(one, name) for one in both])
-            if name != "weights"
-            else np.concatenate([w * one.weights for w, one in zip(shares, both, strict=True)])
-            for name in ("deviations", "weights", "means", "variances", "growth")
-        ),
-        evidence - log(2),
+        np.concatenate([first.deviations, second.deviations]),
+        np.concatenate(shares),
+        np.concatenate([first.means, second.means]),
+        np.concatenate([first.variances, second.variances]),
+        np.concatenate([first.growth, second.growth]),
+        float("nan"),
     )
 
 
@@ -149,6 +162,7 @@ def _posterior(
     prior: float,
     freedom: float,
     centre: float | None,
+    shared: float,
     factors: Floats,
 ) -> RandomEffects:
     off = placed - (float(placed.mean()) if centre is None else centre)
@@ -157,15 +171,18 @@ def _posterior(
     even = (np.arange(_DEVIATIONS) + 0.5) / _DEVIATIONS
     between = most * even**2
     total = np.maximum(between[:, None] ** 2 * factors + noise, np.finfo(np.float64).tiny)
+    precision = (1 / total).sum(axis=1)
+    fitted = (placed / total).sum(axis=1) / precision
+    apart = ((placed - fitted[:, None]) ** 2 / total).sum(axis=1)
+    log_weights = -0.5 * (np.log(total).sum(axis=1) + apart) + _log_prior(between, prior, freedom)
     if centre is None:
-        variances = 1 / (1 / total).sum(axis=1)
-        means = variances * (placed / total).sum(axis=1)
-        log_weights = 0.5 * np.log(variances)
+        means, variances = fitted, 1 / precision
+        log_weights -= 0.5 * np.log(precision)
     else:
-        variances, means = np.zeros(_DEVIATIONS), np.full(_DEVIATIONS, centre)
-        log_weights = np.zeros(_DEVIATIONS)
-    apart = ((placed - means[:, None]) ** 2 / total).sum(axis=1)
-    log_weights += -0.5 * (np.log(total).sum(axis=1) + apart) + _log_prior(between, prior, freedom)
+        means, variances = np.full(_DEVIATIONS, centre), np.zeros(_DEVIATIONS)
+        # The fitted centre is normal around the known one, by noise and by what all share.
+        of_fitted = shared + 1 / precision
+        log_weights -= 0.5 * (np.log(precision * of_fitted) + (fitted - centre) ** 2 / of_fitted)
     log_weights += np.log(2 * most * even / _DEVIATIONS)
     weights = np.exp(log_weights - log_weights.max())
     evidence = float(log_weights.max() + np.log(weights.sum()))

@@ -43,6 +43,7 @@ def assess_window(
     now: datetime,
     false_alarms: float,
     length: timedelta,
+    reference: pd.DataFrame | None = None,
     seed: int = 0,
     min_rows: int = 200,
 ) -> Performance:
@@ -53,13 +54,13 @@ def assess_window(
     lies beyond a limit that an ordinary window passes with the probability `false_alarms`:
 
     - ordinary is a predictive distribution: the metric over contiguous blocks of the window's
-      length that the version's holdout is cut into, the variation between windows, for which few
-      blocks leave a weakly informative prior, and the window's own sampling (block bootstrap),
-      see `tasks.monitoring.measuring.ordinary`;
+      length that the version's reference is cut into, the variation between windows, for which
+      few blocks leave a weakly informative prior, and the window's own sampling (block
+      bootstrap), see `tasks.monitoring.measuring.ordinary`;
     - the limit is the quantile of that distribution that `false_alarms` leaves;
     - realised performance decides where labels are mature. While they are not, an estimate
-      decides alone, with two more variances: of what was learned on the holdout, and the
-      estimate's own error on parts of the holdout. Once labels are mature the estimate decides
+      decides alone, with two more variances: of what was learned on the reference, and the
+      estimate's own error on parts of the reference. Once labels are mature the estimate decides
       nothing, whatever it says.
 
     Parameters
@@ -68,6 +69,8 @@ def assess_window(
         As ``Ledger.window_rows`` returns them; rows of other versions are left out.
     holdout
         As `tasks.registry.holdouts.holdout_of` returns it; None: nothing is judged.
+    reference
+        As `tasks.registry.holdouts.reference_predictions` returns it; None: the holdout.
     label_delay
         None: none.
     false_alarms
@@ -87,14 +90,15 @@ def assess_window(
         rows = rows[rows["version"].astype(str) == version]
     answers = answers_of(rows, roles)
     known = _realised(answers, roles, metric, window, label_delay, now, min_rows, seed)
-    reference = _labelled(holdout, roles)
-    held = None if reference is None else measure(reference, roles, metric, seed=seed)
+    newest = _labelled(holdout, roles)
+    held = None if newest is None else measure(newest, roles, metric, seed=seed)
+    unseen = newest if reference is None else _labelled(reference, roles)
     usual = None
-    if reference is not None and held is not None:
-        usual = ordinary(reference, roles, metric, length=length, min_rows=min_rows, seed=seed)
+    if unseen is not None and held is not None:
+        usual = ordinary(unseen, roles, metric, length=length, min_rows=min_rows, seed=seed)
     told = Estimate(MetricValue(value=None), sentence="")
-    if reference is not None and answers.rows >= min_rows:
-        told = estimate(answers, reference, roles, metric, seed=seed, min_rows=min_rows)
+    if unseen is not None and answers.rows >= min_rows:
+        told = estimate(answers, unseen, roles, metric, seed=seed, min_rows=min_rows)
     limit, worse = _judged(known, told, usual, metric, false_alarms)
     return Performance(
         window=window,
@@ -222,7 +226,9 @@ def _compared(
         return "No holdout of this version is kept, so nothing tells what is ordinary."
     text = f"On the holdout it is {_valued(held.ends)}"
     if usual is not None and usual.blocks > 1:
-        text += f", {usual.low:.4g} to {usual.high:.4g} over its {usual.blocks} windows"
+        text += (
+            f", {usual.low:.4g} to {usual.high:.4g} over {usual.blocks} windows of the reference"
+        )
     if limit is None:
         return f"{text}."
     side = "below" if greater_is_better(metric) else "above"
@@ -235,7 +241,7 @@ def _caution(usual: Ordinary | None) -> str:
     if usual is None or not usual.effects.varies or usual.blocks >= len(_FEW):
         return ""
     return (
-        f" The holdout holds {_FEW[usual.blocks]}, so how much windows vary is mostly assumed; "
+        f" The reference holds {_FEW[usual.blocks]}, so how much windows vary is mostly assumed; "
         "raise `split.holdout` or shorten `monitoring.window` to measure it."
     )
 

@@ -42,7 +42,7 @@ def _shares(weeks: int, fallen: float = 0.0, like: float = 0.0) -> NDArray[np.fl
     return true + 0.007 * rng.standard_normal(true.shape)
 
 
-@pytest.mark.parametrize("weeks", [3, 4, 12])
+@pytest.mark.parametrize("weeks", [2, 4, 12, 50])
 @pytest.mark.parametrize("like", [0.0, 0.5])
 def test_weeks_that_differ_alarm_less_often_than_stated(weeks: int, like: float) -> None:
     assert 0.01 < _rate(_shares(weeks, like=like), 0.007, "roc_auc", greater=True) < BOUND
@@ -66,13 +66,13 @@ def test_a_limit_of_a_share_stays_a_share_and_one_of_an_error_above_nothing() ->
     shares = _usual(np.array([0.97, 0.995, 0.9]), 0.01, "accuracy")
     assert 0 < shares.limit(0.01, 0.001, greater=True) < 0.9
     errors = _usual(np.array([0.1, 1.0, 10.0]), 0.01, "mae")
-    assert errors.limit(0.01, 0.001, greater=False) > 10.0
+    assert 1.9 < errors.limit(0.01, 0.001, greater=False) < 2.5
     whole = _usual(np.array([1.0, 1.0, 1.0]), 0.0, "accuracy")
     assert whole.limit(0.0, BOUND, greater=True) == 1.0
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 7])
-@pytest.mark.parametrize("apart", [0.0, 0.4])
+@pytest.mark.parametrize("blocks", [1, 2, 7, 50])
+@pytest.mark.parametrize("apart", [0.0, 0.4, 0.8])
 def test_a_fall_of_a_tenth_is_worse_on_any_history(blocks: int, apart: float) -> None:
     rng = np.random.default_rng(blocks)
     held = 1 / (1 + np.exp(-(2.75 + apart * rng.standard_normal(blocks))))

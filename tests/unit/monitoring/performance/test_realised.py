@@ -48,7 +48,7 @@ def test_the_realised_metric_is_scikit_learns_with_an_interval() -> None:
     assert found.reference is not None
     assert found.limit is not None
     assert found.limit < (found.reference.value or 0)
-    assert "over its 4 windows" in found.sentence
+    assert "over 4 windows of the reference" in found.sentence
 
 
 def test_a_model_that_no_longer_fits_is_worse_and_an_ordinary_one_is_not() -> None:

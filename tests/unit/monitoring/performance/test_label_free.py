@@ -7,14 +7,11 @@ import pytest
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import whole
 from tasks.monitoring.answers import answers_of
-from tasks.monitoring.estimation import (
-    Estimate,
-    ExpectedScores,
-    _between,
-    estimate,
-    thinned,
-)
 from tasks.monitoring.measuring import measure
+from tasks.monitoring.performance.expected_metrics import ExpectedScores, thinned
+from tasks.monitoring.performance.label_free import Estimate, Missed, _Both, _Own, _stated, estimate
+from tasks.monitoring.performance.random_effects import random_effects
+from tasks.monitoring.scales import Scale
 from tests.unit.monitoring.windows_made import BINARY, DIGITS, VALUES, binary, digits, values
 
 CLASS_METRICS = (
@@ -108,7 +105,7 @@ def test_little_data_and_one_class_give_a_sentence() -> None:
     enough = answers_of(binary(), BINARY)
     for window, holdout, said in (
         (enough.only(np.arange(50)), enough, "The window has 50 rows"),
-        (enough, enough.only(np.arange(50)), "The holdout has 50 labelled rows"),
+        (enough, enough.only(np.arange(50)), "The reference has 50 labelled rows"),
         (enough, answers_of(binary().assign(label="no"), BINARY), "one class only"),
         (answers_of(binary()[["prediction"]], BINARY), enough, "Without probabilities"),
     ):
@@ -155,19 +152,60 @@ def test_the_interval_holds_what_comes_true_of_most_windows() -> None:
 
 
 def test_an_estimate_that_misleads_on_the_holdout_steps_aside() -> None:
-    """Each week predicts another height, and errs more in every other week whatever the height."""
-    weeks = [values(600, number, mean=20.0 * number) for number in range(6)]
+    """Each week predicts another height; which heights err more changes after six weeks."""
+    weeks = [values(600, number, mean=20.0 * (number % 6)) for number in range(18)]
     rng = np.random.default_rng(0)
     for number, week in enumerate(weeks):
         week["time"] = week["time"] + number * pd.Timedelta(days=7)
-        week["label"] = week["prediction"] + (1, 3)[number % 2] * rng.standard_normal(600)
+        swapped = number // 6 % 2 == 1
+        size = (1, 3)[(number + swapped) % 2]
+        week["label"] = week["prediction"] + size * rng.standard_normal(600)
     found, _ = estimated(weeks[0], pd.concat(weeks, ignore_index=True), VALUES, "mae")
     assert found.value.value is None
     assert "is not estimated without labels" in found.sentence
 
 
+def own(misses: list[float], name: str, evidence: float = 20.0) -> _Own:
+    effects = random_effects(
+        np.asarray(misses), np.full(len(misses), 1e-4), 0.05, freedom=1, centre=0.0
+    )
+    missed = Missed(len(misses), 0.0, 0.0, evidence)
+    return _Own(Scale(name), effects, effects, 0.0, missed)  # type: ignore[arg-type]
+
+
 def test_an_interval_stays_inside_what_its_metric_can_be() -> None:
-    error, share = _between(1.0, 5.0, "mae", 0.95), _between(0.9, 0.2, "roc_auc", 0.95)
-    assert (error.low, share.high) == (0.0, 1.0)
-    assert error.high == pytest.approx(1.0 + 1.959964 * 5.0)
-    assert share.low == pytest.approx(0.9 - 1.959964 * 0.2)
+    error, _ = _stated(_Both(1.0, 0.2, 1.0, 0.2), own([3.0, -3.0], "log"), 1.0, 0.95)
+    share, _ = _stated(_Both(0.9, 0.05, 0.9, 0.05), own([3.0, -3.0], "logit"), 1.0, 0.95)
+    assert error.low is not None
+    assert error.high is not None
+    assert share.low is not None
+    assert share.high is not None
+    assert 0.0 < error.low < 0.1
+    assert error.high > 10.0
+    assert 0.0 < share.low < 0.4
+    assert 0.95 < share.high < 1.0
+
+
+def test_an_interval_reaches_to_the_references_own_metric_where_that_did_as_well() -> None:
+    both = _Both(0.7, 0.01, 0.8, 0.01)
+    sure, unsure = (
+        _stated(both, own([0.02, -0.02], "logit", evidence), 1.0, 0.95)[0]
+        for evidence in (20.0, -1.0)
+    )
+    assert sure.value == unsure.value == 0.7
+    assert (sure.high or 1.0) < 0.78 < 0.8 < (unsure.high or 0.0)
+
+
+def test_large_misses_on_the_reference_override_the_prior() -> None:
+    """Parts that miss by 1.4 leave an own error of that size, whatever was assumed."""
+    found = own([1.4, -1.3, 1.5, -1.4, 1.2, -1.5], "plain").effects
+    assert 2.5 < found.quantile(0.975) < 6.0
+
+
+def test_misses_that_grow_with_time_widen_the_intervals_of_later_windows() -> None:
+    lags = np.array([0.2, 0.4, 0.8, 1.2, 1.6, 2.0])
+    noise, signs = np.full(6, 1e-4), np.array([1, -1, 1, -1, 1, -1])
+    growing = random_effects(signs * 0.5 * lags, noise, 0.05, freedom=1, centre=0.0, factors=lags)
+    steady = random_effects(signs * 0.5, noise, 0.05, freedom=1, centre=0.0, factors=lags)
+    assert growing.quantile(0.975, factor=6.0) > 1.8 * growing.quantile(0.975)
+    assert steady.quantile(0.975, factor=6.0) < 1.8 * steady.quantile(0.975)
