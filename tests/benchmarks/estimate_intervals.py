@@ -1,12 +1,13 @@
 """How often the interval of an estimate without labels holds what came true.
 
-    KEEPFIT_TABLES=… python -m tests.benchmarks.estimate_intervals [--stride 1]
+    KEEPFIT_TABLES=… python -m tests.benchmarks.estimate_intervals --work FOLDER [--windows 20]
+        [--names electricity,bike_hourly]
 
-`employment_ma` carries the predictions of a model that was trained before its first year, which is
-the holdout here; chunks of 5,000 rows follow. On the other tables LightGBM is fitted on the oldest
-third, the next sixth is the holdout, and windows of the rest are estimated by the functions that
-monitoring calls. An interval of 95 % should hold 95 % of the windows; the error is set beside that
-of saying "as on the holdout".
+Models are trained and later rows scored by the commands themselves, see
+`tests.benchmarks.estimate_tables`; windows are estimated by the function that monitoring calls,
+from the reference that it reads. An interval of 95 % should hold 95 % of the windows. The error
+is set beside that of saying "as on the holdout"; where the estimate steps aside, a row says so with
+that error. Tables marked * were kept aside until the method was finished.
 """
 
 from __future__ import annotations
@@ -14,126 +15,74 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from lightgbm import LGBMClassifier, LGBMRegressor
 
-from tasks.base.records import Schema
-from tasks.monitoring.answers import Answers, answers_of
-from tasks.monitoring.estimation import estimate
+from tasks.monitoring.answers import answers_of
 from tasks.monitoring.measuring import measure
-
-BINARY = Schema(target="y", task="binary", features={}, classes=("0", "1"), positive="1")
-VALUES = Schema(target="y", task="regression", features={})
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table in time order; `leaks` are left out, `rows` make a window."""
-
-    name: str
-    target: str
-    metrics: tuple[str, ...]
-    rows: int
-    leaks: tuple[str, ...] = ()
-
-
-TABLES = (
-    Table("electricity", "price_up", ("roc_auc", "accuracy"), 1_440, ("nswprice", "timestamp")),
-    Table("bike_hourly", "cnt", ("mae", "rmse"), 720, ("casual", "registered", "instant")),
-    Table("credit_default_taiwan", "default_next_month", ("roc_auc", "accuracy"), 1_000, ("ID",)),
-    Table("noaa_weather", "rain", ("roc_auc", "accuracy"), 500, ("seq",)),
-    Table("bank_marketing", "y", ("roc_auc", "log_loss"), 1_000, ("duration", "seq")),
+from tasks.monitoring.performance.label_free import estimate
+from tests.benchmarks.estimate_tables import (
+    ASIDE,
+    EMPLOYMENT,
+    OPEN,
+    RATES,
+    Scored,
+    employment,
+    scored,
 )
 
 
-def _employment(folder: Path) -> tuple[Answers, list[Answers]]:
-    rows = pd.read_parquet(folder / "employment_ma.parquet")
-    first = rows["year"] == rows["year"].min()
-    later = rows[~first]
-    chunks = [later.iloc[at : at + 5_000] for at in range(0, len(later) - 4_999, 5_000)]
-    made = [
-        _binary(
-            part["employed"].to_numpy(dtype=int),
-            part["predicted_probability"].to_numpy(dtype=float),
-        )
-        for part in (rows[first], *chunks)
-    ]
-    return made[0], made[1:]
+def models(
+    tables: Path, work: Path, names: set[str]
+) -> Iterator[tuple[str, tuple[str, ...], Scored]]:
+    """Yield name, metrics and predictions of every table that is wanted."""
+    if not names or EMPLOYMENT in names:
+        yield EMPLOYMENT, RATES, employment(tables)
+    for table in (*OPEN, *ASIDE):
+        if not names or table.name in names:
+            yield table.name + "*" * (table in ASIDE), table.metrics, scored(table, tables, work)
 
 
-def _binary(truth: np.ndarray, chance: np.ndarray) -> Answers:
-    told = {"prediction": (chance > 0.5).astype(int), "probability_0": 1 - chance}
-    rows = pd.DataFrame({"label": truth, **told, "probability_1": chance, "time": _times(truth)})
-    return answers_of(rows, BINARY)
-
-
-def _times(values: np.ndarray) -> pd.DatetimeIndex:
-    return pd.date_range("2026-01-01", periods=len(values), freq="min")
-
-
-def _fitted(table: Table, folder: Path) -> tuple[Answers, list[Answers]]:
-    rows = pd.read_parquet(folder / f"{table.name}.parquet").drop(columns=list(table.leaks))
-    truth = rows.pop(table.target)
-    numbers = table.metrics[0] in ("mae", "rmse")
-    y = truth.to_numpy(dtype=float) if numbers else pd.factorize(truth, sort=True)[0]
-    features = rows.apply(lambda c: c if c.dtype.kind in "iufb" else pd.factorize(c)[0])
-    third, half = len(y) // 3, len(y) // 2
-    kind = LGBMRegressor if numbers else LGBMClassifier
-    model = kind(n_estimators=60, n_jobs=1, verbosity=-1).fit(features[:third], y[:third])
-
-    def answers(start: int, end: int) -> Answers:
-        part, known = features[start:end], y[start:end]
-        if not numbers:
-            return _binary(known, model.predict_proba(part)[:, 1])
-        given = {"label": known, "prediction": model.predict(part), "time": _times(known)}
-        return answers_of(pd.DataFrame(given), VALUES)
-
-    ends = range(half + table.rows, len(y) + 1, table.rows)
-    return answers(third, half), [answers(end - table.rows, end) for end in ends]
-
-
-def tables(folder: Path) -> Iterator[tuple[str, tuple[str, ...], Answers, list[Answers]]]:
-    """Yield name, metrics, holdout and windows of every table."""
-    yield ("employment_ma", ("roc_auc", "accuracy", "f1"), *_employment(folder))
-    for table in TABLES:
-        yield (table.name, table.metrics, *_fitted(table, folder))
+def looked_at(model: Scored, metric: str, most: int) -> str:
+    """Return a row's numbers: windows, share held, error, that of the holdout, width."""
+    reference = answers_of(model.reference, model.roles)
+    before = measure(answers_of(model.holdout, model.roles), model.roles, metric, replicates=0)
+    assert before is not None
+    held, errors, constant, widths = 0, [], [], []
+    for rows in model.windows[:: max(1, len(model.windows) // most)]:
+        window = answers_of(rows, model.roles)
+        true = measure(window, model.roles, metric, replicates=0)
+        if true is None:
+            continue
+        constant.append(abs(true.value - before.value))
+        told = estimate(window, reference, model.roles, metric).value
+        if told.value is None or told.low is None or told.high is None:
+            return f"{'':31}{np.mean(constant):12.4g}  steps aside"
+        held += told.low <= true.value <= told.high
+        errors.append(abs(true.value - told.value))
+        widths.append(told.high - told.low)
+    return (
+        f"{len(errors):8}{held / len(errors):7.0%}{np.mean(errors):16.4g}"
+        f"{np.mean(constant):12.4g}{np.median(widths):9.3g}"
+    )
 
 
 def main() -> None:
     """Print one row a table and metric."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stride", type=int, default=1, help="look at every n-th window")
-    stride = parser.parse_args().stride
-    print(f"{'table':23}{'metric':10}{'windows':>8}{'held':>7}{'error':>9}{'as holdout':>12}")
-    for name, metrics, holdout, windows in tables(Path(os.environ["KEEPFIT_TABLES"])):
-        roles = BINARY if holdout.probability is not None else VALUES
+    parser.add_argument("--work", type=Path, required=True, help="where trained models are kept")
+    parser.add_argument("--windows", type=int, default=20, help="about so many of each table")
+    parser.add_argument("--names", default="", help="tables; absent: all")
+    given = parser.parse_args()
+    names = {name for name in given.names.split(",") if name}
+    print(
+        f"{'table':23}{'metric':10}{'windows':>8}{'held':>7}{'error':>16}"
+        f"{'as holdout':>12}{'width':>9}"
+    )
+    for name, metrics, model in models(Path(os.environ["KEEPFIT_TABLES"]), given.work, names):
         for metric in metrics:
-            before = measure(holdout, roles, metric, replicates=0)
-            assert before is not None
-            held, errors, constant, aside = 0, [], [], ""
-            for window in windows[::stride]:
-                true = measure(window, roles, metric, replicates=0)
-                told = estimate(window, holdout, roles, metric)
-                if true is None:
-                    continue
-                constant.append(abs(true.value - before.value))
-                if told.value.value is None or told.value.low is None or told.value.high is None:
-                    aside = told.sentence
-                    break
-                held += told.value.low <= true.value <= told.value.high
-                errors.append(abs(true.value - told.value.value))
-            if aside:
-                print(f"{name:23}{metric:10}  {aside}", flush=True)
-                continue
-            print(
-                f"{name:23}{metric:10}{len(errors):8}{held / len(errors):7.0%}"
-                f"{np.mean(errors):9.4g}{np.mean(constant):12.4g}",
-                flush=True,
-            )
+            print(f"{name:23}{metric:10}{looked_at(model, metric, given.windows)}", flush=True)
 
 
 if __name__ == "__main__":

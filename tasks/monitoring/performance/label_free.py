@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite, sqrt
+from math import isfinite, log, sqrt
 
 import numpy as np
 from scipy.special import expit
@@ -38,11 +38,11 @@ _LEARNED_FIRST = 1 / 3
 """Share of the reference that is learned from to see how estimates of the rest miss."""
 ERROR = 0.05
 """Scale of the half-Cauchy prior of an estimate's own error, in logits or logarithms."""
-BELIEVED = 2.0
-"""Natural logarithm of the odds, before any evidence, that estimates beat older rows' metric.
+BELIEVED = log(10)
+"""Logarithm of the odds, before any evidence, that estimates beat the metric of older rows.
 
-Seven to one: it takes positive evidence (Kass and Raftery 1995, Bayes factors, JASA 90) against an
-estimate until there is none.
+An estimate stands until the evidence against it is stronger than ten to one (Jeffreys 1961, Theory
+of probability, appendix B): parts of an unchanged reference favour either by chance.
 """
 _LATER_ROWS = 5_000
 _FARTHEST = 10.0
