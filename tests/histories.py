@@ -475,7 +475,20 @@ def hostile(decision: Decision, payload: str) -> Decision:
     return Decision.model_validate(raw)
 
 
-_KEPT = {"id", "pipeline", "kind", "at", "role", "start", "end", "correlation", "metric", "version"}
+_KEPT = {
+    "id",
+    "pipeline",
+    "kind",
+    "at",
+    "role",
+    "start",
+    "end",
+    "correlation",
+    "metric",
+    "version",
+    "training",
+    "weighed",
+}
 
 
 def _with(value: Any, payload: str, key: str) -> Any:

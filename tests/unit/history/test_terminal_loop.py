@@ -37,7 +37,7 @@ def monitored(decision: Decision) -> MonitoringOutcome:
         sentence=decision.sentence,
         drift=DriftResult.model_validate(evidence["drift"]),
         performance=tuple(Performance.model_validate(p) for p in performance),
-        decision=PolicyDecision.model_validate({**evidence["policy"], "weighed": ""}),
+        decision=PolicyDecision.model_validate(evidence["policy"]),
         correlation=decision.correlation,
         contract_warnings=1,
         report="/srv/report.html",

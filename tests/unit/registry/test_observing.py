@@ -29,13 +29,14 @@ def drift(statistic: float, *, alarm: bool = False) -> DriftResult:
 def test_windows_become_steps_of_one_run(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     runs = {
-        record_window(store, "churn", CHAMPION, week(n), drift(0.1 * n), (), {}) for n in (1, 2)
+        record_window(store, "churn", CHAMPION, week(n), drift(0.1 * n), (), None, {})
+        for n in (1, 2)
     }
     realised = Performance(
         window=week(1), version="2", metric="roc_auc", rows=500, labelled=480,
         realised=MetricValue(value=0.8, low=0.75, high=0.85),
     )  # fmt: skip
-    runs.add(record_window(store, "churn", CHAMPION, week(3), None, (realised,), {"a": "b"}))
+    runs.add(record_window(store, "churn", CHAMPION, week(3), None, (realised,), None, {"a": "b"}))
 
     (run,) = runs
     client = store._client()
@@ -53,7 +54,7 @@ def test_windows_become_steps_of_one_run(tmp_path: Path) -> None:
 
 def test_each_champion_has_a_run_of_its_own(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    first = record_window(store, "churn", CHAMPION, week(1), drift(0.1), (), {})
+    first = record_window(store, "churn", CHAMPION, week(1), drift(0.1), (), None, {})
     other = CHAMPION.model_copy(update={"version": "3"})
 
-    assert record_window(store, "churn", other, week(2), drift(0.1), (), {}) != first
+    assert record_window(store, "churn", other, week(2), drift(0.1), (), None, {}) != first
