@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.base.config import greater_is_better
-from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance
+from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, SegmentPerformance
 from tasks.base.records import MetricValue
 from tasks.base.text import metric_words
 from tasks.history import evidence, links
@@ -44,6 +44,7 @@ class Stated:
     limit: str
     labels: str
     sentence: str
+    segments: tuple[SegmentPerformance, ...] = ()
 
 
 def window_html(decision: Decision) -> str:
@@ -120,6 +121,7 @@ def _stated(decision: Decision, found: Performance) -> Stated:
         limit=valued(limit),
         labels=f"{found.labelled:,} of {found.rows:,}" + ("" if found.mature else ", not all in"),
         sentence=found.sentence,
+        segments=found.segments,
     )
 
 

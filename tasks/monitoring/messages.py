@@ -192,7 +192,7 @@ def _alarm(found: Moved) -> str:
     if found.drifted:
         drift = f"drift in {found.drifted} of {found.columns} columns"
         return f"{drift}, worse {metric}" if worse else drift
-    return f"worse {metric}" if worse else "drift" if found.names else "alarm"
+    return f"worse {metric}" if worse else "drift" if found.names or found.harm else "alarm"
 
 
 def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:

@@ -45,6 +45,8 @@ class Moved:
         Earlier windows of which the same alarm tells, oldest first.
     gain, weighed
         What retraining would bring, and what that says; None and empty where it was not measured.
+    harm
+        Why what moved could hurt, as a sentence; empty where it could not.
     """
 
     window: str = ""
@@ -59,6 +61,7 @@ class Moved:
     others: tuple[Window, ...] = ()
     gain: Gain | None = None
     weighed: GainAnswer = ""
+    harm: str = ""
 
 
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
@@ -86,19 +89,22 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
         others=_others(alarm),
         gain=answered.gain if answered is not None else None,
         weighed=answered.weighed if answered is not None else "",
+        harm=drift.harm_sentence if drift is not None and drift.harmful else "",
     )
 
 
 def what_moved(found: Moved) -> str:
-    """Return the columns that moved as a sentence; empty when none did."""
+    """Return the columns that moved, and why that could hurt; empty where none and nothing did."""
+    harm = cleaned(f"{found.harm[:1].upper()}{found.harm[1:]}", 400)
     if not found.names:
-        return ""
+        return harm
     shown, left = found.names[:_MOST_COLUMNS], len(found.names) - _MOST_COLUMNS
     count = f"{found.drifted} of {found.columns} columns moved" if found.drifted else "moved"
     where = f" in {found.window}" if found.window else ""
     also = "; the predictions moved too" if found.predictions else ""
     more = [f"and {left} more"] if left > 0 else []
-    return f"{count}{where}{also}:{listed([*shown, *more])}"
+    said = f"{count}{where}{also}:{listed([*shown, *more])}"
+    return f"{harm}. {said}" if harm else said
 
 
 def gain_statement(found: Moved) -> str:

@@ -26,6 +26,16 @@ def test_both_answers_stand_plainly_on_the_page() -> None:
     drift = ALARM.evidence["drift"]
     assert isinstance(drift, dict)
     harm = {"measure": "outside", "value": 0.26, "limit": 0.2, "found": True, "columns": ["temp"]}
+    segment = {"column": "origin", "value": "JFK", "rows": 300, "harmful": True}
+    stated = {
+        "window": None, "version": "1", "metric": "roc_auc", "rows": 9, "worse": True,
+        "segments": [
+            {"column": "carrier", "value": "AA", "rows": 300, "loss": 1.9, "reference": 0.4,
+             "p_value": 0.001, "worse": True}
+        ],
+    }  # fmt: skip
+    drift = {**drift, "segments": [segment]}
+    assert re.search(r"carrier = AA\s*loss 1.9\d*, 0.4\d*", words(changed(performance=[stated])))
     text = words(
         changed(drift={**drift, "harmful": True, "alarm": False, "harm": [harm], "restless": True})
     )
@@ -33,6 +43,7 @@ def test_both_answers_stand_plainly_on_the_page() -> None:
     assert re.search(r"is it unusual\?\s*no", text)
     assert re.search(r"rows outside what was learned\s*beyond\s*26 %\s*20 %\s*temp", text)
     assert "no ordinary window" in text
+    assert re.search(r"origin = JFK\s*could hurt", text)
 
 
 def test_the_verdict_stands_first_and_every_part_is_there() -> None:
