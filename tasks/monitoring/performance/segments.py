@@ -32,8 +32,9 @@ Floats = NDArray[np.float64]
 Texts = NDArray[Any]
 
 _LEAST_REFERENCE = 30
-_LEAST_INCREASE = 0.1
-_PRIOR_VARIATION = 0.1
+_LEAST_INCREASE = 0.25
+_PRIOR_VARIATION = 0.15
+_PRIOR_BLOCKS = 3
 _NAMED = 3
 
 
@@ -77,8 +78,7 @@ def judge_segments(
             now = _enough(windows, column, value, min_rows)
             if now is None or len(before) < _LEAST_REFERENCE:
                 continue
-            between = _between(reference, theirs, values == value, length)
-            p_value = _greater(now, before, between)
+            p_value = _greater(now, before, *_between(reference, theirs, values == value, length))
             found.append(
                 (column, value, len(now), float(now.mean()), float(before.mean()), p_value)
             )
@@ -119,32 +119,42 @@ def _enough(windows: Sequence[Scored], column: str, value: str, least: int) -> F
 
 def _between(
     reference: Scored, loss: Floats, chosen: NDArray[np.bool_], length: timedelta
-) -> float:
-    """Return the variance of a segment's mean loss between windows, beyond their sampling."""
+) -> tuple[float, int]:
+    """Return the variance of a segment's mean loss between windows, and from how many.
+
+    It is what exceeds their sampling, drawn towards a prior that counts as three windows.
+    """
     prior = (_PRIOR_VARIATION * float(loss[chosen].mean())) ** 2
     cells = cells_of(reference.answers.times, length.total_seconds())
     if cells.of_row is None:
-        return prior
+        return prior, _PRIOR_BLOCKS
     block = cells.of_row[chosen] // cells.per_block
     ours = loss[chosen]
     parts = [ours[block == k] for k in np.unique(block[block >= 0])]
     parts = [part for part in parts if len(part) >= _LEAST_REFERENCE]
     if len(parts) < 3:
-        return prior
+        return prior, _PRIOR_BLOCKS
     means = np.array([part.mean() for part in parts])
     sampling = float(np.mean([part.var(ddof=1) / len(part) for part in parts]))
     seen = max(float(means.var(ddof=1)) - sampling, 0.0)
     weight = len(parts) - 1
-    return (weight * seen + 3 * prior) / (weight + 3)
+    total = weight + _PRIOR_BLOCKS
+    return (weight * seen + _PRIOR_BLOCKS * prior) / total, total
 
 
-def _greater(now: Floats, before: Floats, between: float) -> float:
-    """Return the p-value of the mean's being no greater than before."""
+def _greater(now: Floats, before: Floats, between: float, known_from: int) -> float:
+    """Return the p-value of the mean's being no greater than before.
+
+    Parameters
+    ----------
+    between, known_from
+        Variance between windows, and the degrees of freedom that it has.
+    """
     from scipy import stats
 
     variance = now.var(ddof=1) / len(now) + before.var(ddof=1) / len(before) + between
     score = float(now.mean() - before.mean()) / math.sqrt(max(float(variance), 1e-12))
-    return float(stats.norm.sf(score))
+    return float(stats.t.sf(score, known_from))
 
 
 def with_segments(found: Performance, segments: tuple[SegmentPerformance, ...]) -> Performance:

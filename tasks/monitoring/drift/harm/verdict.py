@@ -44,8 +44,8 @@ class _Effect(NamedTuple):
 
 EFFECTS: dict[HarmMeasure, _Effect] = {
     "outside": _Effect(0.05, 0.2),
-    "sparse": _Effect(0.05, 0.2),
-    "predictions": _Effect(0.15, 0.3),
+    "sparse": _Effect(0.05, 0.6),
+    "predictions": _Effect(0.15, 0.35),
     "joint": _Effect(0.6, 1.0),
     "columns": _Effect(0.2, 0.2),
 }
