@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from tasks.base.loop import DriftResult
+from tasks.base.loop import Decision, DriftResult, Gain
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
 from tasks.monitoring.concluding import Findings
 from tasks.monitoring.passes import Look
+from tasks.monitoring.windows.triggers import gain_of
 
 
 def judge(
@@ -43,4 +45,11 @@ def with_gain(pipeline: Pipeline, look: Look, found: Findings) -> Findings:
         return found
     earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored",))
     gain = measure_gain(pipeline, look, found.performance, earlier)
-    return found.model_copy(update={"gain": gain})
+    return found.model_copy(update={"gain": gain or _measured_before(look, earlier)})
+
+
+def _measured_before(look: Look, earlier: Sequence[Decision]) -> Gain | None:
+    """Return what the last look at the same window measured, so that it is stated alike."""
+    same = (d for d in earlier if d.window == look.window and d.version == look.champion.version)
+    last = next(same, None)
+    return None if last is None else gain_of(last)

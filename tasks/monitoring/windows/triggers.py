@@ -112,7 +112,8 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
         for performance in stated(decision):
             found.performances.setdefault(performance.window, performance)
         gain = gain_of(decision)
-        found.gains += [gain] if gain is not None else []
+        # A window that is looked at again states the same measurement again.
+        found.gains += [gain] if gain is not None and gain not in found.gains else []
         if decision.window in found.drifted:
             continue
         drift = decision.evidence.get("drift")

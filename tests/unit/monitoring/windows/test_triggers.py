@@ -95,6 +95,8 @@ def test_a_gain_that_pays_calls_for_action_once_until_newer_windows_are_judged()
     known = watched([first], CHAMPION)
     triggers = known.triggers(policy)
     assert triggers == (Trigger(window=FIRST, by="gain"),)
+    again = watched([measured(FIRST, at=9), first], CHAMPION)
+    assert len(again.gains) == 1, "looked at again, it is one measurement"
     assert "retraining would lower mean absolute error by 3.0" in known.reason(triggers[0], policy)
     assert known.flags()[0].gain == known.gain
     alarm = decision("alarmed", FIRST, 9)
