@@ -96,11 +96,13 @@ def run_monitoring(
 
 def run_backtest(file: Path | None, **options: Any) -> BacktestOutcome:
     """Run the backtesting flow of `file` once, in this process."""
+    from tasks.backtest.history import lengths_of
     from tasks.backtest.run import BacktestRequest
 
     began = monotonic()
     asked = BacktestRequest(**options)
     pipeline = load_pipeline(file)
+    lengths_of(pipeline, asked.every, asked.label_delay)
     with progress(), _contacted(pipeline), _companions(pipeline, checks=False, fits=True):
         from flows.backtesting import backtesting
 

@@ -159,14 +159,7 @@ def load_history(
     from tasks.data.snapshots import open_table, read_frame, write_snapshot
 
     config = pipeline.config
-    if config.time_column is None:
-        raise UsageError(
-            f"{pipeline.path}: a backtest replays rows in time, and the file names no "
-            "`time_column`.",
-            "Name the column that holds each row's time: `time_column: …`.",
-        )
-    length = _duration(every, "--every") if every else config.monitoring.window
-    delay = _delay(pipeline, label_delay)
+    length, delay = lengths_of(pipeline, every, label_delay)
     whole = config.model_copy(
         update={"training": config.training.model_copy(update={"window": None})}
     )
@@ -227,6 +220,26 @@ def load_history(
         start=start,
         notes=said,
     )
+
+
+def lengths_of(
+    pipeline: Pipeline, every: str | None, label_delay: str | None
+) -> tuple[timedelta, timedelta]:
+    """Return the length of a window, and how long after its time a row's label is known.
+
+    Raises
+    ------
+    UsageError
+        When rows have no time, or a length is none.
+    """
+    if pipeline.config.time_column is None:
+        raise UsageError(
+            f"{pipeline.path}: a backtest replays rows in time, and the file names no "
+            "`time_column`.",
+            "Name the column that holds each row's time: `time_column: …`.",
+        )
+    length = _duration(every, "--every") if every else pipeline.config.monitoring.window
+    return length, _delay(pipeline, label_delay)
 
 
 def _metric(config: PipelineConfig, roles: Schema) -> str:
