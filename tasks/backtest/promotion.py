@@ -19,7 +19,7 @@ from tasks.base.records import Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.gain import measured
-from tasks.registry.gate import decide, refit_confidence
+from tasks.registry.gate import decide
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,6 @@ def challenge(
     rows = max(held, champion.model.last)
     equal_age = held < champion.model.last
     theirs = judged if equal_age else champion.model
-    gate = config.gate
-    if refit:
-        gate = gate.model_copy(update={"confidence": refit_confidence(gate)})
     evidence = paired_evidence(
         history.metric,
         history.y[rows:last],
@@ -140,14 +137,14 @@ def challenge(
         _trivial(history, first, held, last - rows),
         history.roles,
         blocks=time_blocks(history.stamps(rows, last)),
-        gate=gate,
+        gate=config.gate,
         seed=config.training.seed,
         name="challenger",
         queries=history.queries(rows, last),
     )
     verdict = decide(
         evidence.model_copy(update={"equal_age": equal_age}),
-        gate,
+        config.gate,
         champion_version=str(champion.since),
         new_evidence=rows < last,
         refit=refit,

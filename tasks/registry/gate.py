@@ -124,23 +124,6 @@ def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
     return max(0.0, REFIT_SHARE * lead)
 
 
-def refit_confidence(gate: GateConfig) -> float:
-    """Return the two-sided confidence whose lower end holds one-sidedly at ``gate.confidence``.
-
-    A refit has only not to be worse, so that one end decides.
-
-    References
-    ----------
-    Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach.
-
-    Examples
-    --------
-    >>> round(refit_confidence(GateConfig()), 3)
-    0.9
-    """
-    return 2 * gate.confidence - 1
-
-
 def incomplete_words(skipped: Sequence[str]) -> str:
     """Return what a comparison lacks, and what to do about it.
 

@@ -36,7 +36,7 @@ from tasks.evaluation.leaderboard import (
 from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.registry.equal_age import ends_before, fit_twin
-from tasks.registry.gate import decide, incomplete_words, refit_confidence
+from tasks.registry.gate import decide, incomplete_words
 from tasks.registry.slices import worse_slices
 from tasks.registry.store import Store
 
@@ -82,9 +82,6 @@ def judge(
     rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
     theirs, problem, equal_age = None, rows.why_not, False
     refit = basis.prepared.mode.kind == "refit"
-    gate = config.gate
-    if refit:
-        gate = gate.model_copy(update={"confidence": refit_confidence(gate)})
     if champion is not None and rows.mask.any():
         # Only where a promoted challenger will be fitted on the whole window as well.
         if basis.prepared.refit and not skipped and ends_before(basis, champion):
@@ -110,7 +107,7 @@ def judge(
         trivial,
         basis.roles,
         blocks=units,
-        gate=gate,
+        gate=config.gate,
         seed=config.training.seed,
         name=challenger,
         queries=None if queries is None else queries.only(rows.mask),
@@ -125,7 +122,7 @@ def judge(
     )
     verdict = decide(
         evidence,
-        gate,
+        config.gate,
         champion_version=champion.version if champion else None,
         new_evidence=bool(rows.mask.any()),
         skipped=skipped,

@@ -29,7 +29,7 @@ from tasks.base.config import GateConfig
 from tasks.base.records import Schema, Verdict
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.scorer import score
-from tasks.registry.gate import REFIT_SHARE, decide, refit_confidence
+from tasks.registry.gate import REFIT_SHARE, decide
 
 CANDIDATES = 6
 CLASSES = ("0", "1")
@@ -88,7 +88,6 @@ def _verdict(
     challenger: Floats,
     champion: Floats,
     days: NDArray[np.int64] | None,
-    gate: GateConfig,
     seed: int,
     *,
     refit: bool = False,
@@ -102,10 +101,10 @@ def _verdict(
         Predictions(np.zeros(len(y), dtype=np.int64), np.full((len(y), 2), 0.5)),
         SCHEMA,
         blocks=days,
-        gate=gate,
+        gate=GATE,
         seed=seed + 1_000_000,
     )
-    return decide(evidence, gate, champion_version="1", new_evidence=True, refit=refit)
+    return decide(evidence, GATE, champion_version="1", new_evidence=True, refit=refit)
 
 
 def trial(world: World, rows: int, seed: int) -> tuple[bool, bool, bool]:
@@ -116,7 +115,7 @@ def trial(world: World, rows: int, seed: int) -> tuple[bool, bool, bool]:
     champion, *candidates = of_holdout
     validated = [_auc(y_validation, s) for s in of_validation[1:]]
     chosen = candidates[int(np.argmax(validated))]
-    verdict = _verdict(y, chosen, champion, days, GATE, seed)
+    verdict = _verdict(y, chosen, champion, days, seed)
     best = max(_auc(y, s) for s in candidates)
     theirs = _auc(y, champion)
     return verdict.promoted, _auc(y, chosen) > theirs, best > theirs
@@ -125,8 +124,7 @@ def trial(world: World, rows: int, seed: int) -> tuple[bool, bool, bool]:
 def refit_trial(world: World, rows: int, seed: int) -> tuple[bool, float]:
     """Return whether the gate promotes a refit whose gain is the world's, and its margin."""
     y, (champion, refit), days = world.draw(rows, 2, np.random.default_rng(seed))
-    gate = GATE.model_copy(update={"confidence": refit_confidence(GATE)})
-    verdict = _verdict(y, refit, champion, days, gate, seed, refit=True)
+    verdict = _verdict(y, refit, champion, days, seed, refit=True)
     assert verdict.margin is not None
     return verdict.promoted, verdict.margin
 
@@ -154,9 +152,7 @@ def year(rows: int, seed: int, *, refit: bool) -> tuple[int, float]:
         world = World("a year", gain=chosen - scoring, own=0.35 if refit else 0.45)
         y, (champion, other), days = world.draw(rows, 2, rng)
         champion, other = (s + (scoring - 1.2) * y for s in (champion, other))
-        confidence = refit_confidence(GATE) if refit else GATE.confidence
-        gate = GATE.model_copy(update={"confidence": confidence})
-        if _verdict(y, other, champion, days, gate, seed * 52 + week, refit=refit).promoted:
+        if _verdict(y, other, champion, days, seed * 52 + week, refit=refit).promoted:
             scoring, promoted = chosen, promoted + 1
     return promoted, 0.15 * (first - scoring)
 

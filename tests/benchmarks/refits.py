@@ -141,13 +141,12 @@ class Replay:
         boundary = (known + now) // 2
         rows = slice(boundary, now)
         ours, trivial = (self.fitted(first, boundary, baseline=flag) for flag in (False, True))
-        gate = GATE.model_copy(update={"confidence": gates.refit_confidence(GATE)})
         evidence = paired_evidence(
             self.table.metric, self.y[rows], cut(ours, rows), cut(champion, rows),
-            cut(trivial, rows), self.table.schema, blocks=time_blocks(self.times[rows]), gate=gate,
+            cut(trivial, rows), self.table.schema, blocks=time_blocks(self.times[rows]), gate=GATE,
             seed=now,
         )  # fmt: skip
-        return gates.decide(evidence, gate, champion_version="1", new_evidence=True, refit=True)
+        return gates.decide(evidence, GATE, champion_version="1", new_evidence=True, refit=True)
 
 
 def cut(of: Predictions, rows: slice) -> Predictions:
@@ -171,7 +170,7 @@ def replay(made: Replay) -> dict[str, Any]:
             judged += 1
             low, high = verdict.interval or (np.nan, np.nan)
             units = (now - known) / 2 / 1000
-            errors.append((high - low) / 2 / 1.645 * np.sqrt(units))
+            errors.append((high - low) / 2 / 1.96 * np.sqrt(units))
             margins.append(verdict.margin)
             if verdict.promoted:
                 promoted, champion, known = promoted + 1, made.fitted(first, now), now

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, Decision, Window, WindowFlag, decision_id
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.admission import admit, answer_alarm, handled
 from tasks.monitoring.concluding import flags_of
-from tasks.trainings.admitting import admitted
+from tasks.trainings.admitting import admitted, hold_back
 from tests.tables import write_pipeline
 
 NOW = datetime(2026, 3, 16, 12, tzinfo=UTC)
@@ -132,3 +133,21 @@ def test_an_alarm_of_an_earlier_window_trains_though_the_newest_is_quiet(
     assert not answer_alarm(
         pipeline, flags, WEEK, (trained(cause()),), None, NOW, handled=False
     ).retrain, "the cooldown holds for earlier windows too"
+
+
+def test_the_answer_states_whether_to_refit_or_to_search(pipeline: Pipeline) -> None:
+    searched = admit(pipeline, cause("schedule", ""), NOW)
+    refitted = admit(pipeline, cause("manual", ""), NOW, refit=True)
+
+    assert (searched.training, searched.training_reason) == ("search", "the calendar")
+    assert (refitted.training, refitted.training_reason) == ("refit", "asked for by hand")
+
+
+def test_a_refit_without_newer_rows_waits_and_starts_no_cooldown(pipeline: Pipeline) -> None:
+    waits = hold_back(pipeline, cause(), NoNewerRowsError("3 labelled rows are newer."))
+    (skipped,) = ledger_of(pipeline).decisions("churn", kinds=("skipped", "trained"))
+
+    assert waits.withheld == "rows"
+    assert skipped.evidence["withheld"] == "rows"
+    assert skipped.sentence == "Not trained: 3 labelled rows are newer."
+    assert not handled((skipped,), cause())
