@@ -231,10 +231,10 @@ class Ledger:
         Returns
         -------
         rows
-            ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``prediction``,
-            ``probability_<class>`` per class of the schema (NaN for one the model did not know)
-            and ``label``. Predictions and labels are texts, for regression float64; a label that
-            is not known is null.
+            ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``run_id`` (MLflow's,
+            as numbers are given again), ``prediction``, ``probability_<class>`` per class of the
+            schema (NaN for one the model did not know) and ``label``. Predictions and labels are
+            texts, for regression float64; a label that is not known is null.
 
         Parameters
         ----------

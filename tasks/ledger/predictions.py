@@ -231,12 +231,18 @@ def read(
         .where(of_window(pipeline, role, window, version))
         .order_by(predictions.c.time.nulls_first(), predictions.c.key, predictions.c.version)
     )
-    known = sa.select(batches.c.id, batches.c.classes).where(batches.c.pipeline == pipeline)
+    known = sa.select(batches.c.id, batches.c.classes, batches.c.run_id).where(
+        batches.c.pipeline == pipeline
+    )
     with database.reading() as connection:
         found = connection.execute(chosen).all()
-        classes = {row.id: tuple(json.loads(row.classes)) for row in connection.execute(known)}
+        made = {row.id: row for row in connection.execute(known)}
+    classes = {number: tuple(json.loads(row.classes)) for number, row in made.items()}
     columns = list(zip(*found, strict=True)) or [()] * len(chosen.selected_columns)
-    return _frame(columns, classes, schema)
+    frame = _frame(columns, classes, schema)
+    runs = pd.Series([made[batch].run_id for batch in columns[3]], dtype="str")
+    frame.insert(frame.columns.get_loc("version") + 1, "run_id", runs)
+    return frame
 
 
 def _frame(

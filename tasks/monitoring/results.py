@@ -222,9 +222,19 @@ def judged_rows(
         most = str(served["version"].astype(str).mode().iloc[0])
         served = served[served["version"].astype(str) == most]
         version = store_of(pipeline.state).version(name, most) or champion
+        served = made_by(served, version)
+    own = made_by(own, champion)
     rows = served if 2 * len(served) >= len(own) else own
     version = version if rows is served else champion
     return unseen_rows(rows, version), version
+
+
+def made_by(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
+    """Return the rows that this very version predicted.
+
+    Its number alone does not tell: after a model was deleted in MLflow, it is given again.
+    """
+    return rows[rows["run_id"] == version.run_id] if version.run_id else rows
 
 
 def unseen_rows(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.monitoring.passes import Look, trained_until
-from tasks.monitoring.results import unseen_rows
+from tasks.monitoring.results import made_by, unseen_rows
 from tasks.registry.stores import store_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def _rows(pipeline: Pipeline, version: ModelVersion, window: Window) -> pd.DataF
     rows = ledger_of(pipeline).window_rows(
         pipeline.config.name, window, version.roles, role="shadow", version=version.version
     )
-    return unseen_rows(rows, version)
+    return unseen_rows(made_by(rows, version), version)
 
 
 def _concluded(

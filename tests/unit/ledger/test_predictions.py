@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tasks.base.errors import DataError
 from tasks.base.failpoints import VARIABLE
 from tasks.base.loop import Window
-from tasks.base.records import Schema
+from tasks.base.records import ModelVersion, Schema
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.results import Role, Written
 from tests.unit.ledger.made import NAME, Forked, opened, predictions, process, schema
@@ -28,13 +28,14 @@ def write(
     batch: str = "b1",
     role: Role = "champion",
     rows: pd.DataFrame | None = None,
+    run_id: str = "r",
 ) -> Written:
     return ledger.write_predictions(
         NAME,
         frame,
         roles or schema(),
         version=version,
-        run_id="r",
+        run_id=run_id,
         batch=batch,
         role=role,
         rows=rows,
@@ -54,7 +55,8 @@ def test_what_was_written_is_read_in_order_of_time(ledger: Ledger) -> None:
     assert write(ledger, frame.iloc[::-1]) == Written(rows=4, new=4, known=0)
     read = ledger.window_rows(NAME, None, schema())
     assert list(read.columns) == [
-        "key", "time", "version", "prediction", "probability_no", "probability_yes", "label",
+        "key", "time", "version", "run_id", "prediction", "probability_no", "probability_yes",
+        "label",
     ]  # fmt: skip
     assert read["key"].tolist() == ['["0"]', '["1"]', '["2"]', '["3"]']
     assert read["time"].tolist() == frame["time"].tolist()
@@ -64,6 +66,19 @@ def test_what_was_written_is_read_in_order_of_time(ledger: Ledger) -> None:
     assert read["probability_no"].tolist() == frame["probability_no"].tolist()
     assert read["label"].isna().all()
     assert set(read["version"]) == {"1"}
+
+
+def test_versions_of_one_number_are_told_apart_by_their_runs(ledger: Ledger) -> None:
+    """A model deleted in MLflow and trained again starts at 1."""
+    from tasks.monitoring.results import made_by
+
+    frame = predictions()
+    write(ledger, frame.iloc[:3], run_id="deleted")
+    write(ledger, frame, batch="later", run_id="again")
+    read = ledger.window_rows(NAME, None, schema())
+    assert read["run_id"].tolist() == ["deleted"] * 3 + ["again"]
+    again = ModelVersion(name=NAME, version="1", run_id="again")
+    assert made_by(read, again)["key"].tolist() == ['["3"]']
 
 
 def test_a_batch_written_twice_is_there_once(ledger: Ledger) -> None:
@@ -203,7 +218,7 @@ def test_regression_keeps_numbers(ledger: Ledger) -> None:
     frame = predictions(prediction=[1.5, np.nan, 1e300, 1 / 3])
     write(ledger, frame.drop(columns=["probability_no", "probability_yes"]), roles)
     read = ledger.window_rows(NAME, None, roles)
-    assert list(read.columns) == ["key", "time", "version", "prediction", "label"]
+    assert list(read.columns) == ["key", "time", "version", "run_id", "prediction", "label"]
     assert read["prediction"].tolist()[::2] == [1.5, 1e300]
     assert np.isnan(read["prediction"][1])
     assert read["label"].dtype == np.float64
@@ -233,7 +248,7 @@ def test_no_rows_are_written_and_read(ledger: Ledger) -> None:
     read = ledger.window_rows(NAME, hours(0, 1), schema())
     assert len(read) == 0
     assert read.dtypes.astype(str).tolist() == [
-        "str", "datetime64[us]", "str", "str", "float64", "float64", "str",
+        "str", "datetime64[us]", "str", "str", "str", "float64", "float64", "str",
     ]  # fmt: skip
 
 
