@@ -239,14 +239,15 @@ def read(
         made = {row.id: row for row in connection.execute(known)}
     classes = {number: tuple(json.loads(row.classes)) for number, row in made.items()}
     columns = list(zip(*found, strict=True)) or [()] * len(chosen.selected_columns)
-    frame = _frame(columns, classes, schema)
-    runs = pd.Series([made[batch].run_id for batch in columns[3]], dtype="str")
-    frame.insert(frame.columns.get_loc("version") + 1, "run_id", runs)
-    return frame
+    runs = {number: str(row.run_id) for number, row in made.items()}
+    return _frame(columns, classes, runs, schema)
 
 
 def _frame(
-    columns: list[tuple[Any, ...]], classes: dict[int, tuple[str, ...]], schema: Schema
+    columns: list[tuple[Any, ...]],
+    classes: dict[int, tuple[str, ...]],
+    runs: dict[int, str],
+    schema: Schema,
 ) -> pd.DataFrame:
     key, time, version, batch, predicted, value, texts, label, number = columns
     regression = schema.task in NUMBERS
@@ -254,6 +255,7 @@ def _frame(
         "key": pd.Series(key, dtype="str"),
         "time": pd.Series(np.array(time, dtype="datetime64[us]")),
         "version": pd.Series(version, dtype="str"),
+        "run_id": pd.Series([runs[number] for number in batch], dtype="str"),
         "prediction": pd.Series(value, dtype=float) if regression else _texts(predicted),
     }
     shares = _shares(texts, np.array(batch, dtype=np.int64), classes, schema)
