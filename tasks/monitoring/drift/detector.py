@@ -46,7 +46,7 @@ from tasks.monitoring.drift.sentences import arrived, harm_sentence, sentence
 PREDICTION = "prediction"
 _LEAST_WEIGHT = 0.5
 _LEAST_IMPORTANCE = 0.05
-_UNIMPORTANT = "; no alarm, the model depends on them too little"
+_UNIMPORTANT = "; the model depends on them too little for the window to be unusual"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from expectations.facts.phrases import say_share
 from tasks.base.durations import format_duration
 from tasks.base.loop import ColumnFinding, HarmFinding, HarmMeasure
 from tasks.monitoring.drift.operating_limits import Calibration
@@ -74,7 +75,7 @@ def harm_sentence(harm: Sequence[HarmFinding]) -> str:
 def _measured(finding: HarmFinding, *, limit: bool = False) -> str:
     value, beyond = apart(finding.value, finding.limit)
     if finding.measure in ("outside", "sparse"):
-        value, beyond = f"{finding.value:.0%}", f"{finding.limit:.0%}"
+        value, beyond = say_share(finding.value), say_share(finding.limit)
     text = _MEASURES[finding.measure].format(value)
     said = [f"limit {beyond}"] if limit else []
     if limit and finding.columns:
