@@ -139,7 +139,8 @@ def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateR
 
 def _keep_holdout(run: Run, folder: Path, weights: Weights, model: Any) -> None:
     """Mix what the members predicted of the holdout; the rows are not encoded again."""
-    from tasks.models.postprocessing.calibration import AdjustedClassifier, Calibration
+    from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
+    from tasks.models.postprocessing.calibration import Calibration
 
     values: Any = 0.0
     for name, weight in weights.items():

@@ -58,7 +58,7 @@ _OTHERS = (
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRanker",
     "lightgbm.sklearn.LGBMRegressor",
-    "tasks.models.postprocessing.calibration.AdjustedClassifier",
+    "tasks.models.postprocessing.adjusted_classifier.AdjustedClassifier",
     "tasks.models.features.columns.CategoryCodes",
     "tasks.models.features.columns.Numbers",
     "tasks.models.features.datetime_features.DateParts",

@@ -16,7 +16,6 @@ from tasks.base.records import Schema
 from tasks.models.ensemble.blend_call import BLEND_FILE
 from tasks.models.execution.run_context import ENSEMBLE, Run
 from tasks.models.postprocessing.calibration import (
-    AdjustedClassifier,
     Calibration,
     choose_calibration,
 )
@@ -57,6 +56,8 @@ class Adjustment:
         costs = decided.costs
         if self.calibration.method == "none" and decided.threshold is None and costs is None:
             return model
+        from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
+
         if costs is not None:
             seen = [classes.index(str(label)) for label in model.classes_]
             costs = costs[np.ix_(seen, seen)]

@@ -15,8 +15,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from tasks.base.text import number
 from tasks.models.validation.out_of_fold import OutOfFold
@@ -80,6 +78,8 @@ class Calibration:
         assert self.tables is not None  # noqa: S101 - asked for a label in them
         first, second = self.tables[label]
         if self.method == "sigmoid":
+            from scipy.special import expit
+
             value: Floats = expit(first[0] * _log_odds(raw) + second[0])
         else:
             value = np.interp(raw, first, second)
@@ -235,77 +235,3 @@ def _error(
     labels = np.asarray(classes)
     likeliest = labels[probability.argmax(axis=1)]
     return score("calibration_error", labels[truth], likeliest, probability, classes, positive)
-
-
-class AdjustedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A fitted classifier whose probabilities are calibrated, and whose decision follows a rule.
-
-    Parameters
-    ----------
-    estimator
-        Fitted.
-    method, tables, floor
-        Of a `Calibration`.
-    threshold
-        The label `positive` is predicted from this probability on; None: the likeliest class.
-    costs
-        Cost of predicting a class (columns) where another is true (rows), in the order of the
-        estimator's classes; the class of least expected cost is predicted.
-    """
-
-    def __init__(
-        self,
-        estimator: Any,
-        method: Method = "none",
-        tables: dict[str, Floats] | None = None,
-        floor: float = 0.0,
-        threshold: float | None = None,
-        positive: str | None = None,
-        costs: Floats | None = None,
-    ) -> None:
-        self.estimator = estimator
-        self.method = method
-        self.tables = tables
-        self.floor = floor
-        self.threshold = threshold
-        self.positive = positive
-        self.costs = costs
-
-    @property
-    def classes_(self) -> NDArray[Any]:
-        """Labels, in the order of the columns of probabilities."""
-        return np.asarray(self.estimator.classes_)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Return whether it can be asked."""
-        return hasattr(self.estimator, "classes_")
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Fit the estimator again; maps and rule stay as they were chosen."""
-        self.estimator.fit(X, y)
-        return self
-
-    def predict_proba(self, X: Any) -> Floats:
-        """Return calibrated probabilities, shape (n_rows, n_classes)."""
-        raw = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
-        labels = tuple(str(label) for label in self.classes_)
-        return Calibration(self.method, self.tables, self.floor).apply(raw, labels)
-
-    def decide(self, probability: Floats) -> NDArray[Any]:
-        """Return the label that each row of `probability` leads to."""
-        from tasks.models.postprocessing.decision_thresholds import decide
-
-        labels = tuple(str(label) for label in self.classes_)
-        places = decide(probability, labels, self.threshold, self.positive, self.costs)
-        return np.asarray(self.classes_[places])
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the label of each row, by the rule of decision."""
-        return self.decide(self.predict_proba(X))
-
-
-def innermost(model: Any) -> Any:
-    """Return the estimator inside of what adjusts it."""
-    while isinstance(model, AdjustedClassifier):
-        model = model.estimator
-    return model

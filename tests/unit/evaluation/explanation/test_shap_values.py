@@ -23,7 +23,7 @@ from tasks.evaluation.explanation.shap_values import (
 )
 from tasks.evaluation.explanation.tree_shap import explained
 from tasks.models.features.preprocessing import build_encoder
-from tasks.models.postprocessing.calibration import AdjustedClassifier
+from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
 
 FEATURES = {"strong": "numeric", "city": "categorical", "noise": "numeric"}
 

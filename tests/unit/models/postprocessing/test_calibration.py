@@ -17,14 +17,13 @@ from tasks.base.errors import ModelRefusedError
 from tasks.models.execution.fitting import fit_candidates, refit
 from tasks.models.persistence.prediction import outputs, predict
 from tasks.models.persistence.skops_io import load_model, save_model
+from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier, innermost
 from tasks.models.postprocessing.calibration import (
-    AdjustedClassifier,
     Calibration,
     Chosen,
     choose_calibration,
     cross_fitted,
     fit_calibration,
-    innermost,
     row_losses,
 )
 from tasks.models.validation.out_of_fold import Collector, OutOfFold, gain
