@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expectations.contract import Contract
 from tasks.base.environment import give_back_memory
 from tasks.base.errors import EvidenceError
 from tasks.base.files import write_whole
@@ -47,8 +48,6 @@ def parsed_contract(document: Document) -> Contract:
     ConfigError
         As `read_contract`.
     """
-    from expectations.contract import Contract
-
     return validate_document(Contract, document.values, document)
 
 

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.records import Kind, Schema, Snapshot
+from tasks.data.leaks import suspicions
+from tasks.data.ranking_groups import check_groups
+from tasks.data.snapshots import open_table
 from tasks.data.source_table import listed, nearest
+from tasks.data.targets import labels_of, task_of
+from tasks.data.typing.numbers import PLAIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,11 +180,6 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
     DataError
         When the target can't be learned: no value, one class, too many classes.
     """
-    from tasks.data.leaks import suspicions
-    from tasks.data.ranking_groups import check_groups
-    from tasks.data.snapshots import open_table
-    from tasks.data.targets import task_of
-
     table = open_table(snapshot.path)
     _check_names(config, list(snapshot.kinds))
     judged = task_of(table[config.target], config)
@@ -279,8 +279,6 @@ def _suits(stored: Any, kind: Kind) -> bool:
 
 
 def _first_misfit(column: Any, kind: Kind) -> str:
-    from tasks.data.typing.numbers import PLAIN
-
     cells = column.drop_null()
     if kind == "numeric" and pa.types.is_string(column.type):
         odd = cells.filter(pc.invert(pc.match_substring_regex(cells, PLAIN.pattern)))
@@ -298,7 +296,5 @@ def target_values(frame: pd.DataFrame, schema: Schema) -> tuple[NDArray[Any], ND
     keep
         Shape (n_rows,): True where the target is present, finite and of a known class.
     """
-    from tasks.data.targets import labels_of
-
     column = pa.chunked_array([pa.array(frame[schema.target], from_pandas=True)])
     return labels_of(column, schema)

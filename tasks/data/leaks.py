@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.base.records import NUMBERS, Kind
-from tasks.data.targets import Judged
+from tasks.base.records import NUMBERS, Kind, Schema
+from tasks.data.targets import Judged, labels_of
 
 SAMPLE_ROWS = 20_000
 SAMPLE_CELLS = 3_000_000  # wide tables: fewer rows, at least 1,000
@@ -34,9 +34,6 @@ def suspicions(
     the rows as the target does (regression: Spearman's correlation above 0.999). A moment is when
     it mostly lies after the row's own time: it was written once the event was over.
     """
-    from tasks.base.records import Schema
-    from tasks.data.targets import labels_of
-
     sample = _sampled(table, len(features))
     schema = Schema(target=target, task=judged.task, features={}, classes=judged.classes)
     y, keep = labels_of(sample[target], schema)

@@ -19,7 +19,9 @@ from tasks.base.files import write_whole
 from tasks.base.moments import latest_believed
 from tasks.base.reading import UnreadColumn
 from tasks.base.records import Kind, Snapshot
+from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
+from tasks.data.snapshots import write_snapshot
 from tasks.data.source_table import as_utc, listed, nearest, time_range, within
 from tasks.data.sources.source import (
     SourceTable,
@@ -199,9 +201,6 @@ def _known(record: Path) -> Snapshot | None:
 
 
 def _read(wanted: _Wanted, folder: Path) -> Snapshot:
-    from tasks.data.column_kinds import infer_kinds
-    from tasks.data.snapshots import write_snapshot
-
     config = wanted.config
     read = _window(wanted, _columns(wanted))
     _check_readable(read, config)

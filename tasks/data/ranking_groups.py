@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
+from tasks.data.snapshots import open_table
 from tasks.metrics.ranking import Queries
 
 
@@ -47,8 +48,6 @@ def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> Querie
     """
     if schema.group is None:
         return None
-    from tasks.data.snapshots import open_table
-
     column = open_table(snapshot, [schema.group])[schema.group]
     chosen = column.take(pa.array(np.ascontiguousarray(rows, dtype=np.int64)))
     return Queries.of(codes(chosen), schema)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import NUMBERS, Schema, Snapshot, Split
+from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import (
     check_groups,
     codes_of,
@@ -97,8 +98,6 @@ def _groups_told(
     snapshot: Snapshot, schema: Schema, table: Any, holdout: Positions
 ) -> tuple[str, ...]:
     """Say how many groups of a ranking's holdout tell something."""
-    from tasks.data.ranking_groups import queries_of
-
     queries = queries_of(snapshot.path, schema, holdout)
     if queries is None:
         return ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.records import Schema
@@ -63,8 +64,6 @@ def level_texts(column: Any) -> NDArray[Any]:
     >>> level_texts(pd.Series(["a", None])).tolist()
     ['a', '(null)']
     """
-    import pandas as pd
-
     null = column.isna().to_numpy()
     if column.dtype.kind in "iuf" and column.nunique() > 12:
         values = column.astype("float64").replace([np.inf, -np.inf], np.nan)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -53,8 +54,6 @@ def check_call(
     key: str, name: HookName, function: Callable[..., Any], given: Sequence[str], remedy: str
 ) -> None:
     """Refuse a function that cannot be called with what it is `given`, argument by argument."""
-    import inspect
-
     try:
         inspect.signature(function).bind(*given)
     except (TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from tasks.base.config import ReportConfig, TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Picture
 from tasks.evaluation.diagnosis.context import Case
+from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
 from tasks.evaluation.findings import Diagnosis
 from tasks.models.execution.child_calls import call
 
@@ -51,8 +52,6 @@ def diagnose_plain(
     folder: str,
 ) -> dict[str, Any]:
     """Diagnose from plain values; runs where models can be loaded."""
-    from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
-
     training_diagnosis = TrainingDiagnosis(
         Basis.model_validate(basis),
         [CandidateResult.model_validate(result) for result in results],

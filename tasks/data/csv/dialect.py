@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -135,8 +136,6 @@ class Utf8Check:
     """Whether bytes that come in chunks are UTF-8."""
 
     def __init__(self) -> None:
-        import codecs
-
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.valid = True
 

@@ -16,6 +16,7 @@ import pyarrow.csv as arrow_csv
 
 from tasks.base.config import DemoName
 from tasks.base.errors import SourceError
+from tasks.data.sources.movielens import rating_lists
 
 Demo = DemoName
 
@@ -251,8 +252,6 @@ def _parkinsons() -> Any:
 
 def _movielens() -> Any:
     """Return 100,004 ratings of films as 5,321 lists to rank (`sources.movielens`)."""
-    from tasks.data.sources.movielens import rating_lists
-
     columns = rating_lists(_r_table("movielens"))
     return pa.table({name: pa.array(v, from_pandas=True) for name, v in columns.items()})
 

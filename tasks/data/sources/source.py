@@ -11,6 +11,9 @@ from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlS
 from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
 from tasks.data.source_table import SourceTable, time_range, within
+from tasks.data.sources.demos import demo_columns, demo_table
+from tasks.data.sources.parquet_files import parquet_paths
+from tasks.data.sources.paths import identity
 from tasks.data.time_columns import require_times
 
 __all__ = [
@@ -30,8 +33,6 @@ def source_files(source: CsvSource | ParquetSource, base: Path) -> tuple[Path, .
         from tasks.data.csv.reader import csv_paths
 
         return csv_paths(source, base)
-    from tasks.data.sources.parquet_files import parquet_paths
-
     return parquet_paths(source, base)
 
 
@@ -40,8 +41,6 @@ def fingerprint(source: Source, base: Path) -> str | None:
 
     Files are known by name, size and time of change, a demo by the version of its package.
     """
-    from tasks.data.sources.paths import identity
-
     if isinstance(source, CsvSource | ParquetSource):
         return identity(source_files(source, base))
     if isinstance(source, DemoSource):
@@ -110,8 +109,6 @@ def read_source(
             may_be_empty=may_be_empty,
         )  # fmt: skip
         return _windowed(read, time_column, start, end)
-    from tasks.data.sources.demos import demo_table
-
     table = demo_table(source.name, source.months, columns)
     return _windowed(SourceTable(table), time_column, start, end)
 
@@ -176,6 +173,4 @@ def column_names(source: Source, base: Path) -> tuple[str, ...]:
         from tasks.data.sources.sql_queries import sql_columns
 
         return sql_columns(source, base)
-    from tasks.data.sources.demos import demo_columns
-
     return demo_columns(source.name)

@@ -17,6 +17,9 @@ from tasks.evaluation.leaderboard import (
     holdout_times,
     read_predictions,
 )
+from tasks.metrics.bootstrap import independent, whole
+from tasks.metrics.losses import row_losses
+from tasks.metrics.scorer import sampled
 
 if TYPE_CHECKING:
     from tasks.metrics.bootstrap import Ints
@@ -34,9 +37,6 @@ class Case:
         training: TrainingConfig,
         report: ReportConfig,
     ) -> None:
-        from tasks.metrics.bootstrap import independent
-        from tasks.metrics.losses import row_losses
-
         self.basis, self.assessment = basis, assessment
         self.training, self.report = training, report
         self.fitted = [result for result in results if result.status == "ok"]
@@ -59,9 +59,6 @@ class Case:
 
     def score_of(self, rows: NDArray[np.int64]) -> float | None:
         """Return the challenger's metric on some of the holdout rows; None where undefined."""
-        from tasks.metrics.bootstrap import whole
-        from tasks.metrics.scorer import sampled
-
         p = self.model.probability
         value, _ = sampled(
             self.metric,

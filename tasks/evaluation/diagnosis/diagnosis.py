@@ -10,6 +10,26 @@ from numpy.typing import NDArray
 
 from tasks.base.records import Trial
 from tasks.evaluation.diagnosis.context import Case
+from tasks.evaluation.diagnosis.error_analysis import (
+    confusions,
+    label_suspects,
+    mistakes,
+    worst_rows,
+)
+from tasks.evaluation.diagnosis.fairness import by_column, group_differences
+from tasks.evaluation.diagnosis.fit_verdicts import fit_verdicts
+from tasks.evaluation.diagnosis.leakage import (
+    duplicate_suspicion,
+    duplicates,
+    few_groups,
+    label_suspicions,
+    too_good,
+)
+from tasks.evaluation.diagnosis.learning_curve import learning_curve
+from tasks.evaluation.diagnosis.overfitting import lines_of
+from tasks.evaluation.diagnosis.recommendations import next_steps
+from tasks.evaluation.diagnosis.single_columns import alone, alone_suspicion
+from tasks.evaluation.diagnosis.slice_scores import told_slices
 from tasks.evaluation.findings import (
     ByColumn,
     Diagnosis,
@@ -18,7 +38,9 @@ from tasks.evaluation.findings import (
     LearningCurve,
     Suspicion,
 )
+from tasks.evaluation.fold_evidence import fold_evidence, fold_suspicions
 from tasks.evaluation.leaderboard import BASELINE, holdout_groups
+from tasks.metrics.losses import level_texts
 
 if TYPE_CHECKING:
     from tasks.metrics.bootstrap import Ints
@@ -35,12 +57,6 @@ class TrainingDiagnosis(Case):
 
     def diagnosis(self) -> Diagnosis:
         """Return all that was found; its pictures are drawn by reporting."""
-        from tasks.evaluation.diagnosis.error_analysis import confusions, label_suspects, mistakes
-        from tasks.evaluation.diagnosis.fit_verdicts import fit_verdicts
-        from tasks.evaluation.diagnosis.overfitting import lines_of
-        from tasks.evaluation.diagnosis.recommendations import next_steps
-        from tasks.evaluation.diagnosis.slice_scores import told_slices
-
         fits = fit_verdicts(self)
         learning = self.learning()
         folds = self.folds()
@@ -87,7 +103,6 @@ class TrainingDiagnosis(Case):
         """Return the learning curve, which costs fits, where it is asked for."""
         if self.training.diagnosis != "full":
             return None
-        from tasks.evaluation.diagnosis.learning_curve import learning_curve
         from tasks.models.execution.run_context import BASELINE, ENSEMBLE
 
         order = [row.candidate for row in self.assessment.leaderboard]
@@ -100,8 +115,6 @@ class TrainingDiagnosis(Case):
 
     def folds(self) -> FoldEvidence | None:
         """Return whether the folds tell a candidate from the baseline."""
-        from tasks.evaluation.fold_evidence import fold_evidence
-
         baseline = next(r for r in self.fitted if r.candidate == BASELINE)
         others = [r for r in self.fitted if r is not baseline]
         ordered = self.basis.split.rule == "time"
@@ -109,15 +122,6 @@ class TrainingDiagnosis(Case):
 
     def suspicions(self, folds: FoldEvidence | None = None) -> tuple[Suspicion, ...]:
         """Return what makes the score doubtful, warnings first."""
-        from tasks.evaluation.diagnosis.leakage import (
-            duplicate_suspicion,
-            duplicates,
-            few_groups,
-            label_suspicions,
-            too_good,
-        )
-        from tasks.evaluation.fold_evidence import fold_suspicions
-
         train = np.load(self.basis.split.train_path)
         holdout = np.load(self.basis.split.holdout_path)
         features = list(self.schema.features)
@@ -147,8 +151,6 @@ class TrainingDiagnosis(Case):
         self, train: Ints, holdout: Ints, leaks: Sequence[Suspicion]
     ) -> tuple[Suspicion, ...]:
         """Return that a column alone nearly decides, unless it is told to be a leak already."""
-        from tasks.evaluation.diagnosis.single_columns import alone, alone_suspicion
-
         importance = self.challenger.importance
         given = (self.schema, train, holdout, self.model, importance, self.seed)
         found = alone(self.basis.snapshot.path, *given)
@@ -158,8 +160,6 @@ class TrainingDiagnosis(Case):
 
     def breakdowns(self) -> tuple[tuple[ByColumn, ...], tuple[GroupDifference, ...]]:
         """Return metrics by the columns that the file names, and the sensitive groups compared."""
-        from tasks.evaluation.diagnosis.fairness import by_column, group_differences
-
         given: dict[str, Any] = {"blocks": self.blocks, "seed": self.seed}
         about = (self.y, self.model, self.schema, self.metric)
         by, groups = [], []
@@ -176,7 +176,6 @@ class TrainingDiagnosis(Case):
 
     def _levels(self, column: str) -> NDArray[Any] | None:
         from tasks.data.snapshots import read_frame
-        from tasks.metrics.losses import level_texts
 
         if column not in self.basis.snapshot.kinds:
             return None
@@ -186,8 +185,6 @@ class TrainingDiagnosis(Case):
 
     def worst(self) -> tuple[Any, ...]:
         """Return the rows on which the challenger is most wrong, named only where allowed."""
-        from tasks.evaluation.diagnosis.error_analysis import worst_rows
-
         names = self._names() if self.report.ids else None
         return worst_rows(self.y, self.model.predicted, self.model.probability, self.losses, names)
 

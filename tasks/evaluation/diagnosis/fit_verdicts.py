@@ -10,9 +10,14 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, MetricValue
 from tasks.evaluation.diagnosis.context import Case
+from tasks.evaluation.diagnosis.overfitting import fit_verdict
 from tasks.evaluation.findings import FitVerdict
 from tasks.evaluation.leaderboard import BASELINE
-from tasks.metrics.bootstrap import Floats, interval, resampling
+from tasks.metrics.bootstrap import Floats, interval, resampling, whole
+from tasks.metrics.scorer import sampled
+from tasks.models.persistence.prediction import in_order, predict
+from tasks.models.persistence.skops_io import load_model
+from tasks.models.validation.splitters import thin
 
 _OWN_ROWS = 3_000
 _REPLICATES = 100
@@ -21,8 +26,6 @@ _COMPARED_ROWS = 20_000
 
 def fit_verdicts(case: Case) -> list[FitVerdict]:
     """Return the verdict on each candidate, in the leaderboard's order."""
-    from tasks.evaluation.diagnosis.overfitting import fit_verdict
-
     scores = compared(case)
     own = {r.candidate: own_score(case, r) for r in case.fitted if r.candidate != BASELINE}
     order = [row.candidate for row in case.assessment.leaderboard]
@@ -67,9 +70,6 @@ class Compared:
 
 def compared(case: Case) -> Compared:
     """Return the scores of all candidates on the holdout, under the same replicates."""
-    from tasks.metrics.scorer import sampled
-    from tasks.models.validation.splitters import thin
-
     chosen = thin(len(case.y), _COMPARED_ROWS)
     blocks = None if case.blocks is None else case.blocks[chosen]
     k = len(case.schema.classes)
@@ -89,11 +89,6 @@ def own_score(case: Case, result: CandidateResult) -> float | None:
     """Return the metric on at most 3,000 of the rows that the final model was fitted on."""
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.metrics.bootstrap import whole
-    from tasks.metrics.scorer import sampled
-    from tasks.models.persistence.prediction import in_order, predict
-    from tasks.models.persistence.skops_io import load_model
-    from tasks.models.validation.splitters import thin
 
     rows = np.load(case.basis.split.train_path).astype(np.int64, copy=False)
     if result.rows_fitted:

@@ -22,6 +22,11 @@ from tasks.evaluation.diagnosis.power_law import extrapolate, sizes
 from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.metrics.bootstrap import Ints, whole
 from tasks.metrics.scorer import sampled
+from tasks.models.estimators.candidates import candidate_of
+from tasks.models.estimators.fit_context import Setting
+from tasks.models.persistence.prediction import in_order, outputs
+from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
+from tasks.models.validation.splitters import inner_part, thin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +80,6 @@ def learning_curve(
     seconds
         No larger number of rows is begun once the next fit would end after this.
     """
-    from tasks.models.estimators.candidates import candidate_of
-
     tuned: Mapping[str, Any] = getattr(result, "tuned", {})
     settings = {k: v for k, v in tuned.items() if k != "class_weight"}
     candidate = candidate_of(basis.roles.own, result.candidate, settings)
@@ -101,8 +104,6 @@ def learning_curve(
 def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
-    from tasks.models.validation.splitters import inner_part, thin
 
     roles, ordered = basis.roles, basis.split.rule == "time"
     positions: Ints = np.load(basis.split.train_path).astype(np.int64, copy=False)
@@ -181,9 +182,7 @@ def _fitted(
     parts: _Parts, chosen: Ints, candidate: Candidate, training: TrainingConfig, basis: Basis
 ) -> tuple[float, float]:
     """Return the metric on a part of the rows fitted on, and on the validation rows."""
-    from tasks.models.estimators.fit_context import Setting
     from tasks.models.features.preprocessing import build_encoder
-    from tasks.models.validation.splitters import thin
 
     roles = basis.roles
     X, y = parts.X.iloc[chosen].reset_index(drop=True), parts.y[chosen]
@@ -218,8 +217,6 @@ def _fitted(
 
 
 def _score(model: Any, X: NDArray[np.float32], y: NDArray[Any], basis: Basis) -> float:
-    from tasks.models.persistence.prediction import in_order, outputs
-
     roles = basis.roles
     predicted, probability = outputs(model, X)
     if probability is not None:

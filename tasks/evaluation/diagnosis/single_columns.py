@@ -20,6 +20,7 @@ from tasks.base.text import number
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions
+from tasks.models.validation.splitters import thin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +80,6 @@ def alone(
         Column to its share of the model's own importance: of more than 200 columns the first are
         tried.
     """
-    from tasks.models.validation.splitters import thin
-
     if len(holdout) < LEAST_ROWS:
         return None
     names = sorted(schema.features, key=lambda name: -importance.get(name, 0.0))[:MOST_COLUMNS]

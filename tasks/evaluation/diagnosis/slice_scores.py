@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.base.text import number
 from tasks.evaluation.diagnosis.context import Case
+from tasks.evaluation.diagnosis.weak_slices import LEAST_ROWS
 from tasks.evaluation.findings import WeakSlice
+from tasks.metrics.losses import expected_losses
+from tasks.models.validation.splitters import thin
 
 _LEAST_UNITS = 10
 """Of groups or blocks of time: each half is tested on five at least."""
@@ -17,8 +21,6 @@ def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
     """Return the slices on which the challenger is weaker, and a sentence."""
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.diagnosis.weak_slices import MOST_ROWS, weak_slices
-    from tasks.metrics.losses import expected_losses
-    from tasks.models.validation.splitters import thin
 
     rows = np.load(case.basis.split.holdout_path)
     chosen = thin(len(rows), MOST_ROWS)
@@ -50,9 +52,6 @@ def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
 
 
 def _sentence(case: Case, slices: Sequence[WeakSlice], rows: int) -> str:
-    from tasks.base.text import number
-    from tasks.evaluation.diagnosis.weak_slices import LEAST_ROWS
-
     if rows < LEAST_ROWS:
         return f"{rows} holdout rows are too few to look for weak slices."
     if case.blocks is not None and (units := len(np.unique(case.blocks))) < _LEAST_UNITS:

@@ -13,6 +13,7 @@ from tasks.base.records import NUMBERS, Record, Schema
 from tasks.base.text import number
 from tasks.evaluation.explanation.tree_shap import Scale, explained
 from tasks.metrics.bootstrap import Floats
+from tasks.models.persistence.prediction import in_order, predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,6 @@ def summary(pipeline: Any, X: pd.DataFrame) -> tuple[dict[str, float], Scale] | 
 
 def outputs_of(pipeline: Any, schema: Schema, label: str | None) -> Outputs:
     """Return a function of rows: the probability of `label`, or the value of a regression."""
-    from tasks.models.persistence.prediction import in_order, predict
 
     def of(frame: pd.DataFrame) -> Floats:
         predicted, probability = predict(pipeline, frame)
@@ -194,8 +194,6 @@ def explain_frame(
     background
         Other rows; at most 100 are used.
     """
-    from tasks.models.persistence.prediction import in_order, predict
-
     features = list(schema.features)
     row, background = row[features], background[features]
     predicted, probability = predict(pipeline, row)

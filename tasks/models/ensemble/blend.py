@@ -23,7 +23,10 @@ from tasks.models.ensemble.weighted_ensemble import (
 from tasks.models.ensemble.weights import Weights, cross_blended, gained_by, weigh
 from tasks.models.execution.run_context import ENSEMBLE, Run
 from tasks.models.persistence.artifacts import keep, keep_predictions, kept
+from tasks.models.persistence.skops_io import load_model
+from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
 from tasks.models.postprocessing.adjustment import Adjustment, adjust, keep_adjustment, part_scores
+from tasks.models.postprocessing.calibration import Calibration
 from tasks.models.validation.out_of_fold import OutOfFold
 
 
@@ -109,8 +112,6 @@ def _result(results: Mapping[str, CandidateResult], weights: Weights) -> Candida
 
 
 def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateResult) -> None:
-    from tasks.models.persistence.skops_io import load_model
-
     folder = Path(run.folder)
     pipelines = {
         name: load_model(folder / name / "model.skops", run.schema.own) for name in weights
@@ -139,9 +140,6 @@ def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateR
 
 def _keep_holdout(run: Run, folder: Path, weights: Weights, model: Any) -> None:
     """Mix what the members predicted of the holdout; the rows are not encoded again."""
-    from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
-    from tasks.models.postprocessing.calibration import Calibration
-
     values: Any = 0.0
     for name, weight in weights.items():
         with np.load(folder / name / "holdout.npz", allow_pickle=False) as file:

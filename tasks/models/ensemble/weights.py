@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.errors import KeepfitError
+from tasks.metrics.bootstrap import interval, resampling
 from tasks.models.execution.run_context import Run
 from tasks.models.validation.out_of_fold import OutOfFold
 
@@ -122,7 +123,6 @@ def gained_by(
     run: Run, mixed: OutOfFold, single: OutOfFold, judged: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
     """Return by how much the mixture is better than the single candidate, and its interval."""
-    from tasks.metrics.bootstrap import interval, resampling
     from tasks.metrics.scorer import sampled
 
     rows = np.flatnonzero(judged)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tasks.models.estimators.fit_context import Course, Learned, Params, Setting, Watched
 from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
 from tasks.models.features.mapped_arrays import letting_go, rows_at
+from tasks.models.validation.splitters import inner_part, inner_share
 
 STOPPING_ROUNDS = 30
 TRAINING, VALIDATION = "training", "validation"
@@ -269,8 +270,6 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
     """Fit, stopping early on rows set aside unless the iterations are known."""
     from lightgbm import early_stopping
     from lightgbm.basic import LGBMDeprecationWarning
-
-    from tasks.models.validation.splitters import inner_part, inner_share
 
     if at.queries is not None:
         return fit_ranker(estimator, X, y, at)

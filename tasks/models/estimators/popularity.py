@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import ColumnTransformer
 
 from tasks.base.records import CandidateResult
+from tasks.data.snapshots import read_frame
 from tasks.models.execution.run_context import BASELINE, Run
 from tasks.models.features.columns import CategoryCodes
 from tasks.models.features.encoded_matrices import read_folds, read_rows
@@ -111,7 +112,5 @@ def _fitted(
 
 
 def _items(run: Run, positions: NDArray[np.int64]) -> pd.DataFrame:
-    from tasks.data.snapshots import read_frame
-
     chosen: Any = np.ascontiguousarray(positions, dtype=np.int64)
     return read_frame(run.snapshot_path, columns=[str(run.schema.item)], rows=chosen)

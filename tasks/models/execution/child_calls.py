@@ -21,6 +21,8 @@ from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.own_code import OwnCode
 from tasks.models.execution import worker_pool
+from tasks.models.persistence.prediction import predict
+from tasks.models.persistence.skops_io import load_model
 
 _POLL_SECONDS = 1.0
 
@@ -123,8 +125,6 @@ def predict_into(
 ) -> None:
     """Predict and leave the result in the file `out`; runs in the child."""
     from tasks.data.snapshots import read_frame
-    from tasks.models.persistence.prediction import predict
-    from tasks.models.persistence.skops_io import load_model
 
     X = read_frame(snapshot, columns=columns, rows=np.load(rows))
     code = None if own is None else OwnCode.model_validate(own)

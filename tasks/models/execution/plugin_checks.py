@@ -15,6 +15,20 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
 from tasks.base.own_code import OwnCode
+from tasks.metrics.plugin_check import try_metric
+from tasks.models.estimators.plugin_estimators import (
+    check_kind,
+    check_spaces,
+    cloned,
+    is_classifier,
+    made,
+    wrong,
+)
+from tasks.models.execution.child_calls import call
+from tasks.models.persistence.prediction import outputs
+from tasks.models.persistence.skops_io import load_model, save_model
+from tasks.plugins.features import feature_function
+from tasks.plugins.modules import words
 
 _TASKS = (None, "binary", "multiclass", "regression")
 TRIAL_ROWS = 90
@@ -30,9 +44,6 @@ def check_hooks(config: PipelineConfig, base: Path) -> None:
     ConfigError
         Which names the hook, what is wrong with it and the remedy.
     """
-    from tasks.models.execution.child_calls import call
-    from tasks.plugins.features import feature_function
-
     if config.hooks.features is not None:
         feature_function(config.hooks.features, base)
     own = OwnCode.of(config.hooks, base)
@@ -53,8 +64,6 @@ def check_plain(
     spaces: dict[str, list[str]] | None = None,
 ) -> None:
     """Check every estimator and metric; runs in the child."""
-    from tasks.metrics.plugin_check import try_metric
-
     if task not in _TASKS:
         raise ConfigError(
             "`hooks.estimators` and `hooks.metrics` are for classes and numbers; the task is "
@@ -86,16 +95,6 @@ def try_estimator(
         When it does not serve.
     """
     from sklearn.pipeline import Pipeline
-
-    from tasks.models.estimators.plugin_estimators import (
-        check_kind,
-        check_spaces,
-        cloned,
-        is_classifier,
-        made,
-        wrong,
-    )
-    from tasks.models.persistence.prediction import outputs
 
     estimator = made(own, name)
     classification = is_classifier(estimator) if task is None else task != "regression"
@@ -133,8 +132,6 @@ def _asked(
     estimator: Any, X: NDArray[np.float32], y: NDArray[Any], *, classification: bool
 ) -> NDArray[np.float64]:
     """Return values, or probabilities; raise where their form is wrong."""
-    from tasks.models.persistence.prediction import outputs
-
     if classification:
         labels = [str(label) for label in estimator.classes_]
         if sorted(labels) != sorted(set(y)):
@@ -152,9 +149,6 @@ def _asked(
 
 
 def _round_trip(own: OwnCode, name: str, model: Any, folder: Path) -> Any:
-    from tasks.models.estimators.plugin_estimators import wrong
-    from tasks.models.persistence.skops_io import load_model, save_model
-
     try:
         save_model(model, folder / "model.skops", own=own)
         return load_model(folder / "model.skops", own)
@@ -173,9 +167,6 @@ def _round_trip(own: OwnCode, name: str, model: Any, folder: Path) -> Any:
 @contextmanager
 def _failing_as(own: OwnCode, name: str, what: str) -> Iterator[None]:
     """Let whatever a person's code raises name the hook."""
-    from tasks.models.estimators.plugin_estimators import wrong
-    from tasks.plugins.modules import words
-
     try:
         yield
     except KeepfitError:

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.data.snapshots import read_frame
 from tasks.metrics.ranking import Queries
 from tasks.models.estimators.candidates import Candidate, find
 from tasks.models.execution.run_context import Run
 from tasks.models.features.preprocessing import Encoding, FeatureEncoder, build_encoder
+from tasks.models.persistence.skops_io import save_model
 from tasks.models.validation.splitters import Fold, Positions, thin
 
 CHUNK_ROWS = 200_000
@@ -72,8 +74,6 @@ def read_folds(run: Run) -> list[Fold]:
 
 def encode(run: Run, encoding: Encoding, tell: Callable[[str], None]) -> None:
     """Write every matrix of one encoding: two for each fold, the final one, the holdout's."""
-    from tasks.models.persistence.skops_io import save_model
-
     rows, folds = read_rows(run), read_folds(run)
     for number, fold in enumerate(folds):
         tell(f"encoding for {_users(run, encoding)}, fold {number + 1} of {len(folds)}")
@@ -129,8 +129,6 @@ def _most(users: list[Candidate], rows: int, columns: int) -> int:
 
 
 def _frame(run: Run, positions: Positions) -> pd.DataFrame:
-    from tasks.data.snapshots import read_frame
-
     chosen = np.ascontiguousarray(positions, dtype=np.int64)
     return read_frame(run.snapshot_path, columns=list(run.schema.features), rows=chosen)
 

@@ -12,6 +12,7 @@ from tasks.base.files import write_whole
 from tasks.base.records import CandidateResult
 from tasks.models.execution.run_context import Run
 from tasks.models.persistence.prediction import in_order
+from tasks.models.persistence.skops_io import save_model
 
 
 def kept(folder: Path, name: str) -> CandidateResult | None:
@@ -81,8 +82,6 @@ def keep_predictions(
 def keep(run: Run, result: CandidateResult, encoder: Any, model: Any) -> None:
     """Write the pipeline, and last of all the result: a folder that has one is complete."""
     from sklearn.pipeline import Pipeline
-
-    from tasks.models.persistence.skops_io import save_model
 
     folder = run.candidate(result.candidate)
     path = folder / "model.skops"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.config import ObjectiveConfig
+from tasks.base.errors import KeepfitError
 from tasks.base.files import write_whole
 from tasks.base.records import Schema
 from tasks.models.ensemble.blend_call import BLEND_FILE
@@ -111,8 +113,6 @@ def asked(run: Run) -> bool:
 
 def objective_of(run: Run) -> Objective | None:
     """Return the objective of a run."""
-    from tasks.base.config import ObjectiveConfig
-
     if isinstance(run.objective, dict):
         return ObjectiveConfig.model_validate(run.objective)
     return run.objective
@@ -166,7 +166,6 @@ def part_scores(
     places
         Of the classes decided for; None: the likeliest.
     """
-    from tasks.base.errors import KeepfitError
     from tasks.metrics.scorer import score
 
     classes, chances = run.schema.classes, held.probability

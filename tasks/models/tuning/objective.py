@@ -16,6 +16,7 @@ from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.execution.run_context import Run
 from tasks.models.features.encoded_matrices import matrix, read_folds, read_rows
 from tasks.models.persistence.artifacts import trial_folder
+from tasks.models.persistence.skops_io import load_model
 from tasks.models.tuning.pruner import (
     SMALL_ROWS,
     SMALL_SHARE,
@@ -44,8 +45,6 @@ def try_params(
     answer
         The file for the `Trial`.
     """
-    from tasks.models.persistence.skops_io import load_model
-
     started = time.perf_counter()
     number, params, bars = int(trial["number"]), dict(trial["params"]), dict(trial["bars"])
     candidate, rows = candidate_of(run.schema.own, name, params), read_rows(run)

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from tasks.base.records import CandidateResult
 from tasks.models.estimators.candidates import Candidate, candidate_of
+from tasks.models.estimators.column_importance import importance_of
 from tasks.models.estimators.fit_context import Learned, Setting
 from tasks.models.estimators.lightgbm_ranker import RANKER
 from tasks.models.execution.run_context import Run
 from tasks.models.features.encoded_matrices import Rows, matrix, read_rows
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs_of_matrix
+from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjustment import adjust, keep_adjustment
 from tasks.models.tuning.selection import read_choice
 from tasks.models.validation.cross_validation import Validated, fit_all_rows, validate, validated
@@ -32,8 +34,6 @@ OF_FOLDS = "the folds' mean; the model was fitted on all rows for {rounds:,} ite
 
 def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
     """Validate and fit one candidate, and keep its model, predictions and result."""
-    from tasks.models.persistence.skops_io import load_model
-
     choice = read_choice(run, name)
     candidate, rows = candidate_of(run.schema.own, name, choice.params), read_rows(run)
     if run.sampled:
@@ -159,8 +159,6 @@ def _params(learned: Learned) -> dict[str, Any]:
 
 
 def _importance(learned: Learned, encoder: Any, X: NDArray[np.float32]) -> dict[str, float]:
-    from tasks.models.estimators.column_importance import importance_of
-
     return importance_of(learned.estimator, encoder.sources_, X)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -214,8 +215,6 @@ def draw_groups(groups: GroupDifference) -> Drawing | None:
 
 def _file(name: str) -> str:
     """Return a name that a file may have; two columns do not share one."""
-    from hashlib import sha256
-
     return sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
 
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
+from tasks.evaluation.explanation.partial_dependence import dependence
+from tasks.evaluation.explanation.permutation_importance import permutation_importance
+from tasks.evaluation.explanation.shap_values import outputs_of, summary
 from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
+from tasks.models.execution.child_calls import call
+from tasks.models.persistence.prediction import predict
+from tasks.models.persistence.skops_io import load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +36,6 @@ def draw_all(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
     """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
-    from tasks.models.execution.child_calls import call
-
     drawn = call(
         "tasks.reporting.figures.gallery:draw_plain",
         basis=basis.model_dump(mode="json"),
@@ -160,9 +164,6 @@ def _explained(
 ) -> tuple[Importance | None, list[Drawing | None]]:
     """Return what the challenger relies on, from a sample of the holdout, and its figures."""
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.explanation.permutation_importance import permutation_importance
-    from tasks.models.persistence.prediction import predict
-    from tasks.models.persistence.skops_io import load_model
     from tasks.reporting.figures.training_figures import draw_importance
 
     rows = np.load(basis.split.holdout_path)
@@ -196,8 +197,6 @@ def _moved(
     challenger: CandidateResult,
 ) -> list[Drawing | None]:
     """Return how the prediction moves with the columns that matter most, and what moves it."""
-    from tasks.evaluation.explanation.partial_dependence import dependence
-    from tasks.evaluation.explanation.shap_values import outputs_of, summary
     from tasks.reporting.figures.diagnostic_figures import draw_contributions, draw_dependence
 
     schema = basis.roles
@@ -221,8 +220,6 @@ def _by_loss(importance: Importance) -> list[str]:
 
 def _explained_class(basis: Basis, X: pd.DataFrame, pipeline: Any) -> str | None:
     """Return the class whose probability is told: the positive one, or the most predicted."""
-    from tasks.models.persistence.prediction import predict
-
     schema = basis.roles
     if not schema.classes:
         return None

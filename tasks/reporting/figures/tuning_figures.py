@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from tasks.base.config import TrainingConfig, greater_is_better
+from tasks.base.config import CLASSIFICATION_METRICS, TrainingConfig, greater_is_better
 from tasks.base.records import CandidateResult, Trial
 from tasks.base.search_spaces import Space, Value, spaces_of
 from tasks.reporting.figures.diagnostic_figures import _panels
@@ -61,8 +61,6 @@ def draw_search(result: CandidateResult, metric: str, training: TrainingConfig) 
 
 
 def _spaces(result: CandidateResult, metric: str, training: TrainingConfig) -> tuple[Space, ...]:
-    from tasks.base.config import CLASSIFICATION_METRICS
-
     found = spaces_of(
         result.candidate,
         {n: s.model_dump() for n, s in training.spaces.get(result.candidate, {}).items()},
