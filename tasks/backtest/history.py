@@ -22,7 +22,7 @@ from tasks.base.records import Schema, Snapshot
 from tasks.monitoring.windows.grid import grid
 
 if TYPE_CHECKING:
-    from tasks.metrics.ranking import Queries
+    from tasks.metrics.ranking import RankingGroups
 
 Ints = NDArray[np.int64]
 
@@ -109,7 +109,7 @@ class History:
         wanted = round(len(times) * (1 - share))
         return first + int(changes[np.argmin(np.abs(changes - wanted))])
 
-    def queries(self, first: int, last: int) -> Queries | None:
+    def queries(self, first: int, last: int) -> RankingGroups | None:
         """Return which of rows [first, last) are ranked together; None where nothing is ranked."""
         if self.roles.task != "ranking":
             return None

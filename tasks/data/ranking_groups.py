@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
 from tasks.data.snapshots import open_table
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 
 
 def check_groups(column: Any, name: str) -> None:
@@ -36,7 +36,7 @@ def check_groups(column: Any, name: str) -> None:
         )
 
 
-def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> Queries | None:
+def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> RankingGroups | None:
     """Return the groups of some rows of a snapshot; None where the task is no ranking.
 
     Parameters
@@ -50,7 +50,7 @@ def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> Querie
         return None
     column = open_table(snapshot, [schema.group])[schema.group]
     chosen = column.take(pa.array(np.ascontiguousarray(rows, dtype=np.int64)))
-    return Queries.of(codes(chosen), schema)
+    return RankingGroups.of(codes(chosen), schema)
 
 
 def codes(column: Any) -> NDArray[np.int64]:

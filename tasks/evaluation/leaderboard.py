@@ -20,7 +20,7 @@ from tasks.base.records import (
 )
 from tasks.metrics.bootstrap import Ints, independent
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import evaluate
 
 BASELINE = "baseline"
@@ -117,7 +117,7 @@ def holdout_groups(basis: Basis) -> Ints | None:
     return group_codes(basis.snapshot.path, basis.split.group, rows)
 
 
-def holdout_queries(basis: Basis) -> Queries | None:
+def holdout_queries(basis: Basis) -> RankingGroups | None:
     """Return which holdout rows are ranked together; None where the task is no ranking."""
     from tasks.data.ranking_groups import queries_of
 

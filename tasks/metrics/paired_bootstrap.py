@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, Schema
 from tasks.metrics.bootstrap import Floats, Plan, interval, resampling
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 
 
@@ -53,7 +53,7 @@ def paired_evidence(
     gate: GateConfig,
     seed: int,
     name: str = "",
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
 ) -> GateEvidence:
     """Return the evidence that a gate decides on.
 
@@ -123,7 +123,9 @@ def paired_evidence(
     )
 
 
-def _units(y_true: ArrayLike, blocks: ArrayLike | None, queries: Queries | None) -> int | None:
+def _units(
+    y_true: ArrayLike, blocks: ArrayLike | None, queries: RankingGroups | None
+) -> int | None:
     """Return how many blocks there are; of a ranking, how many groups tell something."""
     if queries is not None:
         return int(queries.telling(y_true).sum())

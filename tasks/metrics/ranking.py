@@ -32,7 +32,7 @@ CUT = 10
 
 
 @dataclass(frozen=True)
-class Queries:
+class RankingGroups:
     """Which rows are ranked together, and how their targets are graded.
 
     Attributes
@@ -59,9 +59,9 @@ class Queries:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def only(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Queries:
+    def only(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> RankingGroups:
         """Return the queries of some of the rows."""
-        return Queries(self.groups[rows], self.grades, self.relevant)
+        return RankingGroups(self.groups[rows], self.grades, self.relevant)
 
     def grade(self, values: ArrayLike) -> Ints:
         """Return the grade of each value; one between two known values has the lower one's.
@@ -122,7 +122,7 @@ class RankScores:
         self,
         truth: Floats,
         predicted: Floats,
-        queries: Queries,
+        queries: RankingGroups,
         plan: Plan,
         wanted: Collection[str] = NAMES,
     ) -> None:
@@ -150,7 +150,7 @@ class RankScores:
 
 
 def by_group(
-    truth: Floats, predicted: Floats, queries: Queries, cut: int = CUT
+    truth: Floats, predicted: Floats, queries: RankingGroups, cut: int = CUT
 ) -> tuple[tuple[Floats, Floats], NDArray[np.bool_], Ints]:
     """Return NDCG and average precision of each group at `cut`, which tell, and its first row.
 

@@ -15,7 +15,7 @@ from tasks.metrics.bootstrap import Floats, Ints, Plan, interval, resampling, wh
 from tasks.metrics.classification import ClassScores
 from tasks.metrics.label_codes import encode, encode_truth
 from tasks.metrics.plugin_metrics import drawn_of, exactly, is_own
-from tasks.metrics.ranking import Queries, RankScores
+from tasks.metrics.ranking import RankingGroups, RankScores
 from tasks.metrics.regression import ValueScores
 
 Scores = ClassScores | ValueScores | RankScores
@@ -28,7 +28,7 @@ def score(
     probability: Floats | None,
     classes: Sequence[str],
     positive: str | None,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
     own: OwnCode | None = None,
 ) -> float:
     """Return one metric, as scikit-learn's scorer of that name without ``neg_`` gives it.
@@ -88,7 +88,7 @@ def evaluate(
     schema: Schema,
     *,
     blocks: ArrayLike | None = None,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
     replicates: int = 200,
     seed: int = 0,
     confidence: float = 0.95,
@@ -145,7 +145,7 @@ def sampled(
     probability: Floats | None,
     schema: Schema,
     plan: Plan,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
 ) -> tuple[float, Floats]:
     """Return one metric of the rows, and of every replicate of `plan`, shape (replicates,)."""
     given = (y_true, predicted, probability, schema.classes, schema.positive)
@@ -165,7 +165,7 @@ def prepare(
     positive: str | None,
     plan: Plan,
     wanted: Collection[str],
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
 ) -> Scores:
     """Return truth and predictions ready to be scored under the weights of `plan`.
 
@@ -201,7 +201,7 @@ def prepare(
     return ClassScores(truths, guesses, probability, k, place, plan, wanted)
 
 
-def known_metrics(classes: Sequence[str], queries: Queries | None) -> tuple[str, ...]:
+def known_metrics(classes: Sequence[str], queries: RankingGroups | None) -> tuple[str, ...]:
     """Return the metrics that a task has."""
     if queries is not None:
         return ranking.NAMES

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,7 +50,7 @@ class Answers:
     labelled: Mask
     unusable: int = 0
     strange: int = 0
-    queries: Queries | None = None
+    queries: RankingGroups | None = None
 
     @property
     def rows(self) -> int:
@@ -159,7 +159,7 @@ def _probability(rows: pd.DataFrame, classes: Sequence[str]) -> Floats | None:
     return np.column_stack(columns)
 
 
-def _queries(rows: pd.DataFrame, roles: Schema) -> Queries | None:
+def _queries(rows: pd.DataFrame, roles: Schema) -> RankingGroups | None:
     if roles.group is None:
         return None
     if f"id_{roles.group}" in rows:
@@ -172,7 +172,7 @@ def _queries(rows: pd.DataFrame, roles: Schema) -> Queries | None:
             f"nothing tells which {roles.group!r} the predictions belong to.",
             "Train again: the version was kept without its ids.",
         )
-    return Queries.of(pd.factorize(groups)[0], roles)
+    return RankingGroups.of(pd.factorize(groups)[0], roles)
 
 
 def _id_in(key: str, place: int) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.base.records import Record, Schema, Task
-from tasks.data.typing.frames import forms_of_frame, padded_codes
+from tasks.data.sources.frames import forms_of_frame, padded_codes
 from tasks.data.typing.storage import ColumnForm
 from tasks.registry.packaging import EXAMPLE_FILE, MODEL_FILE, SERVING_FILE
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.data.sources.demos import demo_table
-from tasks.metrics.ranking import Queries, by_group
+from tasks.metrics.ranking import RankingGroups, by_group
 from tasks.registry.stores import store_of
 from tests.program import Ran, keepfit
 
@@ -120,6 +120,6 @@ def test_realised_performance_is_the_ndcg_of_the_window(project: Project) -> Non
 
 
 def _ndcg(rows: pd.DataFrame, predicted: np.ndarray, roles: Any) -> float:
-    queries = Queries.of(pd.factorize(rows["list_id"])[0], roles)
+    queries = RankingGroups.of(pd.factorize(rows["list_id"])[0], roles)
     (ndcg, _), telling, _ = by_group(rows["rating"].to_numpy(), np.asarray(predicted), queries)
     return float(ndcg[telling].mean())

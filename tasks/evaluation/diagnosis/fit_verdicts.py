@@ -17,7 +17,7 @@ from tasks.metrics.bootstrap import Floats, interval, resampling, whole
 from tasks.metrics.scorer import sampled
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model
-from tasks.models.validation.splitters import thin
+from tasks.models.validation.splitters import subsample_evenly
 
 _OWN_ROWS = 3_000
 _REPLICATES = 100
@@ -70,7 +70,7 @@ class Compared:
 
 def compared(case: Case) -> Compared:
     """Return the scores of all candidates on the holdout, under the same replicates."""
-    chosen = thin(len(case.y), _COMPARED_ROWS)
+    chosen = subsample_evenly(len(case.y), _COMPARED_ROWS)
     blocks = None if case.blocks is None else case.blocks[chosen]
     k = len(case.schema.classes)
     plan = resampling(len(chosen), blocks, _REPLICATES, case.seed, curves=k if k > 2 else 1)
@@ -93,8 +93,8 @@ def own_score(case: Case, result: CandidateResult) -> float | None:
     rows = np.load(case.basis.split.train_path).astype(np.int64, copy=False)
     if result.rows_fitted:
         # As the fit thinned them, where it did; at worst a few were not fitted on.
-        rows = rows[thin(len(rows), result.rows_fitted)]
-    rows = rows[thin(len(rows), _OWN_ROWS)]
+        rows = rows[subsample_evenly(len(rows), result.rows_fitted)]
+    rows = rows[subsample_evenly(len(rows), _OWN_ROWS)]
     names = [*case.schema.features, case.schema.target]
     frame = read_frame(case.basis.snapshot.path, columns=names, rows=rows)
     y, keep = target_values(frame[[case.schema.target]], case.schema)

@@ -23,10 +23,10 @@ from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.metrics.bootstrap import Ints, whole
 from tasks.metrics.scorer import sampled
 from tasks.models.estimators.candidates import candidate_of
-from tasks.models.estimators.fit_context import Setting
+from tasks.models.estimators.fit_context import FitContext
 from tasks.models.persistence.prediction import in_order, outputs
 from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
-from tasks.models.validation.splitters import inner_part, thin
+from tasks.models.validation.splitters import inner_part, subsample_evenly
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
 
         groups = group_codes(basis.snapshot.path, basis.split.group, positions)
     fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed, groups=groups)
-    valid = fold.valid[thin(len(fold.valid), _SCORED)]
+    valid = fold.valid[subsample_evenly(len(fold.valid), _SCORED)]
     features = list(roles.features)
 
     def rows(chosen: Ints) -> pd.DataFrame:
@@ -190,7 +190,7 @@ def _fitted(
     matrix = encoder.fit_transform(X, y)
     counts = np.unique(y, return_counts=True)[1]
     classes = roles.task not in NUMBERS
-    setting = Setting(
+    setting = FitContext(
         task=roles.task,
         metric=basis.prepared.metric,
         rows=len(y),
@@ -208,7 +208,7 @@ def _fitted(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learned = candidate.fit(candidate.build(setting, candidate.params), matrix, y, setting)
-    own = thin(len(y), _SCORED // 2)
+    own = subsample_evenly(len(y), _SCORED // 2)
     model = parts.adjustment.wrap(learned.estimator, roles.classes)
     return (
         _score(model, matrix[own], y[own], basis),

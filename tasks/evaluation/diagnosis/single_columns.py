@@ -20,7 +20,7 @@ from tasks.base.text import number
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.models.validation.splitters import thin
+from tasks.models.validation.splitters import subsample_evenly
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,10 @@ def alone(
     if len(holdout) < LEAST_ROWS:
         return None
     names = sorted(schema.features, key=lambda name: -importance.get(name, 0.0))[:MOST_COLUMNS]
-    own, places = train[thin(len(train), MOST_ROWS)], thin(len(holdout), MOST_ROWS)
+    own, places = (
+        train[subsample_evenly(len(train), MOST_ROWS)],
+        subsample_evenly(len(holdout), MOST_ROWS),
+    )
     (given, y), (asked, truth) = (_rows(path, schema, names, at) for at in (own, holdout[places]))
     if len(names) < 2 or len(truth) < len(places) or len(np.unique(y)) < 2:
         return None

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from tasks.base.config import greater_is_better
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import Floats, interval, resampling
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 
 _PREDICTED = 60_000
@@ -64,7 +64,7 @@ def permutation_importance(
     schema: Schema,
     metric: str,
     *,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
     first: Sequence[str] = (),
     most_rows: int = 2_000,
     most_columns: int = 30,

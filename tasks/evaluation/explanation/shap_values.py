@@ -26,7 +26,7 @@ LEAST_ROWS = 30
 Outputs = Callable[["pd.DataFrame"], Floats]
 
 
-class Push(Record):
+class FeatureContribution(Record):
     """What one column did to a prediction: upwards above 0."""
 
     column: str
@@ -59,7 +59,7 @@ class RowExplanation(Record):
     base: float
     scale: str
     method: str
-    pushes: tuple[Push, ...]
+    pushes: tuple[FeatureContribution, ...]
 
     def answer(self) -> dict[str, object]:
         """Return what `keepfit why --row ID --json` prints."""
@@ -216,7 +216,7 @@ def explain_frame(
         scale=scale,
         method=method,
         pushes=tuple(
-            Push(
+            FeatureContribution(
                 column=pushes[0][k],
                 value=_shown(row[pushes[0][k]].iloc[0]),
                 push=float(pushes[1][k]),

@@ -21,7 +21,7 @@ from tasks.models.ensemble.weighted_ensemble import (
     SameColumns,
 )
 from tasks.models.ensemble.weights import Weights, cross_blended, gained_by, weigh
-from tasks.models.execution.run_context import ENSEMBLE, Run
+from tasks.models.execution.run_context import ENSEMBLE, FitRun
 from tasks.models.persistence.artifacts import keep, keep_predictions, kept
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
@@ -35,7 +35,7 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
 
     Runs in a child of the worker process.
     """
-    asked = Run.of(run)
+    asked = FitRun.of(run)
     found = {name: kept(Path(asked.folder), name) for name in names}
     results = {name: result for name, result in found.items() if result is not None}
     sign = 1.0 if greater_is_better(asked.metric) else -1.0
@@ -76,7 +76,7 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
 
 def blend_known(run: dict[str, Any]) -> None:
     """Keep the ensemble of a run's recipe, whose members are fitted; runs in a child."""
-    asked = Run.of(run)
+    asked = FitRun.of(run)
     assert asked.recipe is not None  # noqa: S101 - what calls it has one
     names = [member.family for member in asked.recipe.members]
     weights: Weights = dict(zip(names, asked.recipe.weights, strict=True))
@@ -111,7 +111,7 @@ def _result(results: Mapping[str, CandidateResult], weights: Weights) -> Candida
     )
 
 
-def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateResult) -> None:
+def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: CandidateResult) -> None:
     folder = Path(run.folder)
     pipelines = {
         name: load_model(folder / name / "model.skops", run.schema.own) for name in weights
@@ -138,7 +138,7 @@ def _keep(run: Run, weights: Weights, adjustment: Adjustment, result: CandidateR
     keep(run, result, SameColumns(list(run.schema.features)), model)
 
 
-def _keep_holdout(run: Run, folder: Path, weights: Weights, model: Any) -> None:
+def _keep_holdout(run: FitRun, folder: Path, weights: Weights, model: Any) -> None:
     """Mix what the members predicted of the holdout; the rows are not encoded again."""
     values: Any = 0.0
     for name, weight in weights.items():

@@ -10,7 +10,7 @@ from tasks.base.durations import format_duration
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult
 from tasks.models.execution.child_calls import call
-from tasks.models.execution.run_context import BASELINE, ENSEMBLE, Run
+from tasks.models.execution.run_context import BASELINE, ENSEMBLE, FitRun
 from tasks.models.execution.scheduler import Progress, Report
 from tasks.models.persistence.artifacts import kept
 
@@ -18,7 +18,7 @@ BLEND_FILE = "blend.json"
 
 
 def ensemble_of(
-    run: Run, fitted: Sequence[CandidateResult], report: Report, seconds: float
+    run: FitRun, fitted: Sequence[CandidateResult], report: Report, seconds: float
 ) -> CandidateResult:
     """Return the weighted mean of fitted candidates, or why there is none.
 
@@ -73,7 +73,7 @@ def made_of(result: CandidateResult) -> tuple[str, ...]:
     return tuple(weights_of(result)) if result.candidate == ENSEMBLE else (result.candidate,)
 
 
-def blend_again(run: Run) -> CandidateResult:
+def blend_again(run: FitRun) -> CandidateResult:
     """Return the ensemble of a run's recipe, whose members are fitted."""
     call("tasks.models.ensemble.blend:blend_known", run=run.plain())
     made = kept(Path(run.folder), ENSEMBLE)

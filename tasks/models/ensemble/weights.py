@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tasks.base.config import greater_is_better
 from tasks.base.errors import KeepfitError
 from tasks.metrics.bootstrap import interval, resampling
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.validation.out_of_fold import OutOfFold
 
 Floats = NDArray[np.float64]
@@ -74,7 +74,7 @@ def _mixed(held: Mapping[str, OutOfFold], weights: Weights, rows: NDArray[np.int
 
 
 def weigh(
-    run: Run, held: Mapping[str, OutOfFold], best: str, rows: NDArray[np.int64] | None = None
+    run: FitRun, held: Mapping[str, OutOfFold], best: str, rows: NDArray[np.int64] | None = None
 ) -> Weights:
     """Return the weights that suit `rows` of the out-of-fold predictions; all of them if None."""
     from tasks.metrics.scorer import score
@@ -102,7 +102,7 @@ def weigh(
 
 
 def cross_blended(
-    run: Run, held: Mapping[str, OutOfFold], best: str
+    run: FitRun, held: Mapping[str, OutOfFold], best: str
 ) -> tuple[OutOfFold, NDArray[np.bool_]]:
     """Return each part mixed by weights of other parts, and which rows have such weights.
 
@@ -120,7 +120,7 @@ def cross_blended(
 
 
 def gained_by(
-    run: Run, mixed: OutOfFold, single: OutOfFold, judged: NDArray[np.bool_]
+    run: FitRun, mixed: OutOfFold, single: OutOfFold, judged: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
     """Return by how much the mixture is better than the single candidate, and its interval."""
     from tasks.metrics.scorer import sampled

@@ -13,7 +13,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from tasks.base.records import CandidateResult
-from tasks.models.execution.run_context import BASELINE, Run
+from tasks.models.execution.run_context import BASELINE, FitRun
 from tasks.models.features.encoded_matrices import read_folds, read_rows
 from tasks.models.features.preprocessing import FeatureEncoder
 from tasks.models.persistence.artifacts import keep, keep_predictions
@@ -21,7 +21,7 @@ from tasks.models.persistence.prediction import outputs
 from tasks.models.validation.cross_validation import score_part
 
 
-def fit_baseline(run: Run, tell: Callable[[str], None]) -> None:
+def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
     """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``.
 
     Of a ranking it is the popularity of the items; where the file names no `item`, every row has

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.base.own_code import OwnCode
 from tasks.base.search_spaces import SPACES, Space
 from tasks.models.estimators import estimator_factories, plugin_estimators
-from tasks.models.estimators.fit_context import Learned, Params, Setting
+from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Candidate:
     max_rows: int
     max_cells: int
     cost: float
-    build: Callable[[Setting, Params], Any]
+    build: Callable[[FitContext, Params], Any]
     params: Params
-    fit: Callable[[Any, NDArray[np.float32], NDArray[Any], Setting], Learned] = (
+    fit: Callable[[Any, NDArray[np.float32], NDArray[Any], FitContext], FitResult] = (
         estimator_factories.fit_plain
     )
     iterative: bool = False

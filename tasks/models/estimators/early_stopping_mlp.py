@@ -15,7 +15,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tasks.models.estimators.fit_context import Watched
-from tasks.models.validation.splitters import Fold, inner_part, inner_share, thin
+from tasks.models.validation.splitters import Fold, inner_part, inner_share, subsample_evenly
 
 _LEFT = ("_optimizer", "_on_the_way")
 
@@ -84,7 +84,7 @@ class _StopsEarly:
             everything = np.arange(len(y), dtype=np.int64)
             part = Fold(everything, everything[: len(watched.y)])
             held = [(watched.X[rows], watched.y[rows]) for rows in watched.parts]
-        own = part.train[thin(len(part.train), len(part.valid))]
+        own = part.train[subsample_evenly(len(part.train), len(part.valid))]
         least = 0 if watched is None else model.usual
         told: list[list[float]] = [[] for _ in held]
         kept: list[Weights] = []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models.estimators.fit_context import Course, Learned, Params, Setting, Watched
+from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Params, Watched
 from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
 from tasks.models.features.mapped_arrays import letting_go, rows_at
 from tasks.models.validation.splitters import inner_part, inner_share
@@ -28,12 +28,14 @@ WIDE = 200
 measure which is faster, it would give other numbers from one run to the next."""
 
 
-def fit_plain(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: Setting) -> Learned:
+def fit_plain(
+    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: FitContext
+) -> FitResult:
     """Fit as scikit-learn does."""
-    return Learned(estimator.fit(X, y))
+    return FitResult(estimator.fit(X, y))
 
 
-def logistic(at: Setting, params: Params) -> Any:
+def logistic(at: FitContext, params: Params) -> Any:
     """Return logistic regression, or ridge for numbers."""
     from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 
@@ -53,13 +55,13 @@ def logistic(at: Setting, params: Params) -> Any:
     )
 
 
-def _leaf(at: Setting, factor: float) -> int:
+def _leaf(at: FitContext, factor: float) -> int:
     if not at.classification:
         return max(3, int(0.1 * np.sqrt(at.rows)))
     return max(5, int(factor * np.sqrt(at.rows) * 2 / max(2, at.classes)))
 
 
-def tree(at: Setting, params: Params) -> Any:
+def tree(at: FitContext, params: Params) -> Any:
     """Return a decision tree."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -74,7 +76,7 @@ def tree(at: Setting, params: Params) -> Any:
     return DecisionTreeRegressor(**common)
 
 
-def forest(at: Setting, params: Params) -> Any:
+def forest(at: FitContext, params: Params) -> Any:
     """Return a random forest, each tree on a bounded sample."""
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
@@ -100,20 +102,20 @@ def forest(at: Setting, params: Params) -> Any:
     )
 
 
-def svm(at: Setting, params: Params) -> Any:
+def svm(at: FitContext, params: Params) -> Any:
     """Return a machine with an exact kernel, or with Nyström features where rows are many."""
     if at.rows <= params["exact_rows"]:
         return _exact_svm(at, params)
     return _nystroem_svm(at, params)
 
 
-def _gamma(at: Setting, params: Params, own: str | None) -> str | float | None:
+def _gamma(at: FitContext, params: Params, own: str | None) -> str | float | None:
     """Return the kernel's width; matrices are scaled, so their variance is about one."""
     scale = params.get("gamma_scale")
     return own if scale is None else float(scale) / max(1, at.columns)
 
 
-def _exact_svm(at: Setting, params: Params) -> Any:
+def _exact_svm(at: FitContext, params: Params) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import StratifiedKFold
     from sklearn.svm import SVC, SVR
@@ -130,7 +132,7 @@ def _exact_svm(at: Setting, params: Params) -> Any:
     return CalibratedClassifierCV(machine, cv=folds, ensemble=False)
 
 
-def _nystroem_svm(at: Setting, params: Params) -> Any:
+def _nystroem_svm(at: FitContext, params: Params) -> Any:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.kernel_approximation import Nystroem
     from sklearn.model_selection import StratifiedShuffleSplit
@@ -159,7 +161,7 @@ def _nystroem_svm(at: Setting, params: Params) -> Any:
     return Pipeline([("features", features), ("machine", calibrated)])
 
 
-def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext) -> FitResult:
     """Fit, leaving out classes that cannot be calibrated."""
     if not at.classification or at.fewest >= 2:
         return fit_plain(estimator, X, y, at)
@@ -168,10 +170,10 @@ def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting
     keep = counts[codes] >= 2
     named = ", ".join(str(label) for label in labels[counts < 2][:5])
     note = f"classes of one training row are not learnt: {named}"
-    return Learned(estimator.fit(X[keep], y[keep]), notes=(note,))
+    return FitResult(estimator.fit(X[keep], y[keep]), notes=(note,))
 
 
-def mlp(at: Setting, params: Params) -> Any:
+def mlp(at: FitContext, params: Params) -> Any:
     """Return a network that stops early, or after known iterations."""
     from tasks.models.estimators.early_stopping_mlp import EarlyMLPClassifier, EarlyMLPRegressor
 
@@ -195,7 +197,7 @@ def mlp(at: Setting, params: Params) -> Any:
     return _scaled_target(EarlyMLPRegressor(**common))
 
 
-def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext) -> FitResult:
     """Fit, and tell the epochs and the losses."""
     estimator.fit(X, y, groups=at.groups, watched=_watched_network(y, at))
     network = estimator if at.classification else estimator.regressor_
@@ -204,7 +206,7 @@ def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting
     curves = {f"{part}_{name}": tuple(map(float, losses)) for part, losses in told.items()}
     curves = {n: curve for n, curve in curves.items() if curve}
     if at.watched is None:
-        return Learned(estimator, network.epochs_, curves)
+        return FitResult(estimator, network.epochs_, curves)
 
     def after(epochs: int) -> Any:
         network.wind(epochs)
@@ -212,10 +214,10 @@ def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting
 
     losses = tuple(tuple(map(float, part)) for part in network.part_losses_)
     course = Course(losses, network.usual, network.max_iter, after, len(y))
-    return Learned(estimator, network.epochs_, curves, course=course)
+    return FitResult(estimator, network.epochs_, curves, course=course)
 
 
-def _watched_network(y: NDArray[Any], at: Setting) -> Watched | None:
+def _watched_network(y: NDArray[Any], at: FitContext) -> Watched | None:
     """Return the watched rows with the target as the network sees it."""
     if at.watched is None or at.classification:
         return at.watched
@@ -230,7 +232,7 @@ def _scaled_target(estimator: Any) -> Any:
     return TransformedTargetRegressor(estimator, transformer=StandardScaler())
 
 
-def lightgbm(at: Setting, params: Params) -> Any:
+def lightgbm(at: FitContext, params: Params) -> Any:
     """Return boosted trees whose numbers do not depend on the threads."""
     from lightgbm import LGBMClassifier, LGBMRegressor
 
@@ -266,7 +268,9 @@ def lightgbm(at: Setting, params: Params) -> Any:
     return LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
 
 
-def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+def fit_lightgbm(
+    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext
+) -> FitResult:
     """Fit, stopping early on rows set aside unless the iterations are known."""
     from lightgbm import early_stopping
     from lightgbm.basic import LGBMDeprecationWarning
@@ -276,7 +280,7 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
     given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
     if at.iterations is not None:
         given["callbacks"] = [letting_go(X)]
-        return Learned(slim(estimator.fit(X, y, **given)), at.iterations)
+        return FitResult(slim(estimator.fit(X, y, **given)), at.iterations)
     if at.watched is not None:
         parts = [(rows_at(at.watched.X, part), at.watched.y[part]) for part in at.watched.parts]
         return watch(estimator, (X, y), parts, at, callbacks=[letting_go(X)], **given)
@@ -304,17 +308,17 @@ def fit_lightgbm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Se
     # Where classes are weighed, LightGBM weighs its own rows and not those set aside.
     curves = curves_of(estimator, (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,))
     best = int(estimator.best_iteration_ or estimator.n_estimators_)
-    return Learned(slim(estimator), best, curves)
+    return FitResult(slim(estimator), best, curves)
 
 
 def watch(
     estimator: Any,
     own: tuple[Any, Any],
     parts: Sequence[tuple[Any, Any]],
-    at: Setting,
+    at: FitContext,
     callbacks: Sequence[Callable[[Any], None]] = (),
     **given: Any,
-) -> Learned:
+) -> FitResult:
     """Fit LightGBM on `own` for the usual rounds at least, until the loss on `parts` rests."""
     from lightgbm.basic import LGBMDeprecationWarning
 
@@ -339,7 +343,7 @@ def watch(
         return estimator
 
     course = Course(losses, usual, most, after)
-    return Learned(estimator, resting.best, curves, course=course)
+    return FitResult(estimator, resting.best, curves, course=course)
 
 
 class _Resting:

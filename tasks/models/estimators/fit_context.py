@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.base.records import NUMBERS, Task
 
 if TYPE_CHECKING:
-    from tasks.metrics.ranking import Queries
+    from tasks.metrics.ranking import RankingGroups
 
 Params = Mapping[str, Any]
 
@@ -32,11 +32,11 @@ class Watched:
     X: NDArray[np.float32]
     y: NDArray[Any]
     parts: tuple[NDArray[np.int64], ...]
-    queries: Queries | None = None
+    queries: RankingGroups | None = None
 
 
 @dataclass(frozen=True)
-class Setting:
+class FitContext:
     """What an estimator is built for.
 
     Attributes
@@ -77,7 +77,7 @@ class Setting:
     iterations: int | None = None
     patience: int | None = None
     groups: NDArray[np.int64] | None = field(default=None, compare=False)
-    queries: Queries | None = None
+    queries: RankingGroups | None = None
     table_rows: int | None = None
     watched: Watched | None = field(default=None, compare=False)
 
@@ -116,7 +116,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Learned:
+class FitResult:
     """A fitted estimator and what is to be told of its fit.
 
     Attributes

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
-from tasks.metrics.ranking import CUT, Queries
-from tasks.models.estimators.fit_context import Learned, Params, Setting
+from tasks.metrics.ranking import CUT, RankingGroups
+from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 from tasks.models.validation.splitters import inner_share, part_of_groups
 
 RANKER = "lightgbm"
 """The candidate that learns to rank; the others predict each row's grade."""
 
 
-def ranker(common: Mapping[str, Any], at: Setting, params: Params) -> Any:
+def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
     """Return an unfitted lambdarank whose gain is the grade, as in the metric.
 
     Its trees are smaller than a regressor's where they are not tuned: what pairs of a short list
@@ -46,7 +46,9 @@ def ranker(common: Mapping[str, Any], at: Setting, params: Params) -> Any:
     )
 
 
-def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Setting) -> Learned:
+def fit_ranker(
+    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext
+) -> FitResult:
     """Fit, stopping early by the NDCG of groups set aside unless the iterations are known.
 
     Parameters
@@ -73,7 +75,7 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
     if at.iterations is not None:
         rows, sizes = in_groups(queries)
         estimator.fit(X[rows], queries.grade(y)[rows], group=sizes, **given)
-        return Learned(slim(estimator), at.iterations)
+        return FitResult(slim(estimator), at.iterations)
     if at.watched is not None:
         return _fit_watched(estimator, X, queries.grade(y), at, **given)
     part = part_of_groups(queries.groups, inner_share(len(y)), ordered=at.ordered, seed=at.seed)
@@ -95,14 +97,14 @@ def fit_ranker(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: Sett
             **given,
         )
     curves = curves_of(estimator, (TRAINING, VALIDATION))
-    return Learned(
+    return FitResult(
         slim(estimator), int(estimator.best_iteration_ or estimator.n_estimators_), curves
     )
 
 
 def _fit_watched(
-    estimator: Any, X: NDArray[np.float32], grade: NDArray[Any], at: Setting, **given: Any
-) -> Learned:
+    estimator: Any, X: NDArray[np.float32], grade: NDArray[Any], at: FitContext, **given: Any
+) -> FitResult:
     """Fit, following the NDCG of watched groups."""
     from tasks.models.estimators.estimator_factories import watch
 
@@ -125,7 +127,7 @@ def _fit_watched(
 
 
 def in_groups(
-    queries: Queries, rows: NDArray[np.int64] | None = None
+    queries: RankingGroups, rows: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return rows with those of a group side by side, and the size of each group.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.own_code import OwnCode
-from tasks.models.estimators.fit_context import Learned, Params, Setting
+from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 from tasks.plugins.modules import check_call, hook_object, words
 
 _WHOSE = "__hook__"
@@ -128,7 +128,7 @@ def check_kind(own: OwnCode, name: str, estimator: Any, *, classification: bool)
     )  # fmt: skip
 
 
-def build(at: Setting, params: Params) -> Any:
+def build(at: FitContext, params: Params) -> Any:
     """Return the unfitted estimator of a hook, tuned, with the pipeline's seed and weights."""
     own, name = params[_WHOSE]
     tuned = {key: value for key, value in params.items() if key not in (_WHOSE, "class_weight")}
@@ -141,14 +141,14 @@ def build(at: Setting, params: Params) -> Any:
     )
 
 
-def fit(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: Setting) -> Learned:
+def fit(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: FitContext) -> FitResult:
     """Fit it; what it raises is told with its name."""
     try:
         # An estimator may keep its rows: an array, not the file behind it.
         estimator.fit(np.asarray(X), y)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
         raise KeepfitError(f"{type(estimator).__name__}.fit raised {words(error)}") from None
-    return Learned(estimator)
+    return FitResult(estimator)
 
 
 def wrong(own: OwnCode, name: str, what: str, remedy: str = "") -> ConfigError:

@@ -18,7 +18,7 @@ from sklearn.compose import ColumnTransformer
 
 from tasks.base.records import CandidateResult
 from tasks.data.snapshots import read_frame
-from tasks.models.execution.run_context import BASELINE, Run
+from tasks.models.execution.run_context import BASELINE, FitRun
 from tasks.models.features.columns import CategoryCodes
 from tasks.models.features.encoded_matrices import read_folds, read_rows
 from tasks.models.features.preprocessing import FeatureEncoder
@@ -68,7 +68,7 @@ class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return found
 
 
-def fit_popularity(run: Run, tell: Callable[[str], None]) -> None:
+def fit_popularity(run: FitRun, tell: Callable[[str], None]) -> None:
     """Fit the popularity of the items as the baseline of a ranking."""
     tell("fit")
     rows, folds = read_rows(run), read_folds(run)
@@ -104,13 +104,13 @@ def fit_popularity(run: Run, tell: Callable[[str], None]) -> None:
 
 
 def _fitted(
-    run: Run, positions: NDArray[np.int64], y: NDArray[np.float64]
+    run: FitRun, positions: NDArray[np.int64], y: NDArray[np.float64]
 ) -> tuple[FeatureEncoder, Popularity]:
     codes = ColumnTransformer([("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])])
     encoder = FeatureEncoder([str(run.schema.item)], codes)
     return encoder, Popularity().fit(encoder.fit_transform(_items(run, positions), y), y)
 
 
-def _items(run: Run, positions: NDArray[np.int64]) -> pd.DataFrame:
+def _items(run: FitRun, positions: NDArray[np.int64]) -> pd.DataFrame:
     chosen: Any = np.ascontiguousarray(positions, dtype=np.int64)
     return read_frame(run.snapshot_path, columns=[str(run.schema.item)], rows=chosen)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import DataError
-from tasks.metrics.ranking import Queries
-from tasks.models.execution.run_context import Run
-from tasks.models.validation.splitters import Fold, Positions, make_folds, thin
+from tasks.metrics.ranking import RankingGroups
+from tasks.models.execution.run_context import FitRun
+from tasks.models.validation.splitters import Fold, Positions, make_folds, subsample_evenly
 
 
 def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     """Do the task that `command` names; `say` tells how far it is."""
     from threadpoolctl import threadpool_limits
 
-    run = Run.of(command["run"])
+    run = FitRun.of(command["run"])
 
     def tell(stage: str) -> None:
         say({"candidate": command["about"], "stage": stage})
@@ -42,7 +42,7 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
             fit_candidate(run, command["about"], int(command["threads"]), tell)
 
 
-def prepare(run: Run, tell: Callable[[str], None]) -> None:
+def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
     """Read targets, make folds, fit the baseline: what every other task builds on."""
     from tasks.data.column_kinds import target_values
     from tasks.data.ranking_groups import queries_of
@@ -90,12 +90,12 @@ def prepare(run: Run, tell: Callable[[str], None]) -> None:
 
 
 def _folds(
-    run: Run, y: np.ndarray[Any, Any], groups: Positions | None, queries: Queries | None
+    run: FitRun, y: np.ndarray[Any, Any], groups: Positions | None, queries: RankingGroups | None
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     if run.recipe is not None:
         return (), ()
     most = run.training.cv_rows
-    sample = thin(len(y), most) if queries is None else queries.sample(most)
+    sample = subsample_evenly(len(y), most) if queries is None else queries.sample(most)
     folds, notes = make_folds(
         y[sample],
         run.training.cv,

@@ -21,7 +21,7 @@ _HURRY, _SAMPLE = "hurry", "sample"
 
 
 @dataclass(frozen=True)
-class Run:
+class FitRun:
     """What one run of fits works on.
 
     Attributes
@@ -115,7 +115,7 @@ def shared_files(
     folder: Path,
     names: tuple[str, ...],
     **given: Any,
-) -> Iterator[Run]:
+) -> Iterator[FitRun]:
     """Yield a run with a folder for its shared files, which is removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".work-*"):
@@ -123,7 +123,7 @@ def shared_files(
     work = tempfile.mkdtemp(prefix=".work-", dir=folder.resolve())
     data = (str(snapshot_path), split, schema, training, metric)
     try:
-        yield Run(*data, str(folder.resolve()), work, names, **given)
+        yield FitRun(*data, str(folder.resolve()), work, names, **given)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

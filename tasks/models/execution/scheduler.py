@@ -18,7 +18,7 @@ from tasks.base.errors import ConfigError, DataError, InfrastructureError
 from tasks.base.records import CandidateResult, Trial
 from tasks.models.estimators.candidates import find
 from tasks.models.execution import worker_pool
-from tasks.models.execution.run_context import BASELINE, Run
+from tasks.models.execution.run_context import BASELINE, FitRun
 from tasks.models.execution.task_graph import Task, foremost, plan, ready, seconds_left
 from tasks.models.execution.time_budget import Budget
 from tasks.models.persistence.artifacts import kept
@@ -65,7 +65,7 @@ class Fits:
 
     def __init__(
         self,
-        run: Run,
+        run: FitRun,
         budget: Budget,
         report: Report,
         *,

@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.data.snapshots import read_frame
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate, find
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.features.preprocessing import Encoding, FeatureEncoder, build_encoder
 from tasks.models.persistence.skops_io import save_model
-from tasks.models.validation.splitters import Fold, Positions, thin
+from tasks.models.validation.splitters import Fold, Positions, subsample_evenly
 
 CHUNK_ROWS = 200_000
 LEARN_ROWS = 1_000_000
@@ -45,7 +45,7 @@ class Rows:
     positions: Positions
     y: NDArray[Any]
     groups: Positions | None = None
-    queries: Queries | None = None
+    queries: RankingGroups | None = None
 
     def of_groups(self, chosen: Positions) -> Positions | None:
         """Return the groups of the `chosen` rows."""
@@ -55,24 +55,24 @@ class Rows:
         return len(self.y)
 
 
-def read_rows(run: Run) -> Rows:
+def read_rows(run: FitRun) -> Rows:
     """Return the training rows as ``prepare`` left them."""
     groups = None if run.split.group is None else np.load(run.at("groups.npy"))
     queries = None
     if run.schema.group is not None:
-        queries = Queries.of(np.load(run.at("queries.npy")), run.schema)
+        queries = RankingGroups.of(np.load(run.at("queries.npy")), run.schema)
     rows, y = np.load(run.at("rows.npy"), mmap_mode="r"), np.load(run.at("y.npy"))
     return Rows(rows, y, groups, queries)
 
 
-def read_folds(run: Run) -> list[Fold]:
+def read_folds(run: FitRun) -> list[Fold]:
     """Return the folds that ``prepare`` made; positions among the training rows."""
     with np.load(run.at("folds.npz")) as kept:
         count = len(kept.files) // 2
         return [Fold(kept[f"train{i}"], kept[f"valid{i}"]) for i in range(count)]
 
 
-def encode(run: Run, encoding: Encoding, tell: Callable[[str], None]) -> None:
+def encode(run: FitRun, encoding: Encoding, tell: Callable[[str], None]) -> None:
     """Write every matrix of one encoding: two for each fold, the final one, the holdout's."""
     rows, folds = read_rows(run), read_folds(run)
     for number, fold in enumerate(folds):
@@ -88,17 +88,17 @@ def encode(run: Run, encoding: Encoding, tell: Callable[[str], None]) -> None:
     _path(run, encoding, "holdout").with_suffix(".json").write_text(json.dumps(seconds))
 
 
-def _users(run: Run, encoding: Encoding) -> str:
+def _users(run: FitRun, encoding: Encoding) -> str:
     return ", ".join(name for name in run.names if find(name).encoding == encoding)
 
 
-def _path(run: Run, encoding: Encoding, name: str) -> Path:
+def _path(run: FitRun, encoding: Encoding, name: str) -> Path:
     path = run.at(str(encoding), f"{name}.npy")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _encode_fold(run: Run, encoding: Encoding, rows: Rows, fold: Fold, number: int) -> None:
+def _encode_fold(run: FitRun, encoding: Encoding, rows: Rows, fold: Fold, number: int) -> None:
     X, y = _frame(run, rows.positions[fold.train]), rows.y[fold.train]
     encoder = build_encoder(encoding, run.schema, X, run.training.seed)
     np.save(_path(run, encoding, f"train{number}"), encoder.fit_transform(X, y))
@@ -106,11 +106,11 @@ def _encode_fold(run: Run, encoding: Encoding, rows: Rows, fold: Fold, number: i
     np.save(_path(run, encoding, f"valid{number}"), encoder.transform(X))
 
 
-def _encode_training(run: Run, encoding: Encoding, rows: Rows) -> FeatureEncoder:
+def _encode_training(run: FitRun, encoding: Encoding, rows: Rows) -> FeatureEncoder:
     users = [find(name) for name in run.names if find(name).encoding == encoding]
-    taken = thin(len(rows), _most(users, len(rows), len(run.schema.features)))
+    taken = subsample_evenly(len(rows), _most(users, len(rows), len(run.schema.features)))
     np.save(_path(run, encoding, "taken"), taken)
-    learnt = taken[thin(len(taken), LEARN_ROWS)] if encoding == "native" else taken
+    learnt = taken[subsample_evenly(len(taken), LEARN_ROWS)] if encoding == "native" else taken
     X = _frame(run, rows.positions[learnt])
     encoder = build_encoder(encoding, run.schema, X, run.training.seed)
     path = _path(run, encoding, "train")
@@ -128,12 +128,12 @@ def _most(users: list[Candidate], rows: int, columns: int) -> int:
     return max(user.rows_for(rows, columns) for user in users)
 
 
-def _frame(run: Run, positions: Positions) -> pd.DataFrame:
+def _frame(run: FitRun, positions: Positions) -> pd.DataFrame:
     chosen = np.ascontiguousarray(positions, dtype=np.int64)
     return read_frame(run.snapshot_path, columns=list(run.schema.features), rows=chosen)
 
 
-def _transform(run: Run, encoder: FeatureEncoder, positions: Positions, path: Path) -> None:
+def _transform(run: FitRun, encoder: FeatureEncoder, positions: Positions, path: Path) -> None:
     """Encode rows a chunk at a time, so that the frame is never in memory whole."""
     shape = (len(positions), len(encoder.outputs_))
     with path.open("wb") as file:
@@ -144,7 +144,7 @@ def _transform(run: Run, encoder: FeatureEncoder, positions: Positions, path: Pa
             file.write(encoder.transform(X).astype("<f4", copy=False).data)
 
 
-def matrix(run: Run, encoding: str, name: str) -> NDArray[np.float32]:
+def matrix(run: FitRun, encoding: str, name: str) -> NDArray[np.float32]:
     """Return a matrix that ``encode`` wrote, read from disk as it is needed."""
     values: NDArray[np.float32] = np.load(run.at(encoding, f"{name}.npy"), mmap_mode="r")
     return values

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.files import write_whole
 from tasks.base.records import CandidateResult
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model
 
@@ -33,12 +33,12 @@ def kept(folder: Path, name: str) -> CandidateResult | None:
     )
 
 
-def trials_file(run: Run, name: str) -> Path:
+def trials_file(run: FitRun, name: str) -> Path:
     """Return the journal of a candidate's trials."""
     return Path(run.folder) / f"{name}.trials.jsonl"
 
 
-def trial_folder(run: Run, name: str, number: int) -> Path:
+def trial_folder(run: FitRun, name: str, number: int) -> Path:
     """Return where the out-of-fold predictions of a trial are kept."""
     return Path(run.folder) / f"{name}.trials" / str(number)
 
@@ -50,7 +50,7 @@ def keep_result(folder: Path, result: CandidateResult) -> None:
 
 
 def keep_predictions(
-    run: Run,
+    run: FitRun,
     name: str,
     model: Any,
     predicted: NDArray[Any],
@@ -79,7 +79,7 @@ def keep_predictions(
     beside.replace(path)
 
 
-def keep(run: Run, result: CandidateResult, encoder: Any, model: Any) -> None:
+def keep(run: FitRun, result: CandidateResult, encoder: Any, model: Any) -> None:
     """Write the pipeline, and last of all the result: a folder that has one is complete."""
     from sklearn.pipeline import Pipeline
 

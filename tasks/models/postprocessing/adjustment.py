@@ -16,7 +16,7 @@ from tasks.base.errors import KeepfitError
 from tasks.base.files import write_whole
 from tasks.base.records import Schema
 from tasks.models.ensemble.blend_call import BLEND_FILE
-from tasks.models.execution.run_context import ENSEMBLE, Run
+from tasks.models.execution.run_context import ENSEMBLE, FitRun
 from tasks.models.postprocessing.calibration import (
     Calibration,
     choose_calibration,
@@ -104,21 +104,21 @@ def adjustment_of(folder: Path) -> dict[str, Any]:
     return values
 
 
-def asked(run: Run) -> bool:
+def asked(run: FitRun) -> bool:
     """Return whether anything is to be adjusted."""
     return run.classification and (
         run.training.calibrate != "none" or objective_of(run) is not None
     )
 
 
-def objective_of(run: Run) -> Objective | None:
+def objective_of(run: FitRun) -> Objective | None:
     """Return the objective of a run."""
     if isinstance(run.objective, dict):
         return ObjectiveConfig.model_validate(run.objective)
     return run.objective
 
 
-def adjust(run: Run, held: OutOfFold | None) -> Adjustment:
+def adjust(run: FitRun, held: OutOfFold | None) -> Adjustment:
     """Choose calibration and decision by `held`, or take those of the recipe."""
     if run.recipe is not None:
         return Adjustment.of(run.recipe.adjustment)
@@ -137,7 +137,7 @@ def adjust(run: Run, held: OutOfFold | None) -> Adjustment:
     return Adjustment(chosen.calibration, decision, params, notes, held, scores)
 
 
-def _decided(held: OutOfFold, objective: Objective | None, run: Run) -> NDArray[np.int64]:
+def _decided(held: OutOfFold, objective: Objective | None, run: FitRun) -> NDArray[np.int64]:
     """Return the place of the class each row is decided for, by rules of other parts."""
     assert held.probability is not None  # noqa: S101 - classes only
     places: NDArray[np.int64] = held.probability.argmax(axis=1)
@@ -157,7 +157,7 @@ def _decided(held: OutOfFold, objective: Objective | None, run: Run) -> NDArray[
 
 
 def part_scores(
-    run: Run, held: OutOfFold, places: NDArray[np.int64] | None = None
+    run: FitRun, held: OutOfFold, places: NDArray[np.int64] | None = None
 ) -> tuple[float, ...]:
     """Return the metric of each part, where it has one.
 
@@ -197,7 +197,7 @@ class Told:
     notes: tuple[str, ...]
 
 
-def keep_adjustment(run: Run, name: str, adjustment: Adjustment) -> Told:
+def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
     """Keep `adjustment` and the out-of-fold predictions beside the model; return what to tell.
 
     The predictions of the holdout have to be kept already.
@@ -213,7 +213,7 @@ def keep_adjustment(run: Run, name: str, adjustment: Adjustment) -> Told:
     return told
 
 
-def told_of_holdout(run: Run, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:
+def told_of_holdout(run: FitRun, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:
     """Return what the decision gives on the holdout, from the predictions that were kept of it."""
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame

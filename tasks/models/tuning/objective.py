@@ -13,7 +13,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.files import write_whole
 from tasks.base.records import Trial
 from tasks.models.estimators.candidates import Candidate, candidate_of
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.features.encoded_matrices import matrix, read_folds, read_rows
 from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.skops_io import load_model
@@ -29,7 +29,7 @@ from tasks.models.validation.splitters import Fold
 
 
 def try_params(
-    run: Run,
+    run: FitRun,
     name: str,
     trial: Mapping[str, Any],
     answer: Path,
@@ -76,7 +76,7 @@ def try_params(
 
 
 def _untuned(
-    run: Run, candidate: Candidate, validation: Validation, folds: list[Fold]
+    run: FitRun, candidate: Candidate, validation: Validation, folds: list[Fold]
 ) -> dict[str, Any]:
     X = matrix(run, candidate.encoding, f"train{len(folds) - 1}")
     y = validation.rows.y[folds[-1].train]

@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.base.records import Trial
 from tasks.base.search_spaces import Space, Value, spaces_of
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.tuning.pruner import standing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _ATTEMPTS = 20
 _DIGITS = 4
 
 
-def spaces_for(run: Run, name: str) -> tuple[Space, ...]:
+def spaces_for(run: FitRun, name: str) -> tuple[Space, ...]:
     """Return what is searched of a candidate in a run."""
     given = {n: s.model_dump() for n, s in run.training.spaces.get(name, {}).items()}
     return spaces_of(

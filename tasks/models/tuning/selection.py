@@ -15,7 +15,7 @@ from tasks.base.files import write_whole
 from tasks.base.records import Trial
 from tasks.base.search_spaces import Value
 from tasks.base.text import number
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 
 CONFIDENCE = 0.95
 """Of one side: that the gain is above nothing."""
@@ -45,11 +45,11 @@ class Choice:
         return next((t for t in self.trials if t.chosen), None)
 
 
-def _path(run: Run, name: str) -> Path:
+def _path(run: FitRun, name: str) -> Path:
     return run.at(f"choice-{name}.json")
 
 
-def write_choice(run: Run, name: str, choice: Choice) -> None:
+def write_choice(run: FitRun, name: str, choice: Choice) -> None:
     """Leave `choice` where the fit of the candidate finds it."""
     values = {
         "params": choice.params,
@@ -59,7 +59,7 @@ def write_choice(run: Run, name: str, choice: Choice) -> None:
     write_whole(_path(run, name), json.dumps(values))
 
 
-def read_choice(run: Run, name: str) -> Choice:
+def read_choice(run: FitRun, name: str) -> Choice:
     """Return what the recipe holds or `write_choice` left; nothing tuned without either."""
     if run.recipe is not None:
         return Choice(run.recipe.settings)
@@ -123,7 +123,7 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
     return Gain(mean, mean - quantile * width, len(pairs))
 
 
-def choose(trials: Sequence[Trial], run: Run, asked: int) -> Choice:
+def choose(trials: Sequence[Trial], run: FitRun, asked: int) -> Choice:
     """Return the best trial if it gains beyond noise, else the untuned one.
 
     Parameters

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.base.config import greater_is_better
 from tasks.base.records import Trial
 from tasks.base.search_spaces import Value
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.artifacts import trial_folder, trials_file
 from tasks.models.tuning.pruner import Bars, bars
 from tasks.models.tuning.sampler import propose, spaces_for
@@ -35,7 +35,7 @@ class Search:
         Whether no more trials are to be made.
     """
 
-    def __init__(self, run: Run, name: str, most: int) -> None:
+    def __init__(self, run: FitRun, name: str, most: int) -> None:
         self._run, self.name = run, name
         self._asked = self._most = most
         self._greater = greater_is_better(run.metric)

@@ -14,7 +14,7 @@ from typing import Any
 from tasks.base.records import Trial
 from tasks.base.search_spaces import Value
 from tasks.models.estimators.candidates import find, place
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.execution.task_graph import Task
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.tuning.selection import choose, write_choice
@@ -27,7 +27,7 @@ _UNTUNED_NEEDS = 2.0
 class Tuning:
     """The searches of one run; none where the file asks for none."""
 
-    def __init__(self, run: Run, threads: int, budget: float) -> None:
+    def __init__(self, run: FitRun, threads: int, budget: float) -> None:
         self._run, self._threads, self._budget = run, threads, budget
         asked = None if run.recipe else run.training.tuning
         self._most = asked.trials if asked else 0

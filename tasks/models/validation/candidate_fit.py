@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tasks.base.records import CandidateResult
 from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.estimators.column_importance import importance_of
-from tasks.models.estimators.fit_context import Learned, Setting
+from tasks.models.estimators.fit_context import FitContext, FitResult
 from tasks.models.estimators.lightgbm_ranker import RANKER
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.features.encoded_matrices import Rows, matrix, read_rows
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs_of_matrix
@@ -32,7 +32,7 @@ LEAST_ROWS = 10_000
 OF_FOLDS = "the folds' mean; the model was fitted on all rows for {rounds:,} iterations"
 
 
-def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
+def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
     """Validate and fit one candidate, and keep its model, predictions and result."""
     choice = read_choice(run, name)
     candidate, rows = candidate_of(run.schema.own, name, choice.params), read_rows(run)
@@ -88,7 +88,7 @@ def fit_candidate(run: Run, name: str, threads: int, tell: Tell) -> None:
 
 
 def _iterations(
-    run: Run, candidate: Candidate, found: Validated, rows: int, shape: tuple[int, ...]
+    run: FitRun, candidate: Candidate, found: Validated, rows: int, shape: tuple[int, ...]
 ) -> tuple[int | None, int]:
     """Return the iterations, where folds over all rows have found them, and the least of them.
 
@@ -113,14 +113,14 @@ def _iterations(
     return (None if rows > run.training.cv_rows else least), least
 
 
-def _curves_of(learned: Learned, found: Validated) -> str:
+def _curves_of(learned: FitResult, found: Validated) -> str:
     """Say which fits the curves are of, where they are not the model's own."""
     if learned.curves or not found.curves or learned.iterations is None:
         return ""
     return OF_FOLDS.format(rounds=learned.iterations)
 
 
-def _predict_holdout(run: Run, candidate: Candidate, model: Any, raw: Any | None) -> float:
+def _predict_holdout(run: FitRun, candidate: Candidate, model: Any, raw: Any | None) -> float:
     """Keep what `model` predicts of the holdout, and what `raw` does; return the model's seconds.
 
     Parameters
@@ -145,7 +145,7 @@ _TOLD = (
 )  # fmt: skip
 
 
-def _params(learned: Learned) -> dict[str, Any]:
+def _params(learned: FitResult) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, value in learned.estimator.get_params().items():
         short = name.rpartition("__")[2]
@@ -158,11 +158,11 @@ def _params(learned: Learned) -> dict[str, Any]:
     return told
 
 
-def _importance(learned: Learned, encoder: Any, X: NDArray[np.float32]) -> dict[str, float]:
+def _importance(learned: FitResult, encoder: Any, X: NDArray[np.float32]) -> dict[str, float]:
     return importance_of(learned.estimator, encoder.sources_, X)
 
 
-def _notes(run: Run, name: str, setting: Setting, rows: Rows) -> list[str]:
+def _notes(run: FitRun, name: str, setting: FitContext, rows: Rows) -> list[str]:
     notes = json.loads(run.at("notes.json").read_text())
     if setting.queries is not None and name != RANKER:
         notes.append("pointwise: predicts each row's grade by itself and ranks by that")

@@ -18,17 +18,17 @@ from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.files import write_whole
 from tasks.base.records import Rounds, Trial
 from tasks.base.search_spaces import NO_WEIGHT, Value, untuned_values
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate
-from tasks.models.estimators.fit_context import Course, Learned, Setting, Watched
-from tasks.models.execution.run_context import Run
+from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Watched
+from tasks.models.execution.run_context import FitRun
 from tasks.models.features.encoded_matrices import Rows, matrix, read_folds
 from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.prediction import in_order, outputs_of_matrix
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.validation.early_stopping import choose_rounds, even, shared_rows, usual_better
 from tasks.models.validation.out_of_fold import Collector, OutOfFold
-from tasks.models.validation.splitters import Fold, thin
+from tasks.models.validation.splitters import Fold, subsample_evenly
 
 Curves = dict[str, tuple[float, ...]]
 """Name to its value at each iteration."""
@@ -85,7 +85,7 @@ class _Fitted:
 
     number: int
     fold: Fold
-    learned: Learned
+    learned: FitResult
     course: Course
 
 
@@ -102,7 +102,7 @@ class _Scored:
 class Validation:
     """The folds of one candidate, as they come."""
 
-    run: Run
+    run: FitRun
     candidate: Candidate
     rows: Rows
     encoder: Any
@@ -156,7 +156,7 @@ class Validation:
         """Return the score of a fit on a share of a fold's training rows, evenly spread."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
         most, queries = max(2, int(share * len(X))), self._queries(fold.train)
-        taken = thin(len(X), most) if queries is None else queries.sample(most)
+        taken = subsample_evenly(len(X), most) if queries is None else queries.sample(most)
         y = self.rows.y[fold.train][taken]
         X = np.asarray(X[taken])
         given = (self.run, self.candidate, X, y, self.encoder, self.threads)
@@ -227,7 +227,7 @@ class Validation:
             self._known[place] = self._scored(model, fitted.number, fitted.fold)
         return self._known[place]
 
-    def _queries(self, rows: NDArray[np.int64]) -> Queries | None:
+    def _queries(self, rows: NDArray[np.int64]) -> RankingGroups | None:
         return None if self.rows.queries is None else self.rows.queries.only(rows)
 
     def _scored(self, model: Any, number: int, fold: Fold) -> _Scored:
@@ -250,7 +250,7 @@ def _mean_curves(curves: Sequence[Mapping[str, tuple[float, ...]]]) -> Curves:
 
 
 def validate(
-    run: Run,
+    run: FitRun,
     candidate: Candidate,
     rows: Rows,
     encoder: Any,
@@ -271,7 +271,7 @@ def validate(
     return validation.done()
 
 
-def validated(run: Run, name: str, trial: Trial | None) -> Validated | None:
+def validated(run: FitRun, name: str, trial: Trial | None) -> Validated | None:
     """Return what the folds of a finished trial told; None where its files are gone."""
     if trial is None:
         return None
@@ -290,7 +290,7 @@ def validated(run: Run, name: str, trial: Trial | None) -> Validated | None:
 
 
 def fit_rows(
-    run: Run,
+    run: FitRun,
     candidate: Candidate,
     X: NDArray[np.float32],
     y: NDArray[Any],
@@ -298,9 +298,9 @@ def fit_rows(
     threads: int,
     iterations: int | None = None,
     groups: NDArray[np.int64] | None = None,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
     watched: Watched | None = None,
-) -> tuple[Learned, Setting, float]:
+) -> tuple[FitResult, FitContext, float]:
     """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
 
     Parameters
@@ -315,7 +315,9 @@ def fit_rows(
         Rows on which the loss of an iterative learner is followed.
     """
     if groups is not None:
-        groups = groups[thin(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))]
+        groups = groups[
+            subsample_evenly(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))
+        ]
     X, y, setting = _setting(run, candidate, X, y, encoder, threads, queries)
     setting = replace(setting, iterations=iterations, groups=groups, watched=watched)
     if run.classification and setting.classes < 2:
@@ -336,7 +338,7 @@ def fit_rows(
 
 
 def fit_all_rows(
-    run: Run,
+    run: FitRun,
     candidate: Candidate,
     X: NDArray[np.float32],
     y: NDArray[Any],
@@ -344,9 +346,9 @@ def fit_all_rows(
     threads: int,
     iterations: int | None = None,
     groups: NDArray[np.int64] | None = None,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
     least: int = 1,
-) -> tuple[Learned, Setting, float]:
+) -> tuple[FitResult, FitContext, float]:
     """Fit as `fit_rows` does, on every row.
 
     An iterative learner that has to find its iterations first sets rows aside for that, the newest
@@ -366,7 +368,7 @@ def fit_all_rows(
 
 
 def untuned(
-    run: Run, candidate: Candidate, X: NDArray[np.float32], y: NDArray[Any], encoder: Any
+    run: FitRun, candidate: Candidate, X: NDArray[np.float32], y: NDArray[Any], encoder: Any
 ) -> dict[str, Value]:
     """Return the hyperparameters that a candidate chooses itself for rows of a matrix."""
     _, _, setting = _setting(run, candidate, X, y, encoder, 1)
@@ -375,22 +377,22 @@ def untuned(
 
 
 def _setting(
-    run: Run,
+    run: FitRun,
     candidate: Candidate,
     X: NDArray[np.float32],
     y: NDArray[Any],
     encoder: Any,
     threads: int,
-    queries: Queries | None = None,
-) -> tuple[NDArray[np.float32], NDArray[Any], Setting]:
+    queries: RankingGroups | None = None,
+) -> tuple[NDArray[np.float32], NDArray[Any], FitContext]:
     """Return the rows that a candidate takes of those given, and what it is built for."""
     limit = candidate.rows_for(len(X), X.shape[1])
     if limit < len(X):
-        chosen = thin(len(X), limit)
+        chosen = subsample_evenly(len(X), limit)
         X, y = np.asarray(X[chosen]), y[chosen]
         queries = None if queries is None else queries.only(chosen)
     counts = np.unique(y, return_counts=True)[1] if run.classification else np.array([len(y)])
-    setting = Setting(
+    setting = FitContext(
         task=run.schema.task,
         metric=run.metric,
         rows=len(X),
@@ -409,13 +411,13 @@ def _setting(
     return X, y, setting
 
 
-def _scale(run: Run, candidate: Candidate, columns: int) -> int:
+def _scale(run: FitRun, candidate: Candidate, columns: int) -> int:
     """Return the rows by which steps are sized: a recipe's iterations suit its own steps only."""
     known = run.recipe.rows if run.recipe is not None else None
     return known or candidate.rows_for(run.split.n_train, columns)
 
 
-def _weight(run: Run, candidate: Candidate) -> str | None:
+def _weight(run: FitRun, candidate: Candidate) -> str | None:
     tuned = candidate.params.get("class_weight")
     if tuned is None or not run.classification:
         return run.training.class_weight
@@ -423,13 +425,13 @@ def _weight(run: Run, candidate: Candidate) -> str | None:
 
 
 def score_part(
-    run: Run,
+    run: FitRun,
     model: Any,
     predicted: NDArray[Any],
     probability: NDArray[np.float64] | None,
     y: NDArray[Any],
     notes: list[str],
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
 ) -> list[float]:
     """Return the metric of one validation part, or nothing and a note where it has none."""
     from tasks.metrics.scorer import score

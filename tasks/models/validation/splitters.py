@@ -25,7 +25,7 @@ class Fold:
     valid: Positions
 
 
-def thin(rows: int, limit: int) -> Positions:
+def subsample_evenly(rows: int, limit: int) -> Positions:
     """Return at most `limit` positions out of `rows`, evenly spread and in order.
 
     Examples
@@ -259,7 +259,7 @@ def inner_part(
         codes = np.unique(y, return_inverse=True)[1]
         order = order[np.argsort(codes[order], kind="stable")]
         # Every k-th of the rows in class order, counted from the middle of the first step.
-        held[order[thin(rows, wanted)]] = True
+        held[order[subsample_evenly(rows, wanted)]] = True
     else:
         held[np.random.default_rng(seed).permutation(rows)[:wanted]] = True
     if classification:

@@ -18,7 +18,7 @@ from tasks.base.moments import as_utc
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import Floats, interval, resampling, time_blocks
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.gain_sequence import log_evidence
 from tasks.monitoring.scales import scale_of
@@ -45,7 +45,7 @@ def measured(
     confidence: float = 0.95,
     min_rows: int = 200,
     seed: int = 0,
-    queries: Queries | None = None,
+    queries: RankingGroups | None = None,
 ) -> Gain:
     """Return the gain of a refreshed model over the champion, with what windows showed so far.
 
@@ -177,7 +177,7 @@ def _compared(
     times: Times,
     replicates: int,
     seed: int,
-    queries: Queries | None,
+    queries: RankingGroups | None,
 ) -> _Compared | None:
     """Return the difference on some rows; None where the metric is not defined on them."""
     if schema.classes and len(np.unique(np.asarray(y_true))) < 2:

@@ -21,7 +21,7 @@ from mlflow.types.schema import AnyType, DataType, Schema
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, KeepfitError
-from tasks.data.typing.frames import typed_frame
+from tasks.data.sources.frames import typed_frame
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model
 from tasks.registry.mlmodel import COLUMNS_FILE, METHOD, METHODS, ServedColumns

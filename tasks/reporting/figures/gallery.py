@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.evaluation.explanation.permutation_importance import Importance
-    from tasks.metrics.ranking import Queries
+    from tasks.metrics.ranking import RankingGroups
     from tasks.reporting.figures.training_figures import Drawing
 
 _IMPORTANCE_ROWS = 2_000
@@ -144,7 +144,7 @@ def _of_ranking(
     result: CandidateResult,
     y_true: NDArray[Any],
     fitted: Sequence[CandidateResult],
-    queries: Queries,
+    queries: RankingGroups,
 ) -> tuple[Drawing, ...]:
     """Return the figures of how one candidate ranks the holdout and of how it learned."""
     from tasks.reporting.figures.ranking_figures import draw_ranking
@@ -159,7 +159,7 @@ def _explained(
     basis: Basis,
     challenger: CandidateResult,
     y_true: NDArray[Any],
-    queries: Queries | None,
+    queries: RankingGroups | None,
     seed: int,
 ) -> tuple[Importance | None, list[Drawing | None]]:
     """Return what the challenger relies on, from a sample of the holdout, and its figures."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from tasks.base.text import number
 from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
-from tasks.metrics.ranking import CUT, Queries, by_group
+from tasks.metrics.ranking import CUT, RankingGroups, by_group
 from tasks.reporting.figures.style import BLUE, GREY, INK, canvas, grid, legend, name_axes, plain
 from tasks.reporting.figures.training_figures import Drawing
 
@@ -42,7 +42,7 @@ class BySize:
 
 
 def ndcg_by_cut(
-    y_true: ArrayLike, predictions: Mapping[str, ArrayLike], queries: Queries
+    y_true: ArrayLike, predictions: Mapping[str, ArrayLike], queries: RankingGroups
 ) -> dict[str, Floats]:
     """Return the mean NDCG at 1, 2, 3, 5, 10 and 20 of each model, and of an order by chance.
 
@@ -66,7 +66,7 @@ def ndcg_by_cut(
 
 
 def ndcg_by_size(
-    y_true: ArrayLike, predicted: ArrayLike, queries: Queries, seed: int = 0
+    y_true: ArrayLike, predicted: ArrayLike, queries: RankingGroups, seed: int = 0
 ) -> tuple[BySize, ...]:
     """Return NDCG at 10 of the groups by their size, in at most five parts of about as many."""
     truth = np.asarray(y_true, np.float64)
@@ -92,7 +92,7 @@ def _of_size(sizes: Ints, values: Floats, seed: int) -> BySize:
 
 
 def draw_ranking(
-    name: str, y_true: ArrayLike, predictions: Mapping[str, ArrayLike], queries: Queries
+    name: str, y_true: ArrayLike, predictions: Mapping[str, ArrayLike], queries: RankingGroups
 ) -> tuple[Drawing, ...]:
     """Return the figures of the candidate `name`.
 

@@ -12,7 +12,7 @@ from tasks.base.config import GateConfig
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.metrics.ranking import Queries, by_group
+from tasks.metrics.ranking import RankingGroups, by_group
 from tasks.metrics.scorer import evaluate, score
 from tasks.reporting.figures.ranking_figures import draw_ranking, ndcg_by_cut, ndcg_by_size
 
@@ -28,14 +28,14 @@ def made(users: int = 60, rows: int = 15, noise: float = 1.0, seed: int = 0):
     groups = np.repeat(np.arange(users), rows)
     stars = rng.integers(1, 6, users * rows).astype(float)
     said = stars + rng.normal(0, noise, len(stars))
-    return Queries.of(groups, SCHEMA), stars, said
+    return RankingGroups.of(groups, SCHEMA), stars, said
 
 
 def test_ndcg_is_scikit_learns_with_ties_and_groups_in_any_order() -> None:
     rng = np.random.default_rng(1)
     users = rng.integers(0, 40, 600)
     stars, said = rng.choice(STARS, 600), rng.integers(0, 6, 600).astype(float)
-    queries = Queries.of(users, SCHEMA)
+    queries = RankingGroups.of(users, SCHEMA)
 
     (ndcg, _), telling, _ = by_group(stars, said, queries)
 
@@ -52,7 +52,7 @@ def test_ndcg_is_scikit_learns_with_ties_and_groups_in_any_order() -> None:
 @pytest.mark.parametrize("cut", [1, 2, 3, 6])
 def test_ties_score_what_all_their_orders_score_on_average(cut: int) -> None:
     hits, said = np.array([1.0, 0, 1, 1, 0, 0]), np.array([2.0, 2, 1, 1, 1, 0])
-    queries = Queries(np.zeros(6, dtype=np.int64), (0.0, 1.0), 1)
+    queries = RankingGroups(np.zeros(6, dtype=np.int64), (0.0, 1.0), 1)
 
     (_, precision), _, _ = by_group(hits, said, queries, cut)
 
@@ -66,7 +66,7 @@ def test_ties_score_what_all_their_orders_score_on_average(cut: int) -> None:
 
 
 def test_map_at_10_of_a_hand_written_order() -> None:
-    queries = Queries.of([0, 0, 0, 0], SCHEMA)
+    queries = RankingGroups.of([0, 0, 0, 0], SCHEMA)
     # Relevant at the places 1 and 3: (1/1 + 2/3) / 2.
     value = score("map_at_10", [5, 1, 4, 3], [9, 8, 7, 6], None, (), None, queries)
     assert value == pytest.approx((1 + 2 / 3) / 2)
@@ -75,7 +75,7 @@ def test_map_at_10_of_a_hand_written_order() -> None:
 def test_groups_of_one_row_or_without_a_relevant_one_are_left_out() -> None:
     groups = [0, 0, 1, 2, 2, 2]
     stars, said = [5.0, 1.0, 5.0, 3.0, 1.0, 2.0], [2.0, 1.0, 1.0, 1.0, 2.0, 3.0]
-    queries = Queries.of(groups, SCHEMA)
+    queries = RankingGroups.of(groups, SCHEMA)
 
     assert queries.telling(stars).tolist() == [True, False, False]
     assert score("ndcg_at_10", stars, said, None, (), None, queries) == 1.0

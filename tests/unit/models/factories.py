@@ -17,7 +17,7 @@ from tasks.base.config import TrainingConfig, default_metric
 from tasks.base.records import Kind, Schema, Split, Task
 from tasks.data.snapshots import write_snapshot
 from tasks.models.estimators.candidates import find
-from tasks.models.estimators.fit_context import Learned, Setting
+from tasks.models.estimators.fit_context import FitContext, FitResult
 from tasks.models.features.preprocessing import build_encoder
 
 KINDS: dict[str, Kind] = {
@@ -85,13 +85,13 @@ def schema(task: Task, y: NDArray[Any], kinds: dict[str, Kind] | None = None) ->
 
 def fitted(
     name: str, task: Task, X: pd.DataFrame, y: NDArray[Any], **at: Any
-) -> tuple[Pipeline, Learned]:
+) -> tuple[Pipeline, FitResult]:
     candidate = find(name)
     roles = schema(task, y, {c: KINDS[c] for c in X.columns if c in KINDS})
     encoder = build_encoder(candidate.encoding, roles, X, 0)
     encoded = encoder.fit_transform(X, y)
     counts = np.unique(y, return_counts=True)[1]
-    setting = Setting(
+    setting = FitContext(
         task=task,
         metric=default_metric(task),
         rows=len(X),

@@ -14,7 +14,7 @@ from tasks.models.ensemble.blend_call import BLEND_FILE, ensemble_of
 from tasks.models.ensemble.weighted_ensemble import SameColumns
 from tasks.models.ensemble.weights import greedy_weights
 from tasks.models.execution.fitting import fit_candidates, refit
-from tasks.models.execution.run_context import ENSEMBLE, Run
+from tasks.models.execution.run_context import ENSEMBLE, FitRun
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjustment import as_served
@@ -111,7 +111,7 @@ def test_an_ensemble_has_what_is_left_of_the_budget(tmp_path: Path) -> None:
     data = snapshot(tmp_path, X, value, "regression", kinds=KINDS)
     asked = training("logistic_regression", "decision_tree")
     fitted = fit_candidates(*data, asked, "rmse", tmp_path / "fits")
-    run = Run(*data, asked, "rmse", str(tmp_path / "fits"), str(tmp_path), ())
+    run = FitRun(*data, asked, "rmse", str(tmp_path / "fits"), str(tmp_path), ())
 
     none_left = ensemble_of(run, fitted, print, 0.0)
     too_little = ensemble_of(run, fitted, lambda _: None, 1e-3)

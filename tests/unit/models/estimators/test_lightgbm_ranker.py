@@ -13,10 +13,10 @@ import pytest
 from tasks.base.config import TrainingConfig
 from tasks.base.records import Schema, Split
 from tasks.data.snapshots import write_snapshot
-from tasks.metrics.ranking import Queries
+from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import score
 from tasks.models.estimators.candidates import find
-from tasks.models.estimators.fit_context import Setting
+from tasks.models.estimators.fit_context import FitContext
 from tasks.models.estimators.lightgbm_ranker import in_groups
 from tasks.models.estimators.popularity import Popularity
 from tasks.models.execution import worker_pool
@@ -28,7 +28,7 @@ from tests.unit.registry.mlflow.served_models import differences
 GRADES = (0.0, 1.0, 2.0, 3.0)
 
 
-def made(users: int = 120, rows: int = 10) -> tuple[Queries, np.ndarray, np.ndarray]:
+def made(users: int = 120, rows: int = 10) -> tuple[RankingGroups, np.ndarray, np.ndarray]:
     """Rows in which only the difference within a user tells: each rates on a scale of their own."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(users), rows)
@@ -37,11 +37,11 @@ def made(users: int = 120, rows: int = 10) -> tuple[Queries, np.ndarray, np.ndar
     grades = np.digitize(worth + rng.normal(0, 0.4, len(groups)), [-0.7, 0.3, 1.2]).astype(float)
     order = rng.permutation(len(groups))
     X = np.column_stack([worth, own]).astype(np.float32)
-    return Queries(groups[order], GRADES, 2), X[order], grades[order]
+    return RankingGroups(groups[order], GRADES, 2), X[order], grades[order]
 
 
-def setting(queries: Queries, rows: int, **given: object) -> Setting:
-    at = Setting("ranking", "ndcg_at_10", rows, 2, queries=queries)
+def setting(queries: RankingGroups, rows: int, **given: object) -> FitContext:
+    at = FitContext("ranking", "ndcg_at_10", rows, 2, queries=queries)
     return replace(at, **given)  # type: ignore[arg-type]
 
 

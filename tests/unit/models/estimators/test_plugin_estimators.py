@@ -18,7 +18,7 @@ from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion, Schema
 from tasks.models.ensemble.blend_call import made_of
 from tasks.models.estimators.candidates import find
-from tasks.models.estimators.fit_context import Setting
+from tasks.models.estimators.fit_context import FitContext
 from tasks.models.estimators.plugin_estimators import own_params
 from tasks.models.execution import plugin_checks
 from tasks.models.execution.fitting import fit_candidates, refit
@@ -155,7 +155,7 @@ def test_hooks_are_tried_before_data_is_read(tmp_path: Path) -> None:
 def saved(folder: Path, name: str = "model.skops") -> tuple[Path, Any]:
     own = own_code(folder, ESTIMATORS, estimators={"near": "mine:Nearest"})
     X, y = trial_rows(2, True)
-    setting = Setting(task="binary", metric="roc_auc", rows=90, columns=5, seed=7)
+    setting = FitContext(task="binary", metric="roc_auc", rows=90, columns=5, seed=7)
     candidate = find("near").with_params(own_params(own, "near"))
     model = candidate.fit(candidate.build(setting, candidate.params), X, y, setting).estimator
     save_model(Pipeline([("model", model)]), folder / name, own=own)
@@ -218,7 +218,7 @@ def test_a_changed_module_still_loads_what_was_saved(tmp_path: Path) -> None:
 def test_the_seed_and_class_weights_of_the_file_are_given(tmp_path: Path) -> None:
     path, own = saved(tmp_path)
     assert load_model(path, own)[-1].random_state == 7
-    at = Setting(task="binary", metric="f1", rows=9, columns=5, class_weight="balanced")
+    at = FitContext(task="binary", metric="f1", rows=9, columns=5, class_weight="balanced")
 
     made = find("near").build(at, own_params(own, "near"))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tasks.base.records import Schema, Split, Trial
-from tasks.models.execution.run_context import Run
+from tasks.models.execution.run_context import FitRun
 from tasks.models.tuning.tuning_schedule import Tuning
 from tests.unit.models.factories import training
 
@@ -21,7 +21,7 @@ def _tuning(folder: Path, *, threads: int = 2, share: float = 0.8) -> Tuning:
     schema = Schema(target="y", task="binary", features={"a": "numeric"}, classes=("0", "1"))
     config = training(*NAMES, tuning={"trials": 40, "share": share}, cv=4)
     given = ("", split, schema, config, "roc_auc", str(folder), str(folder), NAMES)
-    return Tuning(Run(*given), threads, BUDGET)
+    return Tuning(FitRun(*given), threads, BUDGET)
 
 
 def _told(tuning: Tuning, name: str, number: int, score: float, seconds: float) -> None:

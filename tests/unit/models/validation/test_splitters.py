@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.models.validation.splitters import inner_part, make_folds, thin
+from tasks.models.validation.splitters import inner_part, make_folds, subsample_evenly
 
 labels = st.lists(st.integers(0, 3), min_size=2, max_size=80)
 
 
 @given(st.integers(0, 500), st.integers(1, 500))
 def test_thinning_keeps_order_and_spreads_evenly(rows: int, limit: int) -> None:
-    kept = thin(rows, limit)
+    kept = subsample_evenly(rows, limit)
     assert len(kept) == min(rows, limit)
     assert (np.diff(kept) > 0).all()
     assert ((kept >= 0) & (kept < rows)).all()

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
-from tasks.evaluation.diagnosis.slice_rules import Coded, Step, coded_columns, in_words
+from tasks.evaluation.diagnosis.slices.slice_rules import Coded, Step, coded_columns, in_words
 from tasks.metrics.bootstrap import Floats, Ints
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tasks.base.records import Kind
-from tasks.evaluation.diagnosis.weak_slices import weak_slices
+from tasks.evaluation.diagnosis.slices.weak_slices import weak_slices
 
 KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "categorical", "d": "categorical"}
 

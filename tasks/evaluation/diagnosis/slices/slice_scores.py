@@ -8,10 +8,10 @@ import numpy as np
 
 from tasks.base.text import number
 from tasks.evaluation.diagnosis.context import Case
-from tasks.evaluation.diagnosis.weak_slices import LEAST_ROWS
+from tasks.evaluation.diagnosis.slices.weak_slices import LEAST_ROWS
 from tasks.evaluation.findings import WeakSlice
 from tasks.metrics.losses import expected_losses
-from tasks.models.validation.splitters import thin
+from tasks.models.validation.splitters import subsample_evenly
 
 _LEAST_UNITS = 10
 """Of groups or blocks of time: each half is tested on five at least."""
@@ -20,10 +20,10 @@ _LEAST_UNITS = 10
 def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
     """Return the slices on which the challenger is weaker, and a sentence."""
     from tasks.data.snapshots import read_frame
-    from tasks.evaluation.diagnosis.weak_slices import MOST_ROWS, weak_slices
+    from tasks.evaluation.diagnosis.slices.weak_slices import MOST_ROWS, weak_slices
 
     rows = np.load(case.basis.split.holdout_path)
-    chosen = thin(len(rows), MOST_ROWS)
+    chosen = subsample_evenly(len(rows), MOST_ROWS)
     names = list(case.schema.features)
     X = read_frame(case.basis.snapshot.path, columns=names, rows=rows[chosen])
     expected = expected_losses(case.model.probability)
