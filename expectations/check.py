@@ -1,4 +1,4 @@
-"""A table checked against its contract: one result in words for every rule."""
+"""Check of a table against its contract: one result for every rule."""
 
 from __future__ import annotations
 

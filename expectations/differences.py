@@ -1,4 +1,4 @@
-"""How rows differ from a contract rule by rule, and what the contract would say of them."""
+"""Differences between rows and a contract, rule by rule, with the edit that would accept them."""
 
 from __future__ import annotations
 

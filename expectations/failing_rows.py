@@ -1,4 +1,4 @@
-"""Which rows of a table its broken rules are about: those that are not to be scored."""
+"""Rows that broke a rule: they are not scored."""
 
 from __future__ import annotations
 

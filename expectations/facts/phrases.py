@@ -1,4 +1,4 @@
-"""How numbers, shares and values are said to a person."""
+"""Numbers, shares and values as text."""
 
 from __future__ import annotations
 

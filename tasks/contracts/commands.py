@@ -1,4 +1,4 @@
-"""The commands that a person is given where rows broke their contract."""
+"""Commands suggested where rows broke their contract."""
 
 from __future__ import annotations
 

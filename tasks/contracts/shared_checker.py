@@ -1,6 +1,6 @@
-"""A checker for many commands: Great Expectations is imported once, and each check is a child's.
+"""A checker for many commands: Great Expectations is imported once, and each check runs in a child.
 
-A command that finds one in its environment asks it, over a socket that only its owner can reach;
+A command that finds one in its environment calls it, over a socket that only its owner can reach;
 where it finds none, or that one does not answer, it brings a checker of its own.
 """
 

@@ -1,4 +1,4 @@
-"""What each column holds, and which part it plays."""
+"""Kind and role of each column."""
 
 from __future__ import annotations
 

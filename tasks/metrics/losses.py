@@ -1,4 +1,4 @@
-"""What each row costs: the loss of a prediction, row by row."""
+"""Loss of each row's prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How text becomes values, and what is said of it."""
+"""Rules by which text becomes values, and notes about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each candidate fits: on its own rows, on unseen ones, and behind the best other one."""
+"""Fit of each candidate: training score, holdout score, and distance to the best other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a score doubtful: rows on both sides of the split, a score too good to be true."""
+"""Signs of leakage: duplicate rows across the split, a score too good to be true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to try next, and when to stop trying: the steps that a diagnosis leaves, in order."""
+"""Recommended next steps after a diagnosis, in order, and when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far each column gets alone: one that nearly decides may be known only after the event.
+"""Score of each column alone: one that nearly decides may be known only after the event.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""What a model looks at: contributions of columns, and one row explained."""
+"""SHAP values: contributions of columns to predictions, and explanations of single rows."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Contributions:
     values
         Shape (n_rows, n_columns, n_outputs).
     base
-        Shape (n_outputs,): what is said of an average row.
+        Shape (n_outputs,): the output for an average row.
     scale
         What they add up to; an output is of the second of two classes, else of each.
     """

@@ -1,4 +1,4 @@
-"""The ensemble as one more candidate, asked for from outside of the worker process."""
+"""The ensemble as one more candidate, requested from outside the worker process."""
 
 from __future__ import annotations
 

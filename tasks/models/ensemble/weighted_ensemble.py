@@ -35,7 +35,7 @@ class SameColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return that it can be asked."""
+        """Return True: members are fitted before."""
         return True
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +82,7 @@ class _Ensemble(BaseEstimator):  # type: ignore[misc]
         self.weights = weights
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return that it can be asked."""
+        """Return True: members are fitted before."""
         return True
 
     def fit(self, X: object, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's

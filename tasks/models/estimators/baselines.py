@@ -1,4 +1,4 @@
-"""The trivial model that stands in every leaderboard: what the target alone tells."""
+"""The baseline in every leaderboard: prediction from the target's distribution alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fitted model itself says its columns are worth, told by column of the source."""
+"""Impurity or coefficient importance of a fitted model, summed by source column."""
 
 from __future__ import annotations
 

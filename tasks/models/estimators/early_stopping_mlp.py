@@ -1,4 +1,4 @@
-"""Neural networks that stop early on a validation part of their own choosing.
+"""Neural networks with early stopping on a validation part that respects time and groups.
 
 scikit-learn's own early stopping draws that part at random, which looks into the future where rows
 have a time, and judges classifiers by accuracy, which says little about rare classes.

@@ -1,4 +1,4 @@
-"""Model families: how each is built for a table's size and kind of target, and fitted.
+"""Estimator factories: each family built for a table's size and kind of target, and fitted.
 
 Heavy libraries are imported by the functions, which only run in worker processes.
 """
@@ -198,7 +198,7 @@ def mlp(at: FitContext, params: Params) -> Any:
 
 
 def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext) -> FitResult:
-    """Fit, and tell the epochs and the losses."""
+    """Fit, and return epochs and losses."""
     estimator.fit(X, y, groups=at.groups, watched=_watched_network(y, at))
     network = estimator if at.classification else estimator.regressor_
     name = "log_loss" if at.classification else "mse_scaled"
@@ -395,7 +395,7 @@ def watched(own: tuple[Any, Any], held: Sequence[tuple[Any, Any]]) -> dict[str, 
 
 
 def curves_of(estimator: Any, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Return what LightGBM told of `parts`, such as ``validation_l2``."""
+    """Return LightGBM's metrics of `parts`, such as ``validation_l2``."""
     return {
         f"{part}_{name.replace('@', '_at_')}": tuple(float(v) for v in values)
         for part in parts

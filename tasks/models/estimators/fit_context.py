@@ -1,4 +1,4 @@
-"""What an estimator is built for, and what its fit tells."""
+"""Context that an estimator is built for, and result of its fit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Watched:
     Attributes
     ----------
     parts
-        Positions of the rows of each part; a loss is told for each.
+        Positions of the rows of each part; a loss is computed for each.
     queries
         Which rows are ranked together; None where the task is no ranking.
     """
@@ -37,7 +37,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class FitContext:
-    """What an estimator is built for.
+    """Context that an estimator is built for.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class FitContext:
     patience
         Rounds without a better loss after which boosting stops, where they are tuned.
     groups
-        Of each row it is fitted on, where rows of one group are not to be told from each other.
+        Of each row it is fitted on, where rows of one group belong together.
     queries
         Which rows are ranked together; None where the task is no ranking.
     table_rows
@@ -117,7 +117,7 @@ class Course:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted estimator and what is to be told of its fit.
+    """A fitted estimator and the record of its fit.
 
     Attributes
     ----------

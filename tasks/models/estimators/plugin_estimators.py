@@ -142,7 +142,7 @@ def build(at: FitContext, params: Params) -> Any:
 
 
 def fit(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: FitContext) -> FitResult:
-    """Fit it; what it raises is told with its name."""
+    """Fit it; failures are re-raised with the estimator's name."""
     try:
         # An estimator may keep its rows: an array, not the file behind it.
         estimator.fit(np.asarray(X), y)

@@ -1,4 +1,4 @@
-"""The trivial ranking: what everybody likes, whoever asks.
+"""The baseline of rankings: popularity of the items, the same for everybody.
 
 An item's score is the mean of its target over the training rows, leaning on the mean of all where
 the rows are few, so that one enthusiast makes no favourite (the Bayesian average).

@@ -1,6 +1,6 @@
-"""Single pieces of work done in a child of the worker process, which has the libraries imported.
+"""Single calls executed in a child of the worker process, which has the libraries imported.
 
-Loading a model and asking it costs the process that calls neither an import nor memory, and a
+Loading a model and predicting with it costs the caller neither an import nor memory, and a
 model that crashes native code takes only the child with it.
 """
 
@@ -68,7 +68,7 @@ def call(function: str, *, within: float | None = None, **arguments: Any) -> Any
 
 
 def answer_call(command: dict[str, Any]) -> None:
-    """Do what `call` asked for; runs in the child."""
+    """Execute a request of `call`; runs in the child."""
     asked = json.loads(Path(command["asked"]).read_text())
     module, _, name = asked["function"].partition(":")
     result = getattr(import_module(module), name)(**asked["arguments"])

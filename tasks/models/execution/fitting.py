@@ -40,7 +40,7 @@ def fit_candidates(
     """Fit the baseline and every candidate of `training` on the training rows.
 
     Each candidate is validated on at most ``training.cv_rows`` rows, then fitted on all training
-    rows, and asked for the holdout. With ``training.cv`` 0 or 1 there is one validation part, the
+    rows, and predict the holdout. With ``training.cv`` 0 or 1 there is one validation part, the
     newest fifth where rows have a time.
 
     Parameters

@@ -1,6 +1,6 @@
 """A process that has the heavy libraries imported and forks a child for every task.
 
-It reads one command a line from its standard input and tells what happens on what was its standard
+It reads one command a line from its standard input and writes events to what was its standard
 output. Forking from here, and not from the process that people started, means that no thread of
 another library is copied half-way through its work, that memory is shared until written to, and
 that a fit that is killed or runs out of memory takes nothing else with it.
@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve until the input ends or nothing was asked for a while."""
+    """Serve until the input ends or no command came for a while."""
     from tasks.base.environment import return_freed_memory
 
     return_freed_memory()

@@ -1,4 +1,4 @@
-"""Hooks tried before any data is read: estimators and metrics in a child of the worker process."""
+"""Check of plugins before data is read, in a child of the worker process."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def try_estimator(
     cloned(own, name, estimator)
     with tempfile.TemporaryDirectory(prefix="keepfit-hook-") as folder:
         again = _round_trip(own, name, Pipeline([("model", estimator)]), Path(folder))
-    with _failing_as(own, name, "cannot be asked again once it is saved and read back"):
+    with _failing_as(own, name, "cannot predict once it is saved and loaded"):
         predicted, probability = outputs(again[-1], X)
     values = predicted if probability is None else probability
     if not np.allclose(np.asarray(values, np.float64), first, equal_nan=True):

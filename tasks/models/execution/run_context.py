@@ -1,4 +1,4 @@
-"""The files that the tasks of one run share: where they are, and what the run was asked for."""
+"""Context of one run of fits: its parameters, and the files that its tasks share."""
 
 from __future__ import annotations
 

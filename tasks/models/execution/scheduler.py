@@ -1,4 +1,4 @@
-"""The tasks of one run: started as cores come free, heard, and stopped at the deadline."""
+"""Scheduler of one run: starts tasks as cores come free, and stops them at the deadline."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def silent(progress: Progress) -> None:
 
 
 class Fits:
-    """The tasks of one run: started as cores come free, heard, and stopped at the deadline."""
+    """Scheduler of one run: starts tasks as cores come free, and stops them at the deadline."""
 
     def __init__(
         self,

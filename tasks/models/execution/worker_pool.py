@@ -1,4 +1,4 @@
-"""The side of the worker process that asks: it starts one, sends tasks, hears what became of them.
+"""Client of the worker process: starts it, sends tasks, receives their results.
 
 Only the standard library is imported here, so that a process that is busy with something else can
 start its worker first and let the imports of the two overlap.
@@ -88,7 +88,7 @@ class Worker:
         return Lease(self, place)
 
     def take_back(self, place: int) -> None:
-        """Forget what is still said to a borrower."""
+        """Drop messages still addressed to a borrower."""
         self._heard.pop(place, None)
 
     def send(self, command: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Worker:
             raise _gone(self._process.poll()) from None
 
     def hear(self, place: int, seconds: float) -> list[dict[str, Any]]:
-        """Return what was said to a borrower, waiting at most `seconds` for something.
+        """Return messages to a borrower, waiting at most `seconds` for one.
 
         Whoever waits reads for all; a short while each, so that none waits for another's patience.
 

@@ -207,7 +207,7 @@ Step = tuple[str, Any, list[str]]
 
 
 def _native(groups: dict[str, list[str]], schema: Schema, rows: int, seed: int) -> list[Step]:
-    # Codes come first: LightGBM is told their places by counting them.
+    # Codes come first: LightGBM gets their positions by count.
     codes = CategoryCodes(max_levels=NATIVE_LEVELS, min_rows=_rare_below(rows))
     return [
         (CATEGORIES, codes, groups[CATEGORIES]),

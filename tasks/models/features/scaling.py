@@ -25,5 +25,5 @@ class Scale(StandardScaler):  # type: ignore[misc]
         return super().transform(X, copy) if X.shape[1] else X
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return that it can be asked: of no columns nothing is learnt."""
+        """Return True: without columns there is nothing to fit."""
         return True

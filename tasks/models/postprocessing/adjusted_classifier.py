@@ -55,7 +55,7 @@ class AdjustedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.estimator.classes_)
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether it can be asked."""
+        """Return whether the estimator is fitted."""
         return hasattr(self.estimator, "classes_")
 
     def fit(self, X: Any, y: Any) -> Self:

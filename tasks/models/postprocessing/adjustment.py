@@ -1,4 +1,4 @@
-"""What is done to a fitted classifier by its out-of-fold predictions, before it is kept."""
+"""Calibration and decision rule of a fitted classifier, chosen by out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Adjustment:
     held
         Out-of-fold predictions as the adjusted model would have made them.
     scores
-        The metric of each part of them; None where nothing was asked for.
+        The metric of each part of them; None where none was requested.
     """
 
     calibration: Calibration = field(default_factory=Calibration)
@@ -191,7 +191,7 @@ def part_scores(
 
 @dataclass(frozen=True)
 class Told:
-    """What is told of an adjustment beside the candidate's own."""
+    """Parameters and notes that an adjustment adds to the candidate's."""
 
     params: dict[str, Any]
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: maps fitted on predictions of rows not fitted on.
+"""Calibration maps, fitted on out-of-fold predictions.
 
 References
 ----------
@@ -75,7 +75,7 @@ class Calibration:
         return np.asarray(spread / spread.sum(axis=1, keepdims=True))
 
     def _mapped(self, label: str, raw: Floats) -> Floats:
-        assert self.tables is not None  # noqa: S101 - asked for a label in them
+        assert self.tables is not None  # noqa: S101 - only called for labels in them
         first, second = self.tables[label]
         if self.method == "sigmoid":
             from scipy.special import expit

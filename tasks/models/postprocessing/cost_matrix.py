@@ -1,4 +1,4 @@
-"""What a stated objective asks for: checked against the target, and as a matrix of costs."""
+"""Cost matrix of a configured objective, checked against the target."""
 
 from __future__ import annotations
 

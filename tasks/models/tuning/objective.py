@@ -1,4 +1,4 @@
-"""One trial, done in a child of the worker process: rung by rung, as far as it is promising."""
+"""Objective of a search: one trial, rung by rung, pruned where it falls behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Successive halving: after which step a trial is compared, and what it has to reach to go on.
+"""Successive halving: the rungs of a trial, and the score it needs at each to go on.
 
 A trial climbs rungs: a fit on a part of the rows of the last fold, then the folds one by one. At a
 rung it goes on only if it stands in the better half of all earlier trials that came as far, once

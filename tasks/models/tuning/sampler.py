@@ -1,4 +1,4 @@
-"""What to try next: Optuna's sampler, asked anew for every batch from what is known by then.
+"""Proposals of Optuna's sampler, built anew for every batch from the trials known by then.
 
 Nothing of Optuna is kept between batches. A batch depends on the seed, its number and the trials of
 earlier batches only, so that a search that was killed goes on as if it had not been.
@@ -140,7 +140,7 @@ def _study(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is experimental in some versions is said to be so
+        warnings.simplefilter("ignore")  # experimental warnings differ by version
         sampler = optuna.samplers.TPESampler(
             seed=seed, multivariate=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS
         )

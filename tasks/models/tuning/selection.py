@@ -1,4 +1,4 @@
-"""Which trial a candidate is fitted with: the untuned one, unless another gains beyond noise."""
+"""Selection of a trial: the untuned one, unless another gains beyond noise."""
 
 from __future__ import annotations
 

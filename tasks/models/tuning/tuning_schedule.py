@@ -1,4 +1,4 @@
-"""The searches of one run: which trial is next, until when, and what each search found.
+"""Schedule of one run's searches: the next trial, its deadline, and each search's result.
 
 Every candidate has its untuned trial first, whatever it takes: it is its validation. Then the one
 whose turn it is by the seconds spent goes on, and a candidate that stands at the top by now may

@@ -1,4 +1,4 @@
-"""The folds of one candidate: fitted, asked for their validation rows, scored."""
+"""Cross-validation of one candidate: each fold fitted, predicted and scored."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PARTS = 5
 
 @dataclass(frozen=True)
 class Validated:
-    """What the folds of a candidate told.
+    """Results of a candidate's folds.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class Validation:
         return Watched(X, y, tuple(parts), queries)
 
     def note(self, text: str) -> None:
-        """Note what is to be said about the folds."""
+        """Record notes about the folds."""
         self._notes.append(text)
 
     def part(self, number: int, fold: Fold, share: float) -> float | None:
@@ -272,7 +272,7 @@ def validate(
 
 
 def validated(run: FitRun, name: str, trial: Trial | None) -> Validated | None:
-    """Return what the folds of a finished trial told; None where its files are gone."""
+    """Return the fold results of a finished trial; None where its files are gone."""
     if trial is None:
         return None
     folder = trial_folder(run, name, trial.number)
@@ -308,7 +308,7 @@ def fit_rows(
     iterations
         Of an iterative learner, where they are known already.
     groups
-        Of each row, which are then not told from each other.
+        Group of each row; rows of one group count as one.
     queries
         Which of the rows are ranked together; None where the task is no ranking.
     watched

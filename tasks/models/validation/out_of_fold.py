@@ -1,4 +1,4 @@
-"""Predictions of training rows by models that did not learn from them, and what they can tell."""
+"""Out-of-fold predictions of training rows, and metric gains measured on them."""
 
 from __future__ import annotations
 

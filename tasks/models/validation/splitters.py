@@ -1,4 +1,4 @@
-"""Which rows are fitted on, which validate: positions only, the same for the same seed."""
+"""Splitters: positions of training and validation rows, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def make_folds(
     groups: Positions | None = None,
     queries: Positions | None = None,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    """Return folds over the rows of `y` and what is to be said about them.
+    """Return folds over the rows of `y`, and notes about them.
 
     Rows in time order are validated forward in time: each part of their newer half by a model of
     all rows before it.
@@ -109,7 +109,7 @@ def _one_part(
 def grouped_folds(
     y: NDArray[Any], folds: int, *, classification: bool, seed: int, groups: Positions
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    """Return folds that keep `groups` whole, and what is to be said about them.
+    """Return folds that keep `groups` whole, and notes about them.
 
     Group by group, the largest first, goes to the fold that has least of its classes. There are no
     more folds than groups of the class that has fewest, but two at least.

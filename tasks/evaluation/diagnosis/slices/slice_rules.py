@@ -1,4 +1,4 @@
-"""Columns as a shallow tree can split them, and its splits in words."""
+"""Columns encoded for a shallow tree, and its splits as rules in words."""
 
 from __future__ import annotations
 

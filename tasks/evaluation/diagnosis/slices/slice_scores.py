@@ -1,4 +1,4 @@
-"""The slices on which the challenger is weaker, with their metric and in a sentence."""
+"""Metric of each weak slice of the challenger, and a sentence about them."""
 
 from __future__ import annotations
 

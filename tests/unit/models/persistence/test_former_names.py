@@ -17,11 +17,12 @@ BEFORE = Path(__file__).with_name("before_rooms.skops")
 """Pipelines of every class, written when modules still bore their former names, and predictions."""
 
 
-def test_the_kept_file_names_every_former_module() -> None:
+def test_the_kept_file_names_every_module_that_moved_into_an_inner_room() -> None:
     with zipfile.ZipFile(BEFORE) as file:
         schema = json.dumps(json.loads(file.read("schema.json")))
 
-    assert [name for name in FORMER_MODULES if f'"{name}"' not in schema] == []
+    before_rooms = [name for name in FORMER_MODULES if name.count(".") == 2]
+    assert [name for name in before_rooms if f'"{name}"' not in schema] == []
 
 
 @pytest.mark.parametrize("name", ["adjusted", "regressor", "classifier"])
