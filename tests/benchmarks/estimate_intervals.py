@@ -58,10 +58,12 @@ def looked_at(model: Scored, metric: str, most: int) -> str:
         constant.append(abs(true.value - before.value))
         told = estimate(window, reference, model.roles, metric).value
         if told.value is None or told.low is None or told.high is None:
-            return f"{'':31}{np.mean(constant):12.4g}  steps aside"
+            continue
         held += told.low <= true.value <= told.high
         errors.append(abs(true.value - told.value))
         widths.append(told.high - told.low)
+    if not errors:
+        return f"{'':31}{np.mean(constant):12.4g}  steps aside"
     return (
         f"{len(errors):8}{held / len(errors):7.0%}{np.mean(errors):16.4g}"
         f"{np.mean(constant):12.4g}{np.median(widths):9.3g}"
