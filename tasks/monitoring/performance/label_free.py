@@ -122,6 +122,8 @@ class _Own:
         Of the estimates, and of the metric of older rows.
     lag
         Seconds, on average; 0 without times.
+    usual_error
+        Standard error of the metric of older rows.
     """
 
     scale: Scale
@@ -129,6 +131,7 @@ class _Own:
     constant: RandomEffects
     lag: float
     missed: Missed
+    usual_error: float
 
 
 def estimate(
@@ -166,8 +169,8 @@ def estimate(
     fits = _learning_spread(window, known, roles, metric, seed)
     sampled = float(np.nanstd(replicates)) if plan.replicates else float("nan")
     spread = float(np.hypot(sampled, fits))
-    usual = measure(known, roles, metric, seed=seed, replicates=50)
-    if own is None or usual is None or not isfinite(usual.spread) or not isfinite(spread):
+    usual = measure(known, roles, metric, seed=seed, replicates=0)
+    if own is None or usual is None or not isfinite(spread):
         return Estimate(MetricValue(value=value), spread, sentence=CAUTION)
     chance = learned.chance(window, np.random.default_rng(seed))
     factor = max(1.0, min(_FARTHEST, _lag(known, window) / own.lag)) if own.lag else 1.0
@@ -175,7 +178,7 @@ def estimate(
         value,
         float(np.hypot(chance, fits)),
         usual.value,
-        float(np.hypot(np.hypot(chance, sampled), usual.spread)),
+        float(np.hypot(np.hypot(chance, sampled), own.usual_error)),
     )
     stated, error = _stated(at_window, own, factor, confidence)
     return Estimate(stated, spread, error, CAUTION, own.missed)
@@ -277,7 +280,7 @@ def _own_of(parts: Sequence[_Part], usual: Measured, fits: float, metric: str) -
         constant=sqrt(float(np.mean((constants - true) ** 2))),
         evidence=effects.log_evidence - constant.log_evidence,
     )
-    return _Own(scale, effects, constant, lag, summary)
+    return _Own(scale, effects, constant, lag, summary, usual.spread)
 
 
 def _lag(past: Answers, later: Answers) -> float:

@@ -170,7 +170,7 @@ def own(misses: list[float], name: str, evidence: float = 20.0) -> _Own:
         np.asarray(misses), np.full(len(misses), 1e-4), 0.05, freedom=1, centre=0.0
     )
     missed = Missed(len(misses), 0.0, 0.0, evidence)
-    return _Own(Scale(name), effects, effects, 0.0, missed)  # type: ignore[arg-type]
+    return _Own(Scale(name), effects, effects, 0.0, missed, 0.0)  # type: ignore[arg-type]
 
 
 def test_an_interval_stays_inside_what_its_metric_can_be() -> None:
