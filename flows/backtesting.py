@@ -8,6 +8,7 @@ from time import monotonic
 from prefect import flow
 
 from flows.accounting import run_name
+from tasks.backtest.engine import Replay, State
 from tasks.backtest.results import BacktestOutcome
 from tasks.backtest.run import BacktestRequest
 from tasks.base.known import pipeline_in_use
@@ -28,10 +29,14 @@ def backtesting(pipeline: str, asked: BacktestRequest) -> BacktestOutcome:
     began = monotonic()
     plan = pipeline_in_use(Path(pipeline))
     replay = load_history(plan, asked)
-    states = begin_replay(plan, asked, replay)
-    for window in range(replay.size):
-        states = replay_window(replay, states, window)
-    more = () if asked.quick else begin_more(replay, states)
-    for window in range(replay.size if more else 0):
-        more = replay_window(replay, more, window)
+    states = _replayed(replay, begin_replay(plan, asked, replay))
+    more = () if asked.quick else _replayed(replay, begin_more(replay, states))
     return compare_policies(plan, asked, replay, (*states, *more), monotonic() - began)
+
+
+def _replayed(replay: Replay, states: tuple[State, ...]) -> tuple[State, ...]:
+    """Return the states after all windows; none where there are none."""
+    began = monotonic()
+    for window in range(replay.size if states else 0):
+        states = replay_window(replay, states, window, began)
+    return states

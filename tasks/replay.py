@@ -51,11 +51,14 @@ def begin_more(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
 
 
 @task(name="replay window", cache_policy=NO_CACHE, task_run_name="window {window}")
-def replay_window(replay: Replay, states: Sequence[State], window: int) -> tuple[State, ...]:
-    """Let every policy look at one window, decide and train."""
+def replay_window(
+    replay: Replay, states: Sequence[State], window: int, began: float
+) -> tuple[State, ...]:
+    """Let every policy look at one window, decide and train; `began` is when the first was."""
     found = replay.step(states, window)
-    total = len(replay.history.windows)
-    report(Step("replay", str(replay.history.windows[window]), window + 1, total))
+    left = (time.monotonic() - began) / (window + 1) * (replay.size - window - 1)
+    named = str(replay.history.windows[window])
+    report(Step("replay", named, window + 1, replay.size, left))
     return found
 
 
