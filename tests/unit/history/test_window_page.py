@@ -37,12 +37,22 @@ def test_both_answers_stand_plainly_on_the_page() -> None:
     drift = {**drift, "segments": [segment]}
     assert re.search(r"carrier = AA\s*loss 1.9\d*, 0.4\d*", words(changed(performance=[stated])))
     text = words(
-        changed(drift={**drift, "harmful": True, "alarm": False, "harm": [harm], "restless": True})
+        changed(
+            drift={
+                **drift,
+                "harm_sentence": "could hurt in JFK",
+                "harmful": True,
+                "alarm": False,
+                "harm": [harm],
+                "restless": True,
+            }
+        )
     )
     assert re.search(r"could it hurt\?\s*yes", text)
     assert re.search(r"is it unusual\?\s*no", text)
     assert re.search(r"rows outside what was learned\s*beyond\s*26 %\s*20 %\s*temp", text)
     assert "no ordinary window" in text
+    assert "Could hurt in JFK." in text
     assert re.search(r"origin = JFK\s*could hurt", text)
 
 

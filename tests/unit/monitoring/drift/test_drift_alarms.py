@@ -37,4 +37,6 @@ def test_gross_faults_are_found_in_the_first_window() -> None:
     found = drift_alarms.gross()
     # A column that is mostly null, or mostly one value, in the reference already.
     mostly = {"wind_gust", "visib", "precip"}
-    assert all(set(where) <= mostly for _, _, where in found.values())
+    # Time moves these: they are judged by what they do to the predictions, and by the contract.
+    moving = {"month", "day"}
+    assert all(set(where) <= mostly | moving for _, _, where in found.values())
