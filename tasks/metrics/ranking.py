@@ -68,8 +68,8 @@ class RankingGroups:
 
         Examples
         --------
-        >>> Queries(np.array([0]), (0.5, 1.0, 5.0), 1).grade([1.0, 0.5, 4.0, 9.0, 0.0]).tolist()
-        [1, 0, 1, 2, 0]
+        >>> RankingGroups(np.array([0]), (0.5, 1.0, 5.0), 1).grade([1.0, 0.5, 4.0, 9.0]).tolist()
+        [1, 0, 1, 2]
         """
         place = np.searchsorted(np.asarray(self.grades), np.asarray(values, np.float64), "right")
         return np.clip(place - 1, 0, len(self.grades) - 1).astype(np.int64)
@@ -90,7 +90,7 @@ class RankingGroups:
 
         Examples
         --------
-        >>> Queries(np.array([7, 7, 8, 8, 9, 9]), (0.0, 1.0), 1).sample(4).tolist()
+        >>> RankingGroups(np.array([7, 7, 8, 8, 9, 9]), (0.0, 1.0), 1).sample(4).tolist()
         [0, 1, 4, 5]
         """
         rows = len(self.groups)
@@ -158,7 +158,7 @@ def by_group(
 
     Examples
     --------
-    >>> queries = Queries(np.array([0, 0, 0, 1]), (0.0, 1.0), 1)
+    >>> queries = RankingGroups(np.array([0, 0, 0, 1]), (0.0, 1.0), 1)
     >>> (ndcg, precision), telling, first = by_group(
     ...     np.array([0.0, 1.0, 0.0, 1.0]), np.array([3.0, 2.0, 1.0, 1.0]), queries)
     >>> precision.tolist(), telling.tolist(), first.tolist()

@@ -133,7 +133,7 @@ def in_groups(
 
     Examples
     --------
-    >>> in_groups(Queries(np.array([4, 9, 4]), (0.0, 1.0), 1))
+    >>> in_groups(RankingGroups(np.array([4, 9, 4]), (0.0, 1.0), 1))
     (array([0, 2, 1]), array([2, 1]))
     """
     chosen = np.arange(len(queries), dtype=np.int64) if rows is None else rows

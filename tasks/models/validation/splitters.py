@@ -30,9 +30,9 @@ def subsample_evenly(rows: int, limit: int) -> Positions:
 
     Examples
     --------
-    >>> thin(10, 4).tolist()
+    >>> subsample_evenly(10, 4).tolist()
     [1, 3, 6, 8]
-    >>> thin(3, 4).tolist()
+    >>> subsample_evenly(3, 4).tolist()
     [0, 1, 2]
     """
     if rows <= limit:

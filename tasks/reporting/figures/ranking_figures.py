@@ -48,7 +48,7 @@ def ndcg_by_cut(
 
     Examples
     --------
-    >>> queries = Queries(np.array([0, 0]), (0.0, 1.0), 1)
+    >>> queries = RankingGroups(np.array([0, 0]), (0.0, 1.0), 1)
     >>> found = ndcg_by_cut([1.0, 0.0], {"model": [2.0, 1.0]}, queries)
     >>> found["model"].tolist(), round(float(found["chance"][0]), 2)
     ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0.5)

@@ -81,7 +81,7 @@ def test_a_sound_estimator_passes(hook: str, task: str | None, tmp_path: Path) -
         (CLASS.replace("        return self",
                        "        import fractions; self.how = fractions.Fraction(1, 2)\n"
                        "        return self"), "cannot be saved without pickle"),
-        (CLASS + "    def __getstate__(self):\n        return {}\n", "read back: AttributeError"),
+        (CLASS + "    def __getstate__(self):\n        return {}\n", "loaded: AttributeError"),
         ("from sklearn.ensemble import ExtraTreesClassifier\n"
          "def Mine():\n    return ExtraTreesClassifier(3)",
          r"ensemble\._forest\.ExtraTreesClassifier.*types: "),
