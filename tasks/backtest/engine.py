@@ -187,7 +187,9 @@ class Replay:
         """Return the state after the policy's answer and what follows from it."""
         alarm = any(a.window == window for a in state.alarmed)
         if self._due(state.policy, window):
-            return self._trained(state, window, "search", "the calendar", alarm)
+            # A replay has one recipe: what its own calendars train is a refit for the gate.
+            kind: TrainingKind = "refit" if state.policy.every and state.policy.gated else "search"
+            return self._trained(state, window, kind, "the calendar", alarm)
         if not state.policy.senses:
             return state
         calling = max((a.window for a in state.alarmed if a.champion == state.champion), default=-1)

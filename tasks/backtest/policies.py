@@ -69,7 +69,7 @@ def policies_of(
         ),
         Policy(
             name="every_window_gated",
-            sentence="Trained at the end of every window; the gate decides.",
+            sentence="Refitted at the end of every window; the gate decides.",
             every=1,
             gated=True,
         ),

@@ -18,7 +18,7 @@ from tasks.base.loop import Gain
 from tasks.base.records import Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.monitoring.performance.gain import measured
+from tasks.monitoring.performance.gain import interval_confidence, measured
 from tasks.registry.gate import decide
 
 
@@ -92,7 +92,7 @@ def measured_gain(
         windows=mature,
         earlier=[d for gain in earlier for d in gain.differences],
         version=champion.version,
-        confidence=config.gate.confidence,
+        confidence=interval_confidence(config.monitoring.false_alarms),
         min_rows=config.monitoring.min_rows,
         seed=config.training.seed,
         queries=history.queries(held, last),

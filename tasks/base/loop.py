@@ -389,7 +389,7 @@ class Gain(Record):
         Of windows that no earlier measurement judged: what this one adds to the sequence.
     evidence
         Logarithm of the e-value over all windows of the champion so far; the sequence speaks for
-        retraining where it reaches log(1 / (1 − `confidence`)).
+        retraining where it reaches log(2 / (1 − `confidence`)).
     mean
         Mean gain over the windows of the sequence.
     observed
@@ -413,7 +413,7 @@ class Gain(Record):
     gain: float | None = None
     low: float | None = None
     high: float | None = None
-    confidence: float = 0.95
+    confidence: float = 0.9
     refreshed: float | None = None
     champion: float | None = None
     matters: float | None = None

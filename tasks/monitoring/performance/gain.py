@@ -31,6 +31,19 @@ _OF_A_WINDOW = 200
 Times = NDArray[np.datetime64]
 
 
+def interval_confidence(false_alarms: float) -> float:
+    """Return the confidence of an interval that lies above zero with that chance where nothing is.
+
+    Both ends may err, and only the lower one raises an alarm.
+
+    Examples
+    --------
+    >>> interval_confidence(0.05)
+    0.9
+    """
+    return max(0.1, 1 - 2 * false_alarms)
+
+
 def measured(
     metric: str,
     y_true: NDArray[np.generic],
@@ -42,7 +55,7 @@ def measured(
     windows: Sequence[Window],
     earlier: Sequence[WindowDifference] = (),
     version: str = "",
-    confidence: float = 0.95,
+    confidence: float = 0.9,
     min_rows: int = 200,
     seed: int = 0,
     queries: RankingGroups | None = None,

@@ -37,7 +37,7 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
     """
     if gain is None or gain.gain is None or gain.low is None or gain.high is None:
         return ""
-    crossed = gain.evidence >= log(1 / (1 - gain.confidence))
+    crossed = gain.evidence >= log(2 / (1 - gain.confidence))  # one-sided, as the lower end
     mean = gain.mean or 0.0
     if config.cost is not None:
         if saving(config, gain, expected_gain(gain)) > config.cost.training:
@@ -57,7 +57,7 @@ def expected_gain(gain: Gain) -> float:
 
     Examples
     --------
-    >>> round(expected_gain(Gain(version="1", metric="mae", gain=3.0, low=1.04, high=4.96)), 2)
+    >>> round(expected_gain(Gain(version="1", metric="mae", gain=3.0, low=1.355, high=4.645)), 2)
     2.67
     """
     from scipy.special import ndtri

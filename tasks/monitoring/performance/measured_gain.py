@@ -18,7 +18,7 @@ from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
 from tasks.monitoring.passes import Look, trained_until
-from tasks.monitoring.performance.gain import inside, measured
+from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
 
@@ -188,7 +188,7 @@ def _compared(
         windows=asked.windows,
         earlier=earlier,
         version=champion.version,
-        confidence=pipeline.config.gate.confidence,
+        confidence=interval_confidence(pipeline.config.monitoring.false_alarms),
         min_rows=pipeline.config.monitoring.min_rows,
         seed=pipeline.config.training.seed,
         queries=None if queries is None else queries.only(mask),
@@ -238,7 +238,7 @@ def _skipped(asked: _Asked, why: GainSkipped, problem: str = "") -> Gain:
     return Gain(
         version=asked.champion.version,
         metric=asked.champion.tags.get("keepfit.metric", ""),
-        confidence=asked.pipeline.config.gate.confidence,
+        confidence=interval_confidence(asked.pipeline.config.monitoring.false_alarms),
         skipped=why,
         problem=problem,
         until=asked.until,
