@@ -80,7 +80,7 @@ def test_everything_is_there_at_every_width_in_light_and_dark(
         visit = Visit(browser, color_scheme=scheme)
         visit.page.goto(target.as_uri())
         visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        for width in (380, 700, 1000, 1280, 1920):
+        for width in (380, 700, 810, 1000, 1280, 1920):
             visit.page.set_viewport_size({"width": width, "height": 900})
             assert visit.page.evaluate(_OVERFLOW) <= 0, width
             pictures = visit.page.locator("svg.story:visible")
