@@ -50,11 +50,11 @@ def test_importing_the_front_door_creates_nothing(tmp_path: Path) -> None:
 
 MOST_FILES = 12
 LARGER_FOLDERS = {
-    "deploy": 36, "flows": 17, "tasks/backtest": 14, "tasks/base": 33, "tasks/history": 21,
-    "tasks/ledger": 18, "tasks/monitoring": 25, "tasks/registry": 27, "tasks/trainings": 14,
+    "deploy": 33, "flows": 15, "tasks/base": 30, "tasks/history": 19, "tasks/ledger": 17,
+    "tasks/monitoring": 21, "tasks/registry": 25,
 }  # fmt: skip
 """Folders that still hold more; a number may be lowered, never raised."""
-MOST_IMPORTS_INSIDE_FUNCTIONS = 830
+MOST_IMPORTS_INSIDE_FUNCTIONS = 782
 """What there still is; the number may be lowered, never raised."""
 
 
