@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from tasks.backtest.results import BacktestOutcome, PolicyResult
 from tasks.base.records import MetricValue
 from tasks.reporting.figures import style as drawing
 from tasks.reporting.report import report
+from tasks.reporting.report.page_environment import page_environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE = Path(report.__file__).parent / "templates" / "report.css"
@@ -92,13 +92,7 @@ def draw_windows(outcome: BacktestOutcome) -> Figure:
 
 def render_page(outcome: BacktestOutcome) -> str:
     """Return the page; every name and value in it is escaped, and it holds no script."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters |= {"ends": ends, "less": less, "percent": percent}
     style = Markup(_STYLE.read_text(encoding="utf-8"))  # noqa: S704 - a file of this house
     pictures = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from tasks.base import text as figures
@@ -13,6 +13,7 @@ from tasks.base.commands import command
 from tasks.history import words
 from tasks.history.entries import answered, performed
 from tasks.monitoring.performance.gain_sentences import gain_sentence
+from tasks.reporting.report.page_environment import page_environment
 from tasks.reporting.report.report_rows import code
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -35,13 +36,7 @@ def _style() -> Markup:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.globals["command"] = command
     environment.filters |= {
         "answered": answered,

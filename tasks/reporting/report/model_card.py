@@ -231,16 +231,11 @@ def _escaped(text: str) -> str:
 
 def card_html(card: Card) -> str:
     """Return the card as one page of HTML that loads nothing; every value is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    from tasks.reporting.report.page_environment import page_environment
+
+    environment = page_environment(_TEMPLATES)
     style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
     page = environment.get_template("card.html.j2").render(card=card, style=style)
     return page.encode("utf-8", "replace").decode("utf-8")

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.base import text as words
@@ -26,6 +25,7 @@ from tasks.base.records import (
 from tasks.evaluation.findings import Diagnosis
 from tasks.reporting.report import report_rows as view
 from tasks.reporting.report.gain_scale import gains
+from tasks.reporting.report.page_environment import page_environment
 from tasks.reporting.report.trial_table import trial_table
 
 if TYPE_CHECKING:
@@ -145,13 +145,7 @@ def render_report(data: ReportData) -> str:
     Every name and value is escaped; the page holds no script and asks for nothing from
     outside, which its content security policy enforces as well.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters |= {
         "address": view.address,
         "score": view.score_text,
