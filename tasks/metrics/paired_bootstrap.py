@@ -34,6 +34,13 @@ class Predictions:
     probability: NDArray[np.float64] | None = None
     uncalibrated: NDArray[np.float64] | None = None
 
+    def only(self, rows: NDArray[np.bool_]) -> Predictions:
+        """Return what it says of the rows of a mask, shape (rows,)."""
+        given = (self.probability, self.uncalibrated)
+        return Predictions(
+            np.asarray(self.predicted)[rows], *(None if v is None else v[rows] for v in given)
+        )
+
 
 @dataclass(frozen=True)
 class _Scored:

@@ -86,8 +86,9 @@ def judge(
         # Only where a promoted challenger will be fitted on the whole window as well.
         if basis.prepared.refit and not skipped and ends_before(basis, champion):
             twin, problem = fit_twin(store, config, champion, basis)
-            theirs = None if twin is None else _masked(twin, rows.mask)
-            equal_age = twin is not None
+            if twin is not None:
+                equal_age = True
+                theirs = read_predictions(twin.predictions_path).only(rows.mask)
         if theirs is None:
             theirs, cannot = champion_predictions(store, champion, basis, rows.mask)
             problem = cannot or problem
@@ -96,7 +97,10 @@ def judge(
     groups = None if groups is None else groups[rows.mask]
     queries = holdout_queries(basis)
     y_true = holdout_target(basis)[rows.mask]
-    ours, trivial = (_masked(by_name[name], rows.mask) for name in (challenger, BASELINE))
+    ours, trivial = (
+        read_predictions(by_name[name].predictions_path).only(rows.mask)
+        for name in (challenger, BASELINE)
+    )
     units = independent(times, groups)
     grouped = groups is not None and units is groups
     evidence = paired_evidence(
@@ -289,12 +293,6 @@ def _aligned(
         if label in theirs:
             aligned[:, place] = probability[:, list(theirs).index(label)]
     return aligned
-
-
-def _masked(result: CandidateResult, mask: NDArray[np.bool_]) -> Predictions:
-    all_rows = read_predictions(result.predictions_path)
-    probability = None if all_rows.probability is None else all_rows.probability[mask]
-    return Predictions(np.asarray(all_rows.predicted)[mask], probability)
 
 
 def _latency(result: CandidateResult, rows: int) -> float | None:

@@ -107,7 +107,7 @@ def measured(
     for window in (w for w in judged if w not in known):
         rows = inside(times, window)
         if rows.sum() >= min_rows:
-            given = (y_true[rows], _only(refreshed, rows), _only(champion, rows))
+            given = (y_true[rows], refreshed.only(rows), champion.only(rows))
             part = None if queries is None else queries.only(rows)
             of = _compared(metric, *given, schema, times[rows], _OF_A_WINDOW, seed, part)
             if of is not None and isfinite(of.spread):
@@ -207,10 +207,3 @@ def _compared(
     sign = 1 if greater_is_better(metric) else -1
     drawn = sign * (values[0][1] - values[1][1])
     return _Compared(values[0][0], values[1][0], drawn, plan.n_units, sign)
-
-
-def _only(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
-    probability = predictions.probability
-    return Predictions(
-        np.asarray(predictions.predicted)[rows], None if probability is None else probability[rows]
-    )

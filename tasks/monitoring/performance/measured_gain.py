@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,10 @@ from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, Wi
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
-from tasks.monitoring.passes import Look, trained_until
+from tasks.monitoring.passes import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
-
-if TYPE_CHECKING:
-    from tasks.metrics.paired_bootstrap import Predictions
 
 MOST_ROWS = 400_000
 """Training rows of the fit at most, so that a pass over a huge table stays bounded."""
@@ -60,7 +56,7 @@ def measure_gain(
         Decisions of kind ``monitored``, newest first.
     """
     config, champion = pipeline.config, look.champion
-    learned = trained_until(champion)
+    learned = champion.trained_until
     if look.window is None or learned is None or "gain" not in config.policy.retrain_on:
         return None
     known = watched(earlier, champion)
@@ -103,7 +99,7 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     if recipe is None:
         return _skipped(asked, "no recipe")
     snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
-    learned = trained_until(champion)
+    learned = champion.trained_until
     refit = Candidacy(champion, recipe, "", strict=False)
     prepared = prepare(pipeline, snapshot, champion_until=learned, refit=refit)
     split = prepared.split
@@ -181,7 +177,7 @@ def _compared(
     found = measured(
         champion.tags.get("keepfit.metric", basis.prepared.metric),
         holdout_target(basis)[mask],
-        _masked(read_predictions(predictions), mask),
+        read_predictions(predictions).only(mask),
         theirs,
         basis.roles,
         times=times[mask],
@@ -218,13 +214,6 @@ def _within(times: NDArray[np.datetime64], windows: Sequence[Window]) -> NDArray
     for window in windows:
         found |= inside(times, window)
     return found
-
-
-def _masked(predictions: Predictions, mask: NDArray[np.bool_]) -> Predictions:
-    from tasks.metrics.paired_bootstrap import Predictions as Made
-
-    probability = None if predictions.probability is None else predictions.probability[mask]
-    return Made(np.asarray(predictions.predicted)[mask], probability)
 
 
 def _unchecked(snapshot: Snapshot) -> ContractResult:
