@@ -136,12 +136,11 @@ def _new_rows(
 
 
 def _learned_until(earlier: Sequence[Decision], champion: ModelVersion | None) -> datetime | None:
-    from tasks.monitoring.passes import trained_until
 
     seen = _seen_until(earlier)
     if seen is not None:
         return seen
-    return trained_until(champion) if champion is not None else None
+    return champion.trained_until if champion is not None else None
 
 
 def _seen_until(earlier: Sequence[Decision]) -> datetime | None:

@@ -147,7 +147,7 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
             "Look at the source; name a window with --window A..B.",
         )
     earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored", "stopped"))
-    until = trained_until(champion)
+    until = champion.trained_until
     return backlog_of(
         latest_complete(newest, now, config.window),
         looked_at(earlier, contract_digest(pipeline)),
@@ -160,7 +160,7 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
 
 def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
     """Return what to say of a window of which the champion's training saw rows."""
-    until = trained_until(champion)
+    until = champion.trained_until
     if until is None or window.start >= until:
         return ()
     return (
@@ -169,17 +169,12 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
     )
 
 
-def trained_until(version: ModelVersion) -> datetime | None:
-    """Return the time of the newest row that `version` was trained on; None without times."""
-    return version.trained_until
-
-
 def champion_until(pipeline: Pipeline) -> datetime | None:
     """Return the time of the newest row that the champion was trained on; None without one."""
     from tasks.registry.stores import champion_if_any
 
     champion = champion_if_any(pipeline)
-    return None if champion is None else trained_until(champion)
+    return None if champion is None else champion.trained_until
 
 
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:

@@ -16,7 +16,7 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
 from tasks.monitoring.answers import answers_of
-from tasks.monitoring.passes import Look, trained_until
+from tasks.monitoring.passes import Look
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
@@ -239,7 +239,7 @@ def made_by(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
 
 def unseen_rows(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
     """Return the rows that `version` was not trained on."""
-    until = trained_until(version)
+    until = version.trained_until
     if until is None or not len(rows):
         return rows
     times = pd.to_datetime(rows["time"], utc=True)

@@ -12,7 +12,7 @@ from tasks.base.loop import Decision, Window, decision_id
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
-from tasks.monitoring.passes import Look, trained_until
+from tasks.monitoring.passes import Look
 from tasks.monitoring.results import made_by, unseen_rows
 from tasks.registry.stores import store_of
 
@@ -89,7 +89,7 @@ def _shadow(pipeline: Pipeline, snapshot: Snapshot, former: ModelVersion) -> Non
 def _windows(look: Look, earlier: Sequence[Decision]) -> list[Window]:
     """Return the windows after the champion's training, oldest first."""
     assert look.window is not None  # noqa: S101 - the caller looked
-    until = trained_until(look.champion)
+    until = look.champion.trained_until
     known = {
         d.window
         for d in earlier

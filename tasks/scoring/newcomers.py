@@ -27,7 +27,6 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
     not believed. Rows of a batch that the sink may lack are read again, however old.
     """
     from tasks.ledger.ledger import ledger_of
-    from tasks.monitoring.passes import trained_until
 
     if pipeline.config.time_column is None:
         return None
@@ -36,7 +35,7 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
     # A row dated in the future must not hide what comes before its time.
     oldest, newest = ledger.ends(name, until=latest_believed(now))
     if oldest is None or newest is None:
-        return trained_until(champion)
+        return champion.trained_until
     pending = [batch.oldest for batch in ledger.unsent(name) if batch.oldest is not None]
     lookback = min(newest, now) - pipeline.config.monitoring.window
     return min([max(oldest, lookback), *pending])
@@ -52,10 +51,9 @@ def learned_rows(
     """
     from tasks.data.row_hashes import row_hashes
     from tasks.data.snapshots import open_table
-    from tasks.monitoring.passes import trained_until
 
     nothing = np.zeros(snapshot.rows, dtype=bool)
-    until, roles = trained_until(champion), champion.roles
+    until, roles = champion.trained_until, champion.roles
     digest = champion.tags.get(DATA_DIGEST_TAG, "")
     seen = sorted((pipeline.work / "data").glob(f"{digest}*.arrow")) if digest else []
     if until is None or snapshot.start is None or as_utc(snapshot.start) > until or not seen:
