@@ -299,7 +299,7 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
             "nobody is told", 'Name a channel: alerts: ["${KEEPFIT_ALERT_URL}"] (Apprise URLs)'
         )
     if not send:
-        from tasks.monitoring.alerts import unknown_channels
+        from tasks.monitoring.alerts.apprise_channel import unknown_channels
 
         strange = unknown_channels(urls)
         if strange:
@@ -308,8 +308,8 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
                 "See https://github.com/caronc/apprise/wiki for how addresses are written.",
             )
         return ok(f"{len(urls)} channels are known; --alerts sends a test message")
-    from tasks.monitoring.alerts import send as send_message
-    from tasks.monitoring.messages import Message
+    from tasks.monitoring.alerts.apprise_channel import send as send_message
+    from tasks.monitoring.alerts.messages import Message
 
     text = "keepfit doctor: this channel is heard. Nothing happened."
     delivery = send_message(

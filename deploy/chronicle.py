@@ -11,7 +11,7 @@ from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.history import evidence
 from tasks.history.words import KINDS, minute, plural
-from tasks.monitoring.wording import cleaned
+from tasks.monitoring.alerts.message_text import cleaned
 
 _LONGEST = 160
 _SILENT = {"alerted", "collected"}

@@ -26,9 +26,9 @@ from tasks.base.processes import has_ended
 from tasks.base.running import marked, marked_at, runner_of, unmark
 from tasks.base.stack_file import stopped_at
 from tasks.ledger.ledger import Ledger, ledger_of
-from tasks.monitoring.failures import has_done_its_work, note_cancelled
-from tasks.monitoring.run_outcomes import BACK, report_outcomes
-from tasks.monitoring.telling import tell
+from tasks.monitoring.alerts.notification import tell
+from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
+from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -25,9 +25,9 @@ from tasks.base.running import mark_running, unmark
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.history.refreshing import refresh
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.failures import has_done_its_work, note_cancelled, note_error
-from tasks.monitoring.run_outcomes import BACK, EndedRun, report_outcomes
-from tasks.monitoring.telling import tell
+from tasks.monitoring.alerts.notification import tell
+from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
+from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
 
 _LOGGER = logging.getLogger(__name__)
 AUTO_SCHEDULED = "auto-scheduled"

@@ -26,8 +26,8 @@ from tasks.monitor import (
     note_stopped_window,
     raise_alarm,
 )
-from tasks.monitoring.concluding import stop_of
-from tasks.monitoring.passes import Look
+from tasks.monitoring.windows.conclusion import stop_of
+from tasks.monitoring.windows.monitoring_run import Look
 from tasks.score import find_champion
 from tasks.validate import admit_window
 

@@ -8,7 +8,7 @@ from prefect import flow as prefect_flow
 
 from tasks.alert import note_failure, tell_people
 from tasks.base.known import pipeline_in_use
-from tasks.monitoring.alerts import Delivery
+from tasks.monitoring.alerts.apprise_channel import Delivery
 
 
 @prefect_flow(name="noticing", flow_run_name="noticing {flow} of {pipeline}")

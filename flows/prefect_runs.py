@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tasks.monitoring.run_outcomes import EndedRun
+from tasks.monitoring.incidents.run_outcomes import EndedRun
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

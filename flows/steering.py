@@ -77,7 +77,7 @@ def _steered(file: Path | None) -> Iterator[Pipeline]:
 
 def _tell(pipeline: Pipeline, decision: Decision) -> None:
     from tasks.history.refreshing import refresh
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
 
     tell(pipeline, decision)
     refresh(pipeline)

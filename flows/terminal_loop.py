@@ -23,7 +23,7 @@ from tasks.history.words import (
     span,
     valued,
 )  # fmt: skip
-from tasks.monitoring.performance.gain_sentences import gain_method, gain_sentence
+from tasks.policy.gain_sentences import gain_method, gain_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from tasks.base.loop import Cause, Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import SetAside
-from tasks.monitoring.alerts import Delivery
+from tasks.monitoring.alerts.apprise_channel import Delivery
 
 
 @task(name="tell people", cache_policy=NO_CACHE)
@@ -20,7 +20,7 @@ def tell_people(
     pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
 ) -> Delivery | None:
     """Tell a decision on the pipeline's alert channels, at most once; never fails."""
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
 
     delivery = tell(pipeline, decision, follow=tuple(follow))
     if delivery is not None and delivery.sent + delivery.failed:
@@ -34,7 +34,7 @@ def note_failure(
     pipeline: Pipeline, flow_run: str, flow: str, state: str, message: str
 ) -> Decision:
     """Record that a run failed; return what to tell of it."""
-    from tasks.monitoring.failures import note_failure
+    from tasks.monitoring.incidents.run_failures import note_failure
 
     return note_failure(pipeline, flow_run, flow, state, message)
 
@@ -42,8 +42,8 @@ def note_failure(
 @task(name="tell what was decided", cache_policy=NO_CACHE)
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Tell what was decided under one correlation, each decision once; return how many."""
-    from tasks.monitoring.stops import to_tell
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
+    from tasks.monitoring.incidents.contract_stops import to_tell
 
     told = 0
     for decision in to_tell(pipeline, correlation):
@@ -66,8 +66,8 @@ def note_stop(
     aside: SetAside | None = None,
 ) -> None:
     """Record that rows broke their contract, those of `window` where one was looked at."""
-    from tasks.monitoring.stops import record_stop
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
+    from tasks.monitoring.incidents.contract_stops import record_stop
 
     now = datetime.now(UTC)
     stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window, aside)
@@ -80,8 +80,8 @@ def note_set_aside(
     pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str | None
 ) -> None:
     """Record that rows were set aside, and tell people unless they know it of the same rules."""
-    from tasks.monitoring.stops import record_set_aside
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
+    from tasks.monitoring.incidents.contract_stops import record_set_aside
 
     decision, is_new = record_set_aside(
         pipeline, aside, cause, prefect_run or "", datetime.now(UTC)

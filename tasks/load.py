@@ -51,7 +51,7 @@ def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    from tasks.monitoring.passes import champion_until
+    from tasks.monitoring.windows.monitoring_run import champion_until
     from tasks.trainings.preparing import prepare
     from tasks.trainings.refitting import candidacy
 

@@ -15,8 +15,8 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.retries import BRIEF, PATIENT, retried
-from tasks.monitoring.concluding import Findings
-from tasks.monitoring.passes import Look, Watch
+from tasks.monitoring.windows.conclusion import Findings
+from tasks.monitoring.windows.monitoring_run import Look, Watch
 
 
 @task(name="choose windows", cache_policy=NO_CACHE, **retried(BRIEF))
@@ -28,7 +28,7 @@ def choose_windows(
     every: str | None = None,
 ) -> Watch:
     """Return the windows that were asked for, or all that have come since the last pass."""
-    from tasks.monitoring.passes import choose_looks
+    from tasks.monitoring.windows.monitoring_run import choose_looks
 
     now = datetime.now(UTC)
     watch = choose_looks(pipeline, champion, cause, now, asked=asked, every=every)
@@ -40,7 +40,7 @@ def choose_windows(
 @task(name="load monitored rows", cache_policy=NO_CACHE, **retried(BRIEF))
 def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
-    from tasks.monitoring.passes import window_snapshot
+    from tasks.monitoring.windows.monitoring_run import window_snapshot
 
     report(Step("window", str(look.window or "all rows to score")))
     snapshot = window_snapshot(pipeline, look)
@@ -51,7 +51,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
 @task(name="measure drift", cache_policy=NO_CACHE, **retried(PATIENT))
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
-    from tasks.monitoring.passes import drift_of
+    from tasks.monitoring.windows.monitoring_run import drift_of
 
     drift = drift_of(pipeline, look, snapshot)
     report(Step("drift", drift.sentence))
@@ -63,7 +63,7 @@ def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftRe
 @task(name="draw drift", cache_policy=NO_CACHE)
 def draw_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
     """Write Evidently's page, for people who want to look."""
-    from tasks.monitoring.passes import draw_page
+    from tasks.monitoring.windows.monitoring_run import draw_page
 
     return draw_page(pipeline, look, snapshot, drift)
 
@@ -73,7 +73,7 @@ def judge_window(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult
 ) -> Findings:
     """Judge performance where labels have arrived, and the champion's probation."""
-    from tasks.monitoring.judging import judge
+    from tasks.monitoring.windows.label_evidence import judge
 
     findings = judge(pipeline, look, snapshot, drift, datetime.now(UTC))
     for performance in findings.performance:
@@ -86,9 +86,9 @@ def judge_window(
 @task(name="measure gain", cache_policy=NO_CACHE, **retried(PATIENT))
 def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
-    from tasks.monitoring.judging import with_gain
-    from tasks.monitoring.performance.gain_answer import weigh
-    from tasks.monitoring.performance.gain_sentences import gain_sentence
+    from tasks.monitoring.windows.label_evidence import with_gain
+    from tasks.policy.gain_sentences import gain_sentence
+    from tasks.policy.gain_weighing import weigh
 
     findings = with_gain(pipeline, look, findings)
     if findings.gain is not None:
@@ -107,7 +107,7 @@ def conclude_window(
     prefect_run: str | None,
 ) -> MonitoringOutcome:
     """Record what was found of a window, on a page, in MLflow and in the ledger."""
-    from tasks.monitoring.concluding import conclude_look
+    from tasks.monitoring.windows.conclusion import conclude_look
 
     now = datetime.now(UTC)
     return conclude_look(pipeline, look, snapshot, contract, findings, prefect_run, now)
@@ -118,8 +118,8 @@ def note_stopped_window(
     pipeline: Pipeline, look: Look, message: str, remedy: str, prefect_run: str
 ) -> MonitoringOutcome:
     """Record that the rows of a window broke their contract."""
-    from tasks.monitoring.concluding import stopped_look
-    from tasks.monitoring.stops import record_stop
+    from tasks.monitoring.incidents.contract_stops import record_stop
+    from tasks.monitoring.windows.conclusion import stopped_look
 
     now = datetime.now(UTC)
     record_stop(pipeline, "monitoring", look.cause, message, remedy, prefect_run, now, look.window)
@@ -131,7 +131,7 @@ def conclude_monitoring(
     pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
 ) -> MonitoringOutcome:
     """Ask the policy, and record an alarm where windows call for action that none told of."""
-    from tasks.monitoring.concluding import conclude_pass
+    from tasks.monitoring.windows.conclusion import conclude_pass
 
     outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
     create_markdown_artifact(

@@ -87,8 +87,8 @@ def record_scoring(
     input_path: str | None = None,
 ) -> None:
     """Record the batch among the decisions, and report files that are no longer written."""
-    from tasks.monitoring.stops import record_stale_files
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
+    from tasks.monitoring.incidents.contract_stops import record_stale_files
     from tasks.scoring.newcomers import record_batch
     from tasks.scoring.set_aside import mark_scored
 

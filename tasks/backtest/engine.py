@@ -20,9 +20,9 @@ from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.records import TrainingKind
-from tasks.monitoring.performance.gain_answer import weigh
-from tasks.monitoring.policy import decide
-from tasks.monitoring.training_kind import LastTraining, choose_kind
+from tasks.policy.gain_weighing import weigh
+from tasks.policy.retraining import decide
+from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.trainings.refitting import rows_needed
 
 

@@ -25,7 +25,7 @@ class Policy(Record):
     senses
         What raises an alarm.
     rule
-        What makes a training of alarms: `tasks.monitoring.policy.decide` reads it.
+        What makes a training of alarms: `tasks.policy.retraining.decide` reads it.
     gated
         Whether the gate decides about what was trained.
     own

@@ -25,7 +25,7 @@ from tasks.history.words import (
     span,
     valued,
 )
-from tasks.monitoring.performance.gain_sentences import gain_sentence
+from tasks.policy.gain_sentences import gain_sentence
 
 MOST_COLUMNS = 12
 _LONGEST = 400

@@ -14,8 +14,8 @@ from tasks.history import evidence
 from tasks.history.schedule import FLOWS, time_before
 from tasks.history.series import Point
 from tasks.history.words import elapsed, listed, minute, span
-from tasks.monitoring.performance.gain_answer import weigh
-from tasks.monitoring.performance.gain_sentences import gain_sentence
+from tasks.policy.gain_sentences import gain_sentence
+from tasks.policy.gain_weighing import weigh
 
 Health = Literal[
     "healthy",

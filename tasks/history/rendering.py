@@ -12,7 +12,7 @@ from tasks.base import text as figures
 from tasks.base.commands import command
 from tasks.history import words
 from tasks.history.entries import answered, performed
-from tasks.monitoring.performance.gain_sentences import gain_sentence
+from tasks.policy.gain_sentences import gain_sentence
 from tasks.reporting.report.page_environment import page_environment
 from tasks.reporting.report.report_rows import code
 

@@ -14,7 +14,7 @@ from tasks.history.entries import Fact, anchor, answered, facts, plain
 from tasks.history.rendering import render
 from tasks.history.series import relative
 from tasks.history.words import Tone, span, valued
-from tasks.monitoring.performance.gain_sentences import gain_method, gain_sentence
+from tasks.policy.gain_sentences import gain_method, gain_sentence
 
 MOST_COLUMNS = 400
 _IN_FACTS = {"version", "window", "rows", "policy", "reasons", "enough", "notes", "contract"}

@@ -26,14 +26,14 @@ def admitted(pipeline: Pipeline, cause: Cause, *, refit: bool = False) -> Iterat
         if not _take_off(pipeline, cause, held):
             yield _running(pipeline, cause)
             return
-        from tasks.monitoring.admission import admit
+        from tasks.policy.admission import admit
 
         yield admit(pipeline, cause, datetime.now(UTC), refit=refit)
 
 
 def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
     """Record that a refit waits for rows; return the decision."""
-    from tasks.monitoring.admission import record_skip
+    from tasks.policy.admission import record_skip
 
     decision = PolicyDecision(
         retrain=False,
@@ -65,7 +65,7 @@ def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:
 
 
 def _running(pipeline: Pipeline, cause: Cause) -> PolicyDecision:
-    from tasks.monitoring.admission import record_skip
+    from tasks.policy.admission import record_skip
 
     decision = PolicyDecision(
         retrain=False,

@@ -35,7 +35,7 @@ def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause)
     from datetime import UTC, datetime
 
     from tasks.base.loop import PolicyDecision
-    from tasks.monitoring.admission import record_skip
+    from tasks.policy.admission import record_skip
 
     if cause.kind == "manual":
         return

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.monitoring.answers import answers_of
-from tasks.monitoring.measuring import measure
+from tasks.monitoring.performance.expected_range import measure
 from tasks.monitoring.performance.label_free import estimate
+from tasks.monitoring.performance.labelled_predictions import answers_of
 from tests.benchmarks.estimate_tables import (
     ASIDE,
     EMPLOYMENT,

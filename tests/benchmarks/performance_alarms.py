@@ -26,8 +26,8 @@ from scipy.stats import beta
 
 from tasks.base.loop import Window
 from tasks.base.records import MetricValue, Schema
-from tasks.monitoring.answers import answers_of
-from tasks.monitoring.measuring import Measured, combined, measure, ordinary
+from tasks.monitoring.performance.expected_range import Measured, combined, measure, ordinary
+from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window
 
 SCHEMA = Schema(

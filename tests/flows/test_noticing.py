@@ -15,8 +15,8 @@ from flows.noticing import noticing
 from tasks.base.errors import TransientError
 from tasks.ledger.ledger import ledger_of
 from tests.receivers import free_port, http_receiver, mail_receiver
+from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import decision
-from tests.unit.monitoring.test_telling import pipeline
 
 CANARY = "c4n4ry53cr3t"
 
@@ -75,7 +75,7 @@ def test_a_failed_run_is_recorded_and_told_once(
 def test_a_run_that_told_why_it_stopped_is_not_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.monitoring.telling import tell
+    from tasks.monitoring.alerts.notification import tell
 
     with http_receiver() as hook:
         monkeypatch.setenv("ALERT_0", hook.apprise())

@@ -25,8 +25,8 @@ from tasks.base.records import Schema
 from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate
-from tasks.monitoring.answers import Answers
-from tasks.monitoring.measuring import scored
+from tasks.monitoring.performance.expected_range import scored
+from tasks.monitoring.performance.labelled_predictions import Answers
 
 _CHANCE_ROWS = 20_000
 _CHANCE_DRAWS = 60

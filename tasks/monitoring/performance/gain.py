@@ -21,7 +21,7 @@ from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.gain_sequence import log_evidence
-from tasks.monitoring.scales import scale_of
+from tasks.monitoring.performance.metric_scales import scale_of
 
 MATERIAL = 0.05
 """Least change that matters, on the metric's own scale: a twentieth of the odds or of the error."""

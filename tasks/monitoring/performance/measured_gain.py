@@ -16,8 +16,8 @@ from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, Wi
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
-from tasks.monitoring.passes import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
+from tasks.monitoring.windows.monitoring_run import Look
 from tasks.monitoring.windows.triggers import start_of, watched
 from tasks.registry.stores import store_of
 

@@ -14,9 +14,9 @@ from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
 from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
-from tasks.monitoring.answers import Answers, answers_of
-from tasks.monitoring.measuring import Measured, Ordinary, measure, ordinary
+from tasks.monitoring.performance.expected_range import Measured, Ordinary, measure, ordinary
 from tasks.monitoring.performance.label_free import Estimate, estimate
+from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
 
 MATURE_SHARE = 0.9
 _FEW = ("no whole window", "one window", "two windows")
@@ -56,7 +56,7 @@ def assess_window(
     - ordinary is a predictive distribution: the metric over contiguous blocks of the window's
       length that the version's reference is cut into, the variation between windows, for which
       few blocks leave a weakly informative prior, and the window's own sampling (block
-      bootstrap), see `tasks.monitoring.measuring.ordinary`;
+      bootstrap), see `tasks.monitoring.performance.expected_range.ordinary`;
     - the limit is the quantile of that distribution that `false_alarms` leaves;
     - realised performance decides where labels are mature. While they are not, an estimate
       decides alone, with two more variances: of what was learned on the reference, and the

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from tasks.base.loop import Performance, SegmentPerformance
 from tasks.base.text import number
-from tasks.monitoring.answers import Answers
 from tasks.monitoring.drift.distances import corrected
 from tasks.monitoring.drift.reference_summary import cells_of
+from tasks.monitoring.performance.labelled_predictions import Answers
 
 Floats = NDArray[np.float64]
 Texts = NDArray[Any]

@@ -70,7 +70,7 @@ def test_what_was_written_is_read_in_order_of_time(ledger: Ledger) -> None:
 
 def test_versions_of_one_number_are_told_apart_by_their_runs(ledger: Ledger) -> None:
     """A model deleted in MLflow and trained again starts at 1."""
-    from tasks.monitoring.results import made_by
+    from tasks.monitoring.performance.window_performance import made_by
 
     frame = predictions()
     write(ledger, frame.iloc[:3], run_id="deleted")

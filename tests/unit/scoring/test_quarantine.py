@@ -19,8 +19,8 @@ from tasks.base.reading import FileAside
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame, take_rows, write_snapshot
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.messages import message_of
-from tasks.monitoring.stops import record_set_aside, record_stale_files
+from tasks.monitoring.alerts.messages import message_of
+from tasks.monitoring.incidents.contract_stops import record_set_aside, record_stale_files
 from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows
 from tasks.scoring.set_aside import mark_scored, waiting

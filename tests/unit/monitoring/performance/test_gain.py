@@ -11,13 +11,13 @@ from tasks.base.loop import Gain, Window, WindowDifference
 from tasks.base.records import Schema
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.monitoring.performance.gain import inside, material, measured
-from tasks.monitoring.performance.gain_answer import expected_gain, saving, weigh
-from tasks.monitoring.performance.gain_sentences import (
+from tasks.monitoring.performance.gain_sequence import log_evidence
+from tasks.policy.gain_sentences import (
     gain_headline,
     gain_sentence,
     gain_skipped,
 )
-from tasks.monitoring.performance.gain_sequence import log_evidence
+from tasks.policy.gain_weighing import expected_gain, saving, weigh
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK = timedelta(weeks=1)

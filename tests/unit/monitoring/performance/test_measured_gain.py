@@ -8,9 +8,9 @@ import pytest
 
 from tasks.base.loop import Cause, Decision, Gain, Performance, Window
 from tasks.base.records import ModelVersion, Split
-from tasks.monitoring.passes import Look
 from tasks.monitoring.performance import measured_gain
 from tasks.monitoring.performance.measured_gain import bounded, measure_gain
+from tasks.monitoring.windows.monitoring_run import Look
 from tests.histories import pipeline
 
 START = datetime(2013, 3, 4, tzinfo=UTC)

@@ -1,0 +1,226 @@
+"""What an alarm rests on, read from the decisions of its monitoring pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue, ValidationError
+
+from expectations.facts.phrases import say_share
+from tasks.base.loop import (
+    ColumnFinding,
+    Decision,
+    DriftResult,
+    Gain,
+    GainAnswer,
+    Performance,
+    PolicyDecision,
+    Window,
+)
+from tasks.base.records import MetricValue
+from tasks.monitoring.alerts.message_text import cleaned, code, listed
+from tasks.monitoring.windows.triggers import triggers_of
+from tasks.policy.gain_sentences import gain_method, gain_sentence
+
+_MOST_COLUMNS = 5
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What moved in one window.
+
+    Attributes
+    ----------
+    names
+        The columns that moved most, cleaned and with figures where there are some.
+    drifted, columns
+        Features that drifted, and all features looked at; 0 where that is not known.
+    withheld, policy
+        Why the policy trains nothing, as a word and as its sentence.
+    since
+        When it began, as a sentence.
+    others
+        Earlier windows of which the same alarm tells, oldest first.
+    gain, weighed
+        What retraining would bring, and what that says; None and empty where it was not measured.
+    harm
+        Why what moved could hurt, as a sentence; empty where it could not.
+    """
+
+    window: str = ""
+    names: tuple[str, ...] = ()
+    drifted: int = 0
+    columns: int = 0
+    predictions: bool = False
+    performance: Performance | None = None
+    withheld: str = ""
+    policy: str = ""
+    since: str = ""
+    others: tuple[Window, ...] = ()
+    gain: Gain | None = None
+    weighed: GainAnswer = ""
+    harm: str = ""
+
+
+def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
+    """Return what moved, from the alarm and from what was monitored around it."""
+    monitored = _monitored(alarm, related)
+    evidence = monitored.evidence if monitored else {}
+    drift = _drift(evidence.get("drift"))
+    features = [c for c in drift.columns if c.role == "feature"] if drift else []
+    found = [c for c in drift.drifted if c.role == "feature"] if drift else []
+    policy = alarm.evidence.get("policy") or evidence.get("policy")
+    stated = policy if isinstance(policy, dict) else {}
+    answered = _policy(policy)
+    return Moved(
+        window=str(alarm.window) if alarm.window else "",
+        names=tuple(_described(c) for c in found) or _named(alarm),
+        drifted=len(found),
+        columns=len(features),
+        predictions=any(c.role == "prediction" for c in drift.drifted) if drift else False,
+        performance=_performance(
+            alarm, alarm.evidence.get("performance") or evidence.get("performance")
+        ),
+        withheld=str(stated.get("withheld") or alarm.evidence.get("withheld") or ""),
+        policy=str(stated.get("sentence") or "").rstrip("."),
+        since=_since(alarm, related),
+        others=_others(alarm),
+        gain=answered.gain if answered is not None else None,
+        weighed=answered.weighed if answered is not None else "",
+        harm=drift.harm_sentence if drift is not None and drift.harmful else "",
+    )
+
+
+def what_moved(found: Moved) -> str:
+    """Return the columns that moved, and why that could hurt; empty where none and nothing did."""
+    harm = cleaned(f"{found.harm[:1].upper()}{found.harm[1:]}", 400)
+    if not found.names:
+        return harm
+    shown, left = found.names[:_MOST_COLUMNS], len(found.names) - _MOST_COLUMNS
+    count = f"{found.drifted} of {found.columns} columns moved" if found.drifted else "moved"
+    where = f" in {found.window}" if found.window else ""
+    also = "; the predictions moved too" if found.predictions else ""
+    more = [f"and {left} more"] if left > 0 else []
+    said = f"{count}{where}{also}:{listed([*shown, *more])}"
+    return f"{harm}. {said}" if harm else said
+
+
+def gain_statement(found: Moved) -> str:
+    """Return what retraining would bring and how that was measured; empty where it was not."""
+    if found.gain is None or found.gain.gain is None:
+        return ""
+    said = gain_sentence(found.gain, found.weighed)
+    return cleaned(f"{said[0].upper()}{said[1:]}. {gain_method(found.gain)}.", 600)
+
+
+def statement(performance: Performance | None) -> str:
+    """Return realised, else estimated, performance beside the usual one; empty without."""
+    if performance is None:
+        return ""
+    value, how = performance.realised, "realised"
+    if value is None or value.value is None:
+        value, how = performance.estimated, "estimated, labels are not there yet"
+    if value is None or value.value is None:
+        return ""
+    usual = performance.reference
+    beside = f", {number(usual.value)} on its holdout" if usual and number(usual.value) else ""
+    return f"{code(performance.metric)} {_with_interval(value)} {how}{beside}."
+
+
+def number(value: JsonValue) -> str:
+    """Return a finite number in three figures; empty for anything else.
+
+    Examples
+    --------
+    >>> number(0.69081), number(None), number(True)
+    ('0.691', '', '')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return ""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _with_interval(value: MetricValue) -> str:
+    low, high = number(value.low), number(value.high)
+    return number(value.value) + (f" ({low} to {high})" if low and high else "")
+
+
+def _described(column: ColumnFinding) -> str:
+    figure, usual = number(column.statistic), number(column.threshold)
+    facts = []
+    if figure:
+        facts.append(f"{figure}, usual up to {usual}" if usual else figure)
+    missing, before = column.missing or 0.0, column.missing_reference or 0.0
+    if missing > before + 0.05:
+        facts.append(f"{say_share(missing)} missing, was {say_share(before)}")
+    if column.unseen:
+        facts.append(f"{column.unseen:,} rows of new categories")
+    if not facts:
+        facts = [cleaned(note, 60) for note in column.notes[:1]]
+    return code(column.column, 40) + (f" ({'; '.join(facts)})" if facts else "")
+
+
+def _named(alarm: Decision) -> tuple[str, ...]:
+    columns = alarm.evidence.get("columns")
+    names = [
+        item.get("column") if isinstance(item, dict) else item
+        for item in (columns if isinstance(columns, list) else [])
+    ]
+    return tuple(code(name, 40) for name in names if isinstance(name, str))
+
+
+def _monitored(alarm: Decision, related: Sequence[Decision]) -> Decision | None:
+    looked = [d for d in related if d.kind == "monitored" and d.window == alarm.window]
+    own = [d for d in looked if d.correlation == alarm.correlation]
+    return max(own or looked, key=lambda d: d.at, default=None)
+
+
+def _policy(value: JsonValue) -> PolicyDecision | None:
+    try:
+        return PolicyDecision.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _drift(value: JsonValue) -> DriftResult | None:
+    try:
+        return DriftResult.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _performance(alarm: Decision, value: JsonValue) -> Performance | None:
+    found = []
+    for item in value if isinstance(value, list) else []:
+        try:
+            found.append(Performance.model_validate(item))
+        except ValidationError:
+            continue
+    worse = [p for p in found if p.worse]
+    own = [p for p in found if p.window == alarm.window]
+    return next(iter(worse or own), None)
+
+
+def _others(alarm: Decision) -> tuple[Window, ...]:
+    found = {t.window for t in triggers_of(alarm) or () if t.window is not None}
+    return tuple(sorted(found - {alarm.window}, key=lambda w: w.start))
+
+
+def _since(alarm: Decision, related: Sequence[Decision]) -> str:
+    """Return since when every window called for action, latest window first."""
+    if alarm.window is None:
+        return ""
+    latest = {
+        d.window: bool(d.evidence.get("alarm"))
+        for d in sorted(related, key=lambda d: d.at)
+        if d.kind == "monitored" and d.window is not None and d.window.end <= alarm.window.start
+    }
+    first, count = alarm.window, 1
+    for window in sorted(latest, key=lambda w: w.start, reverse=True):
+        if not latest[window]:
+            break
+        first, count = window, count + 1
+    began = f"{first.start:%Y-%m-%d %H:%M} UTC"
+    return f"{began}, {count} windows in a row." if count > 1 else f"{began}, this window only."

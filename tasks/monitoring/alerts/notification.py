@@ -1,0 +1,146 @@
+"""A decision told to people at most once, and what came of it recorded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tasks.base.loop import Decision, decision_id
+from tasks.base.pipeline_file import Pipeline, redact
+from tasks.monitoring.alerts.apprise_channel import Delivery, send
+from tasks.monitoring.alerts.messages import Message, message_of
+from tasks.monitoring.alerts.redaction import secrets_of
+
+_LOGGER = logging.getLogger(__name__)
+_WINDOWS_BACK = 30
+_PATIENCE = 20.0  # seconds for a locked ledger; then people are told without it
+
+
+def tell(
+    pipeline: Pipeline,
+    decision: Decision,
+    *,
+    follow: Sequence[Decision] = (),
+    timeout: float = 10.0,
+) -> Delivery | None:
+    """Tell people of `decision`, once whoever else tells it too; never raises.
+
+    What came of it is recorded as ``alerted`` or ``unheard``.
+
+    Parameters
+    ----------
+    follow
+        Decisions that go with it and may not stand in the ledger yet.
+    timeout
+        Seconds for each channel.
+
+    Returns
+    -------
+    Delivery or None
+        None where the file names no channel, or nobody is told of such a decision. Nothing sent
+        and nothing failed: it was told before.
+    """
+    urls = [url for s in pipeline.config.alerts if (url := s.get_secret_value().strip())]
+    if not urls:
+        return None
+    secrets = tuple(secrets_of(pipeline))
+    related = (*follow, *_related(pipeline, decision))
+    message = message_of(decision, related, file=str(pipeline.path), secrets=secrets)
+    if message is None:
+        return None
+    if not _claimed(pipeline, decision):
+        return Delivery(sent=0, failed=0, reasons=("it was told before",))
+    found = send(urls, message, timeout=timeout)
+    delivery = found.model_copy(
+        update={"reasons": tuple(redact(reason, secrets) for reason in found.reasons)}
+    )
+    if delivery.failed:
+        _LOGGER.warning("%s: %s", pipeline.config.name, "; ".join(delivery.reasons))
+    _record(pipeline, decision, message, delivery)
+    return delivery
+
+
+def _related(pipeline: Pipeline, decision: Decision) -> tuple[Decision, ...]:
+    from tasks.ledger.ledger import ledger_of
+
+    name = pipeline.config.name
+    try:
+        ledger = ledger_of(pipeline, patience=_PATIENCE)
+        kin = ledger.decisions(name, correlation=decision.correlation, most=50)
+        if decision.kind != "alarmed":
+            return kin
+        return (*kin, *ledger.decisions(name, kinds=("monitored",), most=_WINDOWS_BACK))
+    except Exception as error:  # noqa: BLE001 - a message with less in it is better than none
+        _LOGGER.warning("%s: the ledger does not answer (%s)", name, type(error).__name__)
+        return ()
+
+
+def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
+    """Return whether this call is the one that tells; where the ledger is gone, a file says so."""
+    from tasks.ledger.ledger import ledger_of
+
+    key = _claim_key(decision)
+    try:
+        if not ledger_of(pipeline, patience=_PATIENCE).claim(
+            pipeline.config.name, key, decision.correlation
+        ):
+            return False
+        # A file that is there was written while the ledger was gone.
+        return not (pipeline.work / "alerts" / key).exists()
+    except Exception as error:  # noqa: BLE001 - that the ledger is gone is what people must hear
+        _LOGGER.warning(
+            "%s: the ledger does not answer (%s)", pipeline.config.name, type(error).__name__
+        )
+        return _claimed_by_file(pipeline, key)
+
+
+def _claim_key(decision: Decision) -> str:
+    """Return what is claimed by whoever tells `decision`: a run's death is told once."""
+    if decision.kind == "reaped" and decision.prefect_run:
+        failed = decision_id(decision.pipeline, "failed", decision.prefect_run)
+        return decision_id("alerted", failed)
+    return decision_id("alerted", decision.id)
+
+
+def _claimed_by_file(pipeline: Pipeline, key: str) -> bool:
+    folder = pipeline.work / "alerts"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(folder / key, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _record(pipeline: Pipeline, decision: Decision, message: Message, delivery: Delivery) -> None:
+    from tasks.ledger.ledger import ledger_of
+
+    channels = delivery.sent + delivery.failed
+    told = Decision(
+        id=decision_id("alerted", decision.id),
+        pipeline=pipeline.config.name,
+        kind="alerted" if delivery.sent else "unheard",
+        at=datetime.now(UTC),
+        correlation=decision.correlation,
+        sentence=f"{delivery.sent} of {channels} channels took: {message.title}",
+        version=decision.version,
+        window=decision.window,
+        prefect_run=decision.prefect_run,
+        evidence={
+            "of": decision.id,
+            "kind": decision.kind,
+            "channels": channels,
+            "failed": delivery.failed,
+            "reason": "; ".join(delivery.reasons),
+        },
+    )
+    try:
+        ledger_of(pipeline, patience=_PATIENCE).record(told)
+    except Exception as error:  # noqa: BLE001 - the message is out; a lost record never fails a flow
+        _LOGGER.warning(
+            "%s: an alert could not be recorded (%s)", told.pipeline, type(error).__name__
+        )

@@ -1,0 +1,184 @@
+"""What became of the runs that keepfit asked for, compared with what the ledger knows.
+
+Prefect's automations report failed runs too, but a server that was restarted meanwhile may miss
+one. Here nothing is taken on trust: each run that Prefect knows as failed, and each request whose
+answer is overdue, is recorded unless it is already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Record
+from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.run_requests import RunRequest
+from tasks.monitoring.alerts.notification import tell
+from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_failure
+
+BACK = timedelta(days=2)
+"""How old a failed run may be that is still reported."""
+
+_LEAST = timedelta(minutes=15)
+_BUDGETS = 5
+_USUAL = 3
+_ENDS = ("failed", "reaped", "cancelled", "stopped")
+_ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
+OVERDUE = "Overdue"
+LATE = "Late"
+
+
+class EndedRun(Record):
+    """A run of a pipeline that did not complete, as the orchestrator knows it.
+
+    Attributes
+    ----------
+    kind
+        ``late`` is a scheduled run that did not start in time.
+    state, message
+        Name of its state, and what the state says.
+    began
+        Whether it had started.
+    """
+
+    id: str
+    flow: str
+    kind: Literal["failed", "crashed", "cancelled", "late"]
+    state: str
+    message: str = ""
+    correlation: str = ""
+    began: bool = True
+
+
+def request_training(pipeline: Pipeline, cause: Cause, now: datetime) -> datetime:
+    """Record that an alarm asks for a training; return when its outcome is due."""
+    due = now + answer_time(pipeline)
+    ledger_of(pipeline).request_run(
+        RunRequest(
+            pipeline=pipeline.config.name,
+            key=_key(cause),
+            flow="training",
+            correlation=cause.correlation,
+            asked_at=now,
+            due_at=due,
+        )
+    )
+    return due
+
+
+def answer_time(pipeline: Pipeline) -> timedelta:
+    """Return within what time a requested training should have ended.
+
+    Five budgets or three times what the last one took, and a quarter of an hour at least.
+    """
+    last = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",), most=1)
+    stated = last[0].evidence.get("seconds") if last else None
+    usual = float(stated) if isinstance(stated, int | float) else 0.0
+    return max(
+        _LEAST, _BUDGETS * pipeline.config.training.budget, timedelta(seconds=_USUAL * usual)
+    )
+
+
+def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> int:
+    """Record and tell what became of runs and requests unless it was; return how many."""
+    found = compare(pipeline, ended, now)
+    for decision in found:
+        tell(pipeline, decision)
+    return len(found)
+
+
+def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tuple[Decision, ...]:
+    """Record what is not recorded of `ended` runs and open requests.
+
+    Returns
+    -------
+    decisions
+        Those that people should be told of; telling one twice is `tell`'s to prevent.
+    """
+    ledger, name = ledger_of(pipeline, patience=20.0), pipeline.config.name
+    known = {
+        decision.prefect_run
+        for decision in ledger.decisions(name, kinds=_ENDS, since=now - 2 * BACK)
+        if decision.prefect_run
+    }
+    found = [
+        _recorded(pipeline, run)
+        for run in ended
+        if run.id not in known
+        and not (run.kind == "cancelled" and has_done_its_work(pipeline, run.id))
+    ]
+    return (*found, *_answered(pipeline, ledger, now))
+
+
+def _recorded(pipeline: Pipeline, run: EndedRun) -> Decision:
+    if run.kind == "cancelled":
+        return note_cancelled(pipeline, run.id, run.flow, run.correlation)
+    return note_failure(pipeline, run.id, run.flow, run.state, run.message, run.correlation)
+
+
+def _answered(pipeline: Pipeline, ledger: Ledger, now: datetime) -> Iterable[Decision]:
+    """Close the requests that have an answer, and yield what to tell of those overdue."""
+    name = pipeline.config.name
+    requests = ledger.open_requests(name)
+    if not requests:
+        return
+    since = min(request.asked_at for request in requests)
+    later = ledger.decisions(name, kinds=_ANSWERS, since=since)
+    for request in requests:
+        answer = _answer(request, later)
+        if answer is not None:
+            ledger.close_request(name, request.key, answer.kind)
+        elif now >= request.due_at:
+            missed = _overdue(request, now)
+            ledger.record(missed)
+            yield missed
+            # Last: what is closed is not looked at again.
+            ledger.close_request(name, request.key, OVERDUE)
+
+
+def _answer(request: RunRequest, later: Sequence[Decision]) -> Decision | None:
+    return next((d for d in later if _belongs(d, request) and _is_final(d, request)), None)
+
+
+def _belongs(decision: Decision, request: RunRequest) -> bool:
+    cause = decision.evidence.get("cause")
+    key = cause.get("key") if isinstance(cause, dict) else None
+    of_run = bool(request.flow_run) and decision.prefect_run == request.flow_run
+    return decision.correlation == request.correlation or key == request.key or of_run
+
+
+def _is_final(decision: Decision, request: RunRequest) -> bool:
+    if decision.kind in ("trained", "skipped"):
+        return request.flow == "training"
+    # What was asked for again is still open.
+    return decision.evidence.get("flow") == request.flow and not decision.evidence.get("again")
+
+
+def _overdue(request: RunRequest, now: datetime) -> Decision:
+    waited = int((now - request.asked_at).total_seconds() // 60)
+    begun = "has not ended" if request.flow_run else "has not started"
+    said = f"the {request.flow} that was requested {waited} min ago {begun}"
+    return Decision(
+        id=decision_id(
+            request.pipeline, "failed", OVERDUE, request.key, request.asked_at.isoformat()
+        ),
+        pipeline=request.pipeline,
+        kind="failed",
+        at=now.astimezone(UTC),
+        correlation=request.correlation,
+        sentence=f"Overdue: {said}.",
+        prefect_run=request.flow_run,
+        evidence={
+            "flow": request.flow,
+            "state": OVERDUE,
+            "message": f"{said[0].upper()}{said[1:]}.",
+            "due": request.due_at.isoformat(),
+        },
+    )
+
+
+def _key(cause: Cause) -> str:
+    return cause.key or cause.correlation

@@ -1,0 +1,247 @@
+"""Performance where labels have arrived: of the window, and of earlier ones that matured since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion, Schema
+from tasks.monitoring.performance.labelled_predictions import answers_of
+from tasks.monitoring.performance.realised import is_mature
+from tasks.monitoring.windows.monitoring_run import Look
+from tasks.monitoring.windows.triggers import start_of, watched
+from tasks.registry.stores import store_of
+
+
+def performances_of(
+    pipeline: Pipeline, look: Look, earlier: Sequence[Decision], now: datetime
+) -> tuple[Performance, ...]:
+    """Return how the champion did on this window and, where a pass ends with it, on earlier ones.
+
+    An earlier window is measured again when labels of it have arrived since, or when so many are
+    there that they count as mature; the oldest first, `monitoring.catch_up` of them in one pass.
+
+    Parameters
+    ----------
+    earlier
+        Decisions of kind ``monitored``, newest first.
+    """
+    if look.window is None:
+        if pipeline.config.scoring.source is None:
+            # Without a time nothing tells these rows from those of the training.
+            return ()
+        return (_performance(pipeline, look.champion, None, now),)
+    unsettled = _unsettled(earlier, look) if look.last else []
+    if not unsettled:
+        return (_performance(pipeline, look.champion, look.window, now),)
+    span = Window(
+        start=min(look.window.start, *(p.window.start for p in unsettled if p.window)),
+        end=max(look.window.end, *(p.window.end for p in unsettled if p.window)),
+    )
+    problem = _collect(pipeline, look.champion, span)
+    due = [p.window for p in unsettled if _has_more_labels(pipeline, look.champion, p, now)]
+    windows = [*due[: pipeline.config.monitoring.catch_up], look.window]
+    return tuple(_measured(pipeline, look.champion, w, now, problem) for w in windows)
+
+
+def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:
+    """Return the last statements about earlier windows of this champion that are not final."""
+    found = watched(earlier, look.champion).performances
+    unsettled = [p for w, p in found.items() if w is not None and w != look.window and not p.mature]
+    return sorted(unsettled, key=lambda p: start_of(p.window))
+
+
+def _has_more_labels(
+    pipeline: Pipeline, champion: ModelVersion, stated: Performance, now: datetime
+) -> bool:
+    """Return whether the ledger knows more labels of a window than was stated of it."""
+    from tasks.ledger.ledger import ledger_of
+
+    ledger, name = ledger_of(pipeline), pipeline.config.name
+    known = (
+        ledger.coverage(name, stated.window),
+        ledger.coverage(name, stated.window, role="shadow", version=champion.version),
+    )
+    best = max(known, key=lambda found: found.labelled)
+    delay = pipeline.config.monitoring.label_delay
+    return best.labelled > stated.labelled or is_mature(
+        best.labelled, best.rows, stated.window, delay, now
+    )
+
+
+def _performance(
+    pipeline: Pipeline, champion: ModelVersion, window: Window | None, now: datetime
+) -> Performance:
+    return _measured(pipeline, champion, window, now, _collect(pipeline, champion, window))
+
+
+def _collect(pipeline: Pipeline, champion: ModelVersion, span: Window | None) -> str:
+    """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
+    from tasks.ledger.labels import collect_labels
+
+    ends = (span.start, span.end) if span else (None, None)
+    try:
+        collect_labels(pipeline, _roles(pipeline, champion), *ends)
+    except TransientError:
+        raise
+    except KeepfitError as error:
+        return f" Labels could not be read: {error.message}"
+    return ""
+
+
+def _roles(pipeline: Pipeline, champion: ModelVersion) -> Schema:
+    return champion.roles.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
+
+
+def _measured(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    window: Window | None,
+    now: datetime,
+    problem: str,
+) -> Performance:
+    from tasks.monitoring.performance.realised import assess_window
+    from tasks.registry.holdouts import holdout_of, reference_predictions
+
+    config, store = pipeline.config, store_of(pipeline.state)
+    metric = champion.tags.get("keepfit.metric", config.metric or "")
+    rows, version = judged_rows(pipeline, champion, window)
+    found = assess_window(
+        rows,
+        roles=_roles(pipeline, champion),
+        metric=metric,
+        version=version.version,
+        window=window,
+        holdout=holdout_of(store, version),
+        reference=reference_predictions(store, version),
+        label_delay=config.monitoring.label_delay,
+        now=now,
+        false_alarms=config.monitoring.false_alarms,
+        length=config.monitoring.window,
+        seed=config.training.seed,
+        min_rows=config.monitoring.min_rows,
+    )
+    if problem:
+        found = found.model_copy(update={"sentence": found.sentence + problem})
+    if window is None or not config.monitoring.segments or not found.labelled:
+        return found
+    from tasks.monitoring.performance.segments import with_segments
+
+    return with_segments(found, _segments(pipeline, champion, version, window))
+
+
+_WINDOWS_OF_SEGMENTS = 3
+"""Where a window holds too few rows of a segment, those of so many windows are taken."""
+
+
+def _segments(
+    pipeline: Pipeline, champion: ModelVersion, version: ModelVersion, window: Window
+) -> tuple[SegmentPerformance, ...]:
+    """Return how `version` did in each segment of a window, or of three where rows are few."""
+    from tasks.data.snapshots import open_table, read_frame
+    from tasks.monitoring.drift.harm.segments import segment_values
+    from tasks.monitoring.drift.reference_store import training_rows
+    from tasks.monitoring.performance.segments import Scored, judge_segments
+    from tasks.registry.holdouts import PLACE, reference_predictions
+
+    config, roles = pipeline.config.monitoring, _roles(pipeline, version)
+    before = reference_predictions(store_of(pipeline.state), version)
+    columns = [c for c in config.segments if c in roles.features]
+    path = training_rows(pipeline, version).path
+    present = [c for c in columns if c in open_table(path).column_names]
+    if before is None or PLACE not in before or not present:
+        return ()
+    seen = read_frame(path, present, before[PLACE].to_numpy())
+    answers = answers_of(before, roles)
+    start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
+    span = Window(start=start, end=window.end)
+    rows, values = _with_values(pipeline, champion, span, present)
+    own = pd.to_datetime(rows["time"], utc=True) >= pd.Timestamp(window.start)
+    scored = []
+    for chosen in (own.to_numpy(), np.ones(len(rows), dtype=bool)):
+        found = answers_of(rows[chosen], roles)
+        if found.rows == int(chosen.sum()):
+            scored.append(Scored(found, {c: v[chosen] for c, v in values.items()}))
+    if answers.rows != len(before):
+        return ()
+    return judge_segments(
+        scored,
+        Scored(answers, {c: segment_values(seen[c], roles.features[c]) for c in present}),
+        min_rows=config.min_rows,
+        false_alarms=config.false_alarms,
+        length=config.window,
+    )
+
+
+def _with_values(
+    pipeline: Pipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
+    """Return the judged rows of a span, and for each column their values, empty where unknown."""
+    from tasks.data.snapshots import read_frame
+    from tasks.ledger.keys import row_keys
+    from tasks.monitoring.drift.harm.segments import segment_values
+    from tasks.trainings.windows import scoring_snapshot
+
+    rows, _ = judged_rows(pipeline, champion, span)
+    snapshot = scoring_snapshot(pipeline, span.start, span.end)
+    frame = read_frame(snapshot.path)
+    keys = row_keys(frame, champion.roles, snapshot.digest)
+    place = pd.Series(np.arange(len(keys)), index=keys)
+    at = place[~place.index.duplicated()].reindex(rows["key"]).fillna(-1).to_numpy(dtype=np.int64)
+    values = {}
+    for column in columns:
+        texts = np.append(segment_values(frame[column], champion.roles.features[column]), "")
+        values[column] = texts[at]
+    return rows, values
+
+
+def judged_rows(
+    pipeline: Pipeline, champion: ModelVersion, window: Window | None
+) -> tuple[pd.DataFrame, ModelVersion]:
+    """Return the predictions that were served in the window, with labels, and who made most.
+
+    Where fewer than half of the rows were scored in their time, the champion's own predictions
+    of them are taken. Rows that the version was trained on are left out.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    ledger, name, roles = ledger_of(pipeline), pipeline.config.name, champion.roles
+    served = ledger.window_rows(name, window, roles)
+    own = ledger.window_rows(name, window, roles, role="shadow", version=champion.version)
+    version = champion
+    if 2 * len(served) >= len(own) and len(served):
+        most = str(served["version"].astype(str).mode().iloc[0])
+        served = served[served["version"].astype(str) == most]
+        version = store_of(pipeline.state).version(name, most) or champion
+        served = made_by(served, version)
+    own = made_by(own, champion)
+    rows = served if 2 * len(served) >= len(own) else own
+    version = version if rows is served else champion
+    return unseen_rows(rows, version), version
+
+
+def made_by(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
+    """Return the rows that this very version predicted.
+
+    Its number alone does not tell: after a model was deleted in MLflow, it is given again.
+    """
+    return rows[rows["run_id"] == version.run_id] if version.run_id else rows
+
+
+def unseen_rows(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
+    """Return the rows that `version` was not trained on."""
+    until = version.trained_until
+    if until is None or not len(rows):
+        return rows
+    times = pd.to_datetime(rows["time"], utc=True)
+    included = version.tags.get("keepfit.trained_until", "").endswith("included")
+    return rows[times > until] if included else rows[times >= until]

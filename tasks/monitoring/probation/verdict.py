@@ -1,0 +1,252 @@
+"""A promoted version on trial: compared with the champion before it on the same labelled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from tasks.base.config import greater_is_better
+from tasks.base.loop import Window
+from tasks.base.records import Record, Schema
+from tasks.metrics.bootstrap import interval
+from tasks.monitoring.performance.expected_range import plan_of, scored
+from tasks.monitoring.performance.label_free import estimate
+from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_REPLICATES = 1_000
+
+
+class ProbationVerdict(Record):
+    """What the windows since a promotion say of it.
+
+    Attributes
+    ----------
+    difference
+        The champion's metric minus the former champion's, oriented so that greater is better, on
+        all labelled rows of the windows judged; None where it is not defined.
+    interval
+        Of the difference, at `confidence`.
+    confidence
+        Of this one look: what is asked of all looks together, shared among them.
+    rows
+        Labelled rows that both versions predicted.
+    windows
+        Windows judged.
+    estimated, former_estimated
+        The metric to expect of either version on the rows without labels too; for information.
+    """
+
+    state: Literal["running", "confirmed", "rolled_back"]
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float = 0.95
+    rows: int = 0
+    windows: int = 0
+    estimated: float | None = None
+    former_estimated: float | None = None
+    sentence: str = ""
+
+
+def judge_probation(
+    champion_rows: Sequence[pd.DataFrame],
+    former_rows: Sequence[pd.DataFrame],
+    *,
+    roles: Schema,
+    metric: str,
+    windows: Sequence[Window | None],
+    confidence: float,
+    needed: int,
+    seed: int = 0,
+    min_rows: int = 100,
+    champion_holdout: pd.DataFrame | None = None,
+    former_holdout: pd.DataFrame | None = None,
+) -> ProbationVerdict:
+    """Return whether a promoted version stays, goes, or is still on trial.
+
+    Rows of both versions are joined by key; those with a label count. A window with fewer than
+    `min_rows` of them, or with one class, is not judged and takes no place among the `needed`
+    ones. The difference of the metric gets a paired block bootstrap interval over all rows of
+    the windows judged so far. It is looked at after every window, up to `needed` times, so each
+    look has the confidence 1 − (1 − `confidence`) / `needed` (Bonferroni; Pocock 1977 gives the
+    reason): all looks together send a version back that is no worse at most as often as one look
+    at `confidence` would. Beyond the interval worse: rolled back. After `needed` windows that are
+    not: confirmed. Where the metric is undefined or labels are absent the trial goes on;
+    estimates are stated and decide nothing, because they can't see what makes one model wrong
+    and the other right.
+
+    Parameters
+    ----------
+    champion_rows, former_rows
+        A frame a window, as ``Ledger.window_rows`` returns it for either version, oldest first.
+    windows
+        The windows, in the same order.
+    confidence
+        Of all looks together, a fraction.
+    needed
+        Windows of the probation; 0: confirmed at once.
+    champion_holdout, former_holdout
+        As `tasks.registry.holdouts.holdout_of` returns them; without, nothing is estimated.
+    """
+    if needed == 0:
+        return ProbationVerdict(
+            state="confirmed", confidence=confidence, sentence="No probation is asked for."
+        )
+    pairs = [_paired(ours, theirs) for ours, theirs in zip(champion_rows, former_rows, strict=True)]
+    told = {
+        "estimated": _expected(champion_rows, champion_holdout, roles, metric, seed),
+        "former_estimated": _expected(former_rows, former_holdout, roles, metric, seed),
+    }
+    usable = [
+        (pair, window)
+        for pair, window in zip(pairs, windows, strict=True)
+        if _can_be_judged(pair, roles, min_rows)
+    ][:needed]
+    if not usable:
+        waits = f"On probation: no window has {min_rows:,} labelled rows of both versions yet."
+        return ProbationVerdict(
+            state="running",
+            confidence=confidence,
+            sentence=waits + _estimates(metric, told),
+            **told,
+        )
+    return _judged([pair for pair, _ in usable], roles, metric, confidence, needed, seed, told)
+
+
+def _judged(
+    pairs: Sequence[pd.DataFrame],
+    roles: Schema,
+    metric: str,
+    confidence: float,
+    needed: int,
+    seed: int,
+    told: Mapping[str, float | None],
+) -> ProbationVerdict:
+    ours, theirs = _both(pd.concat(pairs, ignore_index=True), roles)
+    look = 1 - (1 - confidence) / needed
+    difference, ends = _difference(ours, theirs, roles, metric, look, seed)
+    done = len(pairs)
+    worse = ends is not None and ends[1] < 0
+    state: Literal["running", "confirmed", "rolled_back"] = "running"
+    if worse:
+        state = "rolled_back"
+    elif done >= needed and ends is not None:
+        state = "confirmed"
+    said = _said(state, difference, ends, metric, ours.rows, done, needed)
+    return ProbationVerdict(
+        state=state,
+        difference=difference,
+        interval=ends,
+        confidence=look,
+        rows=ours.rows,
+        windows=done,
+        sentence=said + _estimates(metric, told),
+        **told,
+    )
+
+
+def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Return the labelled rows that both predicted, what the former said behind ``former:``."""
+    if ours.empty or theirs.empty or "label" not in ours:
+        return pd.DataFrame()
+    known = _by_key(ours[ours["label"].notna()])
+    said = [c for c in theirs if c == "prediction" or str(c).startswith("probability_")]
+    others = _by_key(theirs)[["key", *said]].rename(columns={c: f"former:{c}" for c in said})
+    return known.merge(others, on="key", how="inner", validate="one_to_one")
+
+
+def _by_key(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(key=rows["key"].astype(str)).drop_duplicates("key", keep="last")
+
+
+def _both(pair: pd.DataFrame, roles: Schema) -> tuple[Answers, Answers]:
+    """Return both versions' answers on the rows where both are usable."""
+    shared = [c for c in ("key", "time", "label") if c in pair]
+    said = {c: c.removeprefix("former:") for c in map(str, pair) if c.startswith("former:")}
+    former = pair[[*shared, *said]].rename(columns=said)
+    usable = _usable(pair[[c for c in pair if c not in said]], roles) & _usable(former, roles)
+    ours, theirs = (answers_of(frame[usable], roles) for frame in (pair, former))
+    return ours.of_labelled, theirs.of_labelled
+
+
+def _usable(frame: pd.DataFrame, roles: Schema) -> Any:
+    """Return which rows have a usable prediction, as a mask."""
+    numbers = [c for c in frame if str(c).startswith("probability_")]
+    values = frame[numbers] if roles.classes else frame[["prediction"]]
+    finite = np.isfinite(values.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64))
+    return np.asarray(frame["prediction"].notna().to_numpy(dtype=bool) & finite.all(axis=1))
+
+
+def _can_be_judged(pair: pd.DataFrame, roles: Schema, min_rows: int) -> bool:
+    if len(pair) < min_rows:
+        return False
+    ours, _ = _both(pair, roles)
+    return ours.rows >= min_rows and (not roles.classes or len(np.unique(ours.truth)) > 1)
+
+
+def _difference(
+    ours: Answers, theirs: Answers, roles: Schema, metric: str, confidence: float, seed: int
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Return the difference, greater is better, and its interval; None where undefined."""
+    plan = plan_of(ours, roles, _REPLICATES, seed)
+    sign = 1 if greater_is_better(metric) else -1
+    value, drawn = scored(ours, roles, metric, plan)
+    former, drawn_former = scored(theirs, roles, metric, plan)
+    difference = sign * (value - former)
+    if not np.isfinite(difference):
+        return None, None
+    if not plan.replicates:
+        return difference, None
+    return difference, interval(sign * (drawn - drawn_former), confidence, plan.n_units)
+
+
+def _expected(
+    rows: Sequence[pd.DataFrame],
+    holdout: pd.DataFrame | None,
+    roles: Schema,
+    metric: str,
+    seed: int,
+) -> float | None:
+    filled = [frame for frame in rows if len(frame)]
+    if holdout is None or not filled:
+        return None
+    answers = answers_of(pd.concat(filled, ignore_index=True), roles)
+    return estimate(answers, answers_of(holdout, roles), roles, metric, seed=seed).value.value
+
+
+def _said(
+    state: str,
+    difference: float | None,
+    ends: tuple[float, float] | None,
+    metric: str,
+    rows: int,
+    done: int,
+    needed: int,
+) -> str:
+    seen = f"{rows:,} labelled rows of {done} of {needed} windows"
+    if difference is None or ends is None:
+        compared = f"{metric} can't be compared on {seen}"
+    else:
+        side = "better" if difference >= 0 else "worse"
+        compared = (
+            f"{metric} {side} by {abs(difference):.4g} than the former champion's "
+            f"({ends[0]:+.4g} to {ends[1]:+.4g}) on {seen}"
+        )
+    word = {"running": "On probation", "confirmed": "Confirmed", "rolled_back": "Rolled back"}[
+        state
+    ]
+    if state == "confirmed" and ends is not None and ends[0] <= 0:
+        word = "Confirmed as no worse, not shown to be better"
+    return f"{word}: {compared}."
+
+
+def _estimates(metric: str, told: Mapping[str, float | None]) -> str:
+    ours, theirs = told["estimated"], told["former_estimated"]
+    if ours is None or theirs is None:
+        return ""
+    return f" Estimated {metric}: {ours:.4g}, the former's {theirs:.4g}; this decides nothing."

@@ -1,0 +1,539 @@
+"""The end of a monitoring pass: the policy's answer, the decisions, the pages, the MLflow run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.base.commands import command
+from tasks.base.config import PolicyConfig
+from tasks.base.errors import ContractError
+from tasks.base.files import write_whole
+from tasks.base.loop import (
+    Cause,
+    Decision,
+    DriftResult,
+    Gain,
+    Performance,
+    PolicyDecision,
+    Window,
+    WindowFlag,
+    decision_id,
+)
+from tasks.base.outcomes import MonitoringOutcome, SeenWindow
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.reading import note_text
+from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
+from tasks.base.stack_file import mlflow_run_page, prefect_run_page, temporary_server
+from tasks.history.words import plural
+from tasks.monitoring.incidents.run_outcomes import request_training
+from tasks.monitoring.windows.monitoring_run import Look, Watch, page_folder
+from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched
+from tasks.policy.gain_sentences import gain_sentence
+from tasks.policy.gain_weighing import weigh
+from tasks.registry.stores import store_of
+
+_DIGITS = 16
+_NOT_YET = PolicyDecision(
+    retrain=False, withheld="not asked", sentence="The policy is asked after the newest window."
+)
+
+
+class Findings(Record):
+    """What the steps of a pass found."""
+
+    drift: DriftResult
+    performance: tuple[Performance, ...] = ()
+    gain: Gain | None = None
+    probation: dict[str, Any] | None = None
+    moved: str = ""
+    decided: Decision | None = None
+    evidently: str = ""
+
+
+def flags_of(earlier: Sequence[Decision], champion: ModelVersion) -> tuple[WindowFlag, ...]:
+    """Return what the policy needs of this champion's windows, the newest last.
+
+    Parameters
+    ----------
+    earlier
+        Decisions of kind ``monitored``, newest first; the newest about a window counts.
+    """
+    return watched(earlier, champion).flags()
+
+
+def conclude_look(
+    pipeline: Pipeline,
+    look: Look,
+    snapshot: Snapshot,
+    contract: ContractResult,
+    found: Findings,
+    prefect_run: str | None,
+    now: datetime,
+) -> MonitoringOutcome:
+    """Record what was found of one window, write its page and the MLflow steps.
+
+    The policy is asked only where the pass ends with this window.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    ledger = ledger_of(pipeline)
+    kinds = ("monitored", "trained", "alarmed")
+    earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
+    reasons = reasons_of(found, look, earlier, pipeline.config.policy)
+    decision = _policy(pipeline, look, found, earlier, now) if look.last else _NOT_YET
+    run = _log(pipeline, look, snapshot, contract, found)
+    page = page_folder(pipeline, look) / "index.html"
+    outcome = MonitoringOutcome(
+        pipeline=pipeline.config.name,
+        version=look.champion.version,
+        window=look.window,
+        rows=snapshot.rows,
+        alarm=bool(reasons),
+        reasons=reasons,
+        sentence=_sentence(found, reasons, look),
+        drift=found.drift,
+        performance=found.performance,
+        gain=found.gain,
+        decision=decision,
+        moved=found.moved,
+        correlation=look.cause.correlation,
+        contract_warnings=len(contract.warnings),
+        findings=snapshot.findings,
+        report=str(page),
+        evidently=found.evidently,
+        mlflow_run_id=run,
+        prefect_run_id=prefect_run,
+        next_command=_next(pipeline, decision),
+    )
+    monitored = _monitored(pipeline, look, snapshot, contract, found, outcome, now)
+    _write_page(monitored, page)
+    store_of(pipeline.state).log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
+    ledger.record(monitored)
+    _restate_pages(found, look, earlier)
+    return outcome
+
+
+def _restate_pages(found: Findings, look: Look, earlier: Sequence[Decision]) -> None:
+    """Write the pages of earlier windows again whose performance this pass restated."""
+    for performance in found.performance:
+        if performance.window == look.window:
+            continue
+        stated = next(
+            (
+                d
+                for d in earlier
+                if d.kind == "monitored"
+                and d.window == performance.window
+                and d.version == look.champion.version
+            ),
+            None,
+        )
+        page = Path(stated.links.get("report", "")) if stated is not None else None
+        if stated is not None and page is not None and page.is_file():
+            evidence = {**stated.evidence, "performance": [performance.model_dump(mode="json")]}
+            _write_page(stated.model_copy(update={"evidence": evidence}), page)
+
+
+def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutcome:
+    """Return what there is to say of a window whose rows broke their contract."""
+    return MonitoringOutcome(
+        pipeline=pipeline.config.name,
+        version=look.champion.version,
+        window=look.window,
+        rows=0,
+        alarm=False,
+        stopped=True,
+        sentence=message.splitlines()[0],
+        decision=_NOT_YET,
+        correlation=look.cause.correlation,
+        next_command=command("contract", "check", file=pipeline.path),
+    )
+
+
+def conclude_pass(
+    pipeline: Pipeline, watch: Watch, seen: Sequence[MonitoringOutcome], now: datetime
+) -> MonitoringOutcome:
+    """Return the newest window's outcome with all windows of the pass; record one alarm for all.
+
+    The alarm tells of every window of the champion that calls for action and of which none told
+    before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
+    was cut short. None tells of a version that was replaced during the pass.
+    """
+    from tasks.ledger.ledger import ledger_of
+    from tasks.policy.admission import answer_alarm
+
+    ledger, newest = ledger_of(pipeline), seen[-1]
+    successor = None if any(one.moved for one in seen) else _successor(pipeline, newest)
+    if successor is not None:
+        return _superseded(watch, seen, successor)
+    champion = watch.looks[-1].champion
+    if newest.version != champion.version:
+        # The probation moved the alias back during this pass.
+        champion = (
+            store_of(pipeline.state).version(pipeline.config.name, newest.version) or champion
+        )
+    kinds = ("monitored", "trained", "alarmed")
+    earlier = ledger.decisions(pipeline.config.name, kinds=kinds)
+    known, policy = watched(earlier, champion), pipeline.config.policy
+    decision = newest.decision
+    fresh = untold(known.triggers(policy), earlier, champion)
+    if newest.stopped or (fresh and not decision.retrain):
+        calls = newest_of(fresh)
+        decision = answer_alarm(
+            pipeline, known.flags(), calls, earlier, champion, now, handled=False
+        )
+    outcome = newest.model_copy(
+        update={
+            "decision": decision,
+            "windows": tuple(seen_of(one) for one in seen),
+            "waiting": watch.waiting,
+            "empty": watch.empty,
+            "alarmed": bool(fresh),
+        }
+    )
+    if not (fresh or newest.alarm or decision.retrain):
+        return outcome
+    calling = fresh or known.triggers(policy)
+    window = newest_of(calling) if calling else newest.window
+    cause = _cause(outcome, window, known, calling, policy, now)
+    outcome = outcome.model_copy(update={"cause": cause})
+    answered = decision.retrain and not temporary_server()
+    due = request_training(pipeline, cause, now) if answered else None
+    if fresh:
+        ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
+    return outcome
+
+
+def _successor(pipeline: Pipeline, newest: MonitoringOutcome) -> ModelVersion | None:
+    """Return the version that scores by now, where it is another than the one looked at."""
+    scores = store_of(pipeline.state).champion(pipeline.config.name)
+    return scores if scores is not None and scores.version != newest.version else None
+
+
+def _superseded(
+    watch: Watch, seen: Sequence[MonitoringOutcome], successor: ModelVersion
+) -> MonitoringOutcome:
+    decision = PolicyDecision(
+        retrain=False,
+        withheld="superseded",
+        sentence=f"Does not train: v{successor.version} replaced v{seen[-1].version} while its "
+        "windows were looked at; the next pass looks at the new champion's.",
+    )
+    return seen[-1].model_copy(
+        update={
+            "decision": decision,
+            "windows": tuple(seen_of(one) for one in seen),
+            "waiting": watch.waiting,
+            "empty": watch.empty,
+            "alarmed": False,
+        }
+    )
+
+
+def seen_of(outcome: MonitoringOutcome) -> SeenWindow:
+    """Return the short account of one window."""
+    drift = outcome.drift
+    return SeenWindow(
+        window=outcome.window,
+        version=outcome.version,
+        rows=outcome.rows,
+        alarm=outcome.alarm,
+        stopped=outcome.stopped,
+        enough=drift.enough if drift else False,
+        score=drift.score if drift else None,
+        limit=drift.limit if drift else None,
+        drifted=tuple(c.column for c in drift.drifted) if drift else (),
+        performance=outcome.latest,
+        sentence=outcome.sentence,
+        report=outcome.report,
+    )
+
+
+def reasons_of(
+    found: Findings, look: Look, earlier: Sequence[Decision], policy: PolicyConfig
+) -> tuple[str, ...]:
+    """Return why the window is an alarm, the gain first; empty when it is none.
+
+    An earlier window that turned out worse when its labels arrived is a reason until an alarm has
+    told of it.
+    """
+    drift, answer = found.drift, weigh(policy, found.gain)
+    pays = found.gain is not None and answer in ("pays", "steady")
+    reasons = [f"{gain_sentence(found.gain, answer)}."] if pays and found.gain else []
+    reasons += [drift.harm_sentence or drift.sentence] if drift.harmful else []
+    worse = [p for p in found.performance if p.worse]
+    restated = [Trigger(window=p.window, by="performance") for p in worse]
+    fresh = untold(restated, earlier, look.champion)
+    reasons += [p.sentence for p in worse if p.window == look.window]
+    reasons += [
+        _restated(p)
+        for p, trigger in zip(worse, restated, strict=True)
+        if p.window != look.window and trigger in fresh
+    ]
+    return tuple(reasons)
+
+
+def _restated(found: Performance) -> str:
+    """Return that an earlier window turned out worse when its labels arrived."""
+    value = found.realised.value if found.realised is not None else None
+    figures = "" if value is None else f": {found.metric} {value:.4g}"
+    limit = "" if found.limit is None else f", worse beyond {found.limit:.4g}"
+    return f"{found.window} turned out worse when its labels arrived{figures}{limit}"
+
+
+def stop_of(error: ContractError, outcome: MonitoringOutcome) -> ContractError:
+    """Return the error of a pass whose newest window was stopped, with how many others were."""
+    others = sum(one.stopped for one in outcome.windows[:-1])
+    judged = len(outcome.windows) - 1 - others
+    said = f"Rows of {outcome.window}: {error.message}"
+    if others:
+        said += f"\n  Of {plural(others, 'earlier window')} of this pass the rows broke it too."
+    if judged:
+        said += f"\n  {plural(judged, 'earlier window')} of this pass could be judged."
+    stop = ContractError(said, error.remedy)
+    stop.noted = True
+    return stop
+
+
+def alarm_key(version: str, window: Window | None) -> str:
+    """Return the idempotency key of what an alarm asks for."""
+    return f"alarm:v{version}:{window or 'all'}"
+
+
+def _cause(
+    outcome: MonitoringOutcome,
+    window: Window | None,
+    known: Watched,
+    calling: Sequence[Trigger],
+    policy: PolicyConfig,
+    now: datetime,
+) -> Cause:
+    """Return the cause of the training that an alarm asks for: its newest window's."""
+    reasons = (
+        tuple(
+            known.reason(t, policy)
+            for t in sorted(calling, key=lambda t: t.by != "gain")
+            if t.window == window or t.by == "gain"
+        )
+        or outcome.reasons
+    )
+    return Cause(
+        kind="alarm",
+        correlation=outcome.correlation,
+        key=alarm_key(outcome.version, window),
+        reasons=reasons,
+        window=window,
+        at=now.astimezone(UTC),
+    )
+
+
+def _alarm(
+    pipeline: Pipeline,
+    outcome: MonitoringOutcome,
+    known: Watched,
+    fresh: Sequence[Trigger],
+    earlier: Sequence[Decision],
+    due: datetime | None,
+) -> Decision:
+    """Return the decision that windows call for action; the same for the same windows.
+
+    Parameters
+    ----------
+    due
+        When the outcome of the training that it asks for is due; None where it asks for none.
+    """
+    cause = outcome.cause
+    assert cause is not None  # noqa: S101 - the caller made it
+    monitored = next(
+        (d for d in earlier if d.kind == "monitored" and d.window == cause.window), None
+    )
+    drift = monitored.evidence.get("drift") if monitored is not None else None
+    columns = drift.get("columns") if isinstance(drift, dict) else None
+    known_columns = columns if isinstance(columns, list) else []
+    drifted = [c for c in known_columns if isinstance(c, dict) and c.get("drifted")]
+    worse = [known.performances[t.window] for t in fresh if t.by == "performance"]
+    others = len({t.window for t in fresh} - {cause.window})
+    more = f"{others} earlier window{'s' if others > 1 else ''} called for it too" if others else ""
+    what = sorted(f"{t.by} {t.window}" for t in fresh)
+    return Decision(
+        id=decision_id(pipeline.config.name, cause.key, *what),
+        pipeline=pipeline.config.name,
+        kind="alarmed",
+        at=cause.at,
+        correlation=outcome.correlation,
+        sentence=_said(*cause.reasons, more),
+        version=outcome.version,
+        window=cause.window,
+        data_digest=monitored.data_digest if monitored else "",
+        contract_digest=monitored.contract_digest if monitored else "",
+        prefect_run=outcome.prefect_run_id or "",
+        mlflow_run=monitored.mlflow_run if monitored else "",
+        evidence={
+            "reasons": list(cause.reasons),
+            "columns": drifted[:10],
+            "performance": [p.model_dump(mode="json") for p in reversed(worse)],
+            "triggers": [t.model_dump(mode="json") for t in fresh],
+            "retrain": outcome.decision.retrain,
+            "answer_by": due.astimezone(UTC).isoformat() if due else None,
+            "policy": outcome.decision.model_dump(mode="json"),
+            "gain": _gain_told(known, fresh, outcome),
+        },
+        links=monitored.links if monitored else {},
+    )
+
+
+def _gain_told(
+    known: Watched, fresh: Sequence[Trigger], outcome: MonitoringOutcome
+) -> dict[str, Any] | None:
+    """Return the gain that an alarm tells of: its trigger, or what its answer rests on."""
+    told = known.gain if any(t.by == "gain" for t in fresh) else outcome.decision.gain
+    return None if told is None else told.model_dump(mode="json")
+
+
+def _policy(
+    pipeline: Pipeline,
+    look: Look,
+    found: Findings,
+    earlier: Sequence[Decision],
+    now: datetime,
+) -> PolicyDecision:
+    from tasks.policy.admission import answer
+
+    known_now = Decision(
+        id="", pipeline=pipeline.config.name, kind="monitored", at=now, correlation="",
+        sentence="", version=look.champion.version, window=look.window,
+        evidence={
+            "drift": found.drift.model_dump(mode="json"),
+            "enough": found.drift.enough,
+            "performance": [p.model_dump(mode="json") for p in found.performance],
+            "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
+        },
+    )  # fmt: skip
+    flags = flags_of([known_now, *earlier], look.champion)
+    return answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
+
+
+def _log(
+    pipeline: Pipeline, look: Look, snapshot: Snapshot, contract: ContractResult, found: Findings
+) -> str:
+    from tasks.registry.observing import record_window
+
+    return record_window(
+        store_of(pipeline.state),
+        pipeline.config.name,
+        look.champion,
+        look.window,
+        found.drift,
+        found.performance,
+        found.gain,
+        {
+            "keepfit.window": str(look.window or "all rows"),
+            "keepfit.correlation": look.cause.correlation,
+            "keepfit.data_digest": snapshot.digest[:_DIGITS],
+            "keepfit.contract_digest": contract.contract_digest[:_DIGITS],
+        },
+    )
+
+
+def _monitored(
+    pipeline: Pipeline,
+    look: Look,
+    snapshot: Snapshot,
+    contract: ContractResult,
+    found: Findings,
+    outcome: MonitoringOutcome,
+    now: datetime,
+) -> Decision:
+    evidence: dict[str, Any] = {
+        "rows": snapshot.rows,
+        "alarm": outcome.alarm,
+        "enough": found.drift.enough,
+        "reasons": list(outcome.reasons),
+        "drift": found.drift.model_dump(mode="json", exclude={"seconds"}),
+        "performance": [p.model_dump(mode="json") for p in found.performance],
+        "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
+        "contract": {
+            "passed": contract.passed,
+            "broken": [],
+            "warnings": [f"{r.column}: {r.rule}" for r in contract.warnings],
+        },
+        "policy": outcome.decision.model_dump(mode="json") if look.last else None,
+        "probation": found.probation,
+        "notes": [*look.notes, *map(note_text, snapshot.findings)],
+    }
+    if look.asked:
+        evidence["asked"] = True
+    name = pipeline.config.name
+    stated = Decision(
+        id="",
+        pipeline=name,
+        kind="monitored",
+        at=now.astimezone(UTC),
+        correlation=look.cause.correlation,
+        sentence=outcome.sentence,
+        version=look.champion.version,
+        window=look.window,
+        data_digest=snapshot.digest,
+        contract_digest=contract.contract_digest,
+        config_digest=pipeline.digest,
+        prefect_run=outcome.prefect_run_id or "",
+        mlflow_run=outcome.mlflow_run_id,
+        evidence=evidence,
+        links=links_of(pipeline, outcome),
+    )
+    # The same statement about the same rows is made once.
+    said = hashlib.sha256(stated.model_dump_json(include={"evidence"}).encode()).hexdigest()
+    parts = (name, "monitored", look.champion.version, str(look.window), snapshot.digest, said)
+    return stated.model_copy(update={"id": decision_id(*parts)})
+
+
+def links_of(pipeline: Pipeline, outcome: MonitoringOutcome) -> dict[str, str]:
+    """Return what to open about a pass."""
+    from tasks.registry.observing import experiment_name
+
+    store = store_of(pipeline.state)
+    experiment = store.experiment(experiment_name(pipeline.config.name))
+    links = {
+        "report": outcome.report,
+        "evidently": outcome.evidently,
+        "mlflow": mlflow_run_page(pipeline.state, experiment, outcome.mlflow_run_id) or "",
+        "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
+    }
+    return {name: link for name, link in links.items() if link}
+
+
+def _write_page(monitored: Decision, page: Any) -> None:
+    from tasks.history.window_page import window_html
+
+    write_whole(page, window_html(monitored))
+
+
+def _sentence(found: Findings, reasons: Sequence[str], look: Look) -> str:
+    drift = found.drift
+    if reasons:
+        return _said(*reasons, "" if drift.sentence in reasons else drift.sentence)
+    if not drift.enough:
+        return _said(drift.sentence)
+    judged = next((p for p in found.performance if p.window == look.window), None)
+    said = judged.sentence if judged is not None else ""
+    return _said(drift.sentence, drift.harm_sentence, said)
+
+
+def _said(*parts: str) -> str:
+    """Return parts as sentences.
+
+    Examples
+    --------
+    >>> _said("no drift", "", "Too few labels.")
+    'No drift. Too few labels.'
+    """
+    told = [part.strip().rstrip(".") for part in parts if part.strip()]
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in told)
+
+
+def _next(pipeline: Pipeline, decision: PolicyDecision) -> str:
+    return command("run" if decision.retrain else "status", file=pipeline.path)

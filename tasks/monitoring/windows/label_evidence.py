@@ -1,0 +1,55 @@
+"""What labels say about a window, and about a champion on probation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tasks.base.loop import Decision, DriftResult, Gain
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Snapshot
+from tasks.monitoring.windows.conclusion import Findings
+from tasks.monitoring.windows.monitoring_run import Look
+from tasks.monitoring.windows.triggers import gain_of
+
+
+def judge(
+    pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult, now: datetime
+) -> Findings:
+    """Return the findings of the window so far; a failed probation has moved the alias."""
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.performance.window_performance import performances_of
+    from tasks.monitoring.probation.evaluation import try_champion
+
+    earlier = ledger_of(pipeline).decisions(
+        pipeline.config.name, kinds=("monitored", "promoted", "confirmed", "rolled_back")
+    )
+    performance = performances_of(pipeline, look, earlier, now)
+    verdict, moved = try_champion(pipeline, look, snapshot, earlier, now)
+    return Findings(
+        drift=drift,
+        performance=performance,
+        probation=None if verdict is None else verdict.model_dump(mode="json"),
+        moved=moved.sentence if moved is not None else "",
+        decided=moved,
+    )
+
+
+def with_gain(pipeline: Pipeline, look: Look, found: Findings) -> Findings:
+    """Return the findings with what retraining would bring, where something new is known of it."""
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.performance.measured_gain import measure_gain
+
+    if found.decided is not None and found.decided.kind == "rolled_back":
+        # Another version scores now.
+        return found
+    earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored",))
+    gain = measure_gain(pipeline, look, found.performance, earlier)
+    return found.model_copy(update={"gain": gain or _measured_before(look, earlier)})
+
+
+def _measured_before(look: Look, earlier: Sequence[Decision]) -> Gain | None:
+    """Return what the last look at the same window measured, so that it is stated alike."""
+    same = (d for d in earlier if d.window == look.window and d.version == look.champion.version)
+    last = next(same, None)
+    return None if last is None else gain_of(last)

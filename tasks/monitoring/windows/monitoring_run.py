@@ -1,0 +1,388 @@
+"""One monitoring pass: which window is looked at, and what its rows say about the champion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.base.errors import DataError, UsageError
+from tasks.base.loop import Cause, DriftResult, Window
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import (
+    NUMBERS,
+    Kind,
+    ModelVersion,
+    Record,
+    Schema,
+    Snapshot,
+)
+from tasks.monitoring.windows.backlog import (
+    Backlog,
+    backlog_of,
+    looked_at,
+    occupied_in,
+    watched_since,
+)
+from tasks.registry.stores import store_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from tasks.monitoring.drift.harm.verdict import Evidence
+    from tasks.monitoring.drift.reference_summary import Reference
+
+
+class Look(Record):
+    """One window that a pass looks at, and why.
+
+    Attributes
+    ----------
+    window
+        None for a pipeline without a time column: all rows to score are looked at.
+    notes
+        What a person should know about the choice.
+    last
+        Whether the pass ends with it: then earlier windows are restated where labels have arrived
+        since, and the policy is asked.
+    asked
+        Whether a person named the window.
+    """
+
+    champion: ModelVersion
+    window: Window | None
+    cause: Cause
+    notes: tuple[str, ...] = ()
+    last: bool = True
+    asked: bool = False
+
+
+class Watch(Record):
+    """What one pass looks at, oldest first.
+
+    Attributes
+    ----------
+    waiting
+        Windows that are left for the next pass.
+    empty
+        Windows without rows that were passed over.
+    """
+
+    looks: tuple[Look, ...]
+    waiting: int = 0
+    empty: int = 0
+
+
+def choose_looks(
+    pipeline: Pipeline,
+    champion: ModelVersion,
+    cause: Cause,
+    now: datetime,
+    *,
+    asked: str | None = None,
+    every: str | None = None,
+) -> Watch:
+    """Return the windows `asked` for as ``A..B``, else those that have come since the last pass.
+
+    Parameters
+    ----------
+    every
+        Length of the windows into which the one asked for is cut.
+
+    Raises
+    ------
+    UsageError
+        When a window is asked for and rows have no time; when `every` stands alone.
+    DataError
+        When no row has a time.
+    """
+    from tasks.monitoring.windows.grid import parse_windows
+
+    if every is not None and asked is None:
+        raise UsageError(
+            "--every cuts a window into shorter ones, and no --window is named.",
+            "Write both: --window 2013-01-07..2013-03-04 --every 7d.",
+        )
+    if pipeline.config.time_column is None:
+        if asked is not None:
+            raise UsageError(
+                f"{pipeline.path}: --window needs rows with a time, and the file names no "
+                "`time_column`.",
+                "Leave --window out: all rows of the scoring source are looked at.",
+            )
+        return Watch(looks=(Look(champion=champion, window=None, cause=cause),))
+    if asked is not None:
+        found = Backlog(windows=parse_windows(asked, every))
+    else:
+        found = _backlog(pipeline, champion, now)
+    looks = tuple(
+        Look(
+            champion=champion,
+            window=window,
+            cause=cause,
+            notes=_seen_before(window, champion),
+            last=window == found.windows[-1],
+            asked=asked is not None,
+        )
+        for window in found.windows
+    )
+    return Watch(looks=looks, waiting=found.waiting, empty=found.empty)
+
+
+def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backlog:
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.incidents.contract_stops import contract_digest
+    from tasks.monitoring.windows.grid import latest_complete, mostly_before
+    from tasks.trainings.windows import newest_row
+
+    config = pipeline.config.monitoring
+    newest = newest_row(pipeline)
+    if newest is None:
+        raise DataError(
+            f"No row to monitor has a value in {pipeline.config.time_column!r}.",
+            "Look at the source; name a window with --window A..B.",
+        )
+    earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored", "stopped"))
+    until = champion.trained_until
+    return backlog_of(
+        latest_complete(newest, now, config.window),
+        looked_at(earlier, contract_digest(pipeline)),
+        watched_since(earlier, None if until is None else mostly_before(until, config.window)),
+        most=config.catch_up,
+        recent=pipeline.config.policy.persistent[1],
+        occupied=lambda windows: occupied_in(pipeline, windows),
+    )
+
+
+def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
+    """Return what to say of a window of which the champion's training saw rows."""
+    until = champion.trained_until
+    if until is None or window.start >= until:
+        return ()
+    return (
+        f"The window starts before {until:%Y-%m-%d %H:%M} UTC, up to when the champion was "
+        "trained: drift and performance look better there than they are.",
+    )
+
+
+def champion_until(pipeline: Pipeline) -> datetime | None:
+    """Return the time of the newest row that the champion was trained on; None without one."""
+    from tasks.registry.stores import champion_if_any
+
+    champion = champion_if_any(pipeline)
+    return None if champion is None else champion.trained_until
+
+
+def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
+    """Read the rows of the window into a snapshot; there may be none."""
+    from tasks.trainings.windows import scoring_snapshot
+
+    if look.window is None:
+        return scoring_snapshot(pipeline)
+    return scoring_snapshot(pipeline, look.window.start, look.window.end)
+
+
+def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
+    """Compare the window's features and predictions with the champion's training rows.
+
+    The champion's predictions of the window go into the ledger too, as shadow predictions, so
+    that performance is known of windows that were never scored.
+    """
+    from tasks.data.snapshots import read_frame
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.drift.detector import measure, watched
+    from tasks.monitoring.drift.harm.evidence import evidence_of
+    from tasks.monitoring.drift.reference_store import reference_of
+    from tasks.registry.holdouts import reference_predictions
+    from tasks.scoring.versions import predictions_of
+
+    champion, roles = look.champion, look.champion.roles
+    config, importance = pipeline.config.monitoring, importance_of(champion)
+    frame = read_frame(snapshot.path, columns=list(watched_columns(look, snapshot)))
+    reference = reference_of(pipeline, champion)
+    predicted, then, times, evidence = None, None, None, None
+    if snapshot.rows:
+        found = predictions_of(pipeline, snapshot, champion)
+        predictions = found.predictions
+        ledger_of(pipeline).write_predictions(
+            pipeline.config.name, predictions, roles, version=champion.version,
+            run_id=champion.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
+        )  # fmt: skip
+        unseen = reference_predictions(store_of(pipeline.state), champion, even=True)
+        if unseen is not None:
+            predicted, then = _scores(predictions, champion), _scores(unseen, champion)
+            times = unseen["time"].to_numpy() if "time" in unseen else None
+        evidence = evidence_of(
+            pipeline, champion, reference, watched(reference, importance),
+            times=_times_of(found.rows, roles), predict=_predictor(pipeline, champion),
+        )  # fmt: skip
+    drift = measure(
+        reference,
+        frame,
+        false_alarms=config.false_alarms,
+        min_rows=config.min_rows,
+        importance=importance,
+        predictions=predicted,
+        reference_predictions=then,
+        reference_prediction_times=times,
+        new=new_columns(look, snapshot),
+        evidence=evidence,
+    )
+    if evidence is None or not drift.enough or not config.segments:
+        return drift
+    return _with_segments(pipeline, look, drift, frame, reference, evidence)
+
+
+def _with_segments(
+    pipeline: Pipeline,
+    look: Look,
+    found: DriftResult,
+    frame: pd.DataFrame,
+    reference: Reference,
+    evidence: Evidence,
+) -> DriftResult:
+    """Return the drift of a window with that of the segments that the file names."""
+    from tasks.data.snapshots import read_frame
+    from tasks.monitoring.drift.detector import watched
+    from tasks.monitoring.drift.harm.domain_classifier import Side
+    from tasks.monitoring.drift.harm.segments import (
+        harm_of_segments,
+        segment_values,
+        with_segments,
+    )
+    from tasks.monitoring.drift.reference_store import training_rows
+
+    config, kinds = pipeline.config.monitoring, look.champion.roles.features
+    rows = training_rows(pipeline, look.champion)
+    columns = [c for c in config.segments if c in rows.columns and c in kinds]
+    before = read_frame(rows.path, columns, rows.places)
+    segments = harm_of_segments(
+        reference, Side(frame, evidence.times), evidence,
+        {c: segment_values(before[c], kinds[c]) for c in columns},
+        lambda at: rows.side(at).frame, watched(reference, importance_of(look.champion)),
+        min_rows=config.min_rows, false_alarms=config.false_alarms,
+    )  # fmt: skip
+    return found.model_copy(
+        update={
+            "segments": segments,
+            "harmful": found.harmful or any(segment.harmful for segment in segments),
+            "harm_sentence": found.harm_sentence + with_segments(segments),
+        }
+    )
+
+
+def _times_of(rows: pd.DataFrame, roles: Schema) -> NDArray[np.datetime64] | None:
+    from tasks.monitoring.drift.column_values import naive_times
+
+    if roles.time_column is None or roles.time_column not in rows:
+        return None
+    return naive_times(rows[roles.time_column])
+
+
+def _predictor(
+    pipeline: Pipeline, champion: ModelVersion
+) -> Callable[[pd.DataFrame], NDArray[Any]]:
+    """Return what scores rows as the champion does."""
+    from tasks.scoring.predict import score_frame
+
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+
+    def predict(rows: pd.DataFrame) -> NDArray[Any]:
+        model = store_of(pipeline.state).load(champion, own)
+        scored, _ = score_frame(
+            rows, champion.roles, model, version=champion, run_id=champion.run_id, batch=""
+        )
+        return _scores(scored, champion)
+
+    return predict
+
+
+def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
+    """Return the features whose drift is watched: time and ids move by nature."""
+    roles = look.champion.roles
+    others = {roles.target, roles.time_column, *roles.id_columns}
+    return {
+        column: kind
+        for column, kind in roles.features.items()
+        if column in snapshot.kinds and column not in others
+    }
+
+
+def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
+    """Return the columns of the window that were not there when the champion was trained.
+
+    A column without a value in the window is another window's.
+    """
+    from tasks.data.snapshots import open_table
+
+    roles = look.champion.roles
+    known = {*roles.features, *roles.dropped, roles.target, roles.time_column, *roles.id_columns}
+    new = {column: kind for column, kind in snapshot.kinds.items() if column not in known}
+    if not new:
+        return new
+    table = open_table(snapshot.path)
+    return {c: kind for c, kind in new.items() if table[c].null_count < table.num_rows}
+
+
+def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
+    """Return the positive class's probability, the predicted class, or the value."""
+    roles = champion.roles
+    if roles.task == "binary":
+        column = f"probability_{roles.positive}"
+        if column in predictions:
+            return predictions[column].to_numpy()
+    if roles.task in NUMBERS:
+        return predictions["prediction"].to_numpy(dtype=float)
+    return predictions["prediction"].astype(str).to_numpy(dtype=object)
+
+
+def importance_of(champion: ModelVersion) -> dict[str, float]:
+    """Return what the champion's metric loses when a column is shuffled, the greatest ten."""
+    try:
+        stated = json.loads(champion.tags.get("keepfit.importance", "{}"))
+        return {str(column): max(0.0, float(loss)) for column, loss in stated.items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
+    """Write Evidently's page of a window in which something moved, or that a person asked for.
+
+    A page holds Evidently's scripts and five megabytes; of quiet windows nobody opens it.
+
+    Returns
+    -------
+    file
+        Empty where none was written.
+    """
+    from tasks.data.snapshots import read_frame
+    from tasks.monitoring.drift.evidently_page import write_page
+    from tasks.monitoring.drift.reference_store import reference_rows
+    from tasks.registry.holdouts import spread
+
+    if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
+        return ""
+    champion, most = look.champion, pipeline.config.monitoring.sample_rows
+    features = watched_columns(look, snapshot)
+    window = str(look.window) if look.window else "all rows to score"
+    path = page_folder(pipeline, look) / "evidently.html"
+    write_page(
+        reference_rows(pipeline, champion, most),
+        read_frame(snapshot.path, columns=list(features), rows=spread(snapshot.rows, most)),
+        features,
+        path,
+        findings=drift.columns,
+        rows=most,
+        title=f"{pipeline.config.name} v{champion.version}, {window}",
+    )
+    return str(path)
+
+
+def page_folder(pipeline: Pipeline, look: Look) -> Any:
+    """Return where the pages of this window are kept."""
+    name = "all" if look.window is None else str(look.window).replace(":", "")
+    return pipeline.work / "monitoring" / f"v{look.champion.version}-{name}"

@@ -1,0 +1,174 @@
+"""Whether a training that was asked for is done: the policy, asked with what the ledger knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tasks.base.loop import (
+    Cause,
+    CauseKind,
+    Decision,
+    PolicyDecision,
+    Window,
+    WindowFlag,
+    decision_id,
+)
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion
+from tasks.policy.retraining import decide
+from tasks.policy.training_kind import LastTraining, choose_kind
+from tasks.registry.stores import store_of
+
+
+def admit(
+    pipeline: Pipeline, cause: Cause, now: datetime, *, refit: bool = False
+) -> PolicyDecision:
+    """Return whether a training for `cause` is done now; a refusal is recorded.
+
+    The caller holds the pipeline's flight, so that nobody else is asked at the same time.
+
+    Parameters
+    ----------
+    refit
+        Whether a refit of the champion is asked for.
+    """
+    from tasks.ledger.ledger import ledger_of
+    from tasks.monitoring.windows.conclusion import flags_of
+
+    ledger, name = ledger_of(pipeline), pipeline.config.name
+    earlier = ledger.decisions(name, kinds=("monitored", "trained"))
+    champion = store_of(pipeline.state).champion(name) if cause.kind == "alarm" else None
+    flags = flags_of(earlier, champion) if champion is not None else ()
+    known = handled(earlier, cause)
+    if cause.kind == "alarm":
+        decision = answer_alarm(pipeline, flags, cause.window, earlier, champion, now, known)
+    else:
+        decision = answer(pipeline, cause.kind, flags, earlier, champion, now, known)
+    if not decision.retrain:
+        record_skip(pipeline, cause, decision, now)
+        return decision
+    last = LastTraining.of(earlier)
+    kind = choose_kind(pipeline.config.policy, cause.kind, refit=refit, last=last, windows=flags)
+    return decision.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
+
+
+def answer(
+    pipeline: Pipeline,
+    cause: CauseKind,
+    flags: Sequence[WindowFlag],
+    earlier: Sequence[Decision],
+    champion: ModelVersion | None,
+    now: datetime,
+    handled: bool,
+) -> PolicyDecision:
+    """Return what the policy says, with what is known of the last training."""
+    last = last_training(pipeline, earlier)
+    return decide(
+        pipeline.config.policy,
+        cause=cause,
+        now=now,
+        windows=flags,
+        last_training=last,
+        new_rows=_new_rows(pipeline, earlier, champion),
+        # Whoever is asked holds the flight, or only asks whether to ask.
+        running=False,
+        handled=handled,
+        answered_until=_seen_until(earlier),
+    )
+
+
+def answer_alarm(
+    pipeline: Pipeline,
+    flags: Sequence[WindowFlag],
+    window: Window | None,
+    earlier: Sequence[Decision],
+    champion: ModelVersion | None,
+    now: datetime,
+    handled: bool,
+) -> PolicyDecision:
+    """Return what the policy says now, or said when `window`, which calls for action, was newest.
+
+    A pass that catches up judges windows in order, as if each had been watched in time.
+    """
+    latest = answer(pipeline, "alarm", flags, earlier, champion, now, handled)
+    if latest.retrain or window is None or latest.withheld not in {"not asked", "persistence"}:
+        return latest
+    before = [flag for flag in flags if flag.window and flag.window.start <= window.start]
+    then = answer(pipeline, "alarm", before, earlier, champion, now, handled)
+    return then if then.retrain else latest
+
+
+def handled(earlier: Sequence[Decision], cause: Cause) -> bool:
+    """Return whether a training under the cause's key has ended already."""
+    if not cause.key:
+        return False
+    return any(_key(decision) == cause.key for decision in earlier if decision.kind == "trained")
+
+
+def _key(decision: Decision) -> str:
+    cause = decision.evidence.get("cause")
+    return str(cause.get("key", "")) if isinstance(cause, dict) else ""
+
+
+def last_training(pipeline: Pipeline, earlier: Sequence[Decision]) -> datetime | None:
+    """Return when the last training ended, by the ledger or, before there was one, its journal."""
+    from tasks.trainings.journal import last_outcomes
+
+    ends = [decision.at for decision in earlier if decision.kind == "trained"]
+    ends += [outcome.finished for outcome in last_outcomes(pipeline.work, 1)]
+    return max(ends, default=None)
+
+
+def _new_rows(
+    pipeline: Pipeline, earlier: Sequence[Decision], champion: ModelVersion | None
+) -> int | None:
+    """Return how many rows that were predicted are newer than the last training's."""
+    from tasks.ledger.ledger import ledger_of
+
+    if not pipeline.config.policy.min_new_rows:
+        return None
+    until = _learned_until(earlier, champion)
+    if until is None:
+        return None
+    later = Window(start=until, end=datetime(9999, 1, 1, tzinfo=UTC))
+    return ledger_of(pipeline).coverage(pipeline.config.name, later).rows
+
+
+def _learned_until(earlier: Sequence[Decision], champion: ModelVersion | None) -> datetime | None:
+
+    seen = _seen_until(earlier)
+    if seen is not None:
+        return seen
+    return champion.trained_until if champion is not None else None
+
+
+def _seen_until(earlier: Sequence[Decision]) -> datetime | None:
+    """Return the time of the newest row that the last training saw, fitted or held out."""
+    for decision in earlier:
+        stated = decision.evidence.get("seen_until")
+        if decision.kind == "trained" and isinstance(stated, str):
+            return datetime.fromisoformat(stated)
+    return None
+
+
+def record_skip(
+    pipeline: Pipeline, cause: Cause, decision: PolicyDecision, now: datetime
+) -> Decision:
+    """Record that a training was asked for and not done."""
+    from tasks.ledger.ledger import ledger_of
+
+    name = pipeline.config.name
+    parts = (name, "skipped", cause.key or cause.correlation, decision.withheld)
+    skipped = Decision(
+        id=decision_id(*parts),
+        pipeline=name,
+        kind="skipped",
+        at=now.astimezone(UTC),
+        correlation=cause.correlation,
+        sentence=decision.sentence,
+        window=cause.window,
+        evidence={"withheld": decision.withheld, "cause": cause.model_dump(mode="json")},
+    )
+    ledger_of(pipeline).record(skipped)
+    return skipped

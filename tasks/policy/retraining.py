@@ -1,0 +1,322 @@
+"""The rule that turns alarms and the calendar into retraining: a pure function of records.
+
+It reads no clock and no store, so that the backtest replays exactly what production does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tasks.base.config import PolicyConfig
+from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.base.moments import as_utc
+from tasks.policy.gain_sentences import gain_sentence
+from tasks.policy.gain_weighing import expected_gain, saving, weigh
+
+_WORDS = {"drift": "drift", "performance": "worse performance"}
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What the last windows say: so many of `of` count, so many of them by each trigger."""
+
+    counted: int
+    of: int
+    drifted: int
+    worse: int
+
+    @property
+    def by(self) -> tuple[Literal["drift", "performance"], ...]:
+        """Return which triggers count."""
+        drift: tuple[Literal["drift", "performance"], ...] = ("drift",) if self.drifted else ()
+        return (*drift, "performance") if self.worse else drift
+
+    @property
+    def said(self) -> str:
+        """Return it in words."""
+        if self.of == 0:
+            return "no window of the champion has been looked at, so nothing"
+        if self.of == 1 and self.counted:
+            words = ((_WORDS["drift"], self.drifted), (_WORDS["performance"], self.worse))
+            return f"{' and '.join(word for word, count in words if count)} in the last window"
+        parts = [
+            f"{word} in {count}"
+            for word, count in (
+                (_WORDS["drift"], self.drifted),
+                (_WORDS["performance"], self.worse),
+            )
+            if count
+        ]
+        last = "the last window" if self.of == 1 else f"the last {self.of} windows"
+        nothing = "nothing in" if self.of == 1 else "nothing in any of"
+        return f"{' and '.join(parts)} of {last}" if parts else f"{nothing} {last}"
+
+
+def decide(
+    config: PolicyConfig,
+    *,
+    cause: CauseKind,
+    now: datetime,
+    windows: Sequence[WindowFlag],
+    last_training: datetime | None,
+    new_rows: int | None,
+    running: bool,
+    handled: bool,
+    answered_until: datetime | None = None,
+) -> PolicyDecision:
+    """Return whether to train now, and why.
+
+    ``manual`` trains unless a training runs. ``schedule`` trains where `retrain_on` names it,
+    whatever the cooldown; a duplicate, a running training and too few new rows withhold it.
+    ``alarm``, which a monitoring pass also asks for before it requests a training, trains when
+    enough of the last windows call for it and nothing of the above nor the cooldown withholds it.
+    ``probe`` never trains.
+
+    Direct evidence comes first: where a refreshed model was compared with the champion on labelled
+    rows and pays (see `tasks.policy.gain_weighing.weigh`), it trains at once, as the
+    interval is the persistence. Where it was compared and brings nothing that matters, drift and
+    performance of the windows that the refreshed model had learned from call for nothing by
+    themselves. Newer windows keep their say, as the refreshed model did not know them either, and
+    so do all where the gain is open.
+
+    A window calls for training when it drifted or did worse and `retrain_on` names that trigger;
+    both triggers count together. A window without rows enough never calls for it, yet takes its
+    place among the last ones: evidence gets old whether rows arrive or not. Windows of which the
+    last training saw more than half are answered by it and call for no second one.
+
+    Parameters
+    ----------
+    now
+        In UTC, as all times here; without a zone it is taken as UTC.
+    windows
+        Monitored windows, the newest last.
+    last_training
+        End of the last training that was done. One in the future, after a clock was set back,
+        counts as now, and is not believed at all when it lies further ahead than the cooldown
+        is long; so it holds training back for at most twice the cooldown.
+    new_rows
+        Rows newer than the last training's; None where nobody knows, which withholds nothing.
+    running
+        Whether a training of this pipeline is running.
+    handled
+        Whether this cause's key has been acted on already.
+    answered_until
+        Time of the newest row that the last training saw, fitted or held out; None where it is
+        not known, and no window counts as answered. The rows' time, not the clock's: rows may
+        arrive late or be replayed.
+
+    Examples
+    --------
+    >>> drifted = WindowFlag(window=None, drifted=True)
+    >>> decide(
+    ...     PolicyConfig(), cause="alarm", now=datetime(2026, 3, 1), windows=[drifted, drifted],
+    ...     last_training=None, new_rows=None, running=False, handled=False,
+    ... ).sentence
+    'Trains: drift in 2 of the last 2 windows.'
+    """
+    if cause == "probe":
+        return _withheld("probe", "a probe asks whether the way to the training is open.", ())
+    if handled and cause != "manual":
+        return _withheld("duplicate", "this was acted on already.", ())
+    moment, last = as_utc(now), _believed(last_training, as_utc(now), config.cooldown)
+    asked = _asked(config, cause, windows)
+    if asked.withheld:
+        return asked
+    if running:
+        return _held(asked, "running", "a training of this pipeline is running.")
+    if cause == "alarm":
+        waiting = _cooling(config, moment, last, asked) or _answered(
+            config, windows, answered_until, asked
+        )
+        if waiting is not None:
+            return waiting
+    if cause != "manual" and new_rows is not None and new_rows < config.min_new_rows:
+        said = f"{new_rows:,} new rows since the last training, {config.min_new_rows:,} required."
+        return _held(asked, "rows", said)
+    return asked.model_copy(update={"sentence": f"Trains: {asked.reasons[0]}."})
+
+
+def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]) -> PolicyDecision:
+    """Return whether anything calls for a training, before what may withhold it."""
+    if cause == "manual":
+        return PolicyDecision(retrain=True, by=("manual",), reasons=("asked for by hand",))
+    if cause == "schedule":
+        if "schedule" in config.retrain_on:
+            return PolicyDecision(retrain=True, by=("schedule",), reasons=("the calendar",))
+        return _withheld("not asked", "`policy.retrain_on` does not name the schedule.", ())
+    if not {"gain", "drift", "performance"} & set(config.retrain_on):
+        said = "`policy.retrain_on` names neither gain nor drift nor performance."
+        return _withheld("not asked", said, ())
+    gain = latest_gain(config, windows)
+    answer = weigh(config, gain)
+    indirect = _persistent(config, windows)
+    found = {"gain": gain, "weighed": answer}
+    if gain is not None and answer in ("pays", "steady"):
+        return PolicyDecision(
+            retrain=True,
+            by=("gain", *indirect.by),
+            reasons=(f"{gain_sentence(gain, answer)}{_worth(config, gain)}", *indirect.reasons),
+            **found,
+        )
+    if gain is not None and answer == "none" and indirect.by:
+        uncovered = _persistent(config, [_without(flag, gain) for flag in windows])
+        if not uncovered.retrain:
+            shown = _count(config, _last(config, windows)).said
+            said = f"{shown}, but {gain_sentence(gain, answer)}."
+            return _withheld("no gain", said, (shown,)).model_copy(
+                update={**found, "by": indirect.by}
+            )
+        indirect = uncovered
+    return indirect.model_copy(update=found)
+
+
+def _worth(config: PolicyConfig, gain: Gain) -> str:
+    """Return what the gain saves and what a training costs, in words; empty without a cost."""
+    if config.cost is None:
+        return ""
+    saved = saving(config, gain, max(expected_gain(gain), gain.mean or 0.0))
+    return (
+        f", which saves {saved:.4g} on {gain.rows_expected:,} rows until the next look; a training "
+        f"costs {config.cost.training:.4g}"
+    )
+
+
+def latest_gain(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Gain | None:
+    """Return the newest measured gain that the policy reads; None where it reads none."""
+    if "gain" not in config.retrain_on:
+        return None
+    known = [w.gain for w in windows if w.gain is not None and w.gain.gain is not None]
+    return known[-1] if known else None
+
+
+def _without(flag: WindowFlag, gain: Gain) -> WindowFlag:
+    """Return the flag with nothing that calls for a training where the refreshed model knew it.
+
+    It knew a window of which it was fitted on more than half. Of a change that began later the
+    measurement says nothing: the refreshed model had not seen it either.
+    """
+    if gain.boundary is None or _is_newer(flag, as_utc(gain.boundary)):
+        return flag
+    return flag.model_copy(update={"drifted": False, "worse": False})
+
+
+def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDecision:
+    needed, of = config.persistent
+    last = _last(config, windows)
+    found = _count(config, last)
+    if not found.counted:
+        return _withheld("not asked", _uncounted(config, windows, last, found), ())
+    by = found.by
+    if found.counted < needed:
+        said = f"{found.said}; {needed} of {of} required."
+        return _withheld("persistence", said, (found.said,)).model_copy(update={"by": by})
+    return PolicyDecision(retrain=True, by=by, reasons=(found.said,))
+
+
+def _uncounted(
+    config: PolicyConfig,
+    windows: Sequence[WindowFlag],
+    last: Sequence[WindowFlag],
+    found: _Counted,
+) -> str:
+    """Return why nothing of the last windows counts, naming what is shown and does not train."""
+    shown = {
+        "drift": any(w.enough and w.drifted for w in last),
+        "performance": any(w.enough and w.worse for w in last),
+    }
+    named = [word for word, there in shown.items() if there and word not in config.retrain_on]
+    if not named and _count(config, windows).counted:
+        return f"what called for it came before the last {len(last)} windows; nothing in them does."
+    if not named:
+        return f"{found.said} calls for it."
+    what = " and ".join(_WORDS[word] for word in named)
+    return f"{what} is shown only: `policy.retrain_on` does not name {' and '.join(named)}."
+
+
+def _last(config: PolicyConfig, windows: Sequence[WindowFlag]) -> Sequence[WindowFlag]:
+    """Return the windows that persistence is counted over.
+
+    They are the newest ones, or, where more of these did worse, the newest whose labels are in:
+    labels that come later than a few windows would otherwise never count.
+    """
+    _, of = config.persistent
+    newest = windows[-of:]
+    labelled = [w.model_copy(update={"drifted": False}) for w in windows if w.settled][-of:]
+    more = _count(config, labelled).counted > _count(config, newest).counted
+    return labelled if more else newest
+
+
+def _count(config: PolicyConfig, windows: Sequence[WindowFlag]) -> _Counted:
+    drifted = [w.enough and w.drifted and "drift" in config.retrain_on for w in windows]
+    worse = [w.enough and w.worse and "performance" in config.retrain_on for w in windows]
+    either = [a or b for a, b in zip(drifted, worse, strict=True)]
+    return _Counted(sum(either), len(windows), sum(drifted), sum(worse))
+
+
+def _cooling(
+    config: PolicyConfig, now: datetime, last: datetime | None, asked: PolicyDecision
+) -> PolicyDecision | None:
+    """Return the refusal while the cooldown lasts; its end itself is free."""
+    if last is None or now - last >= config.cooldown:
+        return None
+    until = last + config.cooldown
+    return _held(asked, "cooldown", f"cooldown until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+def _answered(
+    config: PolicyConfig,
+    windows: Sequence[WindowFlag],
+    until: datetime | None,
+    asked: PolicyDecision,
+) -> PolicyDecision | None:
+    """Return the refusal where the windows since the last training do not call for another."""
+    if until is None:
+        return None
+    gain = asked.gain if "gain" in asked.by else None
+    ends = [as_utc(window.end) for window in gain.windows] if gain is not None else []
+    newest = as_utc(gain.newest) if gain is not None and gain.newest else max(ends, default=None)
+    if newest is not None and newest > as_utc(until):
+        # It was measured against the champion that is, on rows that the training did not see.
+        return None
+    needed, of = config.persistent
+    last = _last(config, windows)
+    newer = [w for w in last if _is_newer(w, as_utc(until))]
+    found = _count(config, newer)
+    if found.counted >= needed:
+        return None
+    said = (
+        f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
+        f"windows before; {found.counted} since then, {needed} of {of} required."
+    )
+    return _held(asked, "persistence", said)
+
+
+def _is_newer(flag: WindowFlag, until: datetime) -> bool:
+    if flag.window is None:
+        return True
+    start, end = as_utc(flag.window.start), as_utc(flag.window.end)
+    return start + (end - start) / 2 >= until
+
+
+def _believed(last: datetime | None, now: datetime, cooldown: timedelta) -> datetime | None:
+    if last is None:
+        return None
+    moment = as_utc(last)
+    if moment - now > cooldown:
+        return None
+    return min(moment, now)
+
+
+def _held(asked: PolicyDecision, word: str, said: str) -> PolicyDecision:
+    """Return what was called for as a decision not to train now."""
+    held = _withheld(word, said, asked.reasons)
+    return held.model_copy(update={"by": asked.by, "gain": asked.gain, "weighed": asked.weighed})
+
+
+def _withheld(word: str, said: str, reasons: tuple[str, ...]) -> PolicyDecision:
+    """Return a decision not to train; it waits where time or rows may change that."""
+    verb = "Waits" if word in ("cooldown", "persistence", "rows", "running") else "Does not train"
+    return PolicyDecision(retrain=False, reasons=reasons, withheld=word, sentence=f"{verb}: {said}")

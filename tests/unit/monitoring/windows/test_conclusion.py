@@ -1,0 +1,58 @@
+"""What a pass decides once all its windows were looked at."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.base.loop import Cause, PolicyDecision
+from tasks.base.outcomes import MonitoringOutcome
+from tasks.base.records import ModelVersion
+from tasks.ledger.ledger import ledger_of
+from tasks.monitoring.windows import conclusion as concluding
+from tasks.monitoring.windows.conclusion import conclude_pass
+from tasks.monitoring.windows.monitoring_run import Look, Watch
+from tests.unit.monitoring.alerts.test_notification import pipeline
+from tests.unit.monitoring.decisions import drifted, monitored, week
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+CAUSE = Cause(kind="schedule", correlation="c", at=NOW)
+
+
+class Registry:
+    """A registry in which one version scores."""
+
+    def __init__(self, version: str) -> None:
+        self.scores = version
+
+    def champion(self, name: str) -> ModelVersion:
+        return ModelVersion(name=name, version=self.scores, run_id="run")
+
+
+@pytest.mark.parametrize(("scores", "alarms"), [("1", 1), ("2", 0)])
+def test_no_alarm_tells_of_a_version_that_was_replaced_during_the_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: str, alarms: int
+) -> None:
+    plan = pipeline(tmp_path)
+    registry: Any = Registry(scores)
+    monkeypatch.setattr(concluding, "store_of", lambda _: registry)
+    looked = monitored(0, drifted("distance")).model_copy(update={"version": "1"})
+    ledger_of(plan).record(looked)
+    champion = ModelVersion(name="flights", version="1", run_id="run")
+    watch = Watch(looks=(Look(champion=champion, window=week(0), cause=CAUSE),))
+    seen = MonitoringOutcome(
+        pipeline="flights", version="1", window=week(0), rows=900, alarm=True, correlation="c",
+        reasons=("drift",),
+        decision=PolicyDecision(retrain=True, sentence="Trains: drift in the last window."),
+    )  # fmt: skip
+
+    outcome = conclude_pass(plan, watch, (seen,), NOW)
+
+    assert len(ledger_of(plan).decisions("flights", kinds=("alarmed",))) == alarms
+    assert (outcome.cause is not None, outcome.decision.retrain) == (bool(alarms), bool(alarms))
+    if not alarms:
+        assert outcome.decision.withheld == "superseded"
+        assert "v2 replaced v1" in outcome.decision.sentence
