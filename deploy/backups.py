@@ -26,7 +26,7 @@ from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
 from tasks.base.files import private_folder
 from tasks.base.records import Record
 from tasks.base.stack_file import LOCK
-from tasks.registry.provenance import keepfit_version
+from tasks.registry.packaging.provenance import keepfit_version
 
 MANIFEST = "manifest.json"
 _DATABASES = ("mlflow/mlflow.db", "prefect/prefect.db", "ledger.db")

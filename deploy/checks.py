@@ -151,7 +151,7 @@ def pipeline_file(pipeline: Pipeline) -> Found:
 
 def champion(pipeline: Pipeline) -> Found:
     """Load the champion, as scoring does."""
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     name = pipeline.config.name
     if not _has_store(pipeline.state):
@@ -166,7 +166,7 @@ def champion(pipeline: Pipeline) -> Found:
 
 def mlflow_store(state: Path) -> Found:
     """Reach MLflow's store; it refuses a database whose migrations are not current."""
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     if not _has_store(state):
         return ok("not made yet")

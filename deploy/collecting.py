@@ -17,8 +17,8 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.history.evidence import has_registry, text_of, verdict_of
 from tasks.ledger.ledger import Ledger
-from tasks.registry.promotion import REPLACED
-from tasks.registry.store import Store
+from tasks.registry.alias.champion_alias import REPLACED
+from tasks.registry.mlflow.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 NEWEST = 5
@@ -39,7 +39,7 @@ def kept_versions(
     """
     if not has_registry(pipeline):
         return {}
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     store, name = store_of(pipeline.state), pipeline.config.name
     champion, versions = store.champion(name), store.versions(name)
@@ -65,7 +65,7 @@ def rolled_back_to(
     champion: ModelVersion | None, versions: Sequence[ModelVersion]
 ) -> tuple[str, ...]:
     """Return the versions by which a rollback finds its way, down to the one it goes back to."""
-    from tasks.registry.promotion import ROLLED_BACK
+    from tasks.registry.alias.champion_alias import ROLLED_BACK
 
     by_number = {version.version: version for version in versions}
     line: list[str] = []
@@ -102,7 +102,7 @@ def collect_registry(
     """
     if not has_registry(pipeline):
         return 0
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     store, name, gone = store_of(pipeline.state), pipeline.config.name, 0
     for version in store.versions(name):

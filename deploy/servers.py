@@ -35,7 +35,7 @@ def prefect_app(state: Path) -> ASGIApp:  # noqa: ARG001 - one signature for all
 
 def mlflow_app(state: Path) -> ASGIApp:
     """Return MLflow's server on the store of `state`, whose database is made first."""
-    from tasks.registry.store import Store
+    from tasks.registry.mlflow.store import Store
 
     store = Store.open(state)
     store.warm_up()

@@ -118,7 +118,7 @@ def by_hand() -> Cause:
 def read_status(file: Path | None) -> PipelineStatus:
     """Return the champion of `file` and its last trainings."""
     from tasks.history.sizes import bytes_in
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
     from tasks.trainings.journal import last_outcomes
 
     pipeline = load_pipeline(file)
@@ -241,7 +241,7 @@ def _connect_early(pipeline: Pipeline) -> None:
     import threading
 
     def connect() -> None:
-        from tasks.registry.stores import store_of
+        from tasks.registry.mlflow.shared_stores import store_of
 
         with contextlib.suppress(KeepfitError):
             store_of(pipeline.state).warm_up()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
     """Make a version champion, record it and tell people."""
-    from tasks.registry.byhand import promote_by_hand as promote
+    from tasks.registry.manual_promotion import promote_by_hand as promote
 
     with _steered(file) as pipeline:
         decision = promote(pipeline, version)
@@ -30,7 +30,7 @@ def promote_by_hand(file: Path | None, version: str) -> Decision:
 
 def roll_back_by_hand(file: Path | None) -> Decision:
     """Let the former champion score again, record it and tell people."""
-    from tasks.registry.byhand import roll_back_by_hand as roll_back
+    from tasks.registry.manual_promotion import roll_back_by_hand as roll_back
 
     with _steered(file) as pipeline:
         decision = roll_back(pipeline)

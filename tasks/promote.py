@@ -49,10 +49,10 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
 @task(name="open run", cache_policy=NO_CACHE, **retried(PATIENT))
 def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the training's MLflow run, with a link to the Prefect run."""
-    from tasks.registry import recording
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.registry.tracking import training_runs
 
-    return recording.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
+    return training_runs.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
 
 
 @task(name="record candidates", cache_policy=NO_CACHE, **retried(PATIENT))
@@ -64,11 +64,11 @@ def record_candidates(
     run_id: str,
 ) -> dict[str, str]:
     """Log a child run for every candidate; return their ids by name."""
-    from tasks.registry import recording
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.registry.tracking import training_runs
 
     store = store_of(pipeline.state)
-    runs = recording.record_candidates(store, pipeline, basis, results, assessment, run_id)
+    runs = training_runs.record_candidates(store, pipeline, basis, results, assessment, run_id)
     report(Step("record", f"{len(runs)} candidates logged to MLflow"))
     return runs
 
@@ -78,8 +78,8 @@ def judge_challenger(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
-    from tasks.registry.judging import judge
-    from tasks.registry.stores import store_of
+    from tasks.registry.gate.champion_challenger import judge
+    from tasks.registry.mlflow.shared_stores import store_of
 
     store = store_of(pipeline.state)
     given = (assessment.challenger, assessment.skipped)
@@ -104,11 +104,11 @@ def register_challenger(
     runs: Mapping[str, str],
 ) -> ModelVersion:
     """Register the model, verify it, and move the alias if the gate said so."""
-    from tasks.registry import recording
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.registry.tracking import training_runs
 
     store = store_of(pipeline.state)
-    version = recording.register_challenger(
+    version = training_runs.register_challenger(
         store,
         pipeline,
         basis,
@@ -190,7 +190,7 @@ def record_decisions(
 
 def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:
     """Mark the MLflow run that a failed flow left open."""
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     store = store_of(pipeline.state)
     left = store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")

@@ -19,7 +19,7 @@ from tasks.base.records import Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.gain import interval_confidence, measured
-from tasks.registry.gate import decide
+from tasks.registry.gate.gate import decide
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def challenge(
     """Return what the gate says of a model trained at the end of `window`.
 
     Promoted, the challenger is fitted once more with the rows that it was judged on. One that ends
-    before the champion is compared at equal age, see `tasks.registry.equal_age`; as a replay has
+    before the champion is compared at equal age (`tasks.registry.gate.equal_age`); as a replay has
     one recipe, the champion's twin is the challenger itself.
 
     Parameters

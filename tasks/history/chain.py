@@ -156,7 +156,7 @@ def _registry(pipeline: Pipeline) -> tuple[tuple[ModelVersion, ...], str | None,
     """  # noqa: D205
     if not evidence.has_registry(pipeline):
         return (), None, "", False
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     store, name = store_of(pipeline.state), pipeline.config.name
     try:

@@ -205,7 +205,7 @@ def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None]:
     """Return whether the registry answered, and the version that it says scores."""
     if not evidence.has_registry(pipeline):
         return False, None
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     try:
         return True, store_of(pipeline.state).champion(pipeline.config.name)

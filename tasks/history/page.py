@@ -153,7 +153,7 @@ def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) 
 
 
 def _version() -> str:
-    from tasks.registry.provenance import keepfit_version
+    from tasks.registry.packaging.provenance import keepfit_version
 
     return keepfit_version()
 

@@ -17,7 +17,7 @@ from tasks.history.chain import Known, Link
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.following import followed, in_use, link_of, tagged
 from tasks.history.words import brief, differing, plural, span, valued
-from tasks.registry.gate import incomplete_words
+from tasks.registry.gate.gate import incomplete_words
 
 _DIGITS = 12
 _MOST_COLUMNS = 8
@@ -309,7 +309,7 @@ def _training_links(known: Known, run: str) -> dict[str, str]:
 
 def _mlflow_page(known: Known, run: str) -> str | None:
     from tasks.base.stack_file import mlflow_run_page
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     if mlflow_run_page(known.pipeline.state, "0", run) is None:
         return None

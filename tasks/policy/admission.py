@@ -18,7 +18,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 
 def admit(

@@ -22,7 +22,7 @@ from tasks.base.records import Record
 from tasks.data.sources.source import column_names
 from tasks.ledger.database import address_of
 from tasks.ledger.ledger import ledger_of
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 _LONGEST = 300
 

@@ -12,7 +12,7 @@ from tasks.base.failpoints import reach
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.trainings.journal import last_outcomes
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.models.execution.child_calls import call
     from tasks.plugins.versions import require_hooks
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
     from tasks.trainings.windows import scoring_snapshot
 
     asked = _version(pipeline, version)
@@ -94,7 +94,7 @@ def explain_plain(
 
 
 def _version(pipeline: Pipeline, version: str | None) -> ModelVersion:
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
     from tasks.scoring.batches import champion_of
 
     if version is None:

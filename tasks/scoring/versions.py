@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     import pandas as pd

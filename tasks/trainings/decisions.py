@@ -9,8 +9,8 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, TrainingMode
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
-from tasks.registry.judging import newest_labelled
-from tasks.registry.stores import store_of
+from tasks.registry.gate.champion_challenger import newest_labelled
+from tasks.registry.mlflow.shared_stores import store_of
 
 
 def record_training(

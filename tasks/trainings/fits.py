@@ -55,7 +55,7 @@ def fit_all(
 
 def _family(pipeline: Pipeline) -> str | None:
     """Return the candidate that the champion is; None where there is none, or no registry now."""
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     try:
         champion = store_of(pipeline.state).champion(pipeline.config.name)

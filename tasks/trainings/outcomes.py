@@ -20,8 +20,8 @@ from tasks.base.records import (
     Verdict,
 )
 from tasks.evaluation.findings import Diagnosis
-from tasks.registry import recording
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.tracking import training_runs
 from tasks.trainings.journal import find_outcome, save_outcome
 from tasks.trainings.reporting import card_of, report_html
 
@@ -123,11 +123,11 @@ def conclude(
     files = {"report.html": str(report)}
     pictures = (*diagnosis.pictures, *figures.pictures)
     files |= {f"figures/{picture.name}.png": picture.file for picture in pictures}
-    recording.log_candidate_figures(store, runs, figures.of_candidates)
+    training_runs.log_candidate_figures(store, runs, figures.of_candidates)
     card = card_of(pipeline, basis, results, assessment, verdict, version, diagnosis)
-    recording.keep_card(store, version, run_id, card)
-    recording.log_diagnosis(store, run_id, diagnosis)
-    recording.close_run(store, run_id, assessment, verdict, version, files)
+    training_runs.keep_card(store, version, run_id, card)
+    training_runs.log_diagnosis(store, run_id, diagnosis)
+    training_runs.close_run(store, run_id, assessment, verdict, version, files)
     save_outcome(pipeline.work, outcome)
     return outcome
 

@@ -42,8 +42,8 @@ def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Ca
     """Return what the registry knows of the champion for a refit; None where a search is due."""
     if answer.training != "refit":
         return None
-    from tasks.registry.recipes import recipe_of_version
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.registry.tracking.version_recipes import recipe_of_version
 
     store = store_of(pipeline.state)
     champion = store.champion(pipeline.config.name)

@@ -22,9 +22,9 @@ from tasks.base.records import (
 from tasks.base.stack_file import prefect_run_page
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import BASELINE
-from tasks.registry.provenance import keepfit_version
-from tasks.registry.recording import flat, source_words
-from tasks.registry.store import Store
+from tasks.registry.mlflow.store import Store
+from tasks.registry.packaging.provenance import keepfit_version
+from tasks.registry.tracking.training_runs import flat, source_words
 from tasks.reporting.report.model_card import Card, make_card
 from tasks.reporting.report.report import (
     Change,

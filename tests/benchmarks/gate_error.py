@@ -29,7 +29,7 @@ from tasks.base.config import GateConfig
 from tasks.base.records import Schema, Verdict
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.scorer import score
-from tasks.registry.gate import REFIT_SHARE, decide
+from tasks.registry.gate.gate import REFIT_SHARE, decide
 
 CANDIDATES = 6
 CLASSES = ("0", "1")

@@ -63,7 +63,7 @@ def keepfit_side(folder: Path, api: str | None) -> Measured:
 
 def forget_champion(folder: Path) -> None:
     """Let the next training promote, refit and register again, as the script always does."""
-    from tasks.registry.store import Store
+    from tasks.registry.mlflow.store import Store
 
     Store.open(folder / ".keepfit").point_alias("flights", None)
 

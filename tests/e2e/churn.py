@@ -62,7 +62,7 @@ def alarm_of(plan: Pipeline, name: str) -> Cause:
 
     `name` makes its key: as a monitoring pass would, but for a window of its own.
     """
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     champion = store_of(plan.state).champion("churn")
     assert champion is not None

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from deploy.api import connected, deployment_named, speaking_to
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
-from tasks.registry.store import Store
+from tasks.registry.mlflow.store import Store
 from tests.e2e.compositions import Composition, composed, databases
 from tests.e2e.stacks import until
 from tests.postgres import Server, postgres_server

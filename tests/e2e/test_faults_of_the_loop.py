@@ -218,7 +218,7 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 AGES = {
     "deploy/checks.py", "deploy/retention.py", "flows/commands.py",
     "tasks/models/execution/run_context.py", "tasks/data/sources/file_completeness.py",
-    "tasks/registry/runs.py",
+    "tasks/registry/mlflow/runs.py",
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def test_of_three_trainings_at_once_one_trains_and_the_others_find_it_done(
 
 
 def test_promotions_by_hand_that_race_follow_each_other(raced: tuple[Path, list[Ran]]) -> None:
-    from tasks.registry.stores import store_of
+    from tasks.registry.mlflow.shared_stores import store_of
 
     folder, _ = raced
     add_rows(folder, 60, 21)

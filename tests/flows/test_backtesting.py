@@ -12,7 +12,7 @@ from flows.cli import main
 from tasks.backtest.results import FIXED
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tests.tables import write_churn, write_pipeline
 
 pytestmark = pytest.mark.slow

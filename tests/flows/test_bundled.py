@@ -11,7 +11,7 @@ import pytest
 
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import ModelVersion
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tests.program import keepfit
 
 PIPELINES = Path(__file__).parents[2] / "deploy" / "pipelines"

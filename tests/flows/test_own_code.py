@@ -14,7 +14,7 @@ import pytest
 from tasks.base.errors import ModelRefusedError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tests.program import Ran, keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.data.sources.demos import demo_table
 from tasks.metrics.ranking import RankingGroups, by_group
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tests.program import Ran, keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

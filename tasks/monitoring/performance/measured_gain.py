@@ -19,7 +19,7 @@ from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Sp
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.monitoring.windows.monitoring_run import Look
 from tasks.monitoring.windows.triggers import start_of, watched
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 MOST_ROWS = 400_000
 """Training rows of the fit at most, so that a pass over a huge table stays bounded."""
@@ -89,7 +89,7 @@ def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> t
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     from tasks.models.execution.fitting import objective_of
     from tasks.models.recipe import fit_recipe
-    from tasks.registry.recipes import recipe_of_version
+    from tasks.registry.tracking.version_recipes import recipe_of_version
     from tasks.trainings.preparing import prepare
     from tasks.trainings.refitting import Candidacy
     from tasks.trainings.windows import training_snapshot
@@ -139,7 +139,7 @@ def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
     """
     from tasks.contracts.contract_files import late_labels
     from tasks.evaluation.leaderboard import holdout_times
-    from tasks.registry.judging import newer_rows
+    from tasks.registry.gate.champion_challenger import newer_rows
 
     times = holdout_times(basis)
     mask = newer_rows(asked.champion, basis).mask
@@ -166,7 +166,7 @@ def _compared(
         holdout_times,
         read_predictions,
     )
-    from tasks.registry.judging import champion_predictions
+    from tasks.registry.gate.champion_challenger import champion_predictions
 
     pipeline, champion = asked.pipeline, asked.champion
     theirs, problem = champion_predictions(store_of(pipeline.state), champion, basis, mask)
@@ -199,7 +199,7 @@ def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
     """
     if split.n_train <= MOST_ROWS:
         return split, folder
-    from tasks.registry.holdouts import spread
+    from tasks.registry.tracking.holdouts import spread
 
     folder = folder / f"sample-{MOST_ROWS}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -68,9 +68,9 @@ def assess_window(
     rows
         As ``Ledger.window_rows`` returns them; rows of other versions are left out.
     holdout
-        As `tasks.registry.holdouts.holdout_of` returns it; None: nothing is judged.
+        As `tasks.registry.tracking.holdouts.holdout_of` returns it; None: nothing is judged.
     reference
-        As `tasks.registry.holdouts.reference_predictions` returns it; None: the holdout.
+        As `tasks.registry.tracking.holdouts.reference_predictions` returns it; None: the holdout.
     label_delay
         None: none.
     false_alarms

@@ -19,7 +19,7 @@ from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.windows.monitoring_run import Look
 from tasks.monitoring.windows.triggers import start_of, watched
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 
 def performances_of(
@@ -110,7 +110,7 @@ def _measured(
     problem: str,
 ) -> Performance:
     from tasks.monitoring.performance.realised import assess_window
-    from tasks.registry.holdouts import holdout_of, reference_predictions
+    from tasks.registry.tracking.holdouts import holdout_of, reference_predictions
 
     config, store = pipeline.config, store_of(pipeline.state)
     metric = champion.tags.get("keepfit.metric", config.metric or "")
@@ -151,7 +151,7 @@ def _segments(
     from tasks.monitoring.drift.harm.segments import segment_values
     from tasks.monitoring.drift.reference_store import training_rows
     from tasks.monitoring.performance.segments import Scored, judge_segments
-    from tasks.registry.holdouts import PLACE, reference_predictions
+    from tasks.registry.tracking.holdouts import PLACE, reference_predictions
 
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
     before = reference_predictions(store_of(pipeline.state), version)

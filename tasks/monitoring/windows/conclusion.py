@@ -34,7 +34,7 @@ from tasks.monitoring.windows.monitoring_run import Look, Watch, page_folder
 from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import weigh
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 _DIGITS = 16
 _NOT_YET = PolicyDecision(
@@ -420,7 +420,7 @@ def _policy(
 def _log(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, contract: ContractResult, found: Findings
 ) -> str:
-    from tasks.registry.observing import record_window
+    from tasks.registry.tracking.monitoring_runs import record_window
 
     return record_window(
         store_of(pipeline.state),
@@ -493,7 +493,7 @@ def _monitored(
 
 def links_of(pipeline: Pipeline, outcome: MonitoringOutcome) -> dict[str, str]:
     """Return what to open about a pass."""
-    from tasks.registry.observing import experiment_name
+    from tasks.registry.tracking.monitoring_runs import experiment_name
 
     store = store_of(pipeline.state)
     experiment = store.experiment(experiment_name(pipeline.config.name))

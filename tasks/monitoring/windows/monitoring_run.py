@@ -26,7 +26,7 @@ from tasks.monitoring.windows.backlog import (
     occupied_in,
     watched_since,
 )
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +171,7 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
 
 def champion_until(pipeline: Pipeline) -> datetime | None:
     """Return the time of the newest row that the champion was trained on; None without one."""
-    from tasks.registry.stores import champion_if_any
+    from tasks.registry.mlflow.shared_stores import champion_if_any
 
     champion = champion_if_any(pipeline)
     return None if champion is None else champion.trained_until
@@ -197,7 +197,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     from tasks.monitoring.drift.detector import measure, watched
     from tasks.monitoring.drift.harm.evidence import evidence_of
     from tasks.monitoring.drift.reference_store import reference_of
-    from tasks.registry.holdouts import reference_predictions
+    from tasks.registry.tracking.holdouts import reference_predictions
     from tasks.scoring.versions import predictions_of
 
     champion, roles = look.champion, look.champion.roles
@@ -362,7 +362,7 @@ def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftRe
     from tasks.data.snapshots import read_frame
     from tasks.monitoring.drift.evidently_page import write_page
     from tasks.monitoring.drift.reference_store import reference_rows
-    from tasks.registry.holdouts import spread
+    from tasks.registry.tracking.holdouts import spread
 
     if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""

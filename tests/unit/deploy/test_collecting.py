@@ -21,9 +21,9 @@ from tasks.base.records import ModelVersion
 from tasks.history.chain import explain_version
 from tasks.history.sizes import sizes
 from tasks.ledger.ledger import ledger_of
-from tasks.registry.promotion import REPLACED, ROLLED_BACK, VERIFIED
-from tasks.registry.provenance import PROCESS_TAG
-from tasks.registry.store import Store
+from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK, VERIFIED
+from tasks.registry.mlflow.store import Store
+from tasks.registry.packaging.provenance import PROCESS_TAG
 from tests.tables import FAST, write_churn, write_pipeline
 from tests.unit.registry.trained import SCHEMA, Trained, train
 

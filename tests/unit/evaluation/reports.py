@@ -39,7 +39,7 @@ from tasks.evaluation.findings import (
 )
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.scorer import evaluate
-from tasks.registry.gate import decide
+from tasks.registry.gate.gate import decide
 from tasks.reporting.figures.diagnostic_figures import (
     draw_contributions,
     draw_curve,

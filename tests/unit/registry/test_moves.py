@@ -15,14 +15,14 @@ import pytest
 from tasks.base.errors import EvidenceError, UsageError
 from tasks.base.failpoints import VARIABLE
 from tasks.base.records import ModelVersion
-from tasks.registry.store import Store
+from tasks.registry.mlflow.store import Store
 from tests.unit.registry.trained import SCHEMA, Trained, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 MOVE = """
 import sys
 from pathlib import Path
-from tasks.registry.store import Store
+from tasks.registry.mlflow.store import Store
 store = Store.open(Path(sys.argv[1]))
 getattr(store, sys.argv[2])(*sys.argv[3:])
 """

@@ -22,7 +22,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
-from tasks.registry.stores import store_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of, score_batch, score_nothing
 from tasks.scoring.newcomers import scored_since
 from tests.unit.registry.trained import SCHEMA, rows, train

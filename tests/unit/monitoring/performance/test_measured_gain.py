@@ -46,7 +46,9 @@ def monitored(number: int, gain: Gain) -> Decision:
 
 @pytest.fixture(autouse=True)
 def _without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.registry.recipes.recipe_of_version", lambda _store, _version: None)
+    monkeypatch.setattr(
+        "tasks.registry.tracking.version_recipes.recipe_of_version", lambda _store, _version: None
+    )
 
 
 def test_nothing_is_measured_before_labels_are_mature(tmp_path: Path) -> None:

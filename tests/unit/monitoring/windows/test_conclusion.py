@@ -12,7 +12,7 @@ from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.windows import conclusion as concluding
+from tasks.monitoring.windows import conclusion
 from tasks.monitoring.windows.conclusion import conclude_pass
 from tasks.monitoring.windows.monitoring_run import Look, Watch
 from tests.unit.monitoring.alerts.test_notification import pipeline
@@ -38,7 +38,7 @@ def test_no_alarm_tells_of_a_version_that_was_replaced_during_the_pass(
 ) -> None:
     plan = pipeline(tmp_path)
     registry: Any = Registry(scores)
-    monkeypatch.setattr(concluding, "store_of", lambda _: registry)
+    monkeypatch.setattr(conclusion, "store_of", lambda _: registry)
     looked = monitored(0, drifted("distance")).model_copy(update={"version": "1"})
     ledger_of(plan).record(looked)
     champion = ModelVersion(name="flights", version="1", run_id="run")

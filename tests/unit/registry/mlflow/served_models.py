@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tasks.base.records import ModelVersion, Schema
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
-from tasks.registry import packaging
-from tasks.registry.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
+from tasks.registry.packaging import model_folder
+from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
 from tasks.scoring.predict import score_frame
 
 PROBABILITIES = {"params": {"predict_method": "predict_proba"}}
@@ -30,7 +30,7 @@ def served_model(folder: Path, file: Path, X: pd.DataFrame, schema: Schema) -> A
         import mlflow.pyfunc
 
     types = types_of(file)
-    packaging.fill_folder(folder, file, X, types)
+    model_folder.fill_folder(folder, file, X, types)
     columns = served_columns(X, schema)
     predicted: NDArray[Any] = predict(load_model(file), X)[0]
     text = mlmodel(

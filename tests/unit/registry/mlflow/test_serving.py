@@ -29,7 +29,7 @@ from tasks.data.snapshots import read_frame
 from tasks.models.features.preprocessing import build_encoder
 from tasks.models.persistence.skops_io import save_model
 from tasks.projects.drafting import Request, draft_project
-from tasks.registry.mlmodel import COLUMNS_FILE
+from tasks.registry.packaging.mlmodel import COLUMNS_FILE
 from tasks.scoring.predict import score_frame
 from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
 from tests.unit.registry.mlflow.served_models import PROBABILITIES, answer, served_model

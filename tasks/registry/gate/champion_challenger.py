@@ -1,0 +1,301 @@
+"""Challenger and champion on rows that neither was trained on, and what the gate says of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.moments import latest_believed
+from tasks.base.records import (
+    FAMILY_TAG,
+    SCHEMA_TAG,
+    TRAINED_UNTIL_TAG,
+    Basis,
+    CandidateResult,
+    ModelVersion,
+    Split,
+    Verdict,
+)
+from tasks.evaluation.leaderboard import (
+    BASELINE,
+    holdout_groups,
+    holdout_queries,
+    holdout_target,
+    holdout_times,
+    read_predictions,
+)
+from tasks.metrics.bootstrap import independent
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.registry.gate.equal_age import ends_before, fit_twin
+from tasks.registry.gate.gate import decide, incomplete_words
+from tasks.registry.gate.slice_guard import worse_slices
+from tasks.registry.mlflow.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+HOLDOUT_TAG = "keepfit.holdout"
+RULE_TAG = "keepfit.split"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Holdout rows that neither model was trained on, as a mask over the holdout."""
+
+    mask: NDArray[np.bool_]
+    why_not: str = ""
+
+
+def judge(
+    store: Store,
+    config: PipelineConfig,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    challenger: str,
+    skipped: Sequence[str] = (),
+) -> Verdict:
+    """Return the gate's verdict on the challenger `challenger`.
+
+    Parameters
+    ----------
+    results
+        Fitted candidates with their predictions of the holdout; the baseline among them.
+    skipped
+        Candidates that were not fitted because the time budget was used up.
+
+    Returns
+    -------
+    Verdict
+        Refused, with the reason, when evidence is absent: no new rows, or a champion that
+        cannot score them.
+    """
+    by_name = {result.candidate: result for result in results}
+    champion = store.champion(config.name)
+    rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
+    theirs, problem, equal_age = None, rows.why_not, False
+    refit = basis.prepared.mode.kind == "refit"
+    if champion is not None and rows.mask.any():
+        # Only where a promoted challenger will be fitted on the whole window as well.
+        if basis.prepared.refit and not skipped and ends_before(basis, champion):
+            twin, problem = fit_twin(store, config, champion, basis)
+            if twin is not None:
+                equal_age = True
+                theirs = read_predictions(twin.predictions_path).only(rows.mask)
+        if theirs is None:
+            theirs, cannot = champion_predictions(store, champion, basis, rows.mask)
+            problem = cannot or problem
+    times, groups = holdout_times(basis), holdout_groups(basis)
+    times = None if times is None else times[rows.mask]
+    groups = None if groups is None else groups[rows.mask]
+    queries = holdout_queries(basis)
+    y_true = holdout_target(basis)[rows.mask]
+    ours, trivial = (
+        read_predictions(by_name[name].predictions_path).only(rows.mask)
+        for name in (challenger, BASELINE)
+    )
+    units = independent(times, groups)
+    grouped = groups is not None and units is groups
+    evidence = paired_evidence(
+        basis.prepared.metric,
+        y_true,
+        ours,
+        theirs,
+        trivial,
+        basis.roles,
+        blocks=units,
+        gate=config.gate,
+        seed=config.training.seed,
+        name=challenger,
+        queries=None if queries is None else queries.only(rows.mask),
+    )
+    evidence = evidence.model_copy(
+        update={
+            "latency_ms_per_1k": _latency(by_name[challenger], basis.split.n_holdout),
+            "model_bytes": by_name[challenger].model_bytes,
+            "equal_age": equal_age,
+            **({"blocks_of": f"groups of {basis.split.group}"} if grouped else {}),
+        }
+    )
+    verdict = decide(
+        evidence,
+        config.gate,
+        champion_version=champion.version if champion else None,
+        new_evidence=bool(rows.mask.any()),
+        skipped=skipped,
+        champion_family=champion.tags.get(FAMILY_TAG) if champion else None,
+        refit=refit,
+    )
+    if equal_age and basis.split.boundary is not None:
+        verdict = verdict.model_copy(
+            update={"sentence": f"{verdict.sentence} {_equal_age(basis.split.boundary)}"}
+        )
+    if verdict.promoted and theirs is not None:
+        positions = np.load(basis.split.holdout_path)[rows.mask]
+        models = (ours, theirs, trivial)
+        worse = worse_slices(config, basis, y_true, models, times, positions, groups=groups)
+        if worse:
+            return _refused(verdict, worse)
+    if problem and not verdict.promoted:
+        return verdict.model_copy(
+            update={
+                "reasons": (*verdict.reasons, problem),
+                "sentence": f"{verdict.sentence} {problem}",
+            }
+        )
+    return verdict
+
+
+def _equal_age(boundary: datetime) -> str:
+    return (
+        f"Both were fitted on rows before {boundary:%Y-%m-%d %H:%M} UTC, the champion anew, since "
+        "the registered one knows newer rows than the challenger."
+    )
+
+
+def _refused(verdict: Verdict, worse: list[str]) -> Verdict:
+    """Return a promotion taken back because of slices that would lose."""
+    said = "; ".join(worse)
+    return verdict.model_copy(
+        update={
+            "promoted": False,
+            "rule": "slices",
+            "reason": said,
+            "reasons": tuple(worse),
+            "sentence": " ".join(
+                (
+                    f"Kept champion v{verdict.champion_version}: the challenger is {said}.",
+                    *([incomplete_words(verdict.skipped)] if verdict.skipped else []),
+                )
+            ),
+        }
+    )
+
+
+def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
+    """Return the tags by which a later gate knows what a version was trained on."""
+    split = basis.split
+    tags = {
+        SCHEMA_TAG: basis.roles.running(None).model_dump_json(exclude_defaults=True),
+        RULE_TAG: split.kind,
+        HOLDOUT_TAG: repr(split.holdout),
+    }
+    until = newest_labelled(basis) if refitted else split.boundary
+    if split.rule == "time" and until is not None:
+        # Windows are closed at their start: the boundary itself was not trained on, the end was.
+        tags[TRAINED_UNTIL_TAG] = f"{until.isoformat()}{' included' if refitted else ''}"
+    return tags
+
+
+def newest_labelled(basis: Basis) -> datetime | None:
+    """Return the time of the newest row with a label, in UTC; None where the split is by hash.
+
+    Rows whose label has not arrived are newer and teach nothing. One that is dated in the future
+    ends no training: what came before its time would never be scored.
+    """
+    times = holdout_times(basis)
+    if times is None or not len(times):
+        return None
+    limit = np.datetime64(latest_believed(datetime.now(UTC)).replace(tzinfo=None))
+    past = times[times < limit]
+    newest = past.max() if len(past) else times.min()
+    return datetime.fromisoformat(str(newest)).replace(tzinfo=UTC)
+
+
+def _all_rows(split: Split) -> _Rows:
+    return _Rows(np.ones(split.n_holdout, dtype=bool))
+
+
+def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
+    split = basis.split
+    none = np.zeros(split.n_holdout, dtype=bool)
+    if champion.tags.get(RULE_TAG) != split.kind:
+        return _Rows(none, "The champion was split by another rule, so its rows are not known.")
+    if split.rule == "time":
+        return newer_rows(champion, basis)
+    from tasks.data.splits import split_rows
+
+    theirs = float(champion.tags[HOLDOUT_TAG])
+    if split.holdout <= theirs:
+        return _all_rows(split)
+    # A row below the smaller share is a holdout row under both.
+    folder = Path(split.holdout_path).parent / "champion"
+    folder.mkdir(exist_ok=True)
+    smaller = split_rows(basis.snapshot, basis.roles, theirs, folder, group=split.group)
+    return _Rows(np.isin(np.load(split.holdout_path), np.load(smaller.holdout_path)))
+
+
+def newer_rows(champion: ModelVersion, basis: Basis) -> _Rows:
+    """Return the holdout rows that are newer than all that `champion` was trained on."""
+    times = holdout_times(basis)
+    stated = champion.tags.get(TRAINED_UNTIL_TAG, "")
+    if times is None or not stated:
+        return _Rows(
+            np.zeros(basis.split.n_holdout, dtype=bool), "The champion's training end is absent."
+        )
+    text, _, included = stated.partition(" ")
+    until = np.datetime64(_naive(datetime.fromisoformat(text)), "us")
+    mask = times > until if included else times >= until
+    why = "" if mask.any() else f"The champion was trained on rows up to {text}; none is newer."
+    return _Rows(np.asarray(mask), why)
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def champion_predictions(
+    store: Store,
+    champion: ModelVersion,
+    basis: Basis,
+    mask: NDArray[np.bool_],
+) -> tuple[Predictions | None, str]:
+    """Return what the champion predicts of the rows, or None and why it can't."""
+    from tasks.models.execution.child_calls import predict_rows
+
+    theirs = champion.roles
+    schema = basis.roles
+    if theirs.task != schema.task or theirs.target != schema.target:
+        return None, f"The champion predicts {theirs.target!r} ({theirs.task})."
+    absent = [column for column in theirs.features if column not in basis.snapshot.kinds]
+    if absent:
+        return None, (
+            f"The champion needs columns that the pipeline no longer reads: "
+            f"{', '.join(absent[:5])}."
+        )
+    rows = np.load(basis.split.holdout_path)[mask]
+    try:
+        predicted, probability = predict_rows(
+            store.model_file(champion), basis.snapshot.path, list(theirs.features), rows, schema.own
+        )
+    except TransientError:
+        raise
+    except KeepfitError as error:
+        return None, f"The champion cannot score these rows: {error.message}"
+    return Predictions(predicted, _aligned(probability, theirs.classes, schema.classes)), ""
+
+
+def _aligned(
+    probability: NDArray[Any] | None, theirs: Sequence[str], ours: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """Return probabilities in the order of our classes; a class it never saw has none."""
+    if probability is None or tuple(theirs) == tuple(ours):
+        return probability
+    aligned = np.zeros((len(probability), len(ours)))
+    for place, label in enumerate(ours):
+        if label in theirs:
+            aligned[:, place] = probability[:, list(theirs).index(label)]
+    return aligned
+
+
+def _latency(result: CandidateResult, rows: int) -> float | None:
+    if result.predict_seconds is None or rows == 0:
+        return None
+    return 1_000_000 * result.predict_seconds / rows

@@ -1,0 +1,104 @@
+"""What the parts of a store share: one client, by which everything goes by id."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from tasks.registry.mlflow import limits
+
+
+class Connected(ABC):
+    """A connection that opens itself at its first use."""
+
+    uri: str
+    artifacts: Path | None
+    state: Path
+
+    @abstractmethod
+    def _client(self) -> Any:
+        """Return MLflow's client, connected."""
+
+    @property
+    @abstractmethod
+    def _entities(self) -> Any:
+        """Return the module `mlflow.entities`."""
+
+    @abstractmethod
+    def _download(self, address: str, folder: Path) -> None:
+        """Fetch one stored file into `folder`."""
+
+    def _write(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
+        """Write in as few transactions as MLflow's limits per call allow."""
+        client = self._client()
+        while metrics or params or tags:
+            client.log_batch(run_id, metrics=metrics[:800], params=params[:100], tags=tags[:100])
+            metrics, params, tags = metrics[800:], params[100:], tags[100:]
+
+    def _points(
+        self,
+        points: list[tuple[str, int, float]],
+        moment: int,
+        model_id: str | None = None,
+        dataset: tuple[str, str] | None = None,
+    ) -> list[Any]:
+        """Return MLflow's metrics of (name, step, value) at `moment`, ms since 1970.
+
+        Parameters
+        ----------
+        dataset
+            Name and digest of the rows they were measured on.
+        """
+        on, digest = dataset or (None, None)
+        stored = limits.stored_names(dict.fromkeys(name for name, _, _ in points))
+        metric = self._entities.Metric
+        return [
+            metric(
+                stored[name],
+                value,
+                moment,
+                step,
+                model_id=model_id,
+                dataset_name=on,
+                dataset_digest=digest,
+            )
+            for name, step, value in points
+        ]
+
+    def _scratch(self) -> str | None:
+        """Return a folder on the artifacts' own file system, where files can be linked."""
+        return None if self.artifacts is None else str(self.artifacts.parent)
+
+
+def quoted(value: str) -> str:
+    """Return `value` as a text of MLflow's search language.
+
+    Examples
+    --------
+    >>> print(quoted("flights"), quoted("it's"))
+    'flights' "it's"
+    """
+    if "'" not in value:
+        return f"'{value}'"
+    if '"' not in value:
+        return f'"{value}"'
+    raise ValueError(f"a text to search for cannot hold both kinds of quotes; got {value!r}")
+
+
+def local_folder(source: str) -> Path | None:
+    """Return the folder of a ``file:`` address or path; None for another address.
+
+    Examples
+    --------
+    >>> local_folder("file:///srv/my%20models/m-1")
+    PosixPath('/srv/my models/m-1')
+    >>> local_folder("s3://bucket/m-1") is None
+    True
+    """
+    parts = urlsplit(source)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(url2pathname(parts.path))
+    return Path(source) if parts.scheme == "" else None

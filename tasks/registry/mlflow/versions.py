@@ -1,0 +1,314 @@
+"""Versions of a model: registered whole, loaded back only through keepfit's own checks."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base import processes
+from tasks.base.errors import ModelRefusedError
+from tasks.base.files import write_whole
+from tasks.base.own_code import OwnCode
+from tasks.base.records import ModelVersion, Schema
+from tasks.registry.alias import champion_alias, postgres_lock
+from tasks.registry.mlflow import limits, sqlite_database, store_errors
+from tasks.registry.mlflow.catalog import Catalog, recorded
+from tasks.registry.mlflow.client import local_folder
+from tasks.registry.packaging import model_folder, provenance
+from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
+
+
+class Versions(Catalog):
+    """The registry part of a store: what changes it."""
+
+    @store_errors.guarded
+    def register(
+        self,
+        name: str,
+        *,
+        run_id: str,
+        model: str | Path,
+        sample: pd.DataFrame,
+        predictions: NDArray[Any],
+        schema: Schema,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
+        description: str = "",
+    ) -> ModelVersion:
+        """Store a fitted pipeline as an MLflow model and register it as a version of `name`.
+
+        Asked again for the same file and run, it returns the version that is there.
+
+        Parameters
+        ----------
+        model
+            A skops file that keepfit wrote; its types are checked against the allow-list again.
+        sample
+            Feature rows as the pipeline takes them, with nulls where the columns have some:
+            they say how the columns are stored and, the first few, are the input example.
+        predictions
+            What the pipeline predicts of `sample`; gives the signature's output.
+        metrics
+            Metrics of the holdout, shown on the model's own page.
+
+        Raises
+        ------
+        ModelRefusedError
+            When the model holds a type that is not allowed.
+        """
+        from tasks.models.persistence.skops_io import types_of
+        from tasks.models.persistence.trusted_types import ALLOWED_TYPES
+
+        # What is one's own is left out: no one else's loader is told to trust it.
+        types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
+        file = Path(model)
+        digest = model_folder.digest_of(file)
+        for version in self.versions(name):
+            if version.run_id == run_id and version.tags.get(model_folder.DIGEST_TAG) == digest:
+                return version
+        mine = {provenance.PROCESS_TAG: processes.this_process()}
+        given = {**mine, **(tags or {}), model_folder.DIGEST_TAG: digest}
+        logged = self._log_model(name, run_id, schema, given)
+        columns = served_columns(sample, schema)
+        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
+            model_folder.fill_folder(Path(scratch), file, sample, types)
+            text = mlmodel(
+                model_id=logged.model_id,
+                run_id=run_id,
+                location=logged.artifact_location,
+                size=file.stat().st_size,
+                types=types,
+                signature=signature_of(predictions, columns),
+                columns=columns,
+            )
+            write_whole(Path(scratch) / COLUMNS_FILE, columns.model_dump_json(indent=1))
+            write_whole(Path(scratch) / "MLmodel", text)
+            self._client().log_model_artifacts(logged.model_id, scratch)
+        self._finish_model(run_id, logged.model_id, metrics or {})
+        return self._create_version(name, run_id, logged, given, description)
+
+    def _log_model(self, name: str, run_id: str, schema: Schema, tags: dict[str, str]) -> Any:
+        client = self._client()
+        try:
+            client.create_registered_model(
+                name,
+                tags={"keepfit.task": schema.task, "keepfit.target": schema.target},
+                description=f"Predicts `{schema.target}` ({schema.task}); kept fit by keepfit.",
+            )
+        except Exception as error:
+            if not store_errors.exists_already(error):
+                raise
+        run = client.get_run(run_id)
+        return client.create_logged_model(
+            run.info.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags={k: v for k, v in tags.items() if len(v) <= limits.MAX_TAG},
+            params=dict(run.data.params),
+            model_type=schema.task,
+        )
+
+    def _finish_model(
+        self, run_id: str, model_id: str, metrics: Mapping[str, float | None]
+    ) -> None:
+        client = self._client()
+        finite, _ = limits.finite_metrics(metrics)
+        points = [(name, 0, value) for name, value in finite.items()]
+        held = self._holdout(run_id)
+        self._write(run_id, self._points(points, int(time.time() * 1000), model_id, held), [], [])
+        output = self._entities.LoggedModelOutput(model_id, step=0)
+        client.log_outputs(run_id, models=[output])
+        client.finalize_logged_model(model_id, "READY")
+
+    def _holdout(self, run_id: str) -> tuple[str, str] | None:
+        """Return name and digest of the holdout that the run recorded, where it did."""
+        for used in self._client().get_run(run_id).inputs.dataset_inputs:
+            if any(tag.value == "holdout" for tag in used.tags):
+                return used.dataset.name, used.dataset.digest
+        return None
+
+    def _create_version(
+        self, name: str, run_id: str, logged: Any, tags: dict[str, str], description: str
+    ) -> ModelVersion:
+        client = self._client()
+        made = client.create_model_version(
+            name,
+            source=logged.artifact_location,
+            run_id=run_id,
+            tags=limits.in_parts({**tags, "keepfit.model_id": logged.model_id}),
+            description=description or None,
+            model_id=logged.model_id,
+            await_creation_for=0,
+        )
+        link = json.dumps([{"name": name, "version": str(made.version)}])
+        client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
+        return recorded(made)
+
+    @store_errors.guarded
+    def model_file(self, version: ModelVersion) -> Path:
+        """Return the local path of a version's skops file, unchanged since it was registered.
+
+        Nothing else of the stored folder is read: `MLmodel` could name any loader.
+
+        Raises
+        ------
+        ModelRefusedError
+            When the file is absent, leads out of its folder or differs from what was registered.
+        """
+        source = self._client().get_model_version_download_uri(version.name, version.version)
+        digest = self._fresh(version).tags.get(model_folder.DIGEST_TAG, "")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ModelRefusedError(
+                f"{version.name} version {version.version} carries no digest of its model file.",
+                "keepfit did not register it; train and register again.",
+            )
+        local = local_folder(source)
+        if local is not None:
+            path = model_folder.confined(local, root=self.artifacts)
+        else:
+            folder = sqlite_database.private_folder(self.state / "models" / digest)
+            if not (folder / model_folder.MODEL_FILE).is_file():
+                self._download(f"{source.rstrip('/')}/{model_folder.MODEL_FILE}", folder)
+            path = model_folder.confined(folder)
+        model_folder.unchanged(path, digest)
+        return path
+
+    def load(self, version: ModelVersion, own: OwnCode | None = None) -> Any:
+        """Return the fitted pipeline of a version, checked against keepfit's allow-list.
+
+        Parameters
+        ----------
+        own
+            Estimators that the running pipeline file allows.
+
+        Raises
+        ------
+        ModelRefusedError
+            When its file is not the registered one or holds a type that is not allowed.
+        """
+        from tasks.models.persistence.skops_io import load_model
+
+        return load_model(self.model_file(version), own)
+
+    def verify(
+        self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]
+    ) -> ModelVersion:
+        """Load a version back and ask it for the same predictions; mark it as verified.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it cannot be loaded or predicts something else.
+        """
+        from tasks.models.persistence.prediction import predict
+
+        predicted, _ = predict(self.load(version), sample)
+        return self.confirm(version, predicted, expected)
+
+    def confirm(
+        self, version: ModelVersion, predicted: NDArray[Any], expected: NDArray[Any]
+    ) -> ModelVersion:
+        """Mark a version as verified if what it `predicted`, loaded back, is as `expected`.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it is not.
+        """
+        if not same_predictions(np.asarray(predicted), np.asarray(expected)):
+            raise ModelRefusedError(
+                f"{version.name} version {version.version}, loaded back, does not predict what "
+                "the fitted pipeline predicted.",
+                "It cannot become champion; run the training again with --fresh.",
+            )
+        self.tag_version(version, {champion_alias.VERIFIED: "true"})
+        return self._fresh(version)
+
+    @store_errors.guarded
+    def set_champion(self, name: str, version: str, expected_previous: str | None) -> ModelVersion:
+        """Let `version` be the champion of `name` if the champion is still `expected_previous`.
+
+        Raises
+        ------
+        EvidenceError
+            When another version became champion since, or `version` was not verified.
+        """
+        self._client()
+        return champion_alias.promote(
+            self, self._promotions, name, version, expected_previous, self._across
+        )
+
+    @store_errors.guarded
+    def promote_by_hand(self, name: str, version: str) -> champion_alias.Moved:
+        """Let any verified `version` be the champion of `name`, whichever is now.
+
+        Raises
+        ------
+        EvidenceError
+            When there is no such version, or it was not verified.
+        """
+        self._client()
+        return champion_alias.promote_by_hand(self, self._promotions, name, version, self._across)
+
+    @store_errors.guarded
+    def rollback(self, name: str, expected: str | None = None) -> champion_alias.Moved:
+        """Let the version that the champion of `name` replaced be champion again.
+
+        Parameters
+        ----------
+        expected
+            The champion to roll back from; None: whichever it is.
+
+        Raises
+        ------
+        UsageError
+            When there is no champion, or none before it that was not rolled back from itself.
+        EvidenceError
+            When the champion is not `expected`, or the version before it was not verified.
+        """
+        self._client()
+        return champion_alias.rollback(self, self._promotions, name, expected, self._across)
+
+    @store_errors.guarded
+    def recover(self) -> tuple[str, ...]:
+        """Complete or revert alias moves that killed processes left; return the models' names."""
+        found = champion_alias.recover(self, self._promotions, self._across)
+        return tuple(intent.name for intent in found)
+
+    @property
+    def _across(self) -> champion_alias.Across:
+        """The lock that other hosts see too, where the store's database has one."""
+        if not postgres_lock.is_postgresql(self.uri):
+            return champion_alias.on_this_host
+        return partial(postgres_lock.held, self.uri)
+
+    @property
+    def _promotions(self) -> Path:
+        return self.state / "promotions"
+
+
+def same_predictions(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Return whether two models predict the same: labels equal, numbers within rounding.
+
+    Examples
+    --------
+    >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-15]))
+    True
+    >>> same_predictions(np.array(["a"]), np.array(["b"]))
+    False
+    """
+    if first.shape != second.shape:
+        return False
+    if first.dtype.kind == "f" and second.dtype.kind == "f":
+        return bool(np.allclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True))
+    return bool(np.array_equal(first.astype(str), second.astype(str)))

@@ -1,0 +1,285 @@
+"""What a version predicted of rows it had not learned from: later windows are compared with it.
+
+Of the holdout, and of the training rows out of fold: forward in time where rows have a time, each
+by a model of the rows before it. Together they are the reference of the version's performance and
+predictions, over its training span.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.base.errors import ModelRefusedError
+from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
+from tasks.registry.mlflow.store import Store
+from tasks.registry.packaging import model_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+FILE = "holdout.parquet"
+PLACE = "place"
+"""Where in the training's snapshot a row stands."""
+DIGEST_TAG = "keepfit.holdout_digest"
+MOST_ROWS = 200_000
+OUT_OF_FOLD_FILE = "outoffold.parquet"
+OUT_OF_FOLD_TAG = "keepfit.outoffold_digest"
+MOST_OUT_OF_FOLD = 50_000
+_LOGGER = logging.getLogger(__name__)
+
+
+def keep_holdout(
+    store: Store, basis: Basis, winner: CandidateResult, run_id: str, *, refitted: bool
+) -> dict[str, str]:
+    """Store what the judged model predicted, unseen, under the run; return tags for the version.
+
+    A model that was fitted once more has seen the holdout: the predictions are always those of
+    the model that had not.
+
+    Parameters
+    ----------
+    run_id
+        The challenger's own run.
+    refitted
+        Whether `winner` was fitted once more on the whole window.
+    """
+    judged = _judged(basis, winner) if refitted else winner
+    if judged is None or not Path(judged.predictions_path).is_file():
+        _LOGGER.warning("%s: no predictions of the holdout are left to keep", winner.candidate)
+        return {}
+    frames = {FILE: (DIGEST_TAG, _frame(basis, judged), basis.split.n_holdout)}
+    of_training = _out_of_fold(basis, judged)
+    if of_training is not None:
+        frames[OUT_OF_FOLD_FILE] = (OUT_OF_FOLD_TAG, *of_training)
+    with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=store._scratch()) as folder:
+        paths = {name: Path(folder) / name for name in frames}
+        for name, (_, frame, rows) in frames.items():
+            _write(frame, paths[name], rows)
+        store.log_files(run_id, paths)
+        return {tag: model_folder.digest_of(paths[name]) for name, (tag, _, _) in frames.items()}
+
+
+def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
+    """Return what a version, not yet fitted on them, predicted of its holdout rows.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
+        ``place`` in the snapshot of the training,
+        ``label``, ``prediction`` and ``probability_<class>``: at most 200,000 rows, evenly
+        spread over the holdout; ``attrs["rows"]`` says of how many. None for a version that was
+        registered without them. All who ask share it and leave it as it is.
+
+    Raises
+    ------
+    ModelRefusedError
+        When the file is not the one that was stored with the version.
+    """
+    return _stored(store, version, FILE, DIGEST_TAG)
+
+
+def reference_predictions(
+    store: Store, version: ModelVersion, *, even: bool = False
+) -> pd.DataFrame | None:
+    """Return what a version predicted, unseen, of rows over its training span.
+
+    Rows of the training out of fold, then those of the holdout. Of training rows in time the newer
+    half is there, each row predicted by a model of the rows before its part. Calibration, weights
+    of an ensemble and decisions are those of the version.
+
+    Parameters
+    ----------
+    even
+        Leave out rows of the denser of the two, so that all are spread evenly over the span: for
+        a distribution. As they are, either has all that was kept of it.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Columns as of `holdout_of`, and ``attrs["out_of_fold"]``, the number of rows that come
+        first. The holdout alone for a version registered without the rest; None without both.
+
+    Raises
+    ------
+    ModelRefusedError
+        When a file is not the one that was stored with the version.
+    """
+    import pandas as pd
+
+    holdout = holdout_of(store, version)
+    earlier = _stored(store, version, OUT_OF_FOLD_FILE, OUT_OF_FOLD_TAG)
+    if holdout is None or earlier is None:
+        found = holdout if earlier is None else earlier
+        if found is None:
+            return None
+        alone = found.copy()
+        alone.attrs = {"out_of_fold": 0 if earlier is None else len(earlier)}
+        return alone
+    if even:
+        group = version.roles.group
+        rates = [len(frame) / max(1, frame.attrs["rows"]) for frame in (earlier, holdout)]
+        earlier = _thinned(earlier, min(rates) / rates[0], group)
+        holdout = _thinned(holdout, min(rates) / rates[1], group)
+    both = pd.concat([earlier.assign(), holdout.assign()], ignore_index=True)
+    both.attrs = {"out_of_fold": len(earlier)}
+    return both
+
+
+def _thinned(frame: pd.DataFrame, share: float, group: str | None) -> pd.DataFrame:
+    """Return a share of the rows, evenly spread; of a ranking whole groups."""
+    import pandas as pd
+
+    if share >= 1:
+        return frame
+    codes = None if group is None else pd.factorize(frame[f"id_{group}"])[0]
+    units = len(frame) if codes is None else int(codes.max(initial=-1)) + 1
+    chosen = spread(units, max(1, round(share * units)))
+    return frame.iloc[chosen if codes is None else np.flatnonzero(np.isin(codes, chosen))]
+
+
+def _stored(store: Store, version: ModelVersion, name: str, tag: str) -> pd.DataFrame | None:
+    digest = version.tags.get(tag, "")
+    if not digest:
+        return None
+    path = store.artifact(version.run_id, name)
+    if path is None:
+        _LOGGER.warning("%s version %s: its %s is gone", version.name, version.version, name)
+        return None
+    seen = path.stat()
+    changed = (seen.st_mtime_ns, seen.st_size)
+    return _read(path, digest, f"{version.name} version {version.version}", changed)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.DataFrame:  # noqa: ARG001
+    """Return a stored holdout; one pass looks at it for drift, labels and probation.
+
+    Parameters
+    ----------
+    changed
+        When the file was written, ns since 1970, and its bytes: another one is read again.
+    """
+    if model_folder.digest_of(path) != digest:
+        raise ModelRefusedError(
+            f"{named}: {path.name} is not the file that was stored with it.",
+            "Look at who can write to the store; train and register again.",
+        )
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    frame: pd.DataFrame = table.to_pandas()
+    said = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))
+    frame.attrs["rows"] = int(said.get("rows", len(frame)))
+    return frame
+
+
+def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
+    from tasks.models.persistence.artifacts import kept
+
+    return kept(Path(basis.prepared.folder) / "candidates", winner.candidate)
+
+
+def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
+    import pandas as pd
+
+    from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
+
+    predictions = read_predictions(judged.predictions_path)
+    queries = holdout_queries(basis)
+    rows = (
+        spread(basis.split.n_holdout, MOST_ROWS) if queries is None else queries.sample(MOST_ROWS)
+    )
+    columns: dict[str, Any] = _identity(basis, np.load(basis.split.holdout_path)[rows])
+    columns["label"] = _plain(holdout_target(basis)[rows])
+    columns["prediction"] = _plain(np.asarray(predictions.predicted)[rows])
+    if predictions.probability is not None:
+        for place, label in enumerate(basis.roles.classes):
+            columns[f"probability_{label}"] = predictions.probability[rows, place]
+    return pd.DataFrame(columns)
+
+
+def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, int] | None:
+    """Return predictions of training rows out of fold, and how many rows their span holds."""
+    import pandas as pd
+
+    from tasks.data.column_kinds import target_values
+    from tasks.data.ranking_groups import queries_of
+    from tasks.data.snapshots import read_frame
+    from tasks.models.postprocessing.adjustment import as_served
+
+    folder = Path(judged.predictions_path).parent
+    held = as_served(folder.parent, folder.name, basis.roles)
+    if held is None or not len(held):
+        return None
+    train = np.load(basis.split.train_path)
+    target = read_frame(basis.snapshot.path, columns=[basis.roles.target], rows=train)
+    train = train[target_values(target, basis.roles)[1]]
+    if held.rows.max() >= len(train):
+        _LOGGER.warning("%s: its out-of-fold predictions are of other rows", judged.candidate)
+        return None
+    held = held.only(np.argsort(held.rows, kind="stable"))
+    queries = queries_of(basis.snapshot.path, basis.roles, train[held.rows])
+    taken = (
+        spread(len(held), MOST_OUT_OF_FOLD) if queries is None else queries.sample(MOST_OUT_OF_FOLD)
+    )
+    kept, span = held.only(taken), int(held.rows[-1] - held.rows[0]) + 1
+    columns: dict[str, Any] = _identity(basis, train[kept.rows])
+    columns["label"] = _plain(kept.y)
+    columns["prediction"] = _plain(kept.predicted)
+    if kept.probability is not None:
+        for place, label in enumerate(basis.roles.classes):
+            columns[f"probability_{label}"] = kept.probability[:, place]
+    return pd.DataFrame(columns), span
+
+
+def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:
+    """Return time and ids of rows of the snapshot."""
+    from tasks.data.snapshots import read_frame
+
+    roles: Schema = basis.roles
+    wanted = [c for c in (roles.time_column, *roles.id_columns) if c in basis.snapshot.kinds]
+    place = {PLACE: positions}
+    if not wanted:
+        return place
+    frame = read_frame(basis.snapshot.path, columns=list(dict.fromkeys(wanted)), rows=positions)
+    columns: dict[str, Any] = {}
+    if roles.time_column in wanted:
+        columns["time"] = frame[roles.time_column].to_numpy(dtype="datetime64[us]")
+    for name in roles.id_columns:
+        if name in wanted:
+            columns[f"id_{name}"] = frame[name].reset_index(drop=True)
+    return columns | place
+
+
+def spread(rows: int, most: int) -> NDArray[np.int64]:
+    """Return at most so many positions, evenly spread and in order, shape (n,).
+
+    Examples
+    --------
+    >>> spread(5, 3), spread(2, 3)
+    (array([0, 2, 4]), array([0, 1]))
+    """
+    return np.linspace(0, max(0, rows - 1), min(rows, most)).astype(np.int64)
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(object) if values.dtype.kind == "U" else values
+
+
+def _write(frame: pd.DataFrame, path: Path, rows: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    said = json.dumps({"rows": rows, "kept": len(frame), "evenly_spread": True}).encode()
+    metadata = {**(table.schema.metadata or {}), b"keepfit": said}
+    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")

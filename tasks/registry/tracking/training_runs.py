@@ -1,0 +1,426 @@
+"""A training as MLflow runs: one parent, one child a candidate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.base.config import greater_is_better
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import (
+    FAMILY_TAG,
+    RECIPE_OF_TAG,
+    TRAINING_TAG,
+    Assessment,
+    Basis,
+    CandidateResult,
+    Evaluation,
+    MetricValue,
+    ModelVersion,
+    Snapshot,
+    TrainingMode,
+    Verdict,
+)
+from tasks.base.text import mode_words
+from tasks.evaluation.findings import Diagnosis
+from tasks.plugins.versions import hooks_tags
+from tasks.registry.gate.champion_challenger import version_tags
+from tasks.registry.mlflow.store import Store
+from tasks.registry.packaging.provenance import git_commit
+from tasks.registry.tracking.holdouts import keep_holdout
+from tasks.registry.tracking.version_recipes import keep_recipe, recipe_for
+from tasks.reporting.report.model_card import Card, card_html, card_markdown
+
+_DIGITS = 16
+_NO_PARAMETERS = {
+    "alerts", "schedules", "kinds", "ledger", "monitoring", "policy", "retention",
+}  # fmt: skip
+
+
+def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
+    """Start the parent run of a training and return its id.
+
+    It holds the settings, the data's digests, the pipeline file and the contract's result. Tried
+    again after the store failed in the middle, it goes on with the run that is there.
+    """
+    store.close_leftovers()
+    config, split, roles = pipeline.config, basis.split, basis.roles
+    snapshot, prepared, contract = basis.snapshot, basis.prepared, basis.contract
+    experiment = store.experiment(
+        config.name,
+        metric=prepared.metric,
+        greater_is_better=greater_is_better(prepared.metric),
+    )
+    tags = {
+        **common_tags(pipeline, basis),
+        "keepfit.role": "training",
+        "keepfit.key": prepared.key,
+        **_mode_tags(prepared.mode),
+        "keepfit.note": (
+            f"{_title_of(prepared.mode)} of **{config.name}**: "
+            f"`{roles.target}` ({roles.task}) from {snapshot.rows:,} rows, "
+            f"{split.n_train:,} to train on and {split.n_holdout:,} "
+            f"held out by {split.kind}. Metric: `{prepared.metric}`.\n\n"
+            "The report is the artifact `report.html`."
+        ),
+    }
+    if prefect_run:
+        tags["keepfit.prefect_flow_run"] = prefect_run
+    params: dict[str, object] = {
+        **flat(config.model_dump(mode="json", exclude=_NO_PARAMETERS)),
+        "rows": snapshot.rows,
+        "rows_train": split.n_train,
+        "rows_holdout": split.n_holdout,
+        "features": len(roles.features),
+        "task": roles.task,
+        "metric": prepared.metric,
+    }
+    marks = {key: tags[key] for key in ("keepfit.pipeline", "keepfit.role", "keepfit.key")}
+    begun = store.own_run(marks)
+    run_id = begun.run_id if begun else store.start_run(experiment, _title(basis), tags=tags)
+    store.log(run_id, params=params)
+    for context, rows in (("training", split.n_train), ("holdout", split.n_holdout)):
+        store.log_dataset(
+            run_id,
+            name=config.name,
+            digest=snapshot.digest,
+            rows=rows,
+            schema=roles,
+            context=context,
+            source=source_words(pipeline),
+        )
+    # The file's own text: what came from the environment is not in it.
+    store.log_text(run_id, "pipeline.yaml", pipeline.document.text)
+    files: dict[str, str | Path] = {}
+    if contract.page:
+        files["contract.html"] = contract.page
+    store.log_files(run_id, files)
+    store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
+    store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
+    return run_id
+
+
+def _title(basis: Basis) -> str:
+    kind = "refit" if basis.prepared.mode.kind == "refit" else "training"
+    return f"{kind} {basis.snapshot.digest[:8]}"
+
+
+def _title_of(mode: TrainingMode) -> str:
+    return "Training" if mode.recipe_of is None else f"Refit (by the recipe of v{mode.recipe_of})"
+
+
+def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
+    """Return the tags by which runs and versions are found and told apart."""
+    tags = {
+        "keepfit.pipeline": pipeline.config.name,
+        "keepfit.task": basis.roles.task,
+        "keepfit.metric": basis.prepared.metric,
+        "keepfit.data_digest": basis.snapshot.digest[:_DIGITS],
+        "keepfit.contract_digest": basis.contract.contract_digest[:_DIGITS],
+        "keepfit.config_digest": pipeline.digest[:_DIGITS],
+        "keepfit.training_key": basis.prepared.key[:_DIGITS],
+    }
+    commit = git_commit(pipeline.base)
+    return {**tags, "keepfit.git_commit": commit} if commit else tags
+
+
+def record_candidates(
+    store: Store,
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    run_id: str,
+) -> dict[str, str]:
+    """Log a child run for every candidate and return their run ids by name.
+
+    Tried again after the store failed in the middle, it goes on with the children that are there.
+    """
+    common = common_tags(pipeline, basis)
+    experiment = store.experiment(pipeline.config.name)
+    evaluations = {e.candidate: e for e in assessment.evaluations}
+    begun = {run.tags.get("keepfit.candidate"): run for run in store.children(run_id)}
+    runs = {}
+    for rank, row in enumerate(assessment.leaderboard, start=1):
+        result = next(r for r in results if r.candidate == row.candidate)
+        earlier = begun.get(result.candidate)
+        if earlier is not None and earlier.status != "RUNNING":
+            runs[result.candidate] = earlier.run_id
+            continue
+        tags = {
+            **common,
+            "keepfit.role": "candidate",
+            "keepfit.candidate": result.candidate,
+            "keepfit.status": result.status,
+            "keepfit.rank": str(rank),
+            "keepfit.challenger": str(result.candidate == assessment.challenger).lower(),
+        }
+        if result.reason:
+            tags["keepfit.reason"] = result.reason
+        child = (
+            earlier.run_id
+            if earlier is not None
+            else store.start_run(experiment, result.candidate, tags=tags, parent=run_id)
+        )
+        store.log(
+            child,
+            params=_params(result),
+            metrics=_metrics(result, evaluations.get(result.candidate)),
+            curves=result.curves,
+        )
+        log_trials(store, child, result)
+        store.finish_run(child, "FAILED" if result.status == "failed" else "FINISHED")
+        runs[result.candidate] = child
+    return runs
+
+
+def log_trials(store: Store, run_id: str, result: CandidateResult) -> None:
+    """Store the trials of a candidate as a table and, step by step, as a metric.
+
+    The table has the form that MLflow's pages show for ``log_table``.
+    """
+    if not result.trials:
+        return
+    names = sorted({name for trial in result.trials for name in trial.params})
+    columns = ["trial", "state", "chosen", "score", "folds", "seconds", "rows", *names, "scores"]
+    rows = [
+        [
+            trial.number, trial.state, trial.chosen, trial.score, len(trial.scores), trial.seconds,
+            trial.rows, *(trial.params.get(name) for name in names), list(trial.scores),
+        ]
+        for trial in result.trials
+    ]  # fmt: skip
+    store.log_text(run_id, "trials.json", json.dumps({"columns": columns, "data": rows}))
+    table = json.dumps([{"path": "trials.json", "type": "table"}])
+    tuned = str(bool(result.tuned)).lower()
+    store.log(run_id, tags={"mlflow.loggedArtifacts": table, "keepfit.tuned": tuned})
+    for trial in result.trials:
+        metrics = {"trial.folds": float(len(trial.scores)), "trial.seconds": trial.seconds}
+        # A pruned trial's score is over fewer folds and compares with none of these.
+        if trial.state == "complete" and trial.score is not None:
+            metrics["trial.score"] = trial.score
+        store.log(run_id, metrics=metrics, step=trial.number)
+
+
+def log_candidate_figures(
+    store: Store, runs: Mapping[str, str], figures: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Store each candidate's figures under its own run, so that runs compare by picture too."""
+    for candidate, files in figures.items():
+        store.log_files(runs[candidate], {f"figures/{n}.png": p for n, p in files.items()})
+
+
+def close_run(
+    store: Store,
+    run_id: str,
+    assessment: Assessment,
+    verdict: Verdict,
+    version: ModelVersion,
+    files: Mapping[str, str],
+) -> None:
+    """Log the challenger's metrics and figures, the verdict and the report; end the parent run."""
+    evaluation = assessment.of(assessment.challenger)
+    tags = {
+        "keepfit.challenger": assessment.challenger,
+        "keepfit.verdict": "promoted" if verdict.promoted else "refused",
+        "keepfit.reason": verdict.reason,
+        "keepfit.model_version": version.version,
+        **({"keepfit.skipped": ", ".join(verdict.skipped)} if verdict.skipped else {}),
+    }
+    store.log(run_id, metrics=_values(evaluation.metrics), tags=tags)
+    store.log_text(run_id, "verdict.json", verdict.model_dump_json(indent=1))
+    store.log_text(run_id, "leaderboard.json", assessment.model_dump_json(indent=1))
+    store.log_files(run_id, files)
+    store.finish_run(run_id)
+
+
+def keep_card(store: Store, version: ModelVersion, run_id: str, card: Card) -> None:
+    """Store a model card under the training's and the version's run; show it by the version."""
+    for run in dict.fromkeys((run_id, version.run_id)):
+        store.log_text(run, "model_card.md", card_markdown(card))
+        store.log_text(run, "model_card.html", card_html(card))
+    store.describe(version, f"{card.summary}\n\nThe card: `model_card.md` of its run.")
+
+
+def log_diagnosis(store: Store, run_id: str, diagnosis: Diagnosis) -> None:
+    """Store what the training teaches, without its pictures; trials stand under the candidates."""
+    text = diagnosis.model_copy(update={"pictures": (), "trials": {}}).model_dump_json(indent=1)
+    store.log_text(run_id, "diagnosis.json", text)
+    for point in diagnosis.learning.points if diagnosis.learning is not None else ():
+        scores = {
+            "learning_curve_train": point.train,
+            "learning_curve_validation": point.valid,
+        }
+        store.log(run_id, metrics=scores, step=point.rows)
+
+
+def register_challenger(
+    store: Store,
+    pipeline: Pipeline,
+    basis: Basis,
+    winner: CandidateResult,
+    assessment: Assessment,
+    verdict: Verdict,
+    run_id: str,
+    importance: Mapping[str, float],
+) -> ModelVersion:
+    """Register a model and load it back; then, if the gate says so, let it be champion.
+
+    What the judged model predicted of the holdout is stored under the run, see
+    `tasks.registry.tracking.holdouts.holdout_of`.
+
+    Parameters
+    ----------
+    winner
+        The model to register: the challenger, fitted once more on the whole window if so decided.
+    run_id
+        The challenger's own run.
+    importance
+        Source column to what the metric loses when it is shuffled.
+    """
+    from tasks.data.snapshots import read_frame
+    from tasks.models.ensemble.blend_call import made_of
+    from tasks.models.execution.child_calls import predict_rows
+
+    roles, metric = basis.roles, basis.prepared.metric
+    rows = _sample_rows(basis.snapshot)
+    features = list(roles.features)
+    sample = read_frame(basis.snapshot.path, columns=features, rows=rows)
+    predicted, _ = predict_rows(
+        Path(winner.model_path), basis.snapshot.path, features, rows, roles.own
+    )
+    evaluation = assessment.of(winner.candidate)
+    value = evaluation.metrics[metric]
+    refitted = verdict.promoted and verdict.complete and basis.prepared.refit
+    held = keep_holdout(store, basis, winner, run_id, refitted=refitted)
+    version = store.register(
+        pipeline.config.name,
+        run_id=run_id,
+        model=Path(winner.model_path),
+        sample=sample,
+        predictions=predicted,
+        schema=roles,
+        metrics=_values(evaluation.metrics),
+        tags={
+            **common_tags(pipeline, basis),
+            **version_tags(basis, refitted=refitted),
+            **hooks_tags(pipeline.config.hooks, pipeline.base, made_of(winner)),
+            **held,
+            **keep_recipe(store, run_id, recipe_for(basis, winner)),
+            FAMILY_TAG: winner.candidate,
+            **_mode_tags(basis.prepared.mode),
+            "keepfit.score": repr(value.value),
+            "keepfit.verdict": "promoted" if verdict.promoted else "refused",
+            "keepfit.refitted": str(refitted).lower(),
+            "keepfit.rows_fitted": str(winner.rows_fitted),
+            "keepfit.params": json.dumps(winner.params),
+            "keepfit.importance": json.dumps(_greatest(importance)),
+        },
+        description=(
+            f"{winner.candidate}, {metric} {_with_interval(value)} on "
+            f"{basis.split.n_holdout:,} held-out rows.\n\n{mode_words(basis.prepared.mode)}"
+            f"\n\n{verdict.sentence}"
+            + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
+        ),
+    )
+    again, _ = predict_rows(
+        store.model_file(version), basis.snapshot.path, features, rows, roles.own
+    )
+    version = store.confirm(version, again, predicted)
+    if not verdict.promoted:
+        return version
+    return store.set_champion(version.name, version.version, verdict.champion_version)
+
+
+def _mode_tags(mode: TrainingMode) -> dict[str, str]:
+    """Return the tags that tell a refit from a search."""
+    of = {} if mode.recipe_of is None else {RECIPE_OF_TAG: mode.recipe_of}
+    return {TRAINING_TAG: mode.kind, **of}
+
+
+def _greatest(importance: Mapping[str, float], most: int = 10) -> dict[str, str]:
+    ordered = sorted(importance.items(), key=lambda item: -item[1])[:most]
+    return {column: f"{loss:.4g}" for column, loss in ordered}
+
+
+def source_words(pipeline: Pipeline) -> str:
+    """Return where the rows come from, without secrets."""
+    source = pipeline.config.source
+    if source.kind == "sql":
+        return f"sql: {source.table or 'a query'}"
+    if source.kind == "demo":
+        return f"demo: {source.name}"
+    return f"{source.kind}: {source.path}"
+
+
+def _sample_rows(snapshot: Snapshot) -> Any:
+    from tasks.registry.tracking.holdouts import spread
+
+    # Spread over the window, so that columns with nulls are seen to have some.
+    return spread(snapshot.rows, 500)
+
+
+def _with_interval(value: MetricValue) -> str:
+    if value.value is None:
+        return "not defined"
+    if value.low is None or value.high is None:
+        return f"{value.value:.4g}"
+    return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g})"
+
+
+def _params(result: CandidateResult) -> dict[str, object]:
+    return {
+        "candidate": result.candidate,
+        "encoding": result.encoding,
+        "rows_fitted": result.rows_fitted,
+        **{f"model.{k}": v for k, v in result.params.items()},
+    }
+
+
+def _metrics(result: CandidateResult, evaluation: Evaluation | None) -> dict[str, float | None]:
+    metrics: dict[str, float | None] = {
+        "cv_mean": result.cv_mean,
+        "cv_std": result.cv_std,
+        "fit_seconds": result.fit_seconds,
+        "predict_seconds": result.predict_seconds,
+        "model_bytes": float(result.model_bytes),
+    }
+    if evaluation is not None:
+        metrics |= _values(evaluation.metrics)
+        metrics["rows_per_second"] = evaluation.rows_per_second
+        for label, values in evaluation.per_class.items():
+            metrics |= {f"{n}_{label}": v.value for n, v in values.items()}
+    # A deviation over one validation part does not exist: it is left out, not stored as absent.
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _values(metrics: Mapping[str, MetricValue]) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for name, metric in metrics.items():
+        if metric.value is None:
+            continue
+        values[name] = metric.value
+        if metric.low is not None and metric.high is not None:
+            values[f"{name}_low"], values[f"{name}_high"] = metric.low, metric.high
+    return values
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Return nested settings as one level with dots in the names; secrets are hidden already.
+
+    Examples
+    --------
+    >>> flat({"training": {"cv": 5, "window": None}})
+    {'training.cv': 5}
+    """
+    level: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            level |= flat(value, f"{prefix}{key}.")
+        elif value is not None and value != []:
+            level[f"{prefix}{key}"] = (
+                ",".join(map(str, value)) if isinstance(value, list) else value
+            )
+    return level

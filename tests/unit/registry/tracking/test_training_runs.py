@@ -1,0 +1,115 @@
+"""A store that fails in the middle of what is recorded: tried again, nothing is there twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.base.errors import TransientError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.records import Assessment, Basis, CandidateResult, LeaderboardRow, Trial
+from tasks.registry.mlflow.store import Store
+from tasks.registry.tracking.training_runs import open_run, record_candidates
+from tests.tables import write_churn, write_pipeline
+from tests.unit.registry.tracking.test_holdouts import basis_of
+
+NAMES = ("baseline", "lightgbm", "svm")
+RESULTS = tuple(
+    CandidateResult(
+        candidate=name, status="ok", params={"C": 1.0}, cv_mean=0.5,
+        trials=(Trial(number=0, state="complete", score=0.5),) if name == "svm" else (),
+    )
+    for name in NAMES
+)  # fmt: skip
+ASSESSMENT = Assessment(
+    evaluations=(),
+    leaderboard=tuple(
+        LeaderboardRow(candidate=name, status="ok", cv_mean=0.5, cv_std=None, holdout=0.5)
+        for name in NAMES
+    ),
+    challenger="lightgbm",
+)
+WRITES = ("log", "log_dataset", "log_text", "log_files", "finish_run")
+
+
+class Failing:
+    """Lets the write with a number fail once, before or after it reached the store."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self.at: int | None = None
+        self.written = False
+        for name in WRITES:
+            patch.setattr(Store, name, self.counted(getattr(Store, name)))
+
+    def counted(self, write: Any) -> Any:
+        def said(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            fails = self.calls == self.at
+            done = write(*args, **kwargs) if self.written or not fails else None
+            if fails:
+                raise TransientError("database is locked")
+            return done
+
+        return said
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Store.open(tmp_path / "state")
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    write_pipeline(tmp_path, write_churn(tmp_path / "rows.csv", 50))
+    return load_pipeline(tmp_path)
+
+
+def recorded(store: Store, pipeline: Pipeline, basis: Basis) -> str:
+    """Record a training as its doors do, each tried once more after a failure; return its run."""
+
+    def door(record: Any, *args: Any) -> Any:
+        try:
+            return record(store, pipeline, basis, *args)
+        except TransientError:
+            return record(store, pipeline, basis, *args)
+
+    run_id = str(door(open_run, None))
+    children = door(record_candidates, RESULTS, ASSESSMENT, run_id)
+    assert set(children) == set(NAMES)
+    store.finish_run(run_id)
+    return run_id
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_whichever_write_fails_every_run_is_there_once_and_whole(
+    store: Store, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    basis = basis_of(tmp_path)
+    failing = Failing(monkeypatch)
+    recorded(store, pipeline, basis)
+    writes = failing.calls
+    assert writes > 10
+    failing.written = written
+    for at in range(1, writes):
+        failing.calls, failing.at = 0, at
+        run_id = recorded(store, pipeline, basis)
+        assert failing.calls > at
+
+        client = store._client()
+        parent, children = client.get_run(run_id), store.children(run_id)
+        assert Counter(child.tags["keepfit.candidate"] for child in children) == Counter(NAMES), at
+        assert {child.status for child in children} == {"FINISHED"}
+        assert parent.data.params["rows"] == "100"
+        assert store.artifact(run_id, "schema.json") is not None
+        for child in children:
+            run = client.get_run(child.run_id)
+            assert run.data.params["model.C"] == "1.0"
+            assert run.data.metrics["cv_mean"] == 0.5
+        assert store.find_run({"keepfit.role": "training"}, status="RUNNING") is None
+        trainings = store._search({"keepfit.role": "training"}, None, 1000)
+        assert len(trainings) == at + 1
