@@ -16,7 +16,7 @@ import click
 from flows.cli import answering
 
 if TYPE_CHECKING:
-    from deploy.applying import Applied, PoolKind
+    from deploy.remote.remote_deployment import Applied, PoolKind
 
 _FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -42,7 +42,7 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     Listens on loopback only. Ctrl-C stops it and leaves nothing behind; schedules go on at the
     next start.
     """
-    from deploy.stack import up as run_stack
+    from deploy.stack.stack import up as run_stack
 
     sys.exit(run_stack(files, **options, out=lambda line: click.echo(line, err=as_json)))
 
@@ -81,7 +81,7 @@ def deploy(
     start the training, and a run on a worker, where one is online, that it reaches the same state
     folder, MLflow, ledger and source.
     """
-    from deploy.applying import deploy as apply
+    from deploy.remote.remote_deployment import deploy as apply
 
     applied = apply(
         files,
@@ -124,7 +124,7 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
     the pipeline FILE. Beyond loopback KEEPFIT_PAGE_AUTH=user:password must be set: the browser
     asks for it.
     """
-    from deploy.page_server import serve_page
+    from deploy.web.page_server import serve_page
 
     found = _state(file, state)
 
@@ -148,7 +148,7 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
     event → training → decision → alert; everything of it is removed afterwards. Exit status 1
     when a check failed.
     """
-    from deploy.doctor import examine, table
+    from deploy.doctor.report import examine, table
 
     report = examine(files, loop=loop, alerts=alerts)
     if as_json:
@@ -169,7 +169,7 @@ def backup(target: Path, file: Path | None, state: Path | None, as_json: bool) -
 
     The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state.
     """
-    from deploy.backups import backup as copy_out
+    from deploy.retention.backups import backup as copy_out
 
     target, file = _archive_first(target, file)
     found = _state(file, state)
@@ -194,7 +194,7 @@ def restore(
     The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state. One
     that holds something is replaced with --force only.
     """
-    from deploy.backups import restore as copy_in
+    from deploy.retention.backups import restore as copy_in
 
     source, file = _archive_first(source, file)
     found = _state(file, state)

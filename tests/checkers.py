@@ -18,7 +18,7 @@ from tasks.contracts.shared_checker import VARIABLE
 def checker_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a checker that listens in `folder`, which commands started meanwhile ask."""
     beats, own = os.pipe()
-    command = module_command("deploy.checker", str(own), str(os.getpid()), str(folder))
+    command = module_command("deploy.stack.checker", str(own), str(os.getpid()), str(folder))
     process = subprocess.Popen(command, pass_fds=(own,))
     os.close(own)
     try:

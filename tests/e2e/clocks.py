@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from deploy.deployments import deployment_of
-from deploy.upcoming import next_runs
+from deploy.prefect.deployments import deployment_of
+from deploy.prefect.next_runs import next_runs
 from tasks.base.pipeline_file import Pipeline
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from deploy.servers import KINDS
-from deploy.surroundings import common, of_mlflow, of_prefect
+from deploy.stack.environments import common, of_mlflow, of_prefect
+from deploy.stack.servers import KINDS
 
 _VERSIONED = re.compile(r"^/(ajax-)?api/?\d\.\d/?")
 

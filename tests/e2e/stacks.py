@@ -20,7 +20,7 @@ from tasks.base.stack_file import RunningStack, running_stack
 
 ROOT = Path(__file__).parents[2]
 _UP = (
-    "import sys; from pathlib import Path; from deploy.stack import up; "
+    "import sys; from pathlib import Path; from deploy.stack.stack import up; "
     "from tasks.base.errors import KeepfitError\n"
     "def out(line): sys.stdout.write(line + '\\n'); sys.stdout.flush()\n"
     "try: status = up([Path(p) for p in sys.argv[1:]], out=out, **{ports})\n"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from deploy.api import connected, deployment_named, speaking_to
+from deploy.prefect.api import connected, deployment_named, speaking_to
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.store import Store

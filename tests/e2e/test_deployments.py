@@ -18,17 +18,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from deploy import checks
-from deploy.api import connected, deployment_named, speaking_to
-from deploy.applying import Applied, deploy
-from deploy.automations import (
+from deploy.doctor import checks
+from deploy.prefect.api import connected, deployment_named, speaking_to
+from deploy.prefect.automations import (
     apply_automations,
     automations_of,
     remove_automations,
     standing_automations,
 )
-from deploy.deployments import DEPLOYED
-from deploy.probing import emit_alarm, run_caused_by
+from deploy.prefect.deployments import DEPLOYED
+from deploy.remote.alarm_probe import emit_alarm, run_caused_by
+from deploy.remote.remote_deployment import Applied, deploy
 from flows.prefect_runs import pipeline_tag
 from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
@@ -376,7 +376,7 @@ def test_automations_that_are_not_wanted_go_and_others_stay(
 def test_a_broken_automation_fails_the_probe_with_what_to_look_at(
     server: PrefectServer, project: Callable[..., Pipeline]
 ) -> None:
-    from deploy.probing import probe
+    from deploy.remote.alarm_probe import probe
 
     _deploy(project("deaf"))
     with connected() as client:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.doctor import examine, table
+from deploy.doctor.report import examine, table
 from tests.e2e.stacks import Stack, running, until
 from tests.prefect_api import migrated
 from tests.program import keepfit

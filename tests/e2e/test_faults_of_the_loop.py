@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from deploy.automations import ALARM, resource_of
+from deploy.prefect.automations import ALARM, resource_of
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import ledger_of
@@ -39,7 +39,7 @@ def kill_prefect(stack: Stack, seconds: float) -> float:
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         with suppress(StopIteration, psutil.Error):
-            stack.part("deploy.servers prefect").kill()
+            stack.part("deploy.stack.servers prefect").kill()
         time.sleep(0.2)
     until(lambda: answers(stack), 120)
     return time.monotonic() - began
@@ -89,7 +89,7 @@ def test_a_slot_that_a_killed_server_and_a_killed_run_held_is_free_again(
     assert slots(stack) == 1
     engine = stack.part("prefect.engine")
 
-    stack.part("deploy.servers prefect").kill()
+    stack.part("deploy.stack.servers prefect").kill()
     engine.kill()
     killed = time.monotonic()
 
@@ -111,7 +111,7 @@ def test_a_lease_outlives_a_killed_server_and_ends_with_its_time(stack: Stack) -
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
         client.increment_concurrency_slots_with_lease([name], 1, "concurrency", lease_duration=60)
     held = time.monotonic()
-    stack.part("deploy.servers prefect").kill()
+    stack.part("deploy.stack.servers prefect").kill()
     until(lambda: answers(stack), 120)
 
     def active() -> int:
@@ -134,7 +134,7 @@ def test_a_storm_of_alarms_with_a_restart_in_it_trains_once(stack: Stack, plan: 
     with stack.client() as client:
         for first in range(0, len(storm), 10):
             if first == 250:
-                stack.part("deploy.servers prefect").kill()
+                stack.part("deploy.stack.servers prefect").kill()
             send(client, storm[first : first + 10])
     for _ in range(4):
         ask(stack, cause)
@@ -216,7 +216,7 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 
 
 AGES = {
-    "deploy/checks.py", "deploy/retention.py", "flows/commands.py",
+    "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "flows/commands.py",
     "tasks/models/execution/run_context.py", "tasks/data/sources/file_completeness.py",
     "tasks/registry/mlflow/runs.py",
 }  # fmt: skip

@@ -210,7 +210,7 @@ def test_a_runner_killed_in_the_middle_of_a_training_loses_nothing(story: Story)
     known = set(folder.rglob("*"))
     run = story.ask("training")
     until(lambda: set(folder.rglob("*")) - known, 120, every=0.1)  # fits begin, and take seconds
-    story.stack.part("deploy.runner").send_signal(signal.SIGKILL)
+    story.stack.part("deploy.runner.runner").send_signal(signal.SIGKILL)
     story.say("runner killed in the middle of a training")
     assert story.ended(run, 180) == "Crashed"
     until(lambda: len(story.decisions("trained")) > trained, 240)

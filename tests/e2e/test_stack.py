@@ -109,7 +109,7 @@ def test_a_second_stack_on_the_folder_is_told_about_the_first(stack: Stack, fold
 def test_a_server_that_dies_comes_back_where_it_was(stack: Stack, kind: str, name: str) -> None:
     before = stack.err.count(f"{name} is up again")
 
-    stack.part(f"deploy.servers {kind}").kill()
+    stack.part(f"deploy.stack.servers {kind}").kill()
 
     until(lambda: stack.err.count(f"{name} is up again") > before, 120)
     path = "/api/health" if kind == "prefect" else "/health"
@@ -171,7 +171,7 @@ def test_a_training_whose_runner_is_killed_ends_with_it_and_is_asked_for_again_o
     tree = [engine, *engine.children(recursive=True)]
     killed = time.monotonic()
 
-    stack.part("deploy.runner").kill()
+    stack.part("deploy.runner.runner").kill()
 
     assert gone(tree)
     until(lambda: state_of(stack, run) == "Crashed", 120)

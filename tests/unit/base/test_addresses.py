@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from deploy.surroundings import MLFLOW_DATABASE, PREFECT_DATABASE, databases
+from deploy.stack.environments import MLFLOW_DATABASE, PREFECT_DATABASE, databases
 from tasks.base.addresses import fault_of, no_driver
 from tasks.base.config import SqlSink, SqlSource
 from tasks.base.errors import ConfigError, KeepfitError, SourceError, UsageError

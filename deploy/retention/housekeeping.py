@@ -1,0 +1,79 @@
+"""What the stack does once a day: retention, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from deploy.stack.processes import end, launch
+from tasks.base.environment import module_command
+
+_FIRST_AFTER = 600.0
+_EVERY = 86_400.0
+_AT_MOST = 3_600.0
+
+
+class Housekeeping:
+    """Starts the retention of the pipelines' state once a day.
+
+    Parameters
+    ----------
+    state
+        The state folder.
+    files
+        The pipeline files.
+    environ
+        Environment of the process.
+    say
+        Receives sentences for a person.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        files: Sequence[str],
+        environ: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._state = state
+        self._files = tuple(files)
+        self._environ = environ
+        self._say = say
+        self._due = time.monotonic() + _FIRST_AFTER
+        self._began = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def look(self) -> set[int]:
+        """Start or collect the process as the clock says; return the one that runs."""
+        if self._process is not None:
+            self._collect()
+        elif time.monotonic() >= self._due:
+            self._begin()
+        return set() if self._process is None else {self._process.pid}
+
+    def stop(self) -> None:
+        """End what runs."""
+        if self._process is not None:
+            end(self._process, 0.0)
+            self._process = None
+
+    def _begin(self) -> None:
+        self._began = time.monotonic()
+        self._due = self._began + _EVERY
+        command = module_command("deploy.retention.state_folder", str(os.getpid()), *self._files)
+        log = self._state / "logs" / "retention.log"
+        self._process = launch(command, self._environ, log, self._state)
+
+    def _collect(self) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            if time.monotonic() - self._began > _AT_MOST:
+                end(self._process, 0.0)
+            return
+        if self._process.returncode:
+            self._say(f"retention ended with status {self._process.returncode}; see its log")
+        self._process = None

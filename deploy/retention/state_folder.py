@@ -1,0 +1,230 @@
+"""Keeps the state folder from growing: what is old and referred to by nothing that scores goes.
+
+`python -m deploy.retention.state_folder PARENT FILE…` does it once. Prefect's server looks after
+its own database; here go snapshots, fits, figures, reports and pages, MLflow's versions and runs,
+old rows of the ledger, and logs. What stays is decided by age (`retention`) and by what still
+refers to it: see `deploy.retention.versions.kept_versions`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.stack.processes import end_with
+from tasks.base.errors import KeepfitError
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.processes import has_ended
+from tasks.base.running import marked, runner_of
+from tasks.history.sizes import bytes_in
+from tasks.trainings.journal import last_outcomes
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
+
+_LOGGER = logging.getLogger(__name__)
+_LAST = 5
+_ALL = 1_000_000
+_LOG_BYTES = 20_000_000
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one pass removed.
+
+    Attributes
+    ----------
+    items
+        Files, folders, versions and runs.
+    size
+        Bytes of the files and folders, and those that the MLflow store takes less.
+    postponed
+        Why nothing was removed; empty when it was looked.
+    """
+
+    items: int = 0
+    size: int = 0
+    postponed: str = ""
+
+
+def collect(pipeline: Pipeline, now: datetime) -> Collected:
+    """Remove what of `pipeline` is older than its `retention` and referred to by nothing.
+
+    Nothing is removed while one of the state's runs is open. A training that starts meanwhile
+    waits.
+
+    Raises
+    ------
+    TransientError
+        When the store or the ledger does not answer.
+    """
+    from deploy.retention.versions import collect_registry
+    from tasks.ledger.flights import Busy
+    from tasks.ledger.ledger import ledger_of
+
+    if not pipeline.work.is_dir():
+        return Collected()
+    try:
+        ledger = ledger_of(pipeline)
+        with ledger.flight(pipeline.config.name):
+            if open_runs(pipeline.state):
+                return Collected(postponed="a run is open")
+            before = now - pipeline.config.retention
+            outcomes = last_outcomes(pipeline.work, _ALL)
+            versions = _kept_versions(pipeline, ledger, outcomes, before)
+            kept = [*outcomes[:_LAST]]
+            kept += [o for o in outcomes[_LAST:] if o.model and o.model.version in versions]
+            items = size = 0
+            for path in _removable(pipeline, kept, before.timestamp()):
+                size += bytes_in(path)
+                items += 1
+                _remove(path)
+            taken = _mlflow_bytes(pipeline)
+            items += collect_registry(pipeline, ledger, versions, before, now)
+            return Collected(items, size + max(0, taken - _mlflow_bytes(pipeline)))
+    except Busy:
+        return Collected(postponed="a training runs")
+
+
+def open_runs(state: Path) -> tuple[str, ...]:
+    """Return the ids of the flow runs of `state` whose process lives."""
+    named = ((run, runner_of(state, run)) for run in marked(state))
+    return tuple(run for run, process in named if process is not None and not has_ended(process))
+
+
+def shorten_logs(state: Path, most: int = _LOG_BYTES) -> None:
+    """Let each log keep its last part, `most` bytes at the longest; its writer goes on."""
+    for log in (state / "logs").glob("*.log"):
+        with contextlib.suppress(OSError), log.open("r+b") as file:
+            length = file.seek(0, os.SEEK_END)
+            if length > most:
+                file.seek(length - most // 2)
+                file.readline()
+                tail = file.read()
+                file.seek(0)
+                file.write(tail)
+                file.truncate()
+
+
+def _mlflow_bytes(pipeline: Pipeline) -> int:
+    return bytes_in(pipeline.state / "mlflow")
+
+
+def _kept_versions(
+    pipeline: Pipeline, ledger: Ledger, outcomes: Sequence[TrainingOutcome], before: datetime
+) -> dict[str, str]:
+    from deploy.retention.versions import kept_versions
+
+    trained = [o.model.version for o in outcomes[:_LAST] if o.model is not None]
+    return kept_versions(pipeline, ledger, trained, before)
+
+
+def _removable(
+    pipeline: Pipeline, kept: Sequence[TrainingOutcome], before: float
+) -> Iterator[Path]:
+    work = pipeline.work
+    keys = {outcome.key for outcome in kept}
+    digests = {o.data_digest[:32] for o in kept if o.data_digest}
+    pages = {Path(o.contract_page).stem for o in kept if o.contract_page}
+    named: tuple[tuple[str, set[str]], ...] = (
+        ("trainings", {key[:32] for key in keys}),
+        ("reports", {key[:16] for key in keys}),
+        ("figures", {key[:16] for key in keys}),
+        ("fits", _fits(pipeline, kept)),
+        ("contracts", pages),
+        ("data", digests),
+        ("references", {f"v{o.model.version}-" for o in kept if o.model}),
+        ("scoring", set()),
+        ("monitoring", set()),
+        ("quarantine", set()),
+    )
+    for room, names in named:
+        yield from _old(work / room, names, before)
+
+
+def _fits(pipeline: Pipeline, kept: Iterable[TrainingOutcome]) -> set[str]:
+    """Return the folders of fits that a training with the settings of now would use again."""
+    from tasks.base.records import Snapshot
+    from tasks.trainings.keys import fit_key
+
+    return {
+        fit_key(pipeline, Snapshot(path="", digest=outcome.data_digest, rows=0, kinds={}))[:32]
+        for outcome in kept
+        if outcome.data_digest
+    }
+
+
+def _old(folder: Path, kept: set[str], before: float) -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(folder.iterdir()):
+            name = path.name.split(".")[0]
+            held = name in kept or any(k.endswith("-") and name.startswith(k) for k in kept)
+            if not held and _touched(path) < before:
+                yield path
+
+
+def _touched(path: Path) -> float:
+    """Return when the newest file of `path` was written, seconds since 1970."""
+    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            found.append(file.lstat().st_mtime)
+    return max(found, default=float("inf"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def prune_ledgers(pipelines: Sequence[Pipeline], now: datetime) -> None:
+    """Remove old rows of every ledger; pipelines that share one have the longest `retention`."""
+    from tasks.ledger.ledger import ledger_of
+
+    shared: dict[str, Pipeline] = {}
+    for pipeline in pipelines:
+        url = pipeline.config.ledger.url
+        key = str(pipeline.state) if url is None else url.get_secret_value()
+        other = shared.get(key, pipeline)
+        shared[key] = max(pipeline, other, key=_kept)
+    for pipeline in shared.values():
+        ledger_of(pipeline).prune(now, _kept(pipeline))
+
+
+def _kept(pipeline: Pipeline) -> timedelta:
+    """Return for how long rows are kept: scoring reads one window back."""
+    return max(pipeline.config.retention, pipeline.config.monitoring.window)
+
+
+def _main(parent: str, *files: str) -> None:
+    end_with(int(parent))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    pipelines = [load_pipeline(Path(file)) for file in files]
+    now = datetime.now(UTC)
+    for pipeline in pipelines:
+        try:
+            done = collect(pipeline, now)
+        except KeepfitError as error:
+            _LOGGER.warning("%s: %s", pipeline.config.name, error)
+        else:
+            text = done.postponed or f"{done.items} old items removed, {done.size:,} bytes"
+            _LOGGER.info("%s: %s", pipeline.config.name, text)
+    prune_ledgers(pipelines, now)
+    for state in {pipeline.state for pipeline in pipelines}:
+        shorten_logs(state)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,151 @@
+"""Which versions of a model stay, and that the others go with all their runs and files.
+
+A version is collected in this order: it can never be champion again; the ledger says that it was
+collected; it leaves the registry; its training's runs, models and files go. Each step finds again
+what a killed process left, so a pass that is cut off is ended by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from tasks.base.failpoints import reach
+from tasks.base.loop import Decision, decision_id, new_correlation
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion
+from tasks.history.evidence import has_registry, text_of, verdict_of
+from tasks.ledger.ledger import Ledger
+from tasks.registry.alias.champion_alias import REPLACED
+from tasks.registry.mlflow.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+NEWEST = 5
+_NONE = frozenset({"", "none"})
+
+
+def kept_versions(
+    pipeline: Pipeline, ledger: Ledger, trained: Iterable[str], before: datetime
+) -> dict[str, str]:
+    """Return the versions of `pipeline` that stay, each with the first reason for it.
+
+    Parameters
+    ----------
+    trained
+        Versions of trainings whose files stay.
+    before
+        What is older may go.
+    """
+    if not has_registry(pipeline):
+        return {}
+    from tasks.registry.mlflow.shared_stores import store_of
+
+    store, name = store_of(pipeline.state), pipeline.config.name
+    champion, versions = store.champion(name), store.versions(name)
+    moves = ledger.decisions(name, kinds=("promoted", "rolled_back"), most=1)
+    reasons = [
+        ("champion", [champion.version] if champion else []),
+        ("alias", store.aliased(name)),
+        ("rollback", rolled_back_to(champion, versions)),
+        ("probation", [v for move in moves for v in named_by(move)]),
+        ("newest", [v.version for v in versions[:NEWEST]]),
+        ("recent", [v.version for v in versions if not _is_old(v, before)]),
+        ("trained", trained),
+        ("decided", [v for d in ledger.decisions(name, since=before) for v in named_by(d)]),
+    ]
+    kept: dict[str, str] = {}
+    for reason, found in reasons:
+        for version in found:
+            kept.setdefault(version, reason)
+    return kept
+
+
+def rolled_back_to(
+    champion: ModelVersion | None, versions: Sequence[ModelVersion]
+) -> tuple[str, ...]:
+    """Return the versions by which a rollback finds its way, down to the one it goes back to."""
+    from tasks.registry.alias.champion_alias import ROLLED_BACK
+
+    by_number = {version.version: version for version in versions}
+    line: list[str] = []
+    former = champion.tags.get(REPLACED, "none") if champion else "none"
+    while former not in _NONE and former not in line:
+        line.append(former)
+        found = by_number.get(former)
+        if found is None or ROLLED_BACK not in found.tags:
+            break
+        former = found.tags.get(REPLACED, "none")
+    return tuple(line)
+
+
+def named_by(decision: Decision) -> frozenset[str]:
+    """Return the versions that a decision is about or was made against."""
+    if decision.kind == "collected":
+        return frozenset()
+    verdict = verdict_of(decision)
+    found = {
+        decision.version or "",
+        text_of(decision, "former"),
+        text_of(decision, "champion"),
+        (verdict.champion_version if verdict else None) or "",
+    }
+    return frozenset(found - _NONE)
+
+
+def collect_registry(
+    pipeline: Pipeline, ledger: Ledger, kept: Collection[str], before: datetime, now: datetime
+) -> int:
+    """Remove the versions of `pipeline` that are not `kept`, and old runs that hold none.
+
+    Returns how many versions and runs went.
+    """
+    if not has_registry(pipeline):
+        return 0
+    from tasks.registry.mlflow.shared_stores import store_of
+
+    store, name, gone = store_of(pipeline.state), pipeline.config.name, 0
+    for version in store.versions(name):
+        if version.version not in kept and _is_old(version, before):
+            gone += _collected(store, ledger, version, now)
+    families = (
+        *store.families(name, before),
+        *store.old_monitoring(name, before, {v.version for v in store.versions(name)}),
+    )
+    for family in families:
+        store.remove_family(family)
+        gone += len(family.runs)
+    store.shrink()
+    return gone
+
+
+def _is_old(version: ModelVersion, before: datetime) -> bool:
+    return version.created is not None and version.created < before
+
+
+def _collected(store: Store, ledger: Ledger, version: ModelVersion, now: datetime) -> bool:
+    if not store.retire_version(version):
+        return False
+    reach("deploy.retention.versions.after_retiring")
+    told = ledger.decisions(version.name, kinds=("trained",), version=version.version, most=1)
+    ledger.record(
+        Decision(
+            id=decision_id(version.name, "collected", version.version),
+            pipeline=version.name,
+            kind="collected",
+            at=now,
+            # With its training's correlation it stays as long as that is told.
+            correlation=told[0].correlation if told else new_correlation(),
+            sentence=(
+                f"v{version.version} was collected by retention: older than the pipeline keeps, "
+                "neither champion nor wanted for a rollback. Its model, runs and files are gone."
+            ),
+            version=version.version,
+            evidence={"created": str(version.created), "run": version.run_id},
+        )
+    )
+    reach("deploy.retention.versions.after_recording")
+    store.remove_version(version)
+    reach("deploy.retention.versions.after_version")
+    _LOGGER.info("%s: version %s was collected", version.name, version.version)
+    return True

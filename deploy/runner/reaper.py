@@ -1,0 +1,386 @@
+"""Runs whose process has ended: found, ended, told, and asked for once more.
+
+A server learns nothing from a process that is killed: its run would stay RUNNING for ever. Each
+flow run therefore names its process in the state folder when it begins, and here those are asked
+for. Runs that a stopped stack missed are not all made up for: the latest of each deployment is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psutil
+
+from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
+from tasks.base.loop import Decision, decision_id, new_correlation
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.processes import has_ended
+from tasks.base.running import marked, marked_at, runner_of, unmark
+from tasks.base.stack_file import stopped_at
+from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.monitoring.alerts.notification import tell
+from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
+from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+_LOGGER = logging.getLogger(__name__)
+AGAIN = "again:"
+_UNMARKED_SECONDS = 60.0
+_STOPPED_SECONDS = 50.0
+_CRASHED_WITHIN = timedelta(hours=1)
+_PAGE = 200
+
+
+class Reaper:
+    """Looks after the runs of some pipelines on the Prefect API in use.
+
+    Parameters
+    ----------
+    state
+        The state folder, in which runs name their process.
+    pipelines
+        Those whose runs these are.
+    runner
+        Number of the process that starts the deployments' runs: none of an earlier one lives.
+    say
+        Receives a line for each training that has started.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        pipelines: Sequence[Pipeline],
+        runner: int,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._state = state
+        self.follow(pipelines)
+        self._runner = runner
+        self._since = datetime.now(UTC)
+        self._stopped: dict[int, float] = {}
+        self._unmarked: dict[UUID, float] = {}
+        self._told: set[UUID] = set()
+        self._reported: set[str] = set()
+        self._say = say
+        self._begun: set[UUID] = set()
+
+    def follow(self, pipelines: Sequence[Pipeline]) -> None:
+        """Look after the runs of these pipelines from now on."""
+        self._pipelines = {pipeline_tag(p.config.name): p for p in pipelines}
+
+    def reap(self) -> tuple[str, ...]:
+        """End and tell what has died since the last time; return the ids of those runs."""
+        from prefect.client.schemas.objects import StateType
+
+        from deploy.prefect.api import connected
+
+        self._end_stopped()
+        with connected() as client:
+            open_states = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+            for run in _runs(client, open_states):
+                if not self._ours(run):
+                    continue
+                self._say_begun(client, run)
+                if self._has_died(run):
+                    self._end(client, run)
+            self._end_processes_of_crashed(client)
+            since = self._since - _CRASHED_WITHIN
+            crashed = [
+                run
+                for run in _runs(client, (StateType.CRASHED,), ended_after=since)
+                if run.id not in self._told and self._ours(run)
+            ]
+            return tuple(str(run.id) for run in crashed if self._tell(client, run))
+
+    def _say_begun(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Say once that a training has started: it has nothing to show for minutes."""
+        if run.id in self._begun or run.state is None or not run.state.is_running():
+            return
+        self._begun.add(run.id)
+        if client.read_flow(run.flow_id).name != "training":
+            return
+        for tag in run.tags:
+            if (pipeline := self._pipelines.get(tag)) is not None:
+                why = "for an alarm" if _by_alarm(run) else "by schedule or by hand"
+                self._say(f"{pipeline.config.name}: training started ({why})")
+
+    def report(self) -> int:
+        """Record and tell what became of runs and requests unless it was; return how many."""
+        from deploy.prefect.api import connected
+
+        now, number = datetime.now(UTC), 0
+        with connected() as client:
+            for pipeline in self._pipelines.values():
+                found = unsuccessful_runs(
+                    client, pipeline.config.name, now - BACK, now, self._since
+                )
+                new = tuple(run for run in found if f"{run.id} {run.kind}" not in self._reported)
+                number += report_outcomes(pipeline, new, now)
+                self._reported |= {f"{run.id} {run.kind}" for run in new}
+        return number
+
+    def cancel_open(self) -> int:
+        """Cancel what the runner runs, since the stack ends; return how many runs that were.
+
+        Their processes stand still meanwhile, so that none reports a failure of its own.
+        """
+        from prefect.client.schemas.objects import StateType
+
+        from deploy.prefect.api import connected
+
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._runner).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    process.suspend()
+        with connected() as client:
+            going = [
+                run
+                for run in _runs(client, (StateType.RUNNING, StateType.PENDING))
+                if run.deployment_id is not None and not self._pipelines.keys().isdisjoint(run.tags)
+            ]
+            for run in going:
+                self._cancel(client, run)
+        return len(going)
+
+    def skip_missed(self) -> int:
+        """Cancel scheduled runs that are late, but for the latest of each deployment.
+
+        Returns how many were cancelled.
+        """
+        from prefect.client.schemas.objects import StateType
+        from prefect.states import Cancelled
+
+        from deploy.prefect.api import connected
+
+        with connected() as client:
+            late: dict[UUID, list[FlowRun]] = {}
+            for run in _runs(client, (StateType.SCHEDULED,), due_before=datetime.now(UTC)):
+                if run.auto_scheduled and run.deployment_id is not None and self._ours(run):
+                    late.setdefault(run.deployment_id, []).append(run)
+            missed = [run for runs in late.values() for run in sorted(runs, key=_due)[:-1]]
+            for run in missed:
+                message = "Missed while the stack did not run; only the latest is made up for."
+                client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+        return len(missed)
+
+    def _ours(self, run: FlowRun) -> bool:
+        """Return whether `run` is of these pipelines, or named its process in this state folder.
+
+        On a server that several stacks share, the other runs are the others' to judge.
+        """
+        named = not self._pipelines.keys().isdisjoint(run.tags)
+        return named or runner_of(self._state, str(run.id)) is not None
+
+    def _has_died(self, run: FlowRun) -> bool:
+        process = runner_of(self._state, str(run.id))
+        if process is not None and not has_ended(process):
+            return False
+        began = run.state.timestamp if run.state is not None else run.created
+        if began is None:
+            return False
+        if process is not None and (
+            run.state is None
+            or run.state.is_cancelling()
+            or marked_at(self._state, str(run.id)) >= began
+        ):
+            return True
+        # No process has named itself since this state began: one is being started, or was.
+        if run.deployment_id is not None:
+            return bool(began < self._since)
+        seen = self._unmarked.setdefault(run.id, time.monotonic())
+        return time.monotonic() - seen > _UNMARKED_SECONDS
+
+    def _end_stopped(self) -> None:
+        """Kill what the runner started and what has been stopped (SIGSTOP) for a minute."""
+        now = time.monotonic()
+        stopped: dict[int, float] = {}
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._runner).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if process.status() == psutil.STATUS_STOPPED:
+                        stopped[process.pid] = self._stopped.get(process.pid, now)
+                        if now - stopped[process.pid] >= _STOPPED_SECONDS:
+                            process.kill()
+        self._stopped = stopped
+
+    def _end(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Give a run whose process is gone its final state."""
+        stopped = stopped_at(self._state)
+        began = run.state.timestamp if run.state is not None else None
+        if stopped and began and began <= stopped and run.deployment_id is not None:
+            self._cancel(client, run)
+        else:
+            self._crash(client, run)
+
+    def _cancel(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Cancel a run that ends with the stack, and ask for it again at the next start."""
+        from prefect.states import Cancelled
+
+        flow = client.read_flow(run.flow_id).name
+        if any(
+            has_done_its_work(pipeline, str(run.id))
+            for tag in run.tags
+            if (pipeline := self._pipelines.get(tag)) is not None
+        ):
+            message = "keepfit up was stopped when the run had done its work."
+            client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+            return
+        message = "keepfit up was stopped; the run is asked for again at its next start."
+        client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+        again = self._ask_again(client, run, flow)
+        for tag in run.tags:
+            if (pipeline := self._pipelines.get(tag)) is not None and flow in WATCHED:
+                correlation = correlation_of(run.parameters)
+                note_cancelled(
+                    pipeline, str(run.id), flow, correlation, by="keepfit up", again=again
+                )
+
+    def _crash(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        from prefect.states import Crashed
+
+        message = "Its process has ended without a word."
+        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+
+    def _end_processes_of_crashed(self, client: SyncPrefectClient) -> None:
+        """End what goes on although its run counts as over, and forget what has ended."""
+        ids = marked(self._state)
+        known = {str(run.id): run for run in _runs_named(client, ids)}
+        for one in ids:
+            run, process = known.get(one), runner_of(self._state, one)
+            over = run is None or (run.state is not None and run.state.is_final())
+            if not over or process is None:
+                continue
+            if has_ended(process):
+                unmark(self._state, one)
+            elif run is not None and run.state is not None and run.state.is_crashed():
+                _end_below(self._runner, _number(process))
+
+    def _tell(self, client: SyncPrefectClient, run: FlowRun) -> bool:
+        """Ask for a crashed run again, once in all; record and tell it."""
+        flow = client.read_flow(run.flow_id).name
+        repeated = (run.idempotency_key or "").startswith(AGAIN)
+        again = not repeated and self._ask_again(client, run, flow)
+        for tag in run.tags:
+            if (pipeline := self._pipelines.get(tag)) is not None:
+                reaped = _reaped(pipeline, run, flow, again)
+                ledger = ledger_of(pipeline)
+                if ledger.record(reaped) and flow in WATCHED:
+                    tell(pipeline, reaped)
+                _tell_left(pipeline, ledger, run)
+        self._told.add(run.id)
+        return True
+
+    def _ask_again(self, client: SyncPrefectClient, run: FlowRun, flow: str) -> bool:
+        if flow not in WATCHED or run.deployment_id is None:
+            return False
+        client.create_flow_run_from_deployment(
+            run.deployment_id,
+            parameters=run.parameters,
+            idempotency_key=f"{AGAIN}{run.id}",
+            tags=run.tags,
+        )
+        return True
+
+
+def _tell_left(pipeline: Pipeline, ledger: Ledger, run: FlowRun) -> None:
+    """Report what the run had decided and died before it reported; nothing is reported twice."""
+    made = ledger.decisions(pipeline.config.name, since=run.start_time or run.created)
+    for decision in reversed(made):
+        if decision.prefect_run == str(run.id) and decision.kind not in ("reaped", "failed"):
+            tell(pipeline, decision)
+
+
+def _reaped(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> Decision:
+    since = run.start_time or run.created
+    then = "It was asked for again." if again else "It was not asked for again."
+    return Decision(
+        id=decision_id(pipeline.config.name, "reaped", str(run.id)),
+        pipeline=pipeline.config.name,
+        kind="reaped",
+        at=datetime.now(UTC),
+        correlation=correlation_of(run.parameters) or new_correlation(),
+        sentence=f"The process of a {flow} run ended without a word. {then}",
+        prefect_run=str(run.id),
+        evidence={"flow": flow, "since": since.isoformat() if since else None, "again": again},
+    )
+
+
+def _runs(
+    client: SyncPrefectClient,
+    states: Sequence[Any],
+    *,
+    ended_after: datetime | None = None,
+    due_before: datetime | None = None,
+) -> list[FlowRun]:
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterEndTime,
+        FlowRunFilterNextScheduledStartTime,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        end_time=FlowRunFilterEndTime(after_=ended_after) if ended_after else None,
+        next_scheduled_start_time=(
+            FlowRunFilterNextScheduledStartTime(before_=due_before) if due_before else None
+        ),
+    )
+    return _all(client, wanted)
+
+
+def _runs_named(client: SyncPrefectClient, ids: Iterable[str]) -> list[FlowRun]:
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    wanted = [UUID(one) for one in ids]
+    if not wanted:
+        return []
+    return _all(client, FlowRunFilter(id=FlowRunFilterId(any_=wanted)))
+
+
+def _all(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(found)):
+        found += page
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+def _by_alarm(run: FlowRun) -> bool:
+    cause = run.parameters.get("cause")
+    return isinstance(cause, dict) and cause.get("kind") == "alarm"
+
+
+def _due(run: FlowRun) -> datetime:
+    return (
+        run.next_scheduled_start_time or run.expected_start_time or datetime.min.replace(tzinfo=UTC)
+    )
+
+
+def _number(process: str) -> int:
+    return int(process.split("-")[2])
+
+
+def _end_below(runner: int, pid: int) -> None:
+    """Kill the process `pid` with all below it, if `runner` started it."""
+    try:
+        process = psutil.Process(pid)
+        if runner not in {parent.pid for parent in process.parents()} or pid == os.getpid():
+            return
+        for one in (*process.children(recursive=True), process):
+            one.kill()
+    except psutil.Error as error:
+        _LOGGER.debug("process %s: %s", pid, error)

@@ -1,0 +1,31 @@
+"""The checker of the stack: contracts are checked here for every flow run.
+
+`python -m deploy.stack.checker DESCRIPTOR PARENT STATE` writes a byte to the descriptor every two
+seconds while it is well. It listens in the state folder, and ends with the stack.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from deploy.stack.processes import beating, end_with
+from tasks.base.environment import keep_private, return_freed_memory, turn_telemetry_off
+
+
+def _main(descriptor: str, parent: str, state: str) -> None:
+    end_with(int(parent))
+    turn_telemetry_off()
+    keep_private()
+    return_freed_memory()
+    from tasks.contracts.shared_checker import listening, serve
+
+    beat = beating(int(descriptor))
+    listener = listening(Path(state))
+    # What is asked from now on waits until the libraries are imported.
+    beat()
+    serve(listener, beat)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:4])

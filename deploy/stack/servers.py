@@ -1,0 +1,95 @@
+"""The servers of the stack, each in a process of its own that ends with the stack.
+
+`python -m deploy.stack.servers KIND DESCRIPTOR PARENT STATE` serves on an inherited socket.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from deploy.stack.processes import end_with
+from deploy.web.guard import Guard
+
+# What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,
+# jobs, a gateway with secrets of its own, webhooks that send what is logged to any address, and
+# telemetry of its pages.
+MLFLOW_CLOSED = frozenset(
+    {
+        "assistant", "demo", "gateway", "gateway-proxy", "invoke", "jobs", "mcp-servers",
+        "prompt-optimization", "ui-telemetry", "v1", "webhooks",
+    }
+)  # fmt: skip
+
+
+def prefect_app(state: Path) -> ASGIApp:  # noqa: ARG001 - one signature for all
+    """Return Prefect's server with its pages and services, as the environment configures it."""
+    from prefect.server.api.server import create_app
+
+    return create_app()
+
+
+def mlflow_app(state: Path) -> ASGIApp:
+    """Return MLflow's server on the store of `state`, whose database is made first."""
+    from tasks.registry.mlflow.store import Store
+
+    store = Store.open(state)
+    store.warm_up()
+    artifacts = store.artifacts or state / "mlflow" / "artifacts"
+    # As `mlflow server` hands its options to the processes that it starts.
+    os.environ["_MLFLOW_SERVER_FILE_STORE"] = store.uri
+    os.environ["_MLFLOW_SERVER_REGISTRY_STORE"] = store.uri
+    os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = (artifacts / "default").as_uri()
+    os.environ["_MLFLOW_IN_JOB_EXECUTOR"] = "false"
+    from uvicorn.importer import import_from_string
+
+    app: ASGIApp = import_from_string("mlflow.server.fastapi_app:app")
+    return app
+
+
+def keepfit_app(state: Path) -> ASGIApp:
+    """Return keepfit's page."""
+    from deploy.web.page import page_app
+
+    return page_app(state)
+
+
+KINDS = {"prefect": prefect_app, "mlflow": mlflow_app, "page": keepfit_app}
+
+
+def serve(kind: str, listener: socket.socket, state: Path) -> None:
+    """Serve one of the stack's servers on loopback until a signal says to stop."""
+    port = int(listener.getsockname()[1])
+    closed = MLFLOW_CLOSED if kind == "mlflow" else frozenset()
+    run_server(Guard(KINDS[kind](state), port, closed), listener)
+
+
+def run_server(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve `app` until a signal says to stop; a request gets two seconds to end."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        lifespan="on",
+        ws_max_size=1_000_000,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _main(kind: str, descriptor: str, parent: str, state: str) -> None:
+    end_with(int(parent))
+    # Databases and what else a server makes are its owner's alone.
+    os.umask(0o077)
+    serve(kind, socket.socket(fileno=int(descriptor)), Path(state))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:5])

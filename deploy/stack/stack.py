@@ -1,0 +1,293 @@
+"""The local stack: a Prefect server, an MLflow server, the runner and keepfit's page.
+
+One process supervises them; with it they end, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.prefect.next_runs import next_runs, table_of_runs
+from deploy.retention.housekeeping import Housekeeping
+from deploy.stack.environments import (
+    Databases,
+    common,
+    databases,
+    of_housekeeping,
+    of_mlflow,
+    of_prefect,
+    of_runner,
+)
+from deploy.stack.ports import Held, hold
+from deploy.stack.processes import adopt_orphans
+from deploy.stack.service import Part
+from deploy.stack.supervisor import Supervisor
+from tasks.base.environment import keep_private, turn_telemetry_off
+from tasks.base.errors import InfrastructureError, UsageError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.stack_file import (
+    FILE,
+    LOCK,
+    RunningStack,
+    note_stopped,
+    running_stack,
+    write_stack,
+)
+
+_PREFECT_PORT = 4200
+_MLFLOW_PORT = 5000
+_PAGE_PORT = 4280
+_LEAST_FREE_BYTES = 200_000_000
+
+
+def up(
+    files: Sequence[Path],
+    *,
+    prefect_port: int | None = None,
+    mlflow_port: int | None = None,
+    page_port: int | None = None,
+    prefect_database: str | None = None,
+    mlflow_database: str | None = None,
+    out: Callable[[str], None] = print,
+) -> int:
+    """Run the stack of some pipelines until SIGINT, SIGTERM or SIGHUP.
+
+    Parameters
+    ----------
+    files
+        Pipeline files or their folders; none: the default file.
+    prefect_port, mlflow_port, page_port
+        Ports on loopback; None: the usual one, or a free one where that is taken.
+    prefect_database, mlflow_database
+        Addresses of PostgreSQL databases; None: what ``KEEPFIT_PREFECT_DATABASE`` and
+        ``KEEPFIT_MLFLOW_DATABASE`` say, else SQLite in the state folder.
+    out
+        Receives the lines of the answer: addresses and next runs. Progress goes to stderr.
+
+    Returns
+    -------
+    status
+        0 after a signal.
+
+    Raises
+    ------
+    UsageError
+        When another stack runs on the state folder, the pipelines do not share one, or a port
+        that was asked for is taken.
+    InfrastructureError
+        When a part can't be started, with the end of its log.
+    """
+    turn_telemetry_off()
+    keep_private()
+    pipelines = [load_pipeline(file) for file in files or (None,)]
+    state = _shared_state(pipelines)
+    stores = databases(prefect_database, mlflow_database)
+    with _alone(state), contextlib.ExitStack() as closing:
+        holds = []
+        for port, wanted, part, option in (
+            (_PREFECT_PORT, prefect_port, "Prefect", "--prefect-port"),
+            (_MLFLOW_PORT, mlflow_port, "MLflow", "--mlflow-port"),
+            (_PAGE_PORT, page_port, "keepfit's page", "--page-port"),
+        ):
+            held = hold(port, wanted, part, option)
+            closing.callback(held.listener.close)
+            if held.instead_of is not None:
+                _say(f"Port {held.instead_of} is taken: {part} gets {held.port}")
+            holds.append(held)
+        secrets = (*stores.secrets, *(s for p in pipelines for s in p.secrets))
+        supervisor = Supervisor(_parts(state, pipelines, holds, stores), _say, secrets)
+        return _supervised(supervisor, state, pipelines, holds, stores, out)
+
+
+def _supervised(
+    supervisor: Supervisor,
+    state: Path,
+    pipelines: Sequence[Pipeline],
+    holds: Sequence[Held],
+    stores: Databases,
+    out: Callable[[str], None],
+) -> int:
+    prefect, mlflow, page = (held.url for held in holds)
+    adopt_orphans()
+    with _until_signal(supervisor):
+        try:
+            began = time.monotonic()
+            _say("starting Prefect, MLflow, keepfit's page, the runner and the checker")
+            supervisor.start()
+            if not supervisor.stopping.is_set():
+                stack = RunningStack(
+                    pid=os.getpid(),
+                    prefect_api=f"{prefect}/api",
+                    prefect=prefect,
+                    mlflow=mlflow,
+                    page=page,
+                    started=datetime.now(UTC),
+                    pipelines=tuple(str(p.path.resolve()) for p in pipelines),
+                )
+                write_stack(state, stack)
+                _say(f"all is up after {time.monotonic() - began:.1f} s")
+                _introduce(stack, pipelines, out)
+                _watch(supervisor, state, pipelines, stores)
+        finally:
+            _say("stopping")
+            if supervisor.stopping.is_set():
+                note_stopped(state, datetime.now(UTC))
+            (state / FILE).unlink(missing_ok=True)
+            supervisor.stop()
+            _say("stopped; schedules go on at the next start")
+    return 0
+
+
+def _watch(
+    supervisor: Supervisor, state: Path, pipelines: Sequence[Pipeline], stores: Databases
+) -> None:
+    files = [str(p.path.resolve()) for p in pipelines]
+    housekeeping = Housekeeping(state, files, of_housekeeping(state, stores.mlflow), _say)
+    while not supervisor.stopping.wait(0.5):
+        supervisor.helpers = housekeeping.look()
+        supervisor.look()
+    housekeeping.stop()
+
+
+def _shared_state(pipelines: Sequence[Pipeline]) -> Path:
+    states = {p.state: p for p in pipelines}
+    if len(states) > 1:
+        each = "\n".join(f"  {p.config.name}: {p.state}" for p in pipelines)
+        raise UsageError(
+            "The pipelines of one `keepfit up` share one state folder; these have several:\n"
+            f"{each}",
+            "Start one `keepfit up` for each: several run side by side. Or train and run all of "
+            "them in one folder: export KEEPFIT_STATE=… before `keepfit run`; what was trained "
+            "elsewhere stays there.",
+        )
+    names: set[str] = set()
+    for pipeline in pipelines:
+        if pipeline.config.name in names:
+            raise UsageError(
+                f"Two of the files name their pipeline {pipeline.config.name!r}.",
+                "Names tell pipelines of one state folder apart: rename one.",
+            )
+        names.add(pipeline.config.name)
+    return next(iter(states))
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the lock of the stack on `state`; no child inherits it."""
+    from tasks.base.files import private_folder
+
+    try:
+        private_folder(state)
+        descriptor = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InfrastructureError(
+            f"The state folder {state} can't be used: {error.strerror}.",
+            "Make it writable, or name another with `state:` or KEEPFIT_STATE.",
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(state, descriptor) from None
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        (state / FILE).unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(state: Path, descriptor: int) -> UsageError:
+    stack = running_stack(state)
+    if stack is None:
+        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another"
+        return UsageError(
+            f"A stack is starting on {state} (process {pid}).",
+            f"Wait for it, or stop it: kill {pid}",
+        )
+    return UsageError(
+        f"A stack runs on {state} already (process {stack.pid}): Prefect at {stack.prefect}, "
+        f"MLflow at {stack.mlflow}, keepfit at {stack.page}.",
+        f"Use that one, or stop it: kill {stack.pid}",
+    )
+
+
+def _parts(
+    state: Path, pipelines: Sequence[Pipeline], holds: Sequence[Held], stores: Databases
+) -> list[Part]:
+    prefect, mlflow, page = holds
+    parent = str(os.getpid())
+    retention = max(p.config.retention for p in pipelines)
+    files = tuple(str(p.path.resolve()) for p in pipelines)
+    environ = of_prefect(state, prefect.url, stores.prefect, retention)
+
+    def server(kind: str) -> Callable[[int], tuple[str, ...]]:
+        return lambda descriptor: (kind, str(descriptor), parent, str(state))
+
+    return [
+        Part(
+            "Prefect", "prefect", "deploy.stack.servers", server("prefect"), environ, state,
+            prefect, "/api/health", essential=True,
+        ),
+        Part(
+            "MLflow", "mlflow", "deploy.stack.servers", server("mlflow"),
+            of_mlflow(state, mlflow.url, stores.mlflow), state, mlflow,
+        ),
+        Part(
+            "keepfit's page", "page", "deploy.stack.servers", server("page"), common(state), state,
+            page,
+        ),
+        Part(
+            "the runner", "runner", "deploy.runner.runner",
+            lambda descriptor: (str(descriptor), parent, str(state), *files),
+            of_runner(state, f"{prefect.url}/api", stores.mlflow), state,
+            # Time to cancel its flow runs; the next start asks for them again.
+            patience=10.0, essential=True,
+        ),
+        Part(
+            "the checker", "checker", "deploy.stack.checker",
+            lambda descriptor: (str(descriptor), parent, str(state)), common(state), state,
+            patience=0.0,
+        ),
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _until_signal(supervisor: Supervisor) -> Iterator[None]:
+    """Let signals that end a program stop the supervisor instead."""
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.getsignal(number) for number in wanted}
+    for number in wanted:
+        signal.signal(number, lambda *_: supervisor.stopping.set())
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _introduce(
+    stack: RunningStack, pipelines: Sequence[Pipeline], out: Callable[[str], None]
+) -> None:
+    out(f"Prefect  {stack.prefect}")
+    out(f"MLflow   {stack.mlflow}")
+    out(f"keepfit  {stack.page}")
+    out("")
+    out(table_of_runs(next_runs(pipelines)))
+    out("")
+    out("Ctrl-C stops everything.")
+
+
+def _say(text: str) -> None:
+    """Say what happens, with the time, to the person who watches."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{datetime.now():%H:%M:%S} {text}\n")
+        sys.stderr.flush()

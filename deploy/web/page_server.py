@@ -1,0 +1,97 @@
+"""`keepfit page`: keepfit's page where no `keepfit up` serves it, beside servers of one's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from deploy.web.basic_authentication import BasicAuthentication
+from deploy.web.guard import Guard
+from deploy.web.page import page_app
+from tasks.base.errors import UsageError
+
+AUTHENTICATION = "KEEPFIT_PAGE_AUTH"
+
+
+def serve_page(
+    state: Path, host: str, port: int, out: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serve the page and reports of `state` until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    host
+        Address to listen on. Beyond loopback ``KEEPFIT_PAGE_AUTH`` must hold ``user:password``.
+    out
+        Receives the page's address as soon as it is listened on.
+
+    Raises
+    ------
+    UsageError
+        When the port cannot be used, or `host` is not loopback and no password is set.
+    """
+    from deploy.stack.servers import run_server
+
+    credentials = page_credentials(host)
+    listener = _listening(host, port)
+    bound = int(listener.getsockname()[1])
+    shown = f"[{host}]" if ":" in host else host
+    out(f"http://{shown}:{bound}")
+    run_server(guarded_page(state, bound, credentials), listener)
+
+
+def guarded_page(state: Path, port: int, credentials: str | None) -> ASGIApp:
+    """Return the page behind its password, or, without one, for this machine only."""
+    if credentials is None:
+        return Guard(page_app(state), port)
+    return BasicAuthentication(page_app(state), credentials, ("/health",))
+
+
+def page_credentials(host: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return ``user:password`` of the page; None where it listens on loopback without one.
+
+    Raises
+    ------
+    UsageError
+        When the variable is malformed, or is absent and `host` is not loopback.
+
+    Examples
+    --------
+    >>> page_credentials("127.0.0.1", {}) is None
+    True
+    """
+    variables = os.environ if environ is None else environ
+    stated = variables.get(AUTHENTICATION, "").strip()
+    user, colon, password = stated.partition(":")
+    remedy = f"Set {AUTHENTICATION}=user:password in the environment."
+    if stated and not (user and colon and password):
+        raise UsageError(f"{AUTHENTICATION} must hold a user, a colon and a password.", remedy)
+    if not stated and not _is_loopback(host):
+        raise UsageError(
+            f"The page would be open to everyone who reaches {host}: it has no password.",
+            f"{remedy} Or listen on 127.0.0.1.",
+        )
+    return stated or None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} can't be used for the page: {error.strerror or error}.",
+            "Name an address of this machine with --host and a free port with --port.",
+        ) from None
