@@ -7,7 +7,7 @@ from time import monotonic
 
 from prefect import flow
 
-from flows.accounting import run_name
+from flows.run_lifecycle import run_name
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.results import BacktestOutcome
 from tasks.backtest.run import BacktestRequest

@@ -154,7 +154,7 @@ def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[
     file = None if data is None or url is not None else Path(data)
     draft = draft_project(Request(folder=folder, data=file, url=url, **options))
     if not as_json:
-        from flows.terminal import show_draft
+        from flows.terminal.results import show_draft
 
         show_draft(draft)
     return draft.model_dump(mode="json")
@@ -178,7 +178,7 @@ def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str,
 
     outcome = run_training(file, fresh=fresh, refit=refit)
     if not as_json:
-        from flows.terminal import show_training
+        from flows.terminal.results import show_training
 
         show_training(outcome)
     return outcome.answer()
@@ -210,7 +210,7 @@ def score(
         file, input_path=input_path, output_path=output_path, everything=everything
     )
     if not as_json:
-        from flows.terminal import show_scoring
+        from flows.terminal.results import show_scoring
 
         show_scoring(outcome)
     return outcome.answer()
@@ -236,7 +236,7 @@ def monitor(
 
     outcome = run_monitoring(file, window=window, every=every)
     if not as_json:
-        from flows.terminal_loop import show_monitoring
+        from flows.terminal.loop_results import show_monitoring
 
         show_monitoring(outcome)
     if check and (outcome.alarm or any(one.alarm for one in outcome.windows)):
@@ -266,7 +266,7 @@ def backtest(file: Path | None, as_json: bool, **options: Any) -> dict[str, Any]
 
     outcome = run_backtest(file, **options)
     if not as_json:
-        from flows.terminal_backtest import show_backtest
+        from flows.terminal.backtest_results import show_backtest
 
         show_backtest(outcome)
     return outcome.answer()
@@ -279,11 +279,11 @@ def backtest(file: Path | None, as_json: bool, **options: Any) -> dict[str, Any]
 @answering
 def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
     """Make VERSION the champion by hand; recorded like any other decision."""
-    from flows.steering import promote_by_hand
+    from flows.cli_actions import promote_by_hand
 
     decision = promote_by_hand(file, version)
     if not as_json:
-        from flows.terminal_loop import show_move
+        from flows.terminal.loop_results import show_move
 
         show_move(decision, file)
     return decision.model_dump(mode="json")
@@ -295,11 +295,11 @@ def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def rollback(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Let the former champion score again; recorded like any other decision."""
-    from flows.steering import roll_back_by_hand
+    from flows.cli_actions import roll_back_by_hand
 
     decision = roll_back_by_hand(file)
     if not as_json:
-        from flows.terminal_loop import show_move
+        from flows.terminal.loop_results import show_move
 
         show_move(decision, file)
     return decision.model_dump(mode="json")
@@ -317,20 +317,20 @@ def why(version: str | None, file: Path | None, row: str | None, as_json: bool) 
     `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it tells
     which columns pushed the prediction of one row of the scoring source.
     """
-    from flows.steering import explain_row, read_chain
+    from flows.cli_actions import explain_row, read_chain
 
     if version is not None and file is None and not version.removeprefix("v").isdigit():
         file, version = Path(version), None
     if row is not None:
         explained = explain_row(file, row, version)
         if not as_json:
-            from flows.terminal import show_row
+            from flows.terminal.results import show_row
 
             show_row(explained)
         return explained.answer()
     chain = read_chain(file, version)
     if not as_json:
-        from flows.terminal_loop import show_chain
+        from flows.terminal.loop_results import show_chain
 
         show_chain(chain)
     return chain.answer()
@@ -345,13 +345,13 @@ def status(file: Path | None, as_json: bool) -> dict[str, Any]:
 
     FILE's pipeline comes first, with its last trainings.
     """
+    from flows.cli_actions import read_health
     from flows.commands import read_status
-    from flows.steering import read_health
 
     found, health = read_status(file), read_health(file)
     if not as_json:
-        from flows.terminal import show_trainings
-        from flows.terminal_loop import show_overview
+        from flows.terminal.loop_results import show_overview
+        from flows.terminal.results import show_trainings
 
         show_overview(health)
         show_trainings(found)
@@ -379,7 +379,7 @@ def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dic
 
     written = infer_contract_file(load_pipeline(file, contract_exists=False), output)
     if not as_json:
-        from flows.terminal import show_contract
+        from flows.terminal.results import show_contract
 
         show_contract(written)
     return written.model_dump(mode="json")
@@ -400,7 +400,7 @@ def contract_check(file: Path | None, input_path: Path | None, as_json: bool) ->
     result = check_contract_file(pipeline, input_path)
     require_passed(result, file=pipeline.path, rows=str(input_path or ""))
     if not as_json:
-        from flows.terminal import show_contract_result
+        from flows.terminal.results import show_contract_result
 
         show_contract_result(result)
     return result.model_dump(mode="json")
@@ -418,7 +418,7 @@ def contract_diff(file: Path | None, input_path: Path | None, as_json: bool) -> 
 
     found = diff_contract(load_pipeline(file), input_path)
     if not as_json:
-        from flows.terminal import show_contract_diff
+        from flows.terminal.results import show_contract_diff
 
         show_contract_diff(found)
     return found.model_dump(mode="json")
@@ -442,7 +442,7 @@ def contract_accept(rules: tuple[str, ...], input_path: Path | None, as_json: bo
         file, names = Path(rules[-1]), rules[:-1]
     found = accept_rules(load_pipeline(file), names, input_path)
     if not as_json:
-        from flows.terminal import show_contract_diff
+        from flows.terminal.results import show_contract_diff
 
         show_contract_diff(found)
     return found.model_dump(mode="json")

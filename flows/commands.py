@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flows.orchestrator import check_configured, configured_api, start_server
-from flows.terminal import progress
+from flows.terminal.results import progress
 from tasks.base.commands import command, working_on
 from tasks.base.contact import first_contact
 from tasks.base.environment import keep_prefect_in, keep_private, turn_telemetry_off
@@ -27,8 +27,8 @@ from tasks.base.outcomes import (
 )
 from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
 from tasks.base.stack_file import TEMPORARY, running_stack
-from tasks.trainings.journal import save_outcome
-from tasks.trainings.seen import remember_training, trained_before
+from tasks.ledger.training_outcomes import save_outcome
+from tasks.training.former_trainings import remember_training, trained_before
 
 if TYPE_CHECKING:
     from tasks.backtest.results import BacktestOutcome
@@ -117,9 +117,9 @@ def by_hand() -> Cause:
 
 def read_status(file: Path | None) -> PipelineStatus:
     """Return the champion of `file` and its last trainings."""
-    from tasks.history.sizes import bytes_in
+    from tasks.history.state_sizes import bytes_in
+    from tasks.ledger.training_outcomes import last_outcomes
     from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.trainings.journal import last_outcomes
 
     pipeline = load_pipeline(file)
     name = pipeline.config.name

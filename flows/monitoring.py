@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import flow, runtime
 
-from flows.accounting import answerable, run_name
+from flows.run_lifecycle import answerable, run_name
 from tasks.alert import tell_decided
 from tasks.base.errors import ContractError
 from tasks.base.known import pipeline_in_use

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from prefect import flow, runtime
 
-from flows.accounting import answerable, run_name
+from flows.run_lifecycle import answerable, run_name
 from tasks.alert import note_set_aside
 from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.load import load_rows
 from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
-from tasks.trainings.windows import scope_of, with_overrides
+from tasks.training.row_windows import scope_of, with_overrides
 from tasks.validate import admit_rows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.states import Completed
 
-from flows.accounting import answerable, run_name
+from flows.run_lifecycle import answerable, run_name
 from tasks.alert import tell_decided
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.known import pipeline_in_use
@@ -30,7 +30,7 @@ from tasks.promote import (
     register_challenger,
 )
 from tasks.train import fit_candidates, refit_winner
-from tasks.trainings.admitting import admitted, hold_back
+from tasks.training.single_training import admitted, hold_back
 from tasks.validate import check_contract
 
 

@@ -21,7 +21,7 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
     Files that are still being written are refused, or left aside where not all must be `whole`.
     """
     from tasks.models.execution.plugin_checks import check_hooks
-    from tasks.trainings.windows import training_snapshot
+    from tasks.training.row_windows import training_snapshot
 
     check_hooks(pipeline.config, pipeline.base)
     snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
@@ -34,8 +34,8 @@ def load_rows(
     pipeline: Pipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
 ) -> Snapshot:
     """Read the rows to score into a snapshot: those of a file, all, or what is new."""
-    from tasks.scoring.newcomers import scored_since
-    from tasks.trainings.windows import scoring_snapshot
+    from tasks.scoring.incremental import scored_since
+    from tasks.training.row_windows import scoring_snapshot
 
     since = scored_since(pipeline, champion) if scope == "new" else None
     settled = cause.kind != "manual"
@@ -52,8 +52,8 @@ def split_window(
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
     from tasks.monitoring.windows.monitoring_run import champion_until
-    from tasks.trainings.preparing import prepare
-    from tasks.trainings.refitting import candidacy
+    from tasks.training.plan import prepare
+    from tasks.training.refit_candidacy import candidacy
 
     refit = candidacy(pipeline, answer, strict=cause.kind == "manual")
     until, reason = champion_until(pipeline), answer.training_reason

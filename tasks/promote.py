@@ -31,9 +31,9 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
 
     Without one, a refit that has too few newer rows ends here.
     """
-    from tasks.trainings.decisions import record_training, record_unchanged
-    from tasks.trainings.outcomes import finished_training
-    from tasks.trainings.refitting import require_newer_rows
+    from tasks.training.completion import finished_training
+    from tasks.training.decisions import record_training, record_unchanged
+    from tasks.training.refit_candidacy import require_newer_rows
 
     found = finished_training(pipeline, basis.prepared.key)
     if found is not None:
@@ -137,7 +137,7 @@ def conclude_training(
     diagnosis: Diagnosis,
 ) -> TrainingOutcome:
     """Write the report, end the MLflow run, keep the outcome."""
-    from tasks.trainings.outcomes import conclude
+    from tasks.training.completion import conclude
 
     outcome = conclude(
         pipeline,
@@ -183,7 +183,7 @@ def record_decisions(
     pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> None:
     """Record in the ledger that the training ended and what the gate decided."""
-    from tasks.trainings.decisions import record_training
+    from tasks.training.decisions import record_training
 
     record_training(pipeline, basis, outcome, cause, seconds)
 

@@ -89,8 +89,8 @@ def record_scoring(
     """Record the batch among the decisions, and report files that are no longer written."""
     from tasks.monitoring.alerts.notification import tell
     from tasks.monitoring.incidents.contract_stops import record_stale_files
-    from tasks.scoring.newcomers import record_batch
-    from tasks.scoring.set_aside import mark_scored
+    from tasks.scoring.incremental import record_batch
+    from tasks.scoring.quarantined_files import mark_scored
 
     record_batch(pipeline, outcome, cause, prefect_run or "")
     now = datetime.now(UTC)

@@ -17,7 +17,7 @@ def fit_candidates(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate side by side within the time budget; finished ones are reused."""
-    from tasks.trainings.fits import fit_all
+    from tasks.training.fits import fit_all
 
     results = fit_all(pipeline, basis, fresh=fresh)
     fitted = sum(result.status == "ok" for result in results)
@@ -34,7 +34,7 @@ def refit_winner(
     verdict: Verdict,
 ) -> CandidateResult:
     """Return the model to register: the judged one, or its refit on the whole window."""
-    from tasks.trainings.fits import winner_of
+    from tasks.training.fits import winner_of
 
     winner = winner_of(pipeline, basis, results, assessment, verdict)
     report(Step("refit", f"{winner.candidate}, fitted on {winner.rows_fitted:,} rows"))

@@ -390,7 +390,7 @@ def _has_next_run(client: SyncPrefectClient, deployment: UUID) -> bool:
     )
     from prefect.client.schemas.objects import StateType
 
-    from flows.accounting import AUTO_SCHEDULED
+    from flows.run_lifecycle import AUTO_SCHEDULED
 
     waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
     by_calendar = FlowRunFilterTags(all_=[AUTO_SCHEDULED])

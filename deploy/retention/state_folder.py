@@ -25,8 +25,8 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.processes import has_ended
 from tasks.base.running import marked, runner_of
-from tasks.history.sizes import bytes_in
-from tasks.trainings.journal import last_outcomes
+from tasks.history.state_sizes import bytes_in
+from tasks.ledger.training_outcomes import last_outcomes
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -68,8 +68,8 @@ def collect(pipeline: Pipeline, now: datetime) -> Collected:
         When the store or the ledger does not answer.
     """
     from deploy.retention.versions import collect_registry
-    from tasks.ledger.flights import Busy
     from tasks.ledger.ledger import ledger_of
+    from tasks.ledger.single_flight import Busy
 
     if not pipeline.work.is_dir():
         return Collected()
@@ -154,7 +154,7 @@ def _removable(
 def _fits(pipeline: Pipeline, kept: Iterable[TrainingOutcome]) -> set[str]:
     """Return the folders of fits that a training with the settings of now would use again."""
     from tasks.base.records import Snapshot
-    from tasks.trainings.keys import fit_key
+    from tasks.training.identity import fit_key
 
     return {
         fit_key(pipeline, Snapshot(path="", digest=outcome.data_digest, rows=0, kinds={}))[:32]

@@ -24,8 +24,8 @@ from deploy.stack.processes import end_with, speaking
 from tasks.base.environment import RUNNER_VARIABLE
 from tasks.base.known import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline
-from tasks.history.page import EVERY_SECONDS
-from tasks.history.refreshing import refresh
+from tasks.dashboard.page import EVERY_SECONDS
+from tasks.dashboard.refresh import refresh
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -192,7 +192,7 @@ def _log_own_faults() -> None:
     """Let the runner's log say what went wrong in the runner; Prefect's console is silent."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name in ("__main__", "deploy", "tasks.history"):
+    for name in ("__main__", "deploy", "tasks.dashboard"):
         logging.getLogger(name).addHandler(handler)
 
 

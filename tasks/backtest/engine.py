@@ -23,7 +23,7 @@ from tasks.base.records import TrainingKind
 from tasks.policy.gain_weighing import weigh
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
-from tasks.trainings.refitting import rows_needed
+from tasks.training.refit_candidacy import rows_needed
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def judged_rows(
     """Return the first row that a challenger of rows from `first` on is judged on.
 
     Held out is the newest half of the labelled rows that the champion does not know, where they
-    are enough; see `tasks.trainings.preparing.share_held_out`.
+    are enough; see `tasks.training.plan.share_held_out`.
     """
     last = history.labelled(now)
     newer = last - max(champion.model.last, first)

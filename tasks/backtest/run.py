@@ -26,7 +26,7 @@ from tasks.base.pipeline_file import Pipeline, pipeline_of
 from tasks.base.records import Record
 from tasks.base.yaml import edited_yaml, parse_yaml
 from tasks.registry.mlflow.shared_stores import store_of
-from tasks.trainings.keys import fit_key
+from tasks.training.identity import fit_key
 
 
 class BacktestRequest(Record):

@@ -10,7 +10,7 @@ KeepfitError                 exit status, kind, message, remedy
 ├── EvidenceError            1  a number a decision needs is absent
 │   └── NoNewerRowsError     1  there are too few rows newer than the champion's to refit on
 ├── ModelRefusedError        1  a model holds a type that is not allowed
-├── Busy                     1  another process trains this pipeline (tasks/ledger/flights.py)
+├── Busy                     1  another process trains this pipeline (tasks/ledger/single_flight.py)
 └── InfrastructureError      1  a store, server or disk failed
     └── TransientError       1  ... and may work on the next try
 """

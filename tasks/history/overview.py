@@ -30,7 +30,7 @@ from tasks.history.health import (
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.history.words import KINDS
-from tasks.scoring.set_aside import waiting
+from tasks.scoring.quarantined_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
@@ -131,7 +131,7 @@ def _health_of(
     known: tuple[bool, ModelVersion | None],
     now: datetime,
 ) -> PipelineHealth:
-    from tasks.trainings.journal import last_outcomes
+    from tasks.ledger.training_outcomes import last_outcomes
 
     name = pipeline.config.name
     decisions = ledger.decisions(name, kinds=_READ, most=_MOST_READ)

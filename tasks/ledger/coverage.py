@@ -8,9 +8,9 @@ from typing import get_args
 import sqlalchemy as sa
 
 from tasks.base.loop import Window
-from tasks.ledger.database import Database
-from tasks.ledger.results import Coverage, Role
-from tasks.ledger.tables import labels, predictions, stored_time
+from tasks.ledger.records import Coverage, Role
+from tasks.ledger.storage.database import Database
+from tasks.ledger.storage.tables import labels, predictions, stored_time
 
 
 def coverage(

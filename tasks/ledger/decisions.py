@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import redact
-from tasks.ledger.database import Database
-from tasks.ledger.tables import decisions, insert_absent, stored_time
+from tasks.ledger.storage.database import Database
+from tasks.ledger.storage.tables import decisions, insert_absent, stored_time
 
 
 def record(database: Database, decision: Decision, secrets: Collection[str]) -> bool:

@@ -21,10 +21,10 @@ from tasks.data.loading import spelled_target
 from tasks.data.sources.file_completeness import complete_part
 from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds, writings
 from tasks.ledger.coverage import predicted
-from tasks.ledger.database import Database, lock
-from tasks.ledger.results import LabelsWritten
-from tasks.ledger.staging import staged
-from tasks.ledger.tables import insert_absent, labels, now
+from tasks.ledger.records import LabelsWritten
+from tasks.ledger.storage.bulk_insert import staged
+from tasks.ledger.storage.database import Database, lock
+from tasks.ledger.storage.tables import insert_absent, labels, now
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +146,7 @@ def _kind_of_target(schema: Schema) -> Kind:
 
 def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema) -> LabelsWritten:
     """Write labels in one transaction; see `Ledger.write_labels`."""
-    from tasks.ledger.keys import row_keys
+    from tasks.ledger.storage.row_keys import row_keys
 
     if schema.target not in frame:
         raise DataError(
@@ -180,13 +180,15 @@ def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema
 
 
 def _labels(frame: pd.DataFrame, schema: Schema) -> tuple[list[str | None], list[float | None]]:
-    from tasks.ledger import values
+    from tasks.ledger.storage import cell_values
 
     if schema.task not in NUMBERS:
-        texts: list[str | None] = values.class_texts(frame[schema.target], schema.classes).tolist()
+        texts: list[str | None] = cell_values.class_texts(
+            frame[schema.target], schema.classes
+        ).tolist()
         return texts, [None] * len(frame)
-    numbers = values.numbers(frame[schema.target])
-    return [None] * len(frame), values.or_none(np.where(np.isfinite(numbers), numbers, np.nan))
+    numbers = cell_values.numbers(frame[schema.target])
+    return [None] * len(frame), cell_values.or_none(np.where(np.isfinite(numbers), numbers, np.nan))
 
 
 def _drop_unpredicted(connection: sa.Connection, stage: sa.Table, pipeline: str) -> int:

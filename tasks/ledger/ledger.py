@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
-from tasks.ledger import claims, coverage, decisions, keeping, run_requests, unsent
-from tasks.ledger.database import Database, address_of
-from tasks.ledger.flights import flight
-from tasks.ledger.results import Coverage, LabelsWritten, Pruned, Role, Written
+from tasks.ledger import coverage, decisions, idempotency_keys, outbox, retention, run_requests
+from tasks.ledger.outbox import Unsent
+from tasks.ledger.records import Coverage, LabelsWritten, Pruned, Role, Written
 from tasks.ledger.run_requests import RunRequest
-from tasks.ledger.unsent import Unsent
+from tasks.ledger.single_flight import flight
+from tasks.ledger.storage.database import Database, address_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ class Ledger:
         Parameters
         ----------
         predictions
-            As `tasks.scoring.predict.score_frame` returns them.
+            As `tasks.scoring.predictions.score_frame` returns them.
         batch
             Digest of the data that was scored.
         rows
@@ -161,11 +161,11 @@ class Ledger:
 
     def unsent(self, pipeline: str) -> tuple[Unsent, ...]:
         """Return the batches written to be sent of which `sent` was not told yet."""
-        return unsent.unsent(self.database, pipeline)
+        return outbox.unsent(self.database, pipeline)
 
     def sent(self, pipeline: str, batch: str) -> None:
         """Take down that the sink has a batch."""
-        unsent.unmark(self.database, pipeline, batch)
+        outbox.unmark(self.database, pipeline, batch)
 
     def in_batch(
         self, pipeline: str, rows: pd.DataFrame, schema: Schema, batch: str
@@ -279,15 +279,15 @@ class Ledger:
         won
             Whether nobody had it: then, and only then, do what it stands for.
         """
-        return claims.claim(self.database, pipeline, key, correlation)
+        return idempotency_keys.claim(self.database, pipeline, key, correlation)
 
     def release(self, pipeline: str, key: str) -> None:
         """Let an idempotency key be claimed again."""
-        claims.release(self.database, pipeline, key)
+        idempotency_keys.release(self.database, pipeline, key)
 
     def holder(self, pipeline: str, key: str) -> str | None:
         """Return the correlation that claimed `key`; None where nobody did."""
-        return claims.holder(self.database, pipeline, key)
+        return idempotency_keys.holder(self.database, pipeline, key)
 
     def request_run(self, request: RunRequest) -> bool:
         """Record that a run is asked for; return False while its key has an open request."""
@@ -324,8 +324,8 @@ class Ledger:
         time all stay: by their ids alone scoring knows that they are not new. Trainings,
         promotions and rollbacks stay, and all that shares their correlation; so do claims.
         """
-        return keeping.prune(self.database, now, keep)
+        return retention.prune(self.database, now, keep)
 
     def size_bytes(self) -> int:
         """Return the bytes that the ledger takes on disk."""
-        return keeping.size_bytes(self.database)
+        return retention.size_bytes(self.database)

@@ -15,13 +15,21 @@ from tasks.base.errors import DataError
 from tasks.base.failpoints import reach
 from tasks.base.loop import Window
 from tasks.base.records import NUMBERS, Schema
-from tasks.ledger import unsent, values
+from tasks.ledger import outbox
 from tasks.ledger.coverage import of_window, with_labels
-from tasks.ledger.database import Database, lock
-from tasks.ledger.keys import row_keys, times_of
-from tasks.ledger.results import Role, Written
-from tasks.ledger.staging import staged
-from tasks.ledger.tables import batches, insert_absent, labels, now, predictions, stored_time
+from tasks.ledger.records import Role, Written
+from tasks.ledger.storage import cell_values
+from tasks.ledger.storage.bulk_insert import staged
+from tasks.ledger.storage.database import Database, lock
+from tasks.ledger.storage.row_keys import row_keys, times_of
+from tasks.ledger.storage.tables import (
+    batches,
+    insert_absent,
+    labels,
+    now,
+    predictions,
+    stored_time,
+)
 
 _MARKS = frozenset({"prediction", "model_name", "model_version", "run_id", "batch"})
 
@@ -66,7 +74,7 @@ def write(
         reach("ledger.predictions.halfway")
         new = _take(connection, stage, pipeline, role, version, number)
         if to_send and new:
-            unsent.mark(connection, pipeline, batch, version)
+            outbox.mark(connection, pipeline, batch, version)
         connection.execute(
             sa.update(batches)
             .where(batches.c.id == number)
@@ -133,7 +141,7 @@ def _as_read(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def _times(source: pd.DataFrame, schema: Schema) -> list[str | None]:
     if schema.time_column is None or schema.time_column not in source:
         return [None] * len(source)
-    return values.time_texts(times_of(source[schema.time_column]))
+    return cell_values.time_texts(times_of(source[schema.time_column]))
 
 
 def _predicted(
@@ -142,13 +150,17 @@ def _predicted(
     """Return label, number and probabilities of every row."""
     nothing: list[str | None] = [None] * len(frame)
     if schema.task in NUMBERS:
-        return nothing, values.or_none(values.numbers(frame["prediction"])), nothing
-    labelled = values.class_texts(frame["prediction"], schema.classes).tolist()
+        return nothing, cell_values.or_none(cell_values.numbers(frame["prediction"])), nothing
+    labelled = cell_values.class_texts(frame["prediction"], schema.classes).tolist()
     names = [f"probability_{label}" for label in schema.classes]
     if not names or any(name not in frame for name in names):
         return labelled, [None] * len(frame), nothing
-    shares = np.column_stack([values.numbers(frame[name]) for name in names])
-    return labelled, values.or_none(_score(shares, schema)), [*values.probability_texts(shares)]
+    shares = np.column_stack([cell_values.numbers(frame[name]) for name in names])
+    return (
+        labelled,
+        cell_values.or_none(_score(shares, schema)),
+        [*cell_values.probability_texts(shares)],
+    )
 
 
 def _score(shares: NDArray[np.float64], schema: Schema) -> NDArray[np.float64]:
@@ -284,5 +296,5 @@ def _shares(
         if not written:
             continue
         chosen = [text for text, wanted in zip(texts, mine, strict=True) if wanted]
-        shares[mine] = values.probabilities(chosen, written, schema.classes)
+        shares[mine] = cell_values.probabilities(chosen, written, schema.classes)
     return shares

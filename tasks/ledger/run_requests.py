@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from tasks.base.records import Record
-from tasks.ledger.database import Database
-from tasks.ledger.tables import insert_absent, now, run_requests, stored_time
+from tasks.ledger.storage.database import Database
+from tasks.ledger.storage.tables import insert_absent, now, run_requests, stored_time
 
 
 class RunRequest(Record):

@@ -113,7 +113,7 @@ def _key(decision: Decision) -> str:
 
 def last_training(pipeline: Pipeline, earlier: Sequence[Decision]) -> datetime | None:
     """Return when the last training ended, by the ledger or, before there was one, its journal."""
-    from tasks.trainings.journal import last_outcomes
+    from tasks.ledger.training_outcomes import last_outcomes
 
     ends = [decision.at for decision in earlier if decision.kind == "trained"]
     ends += [outcome.finished for outcome in last_outcomes(pipeline.work, 1)]

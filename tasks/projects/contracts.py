@@ -27,7 +27,7 @@ from tasks.contracts.contract_files import (
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import check_snapshot
 from tasks.data.snapshots import read_frame
-from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 
 if TYPE_CHECKING:
     from expectations.contract import Contract

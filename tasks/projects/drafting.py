@@ -54,8 +54,8 @@ def draft_project(request: Request) -> Draft:
     from tasks.contracts.contract_files import contract_text, infer_from
     from tasks.data.column_kinds import build_schema
     from tasks.data.loading import stated_options
-    from tasks.trainings.preparing import repeated_ids
-    from tasks.trainings.windows import training_snapshot
+    from tasks.training.plan import repeated_ids
+    from tasks.training.row_windows import training_snapshot
 
     file = request.folder / DEFAULT_FILE
     contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"

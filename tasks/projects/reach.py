@@ -20,8 +20,8 @@ from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline, redact
 from tasks.base.records import Record
 from tasks.data.sources.source import column_names
-from tasks.ledger.database import address_of
 from tasks.ledger.ledger import ledger_of
+from tasks.ledger.storage.database import address_of
 from tasks.registry.mlflow.shared_stores import store_of
 
 _LONGEST = 300

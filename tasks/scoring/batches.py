@@ -12,13 +12,13 @@ from tasks.base.failpoints import reach
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
-from tasks.trainings.journal import last_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from tasks.scoring.versions import Predicted
+    from tasks.scoring.version_predictions import Predicted
 
 
 def champion_of(pipeline: Pipeline) -> ModelVersion:
@@ -68,9 +68,9 @@ def score_batch(
     person `named` the output.
     """
     from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.predict import best
+    from tasks.scoring.predictions import best
     from tasks.scoring.sinks import write_predictions
-    from tasks.scoring.versions import predictions_of
+    from tasks.scoring.version_predictions import predictions_of
 
     predicted = predictions_of(pipeline, snapshot, champion, _known_categories(pipeline))
     counts = predicted.counts
@@ -126,7 +126,7 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
 def score_nothing(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
     """Write an output without rows, with the columns that rows would have; not into a table."""
     from tasks.scoring.sinks import write_predictions
-    from tasks.scoring.versions import empty_predictions
+    from tasks.scoring.version_predictions import empty_predictions
 
     outcome = nothing_new(pipeline, snapshot, champion)
     sink = _sink(pipeline, snapshot.digest, newcomers=False)
@@ -151,7 +151,7 @@ def send_newcomers(
     many rows of it.
     """
     from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.versions import predictions_of
+    from tasks.scoring.version_predictions import predictions_of
 
     ledger, name, store = ledger_of(pipeline), pipeline.config.name, store_of(pipeline.state)
     for pending in ledger.unsent(name):
@@ -178,7 +178,7 @@ def _send(
     named: bool = False,
 ) -> tuple[str, int]:
     from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.predict import best
+    from tasks.scoring.predictions import best
     from tasks.scoring.sinks import write_predictions
 
     name = pipeline.config.name

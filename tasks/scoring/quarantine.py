@@ -36,9 +36,9 @@ from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
-from tasks.scoring.lacking_files import lacking_files
-from tasks.scoring.newcomers import learned_rows
-from tasks.scoring.set_aside import Kept, all_kept, folder_of, mark_scored, waiting
+from tasks.scoring.incomplete_files import lacking_files
+from tasks.scoring.incremental import learned_rows
+from tasks.scoring.quarantined_files import Kept, all_kept, folder_of, mark_scored, waiting
 
 Mask = NDArray[np.bool_]
 WHOLE = 0.5

@@ -15,7 +15,7 @@ import pandas as pd
 from tasks.base.config import Sink
 from tasks.base.environment import mode_beside
 from tasks.base.errors import ConfigError, InfrastructureError
-from tasks.scoring.tables import write_table
+from tasks.scoring.sql_tables import write_table
 
 _RUN_BY_SPREADSHEETS = r"^[=+\-@\t\r]"
 _SIGNED_NUMBER = r"[+-][0-9]+(?:\.[0-9]+)?"  # such as a telephone number: it runs nothing

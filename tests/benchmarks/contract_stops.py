@@ -34,7 +34,7 @@ from tasks.base.records import Schema
 from tasks.contracts.checker_process import answer
 from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import build_schema
-from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 
 CADENCES = {"hourly": "1h", "daily": "1D", "weekly": "7D", "monthly": "30D"}
 # A new category in a few rows is no recoding: a quarter of the rows may be new, by chance more.

@@ -86,8 +86,8 @@ def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
     from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
     from tasks.evaluation.leaderboard import assess
     from tasks.models.execution.fitting import fit_candidates
-    from tasks.trainings.preparing import prepare
-    from tasks.trainings.windows import training_snapshot
+    from tasks.training.plan import prepare
+    from tasks.training.row_windows import training_snapshot
 
     path = Path(os.environ["KEEPFIT_TABLES"]).resolve() / f"{table.name}.parquet"
     hidden = [c for c in (*table.leaks, *table.without) if c != leak]

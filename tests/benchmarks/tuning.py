@@ -62,8 +62,8 @@ def fitted(
 ) -> tuple[dict[str, CandidateResult], dict[str, float], float]:
     """Return what became of each candidate, its score on the holdout, and the seconds of all."""
     from tasks.models.execution.fitting import fit_candidates
-    from tasks.trainings.preparing import prepare
-    from tasks.trainings.windows import training_snapshot
+    from tasks.training.plan import prepare
+    from tasks.training.row_windows import training_snapshot
 
     folder.mkdir(parents=True)
     path = Path(os.environ["KEEPFIT_TABLES"]).resolve() / f"{table.name}.parquet"

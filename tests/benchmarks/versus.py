@@ -319,8 +319,8 @@ def _laid_out(table: Table, path: Path, folder: Path, budget: int, threads: int)
     """Write the job, the pipeline files and keepfit's split as tables; return the truth."""
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.trainings.preparing import prepare
-    from tasks.trainings.windows import training_snapshot
+    from tasks.training.plan import prepare
+    from tasks.training.row_windows import training_snapshot
 
     calibrate = "" if table.metric == "rmse" else ", calibrate: auto"
     for tool, training in _TRAINING.items():

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks.base.loop import Decision
-from tasks.history.page import write_dashboard
-from tasks.history.window_page import window_html
+from tasks.dashboard.page import write_dashboard
+from tasks.dashboard.window_page import window_html
 from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
-from tests.unit.history.pages import PAYLOADS
+from tests.unit.dashboard.pages import PAYLOADS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -90,9 +90,9 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     from tasks.models.execution.fitting import objective_of
     from tasks.models.recipe import fit_recipe
     from tasks.registry.tracking.version_recipes import recipe_of_version
-    from tasks.trainings.preparing import prepare
-    from tasks.trainings.refitting import Candidacy
-    from tasks.trainings.windows import training_snapshot
+    from tasks.training.plan import prepare
+    from tasks.training.refit_candidacy import Candidacy
+    from tasks.training.row_windows import training_snapshot
 
     pipeline, champion = asked.pipeline, asked.champion
     recipe = recipe_of_version(store_of(pipeline.state), champion)

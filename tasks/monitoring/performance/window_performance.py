@@ -187,9 +187,9 @@ def _with_values(
 ) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
     """Return the judged rows of a span, and for each column their values, empty where unknown."""
     from tasks.data.snapshots import read_frame
-    from tasks.ledger.keys import row_keys
+    from tasks.ledger.storage.row_keys import row_keys
     from tasks.monitoring.drift.harm.segments import segment_values
-    from tasks.trainings.windows import scoring_snapshot
+    from tasks.training.row_windows import scoring_snapshot
 
     rows, _ = judged_rows(pipeline, champion, span)
     snapshot = scoring_snapshot(pipeline, span.start, span.end)

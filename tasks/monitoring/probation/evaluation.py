@@ -70,7 +70,7 @@ def _former(pipeline: Pipeline, look: Look, earlier: Sequence[Decision]) -> Mode
 def _shadow(pipeline: Pipeline, snapshot: Snapshot, former: ModelVersion) -> None:
     """Keep what the former champion would have said; without its columns it says nothing."""
     from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.versions import predictions_of
+    from tasks.scoring.version_predictions import predictions_of
 
     if not snapshot.rows:
         return

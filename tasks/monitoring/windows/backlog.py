@@ -132,7 +132,7 @@ def occupied_in(pipeline: Pipeline, windows: Sequence[Window]) -> tuple[bool, ..
     """
     import numpy as np
 
-    from tasks.trainings.windows import row_times
+    from tasks.training.row_windows import row_times
 
     times = np.sort(row_times(pipeline, windows[0].start, windows[-1].end))
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")

@@ -507,7 +507,7 @@ def links_of(pipeline: Pipeline, outcome: MonitoringOutcome) -> dict[str, str]:
 
 
 def _write_page(monitored: Decision, page: Any) -> None:
-    from tasks.history.window_page import window_html
+    from tasks.dashboard.window_page import window_html
 
     write_whole(page, window_html(monitored))
 

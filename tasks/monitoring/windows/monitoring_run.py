@@ -137,7 +137,7 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
     from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.incidents.contract_stops import contract_digest
     from tasks.monitoring.windows.grid import latest_complete, mostly_before
-    from tasks.trainings.windows import newest_row
+    from tasks.training.row_windows import newest_row
 
     config = pipeline.config.monitoring
     newest = newest_row(pipeline)
@@ -179,7 +179,7 @@ def champion_until(pipeline: Pipeline) -> datetime | None:
 
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
-    from tasks.trainings.windows import scoring_snapshot
+    from tasks.training.row_windows import scoring_snapshot
 
     if look.window is None:
         return scoring_snapshot(pipeline)
@@ -198,7 +198,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     from tasks.monitoring.drift.harm.evidence import evidence_of
     from tasks.monitoring.drift.reference_store import reference_of
     from tasks.registry.tracking.holdouts import reference_predictions
-    from tasks.scoring.versions import predictions_of
+    from tasks.scoring.version_predictions import predictions_of
 
     champion, roles = look.champion, look.champion.roles
     config, importance = pipeline.config.monitoring, importance_of(champion)
@@ -287,7 +287,7 @@ def _predictor(
     pipeline: Pipeline, champion: ModelVersion
 ) -> Callable[[pd.DataFrame], NDArray[Any]]:
     """Return what scores rows as the champion does."""
-    from tasks.scoring.predict import score_frame
+    from tasks.scoring.predictions import score_frame
 
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
 

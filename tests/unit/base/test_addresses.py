@@ -14,7 +14,7 @@ from tasks.base.errors import ConfigError, KeepfitError, SourceError, UsageError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.data.sources.sql_connections import connected
 from tasks.registry.mlflow.sqlite_database import check_tracking
-from tasks.scoring.tables import _engine
+from tasks.scoring.sql_tables import _engine
 
 SECRET = "hunter2s3cret"
 MALFORMED = {

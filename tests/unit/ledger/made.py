@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.failpoints import VARIABLE
 from tasks.base.loop import Decision
 from tasks.base.records import Schema
-from tasks.ledger.database import Database, address_of
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.storage.database import Database, address_of
 
 if TYPE_CHECKING:
     import pandas as pd

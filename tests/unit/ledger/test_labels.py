@@ -13,8 +13,8 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Schema
 from tasks.ledger.labels import collect_labels
 from tasks.ledger.ledger import Ledger, ledger_of
-from tasks.ledger.results import LabelsWritten
-from tasks.ledger.values import class_text
+from tasks.ledger.records import LabelsWritten
+from tasks.ledger.storage.cell_values import class_text
 from tests.unit.ledger.made import NAME, Forked, opened, predictions, schema
 
 

@@ -15,7 +15,7 @@ from tasks.base.failpoints import VARIABLE
 from tasks.base.loop import Window
 from tasks.base.records import ModelVersion, Schema
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.results import Role, Written
+from tasks.ledger.records import Role, Written
 from tests.unit.ledger.made import NAME, Forked, opened, predictions, process, schema
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.migrations import migrate
 from tasks.ledger.run_requests import RunRequest
-from tasks.ledger.tables import run_requests, schema_version
+from tasks.ledger.storage.migrations import migrate
+from tasks.ledger.storage.tables import run_requests, schema_version
 from tests.unit.ledger.made import NAME
 
 NOW = datetime(2026, 3, 1, 14, tzinfo=UTC)

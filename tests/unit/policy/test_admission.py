@@ -14,7 +14,7 @@ from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.windows.conclusion import flags_of
 from tasks.policy.admission import admit, answer_alarm, handled
-from tasks.trainings.admitting import admitted, hold_back
+from tasks.training.single_training import admitted, hold_back
 from tests.tables import write_pipeline
 
 NOW = datetime(2026, 3, 16, 12, tzinfo=UTC)

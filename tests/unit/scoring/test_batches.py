@@ -24,7 +24,7 @@ from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of, score_batch, score_nothing
-from tasks.scoring.newcomers import scored_since
+from tasks.scoring.incremental import scored_since
 from tests.unit.registry.trained import SCHEMA, rows, train
 
 # MLflow's own use of SQLAlchemy.

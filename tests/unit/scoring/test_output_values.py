@@ -20,9 +20,9 @@ from tasks.base.config import CsvSink, ParquetSink
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Schema
 from tasks.data.snapshots import read_frame
-from tasks.scoring.predict import score_frame
+from tasks.scoring.predictions import score_frame
 from tasks.scoring.sinks import write_predictions
-from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 
 ROWS = 60
 VERSION = ModelVersion(name="mine", version="1", run_id="r")

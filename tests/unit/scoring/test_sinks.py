@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tasks.base.config import CsvSink, ParquetSink, SqlSink
 from tasks.base.errors import ConfigError, InfrastructureError, TransientError
 from tasks.scoring.sinks import write_predictions
-from tasks.scoring.tables import column_names
+from tasks.scoring.sql_tables import column_names
 
 
 def predictions(n: int = 4, batch: str = "d1", start: int = 0) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def test_a_batch_that_fails_midway_leaves_the_earlier_one(
             "BEGIN SELECT RAISE(ABORT, 'no more'); END"
         )
     connection.close()
-    monkeypatch.setattr("tasks.scoring.tables._ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("tasks.scoring.sql_tables._ROWS_AT_ONCE", 1)
     with pytest.raises(InfrastructureError, match="no more"):
         write_predictions(predictions(4, start=10), sql(), tmp_path)
     assert stored(tmp_path / "out" / "p.db") == before

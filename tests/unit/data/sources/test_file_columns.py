@@ -16,7 +16,7 @@ from tasks.base.reading import ChangedColumns, note_text
 from tasks.contracts.changed_columns import naming_changes
 from tasks.data.sources.file_columns import changed_columns, renamed
 from tasks.data.sources.source import column_names, read_source
-from tasks.trainings.windows import scoring_snapshot, training_snapshot
+from tasks.training.row_windows import scoring_snapshot, training_snapshot
 
 
 def write(folder: Path, form: str, name: str, columns: dict[str, Any]) -> None:

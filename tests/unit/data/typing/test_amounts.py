@@ -18,7 +18,7 @@ from tasks.data.column_kinds import infer_kinds
 from tasks.data.sources.source import SourceTable, read_source
 from tasks.data.typing.amounts import Writing
 from tasks.data.typing.numbers import STYLES
-from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 from tests.unit.data.tables_made import csv_read
 
 

@@ -12,10 +12,10 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Snapshot, Verdict
 from tasks.base.running import mark_running, unmark
-from tasks.history.sizes import sizes
+from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
-from tasks.trainings.journal import save_outcome
-from tasks.trainings.keys import fit_key
+from tasks.ledger.training_outcomes import save_outcome
+from tasks.training.identity import fit_key
 from tests.tables import FAST, write_churn, write_pipeline
 
 NOW = datetime.now(UTC)

@@ -18,9 +18,9 @@ from tasks.base.loop import Decision, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.processes import this_process
 from tasks.base.records import ModelVersion
-from tasks.history.chain import explain_version
-from tasks.history.sizes import sizes
+from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
+from tasks.lineage.chain import explain_version
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK, VERIFIED
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import PROCESS_TAG

@@ -24,7 +24,7 @@ from tasks.monitoring.drift.reference_store import (
     save,
 )
 from tasks.monitoring.drift.reference_summary import build_from_file, rows_up_to
-from tasks.trainings.windows import training_snapshot
+from tasks.training.row_windows import training_snapshot
 from tests.tables import write_churn, write_pipeline
 
 WEEK = timedelta(days=7)

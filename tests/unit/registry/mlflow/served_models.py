@@ -17,7 +17,7 @@ from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
 from tasks.registry.packaging import model_folder
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
-from tasks.scoring.predict import score_frame
+from tasks.scoring.predictions import score_frame
 
 PROBABILITIES = {"params": {"predict_method": "predict_proba"}}
 

@@ -30,8 +30,8 @@ from tasks.models.features.preprocessing import build_encoder
 from tasks.models.persistence.skops_io import save_model
 from tasks.projects.drafting import Request, draft_project
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE
-from tasks.scoring.predict import score_frame
-from tasks.trainings.windows import scoring_snapshot, training_snapshot, with_overrides
+from tasks.scoring.predictions import score_frame
+from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 from tests.unit.registry.mlflow.served_models import PROBABILITIES, answer, served_model
 
 pytestmark = [

@@ -1,0 +1,83 @@
+"""What a person asks about and decides: status, the chain of evidence, the alias by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base.environment import turn_telemetry_off
+from tasks.base.known import known_pipelines, remember_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+
+if TYPE_CHECKING:
+    from tasks.base.loop import Decision
+    from tasks.evaluation.explanation.shap_values import RowExplanation
+    from tasks.history.overview import PipelineHealth
+    from tasks.lineage.chain import Chain
+
+
+def promote_by_hand(file: Path | None, version: str) -> Decision:
+    """Make a version champion, record it and tell people."""
+    from tasks.registry.manual_promotion import promote_by_hand as promote
+
+    with _steered(file) as pipeline:
+        decision = promote(pipeline, version)
+        _tell(pipeline, decision)
+    return decision
+
+
+def roll_back_by_hand(file: Path | None) -> Decision:
+    """Let the former champion score again, record it and tell people."""
+    from tasks.registry.manual_promotion import roll_back_by_hand as roll_back
+
+    with _steered(file) as pipeline:
+        decision = roll_back(pipeline)
+        _tell(pipeline, decision)
+    return decision
+
+
+def read_chain(file: Path | None, version: str | None) -> Chain:
+    """Return the chain of evidence behind a version, or behind the champion."""
+    from tasks.lineage.chain import explain_version
+
+    with _steered(file) as pipeline:
+        return explain_version(pipeline, version)
+
+
+def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
+    """Return which columns pushed the prediction of one row."""
+    from tasks.scoring.row_explanation import explain_row as explain
+
+    with _steered(file) as pipeline:
+        return explain(pipeline, row, version)
+
+
+def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
+    """Return how the pipeline of `file` is, and after it the others of its state folder."""
+    from tasks.history.overview import overview
+    from tasks.history.state_sizes import sizes
+
+    with _steered(file) as pipeline:
+        others = [p for p in known_pipelines(pipeline.state) if p.work != pipeline.work]
+        return overview([pipeline, *others], sizes=sizes(pipeline.state))
+
+
+@contextlib.contextmanager
+def _steered(file: Path | None) -> Iterator[Pipeline]:
+    from flows.commands import workplace
+
+    turn_telemetry_off()
+    pipeline = load_pipeline(file)
+    with workplace(pipeline):
+        remember_pipeline(pipeline)
+        yield pipeline
+
+
+def _tell(pipeline: Pipeline, decision: Decision) -> None:
+    from tasks.dashboard.refresh import refresh
+    from tasks.monitoring.alerts.notification import tell
+
+    tell(pipeline, decision)
+    refresh(pipeline)

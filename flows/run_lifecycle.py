@@ -1,0 +1,131 @@
+"""What every flow owes: to end with its parent, to leave a mark, to record how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import runtime
+from prefect.exceptions import TerminationSignal
+
+from flows.prefect_runs import unsuccessful_runs
+from tasks.alert import note_stop
+from tasks.base.commands import working_on
+from tasks.base.environment import RUNNER_VARIABLE, die_with_parent, keep_private
+from tasks.base.errors import ContractError, KeepfitError
+from tasks.base.known import pipeline_in_use, remember_pipeline
+from tasks.base.loop import Cause, new_correlation
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.running import mark_running, unmark
+from tasks.contracts.snapshot_check import start_checker, stop_checker
+from tasks.dashboard.refresh import refresh
+from tasks.ledger.ledger import ledger_of
+from tasks.monitoring.alerts.notification import tell
+from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
+from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
+
+_LOGGER = logging.getLogger(__name__)
+AUTO_SCHEDULED = "auto-scheduled"
+
+
+@contextmanager
+def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[Cause]:
+    """Yield why the flow runs; every ending is recorded and shown on keepfit's page.
+
+    Failures of runs that keepfit started are reported from here, whether or not an automation of
+    Prefect does so too. What a person started says in their terminal how it ended.
+
+    Parameters
+    ----------
+    cause
+        As it was given; without one, the calendar's or a person's.
+    """
+    die_with_parent()
+    keep_private()
+    run = str(runtime.flow_run.id or "")
+    why = cause or _cause()
+    remember_pipeline(pipeline)
+    mark_running(pipeline.state, run)
+    _tried(lambda: _take_up(pipeline, flow, why, run))
+    if RUNNER_VARIABLE in os.environ:
+        # Its imports overlap with this process's own.
+        start_checker(keep=flow == "monitoring")
+    try:
+        with working_on(pipeline.path):
+            yield why
+    except ContractError as error:
+        if not error.noted:
+            note_stop(pipeline, flow, why, error.message, error.remedy, run, aside=error.aside)
+        raise
+    except KeyboardInterrupt:
+        _tried(lambda: _note_cancelled(pipeline, run, flow, why))
+        raise
+    except Exception as error:
+        if runtime.deployment.id:
+            raised = error
+            _tried(lambda: tell(pipeline, note_error(pipeline, run, flow, why, raised)))
+        raise
+    finally:
+        stop_checker()
+        unmark(pipeline.state, run)
+        # A process that is asked to end has no time for more; the next run does it.
+        if not isinstance(sys.exc_info()[1], TerminationSignal):
+            if flow != "training":
+                _tried(lambda: _compare(pipeline))
+            refresh(pipeline)
+
+
+def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:
+    if cause.kind == "alarm":
+        ledger_of(pipeline).take_up(pipeline.config.name, cause.correlation, flow, run)
+
+
+def _note_cancelled(pipeline: Pipeline, run: str, flow: str, cause: Cause) -> None:
+    """Record that a person stopped the run, unless all that was left were pages and messages."""
+    if not has_done_its_work(pipeline, run):
+        note_cancelled(pipeline, run, flow, cause.correlation, by="you")
+
+
+def _compare(pipeline: Pipeline) -> None:
+    """Look for other runs of the pipeline that ended without a record."""
+    now = datetime.now(UTC)
+    ended: tuple[EndedRun, ...] = ()
+    if runtime.deployment.id:
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            ended = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
+    report_outcomes(pipeline, ended, now)
+
+
+def _tried(action: Callable[[], object]) -> None:
+    """Do what must not change how the run itself ends."""
+    try:
+        action()
+    except Exception:
+        _LOGGER.warning("what became of runs could not be recorded", exc_info=True)
+
+
+def run_name() -> str:
+    """Return what the running flow is called on Prefect's pages: its flow and its pipeline."""
+    file = str(runtime.flow_run.parameters.get("pipeline", ""))
+    try:
+        name = pipeline_in_use(Path(file)).config.name
+    except KeepfitError:
+        # The flow itself says what is wrong with the file.
+        name = file
+    return f"{runtime.flow_run.flow_name} {name}"
+
+
+def _cause() -> Cause:
+    scheduled = AUTO_SCHEDULED in (runtime.flow_run.tags or [])
+    return Cause(
+        kind="schedule" if scheduled else "manual",
+        correlation=new_correlation(),
+        at=datetime.now(UTC),
+    )

@@ -1,0 +1,374 @@
+"""What a person reads of the loop in a terminal of 80 columns: status, why, monitor, promote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from expectations.facts.phrases import say_share
+from flows.terminal.results import duration, near, number, show_findings, size
+from tasks.base.commands import command
+from tasks.history.words import (
+    KINDS,
+    brief,
+    elapsed,
+    harm_words,
+    listed,
+    minute,
+    plural,
+    span,
+    valued,
+)  # fmt: skip
+from tasks.policy.gain_sentences import gain_method, gain_sentence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks.base.loop import ColumnFinding, Decision, DriftResult, Gain, GainAnswer, Performance
+    from tasks.base.outcomes import MonitoringOutcome, SeenWindow
+    from tasks.history.overview import PipelineHealth
+    from tasks.lineage.chain import Chain, Link
+
+_WIDTH = 80
+_MOST_COLUMNS = 12
+_HEALTH = {
+    "healthy": "bold green",
+    "on probation": "bold cyan",
+    "retraining": "bold yellow",
+    "drifting": "bold yellow",
+    "falling": "bold yellow",
+    "stale": "bold yellow",
+    "stopped": "bold red",
+    "no champion": "bold",
+}
+_TONES = {"good": "green", "bad": "red", "warn": "yellow", "plain": "cyan", "quiet": "dim"}
+_STEPS = {
+    "alarm": "yellow",
+    "promoted": "green",
+    "confirmed": "green",
+    "rolled back": "red",
+    "refused": "yellow",
+    "replaced": "dim",
+}
+
+
+def _out() -> Console:
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
+    return console
+
+
+def _grid(*widths: int | None) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    for width in widths:
+        table.add_column(width=width, no_wrap=width is not None, overflow="fold")
+    return table
+
+
+def _line(console: Console, name: str, value: str | Text, width: int = 11) -> None:
+    table = _grid(width, None)
+    table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
+    console.print(table)
+
+
+def show_chain(chain: Chain) -> None:
+    """Print why a version scores or does not: a timeline, then what to open."""
+    console = _out()
+    state = "the champion" if chain.champion else "not the champion"
+    console.print(Text.assemble((f"{chain.pipeline} v{chain.version}", "bold"), f": {state}"))
+    table = _grid(16, 11, None)
+    shown = ""
+    for step in chain.steps:
+        when = minute(step.at) if step.at else ""
+        moment = "" if when == shown else when
+        shown = when or shown
+        style = _STEPS.get(step.what, "bold")
+        table.add_row(Text(moment, style="dim"), Text(step.what, style=style), Text(step.sentence))
+    console.print(table)
+    for sentence in chain.missing:
+        console.print(Text(f"- {sentence}", style="dim"))
+    _open(console, _collected(chain.steps))
+    if chain.correlation:
+        _line(console, "correlation", chain.correlation)
+
+
+def _collected(steps: Iterable[Link]) -> dict[str, str]:
+    """Return what to open by step and name, each address once."""
+    found: dict[str, str] = {}
+    for step in steps:
+        for name, target in step.links.items():
+            if target not in found.values():
+                found[name if name == step.what else f"{step.what} {name}"] = target
+    return found
+
+
+def _open(console: Console, targets: Mapping[str, str]) -> None:
+    if not targets:
+        return
+    console.print()
+    for name, target in targets.items():
+        place = target if "://" in target else near(target)
+        console.print(Text.assemble((f"{name:<17}", "dim"), " ", place), soft_wrap=True)
+
+
+def show_overview(found: Sequence[PipelineHealth]) -> None:
+    """Print how each pipeline is, what it did last and what comes next."""
+    console = _out()
+    for place, health in enumerate(found):
+        if place:
+            console.print()
+        _health(console, health)
+    stores = found[0].stores if found else {}
+    if stores:
+        console.print()
+        sizes = ", ".join(f"{name} {size(count)}" for name, count in stores.items())
+        _line(console, "stores", sizes)
+
+
+def _health(console: Console, health: PipelineHealth) -> None:
+    style = _HEALTH[health.health]
+    console.print(Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)))
+    _line(console, "", health.reason)
+    if health.fault:
+        _line(console, "file", f"{health.fault} Its last valid version is in use.")
+    if (champion := health.champion) is not None:
+        age = "" if health.age_days is None else f", for {elapsed(health.age_days * 86_400)}"
+        score = f", holdout {champion.metric} {valued(champion.score)}" if champion.score else ""
+        candidate = f" {champion.candidate}" if champion.candidate else ""
+        _line(console, "champion", f"v{champion.version}{candidate}{age}{score}")
+    if health.performance is not None:
+        _line(console, "performance", _performance(health.performance))
+    if health.gain is not None:
+        _line(console, "gain", f"{gain_sentence(health.gain, health.weighed)}.")
+    if (drift := health.drift) is not None:
+        said = (
+            f"{brief(drift.score)} of a limit of {brief(drift.limit)}"
+            if drift.enough and drift.score is not None
+            else "not enough data"
+        )
+        moved = f"; moved: {listed(drift.columns)}" if drift.columns else ""
+        _line(console, "drift", f"{said} in {span(drift.window)}{moved}")
+    _runs(console, health)
+    if health.waiting:
+        rows = plural(health.waiting, "row")
+        _line(console, "set aside", f"{rows} broke the contract and wait to be scored:")
+        console.print(Text(f"            {health.waiting_command}"), soft_wrap=True)
+    _latest(console, health.latest)
+    console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
+
+
+def _runs(console: Console, health: PipelineHealth) -> None:
+    for flow, word in (("scoring", "scored"), ("monitoring", "monitored"), ("training", "trained")):
+        run, upcoming = health.last.get(flow), health.next_runs.get(flow)
+        if run is None and upcoming is None:
+            continue
+        said = Text("never" if run is None else minute(run.at))
+        if run is not None and run.kind in ("stopped", "failed"):
+            said.append(f" {run.kind}", style="red")
+        if upcoming is not None:
+            said.append(f"   next {minute(upcoming)}", style="dim")
+        _line(console, word, said)
+    if (asked := health.asked) is not None:
+        by = f", answer due by {minute(asked.due)}" if asked.due else ""
+        _line(console, "", f"asked for {minute(asked.at)}{by}")
+
+
+def _latest(console: Console, decisions: Sequence[Decision]) -> None:
+    if not decisions:
+        return
+    table = _grid(16, 11, None)
+    for decision in decisions:
+        word, tone = KINDS[decision.kind]
+        table.add_row(
+            Text(minute(decision.at), style="dim"),
+            Text(word, style=_TONES[tone]),
+            Text(_first(decision.sentence)),
+        )
+    console.print(table)
+
+
+def _first(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _performance(found: Performance) -> str:
+    mature = found.mature and found.realised is not None and found.realised.value is not None
+    value = found.realised if mature else found.estimated or found.realised
+    how = "realised" if mature else "estimated"
+    reference = f", reference {valued(found.reference)}" if found.reference else ""
+    worse = "worse: " if found.worse else ""
+    return f"{worse}{how} {found.metric} {valued(value)}{reference} in {span(found.window)}"
+
+
+def show_monitoring(outcome: MonitoringOutcome) -> None:
+    """Print what a monitoring pass found, column by column, and what came of it."""
+    console = _out()
+    head = f"{outcome.pipeline} v{outcome.version}"
+    said = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
+    if len(outcome.windows) > 1:
+        _windows(console, outcome)
+    console.print(Text.assemble((head, "bold"), said))
+    console.print(Text(outcome.sentence, style="bold yellow" if outcome.alarm else "bold green"))
+    if outcome.drift is not None:
+        _drift(console, outcome.drift)
+    for performance in outcome.performance:
+        own = performance.window == outcome.window
+        _line(console, "performance" if own else "restated", _performance(performance))
+    _answer(console, outcome)
+    if outcome.moved:
+        _line(console, "champion", outcome.moved)
+    if outcome.contract_warnings:
+        _line(console, "contract", f"held, {plural(outcome.contract_warnings, 'warning')}")
+    show_findings(console, outcome.findings)
+    targets = {"report": outcome.report, "evidently": outcome.evidently}
+    for name, target in targets.items():
+        if target:
+            console.print(Text.assemble((f"{name:<11}", "dim"), " ", near(target)), soft_wrap=True)
+    _line(console, "took", duration(outcome.seconds))
+    if outcome.next_command:
+        console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
+
+
+def _answer(console: Console, outcome: MonitoringOutcome) -> None:
+    """Print what retraining would bring, and what the policy made of all."""
+    if outcome.gain is not None:
+        _line(console, "gain", _gain(outcome.gain, outcome.decision.weighed))
+    if outcome.decision.sentence:
+        _line(console, "policy", outcome.decision.sentence)
+
+
+def _gain(gain: Gain, answer: GainAnswer) -> str:
+    said, method = gain_sentence(gain, answer), gain_method(gain)
+    return f"{said}. {method}." if method else f"{said}."
+
+
+def _windows(console: Console, outcome: MonitoringOutcome) -> None:
+    """Print a line a window of a pass over several, and how many it left."""
+    count = plural(len(outcome.windows), "window")
+    console.print(Text.assemble((outcome.pipeline, "bold"), f": {count} looked at"))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    metric = next((one.performance.metric for one in outcome.windows if one.performance), "")
+    table.add_column("window", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column(Text(metric), justify="right", no_wrap=True)
+    table.add_column("moved")
+    for one in outcome.windows:
+        table.add_row(
+            Text(span(one.window)),
+            Text("" if one.stopped else f"{one.rows:,}"),
+            Text(*_word(one)),
+            Text(_value_of(one.performance)),
+            Text(one.sentence if one.stopped else listed(one.drifted)),
+        )
+    console.print(table)
+    if any(_value_of(one.performance).startswith("≈") for one in outcome.windows):
+        console.print(Text("≈ estimated: labels are not in", style="dim"))
+    if outcome.waiting:
+        _line(console, "waiting", f"{plural(outcome.waiting, 'window')}, for the next pass")
+    if outcome.empty:
+        _line(console, "no rows", f"in {plural(outcome.empty, 'window')}, passed over")
+    console.print()
+
+
+def _word(one: SeenWindow) -> tuple[str, str]:
+    if one.stopped:
+        return "stopped", "red"
+    if one.alarm:
+        return "alarm", "yellow"
+    return ("ordinary", "green") if one.enough else ("too few", "dim")
+
+
+def _value_of(found: Performance | None) -> str:
+    """Return the metric as realised, or as estimated with a sign before it."""
+    if found is None:
+        return ""
+    mature = found.mature and found.realised is not None and found.realised.value is not None
+    value = found.realised if mature else found.estimated or found.realised
+    if value is None or value.value is None:
+        return ""
+    return f"{'' if mature else '≈ '}{brief(value.value)}"
+
+
+def _columns(columns: Sequence[ColumnFinding]) -> Table:
+    """Return the columns that moved, then those nearest their threshold, in 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("column", no_wrap=True, overflow="ellipsis", max_width=26)
+    for name in ("statistic", "threshold", "p", "missing", "unseen"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for found in sorted(columns, key=_rank)[:_MOST_COLUMNS]:
+        missing = "–" if found.missing is None else say_share(found.missing)
+        table.add_row(
+            Text(" ".join(found.column.split()), style="bold" if found.drifted else ""),
+            brief(found.statistic),
+            brief(found.threshold),
+            brief(found.p_value),
+            missing,
+            f"{found.unseen:,}" if found.unseen else "",
+            Text(
+                "moved" if found.drifted else "new" if found.role == "new" else "", style="yellow"
+            ),
+        )
+    if len(columns) > _MOST_COLUMNS:
+        table.add_row(Text(f"… {len(columns) - _MOST_COLUMNS} more", style="dim"))
+    return table
+
+
+def _drift(console: Console, drift: DriftResult) -> None:
+    if drift.columns:
+        console.print(_columns(drift.columns))
+    if drift.harm:
+        console.print(_harm(drift))
+
+
+def _harm(drift: DriftResult) -> Table:
+    """Return whether the window is unusual and whether it could hurt, measure by measure."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("unusual" if drift.alarm else "not unusual", no_wrap=True)
+    for name in ("value", "limit"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("could hurt" if drift.harmful else "harmless", style="yellow", no_wrap=True)
+    for found in drift.harm:
+        text, value, limit = harm_words(found)
+        beyond = (
+            listed(tuple(" ".join(c.split()) for c in found.columns)) or "beyond"
+            if found.found
+            else ""
+        )
+        table.add_row(Text(text), value, limit, Text(beyond))
+    if drift.restless:
+        table.caption = "These data have no ordinary window: train by the calendar."
+    return table
+
+
+def _rank(found: ColumnFinding) -> tuple[bool, bool, float, float]:
+    near_it = (found.statistic or 0.0) / (found.threshold or 1.0)
+    new = found.role == "new"
+    return (
+        not found.drifted,
+        not new,
+        -(found.importance or 0.0) if found.drifted else 0.0,
+        -near_it,
+    )
+
+
+def show_move(decision: Decision, file: Path | None = None) -> None:
+    """Print that the champion was changed by hand or by its probation, and on what numbers."""
+    console = _out()
+    word, tone = KINDS[decision.kind]
+    console.print(Text(f"{decision.pipeline}: {word}", style=f"bold {_TONES[tone]}"))
+    console.print(Text(decision.sentence))
+    difference = decision.evidence.get("difference")
+    if isinstance(difference, int | float) and not isinstance(difference, bool):
+        _line(console, "difference", number(float(difference)))
+    if decision.version:
+        _line(console, "champion", f"v{decision.version}")
+    _line(console, "recorded", f"{minute(decision.at)} UTC")
+    console.print(
+        Text.assemble("Next: ", (command("why", decision.version or "", file=file), "bold"))
+    )

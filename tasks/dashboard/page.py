@@ -1,0 +1,269 @@
+"""The dashboard: one page of HTML that needs nothing but itself; its one script shows its age."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from tasks.base.commands import command
+from tasks.base.config import greater_is_better
+from tasks.base.files import write_whole
+from tasks.base.loop import Decision, DecisionKind
+from tasks.base.pipeline_file import Pipeline, redact
+from tasks.base.stack_file import running_stack
+from tasks.base.text import number
+from tasks.dashboard import charts
+from tasks.dashboard.page_script import page_script, script_source
+from tasks.dashboard.rendering import render
+from tasks.history import evidence, links
+from tasks.history.entries import Entry, chains, entry, linked
+from tasks.history.evidence import MOVES, Accounts
+from tasks.history.overview import PipelineHealth, overview
+from tasks.history.series import Point, marks, points
+from tasks.history.words import KINDS, Tone, valued
+
+# Newest decisions shown of each sort; older ones are left to `keepfit why`.
+_MOST = {"decisions": 300, "monitored": 60, "scored": 40}
+_MOST_WINDOWS = 150
+EVERY_SECONDS = 60.0
+"""How often a running stack writes the page anew."""
+
+_GRACE = timedelta(minutes=15)
+_ROUTINE: tuple[DecisionKind, ...] = ("monitored", "scored")
+
+TONES: dict[str, Tone] = {
+    "healthy": "good",
+    "on probation": "plain",
+    "retraining": "warn",
+    "drifting": "warn",
+    "falling": "warn",
+    "stale": "warn",
+    "stopped": "bad",
+    "no champion": "quiet",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window in the table under a picture."""
+
+    point: Point
+    address: str | None
+    moved: str
+    value: str
+    settled: bool
+    worse: bool
+    reference: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pipeline on the page."""
+
+    place: int
+    health: PipelineHealth
+    tone: Tone
+    wide: Markup
+    narrow: Markup
+    rows: tuple[Row, ...]
+    metric: str
+    direction: str
+    commands: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Decisions of all pipelines, newest first, and how many of each kind."""
+
+    entries: tuple[Entry, ...]
+    kinds: tuple[tuple[str, str, Tone, int, bool], ...]
+    more: bool
+
+
+def write_dashboard(
+    pipelines: Sequence[Pipeline],
+    target: Path,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    now: datetime | None = None,
+    accounts: Accounts | None = None,
+) -> Path:
+    """Write the page of `pipelines` to `target`, whole or not at all, and return its path.
+
+    Parameters
+    ----------
+    sizes
+        Store to its size in bytes.
+    accounts
+        Stands for every pipeline's ledger.
+    """
+    html = dashboard_html(pipelines, target, sizes=sizes, now=now, accounts=accounts)
+    write_whole(target, html)
+    return target
+
+
+def dashboard_html(
+    pipelines: Sequence[Pipeline],
+    target: Path,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    now: datetime | None = None,
+    accounts: Accounts | None = None,
+) -> str:
+    """Return the page as it stands at `target`: links into the state folder are relative to it."""
+    moment = now or datetime.now(UTC)
+    healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
+    ledgers = [accounts or evidence.accounts_of(pipeline) for pipeline in pipelines]
+    folder = target.parent.absolute()
+    panels = [
+        _panel(place, pipeline, health, ledger, folder)
+        for place, (pipeline, health, ledger) in enumerate(
+            zip(pipelines, healths, ledgers, strict=True)
+        )
+    ]
+    stack = running_stack(pipelines[0].state) if pipelines else None
+    html = render(
+        "dashboard.html.j2",
+        panels=panels,
+        timeline=_timeline(pipelines, ledgers, folder),
+        written=moment,
+        due=_due(healths, moment, running=stack is not None),
+        script=Markup(page_script()),  # noqa: S704 - a file of this house
+        script_source=Markup(script_source()),  # noqa: S704 - letters and digits
+        stack=stack,
+        stores=dict(sizes or {}),
+        filters=_filters(len(pipelines)),
+        version=_version(),
+    )
+    return _without_secrets(html, pipelines)
+
+
+def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) -> datetime | None:
+    """Return when the page should have been written anew; None where nothing will do so.
+
+    A running stack does it every minute; otherwise the next scheduled run does.
+    """
+    if running:
+        return moment + 5 * timedelta(seconds=EVERY_SECONDS)
+    following = [at for health in healths for at in health.next_runs.values()]
+    return min(following) + _GRACE if following else None
+
+
+def _version() -> str:
+    from tasks.registry.packaging.provenance import keepfit_version
+
+    return keepfit_version()
+
+
+def _without_secrets(html: str, pipelines: Sequence[Pipeline]) -> str:
+    """Remove what the ledger should never hold, should it hold it."""
+    secrets = {s for pipeline in pipelines for s in pipeline.secrets}
+    return redact(html, sorted({*secrets, *(str(escape(s)) for s in secrets)}, key=len)[::-1])
+
+
+def _panel(
+    place: int, pipeline: Pipeline, health: PipelineHealth, ledger: Accounts, folder: Path
+) -> Panel:
+    name = pipeline.config.name
+    looked = ledger.decisions(name, kinds=("monitored", "stopped"), most=_MOST_WINDOWS)
+    moves = ledger.decisions(name, kinds=MOVES, most=_MOST_WINDOWS)
+    shown = points(looked)
+
+    def address(point: Point) -> str | None:
+        return links.openable(point.report, folder, pipeline.state) if point.report else None
+
+    changed = marks(shown, moves)
+    metric = next((p.performance.metric for p in reversed(shown) if p.performance), "")
+    rows = [_row(p, address(p)) for p in reversed(shown[-charts.WIDE.windows :])]
+    return Panel(
+        place=place,
+        health=health,
+        tone=TONES[health.health],
+        wide=charts.story(shown, changed, charts.WIDE, address),
+        narrow=charts.story(shown, changed, charts.NARROW, address),
+        rows=tuple(rows),
+        metric=metric,
+        direction="higher is better" if greater_is_better(metric) else "lower is better",
+        commands=_commands(pipeline, health),
+    )
+
+
+def _row(point: Point, address: str | None) -> Row:
+    found = point.performance
+    return Row(
+        point=point,
+        address=address,
+        moved=", ".join(c.column for c in point.drift.drifted) if point.drift else "",
+        value=valued(charts.shown_value(found)) if found else valued(None),
+        settled=found is None or charts.is_settled(found),
+        worse=found is not None and found.worse,
+        reference=number(found.reference.value if found and found.reference else None),
+    )
+
+
+def _commands(pipeline: Pipeline, health: PipelineHealth) -> tuple[tuple[str, str], ...]:
+    """Return what a person may do next, with the command."""
+    if health.champion is None:
+        return (("Train the first champion", command("run", file=pipeline.path)),)
+    why = command("why", health.champion.version, file=pipeline.path)
+    found = [("Why this version scores", why)]
+    if "monitoring" not in health.last:
+        found.append(("Look at the newest window", command("monitor", file=pipeline.path)))
+    if health.health in ("stopped", "stale"):
+        found.append(("See what a run finds", command("contract", "check", file=pipeline.path)))
+    return tuple(found)
+
+
+def _timeline(pipelines: Sequence[Pipeline], ledgers: Sequence[Accounts], folder: Path) -> Timeline:
+    notable = [kind for kind in KINDS if kind not in _ROUTINE]
+    sorts: dict[str, list[DecisionKind]] = {
+        "decisions": notable,
+        "monitored": ["monitored"],
+        "scored": ["scored"],
+    }
+    found: list[tuple[int, Decision]] = []
+    more = False
+    for sort, kinds in sorts.items():
+        most = _MOST[sort]
+        of_sort = [
+            (place, decision)
+            for place, (pipeline, ledger) in enumerate(zip(pipelines, ledgers, strict=True))
+            for decision in ledger.decisions(pipeline.config.name, kinds=kinds, most=most + 1)
+        ]
+        of_sort.sort(key=lambda item: item[1].at, reverse=True)
+        more = more or (len(of_sort) > most and sort == "decisions")
+        found += of_sort[:most]
+    found.sort(key=lambda item: item[1].at, reverse=True)
+    together = chains([decision for _, decision in found])
+    entries = tuple(
+        entry(
+            decision,
+            place,
+            links.hrefs(
+                links.addresses(pipelines[place], decision), folder, pipelines[place].state
+            ),
+            linked(decision, together.get(decision.correlation, ())),
+        )
+        for place, decision in found
+    )
+    return Timeline(entries, _kinds(entries), more)
+
+
+def _kinds(entries: Sequence[Entry]) -> tuple[tuple[str, str, Tone, int, bool], ...]:
+    counts = {kind: sum(e.kind == kind for e in entries) for kind in KINDS}
+    return tuple(
+        (kind, word, tone, counts[kind], kind not in _ROUTINE)
+        for kind, (word, tone) in KINDS.items()
+        if counts[kind]
+    )
+
+
+def _filters(pipelines: int) -> Markup:
+    """Return the rules of style by which a box that is not ticked hides its decisions."""
+    names = [*(f"k-{kind}" for kind in KINDS), *(f"p-{place}" for place in range(pipelines))]
+    rules = (f"#decisions:has(#{n}:not(:checked)) li.{n}{{display:none}}" for n in names)
+    return Markup("\n".join(rules))  # noqa: S704 - names of our own

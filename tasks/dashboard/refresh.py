@@ -1,0 +1,32 @@
+"""keepfit's page, written anew after a run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tasks.base.known import known_pipelines
+from tasks.base.locks import locked
+from tasks.base.pipeline_file import Pipeline
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def page_of(state: Path) -> Path:
+    """Return where the page of a state folder is."""
+    return state / "dashboard" / "index.html"
+
+
+def refresh(pipeline: Pipeline) -> str:
+    """Write the page of every pipeline in the state folder; a failure never fails the run."""
+    from tasks.dashboard.page import write_dashboard
+    from tasks.history.state_sizes import sizes
+
+    target = page_of(pipeline.state)
+    pipelines = known_pipelines(pipeline.state) or (pipeline,)
+    try:
+        with locked(target.parent / "page.lock"):
+            write_dashboard(pipelines, target, sizes=sizes(pipeline.state))
+    except Exception as error:  # noqa: BLE001 - the page tells of the run, it is not the run
+        _LOGGER.warning("%s could not be written: %s", target, error)
+    return str(target)

@@ -1,0 +1,173 @@
+"""The page of one monitored window: what was looked at, what was found, what was made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.base.config import greater_is_better
+from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, SegmentPerformance
+from tasks.base.records import MetricValue
+from tasks.base.text import metric_words
+from tasks.dashboard.rendering import render
+from tasks.history import evidence, links
+from tasks.history.entries import Fact, anchor, answered, facts, plain
+from tasks.history.series import relative
+from tasks.history.words import Tone, span, valued
+from tasks.policy.gain_sentences import gain_method, gain_sentence
+
+MOST_COLUMNS = 400
+_IN_FACTS = {"version", "window", "rows", "policy", "reasons", "enough", "notes", "contract"}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The window in one sentence, and the tone in which it is said."""
+
+    title: str
+    sentence: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One statement about performance, as text."""
+
+    window: str
+    own: bool
+    worse: bool
+    metric: str
+    direction: str
+    realised: str
+    estimated: str
+    reference: str
+    limit: str
+    labels: str
+    sentence: str
+    segments: tuple[SegmentPerformance, ...] = ()
+
+
+def window_html(decision: Decision) -> str:
+    """Return the page of a window that was monitored; every name and value in it is escaped.
+
+    Local links are relative to where `decision.links["report"]` says that the page will stand.
+
+    Parameters
+    ----------
+    decision
+        Of kind ``monitored``.
+    """
+    drift = evidence.drift_of(decision)
+    columns = ordered(drift) if drift is not None else ()
+    policy = evidence.policy_of(decision)
+    return render(
+        "window.html.j2",
+        decision=decision,
+        drift=drift,
+        judgement=judgement(decision, drift),
+        columns=columns[:MOST_COLUMNS],
+        more_columns=max(0, len(columns) - MOST_COLUMNS),
+        gain=_gained(decision),
+        performance=[_stated(decision, p) for p in evidence.performances_of(decision)],
+        policy=policy,
+        answer=answered(policy) if policy is not None else "",
+        rules=evidence.broken_rules(decision),
+        warnings=_warnings(decision),
+        notes=evidence.texts_of(decision, "notes"),
+        probation=_probation(decision),
+        details=_details(decision),
+        links=_links(decision),
+    )
+
+
+def judgement(decision: Decision, drift: DriftResult | None) -> Judgement:
+    """Return what the window showed, the gravest first."""
+    if evidence.broken_rules(decision):
+        return Judgement("These rows break their contract", decision.sentence, "bad")
+    if decision.evidence.get("alarm") is True:
+        return Judgement("This window is an alarm", decision.sentence, "warn")
+    if drift is not None and not drift.enough:
+        return Judgement("Not enough data for a judgement", decision.sentence, "quiet")
+    return Judgement("Nothing calls for action", decision.sentence, "good")
+
+
+def ordered(drift: DriftResult) -> tuple[ColumnFinding, ...]:
+    """Return the columns, what matters most first.
+
+    What drifted, by importance; then what is odd; then the rest by how near its threshold it is.
+    """
+
+    def rank(found: ColumnFinding) -> tuple[bool, bool, float, float, str]:
+        odd = bool(found.notes or found.unseen)
+        near = relative(found.statistic, found.threshold) or 0.0
+        weight = found.importance or 0.0
+        return not found.drifted, not odd, -weight if found.drifted else 0.0, -near, found.column
+
+    return tuple(sorted(drift.columns, key=rank))
+
+
+def _stated(decision: Decision, found: Performance) -> Stated:
+    better = greater_is_better(found.metric)
+    limit = MetricValue(value=found.limit)
+    return Stated(
+        window=span(found.window),
+        own=found.window == decision.window,
+        worse=found.worse,
+        metric=metric_words(found.metric),
+        direction="higher is better" if better else "lower is better",
+        realised=valued(found.realised),
+        estimated=valued(found.estimated),
+        reference=valued(found.reference),
+        limit=valued(limit),
+        labels=f"{found.labelled:,} of {found.rows:,}" + ("" if found.mature else ", not all in"),
+        sentence=found.sentence,
+        segments=found.segments,
+    )
+
+
+def _gained(decision: Decision) -> tuple[str, str]:
+    """Return what retraining would bring and how that was measured; empty where nobody asked."""
+    gain, policy = evidence.gain_of(decision), evidence.policy_of(decision)
+    if gain is None:
+        return "", ""
+    said = gain_sentence(gain, policy.weighed if policy is not None else "")
+    method = gain_method(gain)
+    return f"{said[0].upper()}{said[1:]}.", f"{method}." if method else ""
+
+
+def _warnings(decision: Decision) -> tuple[str, ...]:
+    contract = decision.evidence.get("contract")
+    warnings = contract.get("warnings") if isinstance(contract, dict) else None
+    return tuple(str(w) for w in warnings) if isinstance(warnings, list) else ()
+
+
+def _probation(decision: Decision) -> str:
+    value = decision.evidence.get("probation")
+    if not isinstance(value, dict):
+        return ""
+    sentence = value.get("sentence")
+    return sentence if isinstance(sentence, str) and sentence else plain(value)
+
+
+def _details(decision: Decision) -> tuple[Fact, ...]:
+    """Return digests and ids, and what else the evidence holds."""
+    return tuple(
+        fact
+        for fact in facts(decision)
+        if fact.name not in _IN_FACTS and not fact.name.startswith(("performance", "drift", "gain"))
+    )
+
+
+def _links(decision: Decision) -> tuple[tuple[str, str | None, str], ...]:
+    report = decision.links.get("report", "")
+    folder = Path(report).parent.absolute()
+    opened = [
+        (links.named(name), links.href(target, folder, folder), target)
+        for name, target in decision.links.items()
+        if name != "report" and target
+    ]
+    # <state>/pipelines/<name>/monitoring/<window>/index.html
+    if report and len(folder.parents) > 3 and folder.parents[2].name == "pipelines":
+        dashboard = f"../../../../dashboard/index.html#{anchor(decision)}"
+        opened.append(("All decisions", dashboard, dashboard))
+    return tuple(opened)

@@ -1,0 +1,34 @@
+"""Claims: what is asked for twice under one key is done once."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tasks.ledger.storage.database import Database
+from tasks.ledger.storage.tables import claims, insert_absent, now
+
+
+def claim(database: Database, pipeline: str, key: str, correlation: str) -> bool:
+    """Return whether nobody had claimed `key`; it is claimed from now on."""
+    row = {"pipeline": pipeline, "key": key, "correlation": correlation, "claimed_at": now()}
+    with database.writing("claims") as connection:
+        done = connection.execute(insert_absent(connection, claims).values(row))
+        return bool(done.rowcount)
+
+
+def release(database: Database, pipeline: str, key: str) -> None:
+    """Let `key` be claimed again."""
+    with database.writing("release") as connection:
+        connection.execute(sa.delete(claims).where(_of(pipeline, key)))
+
+
+def holder(database: Database, pipeline: str, key: str) -> str | None:
+    """Return the correlation that claimed `key`; None where nobody did."""
+    with database.reading() as connection:
+        return connection.execute(
+            sa.select(claims.c.correlation).where(_of(pipeline, key))
+        ).scalar()
+
+
+def _of(pipeline: str, key: str) -> sa.ColumnElement[bool]:
+    return sa.and_(claims.c.pipeline == pipeline, claims.c.key == key)

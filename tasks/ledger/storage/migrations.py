@@ -1,0 +1,38 @@
+"""The ledger's tables, from any version that keepfit wrote to the present one."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tasks.base.errors import InfrastructureError
+from tasks.base.failpoints import reach
+from tasks.ledger.storage.tables import METADATA, VERSION, schema_version
+
+
+def version_of(connection: sa.Connection) -> int:
+    """Return the version of the tables; 0 where there are none."""
+    if not sa.inspect(connection).has_table(schema_version.name):
+        return 0
+    return connection.execute(sa.select(sa.func.max(schema_version.c.version))).scalar() or 0
+
+
+def migrate(connection: sa.Connection, place: str) -> None:
+    """Bring the tables to the present version, in the transaction of `connection`.
+
+    Raises
+    ------
+    InfrastructureError
+        When a newer keepfit wrote them.
+    """
+    found = version_of(connection)
+    if found > VERSION:
+        raise InfrastructureError(
+            f"the ledger {place} has version {found}; this keepfit knows {VERSION}.",
+            "Install the keepfit that wrote it, or a newer one.",
+        )
+    if found == VERSION:
+        return
+    # So far every version only added tables: version 2 the requested runs.
+    METADATA.create_all(connection)
+    reach("ledger.migration.halfway")
+    connection.execute(sa.insert(schema_version), {"version": VERSION})

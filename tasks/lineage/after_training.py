@@ -1,0 +1,113 @@
+"""What happened to a version after its training: alias, probation, successors, messages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from tasks.base.loop import Decision
+from tasks.history import evidence, links
+from tasks.history.series import Point, points
+from tasks.history.words import listed, plural
+from tasks.lineage.chain import Known, Link
+
+
+def followed(known: Known, decision: Decision) -> Link | None:
+    """Return what `decision` did to the version; None for what is told elsewhere."""
+    version = known.version
+    former = evidence.text_of(decision, "former")
+    by = evidence.text_of(decision, "by")
+    hand = " by hand" if by == "hand" else f" by the {by}" if by else ""
+    if decision.kind in ("promoted", "refused") and decision.version == version:
+        instead = f" instead of v{former}" if former else ""
+        said = f"Alias champion moved to v{version}{instead}{hand}."
+        stayed = f"Alias champion stayed{f' with v{former}' if former else ''}{hand}."
+        refused = f"{stayed} {decision.sentence}".strip()
+        sentence = said if decision.kind == "promoted" else refused
+        what: Any = decision.kind
+        return link_of(known, decision, what, sentence, _moved_by(decision))
+    if decision.kind == "promoted" and former == version:
+        sentence = f"v{decision.version} took its place{hand}."
+        return link_of(known, decision, "replaced", sentence, _moved_by(decision))
+    if decision.kind == "confirmed" and decision.version == version:
+        return link_of(known, decision, "confirmed", decision.sentence, _moved_by(decision))
+    if decision.kind == "rolled_back" and version in (former, decision.version):
+        return link_of(known, decision, "rolled back", decision.sentence, _moved_by(decision))
+    if decision.kind == "collected" and decision.version == version:
+        return link_of(known, decision, "collected", decision.sentence, {})
+    if decision.kind in ("alerted", "unheard") and _is_about(known, decision):
+        return link_of(known, decision, "alert", decision.sentence, dict(decision.evidence))
+    return None
+
+
+def _is_about(known: Known, alert: Decision) -> bool:
+    """Return whether a message told of this version or of what led to it."""
+    kinds = ("alarmed", "trained", "promoted", "refused", "confirmed", "rolled_back")
+    told = {d.id for d in known.of(*kinds)}
+    return alert.correlation == known.correlation or evidence.text_of(alert, "of") in told
+
+
+def _moved_by(decision: Decision) -> dict[str, JsonValue]:
+    kept = ("former", "difference", "interval", "rows", "windows", "confidence", "by", "skipped")
+    return {name: decision.evidence[name] for name in kept if name in decision.evidence}
+
+
+def tagged(known: Known) -> list[Link]:
+    """Return what the registry's tags say of the alias, for a version without decisions."""
+    outcome = known.outcome
+    tags = known.registered.tags if known.registered else {}
+    if moved := tags.get("keepfit.promoted_at"):
+        former = tags.get("keepfit.replaced", "none")
+        instead = "" if former == "none" else f" instead of v{former}"
+        return [
+            Link(
+                at=datetime.fromisoformat(moved),
+                what="promoted",
+                sentence=f"Alias champion moved to v{known.version}{instead}.",
+                numbers={"former": None if former == "none" else former},
+            )
+        ]
+    promoted = outcome.verdict.promoted if outcome else tags.get("keepfit.verdict") == "promoted"
+    if outcome is None and "keepfit.verdict" not in tags:
+        return []
+    what: Any = "promoted" if promoted else "refused"
+    sentence = f"Alias champion moved to v{known.version}." if promoted else "The champion stayed."
+    return [Link(at=outcome.finished if outcome else None, what=what, sentence=sentence)]
+
+
+def in_use(known: Known) -> Link:
+    """Return how the champion does since it scores; a window looked at again counts once."""
+    looks = {d.id: d for d in known.of("monitored") if d.version == known.version}
+    windows = points(looks.values())
+    if not windows:
+        return Link(at=None, what="in use", sentence="It scores now; no window was monitored yet.")
+    newest = windows[-1]
+    alarms = sum(_calls(point) for point in windows)
+    moved = tuple(c.column for c in newest.drift.drifted) if newest.drift else ()
+    latest = f"; in the last, {listed(moved)} moved" if moved else ""
+    sentence = (
+        f"It scores now: {plural(len(windows), 'window')} monitored with it, "
+        f"{alarms or 'none'} of them an alarm{latest}."
+    )
+    numbers: dict[str, JsonValue] = {"windows": len(windows), "alarms": alarms}
+    return link_of(known, looks[newest.decision], "in use", sentence, numbers)
+
+
+def _calls(point: Point) -> bool:
+    drifted = point.drift is not None and point.drift.harmful
+    return drifted or (point.performance is not None and point.performance.worse)
+
+
+def link_of(
+    known: Known, decision: Decision, what: Any, sentence: str, numbers: dict[str, Any]
+) -> Link:
+    """Return a step that a decision records, with what there is to open."""
+    return Link(
+        at=decision.at,
+        what=what,
+        sentence=sentence,
+        numbers=numbers,
+        links=links.addresses(known.pipeline, decision),
+    )

@@ -1,0 +1,234 @@
+"""Why a version scores, or does not: the whole chain of evidence, assembled from every record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from tasks.base.commands import command
+from tasks.base.errors import InfrastructureError, UsageError
+from tasks.base.loop import Decision
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion, Record
+from tasks.history import evidence
+from tasks.history.evidence import MOVES, Accounts
+
+What = Literal[
+    "window", "alarm", "schedule", "by hand", "run", "data", "contract", "training", "gate",
+    "promoted", "refused", "confirmed", "rolled back", "replaced", "in use", "collected", "alert",
+    "other",
+]  # fmt: skip
+
+
+class Link(Record):
+    """One step of a chain.
+
+    Attributes
+    ----------
+    at
+        When; None where only the order is known.
+    numbers
+        What the sentence rests on, as JSON values.
+    links
+        What to open, by name.
+    """
+
+    at: datetime | None
+    what: What
+    sentence: str
+    numbers: dict[str, JsonValue] = Field({})
+    links: dict[str, str] = Field({})
+
+
+class Chain(Record):
+    """Everything that led to a version and that followed from it, in the order of time.
+
+    Attributes
+    ----------
+    champion
+        Whether it scores now.
+    correlation
+        The id that its decisions carry; empty where none was recorded.
+    missing
+        What is not recorded, a sentence each.
+    """
+
+    pipeline: str
+    version: str
+    champion: bool
+    correlation: str = ""
+    steps: tuple[Link, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def answer(self) -> dict[str, object]:
+        """Return what `keepfit why --json` prints."""
+        return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that is recorded of one version.
+
+    Attributes
+    ----------
+    decisions
+        Those about the version and those that share a correlation with it, oldest first.
+    """
+
+    pipeline: Pipeline
+    version: str
+    decisions: tuple[Decision, ...]
+    outcome: TrainingOutcome | None = None
+    registered: ModelVersion | None = None
+
+    @property
+    def trained(self) -> Decision | None:
+        """The decision that ended its training."""
+        of = [d for d in self.decisions if d.kind == "trained" and d.version == self.version]
+        return of[-1] if of else None
+
+    @property
+    def correlation(self) -> str:
+        """The correlation of its training; empty where it is not recorded."""
+        trained = self.trained
+        return trained.correlation if trained is not None else ""
+
+    def of(self, *kinds: str) -> tuple[Decision, ...]:
+        """Return the decisions of some kinds, oldest first."""
+        return tuple(d for d in self.decisions if d.kind in kinds)
+
+
+def explain_version(
+    pipeline: Pipeline, version: str | None, *, accounts: Accounts | None = None
+) -> Chain:
+    """Return the chain of evidence of `version`, or of the champion.
+
+    Parameters
+    ----------
+    version
+        With or without a leading `v`; None means the champion.
+    accounts
+        Stands for the pipeline's ledger.
+
+    Raises
+    ------
+    UsageError
+        When there is no such version, or no champion; names the known ones.
+    """
+    from tasks.ledger.training_outcomes import last_outcomes
+    from tasks.lineage.steps import steps_of
+
+    ledger = accounts or evidence.accounts_of(pipeline)
+    outcomes = last_outcomes(pipeline.work, most=10_000)
+    versions, aliased, silent, answered = _registry(pipeline)
+    moves = ledger.decisions(pipeline.config.name, kinds=MOVES)
+    champion = aliased if answered else _recorded_champion(moves, outcomes)
+    wanted = champion if version is None else version.strip().removeprefix("v")
+    known = _versions(ledger, pipeline, versions, outcomes)
+    if wanted is None or wanted not in known:
+        raise _unknown(pipeline, wanted, known)
+    found = Known(
+        pipeline=pipeline,
+        version=wanted,
+        decisions=_of_the_newest(_about(ledger, pipeline.config.name, wanted, moves), wanted),
+        outcome=next((o for o in outcomes if o.model and o.model.version == wanted), None),
+        registered=next((v for v in versions if v.version == wanted), None),
+    )
+    steps, missing = steps_of(found, champion=champion)
+    return Chain(
+        pipeline=pipeline.config.name,
+        version=wanted,
+        champion=wanted == champion,
+        correlation=found.correlation,
+        steps=steps,
+        missing=(*missing, *([silent] if silent else []), *(_deleted(found) if answered else ())),
+    )
+
+
+def _registry(pipeline: Pipeline) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
+    """Return versions, the aliased one, what to say where the registry does not answer, and
+    whether it did.
+    """  # noqa: D205
+    if not evidence.has_registry(pipeline):
+        return (), None, "", False
+    from tasks.registry.mlflow.shared_stores import store_of
+
+    store, name = store_of(pipeline.state), pipeline.config.name
+    try:
+        champion = store.champion(name)
+        return store.versions(name), champion.version if champion else None, "", True
+    except InfrastructureError as error:
+        return (), None, f"The registry did not answer: {error.message}", False
+
+
+def _deleted(known: Known) -> tuple[str, ...]:
+    """Return what to say of a version that the registry no longer has, though keepfit left it."""
+    if known.registered is not None or known.of("collected"):
+        return ()
+    return (f"v{known.version} is no longer in MLflow: it was deleted there.",)
+
+
+def _recorded_champion(
+    moves: Sequence[Decision], outcomes: Sequence[TrainingOutcome]
+) -> str | None:
+    from tasks.history.overview import champion_of
+
+    found = champion_of(moves, (), outcomes)
+    return found.version if found else None
+
+
+def _versions(
+    ledger: Accounts,
+    pipeline: Pipeline,
+    versions: Sequence[ModelVersion],
+    outcomes: Sequence[TrainingOutcome],
+) -> tuple[str, ...]:
+    """Return every version that anything knows of, the newest first."""
+    trained = ledger.decisions(pipeline.config.name, kinds=("trained", *MOVES))
+    found = {d.version for d in trained if d.version}
+    found |= {v.version for v in versions} | {o.model.version for o in outcomes if o.model}
+    return tuple(sorted(found, key=lambda v: (v.isdigit(), int(v) if v.isdigit() else 0, v)))[::-1]
+
+
+def _unknown(pipeline: Pipeline, wanted: str | None, known: Sequence[str]) -> UsageError:
+    name = pipeline.config.name
+    if not known:
+        return UsageError(
+            f"{name} has no version yet.", f"Train one with `{command('run', file=pipeline.path)}`."
+        )
+    listed = ", ".join(f"v{v}" for v in known[:12])
+    more = f" and {len(known) - 12} older" if len(known) > 12 else ""
+    if wanted is None:
+        return UsageError(f"{name} has no champion.", f"Name one of its versions: {listed}{more}.")
+    return UsageError(f"{name} has no version {wanted!r}.", f"It has: {listed}{more}.")
+
+
+def _of_the_newest(decisions: tuple[Decision, ...], version: str) -> tuple[Decision, ...]:
+    """Leave out what is about an earlier version of the same number.
+
+    A model that was deleted in MLflow and trained again counts its versions from 1.
+    """
+    trained = [d for d in decisions if d.kind == "trained" and d.version == version]
+    earlier = {d.correlation for d in trained[:-1]} - {d.correlation for d in trained[-1:]}
+    return tuple(d for d in decisions if d.correlation not in earlier)
+
+
+def _about(
+    ledger: Accounts, name: str, version: str, moves: Sequence[Decision]
+) -> tuple[Decision, ...]:
+    """Return the decisions about a version, those that share its training's correlation, and
+    the moves away from it, oldest first.
+    """  # noqa: D205
+    about = ledger.decisions(name, version=version)
+    found = {d.id: d for d in about if d.kind != "scored"}
+    correlations = {d.correlation for d in about if d.kind in ("trained", *MOVES, "refused")}
+    away = [d for d in moves if evidence.text_of(d, "former") == version]
+    for correlation in {*correlations, *(d.correlation for d in away)}:
+        found |= {d.id: d for d in ledger.decisions(name, correlation=correlation)}
+    found |= {d.id: d for d in away}
+    return tuple(sorted(found.values(), key=lambda d: d.at))

@@ -1,0 +1,128 @@
+"""One row of the source explained by the model that scores it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks.base.commands import command
+from tasks.base.errors import UsageError
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.evaluation.explanation.shap_values import RowExplanation
+
+_BACKGROUND = 200
+
+
+def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> RowExplanation:
+    """Return which columns pushed the prediction of one row of the scoring source.
+
+    Parameters
+    ----------
+    row
+        The row's id; of several id columns their values joined by commas, in the file's order.
+        Without id columns the place of the row in the source, from 0 on.
+    version
+        The version asked; the champion when absent.
+
+    Raises
+    ------
+    UsageError
+        When there is no such version or no such row.
+    ModelRefusedError
+        When the version needs a hook that the pipeline file does not name.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import numpy as np
+
+    from tasks.data.snapshots import read_frame
+    from tasks.evaluation.explanation.shap_values import RowExplanation
+    from tasks.models.execution.child_calls import call
+    from tasks.plugins.versions import require_hooks
+    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.training.row_windows import scoring_snapshot
+
+    asked = _version(pipeline, version)
+    require_hooks(pipeline.config, pipeline.base, asked)
+    snapshot = scoring_snapshot(pipeline)
+    ids = [c for c in asked.roles.id_columns if c in snapshot.kinds]
+    frame = read_frame(snapshot.path, columns=ids) if ids else None
+    place = _place(frame, row, snapshot.rows, ids)
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+    others = np.unique(np.linspace(0, snapshot.rows - 1, _BACKGROUND).astype(np.int64))
+    with tempfile.TemporaryDirectory(prefix="keepfit-explain-") as folder:
+        positions = Path(folder, "rows.npy")
+        np.save(positions, others)
+        told = call(
+            "tasks.scoring.row_explanation:explain_plain",
+            model=str(store_of(pipeline.state).model_file(asked)),
+            snapshot=snapshot.path,
+            schema=asked.roles.running(own).model_dump(mode="json"),
+            place=place,
+            others=str(positions),
+            name=row,
+        )
+    found = RowExplanation.model_validate(told)
+    return found.model_copy(update={"pipeline": asked.name, "version": asked.version})
+
+
+def explain_plain(
+    model: str, snapshot: str, schema: dict[str, Any], place: int, others: str, name: str
+) -> dict[str, Any]:
+    """Explain one row of a snapshot; runs where the model can be loaded."""
+    from pathlib import Path
+
+    import numpy as np
+
+    from tasks.base.records import Schema
+    from tasks.data.snapshots import read_frame
+    from tasks.evaluation.explanation.shap_values import explain_frame
+    from tasks.models.persistence.skops_io import load_model
+
+    roles = Schema.model_validate(schema)
+    columns = list(roles.features)
+    row = read_frame(snapshot, columns=columns, rows=np.array([place]))
+    background = read_frame(snapshot, columns=columns, rows=np.load(others))
+    found = explain_frame(load_model(Path(model), roles.own), row, background, roles, name)
+    return found.model_dump(mode="json")
+
+
+def _version(pipeline: Pipeline, version: str | None) -> ModelVersion:
+    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.scoring.batches import champion_of
+
+    if version is None:
+        return champion_of(pipeline)
+    number = version.removeprefix("v")
+    found = store_of(pipeline.state).version(pipeline.config.name, number)
+    if found is None:
+        raise UsageError(
+            f"{pipeline.config.name} has no version {number}.",
+            f"See them with `{command('status', file=pipeline.path)}`.",
+        )
+    return found
+
+
+def _place(frame: pd.DataFrame | None, row: str, rows: int, ids: list[str]) -> int:
+    if frame is None:
+        if row.isdecimal() and int(row) < rows:
+            return int(row)
+        raise UsageError(
+            f"Without `id_columns` a row is named by its place from 0 to {rows - 1}; got {row!r}."
+        )
+    import numpy as np
+
+    texts = frame.astype(str).agg(",".join, axis=1).to_numpy(dtype=object)
+    found = np.flatnonzero(texts == row)
+    if not len(found):
+        raise UsageError(
+            f"No row of the source has {', '.join(ids)} = {row!r}.",
+            "Give the id as it stands in the source; several id columns are joined by commas.",
+        )
+    return int(found[-1])

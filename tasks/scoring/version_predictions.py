@@ -1,0 +1,91 @@
+"""What one version predicts of the rows of a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.registry.mlflow.shared_stores import store_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.scoring.predictions import ScoringCounts
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions as `score_frame` gives them, its counts, and the rows they are of."""
+
+    predictions: pd.DataFrame
+    counts: ScoringCounts
+    rows: pd.DataFrame
+
+
+def predictions_of(
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    version: ModelVersion,
+    known: Mapping[str, Collection[str]] | None = None,
+) -> Predicted:
+    """Return what `version` predicts of every row of `snapshot`.
+
+    Parameters
+    ----------
+    known
+        Categorical column to its levels in the training window; others are counted.
+    """
+    from tasks.data.snapshots import places_of, read_frame
+    from tasks.plugins.versions import require_hooks
+    from tasks.scoring.predictions import score_frame
+
+    require_hooks(pipeline.config, pipeline.base, version)
+    roles = version.roles
+    columns = [c for c in _columns(roles) if c in snapshot.kinds]
+    frame = read_frame(snapshot.path, columns=columns)
+    predictions, counts = score_frame(
+        frame,
+        roles,
+        store_of(pipeline.state).load(version, OwnCode.of(pipeline.config.hooks, pipeline.base)),
+        version=version,
+        run_id=version.run_id,
+        batch=snapshot.digest,
+        known=known,
+        places=places_of(snapshot),
+    )
+    return Predicted(predictions, counts, frame)
+
+
+def empty_predictions(
+    pipeline: Pipeline, snapshot: Snapshot, version: ModelVersion
+) -> pd.DataFrame:
+    """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
+    import pandas as pd
+
+    from tasks.data.snapshots import read_frame
+    from tasks.scoring.predictions import score_frame
+
+    roles, columns = version.roles, _columns(version.roles)
+    found = [c for c in columns if c in snapshot.kinds]
+    frame = read_frame(snapshot.path, columns=found) if found else pd.DataFrame()
+    empty = {c: frame[c] if c in frame else pd.Series(dtype="str") for c in columns}
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+    return score_frame(
+        pd.DataFrame(empty),
+        roles,
+        store_of(pipeline.state).load(version, own),
+        version=version,
+        run_id=version.run_id,
+        batch=snapshot.digest,
+    )[0]
+
+
+def _columns(roles: Schema) -> list[str]:
+    """Return the columns that a prediction needs or keeps."""
+    time = [roles.time_column] if roles.time_column else []
+    group = [roles.group] if roles.group else []
+    return list(dict.fromkeys([*roles.features, *roles.id_columns, *time, *group]))

@@ -1,0 +1,165 @@
+"""From a checked snapshot to what is fitted: roles, split, identity."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tasks.base.config import default_metric
+from tasks.base.environment import give_back_memory
+from tasks.base.errors import ConfigError
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Prepared, Schema, Snapshot, TrainingMode
+from tasks.contracts.contract_files import contract_digest, late_labels
+from tasks.training.identity import fit_key, training_key
+from tasks.training.refit_candidacy import Candidacy, mode_of, newer_than, on_champions_columns
+
+if TYPE_CHECKING:
+    from expectations.late_labels import LateLabels
+
+
+def prepare(
+    pipeline: Pipeline,
+    snapshot: Snapshot,
+    *,
+    champion_until: datetime | None = None,
+    refit: Candidacy | None = None,
+    reason: str = "",
+) -> Prepared:
+    """Return which column plays which part, which rows are held out, and the training's keys.
+
+    Parameters
+    ----------
+    champion_until
+        Time of the newest row that the champion was trained on; None without one.
+    refit
+        The champion to refit; None: a search.
+    reason
+        Why it is a search.
+
+    Raises
+    ------
+    ConfigError
+        When the metric is not one for the task that the target gives.
+    DataError
+        When there is nothing to train on or nothing to judge on.
+    """
+    from tasks.data.column_kinds import build_schema
+    from tasks.data.splits import split_rows
+    from tasks.models.postprocessing.cost_matrix import check_objective
+
+    schema = build_schema(snapshot, pipeline.config)
+    check_objective(pipeline.config.objective, schema)
+    schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
+    metric, mode = _metric(pipeline, schema.task), TrainingMode(reason=reason)
+    if refit is not None:
+        mode = mode_of(refit, pipeline, snapshot, schema, metric)
+        if mode.kind == "refit" and refit.champion is not None:
+            schema = on_champions_columns(schema, refit.champion)
+    repeated = repeated_ids(snapshot, schema)
+    young = waiting_for_labels(snapshot, schema, late_labels(pipeline, snapshot))
+    give_back_memory()
+    said = tuple(sentence for sentence in (repeated, young) if sentence)
+    if said:
+        schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *said)})
+    parts = pipeline.config.split
+    share = parts.holdout
+    if champion_until is not None:
+        fewest = pipeline.config.monitoring.min_rows
+        share = share_held_out(snapshot, schema, share, champion_until, fewest)
+    fits = fit_key(pipeline, snapshot, share, mode)
+    folder = pipeline.work / "fits" / fits[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    split = split_rows(snapshot, schema, share, folder, group=parts.group)
+    if share < parts.holdout:
+        half = (
+            f"the newer half of the rows that are newer than the champion is held out, {share:.1%} "
+            f"of all instead of {parts.holdout:.0%}, so that the challenger learns from the other"
+        )
+        split = split.model_copy(update={"notes": (*split.notes, half)})
+    give_back_memory()
+    return Prepared(
+        roles=schema,
+        split=split,
+        metric=metric,
+        fit_key=fits,
+        key=training_key(pipeline, snapshot, contract_digest(pipeline), mode),
+        folder=str(folder),
+        refit=_refit(pipeline),
+        mode=mode,
+    )
+
+
+def share_held_out(
+    snapshot: Snapshot, schema: Schema, stated: float, champion_until: datetime, fewest: int
+) -> float:
+    """Return the share of rows to hold out where a champion knows the older ones.
+
+    Held out are at most half of the labelled rows that are newer than the champion's: were all of
+    them, the challenger would know no newer world than the champion, and could not be better.
+    Where half of them are fewer than `fewest`, it is the stated share.
+    """
+    if schema.time_column is None:
+        return stated
+    newer, rows = newer_than(snapshot, schema, champion_until)
+    return stated if newer < 2 * fewest else min(stated, newer / 2 / rows)
+
+
+def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | None) -> str:
+    """Return how many rows are left out because their label has not come yet; empty for none."""
+    from tasks.data.snapshots import read_frame
+
+    if late is None:
+        return ""
+    rows = read_frame(snapshot.path, columns=[late.target, late.time_column])
+    waiting = int((rows[late.target].isna() & ~late.mature(rows)).sum())
+    if not waiting:
+        return ""
+    return (
+        f"monitoring.label_delay: {waiting:,} rows after {late.until:%Y-%m-%d %H:%M} UTC have no "
+        f"{schema.target!r} yet and are left out; the holdout is the newest labelled rows"
+    )
+
+
+def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
+    """Return what to say of ids that do not name one row; empty where they do."""
+    import numpy as np
+
+    from tasks.data.row_hashes import row_hashes
+    from tasks.data.snapshots import open_table
+
+    if not schema.id_columns:
+        return ""
+    hashes = row_hashes(open_table(snapshot.path, schema.id_columns), schema.id_columns)
+    repeated = len(hashes) - len(np.unique(hashes))
+    if not repeated:
+        return ""
+    remedy = "name the columns that tell rows apart"
+    if schema.time_column and schema.time_column not in schema.id_columns:
+        remedy = f"where a row is an id at a time, add {schema.time_column!r} to them"
+    return (
+        f"id_columns: {repeated:,} rows have the ids of another row; of each id the ledger keeps "
+        f"the first prediction: {remedy}"
+    )
+
+
+def _metric(pipeline: Pipeline, task: str) -> str:
+    from tasks.base.config import metrics_of
+
+    metric = pipeline.config.metric or default_metric(task)  # type: ignore[arg-type]
+    if metric in pipeline.config.hooks.metrics:
+        return metric
+    fits = metrics_of(task)
+    if metric not in fits:
+        raise ConfigError(
+            f"{pipeline.path}, line {pipeline.line_of('metric')}: `metric: {metric}` is not one "
+            f"for {task}, which the target {pipeline.config.target!r} is taken for.",
+            f"One of: {', '.join(fits)}. Or state the `task`.",
+        )
+    return metric
+
+
+def _refit(pipeline: Pipeline) -> bool:
+    stated = pipeline.config.training.refit
+    return pipeline.config.time_column is not None if stated is None else stated

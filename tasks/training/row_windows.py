@@ -1,0 +1,278 @@
+"""The rows of a pipeline: the training window, and rows to score."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.base.config import (
+    CsvSink,
+    CsvSource,
+    ParquetSink,
+    ParquetSource,
+    PipelineConfig,
+    Sink,
+    Source,
+)
+from tasks.base.errors import SourceError, UsageError
+from tasks.base.outcomes import ScoringScope
+from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
+from tasks.base.reading import ChangedColumns, FileAside, note_text
+from tasks.base.records import Snapshot
+from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
+from tasks.data.sources.paths import storage_kind
+from tasks.training.label_spellings import require_spellings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def training_snapshot(
+    pipeline: Pipeline, *, fresh: bool = False, keep_contract: bool = True, whole: bool = True
+) -> Snapshot:
+    """Read the training window, and infer the contract when the pipeline has none yet.
+
+    A column that the contract promises and the source lost is left to the contract check, which
+    names everything that is broken at once.
+
+    Parameters
+    ----------
+    whole
+        Refuse a file that is empty or incomplete; else it is left aside, with a note.
+
+    Raises
+    ------
+    ConfigError
+        When the file names a column that neither source nor contract has.
+    """
+    from tasks.data.loading import load_window
+    from tasks.data.sources.file_completeness import complete_part
+    from tasks.data.sources.source import column_names
+
+    contract = known_contract(pipeline)
+    promised = () if contract is None else tuple(contract.columns)
+    source = pipeline.config.source
+    found, aside = (source, ()) if whole else complete_part(source, pipeline.base, settled=True)
+    source = found or source  # of no complete file the error says what is wrong
+    available = column_names(source, pipeline.base)
+    require_columns(pipeline, available, promised)
+    config = _readable(pipeline.config.model_copy(update={"source": source}), available)
+    snapshot = load_window(
+        config, pipeline.base, pipeline.work / "data", forms=forms_of(contract), fresh=fresh
+    )
+    if config.hooks.features is not None:
+        require_evaluated(pipeline, {*snapshot.kinds, *promised})
+    changed = _renamed(pipeline, source, available)
+    require_spellings(pipeline, snapshot)
+    if keep_contract:
+        ensure_contract(pipeline, snapshot)
+    return snapshot.model_copy(update={"findings": (*aside, *changed, *snapshot.findings)})
+
+
+def rows_to_score(
+    pipeline: Pipeline, *, settled: bool = False
+) -> tuple[Source | None, tuple[FileAside, ...]]:
+    """Return the scoring source, else the source, without files that are still being written.
+
+    None where it has no other; see `tasks.data.sources.file_completeness.complete_part`.
+    """
+    from tasks.data.sources.file_completeness import complete_part
+
+    config = pipeline.config
+    return complete_part(config.scoring.source or config.source, pipeline.base, settled=settled)
+
+
+def scoring_snapshot(
+    pipeline: Pipeline,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    whole: bool = False,
+    settled: bool = False,
+) -> Snapshot:
+    """Read the rows to score: the file's scoring source, else its source; there may be none.
+
+    Parameters
+    ----------
+    since, until
+        Only rows whose time lies in [since, until); None reads without that bound.
+    whole
+        Refuse a file that is empty or incomplete; else it is left aside, with a note.
+    settled
+        Leave aside also what may be half written.
+    """
+    from tasks.data.loading import load_window
+    from tasks.data.sources.source import column_names
+
+    config = pipeline.config
+    stated = config.scoring.source or config.source
+    chosen, aside = (stated, ()) if whole else rows_to_score(pipeline, settled=settled)
+    if chosen is None and until is None:
+        return Snapshot(path="", digest="", rows=0, kinds={}, findings=aside)
+    if chosen is None:
+        raise _no_complete_file(aside)
+    available = column_names(chosen, pipeline.base)
+    changed = _renamed(pipeline, chosen, available)
+    every = config.model_copy(
+        update={
+            "source": chosen,
+            "training": config.training.model_copy(update={"window": None}),
+        }
+    )
+    readable = _readable(every, available)
+    if readable.time_column is None:
+        since = until = None
+    snapshot = load_window(
+        readable,
+        pipeline.base,
+        pipeline.work / "scoring",
+        forms=forms_of(known_contract(pipeline)),
+        for_scoring=True,
+        since=since,
+        until=until,
+    )
+    return snapshot.model_copy(update={"findings": (*aside, *changed, *snapshot.findings)})
+
+
+def _renamed(
+    pipeline: Pipeline, source: Source, available: Collection[str]
+) -> tuple[ChangedColumns, ...]:
+    """Return the contract's columns that all files lack, with the new ones called like them."""
+    from tasks.data.sources.file_columns import renamed_since
+
+    contract = known_contract(pipeline)
+    if contract is None or pipeline.config.hooks.features is not None:
+        return ()
+    config = pipeline.config
+    known = [c for c in contract.columns if c != config.target]
+    others = [c for c in available if c not in {config.target, *config.exclude}]
+    where = Path(source.path).name if isinstance(source, CsvSource | ParquetSource) else "the query"
+    return renamed_since(where, others, known)
+
+
+def newest_row(pipeline: Pipeline, now: datetime | None = None) -> datetime | None:
+    """Return the greatest time among the rows to score, in UTC; None without a time column.
+
+    Times in the future are not believed, and files that are still being written are not read.
+    """
+    from tasks.data.sources.source import newest_believed
+
+    column = pipeline.config.time_column
+    if column is None:
+        return None
+    chosen, aside = rows_to_score(pipeline)
+    if chosen is None:
+        raise _no_complete_file(aside)
+    return newest_believed(chosen, pipeline.base, column, now or datetime.now(UTC))
+
+
+def _no_complete_file(aside: Collection[FileAside]) -> SourceError:
+    return SourceError(
+        f"No complete file to read: {'; '.join(map(note_text, aside))}.",
+        "Wait until one is written, or look at the source's path.",
+    )
+
+
+def scope_of(input_path: str | None, *, everything: bool) -> ScoringScope:
+    """Return what a scoring reads: a named file, all rows of the source, or what is new.
+
+    Raises
+    ------
+    UsageError
+        When a file is named and everything is wanted.
+    """
+    if input_path is not None and everything:
+        raise UsageError(
+            "--all scores every row of the pipeline's source, and --input names another one.",
+            "Leave one of them out: of a named file every row is scored.",
+        )
+    if input_path is not None:
+        return "file"
+    return "all" if everything else "new"
+
+
+def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.datetime64]:
+    """Return the times in [start, end) of the rows to score, in UTC, ``datetime64[us]`` (n_rows,).
+
+    There may be none; nulls are left out.
+    """
+    import pyarrow as pa
+
+    from tasks.data.sources.source import read_source
+
+    column = pipeline.config.time_column or ""
+    chosen, aside = rows_to_score(pipeline)
+    if chosen is None:
+        raise _no_complete_file(aside)
+    table = read_source(
+        chosen, pipeline.base, columns=[column], time_column=column, start=start, end=end
+    ).table
+    times = table[column].drop_null()
+    found: NDArray[np.datetime64] = times.cast(pa.timestamp("us", times.type.tz)).to_numpy()
+    return found
+
+
+def with_overrides(pipeline: Pipeline, input_path: str | None, output_path: str | None) -> Pipeline:
+    """Return `pipeline` with another place to read rows to score from, or to write them to.
+
+    Raises
+    ------
+    UsageError
+        When the input does not exist or the output's format is not known.
+    """
+    scoring = pipeline.config.scoring
+    if input_path is not None:
+        source = input_source(Path(input_path), pipeline.config.source)
+        scoring = scoring.model_copy(update={"source": source})
+    if output_path is not None:
+        scoring = scoring.model_copy(update={"sink": output_sink(Path(output_path))})
+    config = pipeline.config.model_copy(update={"scoring": scoring})
+    return replace(pipeline, config=config)
+
+
+def output_sink(path: Path) -> Sink:
+    """Return a file to write predictions to as a sink."""
+    suffix = path.suffix.lower()
+    if suffix not in {".parquet", ".csv"}:
+        raise UsageError(
+            f"Predictions are written as .parquet or .csv; got {path.name!r}.",
+            "Name the output with one of these endings.",
+        )
+    absolute = str(path.absolute())
+    if suffix == ".csv":
+        return CsvSink(kind="csv", path=absolute)
+    return ParquetSink(kind="parquet", path=absolute)
+
+
+def input_source(path: Path, like: Source) -> Source:
+    """Return a file to score as a source, read as the pipeline's own source of that kind is."""
+    kind = storage_kind(path)
+    if kind is None:
+        raise UsageError(f"No such file or folder: {path}.")
+    absolute = str(path.absolute())
+    if kind == "parquet":
+        return ParquetSource(kind="parquet", path=absolute)
+    if isinstance(like, CsvSource):
+        return like.model_copy(update={"path": absolute})
+    return CsvSource(kind="csv", path=absolute)
+
+
+def _readable(config: PipelineConfig, available: Collection[str]) -> PipelineConfig:
+    """Leave out of `config` the columns that are not there to be read."""
+    time_column = config.time_column if config.time_column in available else None
+    training = config.training
+    if time_column is None:
+        training = training.model_copy(update={"window": None})
+    return config.model_copy(
+        update={
+            "time_column": time_column,
+            "training": training,
+            "id_columns": tuple(c for c in config.id_columns if c in available),
+            "exclude": tuple(c for c in config.exclude if c in available),
+            "kinds": {c: k for c, k in config.kinds.items() if c in available},
+        }
+    )

@@ -1,0 +1,77 @@
+"""One training of a pipeline at a time, and only if the policy admits its cause."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+from tasks.base.errors import NoNewerRowsError
+from tasks.base.loop import Cause, PolicyDecision
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.progress import Step, report
+
+_POLL_SECONDS = 0.5
+
+
+@contextmanager
+def admitted(pipeline: Pipeline, cause: Cause, *, refit: bool = False) -> Iterator[PolicyDecision]:
+    """Hold the pipeline's flight and yield what the policy says to `cause`.
+
+    A person who asks while another training goes on waits for it, and then finds its work done;
+    an alarm or the calendar does not wait: the refusal is recorded.
+    """
+    with ExitStack() as held:
+        if not _take_off(pipeline, cause, held):
+            yield _running(pipeline, cause)
+            return
+        from tasks.policy.admission import admit
+
+        yield admit(pipeline, cause, datetime.now(UTC), refit=refit)
+
+
+def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
+    """Record that a refit waits for rows; return the decision."""
+    from tasks.policy.admission import record_skip
+
+    decision = PolicyDecision(
+        retrain=False,
+        reasons=cause.reasons,
+        withheld="rows",
+        sentence=f"Not trained: {error.message}",
+    )
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
+    return decision
+
+
+def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:
+    from tasks.ledger.ledger import ledger_of
+    from tasks.ledger.single_flight import Busy
+
+    ledger, said = ledger_of(pipeline), False
+    while True:
+        try:
+            held.enter_context(ledger.flight(pipeline.config.name))
+        except Busy as busy:
+            if cause.kind != "manual":
+                return False
+            if not said:
+                report(Step("wait", busy.message, 0, 1))
+                said = True
+            time.sleep(_POLL_SECONDS)
+        else:
+            return True
+
+
+def _running(pipeline: Pipeline, cause: Cause) -> PolicyDecision:
+    from tasks.policy.admission import record_skip
+
+    decision = PolicyDecision(
+        retrain=False,
+        reasons=cause.reasons,
+        withheld="running",
+        sentence="Not trained: another training of this pipeline is going on.",
+    )
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
+    return decision

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks.base.loop import Decision
+from tasks.dashboard.page import dashboard_html, write_dashboard
+from tasks.dashboard.page_script import page_script, script_source
+from tasks.ledger.ledger import ledger_of
+from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
+from tests.unit.dashboard.pages import PAYLOADS, Page
+
+NOW = flights()[-1].at + timedelta(hours=5)
+
+
+def html_of(
+    folder: Path, decisions: Sequence[Decision], names: Sequence[str] = ("flights", "demand")
+) -> str:
+    made = [pipeline(folder, name) for name in names]
+    target = folder / ".keepfit" / "dashboard" / "index.html"
+    return dashboard_html(made, target, now=NOW, accounts=Listed(decisions))
+
+
+def test_every_pipeline_has_its_card_and_its_picture(tmp_path: Path) -> None:
+    page = Page(html_of(tmp_path, [*flights(), *demand()]))
+
+    assert page.words.index("healthy") < page.words.index("stale") < page.words.index("Decisions")
+    assert page.tags.count("svg") == 4
+    assert "ROC AUC" in page.words
+    assert "Root mean squared error" in page.words
+    assert {"pipeline-0", "pipeline-1"} <= set(page.ids)
+
+
+def test_every_kind_of_decision_opens_to_its_evidence(tmp_path: Path) -> None:
+    decisions = [*flights(), *demand()]
+    html = html_of(tmp_path, decisions)
+
+    for kind in {d.kind for d in decisions}:
+        assert '<li id="d-' in html
+        assert re.search(rf'<li [^>]*class="k-{kind} p-[01] ', html), kind
+    words = Page(html).words
+    for told in (
+        "14,812 rows in 28 blocks of time",
+        "smallest to be seen",
+        "column `carrier` is missing",
+        "connection refused",
+        "the runner died",
+        "an alarm about 2013-04-15..2013-04-22",
+        "cooldown",
+    ):
+        assert told in words, told
+
+
+def test_decisions_of_a_chain_lead_to_each_other(tmp_path: Path) -> None:
+    page = Page(html_of(tmp_path, flights(), ["flights"]))
+
+    inside = [link[1:] for link in page.links if link.startswith("#d-")]
+    assert len(inside) > 20
+    assert set(inside) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_reports_in_the_state_folder_are_linked_relatively_while_they_are_there(
+    tmp_path: Path,
+) -> None:
+    decisions = flights()
+    trained = next(d for d in decisions if d.kind == "trained")
+    file = tmp_path / ".keepfit" / trained.links["report"]
+    assert f'href="../{trained.links["report"]}"' not in html_of(tmp_path, decisions)
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+
+    html = html_of(tmp_path, decisions)
+
+    assert f'href="../{trained.links["report"]}"' in html
+    target = tmp_path / ".keepfit" / "dashboard"
+    assert (target / "x" / ".." / ".." / trained.links["report"]).resolve() == file.resolve()
+    assert 'href="http://127.0.0.1:5000/#/experiments/1/runs/' in html
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_names_stay_text(tmp_path: Path, payload: str) -> None:
+    html = html_of(tmp_path, [hostile(d, payload) for d in flights()], ["flights"])
+    page = Page(html)
+
+    forbidden = {"iframe", "img", "link", "object", "form", "embed", "base", "video"}
+    assert not forbidden & set(page.tags)
+    # One script, of this house, with nothing of the data in it.
+    assert page.tags.count("script") == 1
+    assert html.count(f"<script>{page_script()}</script>") == 1
+    assert page.handlers == []
+    assert page.tags.count("meta") == 4
+    allowed = r"#|http://127\.0\.0\.1:|http://example\.invalid/"
+    assert [v for v in page.links if not re.match(allowed, v)] == []
+    assert "7 * 7" not in payload or "{{ 7 * 7 }}" in page.words
+    html.encode("utf-8")
+
+
+def test_the_page_forbids_itself_everything_but_its_style_and_its_one_script(
+    tmp_path: Path,
+) -> None:
+    html = html_of(tmp_path, flights())
+
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert policy[1] == (
+        f"default-src 'none'; script-src {script_source()}; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_the_page_says_when_it_was_written_for_the_browser_to_tell_its_age(tmp_path: Path) -> None:
+    html = html_of(tmp_path, flights())
+
+    assert re.search(r'<span id="age" data-written="[0-9T:.-]+\+00:00"', html)
+    assert 'id="old" hidden' in html
+
+
+def test_without_any_record_it_says_what_to_do(tmp_path: Path) -> None:
+    words = Page(html_of(tmp_path, [])).words
+
+    assert "keepfit run" in words
+    assert "Nothing was decided yet" in words
+    assert "No window was monitored yet" in words
+    assert "No pipeline is known here yet" in Page(html_of(tmp_path, [], [])).words
+    assert not (tmp_path / ".keepfit").exists()
+
+
+def test_a_champion_that_was_never_monitored_is_told_how_to_be(tmp_path: Path) -> None:
+    words = Page(html_of(tmp_path, flights()[:3], ["flights"])).words
+
+    assert "keepfit monitor" in words
+    assert "keepfit up" in words
+
+
+def test_many_decisions_are_cut_to_the_newest_and_the_rest_is_told_of(tmp_path: Path) -> None:
+    many = [
+        d.model_copy(update={"id": f"{d.id}{k}", "at": d.at - 30 * k * WEEK})
+        for k in range(30)
+        for d in flights()
+        if d.kind != "scored"
+    ]
+    assert len(many) > 1000
+    html = html_of(tmp_path, many, ["flights"])
+
+    assert html.count("<li id=") == 360
+    assert "Older ones" in Page(html).words
+    assert "Older ones" not in Page(html_of(tmp_path, flights())).words
+    assert len(html) < 2_000_000
+
+
+def test_a_secret_that_reached_the_ledger_does_not_reach_the_page(tmp_path: Path) -> None:
+    secret = "s3cr&t<canary>"
+    made = replace(pipeline(tmp_path), secrets=(secret,))
+    told = [d.model_copy(update={"sentence": f"at {secret}"}) for d in flights()]
+
+    html = dashboard_html([made], tmp_path / "index.html", now=NOW, accounts=Listed(told))
+
+    assert "canary" not in html
+
+
+def test_it_is_written_whole_from_real_ledgers(tmp_path: Path) -> None:
+    made = [pipeline(tmp_path, name) for name in ("flights", "demand")]
+    decisions = [d for d in (*flights(), *demand()) if d.kind != "scored"]
+    for decision in decisions:
+        ledger_of(made[0]).record(decision)
+    target = tmp_path / ".keepfit" / "dashboard" / "index.html"
+
+    assert write_dashboard(made, target, now=NOW) == target
+
+    html = target.read_text(encoding="utf-8")
+    assert html == dashboard_html(made, target, now=NOW, accounts=Listed(decisions))
+    assert [p.name for p in target.parent.iterdir()] == ["index.html"]

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.terminal.loop_results import show_chain, show_monitoring, show_move, show_overview
+from tasks.base.loop import Decision, DriftResult, Performance, PolicyDecision
+from tasks.base.outcomes import MonitoringOutcome
+from tasks.history.overview import overview
+from tasks.lineage.chain import explain_version
+from tests.histories import Listed, demand, flights, hostile, pipeline
+
+DECISIONS = (*flights(), *demand())
+NOW = flights()[-1].at + timedelta(hours=5)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what was printed; addresses may be longer than a line, so that they stay whole."""
+    printed = capsys.readouterr().out.splitlines()
+    wide = [line for line in printed if len(line.rstrip()) > 80]
+    assert [line for line in wide if "/" not in line] == []
+    return printed
+
+
+def monitored(decision: Decision) -> MonitoringOutcome:
+    evidence = decision.evidence
+    performance = evidence["performance"]
+    assert isinstance(performance, list)
+    return MonitoringOutcome(
+        pipeline=decision.pipeline,
+        version=decision.version or "",
+        window=decision.window,
+        rows=5800,
+        alarm=bool(evidence["alarm"]),
+        sentence=decision.sentence,
+        drift=DriftResult.model_validate(evidence["drift"]),
+        performance=tuple(Performance.model_validate(p) for p in performance),
+        decision=PolicyDecision.model_validate(evidence["policy"]),
+        correlation=decision.correlation,
+        contract_warnings=1,
+        report="/srv/report.html",
+        moved="v2 is confirmed.",
+        seconds=3.2,
+        next_command="keepfit run flights.yaml",
+    )
+
+
+def test_why_is_a_timeline_that_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_chain(explain_version(pipeline(tmp_path), "2", accounts=Listed(flights())))
+
+    printed = lines(capsys)
+    assert printed[0] == "flights v2: the champion"
+    whats = [line[17:28].strip() for line in printed[1:]]
+    order = [whats.index(w) for w in ("window", "alarm", "data", "training", "gate", "promoted")]
+    assert order == sorted(order)
+    assert printed[-1].startswith("correlation")
+
+
+def test_status_says_how_each_pipeline_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [pipeline(tmp_path, name) for name in ("flights", "demand", "churn")]
+    show_overview(overview(made, accounts=Listed(DECISIONS), now=NOW, sizes={"ledger": 2048}))
+
+    printed = "\n".join(lines(capsys))
+    for said in ("flights  healthy", "demand  stale", "churn  no champion", "next 2013-07-23",
+                 "rolled back", "2.0 kB", "keepfit run "):  # fmt: skip
+        assert said in printed, said
+
+
+def test_monitor_shows_what_moved_first(capsys: pytest.CaptureFixture[str]) -> None:
+    alarm = next(d for d in flights() if d.kind == "monitored" and d.evidence["alarm"])
+    show_monitoring(monitored(alarm))
+
+    printed = lines(capsys)
+    table = printed.index(next(line for line in printed if line.startswith("column")))
+    assert "moved" in printed[table + 1]
+    assert any("No training: persistence." in line for line in printed)
+    assert any("v2 is confirmed." in line for line in printed)
+
+
+def test_a_window_without_drift_or_performance_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    looked = next(d for d in flights() if d.kind == "monitored")
+    bare = {"drift": None, "performance": (), "window": None}
+    show_monitoring(monitored(looked).model_copy(update=bare))
+
+    assert "of all rows" in lines(capsys)[0]
+
+
+def test_a_move_by_hand_says_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    show_move(next(d for d in flights() if d.kind == "rolled_back"))
+
+    printed = "\n".join(lines(capsys))
+    assert "flights: rolled back" in printed
+    assert "keepfit why 2" in printed
+
+
+def test_markup_in_names_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoilt = [hostile(d, "[bold red]x[/bold red] [/]") for d in flights()]
+    show_chain(explain_version(pipeline(tmp_path), "2", accounts=Listed(spoilt)))
+    show_overview(overview([pipeline(tmp_path)], accounts=Listed(spoilt), now=NOW))
+    show_monitoring(monitored(next(d for d in spoilt if d.kind == "monitored")))
+
+    assert "[bold red]" in capsys.readouterr().out
