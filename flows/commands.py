@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flows.orchestrator import check_configured, configured_api, start_server
+from flows.orchestrator import check_configured, configured_api, start_server, use_api
 from flows.terminal.results import progress
 from tasks.base.commands import command, working_on
 from tasks.base.contact import first_contact
@@ -209,11 +209,11 @@ def _companions(
     server = None
     if configured is None:
         server = start_server(pipeline.state)
-        os.environ["PREFECT_API_URL"] = server.url
+        use_api(server.url)
         os.environ[TEMPORARY] = "true"
     else:
         check_configured(configured)
-        os.environ["PREFECT_API_URL"] = configured
+        use_api(configured)
     try:
         if checks:
             start_checker(keep=keep)
@@ -231,7 +231,7 @@ def _companions(
     finally:
         stop_checker()
         if server is not None:
-            os.environ.pop("PREFECT_API_URL", None)
+            use_api(None)
             os.environ.pop(TEMPORARY, None)
             server.stop()
 

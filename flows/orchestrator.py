@@ -139,6 +139,19 @@ _SERVICES_OFF = {
 }  # fmt: skip
 
 
+def use_api(url: str | None) -> None:
+    """Let Prefect talk to the API at `url` from now on; to none where it is None.
+
+    Prefect reads its environment when it is imported: where that was earlier, it reads it anew.
+    """
+    if url is None:
+        os.environ.pop("PREFECT_API_URL", None)
+    else:
+        os.environ["PREFECT_API_URL"] = url
+    if imported := sys.modules.get("prefect.context"):
+        imported.refresh_global_settings_context()
+
+
 def check_configured(url: str) -> None:
     """Raise when the API that the environment names does not answer."""
     if not _healthy(url, 5.0):

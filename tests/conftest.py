@@ -14,6 +14,8 @@ from hypothesis import settings
 from tasks.base.environment import turn_telemetry_off
 
 turn_telemetry_off()
+# A test whose server Prefect does not find fails at once: Prefect would start another in silence.
+os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("keepfit", deadline=None)
 settings.load_profile("keepfit")

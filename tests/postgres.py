@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 _USER = "keepfit"
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _known(user: str) -> bool:
 
 
 def _running(folder: Path, home: Path, prefix: list[str]) -> Iterator[Server]:
-    server = Server("127.0.0.1", _free_port(), secrets.token_hex(12))
+    server = Server("127.0.0.1", free_port(), secrets.token_hex(12))
     secret = home / "secret"
     secret.write_text(server.password)
     secret.chmod(0o644)  # the folder is the owner's alone
@@ -82,11 +83,11 @@ def _running(folder: Path, home: Path, prefix: list[str]) -> Iterator[Server]:
     # It runs apart from this process: tests end whatever they find below themselves.
     options = f"-p {server.port} -h {server.host} -k {home} -F -c max_connections=60"
     program = [*prefix, str(folder / "pg_ctl"), "-D", str(data)]
-    _call([*program, "-l", str(home / "log"), "-o", options, "-w", "-t", "60", "start"])
+    _call([*program, "-l", str(home / "log"), "-o", options, "-w", "-t", "300", "start"])
     try:
         yield server
     finally:
-        subprocess.run([*program, "-m", "fast", "-w", "-t", "20", "stop"], check=False, cwd="/",
+        subprocess.run([*program, "-m", "fast", "-w", "-t", "60", "stop"], check=False, cwd="/",
                        capture_output=True)  # fmt: skip
 
 
@@ -94,10 +95,3 @@ def _call(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, cwd="/")
     if done.returncode:
         pytest.skip(f"PostgreSQL can't be set up here: {done.stderr.strip()[-300:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.orchestrator import start_server
+from flows.orchestrator import start_server, use_api
 
 _KEPT = Path(__file__).parents[1] / ".pytest_cache" / "keepfit"
 
@@ -55,7 +55,10 @@ def prefect_api_in(home: Path) -> Iterator[str]:
         patch.setenv("PREFECT_HOME", str(home))
         server = start_server(home)
         server.wait()
-        patch.setenv("PREFECT_API_URL", server.url)
         patch.delenv("PREFECT_HOME")
-        yield server.url
-        server.stop()
+        use_api(server.url)
+        try:
+            yield server.url
+        finally:
+            use_api(None)
+            server.stop()

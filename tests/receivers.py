@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def http_receiver(answers: Sequence[int] = (), *, hang: bool = False) -> Iterato
                 )
                 status = left.pop(0) if left else 200
             if hang:
-                closing.wait(60)
+                closing.wait(600)
                 return
             self.send_response(status)
             if 300 <= status < 400:
@@ -121,16 +122,9 @@ def mail_receiver() -> Iterator[MailReceiver]:
             return "250 taken"
 
     receiver = MailReceiver(free_port())
-    controller = Controller(Handler(), hostname="127.0.0.1", port=receiver.port)
+    controller = Controller(Handler(), hostname="127.0.0.1", port=receiver.port, ready_timeout=300)
     controller.start()
     try:
         yield receiver
     finally:
         controller.stop()
-
-
-def free_port() -> int:
-    """Return a port of loopback on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

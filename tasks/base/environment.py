@@ -79,6 +79,8 @@ def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None
     target.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     target.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
     target.setdefault("PREFECT_CLI_PROMPT", "false")
+    # Prefect's own patience with a server that it starts, 20 s, is short on a busy machine.
+    target.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
     reach_loopback_directly(target)
 
 

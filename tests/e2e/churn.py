@@ -97,7 +97,7 @@ def trained_for(plan: Pipeline, key: str) -> list[Decision]:
 
 def answers(stack: Stack) -> bool:
     try:
-        health = httpx.get(f"{stack.addresses.prefect_api}/health", timeout=5)
+        health = httpx.get(f"{stack.addresses.prefect_api}/health", timeout=10)
     except httpx.HTTPError:
         return False
     return health.status_code == 200

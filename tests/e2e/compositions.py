@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stacks import until
+from tests.ports import free_port
 from tests.shipped import DEPLOY, compose, example, filled, order
 
 _ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ class Composition:
     def __init__(self, folder: Path, postgres: str, **given: str) -> None:
         self.folder = folder
         self._postgres = postgres
-        self._ports = {port: str(_free_port()) for port in _PORTS}
+        self._ports = {port: str(free_port()) for port in _PORTS}
         self.variables = {
             name: self._placed(value)
             for name, value in example(DEPLOY / "environment.example", **given).items()
@@ -92,7 +92,7 @@ class Composition:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
                 try:
-                    process.wait(timeout=20)
+                    process.wait(timeout=60)
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
@@ -169,10 +169,3 @@ def composed(folder: Path, postgres: str, **given: str) -> Iterator[Composition]
         yield services
     finally:
         services.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,8 @@ from pathlib import Path
 import httpx
 
 from tasks.base.environment import turn_telemetry_off
-from tests.e2e.stacks import ROOT, until
+from tests.e2e.stacks import PATIENCE, ROOT, until
+from tests.ports import free_port
 from tests.program import Ran
 
 
@@ -44,7 +44,7 @@ class Going:
     def err(self) -> str:
         return self._err.read_text("utf-8")
 
-    def reaches(self, *stages: str, seconds: float = 240) -> None:
+    def reaches(self, *stages: str, seconds: float = PATIENCE) -> None:
         """Wait until one of `stages` is told on stderr."""
 
         def told() -> bool:
@@ -69,10 +69,7 @@ class MlflowServer:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{port}"
+        self.uri = f"http://127.0.0.1:{free_port()}"
         self.start()
 
     def start(self) -> None:
@@ -86,7 +83,7 @@ class MlflowServer:
                  "--artifacts-destination", str(self._folder / "artifacts")],
                 env=environ, cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        until(self._healthy, 180)
+        until(self._healthy)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -96,7 +93,7 @@ class MlflowServer:
     def _healthy(self) -> bool:
         assert self._process.poll() is None, (self._folder / "server.log").read_text()
         try:
-            return httpx.get(f"{self.uri}/health", timeout=2).status_code == 200
+            return httpx.get(f"{self.uri}/health", timeout=10).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -104,7 +101,7 @@ class MlflowServer:
         """Return the numbers of all versions of a model."""
         found = httpx.get(
             f"{self.uri}/api/2.0/mlflow/model-versions/search",
-            params={"filter": f"name='{name}'"}, timeout=30,
+            params={"filter": f"name='{name}'"}, timeout=PATIENCE,
         ).json()  # fmt: skip
         return sorted(str(version["version"]) for version in found.get("model_versions", []))
 
@@ -112,10 +109,10 @@ class MlflowServer:
         """Return the runs of all experiments that `filter_string` finds."""
         api = f"{self.uri}/api/2.0/mlflow"
         asked = {"max_results": 100}
-        experiments = httpx.post(f"{api}/experiments/search", json=asked, timeout=30).json()
+        experiments = httpx.post(f"{api}/experiments/search", json=asked, timeout=PATIENCE).json()
         ids = [one["experiment_id"] for one in experiments["experiments"]]
         wanted = {**asked, "experiment_ids": ids, "filter": filter_string}
-        answer = httpx.post(f"{api}/runs/search", json=wanted, timeout=30).json()
+        answer = httpx.post(f"{api}/runs/search", json=wanted, timeout=PATIENCE).json()
         return list(answer.get("runs", []))
 
 
@@ -131,11 +128,12 @@ def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
 @contextmanager
 def locking(database: Path, seconds: float) -> Iterator[threading.Event]:
     """Keep every other writer out of a SQLite file for so long, from a thread of this process."""
-    until(database.exists, 120)
+    until(database.exists)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
+        connected = sqlite3.connect(database, timeout=PATIENCE, isolation_level=None)
+        with closing(connected) as connection:
             connection.execute("BEGIN IMMEDIATE")
             held.set()
             done.wait(seconds)
@@ -144,7 +142,7 @@ def locking(database: Path, seconds: float) -> Iterator[threading.Event]:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(60)
+    assert held.wait(PATIENCE)
     try:
         yield done
     finally:

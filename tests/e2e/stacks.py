@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from tasks.base.stack_file import RunningStack, running_stack
@@ -28,6 +29,8 @@ _UP = (
     "sys.exit(status)"
 )
 ANY = {"prefect_port": 0, "mlflow_port": 0, "page_port": 0}
+PATIENCE = 300.0
+"""Seconds until a test gives up what it waits for: none is too few on a machine that is busy."""
 
 
 class Stack:
@@ -59,8 +62,8 @@ class Stack:
         assert found is not None, self.err
         return found
 
-    def wait_up(self, seconds: float = 180) -> None:
-        until(lambda: "Ctrl-C" in self.out or self.process.poll() is not None, seconds)
+    def wait_up(self) -> None:
+        until(lambda: "Ctrl-C" in self.out or self.process.poll() is not None)
         assert "Ctrl-C" in self.out, self.err
 
     def tree(self) -> list[psutil.Process]:
@@ -72,7 +75,7 @@ class Stack:
     def end(self, number: signal.Signals) -> int:
         """Send a signal; return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     @contextmanager
     def client(self) -> Iterator[Any]:
@@ -118,7 +121,7 @@ def alive(stack: Stack) -> bool:
     return stack.process.poll() is None
 
 
-def until(holds: Callable[[], Any], seconds: float = 60, *, every: float = 0.7) -> Any:
+def until(holds: Callable[[], Any], seconds: float = PATIENCE, *, every: float = 0.7) -> Any:
     """Return what `holds` says as soon as it is true, asked `every` so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
@@ -128,7 +131,16 @@ def until(holds: Callable[[], Any], seconds: float = 60, *, every: float = 0.7) 
         time.sleep(every)
 
 
-def gone(processes: list[psutil.Process], seconds: float = 20) -> bool:
+def get(url: str, **options: Any) -> httpx.Response:
+    """Ask a server that may be busy with other things."""
+    return httpx.get(url, **{"timeout": PATIENCE, **options})
+
+
+def post(url: str, **options: Any) -> httpx.Response:
+    return httpx.post(url, **{"timeout": PATIENCE, **options})
+
+
+def gone(processes: list[psutil.Process], seconds: float = 60) -> bool:
     """Return whether all processes end within `seconds`."""
 
     def ended() -> bool:

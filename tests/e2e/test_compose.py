@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -15,7 +14,7 @@ from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.store import Store
 from tests.e2e.compositions import Composition, composed, databases
-from tests.e2e.stacks import until
+from tests.e2e.stacks import get, until
 from tests.postgres import Server, postgres_server
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
@@ -129,7 +128,7 @@ def test_deploying_lets_the_worker_show_which_stores_it_reaches(
 
 
 def test_the_page_shows_the_pipeline_to_whoever_knows_the_password(services: Composition) -> None:
-    shown = httpx.get(f"{services.address(4280)}/dashboard/", auth=_LOGIN)
+    shown = get(f"{services.address(4280)}/dashboard/", auth=_LOGIN)
 
     assert shown.status_code == 200
     assert "churn" in shown.text
@@ -145,6 +144,6 @@ def test_no_server_answers_without_the_password(
 ) -> None:
     address = f"{services.address(port)}{path}"
 
-    assert httpx.get(address).status_code == 401
-    assert httpx.get(address, auth=("admin", "wrong")).status_code == 401
-    assert httpx.get(address, auth=_LOGIN).status_code == 200
+    assert get(address).status_code == 401
+    assert get(address, auth=("admin", "wrong")).status_code == 401
+    assert get(address, auth=_LOGIN).status_code == 200

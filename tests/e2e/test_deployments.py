@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,11 +33,12 @@ from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tests.e2e.clocks import AUTUMN, NEW_YORK, SHOWN_AGAIN, SPRING, as_told, on_the_server
+from tests.e2e.stacks import PATIENCE, until
+from tests.ports import free_port
 from tests.prefect_api import migrated
 from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
-_PATIENCE = 240.0
 
 
 class PrefectServer:
@@ -66,36 +65,28 @@ class PrefectServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(self._healthy, 120)
+        eventually(self._healthy)
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.api}/health", timeout=1):  # noqa: S310 - loopback
+            with urllib.request.urlopen(f"{self.api}/health", timeout=10):  # noqa: S310 - loopback
                 return True
         except OSError:
             return False
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=PATIENCE)
 
 
-def eventually(look: Callable[[], Any], seconds: float = _PATIENCE) -> Any:
+def eventually(look: Callable[[], Any]) -> Any:
     """Return what `look` returns as soon as it is something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if seen := look():
-            return seen
-        time.sleep(0.2)
-    raise AssertionError(f"it did not happen within {seconds} s")
+    return until(look, every=0.2)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = PrefectServer(migrated(tmp_path_factory.mktemp("prefect")), port)
+    running = PrefectServer(migrated(tmp_path_factory.mktemp("prefect")), free_port())
     with pytest.MonkeyPatch.context() as patch, speaking_to(running.api):
         patch.setenv("PREFECT_API_URL", running.api)
         with connected() as client:
@@ -325,7 +316,7 @@ def test_a_failed_and_a_silent_run_are_told_once_each_and_notices_never(
         told = eventually(lambda: _notices(client))
         assert told == {str(broken): ("scoring", "Failed", message)}
 
-        eventually(lambda: _is_crashed(client, silent), 130)
+        eventually(lambda: _is_crashed(client, silent))
         assert time.monotonic() - last_sign > 80
         eventually(lambda: len(_notices(client)) > 1)
         told = _notices(client)
@@ -403,7 +394,7 @@ def test_schedules_and_automations_survive_the_server(
         training = deployment_named(client, "training/lasting")
         emit_alarm(client, "lasting", cause)
         run = eventually(lambda: run_caused_by(client, training.id, cause.correlation))
-        scheduled = eventually(lambda: _runs(client, "training/lasting", scheduled=True), 120)
+        scheduled = eventually(lambda: _runs(client, "training/lasting", scheduled=True))
         sound = checks.deployments(pipeline, server.api)
         for one in _runs(client, "training/lasting", scheduled=True):
             client.delete_flow_run(one.id)

@@ -44,7 +44,7 @@ def test_a_run_of_the_calendar_starts_and_is_known_as_such(stack: Stack, file: P
             if run.state and run.state.is_completed() and "auto-scheduled" in run.tags
         ]
 
-    assert until(scheduled, 240)
+    assert until(scheduled)
     last = keepfit("status", file, "--json").answer["health"]["last"]["scoring"]
     # What has come; the newest row of the training, from which on rows are read, is left out.
     assert last["sentence"].startswith("100 rows scored")

@@ -41,7 +41,7 @@ def kill_prefect(stack: Stack, seconds: float) -> float:
         with suppress(StopIteration, psutil.Error):
             stack.part("deploy.stack.servers prefect").kill()
         time.sleep(0.2)
-    until(lambda: answers(stack), 120)
+    until(lambda: answers(stack))
     return time.monotonic() - began
 
 
@@ -63,13 +63,13 @@ def test_a_killed_training_of_an_alarm_is_done_again_and_is_no_duplicate(
     add_rows(plan.path.parent, 40, 12)
     cause = alarm_of(plan, "killed")
     run = ask(stack, cause)
-    until((stack.state / "runs" / f"{run.id}.json").exists, 120)
+    until((stack.state / "runs" / f"{run.id}.json").exists)
 
     stack.part("prefect.engine").kill()
     killed = time.monotonic()
 
-    until(lambda: state_of(stack, run) == "Crashed", 120)
-    retried = until(lambda: again(stack, run), 60)[0]
+    until(lambda: state_of(stack, run) == "Crashed")
+    retried = until(lambda: again(stack, run))[0]
     say("asked for again after", time.monotonic() - killed)
     assert finished(stack, retried) == "Completed"
     (trained,) = trained_for(plan, cause.key)
@@ -93,14 +93,14 @@ def test_a_slot_that_a_killed_server_and_a_killed_run_held_is_free_again(
     engine.kill()
     killed = time.monotonic()
 
-    until(lambda: answers(stack), 120)
-    until(lambda: state_of(stack, run) == "Crashed" and answers(stack), 150)
-    retried = until(lambda: again(stack, run), 60)[0]
+    until(lambda: answers(stack))
+    until(lambda: state_of(stack, run) == "Crashed" and answers(stack))
+    retried = until(lambda: again(stack, run))[0]
     until(lambda: state_of(stack, retried) not in {"Scheduled", "Late", "AwaitingConcurrencySlot"},
           150)  # fmt: skip
     say("held for", time.monotonic() - killed)
     assert finished(stack, retried) in {"Completed", "Skipped"}
-    until(lambda: slots(stack) == 0, 60)
+    until(lambda: slots(stack) == 0)
 
 
 def test_a_lease_outlives_a_killed_server_and_ends_with_its_time(stack: Stack) -> None:
@@ -112,14 +112,14 @@ def test_a_lease_outlives_a_killed_server_and_ends_with_its_time(stack: Stack) -
         client.increment_concurrency_slots_with_lease([name], 1, "concurrency", lease_duration=60)
     held = time.monotonic()
     stack.part("deploy.stack.servers prefect").kill()
-    until(lambda: answers(stack), 120)
+    until(lambda: answers(stack))
 
     def active() -> int:
         with stack.client() as client:
             return int(client.read_global_concurrency_limit_by_name(name).active_slots)
 
     assert active() == 1, "a restart alone frees nothing"
-    until(lambda: active() == 0, 150)
+    until(lambda: active() == 0)
     say("freed after", time.monotonic() - held)
     assert time.monotonic() - held > 50
 
@@ -175,7 +175,7 @@ def send(client: Any, events: list[dict[str, Any]]) -> None:
             return False
         return True
 
-    until(taken, 240)
+    until(taken)
 
 
 def settled(stack: Stack) -> list[Any]:

@@ -23,7 +23,7 @@ from tasks.base.environment import module_command
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.routes import group
-from tests.e2e.stacks import ROOT, Stack, running, until
+from tests.e2e.stacks import PATIENCE, ROOT, Stack, running, until
 from tests.program import keepfit
 from tests.receivers import http_receiver
 from tests.tables import FAST, write_churn, write_pipeline
@@ -166,7 +166,7 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         for command in ("run", "score", "monitor", "status", "why"):
             done = subprocess.run(
                 [sys.executable, "-m", "flows.cli", command, str(folder)],
-                cwd=folder, capture_output=True, text=True, check=False, timeout=240,
+                cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             said += [done.stdout, done.stderr]
@@ -199,7 +199,7 @@ def _do(stack: Stack, flow: str, parameters: dict[str, Any]) -> None:
             state = client.read_flow_run(run.id).state
             return str(state.name) if state is not None and state.is_final() else ""
 
-        assert until(final, 240) == "Completed", stack.err
+        assert until(final) == "Completed", stack.err
 
 
 def test_a_guarded_process_cannot_leave_and_is_seen(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_every_route_of_the_three_servers_is_decided(cycle: Watched, tmp_path: P
         address = str(getattr(cycle.stack.addresses, kind))
         closed = [r for r in routes if decided[group(r)] == CLOSED]
         closed += [r for r in routes if r in CLOSED_ROUTES]
-        with httpx.Client(base_url=address, timeout=30) as client:
+        with httpx.Client(base_url=address, timeout=PATIENCE) as client:
             for route in closed:
                 path = route.replace("<", "{").replace(">", "}")
                 assert client.get(path).status_code == 404, route
@@ -319,7 +319,7 @@ def test_only_loopback_is_listened_on(cycle: Watched) -> None:
 def test_a_change_needs_the_token_of_the_page_and_no_foreign_page_reads(cycle: Watched) -> None:
     found = cycle.stack.addresses
     evil = {"origin": "http://evil.example", "access-control-request-method": "POST"}
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         run = {"name": "x", "flow_id": "00000000-0000-0000-0000-000000000000"}
         for method, path in (("POST", "flow_runs/"), ("POST", "automations/"),
                              ("DELETE", f"flows/{run['flow_id']}"), ("PATCH", "v2/x")):  # fmt: skip
@@ -358,7 +358,7 @@ def test_a_foreign_page_opens_no_web_socket(cycle: Watched) -> None:
 def test_what_lies_outside_the_pages_folders_is_not_served(cycle: Watched) -> None:
     found = cycle.stack.addresses.page
     assert (cycle.state / "ledger.db").exists()
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         for path in (
             "/dashboard/../ledger.db", "/dashboard/%2e%2e/ledger.db", "/dashboard/..%2fledger.db",
             "/pipelines/churn/fits/", "/pipelines/churn/data/x.parquet", "/pipelines/../reports/x",

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL
 
 from flows.noticing import noticing
 from tasks.base.errors import TransientError
 from tasks.ledger.ledger import ledger_of
-from tests.receivers import free_port, http_receiver, mail_receiver
+from tests.ports import free_port
+from tests.receivers import http_receiver, mail_receiver
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import decision
 
 CANARY = "c4n4ry53cr3t"
 
 
-@pytest.fixture(autouse=True)
-def _api(prefect_api: str) -> Iterator[None]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}):
-        yield
+def test_prefect_uses_the_api_of_the_command_though_it_was_imported_before(
+    prefect_api: str,
+) -> None:
+    assert PREFECT_API_URL.value() == prefect_api
 
 
 @flow(name="falling over")

@@ -31,7 +31,7 @@ def by_calendar(file: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _SCORE, str(file)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from tests.e2e.stacks import until
 from tests.program import Ran, keepfit
 from tests.tables import write_churn, write_pipeline
 
@@ -306,12 +306,12 @@ def test_a_killed_training_leaves_no_server_and_no_child_and_the_rerun_goes_on(
         stderr=subprocess.DEVNULL,
     )
     done = tmp_path / ".keepfit/pipelines/churn/fits"
-    _until(lambda: bool(list(done.glob("*/candidates/logistic_regression/result.json"))), 90)
+    until(lambda: bool(list(done.glob("*/candidates/logistic_regression/result.json"))), every=0.05)
     tree = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    _until(lambda: not any(_alive(child) for child in tree), 15)
+    until(lambda: not any(_alive(child) for child in tree))
     again = keepfit("run", file, "--json")
 
     assert again.status == 0, again.err
@@ -326,10 +326,3 @@ def _alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _until(condition: Any, seconds: float) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it did not come to pass in time"
-        time.sleep(0.05)

@@ -86,7 +86,7 @@ def test_a_flow_run_whose_runner_has_ended_before_does_not_begin() -> None:
     assert ran.stdout == b""
 
 
-def gone(pid: int, seconds: float = 20) -> bool:
+def gone(pid: int, seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

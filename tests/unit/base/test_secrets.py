@@ -9,8 +9,9 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 
+from tests.ports import free_port
 from tests.program import Ran, keepfit
-from tests.receivers import free_port, http_receiver
+from tests.receivers import http_receiver
 from tests.tables import FAST, write_churn
 
 CANARIES = {name: f"c4n4ry-{name.lower()}-5ecr3t" for name in ("ALERT", "SOURCE", "LEDGER", "SINK")}

@@ -96,16 +96,18 @@ def test_where_the_child_that_was_to_answer_dies_a_command_has_its_own(
 ) -> None:
     checked(tmp_path / "before")
 
-    def children() -> list[psutil.Process]:
-        return psutil.Process(checker.pid).children()
-
-    until(lambda: not children(), every=0.01)
+    def children() -> set[psutil.Process]:
+        return set(psutil.Process(checker.pid).children())
 
     class Killing(socket.socket):
+        def connect(self, address: Any) -> None:
+            self.before = children()
+            super().connect(address)
+
         def sendall(self, data: Buffer, flags: int = 0) -> None:  # noqa: ARG002
             super().sendall(b"{", flags)  # the child waits for the rest of the line
-            until(lambda: len(children()) == 1, every=0.01)  # what answered before has ended
-            children()[0].kill()
+            (own,) = until(lambda: children() - self.before, every=0.01)
+            own.kill()
 
     snapshot = people(tmp_path)
     with monkeypatch.context() as patch:

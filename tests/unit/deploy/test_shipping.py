@@ -322,6 +322,6 @@ def test_systemd_reads_the_units_without_a_complaint(tmp_path: Path) -> None:
 
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, copies)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -307,6 +307,6 @@ opened(Path(sys.argv[1])).write_predictions(
 @pytest.mark.slow
 def test_a_program_of_its_own_is_killed_by_name(tmp_path: Path) -> None:
     started = process(KILLED, tmp_path, **{VARIABLE: "ledger.predictions.halfway"})
-    started.communicate(timeout=120)
+    started.communicate()
     assert started.returncode == -signal.SIGKILL
     assert write(opened(tmp_path), predictions(3000)).new == 3000

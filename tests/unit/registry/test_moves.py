@@ -89,7 +89,7 @@ def test_a_kill_between_alias_and_record_is_completed_at_the_next_start(
     environ = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     killed = subprocess.run(
         [sys.executable, "-c", MOVE, str(store.state), what, name, second.version],
-        cwd=ROOT, env={**environ, VARIABLE: "registry.alias.after_move"}, timeout=120, check=False,
+        cwd=ROOT, env={**environ, VARIABLE: "registry.alias.after_move"}, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
     journal = store.state / "promotions" / f"{name}.journal"

@@ -200,7 +200,7 @@ def test_writers_of_one_batch_at_once_leave_it_once(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert len(stored(tmp_path / "p.db")) == 2000
 

@@ -15,13 +15,12 @@ import pytest
 from deploy.prefect.deployments import tags_of
 from deploy.runner import reaper as reaping
 from deploy.runner.reaper import Reaper
-from flows.orchestrator import start_server
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.running import mark_running, marked, runner_of
 from tasks.base.stack_file import note_stopped
 from tasks.ledger.ledger import ledger_of
-from tests.prefect_api import migrated
+from tests.prefect_api import prefect_api_in
 from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = pytest.mark.slow
@@ -29,15 +28,11 @@ ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        home = migrated(tmp_path_factory.mktemp("prefect"))
-        patch.setenv("PREFECT_HOME", str(home))
-        server = start_server(home)
-        server.wait()
-        patch.setenv("PREFECT_API_URL", server.url)
-        yield
-        server.stop()
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield where the Prefect API in use keeps its database."""
+    home = tmp_path_factory.mktemp("prefect") / "home"
+    with prefect_api_in(home):
+        yield home
 
 
 @pytest.fixture
@@ -291,7 +286,7 @@ def test_a_run_of_another_stack_on_the_same_server_is_left_alone(
 
 
 def test_of_the_runs_that_were_missed_only_the_latest_is_made_up_for(
-    client: Any, plan: Pipeline
+    client: Any, plan: Pipeline, home: Path
 ) -> None:
     from prefect.states import Scheduled
 
@@ -306,7 +301,7 @@ def test_of_the_runs_that_were_missed_only_the_latest_is_made_up_for(
     by_hand = client.create_flow_run_from_deployment(
         row, state=Scheduled(scheduled_time=moments[0])
     )
-    make_auto_scheduled(ids)
+    make_auto_scheduled(home, ids)
 
     assert reaper_of(plan).skip_missed() == 2
 
@@ -315,14 +310,15 @@ def test_of_the_runs_that_were_missed_only_the_latest_is_made_up_for(
     assert name_of(client, by_hand) == "Scheduled"
 
 
-def make_auto_scheduled(runs: list[Any]) -> None:
+def make_auto_scheduled(home: Path, runs: list[Any]) -> None:
     """Let runs look as the server's scheduler makes them; its API has no way to say so."""
     import sqlite3
     from contextlib import closing
 
-    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
-    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
-        for run in runs:
-            connection.execute(
-                "UPDATE flow_run SET auto_scheduled = 1 WHERE id = ?", (str(run.id),)
-            )
+    with closing(sqlite3.connect(home / "prefect.db", timeout=60)) as connection, connection:
+        marks = ", ".join("?" * len(runs))
+        changed = connection.execute(
+            f"UPDATE flow_run SET auto_scheduled = 1 WHERE id IN ({marks})",
+            [str(run.id) for run in runs],
+        )
+        assert changed.rowcount == len(runs), "the API in use keeps its runs there"

@@ -57,7 +57,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
         pipe.close()
 
 
-def ended(processes: list[psutil.Process], seconds: float = 20) -> bool:
+def ended(processes: list[psutil.Process], seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
@@ -102,7 +102,7 @@ def test_a_part_that_is_slow_but_works_is_left_alone(
 
     assert found.process.stdin is not None
     found.process.stdin.close()
-    assert found.process.wait(30) == 0
+    assert found.process.wait(300) == 0
     assert found.process.stdout is not None
     found.process.stdout.close()
 
@@ -208,8 +208,8 @@ def test_stopping_leaves_nothing(running: Running) -> None:
 
     running.process.stdin.close()
 
-    assert running.process.wait(30) == 0
-    assert ended(tree, 1)
+    assert running.process.wait(300) == 0
+    assert ended(tree)
 
 
 def test_killing_the_supervisor_ends_its_parts(running: Running) -> None:

@@ -134,7 +134,7 @@ def locking(file: Path, seconds: float) -> Iterator[None]:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(10)
+    held.wait()
     try:
         yield
     finally:

@@ -123,9 +123,9 @@ def test_a_wide_table_is_encoded_in_a_handful_of_operations(encoding: Encoding) 
     X = pd.DataFrame(values, columns=[f"px{i}" for i in range(785)])
     kinds: dict[str, Kind] = dict.fromkeys(X.columns, "numeric")
     y = np.arange(2_000) % 2
-    started = time.perf_counter()
+    started = time.process_time()
     build_encoder(encoding, schema("binary", y, kinds), X, 0).fit_transform(X, y)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

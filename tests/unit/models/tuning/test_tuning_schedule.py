@@ -196,7 +196,7 @@ def test_a_search_that_was_killed_goes_on_with_the_same_trials(tmp_path: Path) -
     root = str(Path(__file__).parents[4])
     environ = {**os.environ, "PYTHONPATH": root}
     process = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(tmp_path)], env=environ)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -357,7 +357,7 @@ def test_a_process_killed_at_any_place_leaves_a_state_that_the_next_start_makes_
     if what == "rollback":
         promote(paper, tmp_path, NAME, "2", "1")
     killed = on_paper(tmp_path, what, "2", place)
-    killed.communicate(timeout=60)
+    killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     recover(paper, tmp_path)
     done = place != PLACES[0]
@@ -380,7 +380,7 @@ def test_of_processes_at_once_exactly_one_wins_over_each_champion(tmp_path: Path
     shares = [[str(50 * place + turn + 1) for turn in range(50)] for place in range(8)]
     paper.add(*(version for share in shares for version in share))
     started = [on_paper(tmp_path, "race", json.dumps(share)) for share in shares]
-    won = [pair for process in started for pair in json.loads(process.communicate(timeout=200)[0])]
+    won = [pair for process in started for pair in json.loads(process.communicate()[0])]
     assert [process.returncode for process in started] == [0] * 8
     over = dict(won)
     assert len(over) == len(won) == paper.held["moves"] < 400

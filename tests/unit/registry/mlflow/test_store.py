@@ -160,7 +160,7 @@ def test_processes_that_start_at_once_on_a_fresh_folder_all_succeed(tmp_path: Pa
         )
         for _ in range(3)
     ]  # fmt: skip
-    ended = [(*process.communicate(timeout=120), process.returncode) for process in started]
+    ended = [(*process.communicate(), process.returncode) for process in started]
     assert [code for _, _, code in ended] == [0, 0, 0], ended
     assert len({out for out, _, _ in ended}) == 1
     assert [err for _, err, _ in ended] == ["", "", ""]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tasks.base.mlflow_pages import pages_of
 from tasks.base.records import ModelVersion
 from tasks.models.persistence.prediction import predict
 from tasks.registry.mlflow.store import Store
+from tests.ports import free_port
 from tests.unit.registry.trained import SCHEMA, Trained, train
 
 pytestmark = [
@@ -67,12 +67,6 @@ def environment(uri: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(arguments: list[str], uri: str, port: int, ready: str, cwd: Path) -> Iterator[str]:
     """Run an MLflow program until it answers at `ready`; end it with all it started."""
@@ -85,7 +79,7 @@ def running(arguments: list[str], uri: str, port: int, ready: str, cwd: Path) ->
         )  # fmt: skip
         address = f"http://127.0.0.1:{port}"
         try:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 300
             while not answers(address + ready):
                 log.seek(0)
                 assert process.poll() is None, log.read()
@@ -97,10 +91,10 @@ def running(arguments: list[str], uri: str, port: int, ready: str, cwd: Path) ->
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait(timeout=20)
+                process.wait(timeout=60)
 
 
 def answers(address: str) -> bool:
@@ -115,7 +109,7 @@ def asked(address: str, body: str) -> list[Any]:
     request = urllib.request.Request(  # noqa: S310
         f"{address}/invocations", body.encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
         return list(json.loads(answer.read())["predictions"])
 
 

@@ -31,7 +31,8 @@ from tasks.models.validation.out_of_fold import OutOfFold
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking import holdouts
 from tasks.registry.tracking.holdouts import FILE, holdout_of, keep_holdout, reference_predictions
-from tests.unit.registry.mlflow.test_store_serving import free_port, running
+from tests.ports import free_port
+from tests.unit.registry.mlflow.test_store_serving import running
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 CLASSES = ("no", "</script>", "größe; DROP TABLE")
