@@ -137,6 +137,48 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
 
 @click.command()
 @_FILES
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=4290, show_default=True)
+@click.option(
+    "--max-rows", type=click.IntRange(1), default=10_000, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1_000),
+    default=8_000_000,
+    show_default=True,
+    help="Of one request's body.",
+)
+@click.option(
+    "--rate", type=click.FloatRange(0.1), help="Requests a second and client; absent: no limit."
+)
+@_JSON
+@answering
+def serve(
+    files: tuple[Path, ...],
+    host: str,
+    port: int,
+    max_rows: int,
+    max_bytes: int,
+    rate: float | None,
+    as_json: bool,
+) -> None:
+    """Answer over HTTP with the champions until Ctrl-C.
+
+    POST /pipelines/NAME/predict takes {"rows": [{…}, …]}; /openapi.json describes it. Every
+    answered row gets into the ledger. Beyond loopback KEEPFIT_SERVE_TOKEN must be set.
+    """
+    from deploy.serving.app import Limits
+    from deploy.serving.server import serve as run
+
+    def told(address: str) -> None:
+        click.echo(json.dumps({"address": address}) if as_json else f"keepfit  {address}")
+
+    run(files, host, port, Limits(max_rows, max_bytes, rate), out=told)
+
+
+@click.command()
+@_FILES
 @click.option("--loop", is_flag=True, help="Also inject drift into the running stack.")
 @click.option("--alerts", is_flag=True, help="Also send a test message to the alert channels.")
 @_JSON

@@ -32,7 +32,7 @@ from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.scorer import score
 from tasks.models.recipe import fit_baseline, fit_recipe
-from tasks.registry import gate as gates
+from tasks.registry.gate import gate as gates
 
 MONTHS = 6
 RECIPE = Recipe(family="lightgbm", iterations=60)

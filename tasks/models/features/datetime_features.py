@@ -53,14 +53,17 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
         """Return shape (n_rows, n_parts); NaN where the moment is null."""
-        days = _days(X)
+        return self.parts_of(_days(X))
+
+    def parts_of(self, days: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the parts of moments as days since 1970-01-01 UTC, shape (n_rows, n_columns)."""
         out: list[NDArray[np.float64]] = []
         for place, parts in enumerate(self.parts_):
             for part in parts:
                 values = _part(part, days[:, place], self._origin(days, place))
                 out.extend(_waves(part, values) if self._is_cyclic(part) else [values])
         if not out:
-            return np.empty((len(X), 0), dtype=np.float32)
+            return np.empty((len(days), 0), dtype=np.float32)
         return np.column_stack(out).astype(np.float32)
 
     def _origin(self, days: NDArray[np.float64], place: int) -> NDArray[np.float64] | float:
@@ -93,10 +96,14 @@ def _days(frame: pd.DataFrame) -> NDArray[np.float64]:
             days[:, place] = np.nan
             continue
         moments = pd.to_datetime(column, errors="coerce", utc=True)
-        seconds = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
-        null = np.isnat(seconds)
-        days[:, place] = seconds.astype(np.int64) / 1e6 / SECONDS_A_DAY
-        days[null, place] = np.nan
+        days[:, place] = days_of(moments.dt.tz_localize(None).to_numpy(dtype="datetime64[us]"))
+    return days
+
+
+def days_of(moments: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """Return moments in UTC, ``datetime64[us]``, as days since 1970-01-01; NaN for NaT."""
+    days = moments.astype(np.int64) / 1e6 / SECONDS_A_DAY
+    days[np.isnat(moments)] = np.nan
     return days
 
 

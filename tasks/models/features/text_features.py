@@ -75,11 +75,15 @@ class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
         """Return shape (n_rows, n_dimensions of all columns); a null is an empty text."""
-        out = [np.empty((len(X), 0), dtype=np.float32)]
-        pairs = zip(self.vectorizers_, self.reducers_, strict=True)
-        for place, (vectorizer, reducer) in enumerate(pairs):
+        return self.topics_of([_documents(X.iloc[:, place]) for place in range(X.shape[1])], len(X))
+
+    def topics_of(self, columns: list[list[str]], rows: int) -> NDArray[np.float32]:
+        """Return the dimensions of columns of documents, each of `rows` texts."""
+        out = [np.empty((rows, 0), dtype=np.float32)]
+        parts = zip(self.vectorizers_, self.reducers_, columns, strict=True)
+        for vectorizer, reducer, documents in parts:
             if vectorizer is not None:
-                weights = vectorizer.transform(_documents(X.iloc[:, place]))
+                weights = vectorizer.transform(documents)
                 out.append(reducer.transform(weights).astype(np.float32))
         return np.hstack(out)
 

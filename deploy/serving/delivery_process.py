@@ -1,0 +1,66 @@
+"""Brings answered rows from the spool to the ledger, in a process beside the server.
+
+`python -m deploy.serving.delivery_process PARENT FILE…` looks every second. It ends with the
+server, on SIGTERM after a last delivery; what it leaves the next one takes up.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from deploy.stack.processes import end_with
+from tasks.base.environment import keep_private, turn_telemetry_off
+from tasks.base.errors import KeepfitError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.serving.delivery import deliver
+
+logger = logging.getLogger(__name__)
+_EVERY_SECONDS = 1.0
+_REPEATED_SECONDS = 60.0
+
+
+class Deliveries:
+    """The pipelines of one server, with what was last wrong with each."""
+
+    def __init__(self, pipelines: list[Pipeline]) -> None:
+        self._pipelines = pipelines
+        self._warned: dict[str, tuple[str, float]] = {}
+
+    def once(self) -> None:
+        """Bring what waits to the ledgers; a failure is logged and tried again."""
+        for pipeline in self._pipelines:
+            try:
+                deliver(pipeline)
+            except KeepfitError as error:
+                self._warn(pipeline.config.name, str(error))
+            except OSError as error:
+                self._warn(pipeline.config.name, f"{type(error).__name__}: {error}")
+
+    def _warn(self, name: str, text: str) -> None:
+        said, at = self._warned.get(name, ("", 0.0))
+        if said != text or time.monotonic() - at > _REPEATED_SECONDS:
+            self._warned[name] = (text, time.monotonic())
+            logger.warning("%s: answered rows wait in the spool. %s", name, text)
+
+
+def _main(parent: str, *files: str) -> None:
+    end_with(int(parent))
+    turn_telemetry_off()
+    keep_private()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    deliveries = Deliveries([load_pipeline(Path(file)) for file in files])
+    while not stopping.wait(_EVERY_SECONDS):
+        deliveries.once()
+    deliveries.once()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

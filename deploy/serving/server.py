@@ -1,0 +1,162 @@
+"""`keepfit serve`: the prediction server of some pipelines, until a signal ends it.
+
+`python -m deploy.serving.server DESCRIPTOR PARENT FILE…` is the same as a part of the stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from deploy.web.guard import Guard
+from deploy.stack.processes import end, end_with, launch
+from deploy.serving.app import OPEN_PATHS, Limits, PredictionServer
+from deploy.serving.bearer import BearerAuthentication, token_for
+from deploy.stack.environments import common
+from tasks.base.environment import keep_private, module_command, turn_telemetry_off
+from tasks.base.errors import UsageError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.serving.current_champion import CurrentChampion
+
+logger = logging.getLogger(__name__)
+_GRACE_SECONDS = 10
+_LOOK_SECONDS = 1.0
+_SWITCH_SECONDS = 0.001
+"""How long a thread that loads a model may keep the one that answers waiting."""
+
+
+def serve(
+    files: Sequence[Path],
+    host: str,
+    port: int,
+    limits: Limits,
+    out: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Answer requests for predictions until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    files
+        Pipeline files or their folders; none: the default file.
+    host
+        Address to listen on. Beyond loopback ``KEEPFIT_SERVE_TOKEN`` must be set.
+    out
+        Receives the server's address as soon as it is listened on.
+
+    Raises
+    ------
+    UsageError
+        When the port cannot be used, two files name one pipeline, or a token is needed.
+    """
+    turn_telemetry_off()
+    keep_private()
+    token = token_for(host)
+    pipelines = _pipelines(files)
+    listener = _listening(host, port)
+    bound = int(listener.getsockname()[1])
+    out(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+    run(pipelines, listener, limits, token)
+
+
+def run(
+    pipelines: Sequence[Pipeline], listener: socket.socket, limits: Limits, token: str | None
+) -> None:
+    """Serve on a socket; requests under way get ten seconds when a signal ends it."""
+    import uvicorn
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    champions = [CurrentChampion(pipeline) for pipeline in pipelines]
+    for champion in champions:
+        champion.look()
+    gc.collect()
+    gc.freeze()
+    server = PredictionServer(
+        champions, limits, token=token is not None, background=lambda: _deliveries(pipelines)
+    )
+    config = uvicorn.Config(
+        guarded(server.app(), int(listener.getsockname()[1]), token),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        lifespan="on",
+        ws="none",
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def guarded(app: ASGIApp, port: int, token: str | None) -> ASGIApp:
+    """Return the application behind its token, or, without one, for this machine only."""
+    if token is None:
+        return Guard(app, port)
+    return BearerAuthentication(app, token, OPEN_PATHS)
+
+
+async def _deliveries(pipelines: Sequence[Pipeline]) -> None:
+    """Keep the process running that brings answered rows to the ledger."""
+    process = _started(pipelines)
+    try:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if process.poll() is not None:
+                logger.warning("the delivery to the ledger ended; it is started again")
+                process = _started(pipelines)
+    finally:
+        # The spool is closed by now: one last look finds all of it.
+        end(process, _GRACE_SECONDS)
+
+
+def _started(pipelines: Sequence[Pipeline]) -> subprocess.Popen[bytes]:
+    state = pipelines[0].state
+    files = [str(pipeline.path.resolve()) for pipeline in pipelines]
+    environ = {**common(state), "KEEPFIT_STATE": os.environ.get("KEEPFIT_STATE", "")}
+    if not environ["KEEPFIT_STATE"]:
+        del environ["KEEPFIT_STATE"]
+    command = module_command("deploy.serving.delivery_process", str(os.getpid()), *files)
+    return launch(command, environ, state / "logs" / "delivery.log", state)
+
+
+def _pipelines(files: Sequence[Path]) -> list[Pipeline]:
+    pipelines = [load_pipeline(file) for file in files or (None,)]
+    names: set[str] = set()
+    for pipeline in pipelines:
+        if pipeline.config.name in names:
+            raise UsageError(
+                f"Two of the files name their pipeline {pipeline.config.name!r}.",
+                "Names tell the pipelines of a server apart: rename one.",
+            )
+        names.add(pipeline.config.name)
+    return pipelines
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} can't be used for predictions: {error.strerror or error}.",
+            "Name an address of this machine with --host and a free port with --port.",
+        ) from None
+
+
+def _main(descriptor: str, parent: str, *files: str) -> None:
+    end_with(int(parent))
+    os.umask(0o077)
+    turn_telemetry_off()
+    listener = socket.socket(fileno=int(descriptor))
+    run(_pipelines([Path(file) for file in files]), listener, Limits(), None)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

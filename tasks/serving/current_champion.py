@@ -1,0 +1,99 @@
+"""The version that answers now: exchanged between two requests when the alias moves."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tasks.base.errors import ConfigError, KeepfitError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.contracts.contract_files import contract_file
+from tasks.scoring.batches import champion_of
+from tasks.serving.delivery import announce
+from tasks.serving.served_model import ServedModel
+
+logger = logging.getLogger(__name__)
+_Mark = tuple[int, int] | None
+
+
+class CurrentChampion:
+    """The champion of one pipeline, ready to answer.
+
+    Attributes
+    ----------
+    model
+        What answers; None until there is a champion that could be loaded.
+    problem
+        Why the champion of the registry does not answer; None while it does.
+    failures
+        How often the registry could not be asked or the champion not loaded.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.model: ServedModel | None = None
+        self.problem: KeepfitError | None = None
+        self.failures = 0
+        self._file = _mark(pipeline.path)
+        self._contract = _mark(contract_file(pipeline))
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline.config.name
+
+    def look(self) -> bool:
+        """Load what the registry's alias points to, where that is another version than answers.
+
+        The old version answers until the new one is loaded and checked. It also follows edits of
+        the pipeline's file and contract. Returns whether another model answers.
+        """
+        try:
+            return self._look()
+        except KeepfitError as error:
+            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - the version that answers goes on answering
+            self._failed(KeepfitError(f"{type(error).__name__}: {str(error)[:200]}"))
+        return False
+
+    def _failed(self, error: KeepfitError) -> None:
+        self.failures += 1
+        if self.problem is None or self.problem.message != error.message:
+            logger.warning("%s: %s", self.name, error)
+        self.problem = error
+
+    def _look(self) -> bool:
+        self._follow_file()
+        contract = _mark(contract_file(self.pipeline))
+        # Without an alias this raises, and the version that answered goes on.
+        champion = champion_of(self.pipeline)
+        known = self.model
+        same = known is not None and known.version.version == champion.version
+        if not same or contract != self._contract:
+            model = ServedModel.load(self.pipeline, champion)
+            announce(self.pipeline, model)
+            self.model, self._contract, self.problem = model, contract, None
+            logger.warning("%s: v%s answers", self.name, champion.version)
+            return True
+        self.problem = None
+        return False
+
+    def _follow_file(self) -> None:
+        mark = _mark(self.pipeline.path)
+        if mark == self._file:
+            return
+        self._file = mark
+        try:
+            self.pipeline = load_pipeline(self.pipeline.path)
+        except ConfigError as error:
+            logger.warning("%s: the last valid version of the file stays in use. %s",
+                           self.name, error)  # fmt: skip
+
+
+def _mark(path: Path) -> _Mark:
+    """Return what changes when a file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,173 @@
+"""From the spool into the ledger: each answered row once, under the key that a scoring gives it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from tasks.base.errors import DataError
+from tasks.base.failpoints import reach
+from tasks.base.files import write_whole
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import Record, Schema
+from tasks.data.typing.storage import ColumnForm
+from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.records import Role
+from tasks.serving.request_columns import Column, RequestColumns, frame_of
+from tasks.serving.served_model import Answer, ServedModel
+from tasks.serving.spool import SegmentHeldError, segments, taken
+
+logger = logging.getLogger(__name__)
+
+
+class SpooledVersion(Record):
+    """What the ledger must know of a version whose answers are spooled.
+
+    Attributes
+    ----------
+    forms
+        Column to kind and storage of its cells.
+    """
+
+    run_id: str
+    roles: Schema
+    forms: dict[str, ColumnForm]
+
+
+class Delivered(Record):
+    """What became of the answered rows of some segments; `new` ones the ledger did not have."""
+
+    segments: int = 0
+    rows: int = 0
+    new: int = 0
+
+
+def spool_folder(pipeline: Pipeline) -> Path:
+    """Return where the answered rows of a pipeline wait."""
+    return pipeline.work / "serving" / "spool"
+
+
+def announce(pipeline: Pipeline, model: ServedModel) -> None:
+    """Write down what the answers of a version will be brought to the ledger by."""
+    known = SpooledVersion(
+        run_id=model.version.run_id,
+        roles=model.version.roles.running(None),
+        forms={name: column.form for name, column in model.columns.items()},
+    )
+    write_whole(_version_file(pipeline, model.version.version), known.model_dump_json())
+
+
+def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "champion") -> bytes:
+    """Return what the spool keeps of an answer."""
+    return orjson.dumps(
+        {
+            "request": request,
+            "version": model.version.version,
+            "role": role,
+            "columns": answer.columns.cells,
+            "predicted": answer.predicted.tolist(),
+            "probability": None if answer.probability is None else answer.probability.tolist(),
+        }
+    )
+
+
+def deliver(pipeline: Pipeline) -> Delivered:
+    """Bring every segment that nobody writes to the ledger, and remove it.
+
+    Done again after a kill it adds what is missing: a row is known by its key.
+
+    Raises
+    ------
+    TransientError, InfrastructureError
+        As the ledger gives them; segments stay until it takes them.
+    """
+    total = Delivered()
+    for segment in segments(spool_folder(pipeline)):
+        try:
+            with taken(segment) as records:
+                reach("serving.deliver.before")
+                rows, new = _write(pipeline, segment.stem, records)
+                reach("serving.deliver.after")
+                segment.unlink()
+        except SegmentHeldError:
+            continue
+        total = Delivered(segments=total.segments + 1, rows=total.rows + rows, new=total.new + new)
+    return total
+
+
+def _write(pipeline: Pipeline, segment: str, records: Sequence[bytes]) -> tuple[int, int]:
+    groups: dict[tuple[str, Role], list[dict[str, Any]]] = {}
+    for record in map(orjson.loads, records):
+        groups.setdefault((record["version"], record["role"]), []).append(record)
+    rows = new = 0
+    ledger = ledger_of(pipeline)
+    for (version, role), group in groups.items():
+        written = _write_group(pipeline, ledger, segment, version, role, group)
+        rows, new = rows + written[0], new + written[1]
+    return rows, new
+
+
+def _write_group(
+    pipeline: Pipeline,
+    ledger: Ledger,
+    segment: str,
+    version: str,
+    role: Role,
+    group: list[dict[str, Any]],
+) -> tuple[int, int]:
+    name = pipeline.config.name
+    known = _known_version(pipeline, version)
+    predictions = _predictions(group, known.roles)
+    written = ledger.write_predictions(
+        name,
+        predictions,
+        known.roles,
+        version=version,
+        run_id=known.run_id,
+        batch=hashlib.sha256(f"served {name} {segment} {role} {version}".encode()).hexdigest(),
+        role=role,
+        rows=_rows(group, known),
+    )
+    return written.rows, written.new
+
+
+def _rows(group: list[dict[str, Any]], known: SpooledVersion) -> pd.DataFrame:
+    names = list(known.forms)
+    cells: dict[str, list[Any]] = {name: [] for name in names}
+    for record in group:
+        for name in names:
+            cells[name] += record["columns"][name]
+    columns = [Column(name, form) for name, form in known.forms.items()]
+    return frame_of(RequestColumns(len(cells[names[0]]), cells), columns)
+
+
+def _predictions(group: list[dict[str, Any]], roles: Schema) -> pd.DataFrame:
+    predicted = [value for record in group for value in record["predicted"]]
+    frame: dict[str, Any] = {"prediction": pd.Series(predicted)}
+    if roles.classes:
+        shares = np.array([row for record in group for row in record["probability"]])
+        for place, label in enumerate(roles.classes):
+            frame[f"probability_{label}"] = pd.Series(shares[:, place])
+    return pd.DataFrame(frame, copy=False)
+
+
+def _version_file(pipeline: Pipeline, version: str) -> Path:
+    return pipeline.work / "serving" / "versions" / f"{version}.json"
+
+
+def _known_version(pipeline: Pipeline, version: str) -> SpooledVersion:
+    path = _version_file(pipeline, version)
+    try:
+        return SpooledVersion.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: what is known of version {version} cannot be read ({type(error).__name__}).",
+            "Answered rows of it wait in the spool; start `keepfit serve` with that champion.",
+        ) from None

@@ -1,0 +1,313 @@
+"""The rows of a request, column by column, with a fault for each cell that no column takes.
+
+A cell of the type that its column has is taken as it is. Any other is read by the code that types
+the rows of a source, so that numbers as text, or times with an offset, get the answer that
+``keepfit score`` gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from expectations.facts.phrases import say_value, shorten
+from tasks.base.errors import DataError
+from tasks.base.records import Kind
+from tasks.data.sources.frames import typed_frame
+from tasks.data.typing.storage import ColumnForm
+
+Cells = list[Any]
+"""Values of one column, None where there is none; times are microseconds since 1970 in UTC."""
+CellType = Literal["number", "truth", "time", "text", "any"]
+
+_EXACT = 2**53
+_MOST_READ_ALONE = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?")
+_TYPES: dict[CellType, str] = {
+    "number": "a number",
+    "truth": "true or false",
+    "time": "a time such as 2026-01-31T08:00:00Z",
+    "text": "text",
+    "any": "text, a number, true or false",
+}
+_STORED: dict[Kind, CellType] = {
+    "numeric": "number", "boolean": "truth", "datetime": "time", "text": "text",
+}  # fmt: skip
+_OF_STORAGE: dict[str, CellType] = {
+    "number": "number", "boolean": "truth", "time": "time", "text": "text",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why one row of a request is not answered.
+
+    Attributes
+    ----------
+    column
+        None for a rule on the whole row.
+    rule
+        ``present``, ``kind``, or a rule of the contract.
+    """
+
+    column: str | None
+    rule: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass
+class RequestColumns:
+    """The cells of a request and what is wrong with them.
+
+    Attributes
+    ----------
+    cells
+        Column to its values, None where there is none or it is at fault.
+    faults
+        Row to its faults.
+    ignored
+        Names in the request that no column has.
+    """
+
+    rows: int
+    cells: dict[str, Cells]
+    faults: dict[int, list[Fault]] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def add(self, row: int, fault: Fault) -> None:
+        """Record a fault of a row."""
+        self.faults.setdefault(row, []).append(fault)
+
+    def good(self) -> list[int]:
+        """Return the rows without a fault."""
+        if not self.faults:
+            return list(range(self.rows))
+        return [row for row in range(self.rows) if row not in self.faults]
+
+    def taken(self, rows: Sequence[int]) -> RequestColumns:
+        """Return some of the rows."""
+        if len(rows) == self.rows:
+            return self
+        cells = {name: [values[row] for row in rows] for name, values in self.cells.items()}
+        return RequestColumns(len(rows), cells)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that requests may hold.
+
+    Attributes
+    ----------
+    form
+        How a source stores it.
+    needed
+        Whether a row without it is at fault; else its cell is null.
+    padded
+        A code with leading zeros that the column has; numbers have lost theirs.
+    """
+
+    name: str
+    form: ColumnForm
+    needed: bool = True
+    padded: str | None = None
+
+    @property
+    def type(self) -> CellType:
+        """The type of its cells."""
+        if self.form.kind == "datetime":
+            return "time"
+        if self.form.storage is not None:
+            return _OF_STORAGE[self.form.storage]
+        return _STORED.get(self.form.kind, "any")
+
+    def cells(self, values: Cells, out: RequestColumns) -> Cells:
+        """Return `values` as the column's cells; what it cannot take becomes a fault in `out`."""
+        convert = _CONVERSIONS[self.type]
+        types = set(map(type, values))
+        if types <= _PLAIN[self.type]:
+            return values
+        found: Cells = []
+        odd: list[int] = []
+        for place, value in enumerate(values):
+            cell = None if value is None else convert(value)
+            if cell is _ODD or (self.padded and type(value) is int):
+                odd.append(place)
+                cell = None
+            found.append(cell)
+        if odd:
+            self._read([values[place] for place in odd], odd, found, out)
+        return found
+
+    def _read(self, values: Cells, places: list[int], found: Cells, out: RequestColumns) -> None:
+        """Read cells as the cells of a source are; together, else one by one."""
+        try:
+            read = self._typed(values)
+        except DataError as error:
+            if len(values) == 1:
+                out.add(places[0], self._fault(values[0], error))
+                return
+            if len(values) > _MOST_READ_ALONE:
+                for place, value in zip(places, values, strict=True):
+                    out.add(place, self._fault(value, error))
+                return
+            for place, value in zip(places, values, strict=True):
+                self._read([value], [place], found, out)
+            return
+        for place, cell in zip(places, read, strict=True):
+            found[place] = cell
+
+    def _typed(self, values: Cells) -> Cells:
+        if any(isinstance(value, dict | list) for value in values):
+            raise DataError("Objects and lists are no cells.")
+        padded = {self.name: self.padded} if self.padded else {}
+        frame = pd.DataFrame({self.name: pd.Series(values, dtype=object)})
+        try:
+            typed = typed_frame(frame, {self.name: self.form}, padded)[self.name]
+        except (OverflowError, ValueError, TypeError) as error:
+            raise DataError(str(error)[:200]) from None
+        if self.type == "time":
+            moments = pd.to_datetime(typed, utc=True).dt.tz_localize(None)
+            plain = moments.to_numpy("datetime64[us]")
+            return [
+                None if null else int(moment)
+                for moment, null in zip(plain.astype(np.int64), np.isnat(plain), strict=True)
+            ]
+        return [None if null else v for v, null in zip(typed.tolist(), typed.isna(), strict=True)]
+
+    def _fault(self, value: object, error: DataError) -> Fault:
+        shown = "an object or a list" if isinstance(value, dict | list) else repr(say_value(value))
+        remedy = f"Send {_TYPES[self.type]}, or null where the value is not known."
+        if self.padded and isinstance(value, int | float):
+            remedy = f"Send the code as text, such as {self.padded!r}: numbers lose leading zeros."
+        if value is not None and not isinstance(value, dict | list) and "row" not in error.message:
+            shown += f" ({shorten(error.message, 120)})" if "lost digits" in error.message else ""
+        message = f"{shorten(self.name, 60)} takes {_TYPES[self.type]}; got {shown}."
+        return Fault(self.name, "kind", message, remedy)
+
+
+class _Odd:
+    """Marks a cell that is no plain value of its column."""
+
+
+_ODD = _Odd()
+_NONE = type(None)
+_PLAIN: dict[CellType, frozenset[type]] = {
+    "number": frozenset({float, _NONE}),
+    "truth": frozenset({bool, _NONE}),
+    "time": frozenset({_NONE}),
+    "text": frozenset({str, _NONE}),
+    "any": frozenset({str, bool, float, _NONE}),
+}
+
+
+def _number(value: Any) -> Any:
+    kind = type(value)
+    if kind is float or kind is bool:
+        return value
+    return value if kind is int and -_EXACT < value < _EXACT else _ODD
+
+
+def _truth(value: Any) -> Any:
+    if type(value) is bool:
+        return value
+    return bool(value) if type(value) in (int, float) and value in (0, 1) else _ODD
+
+
+def _text(value: Any) -> Any:
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int else _ODD
+
+
+def _any(value: Any) -> Any:
+    return value if type(value) in (str, bool, int, float) else _ODD
+
+
+def _time(value: Any) -> Any:
+    if type(value) is not str or not _TIME.fullmatch(value):
+        return _ODD
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return _ODD
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    since = aware - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+_CONVERSIONS: dict[CellType, Callable[[Any], Any]] = {
+    "number": _number, "truth": _truth, "time": _time, "text": _text, "any": _any,
+}  # fmt: skip
+
+
+def columns_of_records(
+    records: Sequence[Mapping[str, Any]], columns: Iterable[Column]
+) -> RequestColumns:
+    """Return rows that come as objects, one a row, as columns."""
+    out = RequestColumns(len(records), {})
+    known = set()
+    for column in columns:
+        known.add(column.name)
+        try:
+            values = [record[column.name] for record in records]
+        except KeyError:
+            values = [record.get(column.name) for record in records]
+            absent = [n for n, record in enumerate(records) if column.name not in record]
+            _require(column, absent, out)
+        out.cells[column.name] = column.cells(values, out)
+    if any(len(record) != len(known) for record in records):
+        strange = dict.fromkeys(name for record in records for name in record)
+        out.ignored = tuple(name for name in strange if name not in known)
+    return out
+
+
+def columns_of_lists(
+    lists: Mapping[str, Cells], rows: int, columns: Iterable[Column]
+) -> RequestColumns:
+    """Return rows that come as a list for each column."""
+    out = RequestColumns(rows, {})
+    known = set()
+    for column in columns:
+        known.add(column.name)
+        values = lists.get(column.name)
+        if values is None:
+            _require(column, range(rows), out)
+            values = [None] * rows
+        out.cells[column.name] = column.cells(values, out)
+    out.ignored = tuple(name for name in lists if name not in known)
+    return out
+
+
+def _require(column: Column, absent: Iterable[int], out: RequestColumns) -> None:
+    if column.needed:
+        message = f"The row lacks {shorten(column.name, 60)!r}."
+        remedy = "Send every column of the model, with null where the value is not known."
+        for row in absent:
+            out.add(row, Fault(column.name, "present", message, remedy))
+
+
+def frame_of(columns: RequestColumns, forms: Iterable[Column]) -> pd.DataFrame:
+    """Return the cells as the frame that a snapshot of the same rows would give."""
+    return pd.DataFrame(
+        {column.name: _series(columns.cells[column.name], column.type) for column in forms},
+        copy=False,
+    )
+
+
+def _series(cells: Cells, kind: CellType) -> pd.Series[Any]:
+    if kind == "number":
+        return pd.Series(np.array(cells, dtype=np.float64))
+    if kind == "time":
+        moments = [np.iinfo(np.int64).min if cell is None else cell for cell in cells]
+        return pd.Series(np.array(moments, dtype=np.int64).view("datetime64[us]"))
+    if kind == "text":
+        return pd.Series(cells, dtype="str")
+    return pd.Series(cells, dtype=bool if kind == "truth" and None not in cells else object)

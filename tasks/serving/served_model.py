@@ -1,0 +1,291 @@
+"""One version of a model made ready to answer requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from expectations.contract import Contract
+from tasks.base.errors import DataError
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion
+from tasks.contracts.contract_files import forms_of, known_contract
+from tasks.data.typing.storage import ColumnForm, declared_forms
+from tasks.models.features.columns import CategoryCodes
+from tasks.models.persistence.prediction import in_order, predict
+from tasks.plugins.versions import require_hooks
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.scoring.predictions import ranks
+from tasks.serving.request_columns import (
+    Cells,
+    Column,
+    Fault,
+    RequestColumns,
+    columns_of_lists,
+    columns_of_records,
+    frame_of,
+)
+from tasks.serving.row_encoder import RowEncoder
+from tasks.serving.row_rules import Broken, RowRules, fault_of
+from tasks.serving.small_batches import outputs_of_few
+
+logger = logging.getLogger(__name__)
+
+_PADDED = re.compile("0[0-9]+")
+_PROBES = 24
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version answers to a request.
+
+    Attributes
+    ----------
+    columns
+        The rows that are answered.
+    places
+        Where they stand in the request.
+    predicted
+        Labels or values, shape (n_answered,).
+    probability
+        Shape (n_answered, n_classes) in the order of the schema's classes; None for numbers.
+    rank
+        Of a ranking: the place in the group, from 1 on.
+    faults
+        Row of the request to why it is not answered.
+    warnings
+        Rules of severity ``warning`` that rows broke.
+    """
+
+    columns: RequestColumns
+    places: list[int]
+    predicted: NDArray[Any]
+    probability: NDArray[np.float64] | None
+    rank: NDArray[np.int64] | None
+    faults: Mapping[int, list[Fault]]
+    warnings: tuple[Broken, ...]
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A loaded version with all that requests are read, checked and answered by.
+
+    Attributes
+    ----------
+    columns
+        Name to column: features first, then what identifies a row and is no feature.
+    contract_digest
+        Of the contract whose rules are asked; empty without one.
+    encoder
+        None where rows go through a frame, as in a scoring.
+    """
+
+    version: ModelVersion
+    columns: Mapping[str, Column]
+    rules: RowRules
+    contract_digest: str
+    pipeline: Any
+    encoder: RowEncoder | None
+
+    @classmethod
+    def load(cls, pipeline: Pipeline, version: ModelVersion) -> ServedModel:
+        """Load a version through the registry's checks.
+
+        Raises
+        ------
+        ModelRefusedError
+            As the registry refuses it.
+        """
+        require_hooks(pipeline.config, pipeline.base, version)
+        own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+        fitted = store_of(pipeline.state).load(version, own)
+        contract = known_contract(pipeline)
+        return cls.of(version, fitted, contract, pipeline.config.kinds)
+
+    @classmethod
+    def of(
+        cls,
+        version: ModelVersion,
+        fitted: Any,
+        contract: Contract | None,
+        kinds: Mapping[str, Any] | None = None,
+    ) -> ServedModel:
+        """Return a fitted pipeline with what answers requests to it."""
+        roles = version.roles
+        forms = declared_forms(kinds or {}, forms_of(contract))
+        levels = _levels(fitted[0])
+        given = {
+            name: Column(name, forms.get(name, ColumnForm(kind)), True, _padded(levels.get(name)))
+            for name, kind in roles.features.items()
+        }
+        others = [*roles.id_columns, *([roles.group] if roles.group else [])]
+        for name in others:
+            given.setdefault(
+                name, Column(name, forms.get(name, ColumnForm("identifier")), name == roles.group)
+            )
+        if roles.time_column is not None:
+            time = Column(roles.time_column, ColumnForm("datetime", "time"), False)
+            given.setdefault(roles.time_column, time)
+        rules = RowRules.of(contract, given, roles.id_columns)
+        types = {name: column.type for name, column in given.items()}
+        model = cls(
+            version=version,
+            columns=given,
+            rules=rules,
+            contract_digest="" if contract is None else contract.digest(),
+            pipeline=fitted,
+            encoder=RowEncoder.of(fitted[0], types, rules.numbers),
+        )
+        return model._checked()
+
+    @property
+    def features(self) -> list[Column]:
+        """The columns that the model takes, in its order."""
+        return [self.columns[name] for name in self.version.roles.features]
+
+    def read_records(self, records: Sequence[Mapping[str, Any]]) -> RequestColumns:
+        """Return rows that come as objects, one a row."""
+        return columns_of_records(records, self.columns.values())
+
+    def read_lists(self, lists: Mapping[str, Cells], rows: int) -> RequestColumns:
+        """Return rows that come as a list for each column."""
+        return columns_of_lists(lists, rows, self.columns.values())
+
+    def answer(self, given: RequestColumns, now: datetime | None = None) -> Answer:
+        """Check rows and predict those that are not at fault.
+
+        Raises
+        ------
+        DataError
+            When the model cannot take rows that broke no rule.
+        """
+        roles, now = self.version.roles, now or datetime.now(UTC)
+        if roles.time_column is not None and roles.time_column not in roles.features:
+            _stamp(given.cells[roles.time_column], now)
+        places = given.good()
+        sound = given.taken(places)
+        broken = self._broken(sound, now) if places else []
+        for one in broken:
+            if one.severity == "error":
+                for row in one.rows:
+                    given.add(places[row], fault_of(one, sound, row))
+        warnings = tuple(
+            replace(one, rows=tuple(places[row] for row in one.rows))
+            for one in broken
+            if one.severity == "warning"
+        )
+        places = given.good()
+        sound = given.taken(places)
+        predicted, probability = self.predictions(sound)
+        rank = None
+        if roles.group is not None and places:
+            groups = frame_of(sound, [self.columns[roles.group]])[roles.group]
+            rank = ranks(groups, predicted)
+        return Answer(
+            sound, places, predicted, probability, rank, given.faults, warnings, given.ignored
+        )
+
+    def predictions(self, given: RequestColumns) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+        """Return labels or values, and probabilities in the order of the schema's classes.
+
+        Raises
+        ------
+        DataError
+            When the model cannot take the values.
+        """
+        classes = self.version.roles.classes
+        if not given.rows:
+            return np.empty(0), np.empty((0, len(classes))) if classes else None
+        try:
+            if self.encoder is None:
+                labels, shares = predict(self.pipeline, self.frame(given))
+            else:
+                X = self.encoder.encode(given, self.rules.numbers_of(given))
+                labels, shares = outputs_of_few(self.pipeline[-1], X)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"The model cannot take these rows: {str(error)[:300]}") from None
+        if shares is None:
+            return labels, None
+        return labels, in_order(shares, self.pipeline[-1].classes_, classes)
+
+    def frame(self, given: RequestColumns) -> pd.DataFrame:
+        """Return the rows' features as the frame that a snapshot of them would give."""
+        return frame_of(given, self.features)
+
+    def _broken(self, given: RequestColumns, now: datetime) -> list[Broken]:
+        def frame() -> pd.DataFrame:
+            return frame_of(given, self.columns.values())
+
+        return self.rules.broken(given, self.rules.numbers_of(given), frame, now)
+
+    def _checked(self) -> ServedModel:
+        """Return it without its own encoder where the pipeline's differs on made-up rows."""
+        if self.encoder is None:
+            return self
+        probe = RequestColumns(_PROBES, _probe_cells(self))
+        with_frame = replace(self, encoder=None)
+        try:
+            own, theirs = self.predictions(probe), with_frame.predictions(probe)
+        except DataError:
+            return with_frame
+        same = np.array_equal(own[0], theirs[0]) and (
+            own[1] is None or (theirs[1] is not None and np.array_equal(own[1], theirs[1]))
+        )
+        if not same:
+            logger.warning(
+                "%s v%s: rows go through a frame; without one the predictions differ.",
+                self.version.name, self.version.version,
+            )  # fmt: skip
+        return self if same else with_frame
+
+
+def _stamp(cells: Cells, now: datetime) -> None:
+    """Give rows without a time that of their arrival."""
+    arrival = int(now.timestamp() * 1e6)
+    cells[:] = [arrival if cell is None else cell for cell in cells]
+
+
+def _probe_cells(model: ServedModel) -> dict[str, Cells]:
+    """Return rows of known and strange cells, with nulls, of every column."""
+    draw = np.random.default_rng(0)
+    levels = _levels(model.pipeline[0])
+    cells: dict[str, Cells] = {}
+    for name, column in model.columns.items():
+        numbers = [float(x) for x in np.round(draw.normal(0, 10.0 ** draw.integers(0, 5), 8), 2)]
+        of_type: dict[str, Cells] = {
+            "number": [0, 1, -1, 2.5, 1e300, 12345, *numbers],
+            "truth": [True, False],
+            "time": [0, 1_367_000_000_123_456, -86_400_000_000, 1_700_000_000_000_000],
+            "text": ["", "strange", *levels.get(name, [])],
+            "any": ["", "strange", 3, 2.5, True, *levels.get(name, [])],
+        }
+        values = of_type[column.type]
+        picked = draw.integers(-1, len(values), _PROBES)
+        cells[name] = [None if place < 0 else values[place] for place in picked]
+    return cells
+
+
+def _levels(encoder: Any) -> dict[str, list[str]]:
+    found = {}
+    for _, step, columns in getattr(getattr(encoder, "groups_", None), "transformers_", ()):
+        first = step.steps[0][1] if hasattr(step, "steps") else step
+        if isinstance(first, CategoryCodes):
+            for name, levels in zip(columns, first.levels_, strict=True):
+                found[str(name)] = [v for v in json.loads(levels) if v is not None]
+    return found
+
+
+def _padded(levels: list[str] | None) -> str | None:
+    """Return a level that is a code with leading zeros."""
+    return next((level for level in levels or () if _PADDED.fullmatch(level)), None)
