@@ -24,6 +24,7 @@ from expectations.results import exceeds, grade
 from expectations.rules.custom_rules import Rule
 from expectations.rules.sql_condition import Condition, parse_condition
 from expectations.rules.sql_rows import broken_mask
+from tasks.base.records import Schema
 from tasks.serving.request_columns import CellType, Column, Fault, RequestColumns
 
 Matrix = NDArray[np.float64]
@@ -73,10 +74,12 @@ class RowRules:
 
     @classmethod
     def of(
-        cls, contract: Contract | None, columns: Mapping[str, Column], ids: tuple[str, ...]
+        cls, contract: Contract | None, columns: Mapping[str, Column], roles: Schema
     ) -> RowRules:
-        """Return the rules of `contract` on `columns`."""
-        part = Contract(contract="none") if contract is None else contract.feature_part(columns)
+        """Return the rules of `contract` on the features and the time of rows."""
+        # What a row is told apart by may be absent here: it is answered, and gets no label.
+        judged = {*roles.features, *([roles.time_column] if roles.time_column else [])}
+        part = Contract(contract="none") if contract is None else contract.feature_part(judged)
         types = {name: column.type for name, column in columns.items()}
         numbers = tuple(name for name, kind in types.items() if kind == "number")
         limits = [_safe(part.columns.get(name)) for name in numbers]
@@ -86,7 +89,7 @@ class RowRules:
             contract=part,
             numbers=numbers,
             types=types,
-            ids=ids,
+            ids=roles.id_columns,
             unchecked=tuple(rule.title for rule in part.rules if rule.sql is None),
             _low=np.array([low for low, _ in limits], dtype=np.float64).reshape(-1, 1),
             _high=np.array([high for _, high in limits], dtype=np.float64).reshape(-1, 1),
@@ -200,14 +203,18 @@ class RowRules:
             return
         severity: Severity = scale.severity or rule.severity
         expected = f"the size {say_number(scale.min)} to {say_number(scale.max)}"
-        sizes = values[np.isfinite(values) & (values > 0)]
-        few = len(sizes) < FEW_SIZES
-        least, most = (scale.min / FAR, scale.farthest) if few else (scale.min, scale.max)
-        if len(sizes) and not least <= float(np.median(sizes)) <= most:
-            expected += ": another unit?"
-            yield Broken(name, "scale", severity, _places(~np.isnan(values)), expected)
-        elif (far := values > scale.farthest).any():
+        far = values > scale.farthest
+        if far.any():
             yield Broken(name, "scale", severity, _places(far), expected)
+        # Rows that alone are at fault must not move the middle of the others.
+        others = ~far & (values > 0)
+        if not others.any():
+            return
+        few = others.sum() < FEW_SIZES
+        least, most = (scale.min / FAR, scale.farthest) if few else (scale.min, scale.max)
+        if not least <= float(np.median(values[others])) <= most:
+            whole = ~far & ~np.isnan(values)
+            yield Broken(name, "scale", severity, _places(whole), f"{expected}: another unit?")
 
     def _times(self, name: str, rule: ColumnRule, cells: list[Any]) -> Iterator[Broken]:
         limit = rule.range

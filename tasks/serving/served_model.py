@@ -137,7 +137,7 @@ class ServedModel:
         if roles.time_column is not None:
             time = Column(roles.time_column, ColumnForm("datetime", "time"), False)
             given.setdefault(roles.time_column, time)
-        rules = RowRules.of(contract, given, roles.id_columns)
+        rules = RowRules.of(contract, given, roles)
         types = {name: column.type for name, column in given.items()}
         model = cls(
             version=version,

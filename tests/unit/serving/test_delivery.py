@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.base.errors import InfrastructureError
+from tasks.base.pipeline_file import Pipeline
+from tasks.ledger.ledger import ledger_of
+from tasks.serving import delivery
+from tasks.serving.delivery import announce, deliver, record_of, spool_folder
+from tasks.serving.served_model import ServedModel
+from tasks.serving.spool import Spool, segments
+from tests.unit.registry.trained import SCHEMA
+from tests.unit.serving.served import WITH_IDS, frame, pipeline_file, records, served
+
+
+@pytest.fixture(scope="module")
+def model() -> ServedModel:
+    return served()
+
+
+def answered(pipeline: Pipeline, model: ServedModel, *requests: list[dict[str, object]]) -> None:
+    announce(pipeline, model)
+    spool = Spool(spool_folder(pipeline))
+    for number, rows in enumerate(requests):
+        answer = model.answer(model.read_records(rows))
+        spool.write(record_of(model, answer, f"q{number}"))
+    spool.close()
+
+
+def test_each_answered_row_is_in_the_ledger_once_under_the_key_of_a_scoring(
+    tmp_path: Path, model: ServedModel
+) -> None:
+    pipeline, rows = pipeline_file(tmp_path), frame(20)
+    answered(pipeline, model, records(rows[:12]), records(rows[8:]))
+
+    assert deliver(pipeline).new == 20
+    assert not segments(spool_folder(pipeline))
+
+    ledger = ledger_of(pipeline)
+    assert ledger.predicted_before("mine", rows, WITH_IDS, None).all()
+    window = ledger.window_rows("mine", None, WITH_IDS)
+    found = model.answer(model.read_records(records(rows)))
+    shares = dict(zip(rows["no"], found.probability[:, 1], strict=True))  # type: ignore[index]
+    assert dict(zip(window["key"], window["probability_yes"], strict=True)) == {
+        f'["{no}"]': share for no, share in shares.items()
+    }
+    assert window["time"].tolist() == sorted(rows["moment"])
+
+
+def test_rows_without_ids_have_the_key_of_their_content(tmp_path: Path) -> None:
+    pipeline, rows = pipeline_file(tmp_path), frame(30)
+    answered(pipeline, served(roles=SCHEMA), records(rows))
+    deliver(pipeline)
+
+    assert ledger_of(pipeline).predicted_before("mine", rows, SCHEMA, None).all()
+
+
+def test_a_delivery_that_was_killed_before_it_removed_the_segment_adds_nothing_twice(
+    tmp_path: Path, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = pipeline_file(tmp_path)
+    answered(pipeline, model, records(frame(7)))
+
+    def killed(place: str) -> None:
+        if place == "serving.deliver.after":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "reach", killed)
+        with pytest.raises(KeyboardInterrupt):
+            deliver(pipeline)
+
+    assert segments(spool_folder(pipeline))
+    again = deliver(pipeline)
+    assert (again.rows, again.new) == (7, 0)
+    assert ledger_of(pipeline).coverage("mine", None).rows == 7
+
+
+def test_what_the_ledger_refuses_waits(
+    tmp_path: Path, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = pipeline_file(tmp_path)
+    answered(pipeline, model, records(frame(3)))
+
+    def away(*_: object, **__: object) -> None:
+        raise InfrastructureError("the ledger is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "ledger_of", away)
+        with pytest.raises(InfrastructureError):
+            deliver(pipeline)
+
+    assert deliver(pipeline).new == 3
+
+
+def test_a_row_without_its_id_is_answered_and_kept_under_its_request(
+    tmp_path: Path, model: ServedModel
+) -> None:
+    pipeline = pipeline_file(tmp_path)
+    rows = [{k: v for k, v in row.items() if k != "no"} for row in records(frame(2))]
+    answered(pipeline, model, rows, rows)
+
+    assert deliver(pipeline).new == 4
