@@ -17,11 +17,11 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from deploy.web.guard import Guard
-from deploy.stack.processes import end, end_with, launch
 from deploy.serving.app import OPEN_PATHS, Limits, PredictionServer
 from deploy.serving.bearer import BearerAuthentication, token_for
 from deploy.stack.environments import common
+from deploy.stack.processes import end, end_with, launch
+from deploy.web.guard import Guard
 from tasks.base.environment import keep_private, module_command, turn_telemetry_off
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
