@@ -32,8 +32,7 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
     Without one, a refit that has too few newer rows ends here.
     """
     from tasks.training.completion import finished_training
-    from tasks.training.decisions import record_training, record_unchanged
-    from tasks.training.refit_candidacy import require_newer_rows
+    from tasks.training.decisions import record_training, record_unchanged, require_news
 
     found = finished_training(pipeline, basis.prepared.key)
     if found is not None:
@@ -42,7 +41,7 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
         if not record_training(pipeline, basis, found, cause, found.seconds):
             record_unchanged(pipeline, found, cause)
     else:
-        require_newer_rows(basis.prepared.mode)
+        require_news(pipeline, basis, cause)
     return found
 
 

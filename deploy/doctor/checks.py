@@ -145,7 +145,8 @@ def disk(state: Path) -> Found:
 def pipeline_file(pipeline: Pipeline) -> Found:
     """Say what the file is; it is loaded, so it is right."""
     schedules = pipeline.config.schedules
-    flows = [f for f in ("training", "scoring", "monitoring") if getattr(schedules, f)]
+    keys = ("training", "refit", "scoring", "monitoring")
+    flows = [key for key in keys if getattr(schedules, key)]
     return ok(f"{pipeline.path} is right; scheduled: {', '.join(flows) or 'nothing'}")
 
 
@@ -359,7 +360,7 @@ def deployments(pipeline: Pipeline, api: str) -> Found:
         names = [f"{row.flow}/{name}" for row in DEPLOYED]
         paused = [n for n in names if deployment_named(client, n).paused]
         standing = standing_automations(client, name)
-        scheduled = [f"{r.flow}/{name}" for r in DEPLOYED if r.schedule and _cron(pipeline, r)]
+        scheduled = [f"{r.flow}/{name}" for r in DEPLOYED if _is_scheduled(pipeline, r)]
         idle = [n for n in scheduled if not _has_next_run(client, deployment_named(client, n).id)]
     off = [a.name for a in standing if not a.enabled]
     if paused or off or not standing:
@@ -374,9 +375,8 @@ def deployments(pipeline: Pipeline, api: str) -> Found:
     return ok(f"{len(names)} deployments and {len(standing)} automations stand")
 
 
-def _cron(pipeline: Pipeline, row: Deployed) -> str | None:
-    cron: str | None = getattr(pipeline.config.schedules, str(row.schedule))
-    return cron
+def _is_scheduled(pipeline: Pipeline, row: Deployed) -> bool:
+    return any(getattr(pipeline.config.schedules, key) for key in row.schedules)
 
 
 def _has_next_run(client: SyncPrefectClient, deployment: UUID) -> bool:

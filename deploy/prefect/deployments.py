@@ -13,6 +13,7 @@ from tasks.base.pipeline_file import Pipeline
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Schedule
 
 TAG = "keepfit"
 
@@ -25,8 +26,9 @@ class Deployed:
     ----------
     flow
         Name of the flow, of its module in `flows` and of the function there.
-    schedule
-        Key of `schedules` in the pipeline file; None where nothing but an event starts it.
+    schedules
+        Keys of `schedules` in the pipeline file, each with the parameters that its runs have
+        besides the deployment's; empty where nothing but an event starts it.
     does
         What a run does, for a person; ``{name}`` is the pipeline's.
     at_once
@@ -36,7 +38,7 @@ class Deployed:
     """
 
     flow: str
-    schedule: Literal["training", "scoring", "monitoring"] | None
+    schedules: Mapping[str, Mapping[str, Any]]
     does: str
     at_once: int | None = 1
     collision: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
@@ -49,19 +51,23 @@ class Deployed:
 
 DEPLOYED: tuple[Deployed, ...] = (
     # A second training waits its turn and then says why it is not needed: nothing is lost unsaid.
-    Deployed("training", "training", "Trains {name}; the gate decides about the challenger."),
+    # Refits share the deployment, so that they wait for a search and a search for them.
+    Deployed(
+        "training", {"training": {}, "refit": {"refit": True}},
+        "Trains {name}; the gate decides about the challenger.",
+    ),
     # The next run of the schedule does what a dropped one would have done.
     Deployed(
-        "scoring", "scoring", "Scores the new rows of {name} with its champion.",
+        "scoring", {"scoring": {}}, "Scores the new rows of {name} with its champion.",
         collision="CANCEL_NEW",
     ),
     Deployed(
-        "monitoring", "monitoring",
+        "monitoring", {"monitoring": {}},
         "Compares the latest complete window of {name} with the champion's training rows.",
         collision="CANCEL_NEW",
     ),
     # Every failure is told, also when several come together.
-    Deployed("noticing", None, "Tells that a run of {name} failed, crashed or stood still.",
+    Deployed("noticing", {}, "Tells that a run of {name} failed, crashed or stood still.",
              at_once=None),
 )  # fmt: skip
 
@@ -96,11 +102,9 @@ def deployment_of(
     """
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
-    from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
     name = pipeline.config.name
-    cron = getattr(pipeline.config.schedules, row.schedule) if row.schedule else None
     limit = None
     if row.at_once is not None:
         strategy = ConcurrencyLimitStrategy(row.collision)
@@ -109,7 +113,7 @@ def deployment_of(
         getattr(import_module(f"flows.{row.flow}"), row.flow),
         name=name,
         parameters=parameters_of(pipeline),
-        schedules=[Cron(cron, timezone=pipeline.config.schedules.timezone)] if cron else [],
+        schedules=_schedules(pipeline, row),
         concurrency_limit=limit,
         description=row.does.format(name=name),
         tags=tags_of(name),
@@ -117,3 +121,14 @@ def deployment_of(
         job_variables=dict(job_variables or {}),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def _schedules(pipeline: Pipeline, row: Deployed) -> list[Schedule]:
+    from prefect.schedules import Cron
+
+    stated = pipeline.config.schedules
+    return [
+        Cron(cron, timezone=stated.timezone, parameters=dict(parameters))
+        for key, parameters in row.schedules.items()
+        if (cron := getattr(stated, key))
+    ]

@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 from tasks.base.pipeline_file import Pipeline
 from tasks.history import schedule
 
-FLOWS = ("training", "scoring", "monitoring")
+_ROWS = (("training", "training"), ("refit", "training"), ("scoring", "scoring"),
+         ("monitoring", "monitoring"))  # fmt: skip
+"""Key of `schedules`, and the flow that it runs."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,14 @@ class NextRun:
     ----------
     at
         None for a flow that is not scheduled.
+    refit
+        Whether it is a training that refits the champion.
     """
 
     deployment: str
     cron: str
     at: datetime | None
+    refit: bool = False
 
 
 def next_runs(pipelines: Sequence[Pipeline], now: datetime | None = None) -> tuple[NextRun, ...]:
@@ -41,11 +46,22 @@ def _runs(pipeline: Pipeline, now: datetime) -> list[NextRun]:
     return [
         NextRun(
             f"{flow}/{name}",
-            getattr(schedules, flow) or "",
-            found[flow].astimezone(zone) if flow in found else None,
+            getattr(schedules, key) or "",
+            found[key].astimezone(zone) if key in found else None,
+            refit=key == "refit",
         )
-        for flow in FLOWS
+        for key, flow in _ROWS
+        if key == flow or key in found
     ]
+
+
+def soonest(runs: Sequence[NextRun]) -> dict[str, datetime | None]:
+    """Return deployment to its next run, whichever of its schedules that is of."""
+    found: dict[str, datetime | None] = {}
+    for run in runs:
+        times = [at for at in (found.get(run.deployment), run.at) if at is not None]
+        found[run.deployment] = min(times, default=None)
+    return found
 
 
 def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:
@@ -64,7 +80,8 @@ def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:
         when, until = "on demand", ""
         if run.at is not None:
             when, until = run.at.strftime("%a %d %b %H:%M %Z"), _until(run.at, moment)
-        table.add_row(Text(run.deployment), Text(run.cron), when, until)
+        named = f"{run.deployment} (refit)" if run.refit else run.deployment
+        table.add_row(Text(named), Text(run.cron), when, until)
     sink = io.StringIO()
     Console(file=sink, width=80, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in sink.getvalue().rstrip("\n").splitlines())

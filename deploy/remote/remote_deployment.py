@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import DEPLOYED, deployment_of
-from deploy.prefect.next_runs import next_runs
+from deploy.prefect.next_runs import next_runs, soonest
 from deploy.remote.alarm_probe import Probe, probe
 from deploy.remote.store_probe import probe_stores
 from deploy.stack.environments import HEARTBEAT_SECONDS
@@ -104,7 +104,7 @@ def deploy(
     api = api_in_use(pipeline.state for pipeline in pipelines)
     with speaking_to(api), connected() as client:
         found = _pool(client, pool, kind, image)
-        following = {run.deployment: run.at for run in next_runs(pipelines)}
+        following = soonest(next_runs(pipelines))
         deployments = tuple(
             _apply(client, deployment_of(p, row, _variables(found, p, image)), pool, following)
             for p in pipelines

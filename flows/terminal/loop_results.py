@@ -164,13 +164,16 @@ def _health(console: Console, health: PipelineHealth) -> None:
 def _runs(console: Console, health: PipelineHealth) -> None:
     for flow, word in (("scoring", "scored"), ("monitoring", "monitored"), ("training", "trained")):
         run, upcoming = health.last.get(flow), health.next_runs.get(flow)
-        if run is None and upcoming is None:
+        refit = health.next_runs.get("refit") if flow == "training" else None
+        if run is None and upcoming is None and refit is None:
             continue
         said = Text("never" if run is None else minute(run.at))
         if run is not None and run.kind in ("stopped", "failed"):
             said.append(f" {run.kind}", style="red")
         if upcoming is not None:
             said.append(f"   next {minute(upcoming)}", style="dim")
+        if refit is not None:
+            said.append(f"   next refit {minute(refit)}", style="dim")
         _line(console, word, said)
     if (asked := health.asked) is not None:
         by = f", answer due by {minute(asked.due)}" if asked.due else ""

@@ -190,6 +190,8 @@ class Replay:
             # A replay has one recipe: what its own calendars train is a refit for the gate.
             kind: TrainingKind = "refit" if state.policy.every and state.policy.gated else "search"
             return self._trained(state, window, kind, "the calendar", alarm)
+        if self._falls(state.policy.refit_cron, window):
+            return self._trained(state, window, "refit", "the refit calendar", alarm)
         if not state.policy.senses:
             return state
         calling = max((a.window for a in state.alarmed if a.champion == state.champion), default=-1)
@@ -226,12 +228,16 @@ class Replay:
         """Return whether the calendar trains at the end of `window`."""
         if policy.every:
             return (window + 1) % policy.every == 0
-        if not policy.cron:
+        return self._falls(policy.cron, window)
+
+    def _falls(self, cron: str, window: int) -> bool:
+        """Return whether a calendar falls into `window`."""
+        if not cron:
             return False
         from croniter import croniter
 
         found = self.history.windows[window]
-        return bool(croniter(policy.cron, found.start).get_next(datetime) <= found.end)
+        return bool(croniter(cron, found.start).get_next(datetime) <= found.end)
 
     def _trained(
         self, state: State, window: int, kind: TrainingKind, reason: str, alarm: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from tasks.base.config import PipelineConfig, PolicyConfig
+from tasks.base.config import PipelineConfig, PolicyConfig, SchedulesConfig
 from tasks.base.durations import format_duration
 from tasks.base.records import Record
 
@@ -20,8 +20,8 @@ class Policy(Record):
     ----------
     every
         Trains at the end of every so many windows; 0: not by the calendar.
-    cron
-        Trains where the file's calendar falls into the window.
+    cron, refit_cron
+        Searches, or refits, where the file's calendar falls into the window.
     senses
         What raises an alarm.
     rule
@@ -38,6 +38,7 @@ class Policy(Record):
     sentence: str
     every: int = 0
     cron: str = ""
+    refit_cron: str = ""
     senses: tuple[Sense, ...] = ()
     rule: PolicyConfig = PolicyConfig()
     gated: bool = False
@@ -105,14 +106,17 @@ def with_span(policy: Policy, span: timedelta | None) -> Policy:
 def _own(config: PipelineConfig) -> Policy:
     by = config.policy.retrain_on
     senses: list[Sense] = [sense for sense in ("gain", "drift", "performance") if sense in by]
-    cron = (config.schedules.training or "") if "schedule" in by else ""
+    stated = config.schedules if "schedule" in by else SchedulesConfig()
+    cron, refit = stated.training or "", stated.refit or ""
     calendar = f"by the calendar ({cron})" if cron else ""
+    refits = f"refits by the calendar ({refit})" if refit else ""
     alarms = f"on alarms of {' and '.join(senses)}" if senses else ""
-    how = ", ".join(part for part in (calendar, alarms) if part) or "by hand only"
+    how = ", ".join(part for part in (calendar, refits, alarms) if part) or "by hand only"
     return Policy(
         name="file",
         sentence=f"The file's own: trains {how}; the gate decides.",
         cron=cron,
+        refit_cron=refit,
         senses=tuple(senses),
         rule=config.policy,
         gated=True,

@@ -103,10 +103,11 @@ def _settings(policy: Policy, config: PipelineConfig, length: timedelta) -> dict
     wanted["training.window"] = None if policy.span is None else format_duration(policy.span)
     stated["training.window"] = None if window is None else format_duration(window)
     stated["policy.retrain_on"] = list(config.policy.retrain_on)
-    stated["schedules.training"] = config.schedules.training
+    stated["schedules.refit"] = config.schedules.refit
     if policy.every:
+        # What the gate lets pass in a replay is the first training's recipe on newer rows.
         wanted["policy.retrain_on"] = ["schedule"]
-        wanted["schedules.training"] = calendar(policy.every * length)
+        wanted["schedules.refit"] = calendar(policy.every * length)
     elif not policy.own:
         wanted["policy.retrain_on"] = list(policy.rule.retrain_on)
     return {key: value for key, value in wanted.items() if value != stated[key]}

@@ -517,7 +517,10 @@ Cron = Annotated[str, BeforeValidator(_cron)]
 class SchedulesConfig(Section):
     """Cron expressions of five fields; a flow without one is not scheduled."""
 
-    training: Cron | None = None
+    training: Cron | None = Field(None, description="a search among all candidates")
+    refit: Cron | None = Field(
+        None, description="the champion's recipe on newer rows; skipped where no label is newer"
+    )
     scoring: Cron | None = None
     monitoring: Cron | None = None
     timezone: Annotated[str, BeforeValidator(_timezone)] = Field(

@@ -13,7 +13,7 @@ _LONGEST_SHIFT = timedelta(hours=3)
 
 
 def next_runs(schedules: SchedulesConfig, now: datetime) -> dict[str, datetime]:
-    """Return flow to when its schedule runs it next, in UTC, the soonest first.
+    """Return flow, or ``refit``, to when its schedule runs it next, in UTC, the soonest first.
 
     Examples
     --------
@@ -22,10 +22,10 @@ def next_runs(schedules: SchedulesConfig, now: datetime) -> dict[str, datetime]:
     '2026-07-01T04:00:00+00:00'
     """
     found = {}
-    for flow in FLOWS:
-        expression = getattr(schedules, flow)
+    for key in (*FLOWS, "refit"):
+        expression = getattr(schedules, key)
         if expression is not None:
-            found[flow] = next_time(expression, schedules.timezone, now)
+            found[key] = next_time(expression, schedules.timezone, now)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 

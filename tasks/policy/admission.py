@@ -74,7 +74,7 @@ def answer(
         # Whoever is asked holds the flight, or only asks whether to ask.
         running=False,
         handled=handled,
-        answered_until=_seen_until(earlier),
+        answered_until=seen_until(earlier),
     )
 
 
@@ -137,13 +137,13 @@ def _new_rows(
 
 def _learned_until(earlier: Sequence[Decision], champion: ModelVersion | None) -> datetime | None:
 
-    seen = _seen_until(earlier)
+    seen = seen_until(earlier)
     if seen is not None:
         return seen
     return champion.trained_until if champion is not None else None
 
 
-def _seen_until(earlier: Sequence[Decision]) -> datetime | None:
+def seen_until(earlier: Sequence[Decision]) -> datetime | None:
     """Return the time of the newest row that the last training saw, fitted or held out."""
     for decision in earlier:
         stated = decision.evidence.get("seen_until")

@@ -80,7 +80,7 @@ def choose_kind(
     Chosen(kind='search', reason='the last refit was refused')
     """
     if refit:
-        return Chosen("refit", "asked for by hand" if cause == "manual" else "asked for")
+        return Chosen("refit", "asked for by hand" if cause == "manual" else "the refit calendar")
     if cause != "alarm":
         return Chosen("search", "the calendar" if cause == "schedule" else "asked for by hand")
     if policy.answer == "search":

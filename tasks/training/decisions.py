@@ -9,8 +9,10 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, TrainingMode
 from tasks.base.stack_file import mlflow_run_page, prefect_run_page
+from tasks.policy.admission import seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.trainings.refitting import require_newer_rows
 
 
 def record_training(
@@ -28,6 +30,21 @@ def record_training(
     # The verdict first: a training that is recorded is recorded whole.
     ledger.record(verdict)
     return ledger.record(trained)
+
+
+def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:
+    """Raise where a refit has nothing newer to learn from, or the last training saw all of it.
+
+    Raises
+    ------
+    NoNewerRowsError
+        A person's refit is not held to what the last training saw.
+    """
+    from tasks.ledger.ledger import ledger_of
+
+    trained = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",))
+    seen = None if cause.kind == "manual" else seen_until(trained)
+    require_newer_rows(basis.prepared.mode, newest_labelled(basis), seen)
 
 
 def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause) -> None:

@@ -9,6 +9,7 @@ from tasks.base.commands import command
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import NoNewerRowsError, UsageError
 from tasks.base.loop import PolicyDecision
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     ModelVersion,
@@ -147,15 +148,33 @@ def _newer_rows(champion: ModelVersion, snapshot: Snapshot, schema: Schema) -> i
     return newer_than(snapshot, schema, until)[0]
 
 
-def require_newer_rows(mode: TrainingMode) -> None:
+def require_newer_rows(
+    mode: TrainingMode, newest: datetime | None = None, seen: datetime | None = None
+) -> None:
     """Raise where a refit has too few newer rows to learn from and to be judged on.
+
+    Parameters
+    ----------
+    newest
+        Time of the newest labelled row; None where rows have no time.
+    seen
+        Time of the newest labelled row that the last training saw, whose answer would be the same
+        again; None: not asked.
 
     Raises
     ------
     NoNewerRowsError
         With how many there are and how many are needed.
     """
-    if mode.kind != "refit" or mode.newer_rows is None or mode.newer_rows >= mode.newer_needed:
+    if mode.kind != "refit":
+        return
+    if newest is not None and seen is not None and as_utc(newest) <= as_utc(seen):
+        raise NoNewerRowsError(
+            f"no labelled row is newer than those of the last training, up to "
+            f"{as_utc(seen):%Y-%m-%d %H:%M} UTC.",
+            "Wait for rows and their labels.",
+        )
+    if mode.newer_rows is None or mode.newer_rows >= mode.newer_needed:
         return
     raise NoNewerRowsError(
         f"{mode.newer_rows:,} labelled rows are newer than those of champion v{mode.recipe_of}, "

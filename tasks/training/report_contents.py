@@ -114,9 +114,12 @@ def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
         said.append(f"Drift of its columns or predictions in {wanted} windows.")
     if "performance" in policy.retrain_on and config.time_column:
         said.append(f"A fall of {config.metric or 'its metric'} in {wanted} windows.")
-    if "schedule" in policy.retrain_on and config.schedules.training:
-        cron, zone = config.schedules.training, config.schedules.timezone
-        said.append(f"The calendar: {cron} ({zone}).")
+    if "schedule" in policy.retrain_on:
+        zone = config.schedules.timezone
+        if config.schedules.training:
+            said.append(f"The calendar: {config.schedules.training} ({zone}).")
+        if config.schedules.refit:
+            said.append(f"The calendar of refits: {config.schedules.refit} ({zone}).")
     if config.time_column:
         cooldown = format_duration(policy.cooldown)
         said.append(f"After an alarm at most once in {cooldown}.")

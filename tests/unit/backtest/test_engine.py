@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.backtest.comparison import Comparison
+from tasks.base.config import PolicyConfig, SchedulesConfig
 from tests.unit.backtest.replays import (
     WEEK,
     config_of,
@@ -99,6 +100,18 @@ def test_labels_that_come_late_are_learned_late(tmp_path: Path) -> None:
     for window, champion in enumerate(every.served):
         newest = history.moment(champion.model.last - 1)
         assert newest + 2 * WEEK < history.windows[window].start
+
+
+def test_the_files_calendar_of_refits_is_replayed(tmp_path: Path) -> None:
+    schedules = SchedulesConfig(refit="0 3 * * 1")
+    config = config_of().model_copy(
+        update={"schedules": schedules, "policy": PolicyConfig(retrain_on=("schedule",))}
+    )
+    states = played(replay_of(history_of(table()), config, tmp_path))
+
+    (own,) = [s for s in states if s.policy.own]
+    assert {e.action for e in own.events} == {"refit"}
+    assert {e.reason for e in own.events} == {"the refit calendar"}
 
 
 def test_a_replay_that_was_stopped_goes_on_with_the_fits_that_it_has(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_policy_that_production_cannot_follow_is_not_recommended() -> None:
     )
 
     assert found.policy == "every_window_gated"
-    assert found.settings["schedules.training"] == "0 3 * * 1"
+    assert found.settings["schedules.refit"] == "0 3 * * 1"
     assert found.settings["training.window"] is None
 
 

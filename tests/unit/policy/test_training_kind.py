@@ -39,6 +39,11 @@ def test_the_calendar_and_a_person_search(cause: CauseKind) -> None:
     assert kind(cause, refit=True) == "refit"
 
 
+def test_a_refit_of_the_calendar_says_so() -> None:
+    chosen = choose_kind(PolicyConfig(), "schedule", refit=True, last=None, windows=())
+    assert chosen.reason == "the refit calendar"
+
+
 def test_the_file_may_ask_for_a_search() -> None:
     assert kind(policy=PolicyConfig(answer="search")) == "search"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,12 @@ def test_without_a_time_the_champions_own_rows_are_nothing_new(pipeline: Pipelin
 def test_a_search_needs_no_newer_rows() -> None:
     require_newer_rows(TrainingMode(newer_rows=0, newer_needed=400))
     require_newer_rows(TrainingMode(kind="refit", newer_rows=400, newer_needed=400))
+
+
+def test_what_the_last_training_saw_is_not_refitted_on_again() -> None:
+    mode, seen = TrainingMode(kind="refit", newer_rows=900), datetime(2026, 3, 9, tzinfo=UTC)
+
+    with pytest.raises(NoNewerRowsError, match="2026-03-09"):
+        require_newer_rows(mode, seen, seen)
+    require_newer_rows(mode, seen + timedelta(hours=1), seen)
+    require_newer_rows(TrainingMode(), seen, seen)

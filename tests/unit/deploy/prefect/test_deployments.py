@@ -64,6 +64,15 @@ def test_schedules_keep_their_time_zone(tmp_path: Path) -> None:
     }
 
 
+def test_refits_and_searches_are_schedules_of_one_deployment(tmp_path: Path) -> None:
+    schedules = {"training": "30 2 1 * *", "refit": "30 2 * * 1"}
+
+    training = runner_deployments([_pipeline(tmp_path / "churn", schedules=schedules)])[0]
+
+    made = [(s.schedule.cron, s.parameters) for s in training.schedules or ()]  # type: ignore[union-attr]
+    assert made == [("30 2 1 * *", {}), ("30 2 * * 1", {"refit": True})]
+
+
 def test_one_run_of_a_model_at_a_time_and_every_failure_told(tmp_path: Path) -> None:
     made = {
         one.flow_name: (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.prefect.next_runs import next_runs, table_of_runs
+from deploy.prefect.next_runs import next_runs, soonest, table_of_runs
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tests.tables import FAST, write_churn, write_pipeline
 
@@ -45,3 +45,14 @@ def test_the_table_fits_80_columns_and_names_what_runs_on_demand(tmp_path: Path)
     assert max(map(len, lines)) <= 80
     assert "on demand" in lines[1]
     assert lines[2].endswith("30 min")
+
+
+def test_a_refit_is_a_run_of_the_training(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path, 'training: "0 3 1 * *", refit: "0 4 * * *"')
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+
+    runs = next_runs([plan], now)
+
+    assert "training/churn (refit)" in table_of_runs(runs, now)
+    assert soonest(runs)["training/churn"] == datetime(2026, 1, 5, 4, tzinfo=UTC)
+    assert soonest(runs)["scoring/churn"] is None
