@@ -12,7 +12,7 @@ from tasks.base.stack_file import mlflow_run_page, prefect_run_page
 from tasks.policy.admission import seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
 from tasks.registry.mlflow.shared_stores import store_of
-from tasks.trainings.refitting import require_newer_rows
+from tasks.training.refit_candidacy import require_newer_rows
 
 
 def record_training(
