@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-_ROW = Deployed("inspection", None, "Looks which stores a worker reaches.", at_once=None)
+_ROW = Deployed("inspection", {}, "Looks which stores a worker reaches.", at_once=None)
 _PAUSE_SECONDS = 0.5
 _REMEDY = {
     "state": "Give the worker the same folder under the same path, or set KEEPFIT_STATE alike.",
