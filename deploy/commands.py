@@ -39,12 +39,46 @@ _PORT = click.IntRange(1, 65535)
 def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Run the whole stack: servers, schedules, automations, keepfit's page.
 
-    Listens on loopback only. Ctrl-C stops it and leaves nothing behind; schedules go on at the
-    next start.
+    Listens on loopback only, and lets in nobody but you: a browser by the link that it prints in a
+    terminal, or that `keepfit link` prints later. Ctrl-C stops it and leaves nothing behind;
+    schedules go on at the next start.
     """
     from deploy.stack.stack import up as run_stack
 
-    sys.exit(run_stack(files, **options, out=lambda line: click.echo(line, err=as_json)))
+    shown = (sys.stderr if as_json else sys.stdout).isatty()
+    status = run_stack(files, **options, link=shown, out=lambda line: click.echo(line, err=as_json))
+    sys.exit(status)
+
+
+@click.command()
+@_FILE
+@_STATE
+@click.option("--env", "as_variables", is_flag=True, help="For programs: lines that a shell reads.")
+@_JSON
+@answering
+def link(
+    file: Path | None, state: Path | None, as_variables: bool, as_json: bool
+) -> dict[str, Any]:
+    """Print an address that lets one browser into the running stack, once and within an hour.
+
+    With --env variables by which programs of yours, and the commands `prefect` and `mlflow`, use
+    it: eval "$(keepfit link --env mine)".
+    """
+    import shlex
+
+    from deploy.web.access import Access
+    from tasks.base.errors import UsageError
+    from tasks.base.stack_file import running_stack
+
+    found = _state(file, state)
+    stack = running_stack(found)
+    if stack is None:
+        raise UsageError(f"No stack runs on {found}.", "Start it: keepfit up FILE")
+    address = "" if as_variables else Access(found).new_link(stack.page)
+    if not as_json:
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
+        click.echo("\n".join(lines) if as_variables else address)
+    return {"link": address, "environment": stack.environment if as_variables else {}}
 
 
 @click.command()
@@ -121,8 +155,8 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
     """Serve keepfit's page and reports until Ctrl-C; `keepfit up` does so by itself.
 
     For a worker with servers of its own. The state folder is --state, KEEPFIT_STATE, or that of
-    the pipeline FILE. Beyond loopback KEEPFIT_PAGE_AUTH=user:password must be set: the browser
-    asks for it.
+    the pipeline FILE. With KEEPFIT_PAGE_AUTH=user:password, which must be set beyond loopback, the
+    browser asks for it; without, the printed link lets one browser in, once and within an hour.
     """
     from deploy.web.page_server import serve_page
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from time import monotonic
 
 from prefect import flow
 
-from flows.run_lifecycle import run_name
+from flows.run_lifecycle import pipeline_of_run, run_name
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.results import BacktestOutcome
 from tasks.backtest.run import BacktestRequest
-from tasks.base.known import pipeline_in_use
 from tasks.replay import begin_more, begin_replay, compare_policies, load_history, replay_window
 
 
@@ -27,7 +25,7 @@ def backtesting(pipeline: str, asked: BacktestRequest) -> BacktestOutcome:
         Path of the pipeline file.
     """
     began = monotonic()
-    plan = pipeline_in_use(Path(pipeline))
+    plan = pipeline_of_run(pipeline)
     replay = load_history(plan, asked)
     states = _replayed(replay, begin_replay(plan, asked, replay))
     more = () if asked.quick else _replayed(replay, begin_more(replay, states))

@@ -213,7 +213,7 @@ def _companions(
         os.environ[TEMPORARY] = "true"
     else:
         check_configured(configured)
-        use_api(configured)
+        use_api(configured, stack.credentials if stack is not None else "")
     try:
         if checks:
             start_checker(keep=keep)

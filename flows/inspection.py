@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.states import Completed
 
+from flows.run_lifecycle import pipeline_of_run
 from tasks.base.environment import keep_private
-from tasks.base.pipeline_file import load_pipeline
 from tasks.projects.reach import reach
 
 
@@ -32,5 +31,5 @@ def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
         Completed, its message a `Reach` as JSON.
     """
     keep_private()
-    found = reach(load_pipeline(Path(pipeline)), mark, columns)
+    found = reach(pipeline_of_run(pipeline), mark, columns)
     return Completed(message=found.model_dump_json())

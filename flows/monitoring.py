@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import flow, runtime
 
-from flows.run_lifecycle import answerable, run_name
+from flows.run_lifecycle import answerable, pipeline_of_run, run_name
 from tasks.alert import tell_decided
 from tasks.base.errors import ContractError
-from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -53,7 +51,7 @@ def monitoring(
     every
         Length of the windows into which `window` is cut, such as ``7d``.
     """
-    plan = pipeline_in_use(Path(pipeline))
+    plan = pipeline_of_run(pipeline)
     with answerable(plan, "monitoring", cause) as why:
         watch = choose_windows(plan, find_champion(plan), why, window, every)
         seen: list[MonitoringOutcome] = []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow as prefect_flow
 
+from flows.run_lifecycle import pipeline_of_run
 from tasks.alert import note_failure, tell_people
-from tasks.base.known import pipeline_in_use
 from tasks.monitoring.alerts.apprise_channel import Delivery
 
 
@@ -26,6 +24,6 @@ def noticing(
     state, message
         Name and message of its state.
     """
-    plan = pipeline_in_use(Path(pipeline))
+    plan = pipeline_of_run(pipeline)
     decision = note_failure(plan, flow_run, flow, state, message)
     return tell_people(plan, decision)

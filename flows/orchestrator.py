@@ -23,6 +23,7 @@ from typing import IO
 
 from tasks.base.environment import module_command
 from tasks.base.errors import InfrastructureError
+from tasks.base.stack_file import prefect_login
 
 # A server that ended is noticed at once; one that lives may be on a machine that is very busy.
 _START_SECONDS = 300.0
@@ -139,8 +140,10 @@ _SERVICES_OFF = {
 }  # fmt: skip
 
 
-def use_api(url: str | None) -> None:
+def use_api(url: str | None, credentials: str = "") -> None:
     """Let Prefect talk to the API at `url` from now on; to none where it is None.
+
+    `credentials` are ``user:password``; empty: as the environment states them.
 
     Prefect reads its environment when it is imported: where that was earlier, it reads it anew.
     """
@@ -148,6 +151,8 @@ def use_api(url: str | None) -> None:
         os.environ.pop("PREFECT_API_URL", None)
     else:
         os.environ["PREFECT_API_URL"] = url
+    if credentials:
+        os.environ.update(prefect_login(credentials))
     if imported := sys.modules.get("prefect.context"):
         imported.refresh_global_settings_context()
 

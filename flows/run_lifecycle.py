@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 from prefect import runtime
 from prefect.exceptions import TerminationSignal
@@ -16,8 +17,13 @@ from prefect.exceptions import TerminationSignal
 from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
 from tasks.base.commands import working_on
-from tasks.base.environment import RUNNER_VARIABLE, die_with_parent, keep_private
-from tasks.base.errors import ContractError, KeepfitError
+from tasks.base.environment import (
+    REGISTERED_VARIABLE,
+    RUNNER_VARIABLE,
+    die_with_parent,
+    keep_private,
+)
+from tasks.base.errors import ContractError, KeepfitError, UsageError
 from tasks.base.known import pipeline_in_use, remember_pipeline
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline
@@ -78,6 +84,27 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
             refresh(pipeline)
+
+
+def pipeline_of_run(file: str) -> Pipeline:
+    """Return the pipeline that a flow is to work on.
+
+    Raises
+    ------
+    UsageError
+        When the run's stack, or its deployment on a server of one's own, names another file.
+    """
+    if runtime.deployment.id and REGISTERED_VARIABLE not in os.environ:
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment(UUID(runtime.deployment.id))
+        if file != (deployment.parameters or {}).get("pipeline"):
+            raise UsageError(
+                f"{file} is not the pipeline file of the deployment {deployment.name}.",
+                "`keepfit deploy` makes the deployments of a file.",
+            )
+    return pipeline_in_use(Path(file))
 
 
 def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:

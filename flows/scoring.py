@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow, runtime
 
-from flows.run_lifecycle import answerable, run_name
+from flows.run_lifecycle import answerable, pipeline_of_run, run_name
 from tasks.alert import note_set_aside
-from tasks.base.known import pipeline_in_use
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.load import load_rows
@@ -41,7 +38,7 @@ def scoring(
     everything
         Score every row of the source; else those that have come since the last scoring.
     """
-    plan = with_overrides(pipeline_in_use(Path(pipeline)), input_path, output_path)
+    plan = with_overrides(pipeline_of_run(pipeline), input_path, output_path)
     scope = scope_of(input_path, everything=everything)
     with answerable(plan, "scoring", cause) as why:
         champion = find_champion(plan)

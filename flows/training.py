@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.states import Completed
 
-from flows.run_lifecycle import answerable, run_name
+from flows.run_lifecycle import answerable, pipeline_of_run, run_name
 from tasks.alert import tell_decided
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.known import pipeline_in_use
@@ -67,7 +67,7 @@ def training(
         A state named ``Skipped`` when the policy or another training holds it back, or a refit
         has too few newer rows.
     """
-    plan = pipeline_in_use(Path(pipeline))
+    plan = pipeline_of_run(pipeline)
     with answerable(plan, "training", cause) as why, admitted(plan, why, refit=refit) as answer:
         if not answer.retrain:
             tell_decided(plan, why.correlation)

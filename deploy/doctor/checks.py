@@ -21,6 +21,7 @@ from tasks.base.errors import KeepfitError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
+from tasks.base.stack_file import KEY, RunningStack
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -33,7 +34,7 @@ _PYTHON = ((3, 11), (3, 12))
 _LEAST_FREE_BYTES = 200_000_000
 _LITTLE_FREE_BYTES = 2_000_000_000
 _SKEW_SECONDS = 5.0
-_PRIVATE = ("stack.json", "ledger.db", "mlflow/mlflow.db", "prefect/prefect.db")
+_PRIVATE = (KEY, "stack.json", "ledger.db", "mlflow/mlflow.db", "prefect/prefect.db")
 
 
 class Found(Record):
@@ -343,20 +344,14 @@ def explained(error: Exception) -> Found:
     return failed(f"{type(error).__name__}: {error}"[:300], "KEEPFIT_TRACEBACK=1 shows where.")
 
 
-def deployments(pipeline: Pipeline, api: str) -> Found:
-    """See that the server holds the pipeline's deployments and automations, and that they are on.
-
-    Parameters
-    ----------
-    api
-        Address of the Prefect API.
-    """
+def deployments(pipeline: Pipeline, stack: RunningStack) -> Found:
+    """See that the stack holds the pipeline's deployments and automations, and that they are on."""
     from deploy.prefect.api import connected, deployment_named, speaking_to
     from deploy.prefect.automations import standing_automations
     from deploy.prefect.deployments import DEPLOYED
 
     name = pipeline.config.name
-    with speaking_to(api), connected() as client:
+    with speaking_to(stack.prefect_api, stack.credentials), connected() as client:
         names = [f"{row.flow}/{name}" for row in DEPLOYED]
         paused = [n for n in names if deployment_named(client, n).paused]
         standing = standing_automations(client, name)

@@ -257,7 +257,7 @@ def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
         began = datetime.now(UTC)
         file = write_project(folder, name, began, receiver.channel)
         pipeline = load_pipeline(file, {})
-        undo.enter_context(speaking_to(stack.prefect_api))
+        undo.enter_context(speaking_to(stack.prefect_api, stack.credentials))
         client = undo.enter_context(connected())
         undo.callback(_forget, client, name)
         undo.enter_context(_runner(stack, pipeline))
@@ -269,7 +269,8 @@ def _runner(stack: RunningStack, pipeline: Pipeline) -> Iterator[None]:
     from deploy.stack.environments import of_runner
 
     log = pipeline.base / "runner.log"
-    environ = of_runner(pipeline.state, stack.prefect_api, "")
+    file = str(pipeline.path.resolve())
+    environ = of_runner(pipeline.state, stack.prefect_api, stack.credentials, "", [file])
     with log.open("wb") as sink:
         process = subprocess.Popen(  # noqa: S603 - our own module, no shell
             module_command("deploy.doctor.loop_runner", str(os.getpid()), str(pipeline.path)),

@@ -108,7 +108,7 @@ def _parts(stack: RunningStack) -> tuple[tuple[str, str], ...]:
     return (
         ("Prefect", f"{stack.prefect_api}/health"),
         ("MLflow", f"{stack.mlflow}/health"),
-        ("keepfit's page", f"{stack.page}/"),
+        ("keepfit's page", f"{stack.page}/health"),
     )
 
 
@@ -122,7 +122,7 @@ def _of_pipeline(
     yield f"{name}: alerts", partial(checks.alert_channels, pipeline, send=send)
     stack = running_stack(pipeline.state)
     if stack is not None and str(pipeline.path.resolve()) in stack.pipelines:
-        yield f"{name}: deployments", partial(checks.deployments, pipeline, stack.prefect_api)
+        yield f"{name}: deployments", partial(checks.deployments, pipeline, stack)
 
 
 def _loop(pipelines: Sequence[Pipeline]) -> tuple[Check, LoopResult | None]:

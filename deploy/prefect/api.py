@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 
-def api_in_use(states: Iterable[Path]) -> str:
+def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
     """Return the Prefect API that is configured, else that of a stack running on one of `states`.
+
+    Returns
+    -------
+    api, credentials
+        Its address; ``user:password``, empty where the environment states them itself.
 
     Raises
     ------
@@ -29,10 +34,11 @@ def api_in_use(states: Iterable[Path]) -> str:
     from flows.orchestrator import check_configured, configured_api
     from tasks.base.stack_file import running_stack
 
-    api = configured_api()
+    api, credentials = configured_api(), ""
     for state in states:
         stack = running_stack(state) if api is None else None
-        api = stack.prefect_api if stack is not None else api
+        if stack is not None:
+            api, credentials = stack.prefect_api, stack.credentials
     if api is None:
         raise UsageError(
             "No Prefect API is configured, and no stack runs here.",
@@ -40,15 +46,22 @@ def api_in_use(states: Iterable[Path]) -> str:
             "`keepfit up`.",
         )
     check_configured(api)
-    return api
+    return api, credentials
 
 
 @contextmanager
-def speaking_to(api: str) -> Iterator[None]:
-    """Let everything in this block talk to the Prefect API at `api`."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def speaking_to(api: str, credentials: str = "") -> Iterator[None]:
+    """Let everything in this block talk to the Prefect API at `api`.
 
-    with temporary_settings({PREFECT_API_URL: api}):
+    Parameters
+    ----------
+    credentials
+        ``user:password``; empty: as the environment states them.
+    """
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    login = {PREFECT_API_AUTH_STRING: credentials} if credentials else {}
+    with temporary_settings({PREFECT_API_URL: api, **login}):
         yield
 
 

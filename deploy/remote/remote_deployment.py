@@ -101,8 +101,8 @@ def deploy(
 
     turn_telemetry_off()
     pipelines = pipelines_of(files)
-    api = api_in_use(pipeline.state for pipeline in pipelines)
-    with speaking_to(api), connected() as client:
+    api, credentials = api_in_use(pipeline.state for pipeline in pipelines)
+    with speaking_to(api, credentials), connected() as client:
         found = _pool(client, pool, kind, image)
         following = soonest(next_runs(pipelines))
         deployments = tuple(

@@ -22,8 +22,9 @@ from deploy.runner.chronicle import Chronicle
 from deploy.runner.file_watch import Edit, WatchedFiles
 from deploy.stack.processes import end_with, speaking
 from tasks.base.environment import RUNNER_VARIABLE
+from tasks.base.errors import ConfigError
 from tasks.base.known import pipeline_in_use
-from tasks.base.pipeline_file import Pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
 
@@ -196,12 +197,20 @@ def _log_own_faults() -> None:
         logging.getLogger(name).addHandler(handler)
 
 
+def _read(file: Path) -> Pipeline:
+    """Return a pipeline as its file is now, or its last valid version where that is wrong."""
+    try:
+        return load_pipeline(file)
+    except ConfigError:
+        return pipeline_in_use(file)
+
+
 def _main(descriptor: str, parent: str, state: str, *files: str) -> None:
     end_with(int(parent))
     os.environ[RUNNER_VARIABLE] = str(os.getpid())
     _log_own_faults()
     say = speaking(int(descriptor))
-    pipelines = [pipeline_in_use(Path(file)) for file in files]
+    pipelines = [_read(Path(file)) for file in files]
     asyncio.run(run(Path(state), pipelines, say))
 
 

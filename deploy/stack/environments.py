@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import site
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.base.addresses import fault_of
-from tasks.base.environment import keep_prefect_in, turn_telemetry_off
+from tasks.base.environment import REGISTERED_VARIABLE, keep_prefect_in, turn_telemetry_off
 from tasks.base.errors import UsageError
+from tasks.base.stack_file import prefect_login
 from tasks.contracts.shared_checker import VARIABLE as CHECKER
 
 PREFECT_DATABASE = "KEEPFIT_PREFECT_DATABASE"
@@ -22,7 +24,8 @@ _EVENTS = timedelta(days=30)
 _LEAST = timedelta(hours=2)
 _DROPPED = frozenset(
     {
-        "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH",
+        "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING",
+        "PREFECT_CLIENT_CUSTOM_HEADERS", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH",
         "PREFECT_API_DATABASE_CONNECTION_URL", PREFECT_DATABASE, MLFLOW_DATABASE,
     }
 )  # fmt: skip
@@ -145,11 +148,23 @@ def of_mlflow(state: Path, url: str, database: str) -> dict[str, str]:
     return _with_store(environ, database)
 
 
-def of_runner(state: Path, prefect_api: str, database: str) -> dict[str, str]:
-    """Return the environment of the runner and of the flow runs that it starts."""
+def of_runner(
+    state: Path, prefect_api: str, credentials: str, database: str, files: Sequence[str]
+) -> dict[str, str]:
+    """Return the environment of the runner and of the flow runs that it starts.
+
+    Parameters
+    ----------
+    credentials
+        ``user:password`` of the Prefect API.
+    files
+        The pipeline files whose flows may run.
+    """
     environ = {
         **common(state),
         "PREFECT_API_URL": prefect_api,
+        **prefect_login(credentials),
+        REGISTERED_VARIABLE: json.dumps(list(files)),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         CHECKER: str(state),

@@ -13,6 +13,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from deploy.stack.processes import end_with
+from deploy.web.access import Access
 from deploy.web.guard import Guard
 
 # What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,
@@ -65,7 +66,7 @@ def serve(kind: str, listener: socket.socket, state: Path) -> None:
     """Serve one of the stack's servers on loopback until a signal says to stop."""
     port = int(listener.getsockname()[1])
     closed = MLFLOW_CLOSED if kind == "mlflow" else frozenset()
-    run_server(Guard(KINDS[kind](state), port, closed), listener)
+    run_server(Guard(KINDS[kind](state), port, Access(state), closed), listener)
 
 
 def run_server(app: ASGIApp, listener: socket.socket) -> None:

@@ -30,15 +30,19 @@ from deploy.stack.ports import Held, hold
 from deploy.stack.processes import adopt_orphans
 from deploy.stack.service import Part
 from deploy.stack.supervisor import Supervisor
+from deploy.web.access import Access
+from tasks.base.commands import command
 from tasks.base.environment import keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.stack_file import (
     FILE,
     LOCK,
+    USER,
     RunningStack,
     note_stopped,
     running_stack,
+    stack_key,
     write_stack,
 )
 
@@ -56,6 +60,7 @@ def up(
     page_port: int | None = None,
     prefect_database: str | None = None,
     mlflow_database: str | None = None,
+    link: bool = False,
     out: Callable[[str], None] = print,
 ) -> int:
     """Run the stack of some pipelines until SIGINT, SIGTERM or SIGHUP.
@@ -69,6 +74,8 @@ def up(
     prefect_database, mlflow_database
         Addresses of PostgreSQL databases; None: what ``KEEPFIT_PREFECT_DATABASE`` and
         ``KEEPFIT_MLFLOW_DATABASE`` say, else SQLite in the state folder.
+    link
+        Whether to show the link that lets a browser in: not in what others may read.
     out
         Receives the lines of the answer: addresses and next runs. Progress goes to stderr.
 
@@ -104,7 +111,7 @@ def up(
             holds.append(held)
         secrets = (*stores.secrets, *(s for p in pipelines for s in p.secrets))
         supervisor = Supervisor(_parts(state, pipelines, holds, stores), _say, secrets)
-        return _supervised(supervisor, state, pipelines, holds, stores, out)
+        return _supervised(supervisor, state, pipelines, holds, stores, link=link, out=out)
 
 
 def _supervised(
@@ -113,6 +120,8 @@ def _supervised(
     pipelines: Sequence[Pipeline],
     holds: Sequence[Held],
     stores: Databases,
+    *,
+    link: bool,
     out: Callable[[str], None],
 ) -> int:
     prefect, mlflow, page = (held.url for held in holds)
@@ -134,7 +143,7 @@ def _supervised(
                 )
                 write_stack(state, stack)
                 _say(f"all is up after {time.monotonic() - began:.1f} s")
-                _introduce(stack, pipelines, out)
+                _introduce(stack, pipelines, Access(state) if link else None, out)
                 _watch(supervisor, state, pipelines, stores)
         finally:
             _say("stopping")
@@ -228,6 +237,7 @@ def _parts(
     retention = max(p.config.retention for p in pipelines)
     files = tuple(str(p.path.resolve()) for p in pipelines)
     environ = of_prefect(state, prefect.url, stores.prefect, retention)
+    credentials = f"{USER}:{stack_key(state)}"
 
     def server(kind: str) -> Callable[[int], tuple[str, ...]]:
         return lambda descriptor: (kind, str(descriptor), parent, str(state))
@@ -248,7 +258,7 @@ def _parts(
         Part(
             "the runner", "runner", "deploy.runner.runner",
             lambda descriptor: (str(descriptor), parent, str(state), *files),
-            of_runner(state, f"{prefect.url}/api", stores.mlflow), state,
+            of_runner(state, f"{prefect.url}/api", credentials, stores.mlflow, files), state,
             # Time to cancel its flow runs; the next start asks for them again.
             patience=10.0, essential=True,
         ),
@@ -275,11 +285,21 @@ def _until_signal(supervisor: Supervisor) -> Iterator[None]:
 
 
 def _introduce(
-    stack: RunningStack, pipelines: Sequence[Pipeline], out: Callable[[str], None]
+    stack: RunningStack,
+    pipelines: Sequence[Pipeline],
+    access: Access | None,
+    out: Callable[[str], None],
 ) -> None:
     out(f"Prefect  {stack.prefect}")
     out(f"MLflow   {stack.mlflow}")
     out(f"keepfit  {stack.page}")
+    out("")
+    if access is None:
+        asked = command("link", file=pipelines[0].path)
+        out(f"`{asked}` prints the address that lets a browser in.")
+    else:
+        out("Open this first; it lets one browser in, once and within an hour:")
+        out(access.new_link(stack.page))
     out("")
     out(table_of_runs(next_runs(pipelines)))
     out("")

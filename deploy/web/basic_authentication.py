@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -43,12 +44,16 @@ class BasicAuthentication:
     def _passes(self, scope: Scope) -> bool:
         if scope["path"] in self._open:
             return True
-        stated = dict(scope["headers"]).get(b"authorization", b"")
-        scheme, _, encoded = stated.partition(b" ")
-        if scheme.lower() != b"basic":
-            return False
-        try:
-            given = base64.b64decode(encoded.strip(), validate=True)
-        except binascii.Error:
-            return False
-        return hmac.compare_digest(given, self._credentials)
+        given = basic_credentials(dict(scope["headers"]))
+        return given is not None and hmac.compare_digest(given, self._credentials)
+
+
+def basic_credentials(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Return ``user:password`` of a request; None where it states none."""
+    scheme, _, encoded = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        return base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error:
+        return None

@@ -1,22 +1,43 @@
-"""What stands before every server of the stack: only this machine's own pages may use it.
+"""What stands before every server that keepfit starts: only its owner's programs and browsers pass.
 
-A page of another site, open in a browser here, can reach loopback. It is kept out by the host
-that it asks for (a name of its own that it let point here) and by the origin that the browser
-states, for web sockets too.
+Other accounts of the machine reach loopback too: a request states the key of the state folder, or
+comes from a browser that a link of it let in. A page of another site, open in that browser, is kept
+out by the host that it asks for (a name of its own that it let point here), by the origin that the
+browser states, for web sockets too, and by the cookie, which goes with no request of another site.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from html import escape
+from urllib.parse import quote, urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deploy.web.access import SIGN_IN, Access
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_OPEN = frozenset({"/health", "/api/health"})
+_SECRET = frozenset({b"authorization", b"cookie"})
+_HEADERS = {
+    b"x-frame-options": b"SAMEORIGIN",
+    # The pages of Prefect report to a service of their maker's; nothing of ours leaves the machine.
+    b"content-security-policy": (
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+    ),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"same-origin",
+}
+_REASONS = {
+    400: "Not a name of this machine.",
+    401: "Not signed in. `keepfit link` prints an address that lets this browser in, once.",
+    403: "Not from this page.",
+    404: "Not found.",
+}
 
 
 class Guard:
-    """An ASGI application that refuses what does not come from a page of this machine.
+    """An ASGI application that lets nobody but the owner of a state folder through.
 
     Parameters
     ----------
@@ -24,24 +45,35 @@ class Guard:
         The application behind it.
     port
         Where it is served: the origin that may change something.
+    access
+        Who may use it.
     closed
         Names: a path that holds one of them between its slashes is not served.
     """
 
-    def __init__(self, app: ASGIApp, port: int, closed: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, port: int, access: Access, closed: Iterable[str] = ()) -> None:
         self._app = app
         self._port = port
+        self._access = access
         self._closed = frozenset(closed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it with 400, 403 or 404."""
-        status = 0 if scope["type"] == "lifespan" else self.refusal(scope)
-        if not status:
+        """Pass a request on, let a browser in, or refuse with 400, 401, 403 or 404."""
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+            return
+        status = self.refusal(scope)
+        if scope["type"] == "websocket":
+            if status:
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await self._app(_without_secrets(scope), receive, send)
+        elif status == 401 or (not status and _signs_in(scope)):
+            await self._sign_in(scope, status, send)
+        elif status:
+            await _answer(status, _REASONS[status], send)
         else:
-            await _refuse(status, send)
+            await self._app(_without_secrets(scope), receive, _framed(send))
 
     def refusal(self, scope: Scope) -> int:
         """Return the status with which a request is refused; 0 when it is let through."""
@@ -50,18 +82,44 @@ class Guard:
             return 400
         if not self._own(headers.get(b"origin", b"").decode("latin-1"), scope):
             return 403
-        return 0 if self._closed.isdisjoint(scope["path"].lower().split("/")) else 404
+        if not self._closed.isdisjoint(scope["path"].lower().split("/")):
+            return 404
+        asks_health = _reads(scope) and scope["path"] in _OPEN
+        return 0 if asks_health or self._access.admits(headers) else 401
 
     def _own(self, origin: str, scope: Scope) -> bool:
-        reads = scope["type"] == "http" and scope["method"] in {"GET", "HEAD", "OPTIONS"}
-        if not origin or reads:
-            # Programs state no origin; what another site reads, its browser keeps from it.
-            return True
+        if not origin or _reads(scope):
+            # Programs state no origin; what another site reads, its browser keeps from it. Another
+            # port is the same site, whose requests take the cookie along: it may only link here.
+            headers = dict(scope["headers"])
+            foreign = headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}
+            return not foreign or headers.get(b"sec-fetch-dest") == b"document"
         try:
             parts = urlsplit(origin)
             return parts.port == self._port and _is_loopback(parts.netloc)
         except ValueError:
             return False
+
+    async def _sign_in(self, scope: Scope, status: int, send: Send) -> None:
+        """Let a browser in by its link, or say how it is let in."""
+        path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
+        cookie = self._access.redeemed(path.removeprefix(SIGN_IN)) if _signs_in(scope) else ""
+        if cookie or not status:
+            await _answer(200, "Signed in.", send, cookie=cookie, onward="/")
+        elif _reads(scope) and dict(scope["headers"]).get(b"sec-fetch-site") == b"cross-site":
+            # A link in a message: the cookie comes along when this page itself goes there.
+            onward = "/" + quote(path.lstrip("/")) + f"?{query}" * bool(query)
+            await _answer(200, "One moment.", send, onward=onward)
+        else:
+            await _answer(401, _REASONS[401], send)
+
+
+def _signs_in(scope: Scope) -> bool:
+    return bool(scope["method"] == "GET" and scope["path"].startswith(SIGN_IN))
+
+
+def _reads(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in {"GET", "HEAD", "OPTIONS"}
 
 
 def _is_loopback(host: str) -> bool:
@@ -71,8 +129,39 @@ def _is_loopback(host: str) -> bool:
     return name.lower() in _LOOPBACK and port.isdecimal()
 
 
-async def _refuse(status: int, send: Send) -> None:
-    text = {400: b"Not a name of this machine.", 403: b"Not from this page.", 404: b"Not found."}
-    headers = [(b"content-type", b"text/plain"), (b"x-content-type-options", b"nosniff")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text[status]})
+def _without_secrets(scope: Scope) -> Scope:
+    """Return a request whose application learns nothing of the key."""
+    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in _SECRET]}
+
+
+def _framed(send: Send) -> Send:
+    """Add the headers that let no other page frame an answer, where it has none of its own."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            stated = {name.lower() for name, _ in message.get("headers", ())}
+            more = [pair for pair in _HEADERS.items() if pair[0] not in stated]
+            message = {**message, "headers": [*message.get("headers", ()), *more]}
+        await send(message)
+
+    return sending
+
+
+async def _answer(
+    status: int, text: str, send: Send, *, cookie: str = "", onward: str = ""
+) -> None:
+    """Answer with a sentence, and let a browser go on to a path of this server."""
+    refresh = f'<meta http-equiv="refresh" content="0;url={escape(onward)}">' if onward else ""
+    body = f'<!doctype html><meta charset="utf-8"><title>keepfit</title>{refresh}<p>{text}'
+    headers = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        *_HEADERS.items(),
+    ]
+    if status == 401:
+        # Of no kind that browsers ask for: they would show a form that nobody can fill in.
+        headers.append((b"www-authenticate", b"keepfit"))
+    if cookie:
+        headers.append((b"set-cookie", cookie.encode("latin-1")))
+    await _framed(send)({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body.encode()})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from deploy.web.access import Access
 from deploy.web.basic_authentication import BasicAuthentication
 from deploy.web.guard import Guard
 from deploy.web.page import page_app
@@ -28,7 +29,8 @@ def serve_page(
     host
         Address to listen on. Beyond loopback ``KEEPFIT_PAGE_AUTH`` must hold ``user:password``.
     out
-        Receives the page's address as soon as it is listened on.
+        Receives the page's address as soon as it is listened on; without a password, as a link
+        that lets one browser in.
 
     Raises
     ------
@@ -41,14 +43,15 @@ def serve_page(
     listener = _listening(host, port)
     bound = int(listener.getsockname()[1])
     shown = f"[{host}]" if ":" in host else host
-    out(f"http://{shown}:{bound}")
+    address = f"http://{shown}:{bound}"
+    out(address if credentials else Access(state).new_link(address))
     run_server(guarded_page(state, bound, credentials), listener)
 
 
 def guarded_page(state: Path, port: int, credentials: str | None) -> ASGIApp:
-    """Return the page behind its password, or, without one, for this machine only."""
+    """Return the page behind its password, or, without one, for the owner of `state` only."""
     if credentials is None:
-        return Guard(page_app(state), port)
+        return Guard(page_app(state), port, Access(state))
     return BasicAuthentication(page_app(state), credentials, ("/health",))
 
 

@@ -11,6 +11,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 RUNNER_VARIABLE = "KEEPFIT_RUNNER"
+REGISTERED_VARIABLE = "KEEPFIT_PIPELINES"
+"""Pipeline files of the stack, a JSON list; its flow runs accept no other."""
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 4 << 20

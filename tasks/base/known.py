@@ -8,8 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from tasks.base.environment import RUNNER_VARIABLE
-from tasks.base.errors import ConfigError, KeepfitError
+from tasks.base.environment import REGISTERED_VARIABLE
+from tasks.base.errors import KeepfitError, UsageError
 from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline, load_pipeline, pipeline_of
 from tasks.base.yaml import parse_yaml
@@ -34,27 +34,35 @@ def accept(pipeline: Pipeline) -> None:
     """
     remember_pipeline(pipeline)
     with contextlib.suppress(OSError):
-        write_whole(pipeline.work / _ACCEPTED, pipeline.path.read_text(encoding="utf-8"))
+        write_whole(pipeline.work / _ACCEPTED, pipeline.document.text)
 
 
 def pipeline_in_use(path: Path) -> Pipeline:
-    """Return the pipeline of a file; in runs of the stack, its last valid version if need be.
+    """Return the pipeline of a file; in runs of the stack, the version that the stack took up.
 
     Raises
     ------
     ConfigError
         When the file is wrong, and this is no run of a stack that knows a valid version of it.
+    UsageError
+        When this is a run of a stack that was not started with the file. Whoever makes a run names
+        any file, and a pipeline file runs code by its hooks.
     """
-    try:
+    registered = os.environ.get(REGISTERED_VARIABLE)
+    if registered is None:
         return load_pipeline(path)
-    except ConfigError as error:
-        state = os.environ.get("KEEPFIT_STATE")
-        if RUNNER_VARIABLE not in os.environ or not state:
-            raise
-        for work in _folders(Path(state)):
-            if _file_of(work) == path.resolve() and (last := _accepted(work, error)) is not None:
-                return last
-        raise
+    if str(path.resolve()) not in json.loads(registered):
+        raise UsageError(
+            f"{path} is not a pipeline file of the stack that runs this.",
+            "Start `keepfit up` with it.",
+        )
+    folders = [
+        w for w in _folders(Path(os.environ["KEEPFIT_STATE"])) if _file_of(w) == path.resolve()
+    ]
+    for work in sorted(folders, key=_accepted_at, reverse=True):
+        if (last := _accepted(work, path)) is not None:
+            return last
+    return load_pipeline(path)
 
 
 def known_pipelines(state: Path) -> tuple[Pipeline, ...]:
@@ -79,12 +87,11 @@ def _pipeline_of(work: Path) -> Pipeline | None:
     if path is None:
         return None
     try:
-        found = load_pipeline(path)
-    except KeepfitError as error:
-        return _accepted(work, error)
+        return load_pipeline(path)
+    except KeepfitError:
+        return _accepted(work, path)
     except (OSError, ValueError):
         return None
-    return found
 
 
 def _file_of(work: Path) -> Path | None:
@@ -93,14 +100,22 @@ def _file_of(work: Path) -> Path | None:
     return None
 
 
-def _accepted(work: Path, error: KeepfitError) -> Pipeline | None:
+def _accepted_at(work: Path) -> float:
+    try:
+        return (work / _ACCEPTED).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _accepted(work: Path, path: Path) -> Pipeline | None:
     """Return the last valid version of a file, with what is wrong with the present one."""
-    path = _file_of(work)
-    if path is None:
-        return None
     try:
         text = (work / _ACCEPTED).read_text(encoding="utf-8")
         last = pipeline_of(parse_yaml(text, path))
     except (KeepfitError, OSError, ValueError):
         return None
-    return dataclasses.replace(last, fault=error.message)
+    try:
+        load_pipeline(path)
+    except KeepfitError as error:
+        return dataclasses.replace(last, fault=error.message)
+    return last

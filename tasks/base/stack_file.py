@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import fcntl
+import json
 import os
 import re
+import secrets
+import stat
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from tasks.base.files import write_whole
+from tasks.base.errors import InfrastructureError
+from tasks.base.files import private_folder, write_whole
 from tasks.base.records import Record
 
 FILE = "stack.json"
 LOCK = "stack.lock"
 STOPPED = "stack.stopped"
+KEY = "stack.key"
+USER = "keepfit"
 TEMPORARY = "KEEPFIT_TEMPORARY_API"
 """Set while PREFECT_API_URL names a server that ends with this command and has no pages."""
 
@@ -34,6 +43,8 @@ class RunningStack(Record):
         Address of Prefect's API, ending in ``/api``.
     prefect, mlflow, page
         Addresses of the pages of Prefect, MLflow and keepfit, without a final slash.
+    credentials
+        ``user:password`` that all three ask for; never written here.
     """
 
     pid: int
@@ -43,6 +54,63 @@ class RunningStack(Record):
     page: str
     started: datetime
     pipelines: tuple[str, ...] = ()
+    credentials: str = Field("", exclude=True, repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which Prefect's and MLflow's own clients reach the stack."""
+        user, _, password = self.credentials.partition(":")
+        return {
+            "PREFECT_API_URL": self.prefect_api,
+            **prefect_login(self.credentials),
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            "MLFLOW_TRACKING_USERNAME": user,
+            "MLFLOW_TRACKING_PASSWORD": password,
+        }
+
+
+def prefect_login(credentials: str) -> dict[str, str]:
+    """Return the variables by which Prefect's clients state ``user:password``.
+
+    Its subscribers to events state the first only within an open web socket, and so never get one.
+    """
+    header = f"Basic {base64.b64encode(credentials.encode()).decode('ascii')}"
+    return {
+        "PREFECT_API_AUTH_STRING": credentials,
+        "PREFECT_CLIENT_CUSTOM_HEADERS": json.dumps({"Authorization": header}),
+    }
+
+
+def stack_key(state: Path) -> str:
+    """Return the secret by which programs use the servers of `state`; made where there is none.
+
+    Raises
+    ------
+    InfrastructureError
+        When others may read or have written it.
+    """
+    path = private_folder(state) / KEY
+    if not path.exists():
+        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{KEY}.")
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        # Whole at once, and the first of two that start together.
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+        Path(beside).unlink()
+    return _kept_key(path)
+
+
+def _kept_key(path: Path) -> str:
+    with path.open("rb") as file:
+        found, key = os.fstat(file.fileno()), file.read(1_000).decode("ascii", "replace").strip()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077 or len(key) < 32:
+        raise InfrastructureError(
+            f"The key of the stack, {path}, is not yours alone (or is damaged): whoever reads it "
+            "runs code as you.",
+            f"Remove it, and the next start makes another: rm {path}",
+        )
+    return key
 
 
 def write_stack(state: Path, stack: RunningStack) -> None:
@@ -58,7 +126,9 @@ def running_stack(state: Path) -> RunningStack | None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return found
+                # A stack of an earlier version has no key.
+                key = _kept_key(state / KEY) if (state / KEY).exists() else ""
+                return found.model_copy(update={"credentials": f"{USER}:{key}" if key else ""})
     except (OSError, ValidationError):
         return None
     return None

@@ -62,6 +62,12 @@ class Stack:
         assert found is not None, self.err
         return found
 
+    @property
+    def login(self) -> tuple[str, str]:
+        """User and password that its servers ask for."""
+        user, _, password = self.addresses.credentials.partition(":")
+        return user, password
+
     def wait_up(self) -> None:
         until(lambda: "Ctrl-C" in self.out or self.process.poll() is not None)
         assert "Ctrl-C" in self.out, self.err
@@ -80,10 +86,19 @@ class Stack:
     @contextmanager
     def client(self) -> Iterator[Any]:
         from prefect.client.orchestration import get_client
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_AUTH_STRING,
+            PREFECT_API_URL,
+            temporary_settings,
+        )
 
         with (
-            temporary_settings({PREFECT_API_URL: self.addresses.prefect_api}),
+            temporary_settings(
+                {
+                    PREFECT_API_URL: self.addresses.prefect_api,
+                    PREFECT_API_AUTH_STRING: self.addresses.credentials,
+                }
+            ),
             get_client(httpx_settings={"verify": _tls()}, sync_client=True) as client,
         ):
             yield client

@@ -249,7 +249,8 @@ def stopped_training(story: Story) -> UUID | None:
 
 
 def test_the_page_tells_the_story(story: Story) -> None:
-    page = get(f"{story.stack.addresses.page}/dashboard/").text
+    address = f"{story.stack.addresses.page}/dashboard/"
+    page = get(address, auth=story.stack.login).text
 
     assert "flights" in page
     for word in ("Promoted", "Drift", "contract"):

@@ -84,6 +84,8 @@ ROUTES: dict[str, dict[str, str]] = {
     },
     "page": dict.fromkeys(("", "dashboard", "health", "pipelines"), OPEN),
 }  # fmt: skip
+# All else needs the key of the state folder, or a browser that was let in.
+HEALTH = {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/api/health")}
 # Of open groups: a single route that starts something.
 CLOSED_ROUTES = (
     "/ajax-api/3.0/mlflow/scorer/invoke", "/ajax-api/3.0/mlflow/genai/evaluate/invoke",
@@ -102,6 +104,7 @@ class Watched:
     stack: Stack
     pythons: dict[int, str] = field(default_factory=dict)
     far: set[str] = field(default_factory=set)
+    listening: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def state(self) -> Path:
@@ -124,6 +127,7 @@ class Watcher(threading.Thread):
         self.over = threading.Event()
         self.pythons: dict[int, str] = {}
         self.far: set[str] = set()
+        self.listening: set[tuple[str, str]] = set()
         self._below = psutil.Process()
         # What a fixture of other tests has left running was started without the guard.
         self._before = set(self._below.children())
@@ -136,6 +140,8 @@ class Watcher(threading.Thread):
                     if "python" in Path(process.exe()).name and computed > 0.5:
                         self.pythons[process.pid] = " ".join(process.cmdline())[:200]
                     for one in process.net_connections("inet"):
+                        if one.status == psutil.CONN_LISTEN:
+                            self.listening.add((_module(process), one.laddr.ip))
                         if one.raddr and not one.raddr.ip.startswith(_NEAR):
                             self.far.add(f"{one.raddr.ip}: {' '.join(process.cmdline())[:200]}")
 
@@ -175,6 +181,7 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 _do(stack, flow, parameters)
             watched = Watched(folder, notes, _paths(receiver), said, stack)
             watched.far, watched.pythons = watcher.far, watcher.pythons
+            watched.listening = watcher.listening
             watched.said += [stack.out, stack.err]
             try:
                 yield watched
@@ -182,6 +189,17 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 watcher.over.set()
                 os.umask(former)
             assert stack.end(signal.SIGINT) == 0
+
+
+def _module(process: psutil.Process) -> str:
+    """Return what a process of keepfit runs, servers with their kind."""
+    words = process.cmdline()
+    found = [place for place, word in enumerate(words) if word.startswith(("deploy.", "flows."))]
+    if not found:
+        text = " ".join(words)
+        return "deploy.stack.stack" if "deploy.stack.stack" in text else text[:200]
+    more = words[found[0] : found[0] + 1 + (words[found[0]] == "deploy.stack.servers")]
+    return " ".join(more)
 
 
 def _paths(receiver: Any) -> list[str]:
@@ -293,33 +311,68 @@ def test_every_route_of_the_three_servers_is_decided(cycle: Watched, tmp_path: P
         address = str(getattr(cycle.stack.addresses, kind))
         closed = [r for r in routes if decided[group(r)] == CLOSED]
         closed += [r for r in routes if r in CLOSED_ROUTES]
-        with httpx.Client(base_url=address, timeout=PATIENCE) as client:
+        login = cycle.stack.login
+        with (
+            httpx.Client(base_url=address, timeout=PATIENCE, auth=login) as client,
+            httpx.Client(base_url=address, timeout=PATIENCE) as nobody,
+        ):
             for route in closed:
                 path = route.replace("<", "{").replace(">", "}")
                 assert client.get(path).status_code == 404, route
                 assert client.post(path, json={}).status_code == 404, route
             for route in {group(r): r for r in routes}.values():
+                for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
+                    if route not in closed and (method, route) not in HEALTH:
+                        assert nobody.request(method, route).status_code == 401, (method, route)
                 evil = client.get(route, headers={"host": "evil.example"})
                 assert evil.status_code == 400, route
                 foreign = client.post(route, headers={"origin": "http://evil.example"})
                 assert foreign.status_code == 403, route
 
 
-def test_only_loopback_is_listened_on(cycle: Watched) -> None:
-    listening = {
-        one.laddr.ip
-        for process in cycle.stack.tree()
-        for one in process.net_connections("inet")
-        if one.status == psutil.CONN_LISTEN
+def test_every_socket_of_every_command_is_decided(cycle: Watched) -> None:
+    """What listens while run, score, monitor, status, why and up do their work."""
+    assert {address for _, address in cycle.listening} == {"127.0.0.1"}
+    assert {module for module, _ in cycle.listening} - {"flows.orchestrator"} == {
+        *(f"deploy.stack.servers {kind}" for kind in ROUTES),
+        # It holds the servers' sockets, for when one is started again.
+        "deploy.stack.stack",
+        # Prefect's runner hears from its flow runs there, each by a token of its own.
+        "deploy.runner.runner",
     }
+    sockets = [path for path in cycle.state.rglob("*") if path.is_socket()]
+    assert [path.name for path in sockets] == ["checker.sock"]
+    assert stat.S_IMODE(sockets[0].stat().st_mode) == 0o600
 
-    assert listening == {"127.0.0.1"}
+
+def test_a_run_of_another_pipeline_file_is_refused_before_its_code_is_imported(
+    cycle: Watched, tmp_path: Path
+) -> None:
+    trace = tmp_path / "imported"
+    (tmp_path / "evil.py").write_text(f"open({str(trace)!r}, 'w')\ndef add(X): return X\n")
+    text = (cycle.folder / "keepfit.yaml").read_text("utf-8")
+    file = tmp_path / "keepfit.yaml"
+    file.write_text(f"{text}hooks: {{features: evil:add}}\n", "utf-8")
+    with cycle.stack.client() as client:
+        deployment = client.read_deployment_by_name("training/churn")
+        run = client.create_flow_run_from_deployment(
+            deployment.id, parameters={"pipeline": str(file), "fresh": True}
+        )
+
+        def final() -> Any:
+            state = client.read_flow_run(run.id).state
+            return state if state is not None and state.is_final() else None
+
+        state = until(final, 120)
+    assert state.is_failed()
+    assert "not a pipeline file of the stack" in state.message
+    assert not trace.exists()
 
 
 def test_a_change_needs_the_token_of_the_page_and_no_foreign_page_reads(cycle: Watched) -> None:
     found = cycle.stack.addresses
     evil = {"origin": "http://evil.example", "access-control-request-method": "POST"}
-    with httpx.Client(timeout=PATIENCE) as client:
+    with httpx.Client(timeout=PATIENCE, auth=cycle.stack.login) as client:
         run = {"name": "x", "flow_id": "00000000-0000-0000-0000-000000000000"}
         for method, path in (("POST", "flow_runs/"), ("POST", "automations/"),
                              ("DELETE", f"flows/{run['flow_id']}"), ("PATCH", "v2/x")):  # fmt: skip
@@ -329,6 +382,8 @@ def test_a_change_needs_the_token_of_the_page_and_no_foreign_page_reads(cycle: W
         for address in (found.prefect, found.mlflow, found.page):
             for asked in (client.options(address, headers=evil), client.get(address, headers=evil)):
                 assert "access-control-allow-origin" not in asked.headers, address
+                assert asked.headers["x-frame-options"] == "SAMEORIGIN"
+                assert "frame-ancestors" in asked.headers["content-security-policy"]
         page = client.get(f"{found.page}/dashboard/")
         assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
         for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -341,24 +396,28 @@ def test_a_foreign_page_opens_no_web_socket(cycle: Watched) -> None:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus
 
-    at = cycle.stack.addresses.prefect.replace("http", "ws")
+    found = cycle.stack.addresses
+    at = found.prefect.replace("http", "ws")
+    own = json.loads(found.environment["PREFECT_CLIENT_CUSTOM_HEADERS"])["Authorization"]
 
-    async def opened(path: str, origin: str) -> bool:
+    async def opened(path: str, origin: str, login: str = own) -> bool:
+        headers = {"Origin": origin, "Authorization": login}
         try:
-            async with connect(f"{at}{path}", additional_headers={"Origin": origin}):
+            async with connect(f"{at}{path}", additional_headers=headers):
                 return True
         except InvalidStatus as refused:
             return refused.response.status_code != 403
 
     for path in ("/api/events/in", "/api/events/out", "/api/logs/out"):
-        assert asyncio.run(opened(path, cycle.stack.addresses.prefect)) is True, path
+        assert asyncio.run(opened(path, found.prefect)) is True, path
+        assert asyncio.run(opened(path, found.prefect, "Basic a2VlcGZpdDp4")) is False, path
         assert asyncio.run(opened(path, "http://evil.example")) is False, path
 
 
 def test_what_lies_outside_the_pages_folders_is_not_served(cycle: Watched) -> None:
     found = cycle.stack.addresses.page
     assert (cycle.state / "ledger.db").exists()
-    with httpx.Client(timeout=PATIENCE) as client:
+    with httpx.Client(timeout=PATIENCE, auth=cycle.stack.login) as client:
         for path in (
             "/dashboard/../ledger.db", "/dashboard/%2e%2e/ledger.db", "/dashboard/..%2fledger.db",
             "/pipelines/churn/fits/", "/pipelines/churn/data/x.parquet", "/pipelines/../reports/x",

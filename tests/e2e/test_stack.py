@@ -80,18 +80,21 @@ def test_a_foreign_name_or_origin_gets_nothing(stack: Stack, server: str) -> Non
     evil = {"host": "evil.example"}
     origin = {"origin": "http://evil.example"}
 
-    assert get(address, follow_redirects=True).status_code == 200
-    assert get(address, headers=evil).status_code == 400
+    assert get(address, auth=stack.login, follow_redirects=True).status_code == 200
+    assert get(address).status_code == 401
+    assert get(address, auth=stack.login, headers=evil).status_code == 400
     assert post(address, headers=origin).status_code == 403
 
 
 def test_the_servers_close_what_the_stack_does_not_need(stack: Stack) -> None:
     api, mlflow = stack.addresses.prefect_api, stack.addresses.mlflow
 
-    assert post(f"{api}/flow_runs/filter", json={}).status_code == 403, "no CSRF token"
+    refused = post(f"{api}/flow_runs/filter", json={}, auth=stack.login)
+    assert refused.status_code == 403, "no CSRF token"
     for path in ("assistant/config", "gateway/secrets/list", "jobs/x", "ui-telemetry"):
         assert get(f"{mlflow}/ajax-api/3.0/mlflow/{path}").status_code == 404
-    found = get(f"{mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=5")
+    address = f"{mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=5"
+    found = get(address, auth=stack.login)
     assert found.status_code == 200
 
 
@@ -123,8 +126,9 @@ def test_edits_are_taken_up_or_leave_the_last_valid_version_in_use(
 
     file.write_text(before + "scheduels: {}\n", "utf-8")
     until(lambda: f"{file}, line {len(before.splitlines()) + 1}" in stack.err)
-    page = until(lambda: get(f"{stack.addresses.page}/dashboard/").text)
-    until(lambda: "scheduels" in get(f"{stack.addresses.page}/dashboard/").text)
+    address = f"{stack.addresses.page}/dashboard/"
+    page = until(lambda: get(address, auth=stack.login).text)
+    until(lambda: "scheduels" in get(address, auth=stack.login).text)
     file.write_text(before.replace("30 4 1 1 *", "40 4 1 1 *"), "utf-8")
     until(lambda: "churn: schedules changed" in stack.err)
 
@@ -201,7 +205,7 @@ def test_a_failed_run_is_recorded_and_on_the_page_without_any_automation(
     (failed,) = until(recorded)
     assert failed.evidence["flow"] == "training"
     page = f"{stack.addresses.page}/dashboard/"
-    until(lambda: "absent.yaml" in get(page).text)
+    until(lambda: "absent.yaml" in get(page, auth=stack.login).text)
 
 
 def test_both_servers_keep_their_data_in_postgresql(stack: Stack, postgres_server: Server) -> None:

@@ -17,6 +17,7 @@ from tasks.base.stack_file import (
     mlflow_run_page,
     prefect_run_page,
     running_stack,
+    stack_key,
     write_stack,
 )
 from tests.tables import write_pipeline
@@ -33,6 +34,12 @@ def test_a_stack_runs_while_its_lock_is_held(tmp_path: Path) -> None:
         assert running_stack(tmp_path) is None
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert running_stack(tmp_path) == STACK
+        key = stack_key(tmp_path)
+        found = running_stack(tmp_path)
+        assert found is not None
+        assert found.environment["PREFECT_API_AUTH_STRING"] == f"keepfit:{key}"
+        assert found.environment["MLFLOW_TRACKING_PASSWORD"] == key
+        assert key not in f"{found!r}{found.model_dump_json()}"
         assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4200/runs/flow-run/abc"
         page = mlflow_run_page(tmp_path, "7", "r")
         assert page == "http://127.0.0.1:5000/#/experiments/7/runs/r?workflowType=machine_learning"

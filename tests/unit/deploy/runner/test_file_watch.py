@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from deploy.runner.file_watch import WatchedFiles
-from tasks.base.environment import RUNNER_VARIABLE
-from tasks.base.errors import ConfigError
+from tasks.base.environment import REGISTERED_VARIABLE
+from tasks.base.errors import ConfigError, UsageError
 from tasks.base.known import known_pipelines, pipeline_in_use
 from tasks.base.pipeline_file import load_pipeline
 from tests.tables import FAST, write_churn, write_pipeline
@@ -55,7 +56,7 @@ def test_an_invalid_edit_keeps_the_last_valid_version_in_use_and_names_file_and_
     assert "stays in use" in said
     with pytest.raises(ConfigError):
         pipeline_in_use(file)
-    monkeypatch.setenv(RUNNER_VARIABLE, "1")
+    monkeypatch.setenv(REGISTERED_VARIABLE, json.dumps([str(file.resolve())]))
     monkeypatch.setenv("KEEPFIT_STATE", str(plan.state))
     used = pipeline_in_use(file)
     assert used.config == plan.config
@@ -66,6 +67,24 @@ def test_an_invalid_edit_keeps_the_last_valid_version_in_use_and_names_file_and_
 
     assert "valid" in looked(files)
     assert pipeline_in_use(file).fault == ""
+
+
+def test_runs_of_a_stack_use_the_version_that_it_took_up_and_no_other_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load_pipeline(file)
+    files = WatchedFiles([plan])
+    monkeypatch.setenv("KEEPFIT_STATE", str(plan.state))
+    monkeypatch.setenv(REGISTERED_VARIABLE, json.dumps([str(file.resolve())]))
+    edit(file, 'schedules: {scoring: "0 * * * *"}\n')
+    assert pipeline_in_use(file).config == plan.config
+    assert looked(files)
+    assert pipeline_in_use(file).config.schedules.scoring == "0 * * * *"
+
+    foreign = file.with_name("foreign.yaml")
+    foreign.write_text(file.read_text("utf-8"), "utf-8")
+    with pytest.raises(UsageError):
+        pipeline_in_use(foreign)
 
 
 def test_another_name_needs_another_start(file: Path) -> None:

@@ -85,12 +85,12 @@ def test_the_databases_secrets_reach_only_the_part_that_needs_them(
     monkeypatch.setenv("KEEPFIT_PREFECT_DATABASE", "postgresql://u:canary@db/prefect")
     monkeypatch.setenv("PREFECT_API_KEY", "canary")
 
-    for environ in (common(STATE), of_mlflow(STATE, URL, ""), of_runner(STATE, URL, "")):
+    for environ in (common(STATE), of_mlflow(STATE, URL, ""), of_runner(STATE, URL, "a:b", "", ())):
         assert "canary" not in " ".join(environ.values())
 
 
 def test_the_runner_uses_the_stacks_stores_and_no_module_of_the_working_folder() -> None:
-    environ = of_runner(STATE, f"{URL}/api", "postgresql+psycopg://db/mlflow")
+    environ = of_runner(STATE, f"{URL}/api", "a:b", "postgresql+psycopg://db/mlflow", ())
 
     assert environ["MLFLOW_TRACKING_URI"] == "postgresql+psycopg://db/mlflow"
     assert environ["PREFECT_API_URL"] == f"{URL}/api"

@@ -61,6 +61,7 @@ def test_with_a_password_only_those_who_know_it_see_the_page(tmp_path: Path) -> 
 
 def test_without_a_password_only_this_machine_by_its_own_names_sees_it(tmp_path: Path) -> None:
     assert status(tmp_path, None, host="127.0.0.1:4280") == 200
+    assert status(tmp_path, None, host="127.0.0.1:4280", at="/dashboard/") == 401
     assert status(tmp_path, None, host="evil.example:4280") == 400
 
 

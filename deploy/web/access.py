@@ -1,0 +1,92 @@
+"""Who may use the servers of a stack: programs that have its key, and browsers that were let in.
+
+A browser is let in by a link that works once. It then holds a cookie that is signed with the key,
+so that the servers share no memory, and a new key ends every session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+
+from deploy.web.basic_authentication import basic_credentials
+from tasks.base.files import private_folder
+from tasks.base.stack_file import USER, stack_key
+
+SIGN_IN = "/sign-in/"
+LINK_SECONDS = 3_600.0
+_SESSION_SECONDS = 30 * 86_400
+_LINKS = "links"
+
+
+class Access:
+    """The key of a state folder, and what is made of it.
+
+    Parameters
+    ----------
+    state
+        State folder; the key is made at the first start.
+    """
+
+    def __init__(self, state: Path) -> None:
+        key = stack_key(state)
+        self._credentials = f"{USER}:{key}".encode()
+        self._key = key.encode()
+        self._links = state / _LINKS
+        # Ports share cookies: stacks of one person side by side need names of their own.
+        self.cookie = f"keepfit-{hashlib.sha256(self._key).hexdigest()[:8]}"
+
+    def new_link(self, page: str) -> str:
+        """Return an address below `page` that lets one browser in, once and within an hour."""
+        code = secrets.token_urlsafe(24)
+        private_folder(self._links)
+        for old in self._links.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > LINK_SECONDS:
+                    old.unlink()
+        (self._links / _digest(code)).touch(mode=0o600)
+        return f"{page}{SIGN_IN}{code}"
+
+    def redeemed(self, code: str) -> str:
+        """Use a link up; return the header that sets the cookie, empty where it is not valid."""
+        link = self._links / _digest(code)
+        try:
+            age = time.time() - link.stat().st_mtime
+            link.unlink()
+        except OSError:
+            return ""
+        if age > LINK_SECONDS:
+            return ""
+        issued = str(int(time.time()))
+        return (
+            f"{self.cookie}={issued}.{self._signature(issued)}; Path=/; HttpOnly; "
+            f"SameSite=Strict; Max-Age={_SESSION_SECONDS}"
+        )
+
+    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request comes from a program with the key or a browser let in."""
+        given = basic_credentials(headers)
+        if given is not None:
+            return hmac.compare_digest(given, self._credentials)
+        try:
+            cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+        except CookieError:
+            return False
+        found = cookies.get(self.cookie)
+        issued, _, signature = found.value.partition(".") if found is not None else ("", "", "")
+        if not hmac.compare_digest(signature.encode(), self._signature(issued).encode()):
+            return False
+        return time.time() - int(issued) <= _SESSION_SECONDS
+
+    def _signature(self, issued: str) -> str:
+        return hmac.new(self._key, f"session:{issued}".encode(), hashlib.sha256).hexdigest()
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "surrogateescape")).hexdigest()
