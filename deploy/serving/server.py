@@ -98,7 +98,7 @@ def run(
 def guarded(app: ASGIApp, port: int, token: str | None) -> ASGIApp:
     """Return the application behind its token, or, without one, for this machine only."""
     if token is None:
-        return Guard(app, port)
+        return Guard(app, port, access=None)
     return BearerAuthentication(app, token, OPEN_PATHS)
 
 

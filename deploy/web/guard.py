@@ -46,12 +46,14 @@ class Guard:
     port
         Where it is served: the origin that may change something.
     access
-        Who may use it.
+        Who may use it; None: every account of this machine.
     closed
         Names: a path that holds one of them between its slashes is not served.
     """
 
-    def __init__(self, app: ASGIApp, port: int, access: Access, closed: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, port: int, access: Access | None, closed: Iterable[str] = ()
+    ) -> None:
         self._app = app
         self._port = port
         self._access = access
@@ -68,7 +70,7 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008})
             else:
                 await self._app(_without_secrets(scope), receive, send)
-        elif status == 401 or (not status and _signs_in(scope)):
+        elif status == 401 or (not status and self._access is not None and _signs_in(scope)):
             await self._sign_in(scope, status, send)
         elif status:
             await _answer(status, _REASONS[status], send)
@@ -85,7 +87,9 @@ class Guard:
         if not self._closed.isdisjoint(scope["path"].lower().split("/")):
             return 404
         asks_health = _reads(scope) and scope["path"] in _OPEN
-        return 0 if asks_health or self._access.admits(headers) else 401
+        if asks_health or self._access is None or self._access.admits(headers):
+            return 0
+        return 401
 
     def _own(self, origin: str, scope: Scope) -> bool:
         if not origin or _reads(scope):
@@ -103,7 +107,9 @@ class Guard:
     async def _sign_in(self, scope: Scope, status: int, send: Send) -> None:
         """Let a browser in by its link, or say how it is let in."""
         path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
-        cookie = self._access.redeemed(path.removeprefix(SIGN_IN)) if _signs_in(scope) else ""
+        cookie = ""
+        if self._access is not None and _signs_in(scope):
+            cookie = self._access.redeemed(path.removeprefix(SIGN_IN))
         if cookie or not status:
             await _answer(200, "Signed in.", send, cookie=cookie, onward="/")
         elif _reads(scope) and dict(scope["headers"]).get(b"sec-fetch-site") == b"cross-site":
