@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,17 +65,10 @@ def link(
     With --env variables by which programs of yours, and the commands `prefect` and `mlflow`, use
     it: eval "$(keepfit link --env mine)".
     """
-    import shlex
+    from deploy.web.access import running_access
 
-    from deploy.web.access import Access
-    from tasks.base.errors import UsageError
-    from tasks.base.stack_file import running_stack
-
-    found = _state(file, state)
-    stack = running_stack(found)
-    if stack is None:
-        raise UsageError(f"No stack runs on {found}.", "Start it: keepfit up FILE")
-    address = "" if as_variables else Access(found).new_link(stack.page)
+    stack, access = running_access(_state(file, state))
+    address = "" if as_variables else access.new_link(stack.page)
     if not as_json:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
         click.echo("\n".join(lines) if as_variables else address)

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect import runtime
+from prefect.client.orchestration import get_client
 from prefect.exceptions import TerminationSignal
 
 from flows.prefect_runs import unsuccessful_runs
@@ -95,8 +96,6 @@ def pipeline_of_run(file: str) -> Pipeline:
         When the run's stack, or its deployment on a server of one's own, names another file.
     """
     if runtime.deployment.id and REGISTERED_VARIABLE not in os.environ:
-        from prefect.client.orchestration import get_client
-
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment(UUID(runtime.deployment.id))
         if file != (deployment.parameters or {}).get("pipeline"):
@@ -123,8 +122,6 @@ def _compare(pipeline: Pipeline) -> None:
     now = datetime.now(UTC)
     ended: tuple[EndedRun, ...] = ()
     if runtime.deployment.id:
-        from prefect.client.orchestration import get_client
-
         with get_client(sync_client=True) as client:
             ended = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
     report_outcomes(pipeline, ended, now)

@@ -294,12 +294,13 @@ def _introduce(
     out(f"MLflow   {stack.mlflow}")
     out(f"keepfit  {stack.page}")
     out("")
-    if access is None:
-        asked = command("link", file=pipelines[0].path)
-        out(f"`{asked}` prints the address that lets a browser in.")
-    else:
-        out("Open this first; it lets one browser in, once and within an hour:")
-        out(access.new_link(stack.page))
+    out(
+        "A browser is let in, once, by the address that this prints:"
+        if access is None
+        else "Open this first: it lets one browser in, once and within an hour."
+    )
+    asked = command("link", file=pipelines[0].path)
+    out(f"  {asked if access is None else access.new_link(stack.page)}")
     out("")
     out(table_of_runs(next_runs(pipelines)))
     out("")

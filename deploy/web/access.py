@@ -16,8 +16,9 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from deploy.web.basic_authentication import basic_credentials
+from tasks.base.errors import UsageError
 from tasks.base.files import private_folder
-from tasks.base.stack_file import USER, stack_key
+from tasks.base.stack_file import USER, RunningStack, running_stack, stack_key
 
 SIGN_IN = "/sign-in/"
 LINK_SECONDS = 3_600.0
@@ -90,3 +91,17 @@ class Access:
 
 def _digest(code: str) -> str:
     return hashlib.sha256(code.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def running_access(state: Path) -> tuple[RunningStack, Access]:
+    """Return the stack that runs on `state`, and who may use it.
+
+    Raises
+    ------
+    UsageError
+        When none runs.
+    """
+    stack = running_stack(state)
+    if stack is None:
+        raise UsageError(f"No stack runs on {state}.", "Start it: keepfit up FILE")
+    return stack, Access(state)
