@@ -29,8 +29,8 @@ def answering(command: Command) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
-        from tasks.base.environment import return_freed_memory, turn_telemetry_off
         from tasks.base.errors import KeepfitError
+        from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
 
         turn_telemetry_off()
         return_freed_memory()
@@ -459,8 +459,8 @@ def config() -> None:
 @answering
 def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
-    from tasks.base.commands import command
     from tasks.base.pipeline_file import load_pipeline
+    from tasks.base.text.commands import command
     from tasks.models.execution.plugin_checks import check_hooks
 
     pipeline = load_pipeline(file)
@@ -480,7 +480,7 @@ def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def config_schema(as_json: bool) -> None:
     """Print the JSON schema of the pipeline file, for editors."""
-    from tasks.base.reference import schema
+    from tasks.base.settings.key_reference import schema
 
     click.echo(json.dumps(schema(), indent=None if as_json else 2))
 
@@ -491,7 +491,7 @@ def config_schema(as_json: bool) -> None:
 @answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     """Say what KEY means (training.budget, say), its type and its default; all keys without one."""
-    from tasks.base.reference import explain
+    from tasks.base.settings.key_reference import explain
 
     entries = explain(key)
     if not as_json:

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.orchestrator import check_configured, configured_api, start_server, use_api
 from flows.terminal.results import progress
-from tasks.base.commands import command, working_on
-from tasks.base.contact import first_contact
-from tasks.base.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, KeepfitError
-from tasks.base.files import private_folder
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.outcomes import (
     MonitoringOutcome,
@@ -26,7 +22,11 @@ from tasks.base.outcomes import (
     TrainingOutcome,
 )
 from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
-from tasks.base.stack_file import TEMPORARY, running_stack
+from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
+from tasks.base.runtime.files import private_folder
+from tasks.base.servers.server_contact import first_contact
+from tasks.base.servers.stack_file import TEMPORARY, running_stack
+from tasks.base.text.commands import command, working_on
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.training.former_trainings import remember_training, trained_before
 

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.states import Completed
 
 from flows.run_lifecycle import pipeline_of_run
-from tasks.base.environment import keep_private
+from tasks.base.runtime.environment import keep_private
 from tasks.projects.reach import reach
 
 

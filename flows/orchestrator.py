@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tasks.base.environment import module_command
 from tasks.base.errors import InfrastructureError
-from tasks.base.stack_file import prefect_login
+from tasks.base.runtime.environment import module_command
+from tasks.base.servers.stack_file import prefect_login
 
 # A server that ended is noticed at once; one that lives may be on a machine that is very busy.
 _START_SECONDS = 300.0

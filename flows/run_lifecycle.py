@@ -17,18 +17,18 @@ from prefect.exceptions import TerminationSignal
 
 from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
-from tasks.base.commands import working_on
-from tasks.base.environment import (
+from tasks.base.errors import ContractError, KeepfitError, UsageError
+from tasks.base.loop import Cause, new_correlation
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.runtime.environment import (
     REGISTERED_VARIABLE,
     RUNNER_VARIABLE,
     die_with_parent,
     keep_private,
 )
-from tasks.base.errors import ContractError, KeepfitError, UsageError
-from tasks.base.known import pipeline_in_use, remember_pipeline
-from tasks.base.loop import Cause, new_correlation
-from tasks.base.pipeline_file import Pipeline
-from tasks.base.running import mark_running, unmark
+from tasks.base.runtime.running_flows import mark_running, unmark
+from tasks.base.settings.known_pipelines import pipeline_in_use, remember_pipeline
+from tasks.base.text.commands import working_on
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh
 from tasks.ledger.ledger import ledger_of

@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.base.loop import Cause, Decision, Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import SetAside
+from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.alerts.apprise_channel import Delivery
 
 

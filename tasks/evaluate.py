@@ -9,8 +9,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures
+from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
 
 

@@ -8,10 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
-from tasks.base.reading import note_text
+from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
-from tasks.base.retries import BRIEF, retried
+from tasks.base.runtime.progress import Step, report
+from tasks.base.runtime.retries import BRIEF, retried
 
 
 @task(name="load window", cache_policy=NO_CACHE, **retried(BRIEF))

@@ -12,9 +12,9 @@ from prefect.events import emit_event
 from tasks.base.loop import Cause, DriftResult
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
-from tasks.base.retries import BRIEF, PATIENT, retried
+from tasks.base.runtime.progress import Step, report
+from tasks.base.runtime.retries import BRIEF, PATIENT, retried
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.monitoring.windows.monitoring_run import Look, Watch
 

@@ -12,7 +12,6 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.loop import Cause
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import (
     Assessment,
     Basis,
@@ -21,7 +20,8 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.retries import PATIENT, retried
+from tasks.base.runtime.progress import Step, report
+from tasks.base.runtime.retries import PATIENT, retried
 from tasks.evaluation.findings import Diagnosis
 
 

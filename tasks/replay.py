@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
+from tasks.base.runtime.progress import Step, report
 
 if TYPE_CHECKING:
     from tasks.backtest.engine import Replay, State

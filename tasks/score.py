@@ -11,9 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import Admitted, ModelVersion, Snapshot
-from tasks.base.retries import BRIEF, PATIENT, retried
+from tasks.base.runtime.progress import Step, report
+from tasks.base.runtime.retries import BRIEF, PATIENT, retried
 
 
 @task(name="find champion", cache_policy=NO_CACHE, **retried(BRIEF))

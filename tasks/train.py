@@ -8,8 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
+from tasks.base.runtime.progress import Step, report
 
 
 @task(name="fit candidates", cache_policy=NO_CACHE)

@@ -8,9 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import Admitted, ContractResult, ModelVersion, Snapshot
-from tasks.base.retries import BRIEF, retried
+from tasks.base.runtime.progress import Step, report
+from tasks.base.runtime.retries import BRIEF, retried
 
 
 @task(name="check contract", cache_policy=NO_CACHE, **retried(BRIEF))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.environment import module_command
+from tasks.base.runtime.environment import module_command
 from tasks.contracts.shared_checker import VARIABLE
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tasks.base.environment import turn_telemetry_off
+from tasks.base.runtime.environment import turn_telemetry_off
 
 turn_telemetry_off()
 # A test whose server Prefect does not find fails at once: Prefect would start another in silence.

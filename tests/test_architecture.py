@@ -49,7 +49,7 @@ def test_importing_the_front_door_creates_nothing(tmp_path: Path) -> None:
 
 
 MOST_FILES = 12
-LARGER_FOLDERS = {"tasks/base": 30}
+LARGER_FOLDERS: dict[str, int] = {}
 """Folders that still hold more; a number may be lowered, never raised."""
 MOST_IMPORTS_INSIDE_FUNCTIONS = 782
 """What there still is; the number may be lowered, never raised."""

@@ -9,7 +9,7 @@ import click
 
 from flows.cli import main
 from tasks.base.pipeline_file import pipeline_of
-from tasks.base.yaml import parse_yaml
+from tasks.base.settings.yaml_document import parse_yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from tasks.base.commands import command
 from tasks.base.errors import KeepfitError
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
-from tasks.base.stack_file import KEY, RunningStack
+from tasks.base.servers.stack_file import KEY, RunningStack
+from tasks.base.settings.own_code import OwnCode
+from tasks.base.text.commands import command
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -105,7 +105,7 @@ def library_versions() -> Found:
 
 def telemetry() -> Found:
     """See that nothing is sent to the libraries' makers."""
-    from tasks.base.environment import turn_telemetry_off
+    from tasks.base.runtime.environment import turn_telemetry_off
 
     wanted: dict[str, str] = {}
     turn_telemetry_off(wanted)

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from deploy.doctor.checks import Found, failed, ok
-from tasks.base.environment import module_command
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
-from tasks.base.stack_file import RunningStack, running_stack
+from tasks.base.runtime.environment import module_command
+from tasks.base.servers.stack_file import RunningStack, running_stack
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -246,7 +246,7 @@ def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
     """Make the scratch pipeline and everything around it; remove all of it at the end."""
     from deploy.doctor.scratch_pipeline import write_project
     from deploy.prefect.api import connected, speaking_to
-    from tasks.base.files import private_folder
+    from tasks.base.runtime.files import private_folder
 
     with ExitStack() as undo:
         private_folder(folder)

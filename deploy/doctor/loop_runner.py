@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from deploy.stack.processes import end_with
-from tasks.base.environment import RUNNER_VARIABLE
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.runtime.environment import RUNNER_VARIABLE
 
 
 async def run(pipeline: Pipeline) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.doctor import checks
-from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, load_pipeline, redact
 from tasks.base.records import Record
-from tasks.base.stack_file import RunningStack, running_stack
+from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.servers.stack_file import RunningStack, running_stack
 
 if TYPE_CHECKING:
     from deploy.doctor.loop_probe import LoopResult

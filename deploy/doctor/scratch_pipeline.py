@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.base.files import write_whole
 from tasks.base.loop import Window
+from tasks.base.runtime.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -32,7 +32,7 @@ def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
         When it does not answer.
     """
     from flows.orchestrator import check_configured, configured_api
-    from tasks.base.stack_file import running_stack
+    from tasks.base.servers.stack_file import running_stack
 
     api, credentials = configured_api(), ""
     for state in states:

@@ -15,10 +15,10 @@ from deploy.prefect.next_runs import next_runs, soonest
 from deploy.remote.alarm_probe import Probe, probe
 from deploy.remote.store_probe import probe_stores
 from deploy.stack.environments import HEARTBEAT_SECONDS
-from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
+from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.projects.reach import Reach
 
 if TYPE_CHECKING:

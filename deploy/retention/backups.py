@@ -23,9 +23,9 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
-from tasks.base.files import private_folder
 from tasks.base.records import Record
-from tasks.base.stack_file import LOCK
+from tasks.base.runtime.files import private_folder
+from tasks.base.servers.stack_file import LOCK
 from tasks.registry.packaging.provenance import keepfit_version
 
 MANIFEST = "manifest.json"

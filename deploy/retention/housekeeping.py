@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deploy.stack.processes import end, launch
-from tasks.base.environment import module_command
+from tasks.base.runtime.environment import module_command
 
 _FIRST_AFTER = 600.0
 _EVERY = 86_400.0

@@ -23,8 +23,8 @@ from deploy.stack.processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.processes import has_ended
-from tasks.base.running import marked, runner_of
+from tasks.base.runtime.process_identity import has_ended
+from tasks.base.runtime.running_flows import marked, runner_of
 from tasks.history.state_sizes import bytes_in
 from tasks.ledger.training_outcomes import last_outcomes
 

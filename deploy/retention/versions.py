@@ -11,10 +11,10 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from tasks.base.failpoints import reach
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
+from tasks.base.runtime.failpoints import reach
 from tasks.history.evidence import has_registry, text_of, verdict_of
 from tasks.ledger.ledger import Ledger
 from tasks.registry.alias.champion_alias import REPLACED

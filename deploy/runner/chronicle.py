@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from tasks.base.errors import ContractError
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.text.phrases import KINDS, minute, plural
 from tasks.history import evidence
-from tasks.history.words import KINDS, minute, plural
 from tasks.monitoring.alerts.message_text import cleaned
 
 _LONGEST = 160

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from deploy.runner.chronicle import Chronicle
 from deploy.runner.file_watch import Edit, WatchedFiles
 from deploy.stack.processes import end_with, speaking
-from tasks.base.environment import RUNNER_VARIABLE
 from tasks.base.errors import ConfigError
-from tasks.base.known import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.runtime.environment import RUNNER_VARIABLE
+from tasks.base.settings.known_pipelines import pipeline_in_use
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
 

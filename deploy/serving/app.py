@@ -23,8 +23,8 @@ from deploy.serving.limits import RateLimit, TooLargeError, body_of
 from deploy.serving.metrics import Metrics
 from deploy.serving.openapi import openapi
 from expectations.facts.phrases import shorten
-from tasks.base.commands import command
 from tasks.base.errors import DataError, KeepfitError
+from tasks.base.text.commands import command
 from tasks.serving.current_champion import CurrentChampion
 from tasks.serving.delivery import record_of, spool_folder
 from tasks.serving.request_columns import Fault, RequestColumns

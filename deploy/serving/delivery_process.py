@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from deploy.stack.processes import end_with
-from tasks.base.environment import keep_private, turn_telemetry_off
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.runtime.environment import keep_private, turn_telemetry_off
 from tasks.serving.delivery import deliver
 
 logger = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ from deploy.serving.bearer import BearerAuthentication, token_for
 from deploy.stack.environments import common
 from deploy.stack.processes import end, end_with, launch
 from deploy.web.guard import Guard
-from tasks.base.environment import keep_private, module_command, turn_telemetry_off
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.runtime.environment import keep_private, module_command, turn_telemetry_off
 from tasks.serving.current_champion import CurrentChampion
 
 logger = logging.getLogger(__name__)

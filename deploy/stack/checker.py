@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from deploy.stack.processes import beating, end_with
-from tasks.base.environment import keep_private, return_freed_memory, turn_telemetry_off
+from tasks.base.runtime.environment import keep_private, return_freed_memory, turn_telemetry_off
 
 
 def _main(descriptor: str, parent: str, state: str) -> None:

@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tasks.base.addresses import fault_of
-from tasks.base.environment import REGISTERED_VARIABLE, keep_prefect_in, turn_telemetry_off
 from tasks.base.errors import UsageError
-from tasks.base.stack_file import prefect_login
+from tasks.base.runtime.environment import REGISTERED_VARIABLE, keep_prefect_in, turn_telemetry_off
+from tasks.base.servers.stack_file import prefect_login
+from tasks.base.settings.database_addresses import fault_of
 from tasks.contracts.shared_checker import VARIABLE as CHECKER
 
 PREFECT_DATABASE = "KEEPFIT_PREFECT_DATABASE"

@@ -31,11 +31,10 @@ from deploy.stack.processes import adopt_orphans
 from deploy.stack.service import Part
 from deploy.stack.supervisor import Supervisor
 from deploy.web.access import Access
-from tasks.base.commands import command
-from tasks.base.environment import keep_private, turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.stack_file import (
+from tasks.base.runtime.environment import keep_private, turn_telemetry_off
+from tasks.base.servers.stack_file import (
     FILE,
     LOCK,
     USER,
@@ -45,6 +44,7 @@ from tasks.base.stack_file import (
     stack_key,
     write_stack,
 )
+from tasks.base.text.commands import command
 
 _PREFECT_PORT = 4200
 _MLFLOW_PORT = 5000
@@ -191,7 +191,7 @@ def _shared_state(pipelines: Sequence[Pipeline]) -> Path:
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """Hold the lock of the stack on `state`; no child inherits it."""
-    from tasks.base.files import private_folder
+    from tasks.base.runtime.files import private_folder
 
     try:
         private_folder(state)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from deploy.web.basic_authentication import basic_credentials
 from tasks.base.errors import UsageError
-from tasks.base.files import private_folder
-from tasks.base.stack_file import USER, RunningStack, running_stack, stack_key
+from tasks.base.runtime.files import private_folder
+from tasks.base.servers.stack_file import USER, RunningStack, running_stack, stack_key
 
 SIGN_IN = "/sign-in/"
 LINK_SECONDS = 3_600.0

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from expectations.facts.phrases import say_share
 from flows.terminal.results import duration, near, number, show_findings, size
-from tasks.base.commands import command
-from tasks.history.words import (
+from tasks.base.text.commands import command
+from tasks.base.text.phrases import (
     KINDS,
     brief,
     elapsed,

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from expectations.facts.phrases import say_share
-from tasks.base.progress import Step, set_reporter
-from tasks.base.reading import ReadingNote, note_text
-from tasks.base.text import mode_words
+from tasks.base.reading_notes import ReadingNote, note_text
+from tasks.base.runtime.progress import Step, set_reporter
+from tasks.base.text.numbers import mode_words
 
 if TYPE_CHECKING:
     from tasks.base.outcomes import (

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.backtest.history import History
-from tasks.base import progress
 from tasks.base.config import PipelineConfig, TrainingConfig
-from tasks.base.durations import parse_duration
-from tasks.base.files import write_whole
 from tasks.base.records import Recipe, Record, Split
+from tasks.base.runtime import progress
+from tasks.base.runtime.files import write_whole
+from tasks.base.text.durations import parse_duration
 from tasks.metrics.paired_bootstrap import Predictions
 
 Floats = NDArray[np.float64]

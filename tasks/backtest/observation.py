@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tasks.backtest.fits import FittedModel
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig
-from tasks.base.files import write_whole
 from tasks.base.loop import DriftResult, Performance
 from tasks.base.records import NUMBERS, Record
+from tasks.base.runtime.files import write_whole
 from tasks.metrics.paired_bootstrap import Predictions
 
 if TYPE_CHECKING:

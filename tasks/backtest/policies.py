@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Literal
 
 from tasks.base.config import PipelineConfig, PolicyConfig, SchedulesConfig
-from tasks.base.durations import format_duration
 from tasks.base.records import Record
+from tasks.base.text.durations import format_duration
 
 Sense = Literal["drift", "realised", "estimated", "performance", "gain"]
 """What a policy's alarms come from; ``performance`` is realised, else estimated."""

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.backtest.policies import Policy
 from tasks.backtest.results import PolicyResult, Recommendation
 from tasks.base.config import PipelineConfig
-from tasks.base.durations import format_duration
+from tasks.base.text.durations import format_duration
 
 _MOST_OF_IT = 0.9
 """Share of the best policy's gain that a policy with fewer trainings has to have."""

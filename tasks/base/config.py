@@ -23,11 +23,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tasks.base.addresses import EXAMPLE, fault_of
-from tasks.base.durations import Delay, Duration
-from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
-from tasks.base.ranking import contradiction
 from tasks.base.records import Kind, Task
+from tasks.base.settings.database_addresses import EXAMPLE, fault_of
+from tasks.base.settings.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
+from tasks.base.settings.ranking_rules import contradiction
+from tasks.base.text.durations import Delay, Duration
 
 ClassificationMetric = Literal[
     "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "precision", "recall", "f1",
@@ -205,7 +205,7 @@ def _known_spaces(
     given: dict[str, dict[str, SpaceConfig]],
 ) -> dict[str, dict[str, SpaceConfig]]:
     """Refuse hyperparameters that keepfit's own candidates do not have, each at its line."""
-    from tasks.base.search_spaces import fault_of
+    from tasks.base.settings.search_spaces import fault_of
 
     findings: list[InitErrorDetails] = []
     for candidate, spaces in given.items():

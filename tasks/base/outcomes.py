@@ -8,8 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.base.loop import Cause, DriftResult, Gain, Performance, PolicyDecision, Window
-from tasks.base.mlflow_pages import MlflowPages
-from tasks.base.reading import FileAside, ReadingNote
+from tasks.base.reading_notes import FileAside, ReadingNote
 from tasks.base.records import (
     LeaderboardRow,
     MetricValue,
@@ -21,6 +20,7 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
+from tasks.base.servers.mlflow_pages import MlflowPages
 
 ScoringScope = Literal["new", "all", "file"]
 """What a scoring reads: the source's rows that are new, all of them, or those of a named file."""

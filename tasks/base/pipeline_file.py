@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tasks.base.commands import DEFAULT_FILE as DEFAULT_FILE
-from tasks.base.commands import command
 from tasks.base.config import ContractConfig, PipelineConfig
 from tasks.base.errors import ConfigError
-from tasks.base.validation import validate_document
-from tasks.base.yaml import Document, Location, read_yaml
+from tasks.base.settings.document_validation import validate_document
+from tasks.base.settings.yaml_document import Document, Location, read_yaml
+from tasks.base.text.commands import DEFAULT_FILE as DEFAULT_FILE
+from tasks.base.text.commands import command
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")

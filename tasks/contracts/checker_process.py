@@ -33,7 +33,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     from expectations.failing_rows import find_faults
     from expectations.late_labels import LateLabels
     from expectations.page import render_page
-    from tasks.base.files import write_whole
+    from tasks.base.runtime.files import write_whole
     from tasks.data.snapshots import read_frame
 
     contract = Contract.from_dict(request["contract"])
@@ -83,7 +83,7 @@ def reply_to(line: str) -> str:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    from tasks.base.environment import return_freed_memory, turn_telemetry_off
+    from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
 
     turn_telemetry_off()
     return_freed_memory()

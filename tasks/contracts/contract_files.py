@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expectations.contract import Contract
-from tasks.base.environment import give_back_memory
 from tasks.base.errors import EvidenceError
-from tasks.base.files import write_whole
-from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
 from tasks.base.records import Snapshot
-from tasks.base.validation import validate_document
-from tasks.base.yaml import Document, dump_yaml, read_yaml
+from tasks.base.runtime.environment import give_back_memory
+from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.progress import Step, report
+from tasks.base.settings.document_validation import validate_document
+from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
+from tasks.base.text.moments import as_utc
 from tasks.data.typing.storage import ColumnForm
 
 if TYPE_CHECKING:

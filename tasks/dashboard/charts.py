@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from tasks.base.loop import Performance
 from tasks.base.records import MetricValue
-from tasks.base.text import metric_words
+from tasks.base.text.numbers import metric_words
+from tasks.base.text.phrases import day, plural, span, valued
 from tasks.dashboard.svg import Scale, element, fitted, fitting, path, shortened, ticks
 from tasks.history.series import Mark, Point, finding, moving_columns, relative
-from tasks.history.words import day, plural, span, valued
 
 _HEADING, _PERFORMANCE, _DRIFT, _ROW, _GAP, _FOOT = 20.0, 140.0, 84.0, 15.0, 30.0, 20.0
 _HIGHEST_RATIO = 4.0

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from tasks.base.commands import command
 from tasks.base.config import greater_is_better
-from tasks.base.files import write_whole
 from tasks.base.loop import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline, redact
-from tasks.base.stack_file import running_stack
-from tasks.base.text import number
+from tasks.base.runtime.files import write_whole
+from tasks.base.servers.stack_file import running_stack
+from tasks.base.text.commands import command
+from tasks.base.text.numbers import number
+from tasks.base.text.phrases import KINDS, Tone, valued
 from tasks.dashboard import charts
 from tasks.dashboard.page_script import page_script, script_source
 from tasks.dashboard.rendering import render
@@ -24,7 +25,6 @@ from tasks.history.entries import Entry, chains, entry, linked
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.overview import PipelineHealth, overview
 from tasks.history.series import Point, marks, points
-from tasks.history.words import KINDS, Tone, valued
 
 # Newest decisions shown of each sort; older ones are left to `keepfit why`.
 _MOST = {"decisions": 300, "monitored": 60, "scored": 40}

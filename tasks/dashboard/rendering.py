@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from tasks.base import text as figures
-from tasks.base.commands import command
-from tasks.history import words
+from tasks.base.text import numbers as figures
+from tasks.base.text import phrases
+from tasks.base.text.commands import command
 from tasks.history.entries import answered, performed
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.reporting.report.page_environment import page_environment
@@ -40,20 +40,20 @@ def _environment() -> Environment:
     environment.globals["command"] = command
     environment.filters |= {
         "answered": answered,
-        "brief": words.brief,
+        "brief": phrases.brief,
         "code": code,
-        "day": words.day,
-        "harm": words.harm_words,
-        "elapsed": words.elapsed,
+        "day": phrases.day,
+        "harm": phrases.harm_words,
+        "elapsed": phrases.elapsed,
         "metric": figures.metric_words,
-        "minute": words.minute,
+        "minute": phrases.minute,
         "number": figures.number,
         "performed": performed,
         "gained": gain_sentence,
-        "plural": words.plural,
-        "share": words.share,
+        "plural": phrases.plural,
+        "share": phrases.share,
         "size": figures.size,
-        "span": words.span,
-        "valued": words.valued,
+        "span": phrases.span,
+        "valued": phrases.valued,
     }
     return environment

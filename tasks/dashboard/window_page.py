@@ -8,12 +8,12 @@ from pathlib import Path
 from tasks.base.config import greater_is_better
 from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, SegmentPerformance
 from tasks.base.records import MetricValue
-from tasks.base.text import metric_words
+from tasks.base.text.numbers import metric_words
+from tasks.base.text.phrases import Tone, span, valued
 from tasks.dashboard.rendering import render
 from tasks.history import evidence, links
 from tasks.history.entries import Fact, anchor, answered, facts, plain
 from tasks.history.series import relative
-from tasks.history.words import Tone, span, valued
 from tasks.policy.gain_sentences import gain_method, gain_sentence
 
 MOST_COLUMNS = 400

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.base.reading import JoinedLabels, LabelTwins
+from tasks.base.reading_notes import JoinedLabels, LabelTwins
 from tasks.data.source_table import nearest
 
 Labels = Mapping[str, Sequence[str]]

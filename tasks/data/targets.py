@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.reading import LabelTwins
+from tasks.base.reading_notes import LabelTwins
 from tasks.base.records import NUMBERS, Schema, Task
 from tasks.data.label_spellings import twins_among
 from tasks.data.source_table import listed, nearest

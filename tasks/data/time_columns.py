@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.base.errors import DataError
-from tasks.base.reading import ReadingNote, UnreadColumn
+from tasks.base.reading_notes import ReadingNote, UnreadColumn
 from tasks.base.records import Kind
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text

@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, Rounds
-from tasks.base.text import metric_words, number
+from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import FoldEvidence, Suspicion
 from tasks.models.validation.early_stopping import LEAST_PARTS, noise, shared_rows
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.errors import FitError
-from tasks.base.progress import Step, report
 from tasks.base.records import (
     Assessment,
     Basis,
@@ -18,6 +17,7 @@ from tasks.base.records import (
     Evaluation,
     LeaderboardRow,
 )
+from tasks.base.runtime.progress import Step, report
 from tasks.metrics.bootstrap import Ints, independent
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups

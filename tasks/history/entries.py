@@ -12,9 +12,8 @@ from pydantic import JsonValue
 
 from tasks.base.loop import Cause, ColumnFinding, Decision, Performance, PolicyDecision
 from tasks.base.records import MetricValue, Verdict
-from tasks.base.text import metric_words, number, seconds
-from tasks.history import evidence
-from tasks.history.words import (
+from tasks.base.text.numbers import metric_words, number, seconds
+from tasks.base.text.phrases import (
     KINDS,
     Tone,
     brief,
@@ -25,6 +24,7 @@ from tasks.history.words import (
     span,
     valued,
 )
+from tasks.history import evidence
 from tasks.policy.gain_sentences import gain_sentence
 
 MOST_COLUMNS = 12

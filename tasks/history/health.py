@@ -10,10 +10,10 @@ from tasks.base.loop import Decision, Gain, GainAnswer, Performance, Window
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import MetricValue, Record
+from tasks.base.text.phrases import elapsed, listed, minute, span
 from tasks.history import evidence
 from tasks.history.schedule import FLOWS, time_before
 from tasks.history.series import Point
-from tasks.history.words import elapsed, listed, minute, span
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import weigh
 

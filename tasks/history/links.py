@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.stack_file import mlflow_server, prefect_run_page
+from tasks.base.servers.stack_file import mlflow_server, prefect_run_page
 
 _WORDS = {
     "report": "Report",

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision, Gain, GainAnswer, Performance
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import MetricValue, ModelVersion, Record
+from tasks.base.text.commands import command
+from tasks.base.text.phrases import KINDS
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.health import (
@@ -29,7 +30,6 @@ from tasks.history.health import (
 )
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
-from tasks.history.words import KINDS
 from tasks.scoring.quarantined_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")

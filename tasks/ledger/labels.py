@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from tasks.base.config import Source
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.failpoints import reach
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
+from tasks.base.runtime.failpoints import reach
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.loading import spelled_target
 from tasks.data.sources.file_completeness import complete_part

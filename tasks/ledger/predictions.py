@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.base.failpoints import reach
 from tasks.base.loop import Window
 from tasks.base.records import NUMBERS, Schema
+from tasks.base.runtime.failpoints import reach
 from tasks.ledger import outbox
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.records import Role, Written

@@ -14,8 +14,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tasks.base.errors import InfrastructureError, KeepfitError
-from tasks.base.failpoints import reach
-from tasks.base.files import private_folder
+from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.files import private_folder
 from tasks.ledger.storage.database import Database
 
 _HELD: set[int] = set()

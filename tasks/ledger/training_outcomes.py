@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.base.files import write_whole
 from tasks.base.outcomes import TrainingOutcome
+from tasks.base.runtime.files import write_whole
 
 
 def save_outcome(work: Path, outcome: TrainingOutcome) -> None:

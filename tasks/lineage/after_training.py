@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from tasks.base.loop import Decision
+from tasks.base.text.phrases import listed, plural
 from tasks.history import evidence, links
 from tasks.history.series import Point, points
-from tasks.history.words import listed, plural
 from tasks.lineage.chain import Known, Link
 
 

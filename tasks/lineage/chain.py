@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Decision
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Record
+from tasks.base.text.commands import command
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 

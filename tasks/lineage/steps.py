@@ -10,11 +10,11 @@ from pydantic import JsonValue
 
 from tasks.base.loop import Decision, Performance
 from tasks.base.records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
-from tasks.base.stack_file import prefect_run_page
-from tasks.base.text import metric_words, number, seconds
+from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.text.numbers import metric_words, number, seconds
+from tasks.base.text.phrases import brief, differing, plural, span, valued
 from tasks.history import evidence, links
 from tasks.history.entries import judged_against, moved_columns, performed
-from tasks.history.words import brief, differing, plural, span, valued
 from tasks.lineage.after_training import followed, in_use, link_of, tagged
 from tasks.lineage.chain import Known, Link
 from tasks.registry.gate.gate import incomplete_words
@@ -308,7 +308,7 @@ def _training_links(known: Known, run: str) -> dict[str, str]:
 
 
 def _mlflow_page(known: Known, run: str) -> str | None:
-    from tasks.base.stack_file import mlflow_run_page
+    from tasks.base.servers.stack_file import mlflow_run_page
     from tasks.registry.mlflow.shared_stores import store_of
 
     if mlflow_run_page(known.pipeline.state, "0", run) is None:

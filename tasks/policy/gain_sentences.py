@@ -5,8 +5,8 @@ from __future__ import annotations
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Gain, GainAnswer, Window
 from tasks.base.records import MetricValue
-from tasks.base.text import metric_words, number
-from tasks.history.words import valued
+from tasks.base.text.numbers import metric_words, number
+from tasks.base.text.phrases import valued
 
 _SKIPPED = {
     "no recipe": "the champion's version does not record how it was fitted; the next training does",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tasks.base.commands import command
 from tasks.base.errors import UsageError
-from tasks.base.files import write_whole
 from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import ContractResult, Snapshot
-from tasks.base.yaml import edited_yaml, parse_yaml, read_yaml
+from tasks.base.runtime.files import write_whole
+from tasks.base.settings.yaml_document import edited_yaml, parse_yaml, read_yaml
+from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import (
     contract_file,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.base.addresses import EXAMPLE, fault_of
 from tasks.base.config import SqlSource
 from tasks.base.errors import UsageError
+from tasks.base.settings.database_addresses import EXAMPLE, fault_of
 
 _PASSWORD = re.compile(r"^(?P<head>[\w+.-]+://[^:/@]*:)(?P<password>[^@]+)(?P<tail>@.*)$")
 _SECRET_OPTION = re.compile(r"[?&][^=&]*(?:pass|secret|token|key|credential)[^=&]*=", re.IGNORECASE)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.base.commands import command
 from tasks.base.config import PipelineConfig, default_metric
 from tasks.base.errors import ConfigError, UsageError
-from tasks.base.files import write_whole
 from tasks.base.outcomes import Draft, DraftedColumn
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_of
-from tasks.base.reading import note_text
+from tasks.base.reading_notes import note_text
 from tasks.base.records import Schema, Snapshot
-from tasks.base.yaml import dump_yaml, parse_yaml
+from tasks.base.runtime.files import write_whole
+from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
+from tasks.base.text.commands import command
 from tasks.data.sources.paths import storage_kind
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.base.commands import command
 from tasks.base.config import ParquetSink, Sink
 from tasks.base.errors import UsageError
-from tasks.base.failpoints import reach
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.runtime.failpoints import reach
+from tasks.base.text.commands import command
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
 

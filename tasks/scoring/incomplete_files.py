@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading import ChangedColumns
+from tasks.base.reading_notes import ChangedColumns
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.contracts.contract_files import known_contract
 

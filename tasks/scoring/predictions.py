@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks.base.commands import command
 from tasks.base.errors import DataError
 from tasks.base.records import ModelVersion, Record, Schema
+from tasks.base.text.commands import command
 from tasks.models.features.columns import texts_of
 from tasks.models.persistence.prediction import in_order, predict
 

@@ -14,10 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.base.commands import command
 from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import ContractError
-from tasks.base.files import write_whole
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
@@ -30,6 +28,8 @@ from tasks.base.records import (
     SetAside,
     Snapshot,
 )
+from tasks.base.runtime.files import write_whole
+from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.pipeline_check import check_pipeline

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record, SetAside
+from tasks.base.runtime.files import write_whole
 
 
 class Kept(Record):

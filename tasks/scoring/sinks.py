@@ -13,8 +13,8 @@ from uuid import uuid4
 import pandas as pd
 
 from tasks.base.config import Sink
-from tasks.base.environment import mode_beside
 from tasks.base.errors import ConfigError, InfrastructureError
+from tasks.base.runtime.environment import mode_beside
 from tasks.scoring.sql_tables import write_table
 
 _RUN_BY_SPREADSHEETS = r"^[=+\-@\t\r]"

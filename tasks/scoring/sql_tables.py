@@ -9,8 +9,8 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
-from tasks.base.addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
+from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
 
 BATCH = "batch"
 _ROWS_AT_ONCE = 5_000

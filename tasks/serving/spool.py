@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.base.files import private_folder
+from tasks.base.runtime.files import private_folder
 
 SUFFIX = ".spool"
 _HEAD = struct.Struct("<II")

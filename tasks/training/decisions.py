@@ -8,7 +8,7 @@ from tasks.base.loop import Cause, Decision, decision_id
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, TrainingMode
-from tasks.base.stack_file import mlflow_run_page, prefect_run_page
+from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.policy.admission import seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
 from tasks.registry.mlflow.shared_stores import store_of

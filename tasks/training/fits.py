@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.base import progress
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, Verdict
+from tasks.base.runtime import progress
 
 if TYPE_CHECKING:
     from tasks.models.execution.fitting import Progress

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from tasks.base.errors import KeepfitError
-from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.runtime.files import write_whole
 from tasks.contracts.contract_files import contract_file
 
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 
 from tasks.base.errors import ConfigError
-from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading import JoinedLabels
+from tasks.base.reading_notes import JoinedLabels
 from tasks.base.records import Snapshot
+from tasks.base.runtime.files import write_whole
 
 
 def require_spellings(pipeline: Pipeline, snapshot: Snapshot) -> None:

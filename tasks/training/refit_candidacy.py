@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tasks.base.commands import command
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import NoNewerRowsError, UsageError
 from tasks.base.loop import PolicyDecision
-from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     ModelVersion,
@@ -18,6 +16,8 @@ from tasks.base.records import (
     Snapshot,
     TrainingMode,
 )
+from tasks.base.text.commands import command
+from tasks.base.text.moments import as_utc
 
 _METRIC_TAG, _DATA_TAG = "keepfit.metric", "keepfit.data_digest"
 _MOST_NAMED = 5

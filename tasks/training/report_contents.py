@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.base.commands import command
-from tasks.base.durations import format_duration
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
@@ -19,7 +17,9 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.stack_file import prefect_run_page
+from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.text.commands import command
+from tasks.base.text.durations import format_duration
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import BASELINE
 from tasks.registry.mlflow.store import Store

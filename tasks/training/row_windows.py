@@ -20,7 +20,7 @@ from tasks.base.config import (
 from tasks.base.errors import SourceError, UsageError
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
-from tasks.base.reading import ChangedColumns, FileAside, note_text
+from tasks.base.reading_notes import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.sources.paths import storage_kind

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.progress import Step, report
+from tasks.base.runtime.progress import Step, report
 
 _POLL_SECONDS = 0.5
 

@@ -27,8 +27,8 @@ from tasks.backtest.comparison import Comparison, Served
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.fits import FittedModel
 from tasks.backtest.policies import policies_of
-from tasks.base.environment import turn_telemetry_off
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.runtime.environment import turn_telemetry_off
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from tasks.base.environment import turn_telemetry_off
+from tasks.base.runtime.environment import turn_telemetry_off
 from tests.e2e.stacks import PATIENCE, ROOT, until
 from tests.ports import free_port
 from tests.program import Ran

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tasks.base.stack_file import RunningStack, running_stack
+from tasks.base.servers.stack_file import RunningStack, running_stack
 
 ROOT = Path(__file__).parents[2]
 _UP = (

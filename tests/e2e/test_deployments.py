@@ -28,10 +28,10 @@ from deploy.prefect.deployments import DEPLOYED
 from deploy.remote.alarm_probe import emit_alarm, run_caused_by
 from deploy.remote.remote_deployment import Applied, deploy
 from flows.prefect_runs import pipeline_tag
-from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.runtime.environment import turn_telemetry_off
 from tests.e2e.clocks import AUTUMN, NEW_YORK, SHOWN_AGAIN, SPRING, as_told, on_the_server
 from tests.e2e.stacks import PATIENCE, until
 from tests.ports import free_port

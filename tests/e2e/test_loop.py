@@ -22,7 +22,7 @@ import pytest
 
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.running import marked_at, runner_of
+from tasks.base.runtime.running_flows import marked_at, runner_of
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import Stack, get, running, until
 from tests.e2e.weeks import Arrivals, write_pipeline

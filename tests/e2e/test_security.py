@@ -19,8 +19,8 @@ import httpx
 import psutil
 import pytest
 
-from tasks.base.environment import module_command
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.runtime.environment import module_command
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.routes import group
 from tests.e2e.stacks import PATIENCE, ROOT, Stack, running, until

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.stack_file import running_stack
+from tasks.base.servers.stack_file import running_stack
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import PATIENCE, Stack, get, gone, post, running, until
 from tests.postgres import Server, postgres_server

@@ -21,7 +21,8 @@ from tests.tables import FAST, write_churn, write_pipeline
 pytestmark = pytest.mark.slow
 _SCORE = (
     "import sys; from datetime import UTC, datetime; from flows.scoring import scoring; "
-    "from tasks.base.environment import keep_prefect_in; from tasks.base.loop import Cause; "
+    "from tasks.base.runtime.environment import keep_prefect_in; "
+    "from tasks.base.loop import Cause; "
     "cause = Cause(kind='schedule', correlation='c', at=datetime.now(UTC)); "
     "print(scoring(sys.argv[1], cause=cause).model_dump_json())"
 )

@@ -13,7 +13,7 @@ import pyarrow.csv as arrow_csv
 
 from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import ReadingNote, SeveralUnits, SkippedLines
+from tasks.base.reading_notes import ReadingNote, SeveralUnits, SkippedLines
 from tasks.base.records import Kind
 from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey

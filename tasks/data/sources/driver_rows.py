@@ -11,7 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.base.reading import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
+from tasks.base.reading_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.data.typing import byte_values
 from tasks.data.typing.decimals import loses_digits
 

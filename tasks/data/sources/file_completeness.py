@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.errors import SourceError
-from tasks.base.reading import FileAside
+from tasks.base.reading_notes import FileAside
 
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _STALE_SECONDS = 3600

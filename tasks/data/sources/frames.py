@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.errors import DataError
-from tasks.base.reading import ReadingNote, UnreadColumn
+from tasks.base.reading_notes import ReadingNote, UnreadColumn
 from tasks.base.records import Kind
 from tasks.data.time_columns import declared_times
 from tasks.data.typing import numbers as number_text

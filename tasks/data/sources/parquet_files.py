@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import PartitionKeyInFile, ReadingNote, UnnamedIndex
+from tasks.base.reading_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.records import Kind
 from tasks.data.source_table import SourceTable, as_utc, listed, moment_scalar, time_range, within
 from tasks.data.sources.file_columns import changed_columns

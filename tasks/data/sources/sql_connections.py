@@ -15,9 +15,9 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tasks.base.addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.config import SqlSource
 from tasks.base.errors import SourceError, TransientError
+from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
 
 _PASSING = (
     "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",

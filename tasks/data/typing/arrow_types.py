@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.errors import DataError
-from tasks.base.reading import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
+from tasks.base.reading_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.data.typing.byte_values import look_like_uuids, text_of, uuids_of
 from tasks.data.typing.decimals import plain_decimals
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import AmountsRead, ReadingNote, SeveralUnits
+from tasks.base.reading_notes import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.records import Kind
 from tasks.data.source_table import listed
 from tasks.data.typing import numbers as number_text

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.base.reading import BeyondRange, LostDigits, ReadingNote
+from tasks.base.reading_notes import BeyondRange, LostDigits, ReadingNote
 
 # So many digits tell every float from every other.
 _DIGITS = 17

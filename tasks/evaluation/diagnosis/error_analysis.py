@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.records import Schema
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.evaluation.findings import Confusion, WorstRow
 from tasks.metrics.bootstrap import Floats
 from tasks.metrics.losses import wrong_rows

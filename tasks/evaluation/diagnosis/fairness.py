@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import MetricValue, Schema
-from tasks.base.text import metric_words, number
+from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import ByColumn, GroupDifference, GroupRow, SliceScore
 from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
 from tasks.metrics.label_codes import encode, encode_truth

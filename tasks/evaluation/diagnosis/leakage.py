@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
-from tasks.base.reading import note_text
+from tasks.base.reading_notes import note_text
 from tasks.base.records import CandidateResult, Evaluation, MetricValue, Schema
-from tasks.base.text import metric_words, number
+from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints, whole
 from tasks.metrics.paired_bootstrap import Predictions

@@ -20,7 +20,7 @@ from math import isfinite
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import MetricValue
-from tasks.base.text import metric_words, number
+from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import Diagnosis, Fit, FitVerdict
 
 LARGE_GAP = 0.25

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Schema
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Record, Schema
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.evaluation.explanation.tree_shap import Scale, explained
 from tasks.metrics.bootstrap import Floats
 from tasks.models.persistence.prediction import in_order, predict

@@ -13,11 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from tasks.base.addresses import EXAMPLE, fault_of, with_driver
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
-from tasks.base.failpoints import reach
-from tasks.base.files import private_folder
-from tasks.base.locks import locked
+from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.locks import locked
+from tasks.base.settings.database_addresses import EXAMPLE, fault_of, with_driver
 from tasks.ledger.storage.migrations import migrate, version_of
 from tasks.ledger.storage.tables import VERSION
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.failpoints import reach
+from tasks.base.runtime.failpoints import reach
 from tasks.ledger.storage.tables import METADATA, VERSION, schema_version
 
 

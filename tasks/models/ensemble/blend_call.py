@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.base.durations import format_duration
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult
+from tasks.base.text.durations import format_duration
 from tasks.models.execution.child_calls import call
 from tasks.models.execution.run_context import BASELINE, ENSEMBLE, FitRun
 from tasks.models.execution.scheduler import Progress, Report

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.own_code import OwnCode
-from tasks.base.search_spaces import SPACES, Space
+from tasks.base.settings.own_code import OwnCode
+from tasks.base.settings.search_spaces import SPACES, Space
 from tasks.models.estimators import estimator_factories, plugin_estimators
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 
@@ -58,7 +58,7 @@ class Candidate:
 
     @property
     def spaces(self) -> tuple[Space, ...]:
-        """What is searched of it, see `tasks.base.search_spaces`."""
+        """What is searched of it, see `tasks.base.settings.search_spaces`."""
         return SPACES.get(self.name, ())
 
     def with_params(self, params: Mapping[str, Any]) -> Candidate:

@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until the input ends or no command came for a while."""
-    from tasks.base.environment import return_freed_memory
+    from tasks.base.runtime.environment import return_freed_memory
 
     return_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides

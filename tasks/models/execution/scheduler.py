@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.base.durations import format_duration
 from tasks.base.errors import ConfigError, DataError, InfrastructureError
 from tasks.base.records import CandidateResult, Trial
+from tasks.base.text.durations import format_duration
 from tasks.models.estimators.candidates import find
 from tasks.models.execution import worker_pool
 from tasks.models.execution.run_context import BASELINE, FitRun

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.files import write_whole
 from tasks.base.records import CandidateResult
+from tasks.base.runtime.files import write_whole
 from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model

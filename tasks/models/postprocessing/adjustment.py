@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import KeepfitError
-from tasks.base.files import write_whole
 from tasks.base.records import Schema
+from tasks.base.runtime.files import write_whole
 from tasks.models.ensemble.blend_call import BLEND_FILE
 from tasks.models.execution.run_context import ENSEMBLE, FitRun
 from tasks.models.postprocessing.calibration import (

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.models.validation.out_of_fold import OutOfFold
 
 Floats = NDArray[np.float64]

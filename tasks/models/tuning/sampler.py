@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.base.records import Trial
-from tasks.base.search_spaces import Space, Value, spaces_of
+from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.models.execution.run_context import FitRun
 from tasks.models.tuning.pruner import standing
 

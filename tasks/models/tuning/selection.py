@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tasks.base.config import greater_is_better
-from tasks.base.files import write_whole
 from tasks.base.records import Trial
-from tasks.base.search_spaces import Value
-from tasks.base.text import number
+from tasks.base.runtime.files import write_whole
+from tasks.base.settings.search_spaces import Value
+from tasks.base.text.numbers import number
 from tasks.models.execution.run_context import FitRun
 
 CONFIDENCE = 0.95

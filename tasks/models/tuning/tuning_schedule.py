@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tasks.base.records import Trial
-from tasks.base.search_spaces import Value
+from tasks.base.settings.search_spaces import Value
 from tasks.models.estimators.candidates import find, place
 from tasks.models.execution.run_context import FitRun
 from tasks.models.execution.task_graph import Task

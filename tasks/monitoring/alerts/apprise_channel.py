@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.base.environment import module_command
 from tasks.base.records import Record
+from tasks.base.runtime.environment import module_command
 from tasks.monitoring.alerts.messages import Message
 
 _START_SECONDS = 30.0  # for the process and its imports on a busy machine

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.base.environment import turn_telemetry_off
-from tasks.base.files import write_whole
 from tasks.base.loop import ColumnFinding
 from tasks.base.records import Kind
+from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.runtime.files import write_whole
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 
 POLICY = (

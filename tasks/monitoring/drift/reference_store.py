@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.durations import format_duration
 from tasks.base.errors import DataError
-from tasks.base.files import write_whole
 from tasks.base.records import Kind
+from tasks.base.runtime.files import write_whole
+from tasks.base.text.durations import format_duration
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.harm.domain_classifier import Side

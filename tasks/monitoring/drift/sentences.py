@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from expectations.facts.phrases import say_share
-from tasks.base.durations import format_duration
 from tasks.base.loop import ColumnFinding, HarmFinding, HarmMeasure
+from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.operating_limits import Calibration
 from tasks.monitoring.drift.reference_summary import Reference
 

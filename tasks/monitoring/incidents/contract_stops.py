@@ -9,9 +9,9 @@ from pydantic import JsonValue
 
 from tasks.base.loop import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading import FileAside
+from tasks.base.reading_notes import FileAside
 from tasks.base.records import SetAside
-from tasks.base.stack_file import prefect_run_page
+from tasks.base.servers.stack_file import prefect_run_page
 from tasks.contracts.snapshot_check import describe
 from tasks.monitoring.windows.triggers import start_of
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from tasks.base import errors
 from tasks.base.loop import Cause, Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline, redact
-from tasks.base.stack_file import prefect_run_page
+from tasks.base.servers.stack_file import prefect_run_page
 from tasks.monitoring.alerts.redaction import secrets_of
 
 _LOGGER = logging.getLogger(__name__)

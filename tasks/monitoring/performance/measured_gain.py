@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, WindowDifference
-from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
+from tasks.base.text.moments import as_utc
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.monitoring.windows.monitoring_run import Look
 from tasks.monitoring.windows.triggers import start_of, watched

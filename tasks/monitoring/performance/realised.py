@@ -12,8 +12,8 @@ import pandas as pd
 from expectations.facts.phrases import say_share
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
-from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
+from tasks.base.text.moments import as_utc
 from tasks.monitoring.performance.expected_range import Measured, Ordinary, measure, ordinary
 from tasks.monitoring.performance.label_free import Estimate, estimate
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of

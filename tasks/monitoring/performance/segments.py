@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.loop import Performance, SegmentPerformance
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.monitoring.drift.distances import corrected
 from tasks.monitoring.drift.reference_summary import cells_of
 from tasks.monitoring.performance.labelled_predictions import Answers

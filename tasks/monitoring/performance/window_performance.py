@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
+from tasks.base.settings.own_code import OwnCode
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.windows.monitoring_run import Look

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Window, decision_id
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
+from tasks.base.settings.own_code import OwnCode
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
 from tasks.monitoring.windows.monitoring_run import Look
 from tasks.registry.mlflow.shared_stores import store_of

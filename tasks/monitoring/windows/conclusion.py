@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.base.commands import command
 from tasks.base.config import PolicyConfig
 from tasks.base.errors import ContractError
-from tasks.base.files import write_whole
 from tasks.base.loop import (
     Cause,
     Decision,
@@ -25,10 +23,12 @@ from tasks.base.loop import (
 )
 from tasks.base.outcomes import MonitoringOutcome, SeenWindow
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading import note_text
+from tasks.base.reading_notes import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
-from tasks.base.stack_file import mlflow_run_page, prefect_run_page, temporary_server
-from tasks.history.words import plural
+from tasks.base.runtime.files import write_whole
+from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page, temporary_server
+from tasks.base.text.commands import command
+from tasks.base.text.phrases import plural
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.windows.monitoring_run import Look, Watch, page_folder
 from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched

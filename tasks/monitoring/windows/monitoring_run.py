@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     NUMBERS,
@@ -19,6 +18,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
 )
+from tasks.base.settings.own_code import OwnCode
 from tasks.monitoring.windows.backlog import (
     Backlog,
     backlog_of,

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tasks.base.commands import command
 from tasks.base.errors import EvidenceError, UsageError
-from tasks.base.failpoints import reach
-from tasks.base.files import write_whole
-from tasks.base.locks import locked
 from tasks.base.records import ModelVersion, Record
+from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.locks import locked
+from tasks.base.text.commands import command
 from tasks.registry.alias.journal import Intent, journal_file, lock_file, read_intent
 
 VERIFIED = "keepfit.verified"

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record
+from tasks.base.text.commands import command
 
 
 class Intent(Record):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.base import processes
-from tasks.base.commands import command
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import ModelVersion
+from tasks.base.runtime import process_identity
+from tasks.base.text.commands import command
 from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted
@@ -95,14 +95,14 @@ class Catalog(Connected):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         # MLflow cannot search by status; the newest models are looked through.
         for model in client.search_logged_models(experiments, max_results=200):
-            ended = processes.has_ended(model.tags.get(provenance.PROCESS_TAG, ""))
+            ended = process_identity.has_ended(model.tags.get(provenance.PROCESS_TAG, ""))
             if ended and str(model.status) == "PENDING":
                 client.finalize_logged_model(model.model_id, "FAILED")
                 marked.append(model.model_id)
         for version in self.versions():
             known = {champion_alias.VERIFIED, "keepfit.incomplete"} & version.tags.keys()
             process = version.tags.get(provenance.PROCESS_TAG, "")
-            if not known and processes.has_ended(process):
+            if not known and process_identity.has_ended(process):
                 self.tag_version(version, {"keepfit.incomplete": "its process never verified it"})
                 marked.append(f"{version.name}/{version.version}")
         return tuple(marked)

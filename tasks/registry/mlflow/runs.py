@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.base import processes
 from tasks.base.errors import InfrastructureError
-from tasks.base.mlflow_pages import VIEW, view_of_candidates
 from tasks.base.records import Record, Schema
+from tasks.base.runtime import process_identity
+from tasks.base.servers.mlflow_pages import VIEW, view_of_candidates
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, local_folder, quoted
 from tasks.registry.packaging import model_folder, provenance
@@ -120,7 +120,7 @@ class Runs(Connected):
             "mlflow.source.name": "keepfit",
             "mlflow.source.type": "PROJECT",
             "keepfit.version": provenance.keepfit_version(),
-            provenance.PROCESS_TAG: processes.this_process(),
+            provenance.PROCESS_TAG: process_identity.this_process(),
             **(tags or {}),
         }
         marks = {
@@ -284,7 +284,7 @@ class Runs(Connected):
         What is tried again after a store failed in the middle goes on with it, so that no run is
         started twice.
         """
-        mine = {provenance.PROCESS_TAG: processes.this_process()}
+        mine = {provenance.PROCESS_TAG: process_identity.this_process()}
         return self.find_run({**tags, **mine}, status="RUNNING")
 
     @store_errors.guarded
@@ -303,12 +303,12 @@ class Runs(Connected):
             ended.
         """
         closed = []
-        mine = processes.this_process()
+        mine = process_identity.this_process()
         for run in self._search({}, "RUNNING", 1000):
             age = time.time() - run.started.timestamp()
             process = run.tags.get(provenance.PROCESS_TAG, "")
             forgotten = bool(process) and age > unknown_after and process != mine
-            if forgotten or processes.has_ended(process):
+            if forgotten or process_identity.has_ended(process):
                 client = self._client()
                 client.set_tag(run.run_id, "keepfit.killed", "its process ended without finishing")
                 client.set_terminated(run.run_id, "KILLED")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from tasks.base.addresses import fault_of
 from tasks.base.errors import ConfigError
-from tasks.base.files import private_folder as private_folder
-from tasks.base.locks import locked
+from tasks.base.runtime.files import private_folder as private_folder
+from tasks.base.runtime.locks import locked
+from tasks.base.settings.database_addresses import fault_of
 
 
 def sqlite_address(path: Path) -> str:

@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.environment import turn_telemetry_off
 from tasks.base.errors import TransientError
-from tasks.base.locks import locked
+from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.runtime.locks import locked
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.deletion import Collecting
 from tasks.registry.mlflow.runs import Runs

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base import processes
 from tasks.base.errors import ModelRefusedError
-from tasks.base.files import write_whole
-from tasks.base.own_code import OwnCode
 from tasks.base.records import ModelVersion, Schema
+from tasks.base.runtime import process_identity
+from tasks.base.runtime.files import write_whole
+from tasks.base.settings.own_code import OwnCode
 from tasks.registry.alias import champion_alias, postgres_lock
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog, recorded
@@ -76,7 +76,7 @@ class Versions(Catalog):
         for version in self.versions(name):
             if version.run_id == run_id and version.tags.get(model_folder.DIGEST_TAG) == digest:
                 return version
-        mine = {provenance.PROCESS_TAG: processes.this_process()}
+        mine = {provenance.PROCESS_TAG: process_identity.this_process()}
         given = {**mine, **(tags or {}), model_folder.DIGEST_TAG: digest}
         logged = self._log_model(name, run_id, schema, given)
         columns = served_columns(sample, schema)

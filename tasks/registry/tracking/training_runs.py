@@ -23,7 +23,7 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
-from tasks.base.text import mode_words
+from tasks.base.text.numbers import mode_words
 from tasks.evaluation.findings import Diagnosis
 from tasks.plugins.versions import hooks_tags
 from tasks.registry.gate.champion_challenger import version_tags

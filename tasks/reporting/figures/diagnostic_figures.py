@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import LeaderboardRow
-from tasks.base.text import number, seconds
+from tasks.base.text.numbers import number, seconds
 from tasks.evaluation.explanation.partial_dependence import Dependence
 from tasks.evaluation.findings import FitVerdict, GroupDifference, LearningCurve, WeakSlice
 from tasks.reporting.figures.diagrams import _rows

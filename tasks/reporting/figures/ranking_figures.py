@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
 from tasks.metrics.ranking import CUT, RankingGroups, by_group
 from tasks.reporting.figures.style import BLUE, GREY, INK, canvas, grid, legend, name_axes, plain

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from tasks.base.config import greater_is_better
-from tasks.base.files import write_whole
 from tasks.base.records import Evaluation, LeaderboardRow, Schema
-from tasks.base.text import number
+from tasks.base.runtime.files import write_whole
+from tasks.base.text.numbers import number
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.metrics.bootstrap import Floats
 from tasks.metrics.paired_bootstrap import Predictions

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from tasks.base.config import CLASSIFICATION_METRICS, TrainingConfig, greater_is_better
 from tasks.base.records import CandidateResult, Trial
-from tasks.base.search_spaces import Space, Value, spaces_of
+from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.reporting.figures.diagnostic_figures import _panels
 from tasks.reporting.figures.style import (
     BLUE,

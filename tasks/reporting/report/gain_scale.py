@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from tasks.base.records import GateEvidence, Verdict
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 
 
 @dataclass(frozen=True)

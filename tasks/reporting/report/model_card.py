@@ -21,7 +21,7 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
-from tasks.base.text import metric_words, mode_words, moment, number
+from tasks.base.text.numbers import metric_words, mode_words, moment, number
 from tasks.evaluation.findings import Diagnosis
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from tasks.base import text as words
 from tasks.base.config import greater_is_better
 from tasks.base.records import (
     ContractResult,
@@ -22,6 +21,7 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
+from tasks.base.text import numbers as words
 from tasks.evaluation.findings import Diagnosis
 from tasks.reporting.report import report_rows as view
 from tasks.reporting.report.gain_scale import gains

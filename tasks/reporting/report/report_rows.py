@@ -19,7 +19,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
 )
-from tasks.base.text import ABSENT, metric_words, number, seconds, size
+from tasks.base.text.numbers import ABSENT, metric_words, number, seconds, size
 
 if TYPE_CHECKING:
     from tasks.reporting.report.report import ReportData

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.base.records import Trial
-from tasks.base.text import ABSENT, number
+from tasks.base.text.numbers import ABSENT, number
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_what_is_tried_of_the_compose_file_is_what_kubernetes_runs(name: str) ->
 
 
 def test_the_image_is_locked_compiled_not_roots_and_sends_no_telemetry() -> None:
-    from tasks.base.environment import turn_telemetry_off
+    from tasks.base.runtime.environment import turn_telemetry_off
 
     lines = DOCKERFILE.splitlines()
     syncs = [line for line in lines if "uv sync" in line]

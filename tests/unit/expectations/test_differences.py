@@ -12,7 +12,7 @@ from expectations.check import check_frame
 from expectations.contract import Contract
 from expectations.differences import GONE, Difference, find_differences
 from expectations.inference import infer_contract
-from tasks.base.yaml import edited_yaml, parse_yaml
+from tasks.base.settings.yaml_document import edited_yaml, parse_yaml
 
 KINDS = {"id": "identifier", "price": "numeric", "shop": "categorical"}
 TEXT = """\

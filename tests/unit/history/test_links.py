@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.stack_file import LOCK, RunningStack, write_stack
+from tasks.base.servers.stack_file import LOCK, RunningStack, write_stack
 from tasks.history.links import addresses, href, openable
 from tests.histories import flights, pipeline
 

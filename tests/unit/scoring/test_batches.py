@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from tasks.base.config import ParquetSink
 from tasks.base.errors import ConfigError
-from tasks.base.failpoints import VARIABLE
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.runtime.failpoints import VARIABLE
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of

@@ -15,7 +15,7 @@ import pytest
 from tasks.base.errors import ContractError
 from tasks.base.loop import Cause, CauseKind
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.reading import FileAside
+from tasks.base.reading_notes import FileAside
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame, take_rows, write_snapshot
 from tasks.ledger.ledger import ledger_of

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.metrics.bootstrap import Floats
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.base.text import number
+from tasks.base.text.numbers import number
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.slices.weak_slices import LEAST_ROWS
 from tasks.evaluation.findings import WeakSlice

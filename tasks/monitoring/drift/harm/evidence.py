@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.durations import format_duration
-from tasks.base.files import write_whole
+from tasks.base.runtime.files import write_whole
+from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS
 from tasks.monitoring.drift.harm.impact import Predict
 from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.base.config import CsvSource, ParquetSource, Source, SqlSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import FileAside, note_text
+from tasks.base.reading_notes import FileAside, note_text
 from tasks.data.sources.file_completeness import complete_part
 from tasks.data.sources.source import column_names, newest_believed, read_source
 

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import UnreadColumn
+from tasks.base.reading_notes import UnreadColumn
 from tasks.data.sources.source import column_names, newest_time, read_source
 
 T0 = datetime(2024, 1, 1)

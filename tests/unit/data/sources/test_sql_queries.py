@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from tasks.base.config import SqlSource
 from tasks.base.errors import DataError, SourceError, TransientError
-from tasks.base.reading import UnreadColumn
+from tasks.base.reading_notes import UnreadColumn
 from tasks.data.sources.source import column_names, newest_time, read_source
 from tests.postgres import Server, postgres_server
 

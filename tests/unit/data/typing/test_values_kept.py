@@ -18,7 +18,7 @@ import pytest
 
 from tasks.base.config import ParquetSource, Source, SqlSource
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading import (
+from tasks.base.reading_notes import (
     BeyondRange,
     ChangedColumns,
     DecodedBytes,

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from deploy import commands
 from deploy.retention.backups import MANIFEST, backup, restore
 from tasks.base.errors import UsageError
-from tasks.base.stack_file import LOCK
+from tasks.base.servers.stack_file import LOCK
 from tests.tables import write_pipeline
 
 

@@ -11,7 +11,7 @@ from deploy.retention.state_folder import _removable, collect, open_runs, shorte
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Snapshot, Verdict
-from tasks.base.running import mark_running, unmark
+from tasks.base.runtime.running_flows import mark_running, unmark
 from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import save_outcome

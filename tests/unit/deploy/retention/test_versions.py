@@ -16,8 +16,8 @@ from deploy.retention.versions import kept_versions, named_by, rolled_back_to
 from tasks.base.errors import EvidenceError
 from tasks.base.loop import Decision, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.processes import this_process
 from tasks.base.records import ModelVersion
+from tasks.base.runtime.process_identity import this_process
 from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
 from tasks.lineage.chain import explain_version
@@ -306,7 +306,7 @@ from datetime import datetime
 from pathlib import Path
 import mlflow.tracking
 from deploy.retention.state_folder import collect
-from tasks.base.failpoints import VARIABLE
+from tasks.base.runtime.failpoints import VARIABLE
 from tasks.base.pipeline_file import load_pipeline
 
 def once(place):

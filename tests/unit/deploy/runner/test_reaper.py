@@ -17,8 +17,8 @@ from deploy.runner import reaper as reaping
 from deploy.runner.reaper import Reaper
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.running import mark_running, marked, runner_of
-from tasks.base.stack_file import note_stopped
+from tasks.base.runtime.running_flows import mark_running, marked, runner_of
+from tasks.base.servers.stack_file import note_stopped
 from tasks.ledger.ledger import ledger_of
 from tests.prefect_api import prefect_api_in
 from tests.tables import FAST, write_churn, write_pipeline
@@ -71,7 +71,8 @@ def running(client: Any, deployment: Any, key: str | None = None) -> Any:
 
 def mark_with_a_killed_process(plan: Pipeline, run: Any) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from tasks.base.running import *; "
+        "import os, signal, sys; from pathlib import Path; "
+        "from tasks.base.runtime.running_flows import *; "
         "mark_running(Path(sys.argv[1]), sys.argv[2]); os.kill(os.getpid(), signal.SIGKILL)"
     )
     command = [sys.executable, "-c", code, str(plan.state), str(run.id)]

@@ -15,7 +15,7 @@ import pytest
 from deploy.web.access import LINK_SECONDS, Access
 from deploy.web.guard import Guard
 from tasks.base.errors import InfrastructureError
-from tasks.base.stack_file import KEY, prefect_login, stack_key
+from tasks.base.servers.stack_file import KEY, prefect_login, stack_key
 
 LOGIN = {b"authorization": b"the owner's"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from tasks.base.files import private_folder
+from tasks.base.runtime.files import private_folder
 from tasks.registry.mlflow.sqlite_database import make_once, settle, sqlite_address, wait_less
 
 

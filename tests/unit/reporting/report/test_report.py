@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.text import moment, number
+from tasks.base.text.numbers import moment, number
 from tasks.evaluation.findings import Diagnosis
 from tasks.reporting.report.report import Change, Link, ReportData, changed, render_report
 from tasks.reporting.report.report_rows import address, code

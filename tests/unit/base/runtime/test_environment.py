@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.environment import keep_prefect_in, mode_beside, turn_telemetry_off
+from tasks.base.runtime.environment import keep_prefect_in, mode_beside, turn_telemetry_off
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tasks.base.records import Record
-from tasks.base.stack_file import mlflow_server
+from tasks.base.servers.stack_file import mlflow_server
 
 VIEW = "keepfit"
 """Key of the experiment's shared view: its candidates with their metrics as columns."""

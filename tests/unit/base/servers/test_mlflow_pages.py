@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from tasks.base.mlflow_pages import pages_of
+from tasks.base.servers.mlflow_pages import pages_of
 
 RUNS = ["a" * 32, "b" * 32]
 

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from tasks.base.processes import has_ended, this_process
-from tasks.base.running import mark_running, marked, marked_at, runner_of, unmark
+from tasks.base.runtime.process_identity import has_ended, this_process
+from tasks.base.runtime.running_flows import mark_running, marked, marked_at, runner_of, unmark
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_a_run_names_its_process_until_it_is_unmarked(tmp_path: Path) -> None:
@@ -41,7 +41,8 @@ def test_what_is_no_id_of_a_run_names_no_file(tmp_path: Path, name: str) -> None
 def test_a_killed_process_is_told_from_its_mark(tmp_path: Path) -> None:
     run = str(uuid4())
     code = (
-        "import sys, os, signal; from pathlib import Path; from tasks.base.running import *; "
+        "import sys, os, signal; from pathlib import Path; "
+        "from tasks.base.runtime.running_flows import *; "
         "mark_running(Path(sys.argv[1]), sys.argv[2]); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path), run], cwd=ROOT, check=False)
@@ -53,7 +54,7 @@ def test_a_killed_process_is_told_from_its_mark(tmp_path: Path) -> None:
 
 
 CHILD = (
-    "import os, sys, time; from tasks.base.environment import die_with_parent; "
+    "import os, sys, time; from tasks.base.runtime.environment import die_with_parent; "
     "die_with_parent(); print('lives', flush=True); time.sleep(60)"
 )
 PARENT = (

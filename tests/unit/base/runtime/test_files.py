@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.files import write_whole
+from tasks.base.runtime.files import write_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside(

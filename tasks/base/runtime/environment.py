@@ -41,7 +41,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
     The working folder is not searched (-P): it is a person's, and a file there may have the name
     of a package.
     """
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     return [sys.executable, "-P", "-c", _RUN_MODULE, root, module, *arguments]
 
 

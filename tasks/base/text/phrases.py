@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks.base.loop import DecisionKind, HarmFinding, HarmMeasure, Window
 from tasks.base.records import MetricValue
-from tasks.base.text import ABSENT, number
+from tasks.base.text.numbers import ABSENT, number
 
 Tone = Literal["good", "bad", "warn", "plain", "quiet"]
 

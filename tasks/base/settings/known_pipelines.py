@@ -8,11 +8,11 @@ import json
 import os
 from pathlib import Path
 
-from tasks.base.environment import REGISTERED_VARIABLE
 from tasks.base.errors import KeepfitError, UsageError
-from tasks.base.files import write_whole
 from tasks.base.pipeline_file import Pipeline, load_pipeline, pipeline_of
-from tasks.base.yaml import parse_yaml
+from tasks.base.runtime.environment import REGISTERED_VARIABLE
+from tasks.base.runtime.files import write_whole
+from tasks.base.settings.yaml_document import parse_yaml
 
 _FILE = "pipeline.json"
 _ACCEPTED = "accepted.yaml"

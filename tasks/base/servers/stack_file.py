@@ -17,8 +17,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.files import private_folder, write_whole
 from tasks.base.records import Record
+from tasks.base.runtime.files import private_folder, write_whole
 
 FILE = "stack.json"
 LOCK = "stack.lock"

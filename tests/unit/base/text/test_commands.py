@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.base.commands import command, working_on
+from tasks.base.text.commands import command, working_on
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_a_folder_a_file_and_none_are_named_as_given() -> None:
@@ -35,5 +35,5 @@ def test_no_remedy_writes_a_command_by_hand() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if written.search(line) and '"""' not in line
     ]
-    allowed = ("flows/cli.py", "tasks/base/commands.py", "tasks/contracts/contract_files.py")
+    allowed = ("flows/cli.py", "tasks/base/text/commands.py", "tasks/contracts/contract_files.py")
     assert [line for line in found if not line.startswith(allowed)] == []

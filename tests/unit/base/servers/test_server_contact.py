@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.contact import first_contact
 from tasks.base.errors import TransientError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.servers.server_contact import first_contact
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 

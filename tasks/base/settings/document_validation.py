@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.base.errors import ConfigError
-from tasks.base.yaml import Document, Location
+from tasks.base.settings.yaml_document import Document, Location
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.base.errors import TransientError
-from tasks.base.progress import Step, report
+from tasks.base.runtime.progress import Step, report
 
 # Seconds before each further try of a door. At the start of work little is lost by giving up; in
 # the middle a server that is away for two minutes costs its time and nothing else.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import InfrastructureError, TransientError
-from tasks.base.locks import locked
+from tasks.base.runtime.locks import locked
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_lock_held_too_long_is_transient(tmp_path: Path) -> None:
 def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (
-        "import sys, time; from pathlib import Path; from tasks.base.locks import locked\n"
+        "import sys, time; from pathlib import Path; from tasks.base.runtime.locks import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 
-from tasks.base.processes import has_ended, this_process
+from tasks.base.runtime.process_identity import has_ended, this_process
 
 
 def test_a_living_process_has_not_ended() -> None:
@@ -12,7 +12,7 @@ def test_a_living_process_has_not_ended() -> None:
 
 
 def test_an_ended_process_has_ended() -> None:
-    code = "from tasks.base.processes import this_process; print(this_process())"
+    code = "from tasks.base.runtime.process_identity import this_process; print(this_process())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert has_ended(done.stdout.strip())
 

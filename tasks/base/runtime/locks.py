@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.base.errors import InfrastructureError, TransientError
-from tasks.base.files import private_folder
+from tasks.base.runtime.files import private_folder
 
 
 @contextmanager

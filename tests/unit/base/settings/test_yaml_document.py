@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.yaml import dump_yaml, parse_yaml
+from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 
 # YAML has no way to write these at all.
 TEXT = st.text(

@@ -6,8 +6,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.base.files import write_whole
-from tasks.base.processes import this_process
+from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.process_identity import this_process
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

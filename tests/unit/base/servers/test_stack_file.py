@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.known import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.stack_file import (
+from tasks.base.servers.stack_file import (
     LOCK,
     TEMPORARY,
     RunningStack,
@@ -20,6 +19,7 @@ from tasks.base.stack_file import (
     stack_key,
     write_stack,
 )
+from tasks.base.settings.known_pipelines import known_pipelines, remember_pipeline
 from tests.tables import write_pipeline
 
 STACK = RunningStack(
