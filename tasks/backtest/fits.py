@@ -16,6 +16,7 @@ from pydantic import Field
 
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig, TrainingConfig
+from tasks.base.digests import changed_file, digests_of
 from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
 from tasks.base.runtime.files import write_whole
@@ -39,6 +40,8 @@ class FittedModel(Record):
         ``.npz`` as `CandidateResult` has it, of the rows from `last` on.
     importance
         Feature to its share of the model's own importance.
+    digests
+        Of these two files, by name.
     """
 
     key: str
@@ -48,6 +51,7 @@ class FittedModel(Record):
     predictions_path: str
     model_path: str = ""
     importance: dict[str, float] = Field({})
+    digests: dict[str, str] = Field({})
 
     def predictions(self, first: int, last: int) -> Predictions:
         """Return what it predicts of rows [first, last).
@@ -117,12 +121,17 @@ class Fits:
             found = FittedModel.model_validate_json(text)
         except (OSError, ValueError):
             return None
-        return found if Path(found.predictions_path).is_file() else None
+        known = Path(found.predictions_path)
+        intact = known.name in found.digests and not changed_file(known.parent, found.digests)
+        return found if intact else None
 
     def _fit(self, first: int, last: int) -> FittedModel:
         folder = self._place(first, last)
         folder.mkdir(parents=True, exist_ok=True)
         fitted = self._fitter(self.history, first, last, folder)
+        kept = Path(fitted.predictions_path)
+        names = (kept.name, Path(fitted.model_path).name) if fitted.model_path else (kept.name,)
+        fitted = fitted.model_copy(update={"digests": digests_of(kept.parent, names)})
         write_whole(folder / "fit.json", fitted.model_dump_json())
         return fitted
 

@@ -32,6 +32,8 @@ TRAINING_TAG = "keepfit.training"
 """``refit`` or ``search``: how a version came to be; versions from before have none."""
 RECIPE_OF_TAG = "keepfit.recipe_of"
 """The version whose recipe a refit was fitted by."""
+SNAPSHOT_TAG = "keepfit.snapshot_digest"
+"""SHA-256 of the snapshot file that a version was trained on."""
 
 
 class Record(BaseModel):
@@ -63,6 +65,8 @@ class Snapshot(Record):
         Size of the table in memory, in bytes.
     places
         NumPy file with each row's place in what was read, from 0; empty where none was left out.
+    file_digest
+        SHA-256 of the Arrow file.
     cached
         Whether it was reused from an earlier run.
     """
@@ -78,6 +82,7 @@ class Snapshot(Record):
     written: dict[str, str] = {}
     memory_bytes: int = 0
     places: str = ""
+    file_digest: str = ""
     cached: bool = False
 
     @property
@@ -293,7 +298,7 @@ class ContractResult(Record):
     whole
         Whether the table as a whole is at fault, so that none of its rows can be scored.
     aside
-        Rows at fault; their positions are in the ``.npy`` file `faults`.
+        Rows at fault; their positions are in the ``.npy`` file `faults` of digest `faults_digest`.
     lacking
         Columns that some of the files read lack.
     """
@@ -309,6 +314,7 @@ class ContractResult(Record):
     whole: bool = False
     aside: int = 0
     faults: str = ""
+    faults_digest: str = ""
     lacking: tuple[str, ...] = ()
 
     @property
@@ -384,6 +390,8 @@ class Trial(Record):
         Of an iterative learner, for each fold.
     chosen
         Whether the candidate was fitted with it.
+    digests
+        File of its folder to SHA-256; reuse compares them.
     """
 
     number: int
@@ -398,6 +406,7 @@ class Trial(Record):
     reason: str = ""
     notes: tuple[str, ...] = ()
     chosen: bool = False
+    digests: dict[str, str] = {}
 
 
 class Rounds(Record):
@@ -468,6 +477,8 @@ class CandidateResult(Record):
         How the rounds of an iterative learner were chosen; None of other candidates.
     out_of_time
         Whether it was skipped because the time budget was used up.
+    digests
+        File of its folder to SHA-256; reuse compares them.
     """
 
     candidate: str
@@ -492,6 +503,7 @@ class CandidateResult(Record):
     trials: tuple[Trial, ...] = ()
     rounds: Rounds | None = None
     out_of_time: bool = False
+    digests: dict[str, str] = {}
     cached: bool = False
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.base.digests import changed_file, digest_of
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.records import ContractResult, RuleResult, Snapshot
 from tasks.base.runtime.environment import module_command
@@ -114,6 +115,7 @@ def check_snapshot(
         whole=outcome["whole"],
         aside=outcome["aside"],
         faults=str(faults) if outcome["aside"] else "",
+        faults_digest=digest_of(faults) if outcome["aside"] else "",
     )
     write_whole(kept, result.model_dump_json(indent=1))
     return result
@@ -124,7 +126,8 @@ def _still_true(result: ContractResult) -> bool:
     timed = any(r.rule in {"future", "freshness"} and not r.passed for r in result.rules)
     if timed or not (result.passed or result.faults):
         return False
-    return not result.faults or Path(result.faults).is_file()
+    faults = Path(result.faults)
+    return not result.faults or not changed_file(faults.parent, {faults.name: result.faults_digest})
 
 
 def require_passed(

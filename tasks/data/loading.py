@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from tasks.base.config import CsvSource, PipelineConfig, Source, plain
+from tasks.base.digests import changed_file
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.reading_notes import UnreadColumn
 from tasks.base.records import Kind, Snapshot
@@ -42,6 +44,7 @@ from tasks.data.typing.storage import (
 
 # Raise it when the same source would give another snapshot than before.
 _FORMAT = 2
+_LOGGER = logging.getLogger(__name__)
 _TICK = timedelta(microseconds=1)
 
 
@@ -195,7 +198,10 @@ def _known(record: Path) -> Snapshot | None:
         snapshot = Snapshot.model_validate_json(record.read_bytes())
     except (OSError, ValidationError):
         return None
-    if not Path(snapshot.path).is_file():
+    path = Path(snapshot.path)
+    if changed_file(path.parent, {path.name: snapshot.file_digest}) is not None:
+        if path.is_file() and snapshot.file_digest:
+            _LOGGER.warning("%s is not the snapshot that was kept; the source is read again", path)
         return None
     return snapshot.model_copy(update={"cached": True})
 

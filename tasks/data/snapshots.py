@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.base.digests import digest_of, digest_of_bytes
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.reading_notes import ReadingNote
 from tasks.base.records import Kind, Snapshot
@@ -66,7 +67,7 @@ def write_snapshot(
         start, end = time_range(table[time_column])
     digest = content_digest(table, kinds)
     path = folder / f"{digest[:32]}.arrow"
-    if not path.exists():
+    if not _holds(path, digest, kinds):
         _write(table, path)
     return Snapshot(
         path=str(path),
@@ -79,7 +80,18 @@ def write_snapshot(
         findings=tuple(found),
         written=dict(written or {}),
         memory_bytes=table.nbytes,
+        file_digest=digest_of(path),
     )
+
+
+def _holds(path: Path, digest: str, kinds: Mapping[str, Kind]) -> bool:
+    """Return whether the file there holds what its name says."""
+    if not path.is_file():
+        return False
+    try:
+        return content_digest(open_table(path, list(kinds)), kinds) == digest
+    except (DataError, pa.ArrowException, ValueError):
+        return False
 
 
 def take_rows(
@@ -99,11 +111,11 @@ def take_rows(
         assumptions=snapshot.assumptions,
     )
     data = np.ascontiguousarray(places, np.int64)
-    mark = hashlib.sha256(data.data).hexdigest()[:8]
-    file = Path(taken.path).with_suffix(f".{mark}.npy")
-    if not file.exists():
-        out = io.BytesIO()
-        np.save(out, data, allow_pickle=False)
+    out = io.BytesIO()
+    np.save(out, data, allow_pickle=False)
+    mark = digest_of_bytes(out.getvalue())
+    file = Path(taken.path).with_suffix(f".{mark[:8]}.npy")
+    if not file.is_file() or digest_of(file) != mark:
         write_whole(file, out.getvalue())
     return taken.model_copy(update={"findings": snapshot.findings, "places": str(file)})
 

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.digests import changed_file, digests_of
 from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import write_whole
 from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model
 
+MODEL, PREDICTIONS, _RESULT = "model.skops", "holdout.npz", "result.json"
+_LOGGER = logging.getLogger(__name__)
+
 
 def kept(folder: Path, name: str) -> CandidateResult | None:
-    """Return a candidate that an earlier run completed."""
-    path = folder.resolve() / name / "result.json"
+    """Return a candidate that an earlier run completed, if its files are those it recorded."""
+    path = folder.resolve() / name / _RESULT
     try:
         result = CandidateResult.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
+    if not {MODEL, PREDICTIONS} <= result.digests.keys():
+        return None  # Kept by a version that recorded no digests.
+    changed = changed_file(path.parent, result.digests)
+    if changed is not None:
+        _LOGGER.warning(
+            "%s: %s is not the file that was kept with this fit; it is fitted again",
+            path.parent, changed,
+        )  # fmt: skip
+        return None
     # The folder may have been moved or copied since.
-    model, predictions = path.with_name("model.skops"), path.with_name("holdout.npz")
-    if not predictions.is_file() or not model.is_file():
-        return None
-    if model.stat().st_size != result.model_bytes:
-        return None
-    return result.model_copy(
-        update={"model_path": str(model), "predictions_path": str(predictions), "cached": True}
-    )
+    given = {"model_path": str(path.with_name(MODEL)), "cached": True}
+    return result.model_copy(update={**given, "predictions_path": str(path.with_name(PREDICTIONS))})
 
 
 def trials_file(run: FitRun, name: str) -> Path:
@@ -44,8 +52,11 @@ def trial_folder(run: FitRun, name: str, number: int) -> Path:
 
 
 def keep_result(folder: Path, result: CandidateResult) -> None:
-    """Write `result`: a folder that has one is complete."""
-    path = folder.resolve() / result.candidate / "result.json"
+    """Write `result`, with the digests of its files: a folder that has one is complete."""
+    path = folder.resolve() / result.candidate / _RESULT
+    if not result.digests:
+        names = sorted(p.name for p in path.parent.iterdir() if p.name[0] != "." and p != path)
+        result = result.model_copy(update={"digests": digests_of(path.parent, names)})
     write_whole(path, result.model_dump_json())
 
 
@@ -65,9 +76,9 @@ def keep_predictions(
         Shape (n_rows, n_classes), in the order of ``model.classes_``; the second is what a
         calibrated model says without its calibration.
     """
-    path = run.candidate(name) / "holdout.npz"
+    path = run.candidate(name) / PREDICTIONS
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(".holdout.npz")
+    beside = path.with_name(f".{PREDICTIONS}")
     with beside.open("wb") as file:
         given = {"probability": probability, "uncalibrated": uncalibrated}
         spread = {
@@ -84,13 +95,13 @@ def keep(run: FitRun, result: CandidateResult, encoder: Any, model: Any) -> None
     from sklearn.pipeline import Pipeline
 
     folder = run.candidate(result.candidate)
-    path = folder / "model.skops"
+    path = folder / MODEL
     save_model(Pipeline([("encode", encoder), ("model", model)]), path, own=run.schema.own)
     result = result.model_copy(
         update={
             "model_path": str(path),
             "model_bytes": path.stat().st_size,
-            "predictions_path": str(folder / "holdout.npz"),
+            "predictions_path": str(folder / PREDICTIONS),
         }
     )
     keep_result(Path(run.folder), result)

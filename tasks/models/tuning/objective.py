@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.base.config import greater_is_better
+from tasks.base.digests import digests_of
 from tasks.base.records import Trial
 from tasks.base.runtime.files import write_whole
 from tasks.models.estimators.candidates import Candidate, candidate_of
@@ -71,7 +72,9 @@ def try_params(
 
     found = _climb(validation, folds, bars, so_far, lambda s: tell(f"trial {number}: {s}"))
     if found.state == "complete":
-        validation.done().save(trial_folder(run, name, number))
+        folder = trial_folder(run, name, number)
+        written = validation.done().save(folder)
+        found = found.model_copy(update={"digests": digests_of(folder, written)})
     write_whole(answer, found.model_dump_json())
 
 

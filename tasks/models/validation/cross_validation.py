@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.config import greater_is_better
+from tasks.base.digests import changed_file
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.records import Rounds, Trial
 from tasks.base.runtime.files import write_whole
@@ -27,7 +28,7 @@ from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.prediction import in_order, outputs_of_matrix
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.validation.early_stopping import choose_rounds, even, shared_rows, usual_better
-from tasks.models.validation.out_of_fold import Collector, OutOfFold
+from tasks.models.validation.out_of_fold import FILE, Collector, OutOfFold
 from tasks.models.validation.splitters import Fold, subsample_evenly
 
 Curves = dict[str, tuple[float, ...]]
@@ -70,13 +71,15 @@ class Validated:
         """The scores that are defined."""
         return tuple(score for score in self.scores if score is not None)
 
-    def save(self, folder: Path) -> None:
-        """Write what a fit of the same settings will need beside its scores."""
-        if self.held is not None:
-            self.held.save(folder)
-            rounds = None if self.rounds is None else self.rounds.model_dump(mode="json")
-            told = {"curves": self.curves, "rounds": rounds, "seen": self.seen}
-            write_whole(folder / _CURVES_FILE, json.dumps(told))
+    def save(self, folder: Path) -> tuple[str, ...]:
+        """Write what a fit of the same settings will need beside its scores; return the files."""
+        if self.held is None:
+            return ()
+        self.held.save(folder)
+        rounds = None if self.rounds is None else self.rounds.model_dump(mode="json")
+        told = {"curves": self.curves, "rounds": rounds, "seen": self.seen}
+        write_whole(folder / _CURVES_FILE, json.dumps(told))
+        return FILE, _CURVES_FILE
 
 
 @dataclass(frozen=True)
@@ -272,10 +275,12 @@ def validate(
 
 
 def validated(run: FitRun, name: str, trial: Trial | None) -> Validated | None:
-    """Return the fold results of a finished trial; None where its files are gone."""
+    """Return the fold results of a finished trial; None where its files are gone or changed."""
     if trial is None:
         return None
     folder = trial_folder(run, name, trial.number)
+    if not trial.digests or changed_file(folder, trial.digests) is not None:
+        return None
     held = OutOfFold.read(folder)
     if held is None:
         return None

@@ -17,6 +17,8 @@ from tasks.base.errors import DataError
 from tasks.base.records import Kind
 from tasks.base.runtime.files import write_whole
 from tasks.base.text.durations import format_duration
+from tasks.base.digests import changed_file
+from tasks.base.records import SNAPSHOT_TAG, Kind
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.harm.domain_classifier import Side
@@ -238,11 +240,17 @@ def _features(roles: Schema) -> dict[str, Kind]:
 def _training_path(pipeline: Pipeline, champion: ModelVersion, digest: str, until: str) -> Path:
     folder = pipeline.work / "data"
     if len(digest) >= 16 and digest.isalnum():
-        found = sorted(folder.glob(f"{digest}*.arrow"))
+        recorded = champion.tags.get(SNAPSHOT_TAG, "")
+        found = [
+            path
+            for path in sorted(folder.glob(f"{digest}*.arrow"))
+            if not recorded or not changed_file(folder, {path.name: recorded})
+        ]
         if found:
             return found[0]
     _LOGGER.warning(
-        "version %s: the snapshot it was trained on is gone; its rows are read from the source",
+        "version %s: the snapshot it was trained on is gone or changed; its rows are read from "
+        "the source",
         champion.version,
     )
     return _read_again(pipeline, champion.roles, until, folder)

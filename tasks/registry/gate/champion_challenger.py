@@ -17,6 +17,7 @@ from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.records import (
     FAMILY_TAG,
     SCHEMA_TAG,
+    SNAPSHOT_TAG,
     TRAINED_UNTIL_TAG,
     Basis,
     CandidateResult,
@@ -37,6 +38,7 @@ from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.registry.gate.equal_age import ends_before, fit_twin
 from tasks.registry.gate.gate import decide, incomplete_words
+from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.gate.slice_guard import worse_slices
 from tasks.registry.mlflow.store import Store
 
@@ -78,6 +80,9 @@ def judge(
         cannot score them.
     """
     by_name = {result.candidate: result for result in results}
+    if (ours_kept := by_name[challenger]).cached:
+        # Fits of an earlier process: the files on disk are what is left of them.
+        require_reproduced(basis, ours_kept, Path(ours_kept.model_path), f"the kept {challenger}")
     champion = store.champion(config.name)
     rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
     theirs, problem, equal_age = None, rows.why_not, False
@@ -186,6 +191,7 @@ def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
         SCHEMA_TAG: basis.roles.running(None).model_dump_json(exclude_defaults=True),
         RULE_TAG: split.kind,
         HOLDOUT_TAG: repr(split.holdout),
+        SNAPSHOT_TAG: basis.snapshot.file_digest,
     }
     until = newest_labelled(basis) if refitted else split.boundary
     if split.rule == "time" and until is not None:

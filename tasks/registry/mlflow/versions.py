@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base.digests import digest_of
 from tasks.base.errors import ModelRefusedError
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
@@ -26,6 +27,9 @@ from tasks.registry.mlflow.catalog import Catalog, recorded
 from tasks.registry.mlflow.client import local_folder
 from tasks.registry.packaging import model_folder, provenance
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
+
+ROUNDING = 1e-6
+"""Of single precision: how many rows are predicted at once changes the last digits."""
 
 
 class Versions(Catalog):
@@ -72,7 +76,7 @@ class Versions(Catalog):
         # What is one's own is left out: no one else's loader is told to trust it.
         types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
         file = Path(model)
-        digest = model_folder.digest_of(file)
+        digest = digest_of(file)
         for version in self.versions(name):
             if version.run_id == run_id and version.tags.get(model_folder.DIGEST_TAG) == digest:
                 return version
@@ -213,24 +217,16 @@ class Versions(Catalog):
         from tasks.models.persistence.prediction import predict
 
         predicted, _ = predict(self.load(version), sample)
-        return self.confirm(version, predicted, expected)
-
-    def confirm(
-        self, version: ModelVersion, predicted: NDArray[Any], expected: NDArray[Any]
-    ) -> ModelVersion:
-        """Mark a version as verified if what it `predicted`, loaded back, is as `expected`.
-
-        Raises
-        ------
-        ModelRefusedError
-            When it is not.
-        """
         if not same_predictions(np.asarray(predicted), np.asarray(expected)):
             raise ModelRefusedError(
                 f"{version.name} version {version.version}, loaded back, does not predict what "
                 "the fitted pipeline predicted.",
                 "It cannot become champion; run the training again with --fresh.",
             )
+        return self.confirm(version)
+
+    def confirm(self, version: ModelVersion) -> ModelVersion:
+        """Mark a version as verified: loaded back, it predicts what it was judged by."""
         self.tag_version(version, {champion_alias.VERIFIED: "true"})
         return self._fresh(version)
 
@@ -297,18 +293,23 @@ class Versions(Catalog):
         return self.state / "promotions"
 
 
-def same_predictions(first: NDArray[Any], second: NDArray[Any]) -> bool:
+def same_predictions(first: NDArray[np.generic], second: NDArray[np.generic]) -> bool:
     """Return whether two models predict the same: labels equal, numbers within rounding.
 
     Examples
     --------
-    >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-15]))
+    >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-9]))
     True
+    >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.1]))
+    False
     >>> same_predictions(np.array(["a"]), np.array(["b"]))
     False
     """
     if first.shape != second.shape:
         return False
     if first.dtype.kind == "f" and second.dtype.kind == "f":
-        return bool(np.allclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True))
+        scale = float(np.nanmax(np.abs(first), initial=0.0))
+        return bool(
+            np.allclose(first, second, rtol=ROUNDING, atol=ROUNDING * scale, equal_nan=True)
+        )
     return bool(np.array_equal(first.astype(str), second.astype(str)))

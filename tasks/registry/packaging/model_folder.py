@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.base.digests import digest_of
 from tasks.base.errors import ModelRefusedError
 from tasks.base.runtime.files import write_whole
 
@@ -101,12 +101,6 @@ def _plain(value: Any) -> Any:
 def naive(time: pd.Timestamp) -> pd.Timestamp:
     """Return `time` in UTC without its zone."""
     return time if time.tzinfo is None else time.tz_convert("UTC").tz_localize(None)
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> Path:

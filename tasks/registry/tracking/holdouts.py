@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.digests import digest_of, read_unchanged
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.registry.mlflow.store import Store
-from tasks.registry.packaging import model_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +63,7 @@ def keep_holdout(
         for name, (_, frame, rows) in frames.items():
             _write(frame, paths[name], rows)
         store.log_files(run_id, paths)
-        return {tag: model_folder.digest_of(paths[name]) for name, (tag, _, _) in frames.items()}
+        return {tag: digest_of(paths[name]) for name, (tag, _, _) in frames.items()}
 
 
 def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
@@ -168,14 +167,10 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
     changed
         When the file was written, ns since 1970, and its bytes: another one is read again.
     """
-    if model_folder.digest_of(path) != digest:
-        raise ModelRefusedError(
-            f"{named}: {path.name} is not the file that was stored with it.",
-            "Look at who can write to the store; train and register again.",
-        )
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    table = pq.read_table(pa.BufferReader(read_unchanged(path, digest, named)))
     frame: pd.DataFrame = table.to_pandas()
     said = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))
     frame.attrs["rows"] = int(said.get("rows", len(frame)))

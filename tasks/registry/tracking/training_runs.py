@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.base.config import greater_is_better
+from tasks.base.digests import changed_file
+from tasks.base.errors import ModelRefusedError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     FAMILY_TAG,
@@ -25,8 +29,10 @@ from tasks.base.records import (
 )
 from tasks.base.text.numbers import mode_words
 from tasks.evaluation.findings import Diagnosis
+from tasks.evaluation.leaderboard import read_predictions
 from tasks.plugins.versions import hooks_tags
 from tasks.registry.gate.champion_challenger import version_tags
+from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import git_commit
 from tasks.registry.tracking.holdouts import keep_holdout
@@ -282,15 +288,12 @@ def register_challenger(
     """
     from tasks.data.snapshots import read_frame
     from tasks.models.ensemble.blend_call import made_of
-    from tasks.models.execution.child_calls import predict_rows
 
     roles, metric = basis.roles, basis.prepared.metric
     rows = _sample_rows(basis.snapshot)
-    features = list(roles.features)
-    sample = read_frame(basis.snapshot.path, columns=features, rows=rows)
-    predicted, _ = predict_rows(
-        Path(winner.model_path), basis.snapshot.path, features, rows, roles.own
-    )
+    sample = read_frame(basis.snapshot.path, columns=list(roles.features), rows=rows)
+    _require_unchanged(winner)
+    predicted = np.asarray(read_predictions(winner.predictions_path).predicted)
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and verdict.complete and basis.prepared.refit
@@ -325,13 +328,21 @@ def register_challenger(
             + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
         ),
     )
-    again, _ = predict_rows(
-        store.model_file(version), basis.snapshot.path, features, rows, roles.own
-    )
-    version = store.confirm(version, again, predicted)
+    named = f"{version.name} version {version.version}"
+    require_reproduced(basis, winner, store.model_file(version), named)
+    version = store.confirm(version)
     if not verdict.promoted:
         return version
     return store.set_champion(version.name, version.version, verdict.champion_version)
+
+
+def _require_unchanged(winner: CandidateResult) -> None:
+    changed = changed_file(Path(winner.model_path).parent, winner.digests)
+    if changed is not None:
+        raise ModelRefusedError(
+            f"{winner.candidate}: {changed} is not the file that was kept with this fit.",
+            "Nothing was registered. Run the training again: it is fitted again.",
+        )
 
 
 def _mode_tags(mode: TrainingMode) -> dict[str, str]:

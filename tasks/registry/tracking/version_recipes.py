@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.digests import digest_of_bytes, read_unchanged
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Recipe
 from tasks.models.persistence.artifacts import kept
 from tasks.models.recipe import recipe_of
@@ -32,7 +31,7 @@ def keep_recipe(store: Store, run_id: str, recipe: Recipe) -> dict[str, str]:
     """Store `recipe` under the challenger's run; return tags for the version."""
     text = recipe.model_dump_json(indent=1)
     store.log_text(run_id, FILE, text)
-    return {DIGEST_TAG: _digest(text.encode())}
+    return {DIGEST_TAG: digest_of_bytes(text.encode())}
 
 
 def recipe_of_version(store: Store, version: ModelVersion) -> Recipe | None:
@@ -52,20 +51,10 @@ def recipe_of_version(store: Store, version: ModelVersion) -> Recipe | None:
     path = store.artifact(version.run_id, FILE) if digest else None
     if path is None:
         return None
-    content = path.read_bytes()
-    if _digest(content) != digest:
-        raise ModelRefusedError(
-            f"{version.name} version {version.version}: {FILE} is not the file that was stored "
-            "with it.",
-            "Look at who can write to the store; train and register again.",
-        )
+    content = read_unchanged(path, digest, f"{version.name} version {version.version}")
     try:
         return Recipe.model_validate_json(content)
     except ValidationError:
         named = version.name, version.version
         _LOGGER.warning("%s version %s: its recipe is of another keepfit", *named)
         return None
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

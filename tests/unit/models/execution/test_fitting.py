@@ -78,7 +78,7 @@ def test_a_second_call_reuses_what_is_complete_and_makes_what_is_not(tmp_path: P
     assert [r.cached for r in first] == [False, False, False]
     assert [r.cached for r in second] == [True, True, False]
     # skops writes memory addresses into its files, so their size varies by some bytes.
-    timing = {"cached", "fit_seconds", "predict_seconds", "model_bytes"}
+    timing = {"cached", "fit_seconds", "predict_seconds", "model_bytes", "digests"}
     for one, two in zip(first, second, strict=True):
         assert one.model_dump(exclude=timing) == two.model_dump(exclude=timing)
 
@@ -91,6 +91,27 @@ def test_a_model_file_that_was_cut_is_made_again(tmp_path: Path) -> None:
     again = fit_candidates(*given, training("decision_tree"), "roc_auc", tmp_path / "out")
     assert [r.cached for r in again] == [True, False]
     load_model(again[1].model_path)
+
+
+def test_a_fit_whose_file_was_exchanged_for_one_of_the_same_size_is_named_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    X = frame(120)
+    given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
+    first = fit_candidates(*given, training("decision_tree"), "roc_auc", tmp_path / "out")
+    model = Path(first[1].model_path)
+    exchanged = bytearray(model.read_bytes())
+    exchanged[-1] ^= 1
+    model.write_bytes(exchanged)
+    again = fit_candidates(*given, training("decision_tree"), "roc_auc", tmp_path / "out")
+    assert [r.cached for r in again] == [True, False]
+    assert "decision_tree: model.skops is not the file" in caplog.text
+    predictions = Path(again[1].predictions_path)
+    with np.load(predictions) as held:
+        np.savez(predictions, **{name: held[name][::-1] for name in held.files})
+    third = fit_candidates(*given, training("decision_tree"), "roc_auc", tmp_path / "out")
+    assert [r.cached for r in third] == [True, False]
+    assert "decision_tree: holdout.npz is not the file" in caplog.text
 
 
 def test_the_same_seed_gives_the_same_numbers_however_many_threads(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.base.digests import digest_of
 from tasks.base.errors import ModelRefusedError
 from tasks.registry.packaging.model_folder import (
     MODEL_FILE,
     confined,
-    digest_of,
     example_json,
     fill_folder,
     requirements,
