@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model
 
 MODEL, PREDICTIONS, _RESULT = "model.skops", "holdout.npz", "result.json"
-_LOGGER = logging.getLogger(__name__)
 
 
 def kept(folder: Path, name: str) -> CandidateResult | None:
@@ -31,10 +29,8 @@ def kept(folder: Path, name: str) -> CandidateResult | None:
         return None  # Kept by a version that recorded no digests.
     changed = changed_file(path.parent, result.digests)
     if changed is not None:
-        _LOGGER.warning(
-            "%s: %s is not the file that was kept with this fit; it is fitted again",
-            path.parent, changed,
-        )  # fmt: skip
+        text = f"{name}: {changed} is not the file that was kept with this fit; it is fitted again"
+        report(Step("fit", text))
         return None
     # The folder may have been moved or copied since.
     given = {"model_path": str(path.with_name(MODEL)), "cached": True}

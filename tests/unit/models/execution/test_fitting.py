@@ -99,6 +99,7 @@ def test_a_fit_whose_file_was_exchanged_for_one_of_the_same_size_is_named_and_ma
     X = frame(120)
     given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
     first = fit_candidates(*given, training("decision_tree"), "roc_auc", tmp_path / "out")
+    caplog.set_level("INFO")
     model = Path(first[1].model_path)
     exchanged = bytearray(model.read_bytes())
     exchanged[-1] ^= 1
