@@ -17,6 +17,7 @@ from pydantic import Field
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig, TrainingConfig
 from tasks.base.digests import changed_file, digests_of
+from tasks.base.files import changed_file, digests_of, write_whole
 from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
 from tasks.base.runtime.files import write_whole

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.base.digests import digest_of, digest_of_bytes
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.reading_notes import ReadingNote
+from tasks.base.files import digest_of, digest_of_bytes, private_folder, write_whole
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import private_folder, write_whole
 from tasks.data.source_table import time_range

@@ -1,10 +1,17 @@
-"""Files written whole or not at all, and folders that only their owner reads."""
+"""Files written whole or not at all and known again by their digests; private folders."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from tasks.base.errors import ModelRefusedError
+
+Digests = dict[str, str]
+"""File name to the SHA-256 of its content, 64 hex digits."""
 
 
 def private_folder(path: Path) -> Path:
@@ -30,3 +37,53 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """Return the SHA-256 of `content`, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digests_of(folder: Path, names: Iterable[str]) -> Digests:
+    """Return the digests of those of the files that are in `folder`."""
+    return {name: digest_of(folder / name) for name in names if (folder / name).is_file()}
+
+
+def changed_file(folder: Path, digests: Mapping[str, str]) -> str | None:
+    """Return the name of the first file that is absent or another one; None where all are there."""
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file() or path.is_symlink() or digest_of(path) != digest:
+            return name
+    return None
+
+
+def read_unchanged(path: Path, digest: str, owner: str) -> bytes:
+    """Return the content of a file, which is read once: what is checked is what is used.
+
+    Parameters
+    ----------
+    owner
+        What the file was stored with, such as ``flights version 3``.
+
+    Raises
+    ------
+    ModelRefusedError
+        When it cannot be read or is another file.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelRefusedError(f"{owner}: {path} cannot be read ({error.strerror}).") from None
+    if digest_of_bytes(content) != digest:
+        raise ModelRefusedError(
+            f"{owner}: {path.name} is not the file that was stored with it.",
+            "Nothing in it was used. Look at who can write to the store; train again.",
+        )
+    return content

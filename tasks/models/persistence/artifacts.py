@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.digests import changed_file, digests_of
+from tasks.base.files import changed_file, digests_of, write_whole
 from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import write_whole
 from tasks.models.execution.run_context import FitRun

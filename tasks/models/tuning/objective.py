@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.base.config import greater_is_better
 from tasks.base.digests import digests_of
+from tasks.base.files import digests_of, write_whole
 from tasks.base.records import Trial
 from tasks.base.runtime.files import write_whole
 from tasks.models.estimators.candidates import Candidate, candidate_of

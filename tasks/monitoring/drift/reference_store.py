@@ -18,6 +18,7 @@ from tasks.base.records import Kind
 from tasks.base.runtime.files import write_whole
 from tasks.base.text.durations import format_duration
 from tasks.base.digests import changed_file
+from tasks.base.files import changed_file, write_whole
 from tasks.base.records import SNAPSHOT_TAG, Kind
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary

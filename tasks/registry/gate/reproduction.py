@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from tasks.base.errors import ModelRefusedError
 from tasks.base.records import Basis, CandidateResult
 from tasks.evaluation.leaderboard import read_predictions
+from tasks.models.execution.child_calls import predict_rows
 from tasks.registry.mlflow.versions import ROUNDING, same_predictions
+from tasks.registry.tracking.holdouts import spread
 
 if TYPE_CHECKING:
     from tasks.metrics.paired_bootstrap import Predictions
@@ -34,9 +36,6 @@ def require_reproduced(basis: Basis, fitted: CandidateResult, model: Path, named
     ModelRefusedError
         When they differ.
     """
-    from tasks.models.execution.child_calls import predict_rows
-    from tasks.registry.tracking.holdouts import spread
-
     held = np.load(basis.split.holdout_path)
     mask = np.zeros(len(held), dtype=bool)
     mask[spread(len(held), _ROWS)] = True

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base.digests import digest_of
 from tasks.base.errors import ModelRefusedError
+from tasks.base.files import digest_of, write_whole
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import write_whole

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.base.digests import digest_of, read_unchanged
+from tasks.base.files import digest_of, read_unchanged
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.registry.mlflow.store import Store
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tasks.base.config import greater_is_better
-from tasks.base.digests import changed_file
 from tasks.base.errors import ModelRefusedError
+from tasks.base.files import changed_file
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     FAMILY_TAG,

@@ -21,7 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         probability[:, 0] = given["first"]
         return np.full(len(rows), given["label"]), probability
 
-    monkeypatch.setattr("tasks.models.execution.child_calls.predict_rows", predict_rows)
+    monkeypatch.setattr("tasks.registry.gate.reproduction.predict_rows", predict_rows)
     return given
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.digests import digest_of
 from tasks.base.errors import ModelRefusedError
+from tasks.base.files import digest_of
 from tasks.registry.packaging.model_folder import (
     MODEL_FILE,
     confined,
