@@ -16,11 +16,9 @@ from pydantic import Field
 
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig, TrainingConfig
-from tasks.base.digests import changed_file, digests_of
-from tasks.base.files import changed_file, digests_of, write_whole
 from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.text.durations import parse_duration
 from tasks.metrics.paired_bootstrap import Predictions
 

@@ -11,12 +11,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.digests import changed_file, digest_of
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
-from tasks.base.files import changed_file, digest_of, write_whole
 from tasks.base.records import ContractResult, RuleResult, Snapshot
 from tasks.base.runtime.environment import module_command
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import changed_file, digest_of, write_whole
 from tasks.contracts.commands import accept_command
 from tasks.contracts.shared_checker import ask_standing, standing
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.reading_notes import ReadingNote
-from tasks.base.files import digest_of, digest_of_bytes, private_folder, write_whole
 from tasks.base.records import Kind, Snapshot
-from tasks.base.runtime.files import private_folder, write_whole
+from tasks.base.runtime.files import digest_of, digest_of_bytes, private_folder, write_whole
 from tasks.data.source_table import time_range
 from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.storage import Storage, stored

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.digests import changed_file, digests_of
-from tasks.base.files import changed_file, digests_of, write_whole
 from tasks.base.records import CandidateResult
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import changed_file, digests_of, write_whole
+from tasks.base.runtime.progress import Step, report
 from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model

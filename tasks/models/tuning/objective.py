@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from tasks.base.config import greater_is_better
-from tasks.base.digests import digests_of
-from tasks.base.files import digests_of, write_whole
 from tasks.base.records import Trial
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import digests_of, write_whole
 from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.execution.run_context import FitRun
 from tasks.models.features.encoded_matrices import matrix, read_folds, read_rows

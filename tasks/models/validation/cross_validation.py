@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.errors import ConfigError, KeepfitError
-from tasks.base.files import changed_file, write_whole
 from tasks.base.records import Rounds, Trial
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate

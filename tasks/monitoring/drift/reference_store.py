@@ -14,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.base.records import Kind
-from tasks.base.runtime.files import write_whole
-from tasks.base.text.durations import format_duration
-from tasks.base.digests import changed_file
-from tasks.base.files import changed_file, write_whole
 from tasks.base.records import SNAPSHOT_TAG, Kind
+from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.text.durations import format_duration
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.harm.domain_classifier import Side

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.runtime.files import write_whole
-from tasks.base.files import digest_of, write_whole
+from tasks.base.runtime.files import digest_of, write_whole
 
 MODEL_FILE = "model.skops"
 EXAMPLE_FILE = "input_example.json"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.base.files import digest_of, read_unchanged
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
+from tasks.base.runtime.files import digest_of, read_unchanged
 from tasks.registry.mlflow.store import Store
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import numpy as np
 
 from tasks.base.config import greater_is_better
 from tasks.base.errors import ModelRefusedError
-from tasks.base.files import changed_file
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     FAMILY_TAG,
@@ -27,6 +26,7 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
+from tasks.base.runtime.files import changed_file
 from tasks.base.text.numbers import mode_words
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import read_predictions

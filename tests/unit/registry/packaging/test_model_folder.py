@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.files import digest_of
+from tasks.base.runtime.files import digest_of
 from tasks.registry.packaging.model_folder import (
     MODEL_FILE,
     confined,

@@ -53,7 +53,7 @@ def test_a_recipe_that_was_changed_is_refused(store: Store) -> None:
 
 
 def test_a_recipe_of_a_later_keepfit_is_none(store: Store) -> None:
-    from tasks.base.files import digest_of
+    from tasks.base.runtime.files import digest_of
 
     kept = version(store)
     path = file_of(store, kept)
