@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from time import monotonic
 
-from prefect import flow
-
-from flows.run_lifecycle import pipeline_of_run, run_name
+from flows.run_lifecycle import pipeline_of_run, named
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.results import BacktestOutcome
 from tasks.backtest.run import BacktestRequest
+from tasks.orchestration.declarations import flow
 from tasks.replay import begin_more, begin_replay, compare_policies, load_history, replay_window
 
 
-@flow(name="backtesting", flow_run_name=run_name)
+@flow("backtesting", run_name=named)
 def backtesting(pipeline: str, asked: BacktestRequest) -> BacktestOutcome:
     """Replay the history of a pipeline file under several policies and recommend one.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flows.orchestrator import check_configured, configured_api, start_server, use_api
+from flows.orchestrator import check_configured, configured_api, use_api
 from flows.terminal.results import progress
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.loop import Cause, new_correlation
@@ -25,7 +25,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
 from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.runtime.files import private_folder
 from tasks.base.servers.server_contact import first_contact
-from tasks.base.servers.stack_file import TEMPORARY, running_stack
+from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.training.former_trainings import remember_training, trained_before
@@ -192,7 +192,7 @@ def _contacted(pipeline: Pipeline) -> Iterator[None]:
 def _companions(
     pipeline: Pipeline, *, checks: bool, fits: bool, keep: bool = False
 ) -> Iterator[None]:
-    """Start the processes that a flow needs, side by side with each other and with imports.
+    """Start the processes that a flow needs, and name the Prefect API that runs it, if any.
 
     Parameters
     ----------
@@ -206,12 +206,8 @@ def _companions(
 
     stack = running_stack(pipeline.state)
     configured = stack.prefect_api if stack else configured_api()
-    server = None
-    if configured is None:
-        server = start_server(pipeline.state)
-        use_api(server.url)
-        os.environ[TEMPORARY] = "true"
-    else:
+    named = os.environ.get("PREFECT_API_URL")
+    if configured is not None:
         check_configured(configured)
         use_api(configured, stack.credentials if stack is not None else "")
     try:
@@ -223,21 +219,15 @@ def _companions(
             warm_up()
         if not fits:
             _connect_early(pipeline)
-        import prefect.flows  # noqa: F401 - while the server starts
-
-        if server is not None:
-            server.wait()
         yield
     finally:
         stop_checker()
-        if server is not None:
+        if configured is not None and named is None:
             use_api(None)
-            os.environ.pop(TEMPORARY, None)
-            server.stop()
 
 
 def _connect_early(pipeline: Pipeline) -> None:
-    """Import MLflow and connect while the server starts; a failure shows where it is needed."""
+    """Import MLflow and connect beside the first steps; a failure shows where it is needed."""
     import threading
 
     def connect() -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-from prefect.states import Completed
-
 from flows.run_lifecycle import pipeline_of_run
 from tasks.base.runtime.environment import keep_private
+from tasks.orchestration.current_run import completed
+from tasks.orchestration.declarations import flow
 from tasks.projects.reach import reach
 
 
-@flow(name="inspection", flow_run_name="inspection of {pipeline}")
+@flow("inspection", run_name="inspection of {pipeline}")
 def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
     """Look for the marks that `keepfit deploy` left in the stores of a pipeline.
 
@@ -32,4 +31,4 @@ def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
     """
     keep_private()
     found = reach(pipeline_of_run(pipeline), mark, columns)
-    return Completed(message=found.model_dump_json())
+    return completed(found.model_dump_json())

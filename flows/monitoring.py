@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect import flow, runtime
-
-from flows.run_lifecycle import answerable, pipeline_of_run, run_name
+from flows.run_lifecycle import answerable, pipeline_of_run, named
 from tasks.alert import tell_decided
 from tasks.base.errors import ContractError
 from tasks.base.loop import Cause
@@ -26,11 +24,13 @@ from tasks.monitor import (
 )
 from tasks.monitoring.windows.conclusion import stop_of
 from tasks.monitoring.windows.monitoring_run import Look
+from tasks.orchestration.current_run import run_id
+from tasks.orchestration.declarations import flow
 from tasks.score import find_champion
 from tasks.validate import admit_window
 
 
-@flow(name="monitoring", flow_run_name=run_name)
+@flow("monitoring", run_name=named)
 def monitoring(
     pipeline: str,
     window: str | None = None,
@@ -71,7 +71,7 @@ def _look_at(
     plan: Pipeline, look: Look, seen: Sequence[MonitoringOutcome], stops: list[ContractError]
 ) -> MonitoringOutcome:
     """Return what one window shows; where its rows break their contract, the next goes on."""
-    run = str(runtime.flow_run.id or "")
+    run = run_id()
     if any(earlier.moved for earlier in seen):
         # The probation moved the alias back.
         look = look.model_copy(update={"champion": find_champion(plan)})

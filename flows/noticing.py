@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow as prefect_flow
-
 from flows.run_lifecycle import pipeline_of_run
 from tasks.alert import note_failure, tell_people
 from tasks.monitoring.alerts.apprise_channel import Delivery
+from tasks.orchestration.declarations import flow as declared
 
 
-@prefect_flow(name="noticing", flow_run_name="noticing {flow} of {pipeline}")
+@declared("noticing", run_name="noticing {flow} of {pipeline}")
 def noticing(
     pipeline: str, flow_run: str, flow: str, state: str, message: str = ""
 ) -> Delivery | None:

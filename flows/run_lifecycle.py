@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
-
-from prefect import runtime
-from prefect.client.orchestration import get_client
-from prefect.exceptions import TerminationSignal
 
 from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
@@ -35,9 +30,10 @@ from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
+from tasks.orchestration.current_run import deployment_id, is_scheduled, run_id, was_terminated
+from tasks.orchestration.declarations import Parameters
 
 _LOGGER = logging.getLogger(__name__)
-AUTO_SCHEDULED = "auto-scheduled"
 
 
 @contextmanager
@@ -54,7 +50,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     """
     die_with_parent()
     keep_private()
-    run = str(runtime.flow_run.id or "")
+    run = run_id()
     why = cause or _cause()
     remember_pipeline(pipeline)
     mark_running(pipeline.state, run)
@@ -73,7 +69,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         _tried(lambda: _note_cancelled(pipeline, run, flow, why))
         raise
     except Exception as error:
-        if runtime.deployment.id:
+        if deployment_id():
             raised = error
             _tried(lambda: tell(pipeline, note_error(pipeline, run, flow, why, raised)))
         raise
@@ -81,7 +77,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         stop_checker()
         unmark(pipeline.state, run)
         # A process that is asked to end has no time for more; the next run does it.
-        if not isinstance(sys.exc_info()[1], TerminationSignal):
+        if not was_terminated():
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
             refresh(pipeline)
@@ -95,9 +91,11 @@ def pipeline_of_run(file: str) -> Pipeline:
     UsageError
         When the run's stack, or its deployment on a server of one's own, names another file.
     """
-    if runtime.deployment.id and REGISTERED_VARIABLE not in os.environ:
+    if deployment_id() and REGISTERED_VARIABLE not in os.environ:
+        from prefect.client.orchestration import get_client
+
         with get_client(sync_client=True) as client:
-            deployment = client.read_deployment(UUID(runtime.deployment.id))
+            deployment = client.read_deployment(UUID(deployment_id()))
         if file != (deployment.parameters or {}).get("pipeline"):
             raise UsageError(
                 f"{file} is not the pipeline file of the deployment {deployment.name}.",
@@ -121,7 +119,9 @@ def _compare(pipeline: Pipeline) -> None:
     """Look for other runs of the pipeline that ended without a record."""
     now = datetime.now(UTC)
     ended: tuple[EndedRun, ...] = ()
-    if runtime.deployment.id:
+    if deployment_id():
+        from prefect.client.orchestration import get_client
+
         with get_client(sync_client=True) as client:
             ended = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
     report_outcomes(pipeline, ended, now)
@@ -135,21 +135,20 @@ def _tried(action: Callable[[], object]) -> None:
         _LOGGER.warning("what became of runs could not be recorded", exc_info=True)
 
 
-def run_name() -> str:
-    """Return what the running flow is called on Prefect's pages: its flow and its pipeline."""
-    file = str(runtime.flow_run.parameters.get("pipeline", ""))
+def named(flow: str, parameters: Parameters) -> str:
+    """Return what a run is called on Prefect's pages: its flow and its pipeline."""
+    file = str(parameters.get("pipeline", ""))
     try:
         name = pipeline_in_use(Path(file)).config.name
     except KeepfitError:
         # The flow itself says what is wrong with the file.
         name = file
-    return f"{runtime.flow_run.flow_name} {name}"
+    return f"{flow} {name}"
 
 
 def _cause() -> Cause:
-    scheduled = AUTO_SCHEDULED in (runtime.flow_run.tags or [])
     return Cause(
-        kind="schedule" if scheduled else "manual",
+        kind="schedule" if is_scheduled() else "manual",
         correlation=new_correlation(),
         at=datetime.now(UTC),
     )

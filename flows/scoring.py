@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from prefect import flow, runtime
-
-from flows.run_lifecycle import answerable, pipeline_of_run, run_name
+from flows.run_lifecycle import answerable, pipeline_of_run, named
 from tasks.alert import note_set_aside
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome
 from tasks.load import load_rows
+from tasks.orchestration.current_run import run_id
+from tasks.orchestration.declarations import flow
 from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
 from tasks.training.row_windows import scope_of, with_overrides
 from tasks.validate import admit_rows
 
 
-@flow(name="scoring", flow_run_name=run_name)
+@flow("scoring", run_name=named)
 def scoring(
     pipeline: str,
     input_path: str | None = None,
@@ -46,13 +46,13 @@ def scoring(
         if not snapshot.rows:
             outcome = nothing_to_score(plan, snapshot, champion, scope)
             if outcome.aside:
-                record_scoring(plan, outcome, why, runtime.flow_run.id)
+                record_scoring(plan, outcome, why, run_id())
             return outcome
         admitted = admit_rows(plan, snapshot, champion, why, scope)
         if not admitted.snapshot.rows:
             return nothing_to_score(plan, admitted.snapshot, champion, scope)
         outcome = score_rows(plan, admitted, champion, scope, named=output_path is not None)
-        record_scoring(plan, outcome, why, runtime.flow_run.id, input_path)
+        record_scoring(plan, outcome, why, run_id(), input_path)
         if admitted.aside is not None:
-            note_set_aside(plan, admitted.aside, why, runtime.flow_run.id)
+            note_set_aside(plan, admitted.aside, why, run_id())
     return outcome

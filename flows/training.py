@@ -6,10 +6,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from prefect import flow, runtime
-from prefect.states import Completed
-
-from flows.run_lifecycle import answerable, pipeline_of_run, run_name
+from flows.run_lifecycle import answerable, pipeline_of_run, named
 from tasks.alert import tell_decided
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, PolicyDecision
@@ -19,6 +16,8 @@ from tasks.base.records import Basis
 from tasks.base.settings.known_pipelines import pipeline_in_use
 from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
 from tasks.load import load_window, split_window
+from tasks.orchestration.current_run import run_id, skipped
+from tasks.orchestration.declarations import Parameters, flow
 from tasks.promote import (
     conclude_training,
     fail_open_run,
@@ -34,17 +33,11 @@ from tasks.training.single_training import admitted, hold_back
 from tasks.validate import check_contract
 
 
-def _close_open_run(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's hook
-    fail_open_run(pipeline_in_use(Path(flow_run.parameters["pipeline"])), str(flow_run.id))
+def _close_open_run(parameters: Parameters, run: str) -> None:
+    fail_open_run(pipeline_in_use(Path(parameters["pipeline"])), run)
 
 
-@flow(
-    name="training",
-    flow_run_name=run_name,
-    on_failure=[_close_open_run],
-    on_crashed=[_close_open_run],
-    on_cancellation=[_close_open_run],
-)
+@flow("training", run_name=named, on_unsuccessful=_close_open_run)
 def training(
     pipeline: str, fresh: bool = False, cause: Cause | None = None, refit: bool = False
 ) -> Any:
@@ -71,7 +64,7 @@ def training(
     with answerable(plan, "training", cause) as why, admitted(plan, why, refit=refit) as answer:
         if not answer.retrain:
             tell_decided(plan, why.correlation)
-            return Completed(name="Skipped", message=answer.sentence)
+            return skipped(answer.sentence)
         try:
             outcome = _train(plan, why, fresh, answer)
         except NoNewerRowsError as error:
@@ -79,7 +72,7 @@ def training(
                 raise
             waits = hold_back(plan, why, error)
             tell_decided(plan, why.correlation)
-            return Completed(name="Skipped", message=waits.sentence)
+            return skipped(waits.sentence)
         tell_decided(plan, why.correlation)
     return outcome
 
@@ -93,18 +86,17 @@ def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> T
     earlier = None if fresh else find_training(plan, basis, why)
     if earlier is not None:
         return earlier
-    opening = open_run.submit(plan, basis, runtime.flow_run.id)
+    opening = open_run.submit(plan, basis, run_id())
     results = fit_candidates(plan, basis, fresh=fresh)
     assessment = evaluate_candidates(plan, basis, results)
     drawing = draw_figures.submit(plan, basis, results, assessment)
     diagnosing = diagnose_training.submit(plan, basis, results, assessment)
-    run_id = opening.result()
-    recording = record_candidates.submit(plan, basis, results, assessment, run_id)
+    mlflow_run = opening.result()
+    recording = record_candidates.submit(plan, basis, results, assessment, mlflow_run)
     verdict = judge_challenger(plan, basis, results, assessment)
     winner = refit_winner(plan, basis, results, assessment, verdict)
     figures, runs = drawing.result(), recording.result()
     version = register_challenger(plan, basis, winner, assessment, figures, verdict, runs)
-    flow_run = runtime.flow_run.id
     outcome = conclude_training(
         plan,
         basis,
@@ -114,8 +106,8 @@ def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> T
         verdict,
         version,
         runs,
-        run_id,
-        flow_run,
+        mlflow_run,
+        run_id(),
         diagnosing.result(),
     )
     record_decisions(plan, basis, outcome, why, monotonic() - began)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.loop import Cause, Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.alerts.apprise_channel import Delivery
+from tasks.orchestration.declarations import task
 
 
-@task(name="tell people", cache_policy=NO_CACHE)
+@task(name="tell people")
 def tell_people(
     pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
 ) -> Delivery | None:
@@ -29,7 +27,7 @@ def tell_people(
     return delivery
 
 
-@task(name="note failure", cache_policy=NO_CACHE)
+@task(name="note failure")
 def note_failure(
     pipeline: Pipeline, flow_run: str, flow: str, state: str, message: str
 ) -> Decision:
@@ -39,7 +37,7 @@ def note_failure(
     return note_failure(pipeline, flow_run, flow, state, message)
 
 
-@task(name="tell what was decided", cache_policy=NO_CACHE)
+@task(name="tell what was decided")
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Tell what was decided under one correlation, each decision once; return how many."""
     from tasks.monitoring.alerts.notification import tell
@@ -54,7 +52,7 @@ def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     return told
 
 
-@task(name="note stop", cache_policy=NO_CACHE)
+@task(name="note stop")
 def note_stop(
     pipeline: Pipeline,
     flow: str,
@@ -75,7 +73,7 @@ def note_stop(
         tell(pipeline, stop)
 
 
-@task(name="note rows set aside", cache_policy=NO_CACHE)
+@task(name="note rows set aside")
 def note_set_aside(
     pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str | None
 ) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures
 from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
+from tasks.orchestration.artifacts import leave_table
+from tasks.orchestration.declarations import task
 
 
-@task(name="evaluate candidates", cache_policy=NO_CACHE)
+@task(name="evaluate candidates")
 def evaluate_candidates(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult]
 ) -> Assessment:
@@ -22,7 +20,7 @@ def evaluate_candidates(
     from tasks.evaluation.leaderboard import assess
 
     assessment = assess(results, basis, pipeline.config.training.seed)
-    create_table_artifact(
+    leave_table(
         key=f"leaderboard-{pipeline.key}",
         table=[row.model_dump(mode="json") for row in assessment.leaderboard],
         description=f"Candidates of {pipeline.config.name}, best validation first",
@@ -31,7 +29,7 @@ def evaluate_candidates(
     return assessment
 
 
-@task(name="draw figures", cache_policy=NO_CACHE)
+@task(name="draw figures")
 def draw_figures(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
@@ -43,7 +41,7 @@ def draw_figures(
     return figures
 
 
-@task(name="diagnose", cache_policy=NO_CACHE)
+@task(name="diagnose")
 def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.runtime.progress import Step, report
-from tasks.base.runtime.retries import BRIEF, retried
+from tasks.orchestration.declarations import BRIEF, task
 
 
-@task(name="load window", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="load window", retried=BRIEF)
 def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) -> Snapshot:
     """Read the training window into a snapshot; an unchanged source is not read again.
 
@@ -29,7 +26,7 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
     return snapshot
 
 
-@task(name="load rows to score", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="load rows to score", retried=BRIEF)
 def load_rows(
     pipeline: Pipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
 ) -> Snapshot:
@@ -46,7 +43,7 @@ def load_rows(
     return snapshot
 
 
-@task(name="split window", cache_policy=NO_CACHE)
+@task(name="split window")
 def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:

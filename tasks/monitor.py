@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
-
 from tasks.base.loop import Cause, DriftResult
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
-from tasks.base.runtime.retries import BRIEF, PATIENT, retried
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.monitoring.windows.monitoring_run import Look, Watch
+from tasks.orchestration.artifacts import emit, leave_markdown, leave_table
+from tasks.orchestration.declarations import BRIEF, PATIENT, task
 
 
-@task(name="choose windows", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="choose windows", retried=BRIEF)
 def choose_windows(
     pipeline: Pipeline,
     champion: ModelVersion,
@@ -37,7 +33,7 @@ def choose_windows(
     return watch
 
 
-@task(name="load monitored rows", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="load monitored rows", retried=BRIEF)
 def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     from tasks.monitoring.windows.monitoring_run import window_snapshot
@@ -48,7 +44,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     return snapshot
 
 
-@task(name="measure drift", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="measure drift", retried=PATIENT)
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
     from tasks.monitoring.windows.monitoring_run import drift_of
@@ -60,7 +56,7 @@ def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftRe
     return drift
 
 
-@task(name="draw drift", cache_policy=NO_CACHE)
+@task(name="draw drift")
 def draw_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
     """Write Evidently's page, for people who want to look."""
     from tasks.monitoring.windows.monitoring_run import draw_page
@@ -68,7 +64,7 @@ def draw_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftR
     return draw_page(pipeline, look, snapshot, drift)
 
 
-@task(name="judge window", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="judge window", retried=PATIENT)
 def judge_window(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult
 ) -> Findings:
@@ -83,7 +79,7 @@ def judge_window(
     return findings
 
 
-@task(name="measure gain", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="measure gain", retried=PATIENT)
 def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
     from tasks.monitoring.windows.label_evidence import with_gain
@@ -97,7 +93,7 @@ def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings
     return findings
 
 
-@task(name="conclude window", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="conclude window", retried=PATIENT)
 def conclude_window(
     pipeline: Pipeline,
     look: Look,
@@ -113,7 +109,7 @@ def conclude_window(
     return conclude_look(pipeline, look, snapshot, contract, findings, prefect_run, now)
 
 
-@task(name="note stopped window", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="note stopped window", retried=PATIENT)
 def note_stopped_window(
     pipeline: Pipeline, look: Look, message: str, remedy: str, prefect_run: str
 ) -> MonitoringOutcome:
@@ -126,7 +122,7 @@ def note_stopped_window(
     return stopped_look(pipeline, look, message)
 
 
-@task(name="conclude monitoring", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="conclude monitoring", retried=PATIENT)
 def conclude_monitoring(
     pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
 ) -> MonitoringOutcome:
@@ -134,13 +130,13 @@ def conclude_monitoring(
     from tasks.monitoring.windows.conclusion import conclude_pass
 
     outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
-    create_markdown_artifact(
+    leave_markdown(
         key=f"monitoring-{pipeline.key}",
         markdown=f"**{outcome.window or 'all rows'}**: {outcome.sentence}\n\n"
         f"{outcome.decision.sentence}",
         description=f"The last monitored window of {pipeline.config.name}",
     )
-    create_table_artifact(
+    leave_table(
         key=f"drift-{pipeline.key}",
         table=[
             {**c.model_dump(mode="json"), "notes": "; ".join(c.notes)}
@@ -152,14 +148,17 @@ def conclude_monitoring(
     return outcome
 
 
-@task(name="raise alarm", cache_policy=NO_CACHE)
+@task(name="raise alarm")
 def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
-    """Emit the event that the automation answers with a training; return its id."""
+    """Emit the event that the automation answers with a training; return its id.
+
+    Without Prefect nothing would answer: the id is empty.
+    """
     cause = outcome.cause
     if cause is None:
         return ""
-    event = emit_event(
-        event="keepfit.alarm",
+    event = emit(
+        "keepfit.alarm",
         resource={
             "prefect.resource.id": f"keepfit.pipeline.{pipeline.config.name}",
             "prefect.resource.name": pipeline.config.name,
@@ -173,4 +172,4 @@ def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
         },
     )
     report(Step("alarm", " ".join(cause.reasons)))
-    return str(event.id) if event else ""
+    return event

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.loop import Cause
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -21,11 +17,12 @@ from tasks.base.records import (
     Verdict,
 )
 from tasks.base.runtime.progress import Step, report
-from tasks.base.runtime.retries import PATIENT, retried
 from tasks.evaluation.findings import Diagnosis
+from tasks.orchestration.artifacts import leave_link, leave_markdown
+from tasks.orchestration.declarations import PATIENT, task
 
 
-@task(name="find training", cache_policy=NO_CACHE)
+@task(name="find training")
 def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOutcome | None:
     """Return the finished training of the same data, contract, settings and versions.
 
@@ -45,7 +42,7 @@ def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOut
     return found
 
 
-@task(name="open run", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="open run", retried=PATIENT)
 def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the training's MLflow run, with a link to the Prefect run."""
     from tasks.registry.mlflow.shared_stores import store_of
@@ -54,7 +51,7 @@ def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     return training_runs.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
 
 
-@task(name="record candidates", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="record candidates", retried=PATIENT)
 def record_candidates(
     pipeline: Pipeline,
     basis: Basis,
@@ -72,7 +69,7 @@ def record_candidates(
     return runs
 
 
-@task(name="judge challenger", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="judge challenger", retried=PATIENT)
 def judge_challenger(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
@@ -83,7 +80,7 @@ def judge_challenger(
     store = store_of(pipeline.state)
     given = (assessment.challenger, assessment.skipped)
     verdict = judge(store, pipeline.config, basis, results, *given)
-    create_markdown_artifact(
+    leave_markdown(
         key=f"verdict-{pipeline.key}",
         markdown=verdict.sentence,
         description=f"What the gate decided about {pipeline.config.name}",
@@ -92,7 +89,7 @@ def judge_challenger(
     return verdict
 
 
-@task(name="register challenger", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="register challenger", retried=PATIENT)
 def register_challenger(
     pipeline: Pipeline,
     basis: Basis,
@@ -121,7 +118,7 @@ def register_challenger(
     return version
 
 
-@task(name="conclude training", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="conclude training", retried=PATIENT)
 def conclude_training(
     pipeline: Pipeline,
     basis: Basis,
@@ -151,13 +148,13 @@ def conclude_training(
         prefect_run,
         diagnosis,
     )
-    create_link_artifact(
+    leave_link(
         key=f"report-{pipeline.key}",
         link=Path(outcome.report).as_uri(),
-        link_text="report",
+        text="report",
         description=f"The report of the last training of {pipeline.config.name}",
     )
-    create_markdown_artifact(
+    leave_markdown(
         key=f"mlflow-{pipeline.key}",
         markdown=_in_mlflow(outcome),
         description="The same training in MLflow",
@@ -177,7 +174,7 @@ def _in_mlflow(outcome: TrainingOutcome) -> str:
     )
 
 
-@task(name="record decisions", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="record decisions", retried=PATIENT)
 def record_decisions(
     pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> None:

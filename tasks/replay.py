@@ -6,11 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
+from tasks.orchestration.declarations import task
 
 if TYPE_CHECKING:
     from tasks.backtest.engine import Replay, State
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.backtest.run import BacktestRequest
 
 
-@task(name="load history", cache_policy=NO_CACHE)
+@task(name="load history")
 def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     """Read the source, cut it into windows, and search the first model."""
     from tasks.backtest.run import prepare_replay
@@ -29,7 +27,7 @@ def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     return replay
 
 
-@task(name="begin replay", cache_policy=NO_CACHE)
+@task(name="begin replay")
 def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[State, ...]:
     """Fit the model that every policy starts with."""
     from tasks.backtest import run
@@ -39,7 +37,7 @@ def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> 
     return states
 
 
-@task(name="choose training window", cache_policy=NO_CACHE)
+@task(name="choose training window")
 def begin_more(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
     """Return policies to replay besides, where another training window is better beyond noise."""
     from tasks.backtest.run import more_policies
@@ -50,7 +48,7 @@ def begin_more(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
     return more
 
 
-@task(name="replay window", cache_policy=NO_CACHE, task_run_name="window {window}")
+@task(name="replay window", run_name="window {window}")
 def replay_window(
     replay: Replay, states: Sequence[State], window: int, began: float
 ) -> tuple[State, ...]:
@@ -62,7 +60,7 @@ def replay_window(
     return found
 
 
-@task(name="compare policies", cache_policy=NO_CACHE)
+@task(name="compare policies")
 def compare_policies(
     pipeline: Pipeline,
     asked: BacktestRequest,

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prefect import task
-from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
-from tasks.base.runtime.retries import BRIEF, PATIENT, retried
+from tasks.orchestration.artifacts import leave_markdown
+from tasks.orchestration.declarations import BRIEF, PATIENT, task
 
 
-@task(name="find champion", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="find champion", retried=BRIEF)
 def find_champion(pipeline: Pipeline) -> ModelVersion:
     """Return the version that scores now."""
     from tasks.scoring.batches import champion_of
@@ -26,7 +23,7 @@ def find_champion(pipeline: Pipeline) -> ModelVersion:
     return champion
 
 
-@task(name="score rows", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="score rows", retried=PATIENT)
 def score_rows(
     pipeline: Pipeline,
     admitted: Admitted,
@@ -54,7 +51,7 @@ def score_rows(
         newcomers=scope == "new",
         named=named,
     ).model_copy(update={"scope": scope, "quarantined": admitted.aside})
-    create_markdown_artifact(
+    leave_markdown(
         key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
         description=f"The last scoring of {pipeline.config.name}",
@@ -63,7 +60,7 @@ def score_rows(
     return outcome
 
 
-@task(name="nothing to score", cache_policy=NO_CACHE)
+@task(name="nothing to score")
 def nothing_to_score(
     pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion, scope: ScoringScope
 ) -> ScoringOutcome:
@@ -78,7 +75,7 @@ def nothing_to_score(
     return outcome.model_copy(update={"scope": scope})
 
 
-@task(name="record scoring", cache_policy=NO_CACHE, **retried(PATIENT))
+@task(name="record scoring", retried=PATIENT)
 def record_scoring(
     pipeline: Pipeline,
     outcome: ScoringOutcome,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
 from tasks.base.runtime.progress import Step, report
+from tasks.orchestration.declarations import task
 
 
-@task(name="fit candidates", cache_policy=NO_CACHE)
+@task(name="fit candidates")
 def fit_candidates(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
@@ -25,7 +23,7 @@ def fit_candidates(
     return results
 
 
-@task(name="refit winner", cache_policy=NO_CACHE)
+@task(name="refit winner")
 def refit_winner(
     pipeline: Pipeline,
     basis: Basis,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
-from tasks.base.runtime.retries import BRIEF, retried
+from tasks.orchestration.declarations import BRIEF, task
 
 
-@task(name="check contract", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="check contract", retried=BRIEF)
 def check_contract(
     pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
 ) -> ContractResult:
@@ -29,7 +26,7 @@ def check_contract(
     return result
 
 
-@task(name="admit rows", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="admit rows", retried=BRIEF)
 def admit_rows(
     pipeline: Pipeline,
     snapshot: Snapshot,
@@ -53,7 +50,7 @@ def admit_rows(
     return admitted
 
 
-@task(name="admit window", cache_policy=NO_CACHE, **retried(BRIEF))
+@task(name="admit window", retried=BRIEF)
 def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
     """Check a window as rows to score are checked; rows at fault are left out of it."""
     from tasks.contracts.changed_columns import naming_changes

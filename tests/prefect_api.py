@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import socket
 import sqlite3
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import metadata
@@ -12,9 +17,21 @@ from pathlib import Path
 
 import pytest
 
-from flows.orchestrator import start_server, use_api
+from flows.orchestrator import answers, use_api
+from tasks.base.environment import turn_telemetry_off
 
 _KEPT = Path(__file__).parents[1] / ".pytest_cache" / "keepfit"
+# Prefect's API without the loops that schedule, clean up and trigger.
+_SERVE = (
+    "import socket, sys, uvicorn; from prefect.server.api.server import create_app; "
+    "config = uvicorn.Config(create_app(), log_level='warning', timeout_graceful_shutdown=1); "
+    "uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])"
+)
+_SERVICES = (
+    "SCHEDULER", "LATE_RUNS", "CANCELLATION_CLEANUP", "PAUSE_EXPIRATIONS", "FOREMAN", "TRIGGERS",
+    "REPOSSESSOR", "CLEANUP_RECONCILER",
+)  # fmt: skip
+_START_SECONDS = 300.0
 
 
 def migrated(home: Path) -> Path:
@@ -29,11 +46,9 @@ def migrated(home: Path) -> Path:
     with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-                patch.setenv("PREFECT_HOME", folder)
-                server = start_server(Path(folder))
-                server.wait()
-                server.stop()
+            with tempfile.TemporaryDirectory() as folder:
+                with _serving(Path(folder)):
+                    pass
                 _copied(Path(folder) / "prefect.db", kept.with_suffix(".new"))
             kept.with_suffix(".new").replace(kept)
     _copied(kept, home / "prefect.db")
@@ -50,15 +65,33 @@ def _copied(source: Path, target: Path) -> None:
 @contextmanager
 def prefect_api_in(home: Path) -> Iterator[str]:
     """Yield the address of a Prefect API kept in `home`, which commands started meanwhile use."""
-    with pytest.MonkeyPatch.context() as patch:
-        migrated(home)
-        patch.setenv("PREFECT_HOME", str(home))
-        server = start_server(home)
-        server.wait()
-        patch.delenv("PREFECT_HOME")
-        use_api(server.url)
+    with _serving(migrated(home)) as url:
+        use_api(url)
         try:
-            yield server.url
+            yield url
         finally:
             use_api(None)
-            server.stop()
+
+
+@contextmanager
+def _serving(home: Path) -> Iterator[str]:
+    environ = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": ""}
+    environ |= {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SERVICES}
+    turn_telemetry_off(environ)
+    with socket.socket() as listener, (home / "server.log").open("wb") as log:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(listener.fileno())],
+            pass_fds=(listener.fileno(),), env=environ, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not answers(url, 1.0):
+            assert process.poll() is None, (home / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=60)

@@ -385,7 +385,7 @@ def _has_next_run(client: SyncPrefectClient, deployment: UUID) -> bool:
     )
     from prefect.client.schemas.objects import StateType
 
-    from flows.run_lifecycle import AUTO_SCHEDULED
+    from tasks.orchestration.current_run import AUTO_SCHEDULED
 
     waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
     by_calendar = FlowRunFilterTags(all_=[AUTO_SCHEDULED])

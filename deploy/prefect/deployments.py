@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows import deployed
 from flows.prefect_runs import pipeline_tag
 from tasks.base.pipeline_file import Pipeline
 
@@ -25,7 +25,7 @@ class Deployed:
     Attributes
     ----------
     flow
-        Name of the flow, of its module in `flows` and of the function there.
+        Name of the flow, and of what `flows.deployed` calls it.
     schedules
         Keys of `schedules` in the pipeline file, each with the parameters that its runs have
         besides the deployment's; empty where nothing but an event starts it.
@@ -46,7 +46,7 @@ class Deployed:
     @property
     def entrypoint(self) -> str:
         """The flow's module path: a file path would put `flows/` first on ``sys.path``."""
-        return f"flows.{self.flow}.{self.flow}"
+        return f"flows.deployed.{self.flow}"
 
 
 DEPLOYED: tuple[Deployed, ...] = (
@@ -109,8 +109,8 @@ def deployment_of(
     if row.at_once is not None:
         strategy = ConcurrencyLimitStrategy(row.collision)
         limit = ConcurrencyLimitConfig(limit=row.at_once, collision_strategy=strategy)
-    return RunnerDeployment.from_flow(
-        getattr(import_module(f"flows.{row.flow}"), row.flow),
+    deployment: RunnerDeployment = RunnerDeployment.from_flow(
+        getattr(deployed, row.flow),
         name=name,
         parameters=parameters_of(pipeline),
         schedules=_schedules(pipeline, row),
@@ -121,6 +121,8 @@ def deployment_of(
         job_variables=dict(job_variables or {}),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    deployment.entrypoint = row.entrypoint
+    return deployment
 
 
 def _schedules(pipeline: Pipeline, row: Deployed) -> list[Schedule]:

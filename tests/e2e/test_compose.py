@@ -124,7 +124,7 @@ def test_deploying_lets_the_worker_show_which_stores_it_reaches(
     assert "the same MLflow" in said
     assert environ["MLFLOW_TRACKING_URI"] in said
     assert other in said
-    assert not [d for d in client.read_deployments() if d.entrypoint.startswith("flows.inspection")]
+    assert not [d for d in client.read_deployments() if d.entrypoint.endswith(".inspection")]
 
 
 def test_the_page_shows_the_pipeline_to_whoever_knows_the_password(services: Composition) -> None:

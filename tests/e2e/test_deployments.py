@@ -178,7 +178,7 @@ def test_deploying_twice_changes_nothing(
     with connected() as client:
         training = deployment_named(client, "training/twice")
         assert _runs(client, "training/twice") == []
-    assert training.entrypoint == "flows.training.training"
+    assert training.entrypoint == "flows.deployed.training"
     assert training.parameters == {"pipeline": str(pipeline.path.resolve())}
     assert set(training.tags) == {"keepfit", "keepfit.pipeline:twice"}
     assert training.global_concurrency_limit is not None

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.faults import Going, mlflow_server, say
-from tests.e2e.test_faults_of_stores import kinds, prefect_api, project
+from tests.e2e.test_faults_of_stores import kinds, project
 from tests.program import keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.e2e, pytest.mark.timeout(900)]
-__all__ = ["prefect_api"]
 
 
 def test_an_mlflow_server_that_goes_away_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.faults import Going, fill, intact, locking, small_disk
-from tests.prefect_api import prefect_api_in
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 
@@ -25,13 +23,6 @@ LOCKED = 25
 LONG = 60
 # The fits are long enough for the disk to be filled, or the server killed, while they go on.
 TIMED = FAST + "monitoring: {window: 7d, min_rows: 100}\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let every command of these tests use one Prefect API, on a disk of its own."""
-    with prefect_api_in(tmp_path_factory.mktemp("prefect")):
-        yield
 
 
 def project(folder: Path) -> Path:

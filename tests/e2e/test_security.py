@@ -254,8 +254,7 @@ def test_a_whole_cycle_connects_to_nothing_off_this_machine(cycle: Watched) -> N
     assert len(guarded) > 15
     unguarded = {pid: words for pid, words in cycle.pythons.items() if pid not in guarded}
     assert unguarded == {}
-    for part in ("flows.orchestrator", "deploy.runner.runner", "deploy.stack.servers",
-                 "prefect.engine", "tasks.models"):  # fmt: skip
+    for part in ("deploy.runner.runner", "deploy.stack.servers", "prefect.engine", "tasks.models"):
         assert any(part in words for words in cycle.pythons.values()), part
 
 

@@ -14,11 +14,18 @@ from flows.noticing import noticing
 from tasks.base.errors import TransientError
 from tasks.ledger.ledger import ledger_of
 from tests.ports import free_port
+from tests.prefect_api import prefect_api_in
 from tests.receivers import http_receiver, mail_receiver
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import decision
 
 CANARY = "c4n4ry53cr3t"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prefect_api_in(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
 
 
 def test_prefect_uses_the_api_of_the_command_though_it_was_imported_before(

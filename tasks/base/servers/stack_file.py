@@ -25,13 +25,11 @@ LOCK = "stack.lock"
 STOPPED = "stack.stopped"
 KEY = "stack.key"
 USER = "keepfit"
-TEMPORARY = "KEEPFIT_TEMPORARY_API"
-"""Set while PREFECT_API_URL names a server that ends with this command and has no pages."""
 
 
-def temporary_server() -> bool:
-    """Return whether this command brought its own server, on which nothing answers an alarm."""
-    return TEMPORARY in os.environ
+def prefect_is_named() -> bool:
+    """Return whether Prefect runs the flows, so that an alarm can be answered."""
+    return bool(os.environ.get("PREFECT_API_URL"))
 
 
 class RunningStack(Record):
@@ -150,7 +148,7 @@ def stopped_at(state: Path) -> datetime | None:
 def prefect_run_page(state: Path, flow_run: str) -> str | None:
     """Return the address of a flow run's page; None where no Prefect pages are served."""
     stack = running_stack(state)
-    named = "" if TEMPORARY in os.environ else os.environ.get("PREFECT_API_URL", "")
+    named = os.environ.get("PREFECT_API_URL", "")
     base = stack.prefect if stack else named.rstrip("/").removesuffix("/api")
     return f"{base}/runs/flow-run/{flow_run}" if base and flow_run else None
 

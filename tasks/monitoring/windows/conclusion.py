@@ -26,7 +26,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.runtime.files import write_whole
-from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page, temporary_server
+from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page, prefect_is_named
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.monitoring.incidents.run_outcomes import request_training
@@ -201,7 +201,7 @@ def conclude_pass(
     window = newest_of(calling) if calling else newest.window
     cause = _cause(outcome, window, known, calling, policy, now)
     outcome = outcome.model_copy(update={"cause": cause})
-    answered = decision.retrain and not temporary_server()
+    answered = decision.retrain and prefect_is_named()
     due = request_training(pipeline, cause, now) if answered else None
     if fresh:
         ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))

@@ -11,7 +11,6 @@ import pytest
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.servers.stack_file import (
     LOCK,
-    TEMPORARY,
     RunningStack,
     mlflow_run_page,
     prefect_run_page,
@@ -51,8 +50,7 @@ def test_without_a_stack_the_environment_names_the_pages(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4300/api/")
     assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4300/runs/flow-run/abc"
-    # A server that ends with its command has no page to open later.
-    monkeypatch.setenv(TEMPORARY, "true")
+    monkeypatch.delenv("PREFECT_API_URL")
     assert prefect_run_page(tmp_path, "abc") is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
     assert mlflow_run_page(tmp_path, "7", "r") is None

@@ -1,0 +1,128 @@
+"""The flow run that goes on in this process: Prefect's, or one of this process alone."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+AUTO_SCHEDULED = "auto-scheduled"
+
+
+class Terminated(BaseException):
+    """SIGTERM ended the run; what it holds is let go on the way out."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    id: str = field(default_factory=lambda: str(uuid4()))
+    pool: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
+
+
+_RUN: ContextVar[_Run | None] = ContextVar("keepfit_run", default=None)
+
+
+def in_prefect() -> bool:
+    """Return whether a flow run of Prefect goes on here; imports nothing."""
+    context = sys.modules.get("prefect.context")
+    return context is not None and context.FlowRunContext.get() is not None
+
+
+def run_id() -> str:
+    """Return the id of the flow run, Prefect's where Prefect runs it; empty outside of one."""
+    if in_prefect():
+        return str(_runtime().flow_run.id or "")
+    run = _RUN.get()
+    return run.id if run is not None else ""
+
+
+def deployment_id() -> str:
+    """Return the id of the deployment that started the flow run; empty where a person did."""
+    return str(_runtime().deployment.id or "") if in_prefect() else ""
+
+
+def is_scheduled() -> bool:
+    """Return whether the calendar of a deployment started the flow run."""
+    return in_prefect() and AUTO_SCHEDULED in (_runtime().flow_run.tags or [])
+
+
+def was_terminated() -> bool:
+    """Return whether the exception being handled is that SIGTERM came: there is no time left."""
+    names = {kind.__name__ for kind in type(sys.exc_info()[1]).__mro__}
+    return not names.isdisjoint({"Terminated", "TerminationSignal"})
+
+
+def submitted_to() -> ThreadPoolExecutor | None:
+    """Return the threads of this process's own flow run; None outside of one."""
+    run = _RUN.get()
+    return run.pool if run is not None else None
+
+
+def completed(message: str, name: str = "Completed") -> Any:
+    """Return the state in which a flow ends that has only `message` to say; None alone."""
+    if not in_prefect():
+        return None
+    from prefect.states import Completed
+
+    return Completed(name=name, message=message)
+
+
+def skipped(reason: str) -> Any:
+    """Return the state in which a flow ends that had nothing to do, for `reason`; None alone."""
+    return completed(reason, "Skipped")
+
+
+@contextmanager
+def alone(unsuccessful: Callable[[str], None]) -> Iterator[None]:
+    """Make a run of this process; it ends when all that was submitted has ended.
+
+    Parameters
+    ----------
+    unsuccessful
+        Receives the id of the run when it fails or is stopped.
+    """
+    run = _Run()
+    token = _RUN.set(run)
+    try:
+        with _terminating():
+            try:
+                with run.pool:
+                    yield
+            except BaseException:
+                unsuccessful(run.id)
+                raise
+    finally:
+        _RUN.reset(token)
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Raise where SIGTERM comes, and let it end the process when the run has let go."""
+
+    def raise_terminated(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    handles = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, raise_terminated) if handles else None
+    try:
+        yield
+    except Terminated:
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        if handles:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _runtime() -> Any:
+    from prefect import runtime
+
+    return runtime
