@@ -15,8 +15,6 @@ from contextlib import closing, contextmanager
 from importlib import metadata
 from pathlib import Path
 
-import pytest
-
 from flows.orchestrator import answers, use_api
 from tasks.base.environment import turn_telemetry_off
 
@@ -70,7 +68,18 @@ def prefect_api_in(home: Path) -> Iterator[str]:
         try:
             yield url
         finally:
+            _drain()
             use_api(None)
+
+
+def _drain() -> None:
+    """Send the logs and events that Prefect still holds back in this process."""
+    if "prefect.logging.handlers" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogHandler
+
+        APILogHandler().flush()
+        EventsWorker.drain_all(timeout=5)
 
 
 @contextmanager
