@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from flows.run_lifecycle import pipeline_of_run, named
+from flows.run_lifecycle import named, pipeline_of_run
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.results import BacktestOutcome
 from tasks.backtest.run import BacktestRequest

@@ -11,7 +11,6 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flows.orchestrator import check_configured, configured_api, use_api
 from flows.terminal.results import progress
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.loop import Cause, new_correlation
@@ -28,6 +27,7 @@ from tasks.base.servers.server_contact import first_contact
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
 from tasks.ledger.training_outcomes import save_outcome
+from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
 from tasks.training.former_trainings import remember_training, trained_before
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.run_lifecycle import answerable, pipeline_of_run, named
+from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import tell_decided
 from tasks.base.errors import ContractError
 from tasks.base.loop import Cause

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows.prefect_runs import unsuccessful_runs
@@ -32,6 +33,9 @@ from tasks.monitoring.incidents.run_failures import has_done_its_work, note_canc
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
 from tasks.orchestration.current_run import deployment_id, is_scheduled, run_id, was_terminated
 from tasks.orchestration.declarations import Parameters
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -92,9 +96,7 @@ def pipeline_of_run(file: str) -> Pipeline:
         When the run's stack, or its deployment on a server of one's own, names another file.
     """
     if deployment_id() and REGISTERED_VARIABLE not in os.environ:
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
+        with _client() as client:
             deployment = client.read_deployment(UUID(deployment_id()))
         if file != (deployment.parameters or {}).get("pipeline"):
             raise UsageError(
@@ -120,11 +122,15 @@ def _compare(pipeline: Pipeline) -> None:
     now = datetime.now(UTC)
     ended: tuple[EndedRun, ...] = ()
     if deployment_id():
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
+        with _client() as client:
             ended = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
     report_outcomes(pipeline, ended, now)
+
+
+def _client() -> SyncPrefectClient:
+    from prefect.client.orchestration import get_client
+
+    return get_client(sync_client=True)
 
 
 def _tried(action: Callable[[], object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.run_lifecycle import answerable, pipeline_of_run, named
+from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import note_set_aside
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringOutcome

@@ -6,7 +6,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from flows.run_lifecycle import answerable, pipeline_of_run, named
+from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import tell_decided
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, PolicyDecision

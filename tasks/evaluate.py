@@ -8,7 +8,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures
 from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
-from tasks.orchestration.artifacts import leave_table
+from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import task
 
 
@@ -20,7 +20,8 @@ def evaluate_candidates(
     from tasks.evaluation.leaderboard import assess
 
     assessment = assess(results, basis, pipeline.config.training.seed)
-    leave_table(
+    leave(
+        "table",
         key=f"leaderboard-{pipeline.key}",
         table=[row.model_dump(mode="json") for row in assessment.leaderboard],
         description=f"Candidates of {pipeline.config.name}, best validation first",

@@ -11,7 +11,7 @@ from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.monitoring.windows.monitoring_run import Look, Watch
-from tasks.orchestration.artifacts import emit, leave_markdown, leave_table
+from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
 
 
@@ -130,13 +130,15 @@ def conclude_monitoring(
     from tasks.monitoring.windows.conclusion import conclude_pass
 
     outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
-    leave_markdown(
+    leave(
+        "markdown",
         key=f"monitoring-{pipeline.key}",
         markdown=f"**{outcome.window or 'all rows'}**: {outcome.sentence}\n\n"
         f"{outcome.decision.sentence}",
         description=f"The last monitored window of {pipeline.config.name}",
     )
-    leave_table(
+    leave(
+        "table",
         key=f"drift-{pipeline.key}",
         table=[
             {**c.model_dump(mode="json"), "notes": "; ".join(c.notes)}

@@ -18,7 +18,7 @@ from tasks.base.records import (
 )
 from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
-from tasks.orchestration.artifacts import leave_link, leave_markdown
+from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import PATIENT, task
 
 
@@ -80,7 +80,8 @@ def judge_challenger(
     store = store_of(pipeline.state)
     given = (assessment.challenger, assessment.skipped)
     verdict = judge(store, pipeline.config, basis, results, *given)
-    leave_markdown(
+    leave(
+        "markdown",
         key=f"verdict-{pipeline.key}",
         markdown=verdict.sentence,
         description=f"What the gate decided about {pipeline.config.name}",
@@ -148,13 +149,15 @@ def conclude_training(
         prefect_run,
         diagnosis,
     )
-    leave_link(
+    leave(
+        "link",
         key=f"report-{pipeline.key}",
         link=Path(outcome.report).as_uri(),
-        text="report",
+        link_text="report",
         description=f"The report of the last training of {pipeline.config.name}",
     )
-    leave_markdown(
+    leave(
+        "markdown",
         key=f"mlflow-{pipeline.key}",
         markdown=_in_mlflow(outcome),
         description="The same training in MLflow",

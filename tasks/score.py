@@ -9,7 +9,7 @@ from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
-from tasks.orchestration.artifacts import leave_markdown
+from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
 
 
@@ -51,7 +51,8 @@ def score_rows(
         newcomers=scope == "new",
         named=named,
     ).model_copy(update={"scope": scope, "quarantined": admitted.aside})
-    leave_markdown(
+    leave(
+        "markdown",
         key=f"scoring-{pipeline.key}",
         markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
         description=f"The last scoring of {pipeline.config.name}",

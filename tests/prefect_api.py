@@ -15,8 +15,8 @@ from contextlib import closing, contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from flows.orchestrator import answers, use_api
-from tasks.base.environment import turn_telemetry_off
+from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.orchestration.prefect_api import answers, use_api
 
 _KEPT = Path(__file__).parents[1] / ".pytest_cache" / "keepfit"
 # Prefect's API without the loops that schedule, clean up and trigger.

@@ -37,7 +37,7 @@ def test_a_door_holds_prefect_tasks_that_stay_short(door: Path) -> None:
 
 
 def test_importing_the_front_door_creates_nothing(tmp_path: Path) -> None:
-    code = "import flows.cli, tasks.base.config, tasks.base.pipeline_file, flows.orchestrator"
+    code = "import flows.cli, tasks.base.config, tasks.base.pipeline_file, tasks.orchestration.prefect_api"
     subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.base.errors import InfrastructureError, KeepfitError, TransientError, UsageError
+from tasks.orchestration.prefect_api import check_configured, configured_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,6 @@ def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
     InfrastructureError
         When it does not answer.
     """
-    from flows.orchestrator import check_configured, configured_api
     from tasks.base.servers.stack_file import running_stack
 
     api, credentials = configured_api(), ""

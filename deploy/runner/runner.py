@@ -27,6 +27,7 @@ from tasks.base.runtime.environment import RUNNER_VARIABLE
 from tasks.base.settings.known_pipelines import pipeline_in_use
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
+from tasks.orchestration.prefect_api import check_configured
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -162,7 +163,6 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
 
 async def _api_answers() -> None:
     """Wait for the server, which is started at the same time."""
-    from flows.orchestrator import check_configured
     from tasks.base.errors import InfrastructureError
 
     deadline = time.monotonic() + _API_SECONDS

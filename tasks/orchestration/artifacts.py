@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from tasks.orchestration.current_run import in_prefect
 
 
-def leave_markdown(key: str, markdown: str, description: str) -> None:
-    """Leave a text on the pages of the run and of `key`."""
+def leave(
+    kind: Literal["link", "markdown", "table"], key: str, description: str, **what: Any
+) -> None:
+    """Leave an artifact on the pages of the run and of `key`.
+
+    Parameters
+    ----------
+    what
+        As Prefect names it: ``link`` and ``link_text``; ``markdown``; ``table``, one dictionary a
+        row.
+    """
     if in_prefect():
-        from prefect.artifacts import create_markdown_artifact
+        from prefect import artifacts
 
-        create_markdown_artifact(key=key, markdown=markdown, description=description)
-
-
-def leave_table(key: str, table: list[dict[str, Any]], description: str) -> None:
-    """Leave a table, one dictionary a row, on the pages of the run and of `key`."""
-    if in_prefect():
-        from prefect.artifacts import create_table_artifact
-
-        create_table_artifact(key=key, table=table, description=description)
-
-
-def leave_link(key: str, link: str, text: str, description: str) -> None:
-    """Leave a link on the pages of the run and of `key`."""
-    if in_prefect():
-        from prefect.artifacts import create_link_artifact
-
-        create_link_artifact(key=key, link=link, link_text=text, description=description)
+        create = getattr(artifacts, f"create_{kind}_artifact")
+        create(key=key, description=description, **what)
 
 
 def emit(event: str, resource: Mapping[str, str], payload: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 from tasks.base.errors import TransientError
-from tasks.base.progress import Step, report
+from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.current_run import alone, in_prefect, submitted_to
 
 if TYPE_CHECKING:
@@ -90,12 +90,11 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def prefect(self) -> prefect.Task[P, R]:
         """The task as Prefect knows it."""
-        from prefect import task as prefect_task
-        from prefect.cache_policies import NO_CACHE
+        import prefect.cache_policies
 
-        return prefect_task(
+        return prefect.task(
             name=self.name,
-            cache_policy=NO_CACHE,
+            cache_policy=prefect.cache_policies.NO_CACHE,
             task_run_name=self.run_name,
             retries=len(self.delays),
             retry_delay_seconds=list(self.delays),
@@ -147,19 +146,22 @@ class Flow(Generic[P, R]):
     @functools.cached_property
     def prefect(self) -> prefect.Flow[P, R]:
         """The flow as Prefect knows it; its deployments load this."""
-        from prefect import flow as prefect_flow
-        from prefect import runtime
+        import prefect.runtime
 
         given = self.run_name
 
         def run_name() -> str:
-            return "" if isinstance(given, str) else given(self.name, runtime.flow_run.parameters)
+            return (
+                ""
+                if isinstance(given, str)
+                else given(self.name, prefect.runtime.flow_run.parameters)
+            )
 
         def unsuccessful(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's
             self._unsuccessful(flow_run.parameters, str(flow_run.id))
 
         hooks: list[Any] = [unsuccessful] if self.on_unsuccessful is not None else []
-        return prefect_flow(
+        return prefect.flow(
             name=self.name,
             flow_run_name=given if isinstance(given, str) else run_name,
             on_failure=hooks,

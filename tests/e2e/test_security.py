@@ -332,7 +332,7 @@ def test_every_route_of_the_three_servers_is_decided(cycle: Watched, tmp_path: P
 def test_every_socket_of_every_command_is_decided(cycle: Watched) -> None:
     """What listens while run, score, monitor, status, why and up do their work."""
     assert {address for _, address in cycle.listening} == {"127.0.0.1"}
-    assert {module for module, _ in cycle.listening} - {"flows.orchestrator"} == {
+    assert {module for module, _ in cycle.listening} - {"tasks.orchestration.prefect_api"} == {
         *(f"deploy.stack.servers {kind}" for kind in ROUTES),
         # It holds the servers' sockets, for when one is started again.
         "deploy.stack.stack",

@@ -26,7 +26,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.runtime.files import write_whole
-from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page, prefect_is_named
+from tasks.base.servers.stack_file import mlflow_run_page, prefect_is_named, prefect_run_page
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.monitoring.incidents.run_outcomes import request_training

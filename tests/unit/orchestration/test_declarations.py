@@ -12,7 +12,7 @@ import pytest
 
 from tasks.base.errors import ContractError, TransientError
 from tasks.orchestration import declarations
-from tasks.orchestration.artifacts import emit, leave_markdown
+from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.current_run import (
     completed,
     deployment_id,
@@ -133,7 +133,7 @@ def test_an_unsuccessful_run_is_cleared_with_its_parameters_and_id(ending: BaseE
 def test_alone_nothing_is_sent_to_prefect() -> None:
     @flow("quiet", run_name="quiet")
     def quiet() -> tuple[Any, ...]:
-        leave_markdown("key", "text", "what")
+        leave("markdown", "key", "what", markdown="text")
         event = emit("keepfit.alarm", {}, {})
         return event, completed("nothing to do"), in_prefect(), deployment_id(), is_scheduled()
 
