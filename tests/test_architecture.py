@@ -37,7 +37,7 @@ def test_a_door_holds_prefect_tasks_that_stay_short(door: Path) -> None:
 
 
 def test_importing_the_front_door_creates_nothing(tmp_path: Path) -> None:
-    code = "import flows.cli, tasks.base.config, tasks.base.pipeline_file, tasks.orchestration.prefect_api"
+    code = "import flows.commands, tasks.base.pipeline_file, tasks.orchestration.declarations"
     subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -51,7 +51,7 @@ def test_importing_the_front_door_creates_nothing(tmp_path: Path) -> None:
 MOST_FILES = 12
 LARGER_FOLDERS: dict[str, int] = {}
 """Folders that still hold more; a number may be lowered, never raised."""
-MOST_IMPORTS_INSIDE_FUNCTIONS = 782
+MOST_IMPORTS_INSIDE_FUNCTIONS = 781
 """What there still is; the number may be lowered, never raised."""
 
 
