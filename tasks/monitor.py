@@ -103,10 +103,13 @@ def conclude_window(
     prefect_run: str | None,
 ) -> MonitoringOutcome:
     """Record what was found of a window, on a page, in MLflow and in the ledger."""
+    from tasks.dashboard.window_page import window_html
     from tasks.monitoring.windows.conclusion import conclude_look
 
     now = datetime.now(UTC)
-    return conclude_look(pipeline, look, snapshot, contract, findings, prefect_run, now)
+    return conclude_look(
+        pipeline, look, snapshot, contract, findings, prefect_run, now, window_html
+    )
 
 
 @task(name="note stopped window", retried=PATIENT)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tasks.base.loop import ColumnFinding, Decision, DriftResult, Gain, GainAnswer, Performance
     from tasks.base.outcomes import MonitoringOutcome, SeenWindow
     from tasks.history.overview import PipelineHealth
-    from tasks.lineage.chain import Chain, Link
+    from tasks.lineage.chain import Chain
+    from tasks.lineage.records import Link
 
 _WIDTH = 80
 _MOST_COLUMNS = 12

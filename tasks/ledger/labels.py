@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def collect_labels(
+def read_labels(
     pipeline: Pipeline, schema: Schema, start: datetime | None, end: datetime | None
-) -> LabelsWritten:
-    """Read the labels of rows whose time lies in [start, end), and write them to the ledger.
+) -> pd.DataFrame:
+    """Return the labels of rows whose time lies in [start, end).
 
     They come from `monitoring.labels`, else from the target column of the source. A source of
     labels without the time column is read whole. Ids and features are read as for scoring, so
@@ -47,15 +47,6 @@ def collect_labels(
     SourceError, DataError, TransientError
         As the source gives them.
     """
-    from tasks.ledger.ledger import ledger_of
-
-    frame = _read(pipeline, schema, start, end)
-    return ledger_of(pipeline).write_labels(pipeline.config.name, frame, schema)
-
-
-def _read(
-    pipeline: Pipeline, schema: Schema, start: datetime | None, end: datetime | None
-) -> pd.DataFrame:
     import pandas as pd
 
     from tasks.data.column_kinds import infer_kinds

@@ -11,7 +11,7 @@ from tasks.base.loop import Decision
 from tasks.base.text.phrases import listed, plural
 from tasks.history import evidence, links
 from tasks.history.series import Point, points
-from tasks.lineage.chain import Known, Link
+from tasks.lineage.records import Known, Link
 
 
 def followed(known: Known, decision: Decision) -> Link | None:

@@ -16,7 +16,7 @@ from tasks.base.text.phrases import brief, differing, plural, span, valued
 from tasks.history import evidence, links
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.lineage.after_training import followed, in_use, link_of, tagged
-from tasks.lineage.chain import Known, Link
+from tasks.lineage.records import Known, Link
 from tasks.registry.gate.gate import incomplete_words
 
 _DIGITS = 12

@@ -18,6 +18,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
+from tasks.policy.triggers import watched
 from tasks.registry.mlflow.shared_stores import store_of
 
 
@@ -34,12 +35,11 @@ def admit(
         Whether a refit of the champion is asked for.
     """
     from tasks.ledger.ledger import ledger_of
-    from tasks.monitoring.windows.conclusion import flags_of
 
     ledger, name = ledger_of(pipeline), pipeline.config.name
     earlier = ledger.decisions(name, kinds=("monitored", "trained"))
     champion = store_of(pipeline.state).champion(name) if cause.kind == "alarm" else None
-    flags = flags_of(earlier, champion) if champion is not None else ()
+    flags = watched(earlier, champion).flags() if champion is not None else ()
     known = handled(earlier, cause)
     if cause.kind == "alarm":
         decision = answer_alarm(pipeline, flags, cause.window, earlier, champion, now, known)

@@ -26,14 +26,8 @@ from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import keepfit_version
 from tasks.registry.tracking.training_runs import flat, source_words
 from tasks.reporting.report.model_card import Card, make_card
-from tasks.reporting.report.report import (
-    Change,
-    FigureText,
-    Link,
-    ReportData,
-    changed,
-    render_report,
-)
+from tasks.reporting.report.report import changed, render_report
+from tasks.reporting.report.report_data import Change, FigureText, Link, ReportData
 
 
 def report_html(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from tasks.base.config import PipelineConfig
+from typing import Any, NamedTuple
 
 
 class Contradiction(NamedTuple):
@@ -15,18 +12,23 @@ class Contradiction(NamedTuple):
     text: str
 
 
-def contradiction(config: PipelineConfig) -> Contradiction | None:
+def contradiction(config: Any) -> Contradiction | None:
     """Return the first thing that does not go with the task, or None.
 
     A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
     and by what is ranked, and the ledger knows by its ids which rows belong together.
+
+    Parameters
+    ----------
+    config
+        A `PipelineConfig`, which calls this as it is made and stands above.
     """
     if config.task != "ranking":
         return _without_ranking(config)
     return _roles(config) or _of_classes(config) or _of_rows(config) or _not_told(config)
 
 
-def _without_ranking(config: PipelineConfig) -> Contradiction | None:
+def _without_ranking(config: Any) -> Contradiction | None:
     stated = {
         ("group",): config.group,
         ("item",): config.item,
@@ -41,7 +43,7 @@ def _without_ranking(config: PipelineConfig) -> Contradiction | None:
     return None
 
 
-def _roles(config: PipelineConfig) -> Contradiction | None:
+def _roles(config: Any) -> Contradiction | None:
     group, item = config.group, config.item
     if group is None:
         return Contradiction(
@@ -67,7 +69,7 @@ def _roles(config: PipelineConfig) -> Contradiction | None:
     return None
 
 
-def _of_classes(config: PipelineConfig) -> Contradiction | None:
+def _of_classes(config: Any) -> Contradiction | None:
     training = config.training
     stated = {
         ("objective",): config.objective is not None,
@@ -82,7 +84,7 @@ def _of_classes(config: PipelineConfig) -> Contradiction | None:
     return None
 
 
-def _of_rows(config: PipelineConfig) -> Contradiction | None:
+def _of_rows(config: Any) -> Contradiction | None:
     stated = {
         ("split", "group"): config.split.group is not None,
         ("hooks", "metrics"): bool(config.hooks.metrics),
@@ -98,7 +100,7 @@ def _of_rows(config: PipelineConfig) -> Contradiction | None:
     return None
 
 
-def _not_told(config: PipelineConfig) -> Contradiction | None:
+def _not_told(config: Any) -> Contradiction | None:
     if config.training.ensemble:
         return Contradiction(
             ("training", "ensemble"),

@@ -6,7 +6,6 @@ Heavy libraries are imported by the functions, which only run in worker processe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +14,18 @@ from numpy.typing import NDArray
 
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Params, Watched
 from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
+from tasks.models.estimators.lightgbm_stopping import (
+    STOPPING_ROUNDS,
+    TRAINING,
+    VALIDATION,
+    curves_of,
+    slim,
+    watch,
+    watched,
+)
 from tasks.models.features.mapped_arrays import letting_go, rows_at
 from tasks.models.validation.splitters import inner_part, inner_share
 
-STOPPING_ROUNDS = 30
-TRAINING, VALIDATION = "training", "validation"
-"""How the names of curves begin: on rows that are learnt from, and on rows set aside."""
-USUAL_TRAVEL = 10.0
-"""LightGBM's defaults: 100 rounds with a learning rate of 0.1."""
 WIDE = 200
 """Columns from which LightGBM builds its histograms column by column; either way, fixed: left to
 measure which is faster, it would give other numbers from one run to the next."""
@@ -309,103 +312,3 @@ def fit_lightgbm(
     curves = curves_of(estimator, (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,))
     best = int(estimator.best_iteration_ or estimator.n_estimators_)
     return FitResult(slim(estimator), best, curves)
-
-
-def watch(
-    estimator: Any,
-    own: tuple[Any, Any],
-    parts: Sequence[tuple[Any, Any]],
-    at: FitContext,
-    callbacks: Sequence[Callable[[Any], None]] = (),
-    **given: Any,
-) -> FitResult:
-    """Fit LightGBM on `own` for the usual rounds at least, until the loss on `parts` rests."""
-    from lightgbm.basic import LGBMDeprecationWarning
-
-    most = int(estimator.n_estimators)
-    usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
-    resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
-    with warnings.catch_warnings():
-        # As above: what replaces `eval_set` is not yet what it replaces.
-        warnings.simplefilter("ignore", LGBMDeprecationWarning)
-        estimator.fit(*own, **watched(own, parts), callbacks=[*callbacks, resting], **given)
-    told = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
-    losses = tuple(
-        tuple(-v for v in curve) if resting.greater else curve
-        for name, curve in told.items()
-        if name.startswith(VALIDATION)
-    )
-    curves = _pooled(told, weighed=bool(at.class_weight))
-    slim(estimator)
-
-    def after(rounds: int) -> Any:
-        estimator._Booster.best_iteration = rounds
-        return estimator
-
-    course = Course(losses, usual, most, after)
-    return FitResult(estimator, resting.best, curves, course=course)
-
-
-class _Resting:
-    """Ends boosting once the mean loss on watched rows has not fallen for a while.
-
-    LightGBM's own early stopping knows no least number of rounds, and stops where one part rests.
-    """
-
-    order = 30
-    before_iteration = False
-
-    def __init__(self, patience: int, least: int) -> None:
-        self._patience, self._least = patience, least
-        self._lowest = np.inf
-        self.best = 1
-        self.greater = False
-
-    def __call__(self, env: Any) -> None:
-        from lightgbm.callback import EarlyStopException
-
-        told = [r for r in env.evaluation_result_list if r[0].startswith(VALIDATION)]
-        self.greater = bool(told[0][3])
-        loss = float(np.mean([-r[2] if self.greater else r[2] for r in told]))
-        done = env.iteration + 1
-        if loss < self._lowest:
-            self._lowest, self.best = loss, done
-        elif done >= max(self._least, self.best + self._patience):
-            raise EarlyStopException(env.iteration, env.evaluation_result_list)
-
-
-def _part_names(parts: int) -> list[str]:
-    return [VALIDATION] if parts == 1 else [f"{VALIDATION}{place}" for place in range(parts)]
-
-
-def _pooled(told: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tuple[float, ...]]:
-    """Return the curves with the parts' mean as one; `weighed`: without LightGBM's own rows.
-
-    Where classes are weighed, LightGBM weighs its own rows and not those set aside.
-    """
-    loss = next(iter(told)).partition("_")[2]
-    parts = [curve for name, curve in told.items() if name.startswith(VALIDATION)]
-    own = {} if weighed else {f"{TRAINING}_{loss}": told[f"{TRAINING}_{loss}"]}
-    return {**own, f"{VALIDATION}_{loss}": tuple(np.mean(parts, axis=0).tolist())}
-
-
-def watched(own: tuple[Any, Any], held: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """Return arguments by which LightGBM tells its loss, on every part, round by round."""
-    return {"eval_set": [own, *held], "eval_names": [TRAINING, *_part_names(len(held))]}
-
-
-def curves_of(estimator: Any, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Return LightGBM's metrics of `parts`, such as ``validation_l2``."""
-    return {
-        f"{part}_{name.replace('@', '_at_')}": tuple(float(v) for v in values)
-        for part in parts
-        for name, values in estimator.evals_result_[part].items()
-    }
-
-
-def slim(estimator: Any) -> Any:
-    """Drop the record of the fit: skops would keep a file for each of its numbers."""
-    estimator._evals_result = {}
-    estimator._best_score = {}
-    estimator._Booster.best_score = {}
-    return estimator

@@ -17,6 +17,15 @@ from numpy.typing import NDArray
 from tasks.base.errors import EvidenceError
 from tasks.metrics.ranking import CUT, RankingGroups
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params
+from tasks.models.estimators.lightgbm_stopping import (
+    STOPPING_ROUNDS,
+    TRAINING,
+    VALIDATION,
+    curves_of,
+    slim,
+    watch,
+    watched,
+)
 from tasks.models.validation.splitters import inner_share, part_of_groups
 
 RANKER = "lightgbm"
@@ -59,15 +68,6 @@ def fit_ranker(
     from lightgbm import early_stopping
     from lightgbm.basic import LGBMDeprecationWarning
 
-    from tasks.models.estimators.estimator_factories import (
-        STOPPING_ROUNDS,
-        TRAINING,
-        VALIDATION,
-        curves_of,
-        slim,
-        watched,
-    )
-
     queries = at.queries
     if queries is None:
         raise EvidenceError("a ranker needs the groups of its rows.")
@@ -106,8 +106,6 @@ def _fit_watched(
     estimator: Any, X: NDArray[np.float32], grade: NDArray[Any], at: FitContext, **given: Any
 ) -> FitResult:
     """Fit, following the NDCG of watched groups."""
-    from tasks.models.estimators.estimator_factories import watch
-
     watched, queries = at.watched, at.queries
     if watched is None or queries is None or watched.queries is None:
         raise EvidenceError("a ranker needs the groups of its rows.")

@@ -21,8 +21,8 @@ from tasks.base.loop import (
 )
 from tasks.base.records import MetricValue
 from tasks.monitoring.alerts.message_text import cleaned, code, listed
-from tasks.monitoring.windows.triggers import triggers_of
 from tasks.policy.gain_sentences import gain_method, gain_sentence
+from tasks.policy.triggers import triggers_of
 
 _MOST_COLUMNS = 5
 

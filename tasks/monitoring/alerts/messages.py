@@ -36,8 +36,8 @@ from tasks.monitoring.alerts.message_text import (
     title,
 )
 from tasks.monitoring.alerts.redaction import without_secrets
-from tasks.monitoring.windows.triggers import stated
 from tasks.policy.gain_sentences import gain_headline, gain_sentence
+from tasks.policy.triggers import stated
 
 Level = Literal["info", "success", "warning", "failure"]
 _MOST_RULES = 6

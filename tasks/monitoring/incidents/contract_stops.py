@@ -13,7 +13,7 @@ from tasks.base.reading_notes import FileAside
 from tasks.base.records import SetAside
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.contracts.snapshot_check import describe
-from tasks.monitoring.windows.triggers import start_of
+from tasks.policy.triggers import start_of
 
 _QUIET = timedelta(days=7)
 TOLD = (

@@ -18,7 +18,7 @@ from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Sp
 from tasks.base.text.moments import as_utc
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.monitoring.windows.monitoring_run import Look
-from tasks.monitoring.windows.triggers import start_of, watched
+from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 
 MOST_ROWS = 400_000

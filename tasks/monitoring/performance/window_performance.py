@@ -18,7 +18,7 @@ from tasks.base.settings.own_code import OwnCode
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.windows.monitoring_run import Look
-from tasks.monitoring.windows.triggers import start_of, watched
+from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 
 
@@ -86,11 +86,13 @@ def _performance(
 
 def _collect(pipeline: Pipeline, champion: ModelVersion, span: Window | None) -> str:
     """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
-    from tasks.ledger.labels import collect_labels
+    from tasks.ledger.labels import read_labels
+    from tasks.ledger.ledger import ledger_of
 
-    ends = (span.start, span.end) if span else (None, None)
+    ends, schema = (span.start, span.end) if span else (None, None), _roles(pipeline, champion)
     try:
-        collect_labels(pipeline, _roles(pipeline, champion), *ends)
+        frame = read_labels(pipeline, schema, *ends)
+        ledger_of(pipeline).write_labels(pipeline.config.name, frame, schema)
     except TransientError:
         raise
     except KeepfitError as error:

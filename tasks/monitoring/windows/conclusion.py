@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tasks.base.loop import (
     Performance,
     PolicyDecision,
     Window,
-    WindowFlag,
     decision_id,
 )
 from tasks.base.outcomes import MonitoringOutcome, SeenWindow
@@ -31,9 +30,9 @@ from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.windows.monitoring_run import Look, Watch, page_folder
-from tasks.monitoring.windows.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import weigh
+from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.mlflow.shared_stores import store_of
 
 _DIGITS = 16
@@ -54,17 +53,6 @@ class Findings(Record):
     evidently: str = ""
 
 
-def flags_of(earlier: Sequence[Decision], champion: ModelVersion) -> tuple[WindowFlag, ...]:
-    """Return what the policy needs of this champion's windows, the newest last.
-
-    Parameters
-    ----------
-    earlier
-        Decisions of kind ``monitored``, newest first; the newest about a window counts.
-    """
-    return watched(earlier, champion).flags()
-
-
 def conclude_look(
     pipeline: Pipeline,
     look: Look,
@@ -73,10 +61,16 @@ def conclude_look(
     found: Findings,
     prefect_run: str | None,
     now: datetime,
+    html_of: Callable[[Decision], str],
 ) -> MonitoringOutcome:
     """Record what was found of one window, write its page and the MLflow steps.
 
     The policy is asked only where the pass ends with this window.
+
+    Parameters
+    ----------
+    html_of
+        Returns the page of a window from its decision.
     """
     from tasks.ledger.ledger import ledger_of
 
@@ -110,14 +104,19 @@ def conclude_look(
         next_command=_next(pipeline, decision),
     )
     monitored = _monitored(pipeline, look, snapshot, contract, found, outcome, now)
-    _write_page(monitored, page)
+    write_whole(page, html_of(monitored))
     store_of(pipeline.state).log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
     ledger.record(monitored)
-    _restate_pages(found, look, earlier)
+    _restate_pages(found, look, earlier, html_of)
     return outcome
 
 
-def _restate_pages(found: Findings, look: Look, earlier: Sequence[Decision]) -> None:
+def _restate_pages(
+    found: Findings,
+    look: Look,
+    earlier: Sequence[Decision],
+    html_of: Callable[[Decision], str],
+) -> None:
     """Write the pages of earlier windows again whose performance this pass restated."""
     for performance in found.performance:
         if performance.window == look.window:
@@ -135,7 +134,7 @@ def _restate_pages(found: Findings, look: Look, earlier: Sequence[Decision]) -> 
         page = Path(stated.links.get("report", "")) if stated is not None else None
         if stated is not None and page is not None and page.is_file():
             evidence = {**stated.evidence, "performance": [performance.model_dump(mode="json")]}
-            _write_page(stated.model_copy(update={"evidence": evidence}), page)
+            write_whole(page, html_of(stated.model_copy(update={"evidence": evidence})))
 
 
 def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutcome:
@@ -413,7 +412,7 @@ def _policy(
             "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
         },
     )  # fmt: skip
-    flags = flags_of([known_now, *earlier], look.champion)
+    flags = watched([known_now, *earlier], look.champion).flags()
     return answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
 
 
@@ -504,12 +503,6 @@ def links_of(pipeline: Pipeline, outcome: MonitoringOutcome) -> dict[str, str]:
         "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
     }
     return {name: link for name, link in links.items() if link}
-
-
-def _write_page(monitored: Decision, page: Any) -> None:
-    from tasks.dashboard.window_page import window_html
-
-    write_whole(page, window_html(monitored))
 
 
 def _sentence(found: Findings, reasons: Sequence[str], look: Look) -> str:

@@ -10,7 +10,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.monitoring.windows.monitoring_run import Look
-from tasks.monitoring.windows.triggers import gain_of
+from tasks.policy.triggers import gain_of
 
 
 def judge(

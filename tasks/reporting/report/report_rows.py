@@ -22,7 +22,7 @@ from tasks.base.records import (
 from tasks.base.text.numbers import ABSENT, metric_words, number, seconds, size
 
 if TYPE_CHECKING:
-    from tasks.reporting.report.report import ReportData
+    from tasks.reporting.report.report_data import ReportData
 
 MOST_COLUMNS = 200
 MOST_RULES = 300

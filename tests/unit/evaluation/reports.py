@@ -54,7 +54,8 @@ from tasks.reporting.figures.training_figures import (
     draw_leaderboard,
     draw_learning,
 )
-from tasks.reporting.report.report import Change, Link, ReportData, figure_text
+from tasks.reporting.report.report import figure_text
+from tasks.reporting.report.report_data import Change, Link, ReportData
 from tests.unit.evaluation.problems import binary
 
 

@@ -11,7 +11,7 @@ import pytest
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Schema
-from tasks.ledger.labels import collect_labels
+from tasks.ledger.labels import read_labels
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import LabelsWritten
 from tasks.ledger.storage.cell_values import class_text
@@ -20,6 +20,12 @@ from tests.unit.ledger.made import NAME, Forked, opened, predictions, schema
 
 def write(ledger: Ledger, frame: pd.DataFrame, roles: Schema | None = None) -> None:
     ledger.write_predictions(NAME, frame, roles or schema(), version="1", run_id="r", batch="b1")
+
+
+def collect_labels(
+    plan: Pipeline, roles: Schema, start: datetime | None, end: datetime | None
+) -> LabelsWritten:
+    return ledger_of(plan).write_labels(NAME, read_labels(plan, roles, start, end), roles)
 
 
 def labels(*values: Any, start: int = 0) -> pd.DataFrame:

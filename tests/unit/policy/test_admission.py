@@ -12,8 +12,8 @@ from tasks.base.loop import Cause, Decision, Window, WindowFlag, decision_id
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
-from tasks.monitoring.windows.conclusion import flags_of
 from tasks.policy.admission import admit, answer_alarm, handled
+from tasks.policy.triggers import watched
 from tasks.training.single_training import admitted, hold_back
 from tests.tables import write_pipeline
 
@@ -101,19 +101,19 @@ def test_while_one_trains_the_calendar_is_refused_and_the_next_one_admitted(
 def test_the_newest_statement_about_a_window_counts() -> None:
     before = monitored(WEEK, alarm=False, worse=False, at=NOW - timedelta(days=1))
     restated = monitored(WEEK, alarm=False, worse=True)
-    (flag,) = flags_of([restated, before], CHAMPION)
+    (flag,) = watched([restated, before], CHAMPION).flags()
 
     assert flag == WindowFlag(window=WEEK, worse=True)
 
 
 def test_windows_of_an_earlier_champion_do_not_count() -> None:
-    assert flags_of([monitored(WEEK, alarm=True, version="7")], CHAMPION) == ()
+    assert watched([monitored(WEEK, alarm=True, version="7")], CHAMPION).flags() == ()
 
 
 def test_a_pass_over_all_rows_stands_before_windows_with_a_time() -> None:
     everything = monitored(WEEK, alarm=True, id="all").model_copy(update={"window": None})
 
-    flags = flags_of([monitored(WEEK, alarm=False), everything], CHAMPION)
+    flags = watched([monitored(WEEK, alarm=False), everything], CHAMPION).flags()
 
     assert [(flag.window, flag.drifted) for flag in flags] == [(None, True), (WEEK, False)]
 

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.base.text.numbers import moment, number
 from tasks.evaluation.findings import Diagnosis
-from tasks.reporting.report.report import Change, Link, ReportData, changed, render_report
+from tasks.reporting.report.report import changed, render_report
+from tasks.reporting.report.report_data import Change, Link, ReportData
 from tasks.reporting.report.report_rows import address, code
 from tests.unit.evaluation.reports import report_data
 

@@ -6,7 +6,7 @@ from typing import Any
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import Decision, Gain, Performance, Window
 from tasks.base.records import ModelVersion
-from tasks.monitoring.windows.triggers import Trigger, newest_of, untold, watched
+from tasks.policy.triggers import Trigger, newest_of, untold, watched
 
 CHAMPION = ModelVersion(name="churn", version="1", run_id="r")
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -1,0 +1,73 @@
+"""What is recorded of a version, and the links of its chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from tasks.base.loop import Decision
+from tasks.base.outcomes import TrainingOutcome
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion, Record
+
+What = Literal[
+    "window", "alarm", "schedule", "by hand", "run", "data", "contract", "training", "gate",
+    "promoted", "refused", "confirmed", "rolled back", "replaced", "in use", "collected", "alert",
+    "other",
+]  # fmt: skip
+
+
+class Link(Record):
+    """One step of a chain.
+
+    Attributes
+    ----------
+    at
+        When; None where only the order is known.
+    numbers
+        What the sentence rests on, as JSON values.
+    links
+        What to open, by name.
+    """
+
+    at: datetime | None
+    what: What
+    sentence: str
+    numbers: dict[str, JsonValue] = Field({})
+    links: dict[str, str] = Field({})
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that is recorded of one version.
+
+    Attributes
+    ----------
+    decisions
+        Those about the version and those that share a correlation with it, oldest first.
+    """
+
+    pipeline: Pipeline
+    version: str
+    decisions: tuple[Decision, ...]
+    outcome: TrainingOutcome | None = None
+    registered: ModelVersion | None = None
+
+    @property
+    def trained(self) -> Decision | None:
+        """The decision that ended its training."""
+        of = [d for d in self.decisions if d.kind == "trained" and d.version == self.version]
+        return of[-1] if of else None
+
+    @property
+    def correlation(self) -> str:
+        """The correlation of its training; empty where it is not recorded."""
+        trained = self.trained
+        return trained.correlation if trained is not None else ""
+
+    def of(self, *kinds: str) -> tuple[Decision, ...]:
+        """Return the decisions of some kinds, oldest first."""
+        return tuple(d for d in self.decisions if d.kind in kinds)
