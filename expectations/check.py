@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from expectations.contract import Contract
+from expectations.custom_rules import Rule
 from expectations.facts.column_facts import ColumnFacts, gather_facts
-from expectations.facts.phrases import say_share, shorten
 from expectations.results import CheckOutcome, CheckResult, grade, say_failed
 from expectations.rules.column_rules import ColumnCheck, missing_column
-from expectations.rules.custom_rules import Rule
-from expectations.rules.sql_condition import parse_condition
 from expectations.rules.sql_rows import broken_rows
 from expectations.rules.table_rules import check_table
+from expectations.sql_condition import parse_condition
 from expectations.suite import RawResult, run_suite
+from expectations.text.phrases import say_share, shorten
 
 __all__ = ["CheckOutcome", "CheckResult", "check_frame"]
 

@@ -58,9 +58,9 @@ from pydantic import (
     model_validator,
 )
 
-from expectations.facts.phrases import Severity
-from expectations.facts.time_spans import as_naive_utc, format_span, parse_span
-from expectations.rules.custom_rules import Rule
+from expectations.custom_rules import Rule
+from expectations.text.phrases import Severity
+from expectations.text.time_spans import as_naive_utc, format_span, parse_span
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
 Storage = Literal["number", "text", "boolean", "time"]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from expectations.contract import ColumnRule, Contract
 from expectations.facts.column_facts import as_category, bound_of, facts_of, unseen
-from expectations.facts.phrases import Severity, say_number, say_share, say_value, shorten
 from expectations.results import CheckResult
+from expectations.text.phrases import Severity, say_number, say_share, say_value, shorten
 
 Path = tuple[str | int, ...]
 Read = Callable[[Sequence[str]], pd.DataFrame]

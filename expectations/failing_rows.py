@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from expectations.contract import ColumnRule, Contract
+from expectations.custom_rules import Rule
 from expectations.facts.column_facts import (
     Mask,
     facts_of,
@@ -19,12 +20,11 @@ from expectations.facts.column_facts import (
     repeated,
     unseen,
 )
-from expectations.facts.phrases import shorten
 from expectations.results import CheckOutcome, CheckResult
-from expectations.rules.custom_rules import Rule
-from expectations.rules.sql_condition import parse_condition
 from expectations.rules.sql_rows import broken_mask
+from expectations.sql_condition import parse_condition
 from expectations.suite import broken_positions
+from expectations.text.phrases import shorten
 
 Read = Callable[[Sequence[str]], pd.DataFrame]
 

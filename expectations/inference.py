@@ -26,9 +26,8 @@ from expectations.contract import (
     TableRule,
 )
 from expectations.facts.column_facts import ColumnFacts, all_different, facts_of, later_than
-from expectations.facts.row_order import RowOrder, order_rows
-from expectations.facts.time_spans import as_naive_utc
-from expectations.rules.column_rules import MIN_VARYING
+from expectations.facts.row_order import MIN_VARYING, RowOrder, order_rows
+from expectations.text.time_spans import as_naive_utc
 
 MAX_CATEGORIES = 200
 _MAX_CATEGORY_LENGTH = 200

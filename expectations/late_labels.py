@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.facts.column_facts import facts_of
-from expectations.facts.time_spans import as_naive_utc
+from expectations.text.time_spans import as_naive_utc
 
 
 @dataclass(frozen=True)

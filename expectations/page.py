@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import resources
 
 from expectations.contract import Contract
-from expectations.facts.phrases import say_rows, say_share
 from expectations.results import CheckOutcome, CheckResult
+from expectations.text.phrases import say_rows, say_share
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from expectations.facts.phrases import Severity, say_rows, say_share
+from expectations.text.phrases import Severity, say_rows, say_share
 
 SMALL = 100
 CHANCE = 1e-4

@@ -22,9 +22,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.contract import ColumnRule, Contract
+from expectations.custom_rules import Rule, RuleError
 from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of, gather_facts
-from expectations.facts.phrases import MAX_SAMPLE, sample_of, say_value
-from expectations.rules.custom_rules import Rule, RuleError
+from expectations.text.phrases import MAX_SAMPLE, sample_of, say_value
 
 _ROUNDING = 1e-9
 _CRITICAL = {"error": "critical", "warning": "warning"}

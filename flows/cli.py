@@ -480,7 +480,7 @@ def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def config_schema(as_json: bool) -> None:
     """Print the JSON schema of the pipeline file, for editors."""
-    from tasks.base.settings.key_reference import schema
+    from tasks.base.key_reference import schema
 
     click.echo(json.dumps(schema(), indent=None if as_json else 2))
 
@@ -491,7 +491,7 @@ def config_schema(as_json: bool) -> None:
 @answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     """Say what KEY means (training.budget, say), its type and its default; all keys without one."""
-    from tasks.base.settings.key_reference import explain
+    from tasks.base.key_reference import explain
 
     entries = explain(key)
     if not as_json:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
-from tasks.base.settings.known_pipelines import known_pipelines, remember_pipeline
 
 if TYPE_CHECKING:
     from tasks.base.loop import Decision

@@ -22,8 +22,8 @@ from tasks.monitor import (
     note_stopped_window,
     raise_alarm,
 )
+from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.windows.conclusion import stop_of
-from tasks.monitoring.windows.monitoring_run import Look
 from tasks.orchestration.current_run import run_id
 from tasks.orchestration.declarations import flow
 from tasks.score import find_champion

@@ -14,6 +14,7 @@ from uuid import UUID
 from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
 from tasks.base.errors import ContractError, KeepfitError, UsageError
+from tasks.base.known_pipelines import pipeline_in_use, remember_pipeline
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.environment import (
@@ -23,7 +24,6 @@ from tasks.base.runtime.environment import (
     keep_private,
 )
 from tasks.base.runtime.running_flows import mark_running, unmark
-from tasks.base.settings.known_pipelines import pipeline_in_use, remember_pipeline
 from tasks.base.text.commands import working_on
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh

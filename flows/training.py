@@ -9,11 +9,11 @@ from typing import Any
 from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import tell_decided
 from tasks.base.errors import NoNewerRowsError
+from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis
-from tasks.base.settings.known_pipelines import pipeline_in_use
 from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
 from tasks.load import load_window, split_window
 from tasks.orchestration.current_run import run_id, skipped

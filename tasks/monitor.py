@@ -9,8 +9,8 @@ from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.conclusion import Findings
-from tasks.monitoring.windows.monitoring_run import Look, Watch
 from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
 

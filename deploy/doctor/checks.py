@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from tasks.base.errors import KeepfitError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
 from tasks.base.servers.stack_file import KEY, RunningStack
-from tasks.base.settings.own_code import OwnCode
 from tasks.base.text.commands import command
 
 if TYPE_CHECKING:

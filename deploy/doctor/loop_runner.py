@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from deploy.stack.processes import end_with
+from deploy.child_processes import end_with
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import RUNNER_VARIABLE
 

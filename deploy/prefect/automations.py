@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from deploy.prefect.deployments import TAG
-from deploy.stack.environments import HEARTBEAT_SECONDS
+from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
 from flows.prefect_runs import WATCHED, pipeline_tag
 from tasks.base.pipeline_file import Pipeline
 

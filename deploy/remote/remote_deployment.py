@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import DEPLOYED, deployment_of
+from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
 from deploy.prefect.next_runs import next_runs, soonest
 from deploy.remote.alarm_probe import Probe, probe
 from deploy.remote.store_probe import probe_stores
-from deploy.stack.environments import HEARTBEAT_SECONDS
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploy.stack.processes import end, launch
+from deploy.child_processes import end, launch
 from tasks.base.runtime.environment import module_command
 
 _FIRST_AFTER = 600.0

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.stack.processes import end_with
+from deploy.child_processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline

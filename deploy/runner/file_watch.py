@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.base.errors import KeepfitError
+from tasks.base.known_pipelines import accept
 from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
 from tasks.base.records import Record
-from tasks.base.settings.known_pipelines import accept
 
 _UNREADABLE = "unreadable"
 

@@ -18,13 +18,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.child_processes import end_with, speaking
 from deploy.runner.chronicle import Chronicle
 from deploy.runner.file_watch import Edit, WatchedFiles
-from deploy.stack.processes import end_with, speaking
 from tasks.base.errors import ConfigError
+from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import RUNNER_VARIABLE
-from tasks.base.settings.known_pipelines import pipeline_in_use
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
 from tasks.orchestration.prefect_api import check_configured
@@ -50,8 +50,8 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
 
     from deploy.prefect.automations import apply_automations
     from deploy.prefect.deployments import runner_deployments
+    from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
     from deploy.runner.reaper import Reaper
-    from deploy.stack.environments import HEARTBEAT_SECONDS
 
     await _api_answers()
     files = await asyncio.to_thread(WatchedFiles, pipelines)

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from deploy.serving.limits import RateLimit, TooLargeError, body_of
 from deploy.serving.metrics import Metrics
 from deploy.serving.openapi import openapi
-from expectations.facts.phrases import shorten
+from expectations.text.phrases import shorten
 from tasks.base.errors import DataError, KeepfitError
 from tasks.base.text.commands import command
 from tasks.serving.current_champion import CurrentChampion

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from deploy.stack.processes import end_with
+from deploy.child_processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from deploy.child_processes import end, end_with, launch
 from deploy.serving.app import OPEN_PATHS, Limits, PredictionServer
 from deploy.serving.bearer import BearerAuthentication, token_for
 from deploy.stack.environments import common
-from deploy.stack.processes import end, end_with, launch
 from deploy.web.guard import Guard
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.stack.processes import beating, end_with
+from deploy.child_processes import beating, end_with
 from tasks.base.runtime.environment import keep_private, return_freed_memory, turn_telemetry_off
 
 

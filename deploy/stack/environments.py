@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
 from tasks.base.errors import UsageError
 from tasks.base.runtime.environment import REGISTERED_VARIABLE, keep_prefect_in, turn_telemetry_off
 from tasks.base.servers.stack_file import prefect_login
@@ -19,7 +20,6 @@ from tasks.contracts.shared_checker import VARIABLE as CHECKER
 
 PREFECT_DATABASE = "KEEPFIT_PREFECT_DATABASE"
 MLFLOW_DATABASE = "KEEPFIT_MLFLOW_DATABASE"
-HEARTBEAT_SECONDS = 30
 _EVENTS = timedelta(days=30)
 _LEAST = timedelta(hours=2)
 _DROPPED = frozenset(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from deploy.stack.processes import end_with
+from deploy.child_processes import end_with
 from deploy.web.access import Access
 from deploy.web.guard import Guard
+from deploy.web.uvicorn_server import run_server
 
 # What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,
 # jobs, a gateway with secrets of its own, webhooks that send what is logged to any address, and
@@ -67,22 +68,6 @@ def serve(kind: str, listener: socket.socket, state: Path) -> None:
     port = int(listener.getsockname()[1])
     closed = MLFLOW_CLOSED if kind == "mlflow" else frozenset()
     run_server(Guard(KINDS[kind](state), port, Access(state), closed), listener)
-
-
-def run_server(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve `app` until a signal says to stop; a request gets two seconds to end."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        lifespan="on",
-        ws_max_size=1_000_000,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _main(kind: str, descriptor: str, parent: str, state: str) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.child_processes import Activity, activity, end, launch
 from deploy.stack.ports import HOST, Held
-from deploy.stack.processes import Activity, activity, end, launch
 from tasks.base.pipeline_file import redact
 from tasks.base.runtime.environment import module_command
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.child_processes import adopt_orphans
 from deploy.prefect.next_runs import next_runs, table_of_runs
 from deploy.retention.housekeeping import Housekeeping
 from deploy.stack.environments import (
@@ -27,7 +28,6 @@ from deploy.stack.environments import (
     of_runner,
 )
 from deploy.stack.ports import Held, hold
-from deploy.stack.processes import adopt_orphans
 from deploy.stack.service import Part
 from deploy.stack.supervisor import Supervisor
 from deploy.web.access import Access

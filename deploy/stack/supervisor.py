@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deploy.stack.processes import end_everything, end_orphans
+from deploy.child_processes import end_everything, end_orphans
 from deploy.stack.service import Part
 from tasks.base.errors import InfrastructureError
 

@@ -37,7 +37,7 @@ def serve_page(
     UsageError
         When the port cannot be used, or `host` is not loopback and no password is set.
     """
-    from deploy.stack.servers import run_server
+    from deploy.web.uvicorn_server import run_server
 
     credentials = page_credentials(host)
     listener = _listening(host, port)

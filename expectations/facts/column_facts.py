@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from expectations.contract import ScaleRule
-from expectations.facts.time_spans import as_naive_utc
+from expectations.text.time_spans import as_naive_utc
 
 Stored = Literal["number", "text", "boolean", "time", "mixed", "empty"]
 Mask = NDArray[np.bool_]

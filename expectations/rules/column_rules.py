@@ -12,7 +12,10 @@ import pandas as pd
 
 from expectations.contract import FAR, FEW_SIZES, ColumnRule, NullRule
 from expectations.facts.column_facts import ColumnFacts, Mask, off_scale, outside, repeated, unseen
-from expectations.facts.phrases import (
+from expectations.facts.row_order import MIN_VARYING
+from expectations.results import CheckResult, exceeds, grade, say_failed
+from expectations.suite import RawResult
+from expectations.text.phrases import (
     Severity,
     sample_of,
     say_number,
@@ -21,10 +24,7 @@ from expectations.facts.phrases import (
     say_value,
     shorten,
 )
-from expectations.results import CheckResult, exceeds, grade, say_failed
-from expectations.suite import RawResult
 
-MIN_VARYING = 50
 _STORED = {
     "number": "numbers",
     "text": "text",

@@ -10,10 +10,10 @@ import pandas as pd
 
 from expectations.contract import Contract, FreshnessRule, FutureRule, RowsRule
 from expectations.facts.column_facts import ColumnFacts, later_than, repeated
-from expectations.facts.phrases import MAX_SAMPLE, Severity, sample_of, say_rows, shorten
-from expectations.facts.time_spans import as_naive_utc, format_span
 from expectations.results import CheckResult, say_failed
 from expectations.suite import RawResult, unique_rule
+from expectations.text.phrases import MAX_SAMPLE, Severity, sample_of, say_rows, shorten
+from expectations.text.time_spans import as_naive_utc, format_span
 
 _FUTURE = timedelta(days=1)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expectations.facts.phrases import say_share
+from expectations.text.phrases import say_share
 from flows.terminal.results import duration, near, number, show_findings, size
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import (

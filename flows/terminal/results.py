@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from expectations.facts.phrases import say_share
+from expectations.text.phrases import say_share
 from tasks.base.reading_notes import ReadingNote, note_text
 from tasks.base.runtime.progress import Step, set_reporter
 from tasks.base.text.numbers import mode_words

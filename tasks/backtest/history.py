@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Window
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
-from tasks.base.settings.own_code import OwnCode
 from tasks.base.text.durations import format_duration, parse_delay, parse_duration
 from tasks.monitoring.windows.grid import grid
 

@@ -129,8 +129,8 @@ class Monitor:
 
     def _evidence(self, champion: Champion, reference: Reference, window: int) -> Evidence:
         """Return what tells whether what moved could hurt."""
+        from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
         from tasks.monitoring.drift.detector import watched
-        from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
         from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
         from tasks.monitoring.drift.harm.verdict import Evidence
 

@@ -23,9 +23,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.records import Kind, Task
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
-from tasks.base.settings.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.settings.ranking_rules import contradiction
 from tasks.base.text.durations import Delay, Duration
 

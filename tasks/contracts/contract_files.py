@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from expectations.contract import Contract
 from tasks.base.errors import EvidenceError
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
 from tasks.base.runtime.environment import give_back_memory
@@ -16,7 +17,6 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
-from tasks.base.text.moments import as_utc
 from tasks.data.typing.storage import ColumnForm
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from tasks.base.known_pipelines import known_pipelines
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.locks import locked
-from tasks.base.settings.known_pipelines import known_pipelines
 
 _LOGGER = logging.getLogger(__name__)
 

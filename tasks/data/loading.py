@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from tasks.base.config import CsvSource, PipelineConfig, Source, plain
 from tasks.base.errors import ConfigError, DataError
+from tasks.base.moments import latest_believed
 from tasks.base.reading_notes import UnreadColumn
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import changed_file, write_whole
-from tasks.base.text.moments import latest_believed
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.snapshots import write_snapshot

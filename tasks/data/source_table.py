@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.base.moments import as_utc as as_utc
 from tasks.base.reading_notes import ReadingNote
-from tasks.base.text.moments import as_utc as as_utc
 
 
 @dataclass(frozen=True)

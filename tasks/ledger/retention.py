@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tasks.base.text.moments import latest_believed
+from tasks.base.moments import latest_believed
 from tasks.ledger.coverage import predicted
 from tasks.ledger.records import Pruned
 from tasks.ledger.storage.database import Database

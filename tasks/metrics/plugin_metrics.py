@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.errors import ConfigError
-from tasks.base.settings.own_code import OwnCode
+from tasks.base.own_code import OwnCode
 from tasks.metrics.bootstrap import Floats, Ints, Plan
 from tasks.plugins.modules import check_call, hook_object, words
 

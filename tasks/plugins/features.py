@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
-from tasks.base.settings.own_code import HookName, HooksConfig
+from tasks.base.own_code import HookName, HooksConfig
 from tasks.plugins.modules import check_call, digest_of, hook_object, path_of, words
 
 if TYPE_CHECKING:

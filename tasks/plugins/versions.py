@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ModelRefusedError
-from tasks.base.settings.own_code import HooksConfig
+from tasks.base.own_code import HooksConfig
 from tasks.plugins.features import hooks_identity
 from tasks.plugins.modules import digest_of, path_of
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
-from tasks.base.text.moments import as_utc
+from tasks.base.moments import as_utc
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import expected_gain, saving, weigh
 

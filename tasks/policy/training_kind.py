@@ -8,8 +8,8 @@ from datetime import datetime
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, Decision, WindowFlag
+from tasks.base.moments import as_utc
 from tasks.base.records import TrainingKind
-from tasks.base.text.moments import as_utc
 
 
 @dataclass(frozen=True)

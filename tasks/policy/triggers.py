@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import Decision, Gain, Performance, Window, WindowFlag
+from tasks.base.moments import as_utc
 from tasks.base.records import ModelVersion, Record
-from tasks.base.text.moments import as_utc
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import weigh
 

@@ -17,7 +17,7 @@ from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.text.commands import command
-from tasks.data.sources.paths import storage_kind
+from tasks.data.files.paths import storage_kind
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 from tasks.projects.window_length import WindowLength, window_length

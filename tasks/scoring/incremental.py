@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.moments import as_utc, latest_believed
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.servers.stack_file import prefect_run_page
-from tasks.base.text.moments import as_utc, latest_believed
 
 DATA_DIGEST_TAG = "keepfit.data_digest"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import UsageError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
-from tasks.base.settings.own_code import OwnCode
 from tasks.base.text.commands import command
 
 if TYPE_CHECKING:

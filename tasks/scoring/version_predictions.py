@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
-from tasks.base.settings.own_code import OwnCode
 from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:

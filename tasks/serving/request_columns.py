@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from expectations.facts.phrases import say_value, shorten
+from expectations.text.phrases import say_value, shorten
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
 from tasks.data.sources.frames import typed_frame

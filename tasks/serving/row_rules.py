@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.contract import FAR, FEW_SIZES, ColumnRule, Contract
+from expectations.custom_rules import Rule
 from expectations.facts.column_facts import bound_of
-from expectations.facts.phrases import Severity, say_number, say_value, shorten
-from expectations.facts.time_spans import as_naive_utc
 from expectations.results import exceeds, grade
-from expectations.rules.custom_rules import Rule
-from expectations.rules.sql_condition import Condition, parse_condition
 from expectations.rules.sql_rows import broken_mask
+from expectations.sql_condition import Condition, parse_condition
+from expectations.text.phrases import Severity, say_number, say_value, shorten
+from expectations.text.time_spans import as_naive_utc
 from tasks.base.records import Schema
 from tasks.serving.request_columns import CellType, Column, Fault, RequestColumns
 

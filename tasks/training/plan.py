@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tasks.base.config import default_metric
 from tasks.base.errors import ConfigError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot, TrainingMode
 from tasks.base.runtime.environment import give_back_memory
-from tasks.base.settings.own_code import OwnCode
 from tasks.contracts.contract_files import contract_digest, late_labels
 from tasks.training.identity import fit_key, training_key
 from tasks.training.refit_candidacy import Candidacy, mode_of, newer_than, on_champions_columns

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import NoNewerRowsError, UsageError
 from tasks.base.loop import PolicyDecision
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     ModelVersion,
@@ -17,7 +18,6 @@ from tasks.base.records import (
     TrainingMode,
 )
 from tasks.base.text.commands import command
-from tasks.base.text.moments import as_utc
 
 _METRIC_TAG, _DATA_TAG = "keepfit.metric", "keepfit.data_digest"
 _MOST_NAMED = 5
@@ -44,7 +44,7 @@ def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Ca
     if answer.training != "refit":
         return None
     from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.registry.tracking.version_recipes import recipe_of_version
+    from tasks.registry.version_files.version_recipes import recipe_of_version
 
     store = store_of(pipeline.state)
     champion = store.champion(pipeline.config.name)

@@ -23,7 +23,7 @@ from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluate
 from tasks.base.reading_notes import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
-from tasks.data.sources.paths import storage_kind
+from tasks.data.files.paths import storage_kind
 from tasks.training.label_spellings import require_spellings
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _renamed(
     pipeline: Pipeline, source: Source, available: Collection[str]
 ) -> tuple[ChangedColumns, ...]:
     """Return the contract's columns that all files lack, with the new ones called like them."""
-    from tasks.data.sources.file_columns import renamed_since
+    from tasks.data.files.file_columns import renamed_since
 
     contract = known_contract(pipeline)
     if contract is None or pipeline.config.hooks.features is not None:

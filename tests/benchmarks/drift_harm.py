@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
 from tasks.data.sources.demos import demo_table
+from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.detector import measure, watched
-from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
 from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_summary import Reference, build_reference

@@ -22,8 +22,8 @@ import pandas as pd
 from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.detector import measure, watched
-from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
 from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.operating_limits import calibrate

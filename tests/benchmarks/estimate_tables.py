@@ -20,7 +20,7 @@ import pandas as pd
 
 from tasks.base.records import Schema
 from tasks.registry.mlflow.store import Store
-from tasks.registry.tracking.holdouts import holdout_of, reference_predictions
+from tasks.registry.version_files.holdouts import holdout_of, reference_predictions
 
 TIME, ROW = "moment_of_row", "number_of_row"
 
@@ -55,7 +55,7 @@ class Scored:
     Attributes
     ----------
     reference
-        As `tasks.registry.tracking.holdouts.reference_predictions` returns it.
+        As `tasks.registry.version_files.holdouts.reference_predictions` returns it.
     windows
         Rows of each window with ``label``, ``prediction``, ``probability_<class>`` and ``time``.
     """

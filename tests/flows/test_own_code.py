@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import ModelRefusedError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.settings.own_code import OwnCode
 from tasks.registry.mlflow.shared_stores import store_of
 from tests.program import Ran, keepfit
 

@@ -8,12 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
+from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
-from tasks.base.text.moments import latest_believed
+from tasks.data.files.paths import identity
 from tasks.data.source_table import SourceTable, time_range, within
 from tasks.data.sources.demos import demo_columns, demo_table
 from tasks.data.sources.parquet_files import parquet_paths
-from tasks.data.sources.paths import identity
 from tasks.data.time_columns import require_times
 
 __all__ = [
@@ -146,7 +146,7 @@ def newest_time(source: Source, base: Path, time_column: str) -> datetime | None
 def newest_believed(source: Source, base: Path, time_column: str, now: datetime) -> datetime | None:
     """Return the greatest time of `source`, in UTC, that is not later than now; None without one.
 
-    A row dated in the future, by more than `tasks.base.text.moments.FUTURE_TOLERANCE`, would
+    A row dated in the future, by more than `tasks.base.moments.FUTURE_TOLERANCE`, would
     otherwise decide what is read next and which window is complete.
     """
     end = latest_believed(now)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
-from tasks.base.settings.own_code import OwnCode
+from tasks.base.own_code import OwnCode
 from tasks.models.execution import worker_pool
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
-from tasks.base.settings.own_code import OwnCode
+from tasks.base.own_code import OwnCode
 from tasks.metrics.plugin_check import try_metric
 from tasks.models.estimators.plugin_estimators import (
     check_kind,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import ModelRefusedError
+from tasks.base.own_code import OwnCode
 from tasks.base.runtime.files import write_whole
-from tasks.base.settings.own_code import OwnCode
 from tasks.models.persistence.former_names import FORMER_MODULES
 from tasks.models.persistence.plugin_types import (
     inward,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, ValidationError
 
-from expectations.facts.phrases import say_share
+from expectations.text.phrases import say_share
 from tasks.base.loop import (
     ColumnFinding,
     Decision,

@@ -27,8 +27,8 @@ from tasks.base.loop import ColumnFinding, DriftResult, HarmFinding
 from tasks.base.records import Kind
 from tasks.monitoring.drift.column_comparison import Compared, Part, absent, compare
 from tasks.monitoring.drift.column_values import column_of
+from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.distances import corrected
-from tasks.monitoring.drift.harm.domain_classifier import Side
 from tasks.monitoring.drift.harm.ordinary_blocks import moving_columns
 from tasks.monitoring.drift.harm.verdict import (
     Evidence,

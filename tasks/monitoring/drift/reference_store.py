@@ -19,7 +19,7 @@ from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.text.durations import format_duration
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
-from tasks.monitoring.drift.harm.domain_classifier import Side
+from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.reference_summary import (
     Reference,
     build_from_file,

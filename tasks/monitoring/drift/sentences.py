@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from expectations.facts.phrases import say_share
+from expectations.text.phrases import say_share
 from tasks.base.loop import ColumnFinding, HarmFinding, HarmMeasure
 from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.operating_limits import Calibration

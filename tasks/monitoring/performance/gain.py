@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Gain, Window, WindowDifference
+from tasks.base.moments import as_utc
 from tasks.base.records import Schema
-from tasks.base.text.moments import as_utc
 from tasks.metrics.bootstrap import Floats, interval, resampling, time_blocks
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, WindowDifference
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
-from tasks.base.text.moments import as_utc
+from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
-from tasks.monitoring.windows.monitoring_run import Look
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 
@@ -89,7 +89,7 @@ def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> t
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     from tasks.models.execution.fitting import objective_of
     from tasks.models.recipe import fit_recipe
-    from tasks.registry.tracking.version_recipes import recipe_of_version
+    from tasks.registry.version_files.version_recipes import recipe_of_version
     from tasks.training.plan import prepare
     from tasks.training.refit_candidacy import Candidacy
     from tasks.training.row_windows import training_snapshot
@@ -199,7 +199,7 @@ def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
     """
     if split.n_train <= MOST_ROWS:
         return split, folder
-    from tasks.registry.tracking.holdouts import spread
+    from tasks.registry.version_files.holdouts import spread
 
     folder = folder / f"sample-{MOST_ROWS}"
     folder.mkdir(parents=True, exist_ok=True)

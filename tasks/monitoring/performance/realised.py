@@ -9,11 +9,11 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from expectations.facts.phrases import say_share
+from expectations.text.phrases import say_share
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
+from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
-from tasks.base.text.moments import as_utc
 from tasks.monitoring.performance.expected_range import Measured, Ordinary, measure, ordinary
 from tasks.monitoring.performance.label_free import Estimate, estimate
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
@@ -68,9 +68,10 @@ def assess_window(
     rows
         As ``Ledger.window_rows`` returns them; rows of other versions are left out.
     holdout
-        As `tasks.registry.tracking.holdouts.holdout_of` returns it; None: nothing is judged.
+        As `tasks.registry.version_files.holdouts.holdout_of` returns it; None: nothing is judged.
     reference
-        As `tasks.registry.tracking.holdouts.reference_predictions` returns it; None: the holdout.
+        As `tasks.registry.version_files.holdouts.reference_predictions` returns it; None: the
+        holdout.
     label_delay
         None: none.
     false_alarms

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
-from tasks.base.settings.own_code import OwnCode
+from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import is_mature
-from tasks.monitoring.windows.monitoring_run import Look
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 
@@ -112,7 +112,7 @@ def _measured(
     problem: str,
 ) -> Performance:
     from tasks.monitoring.performance.realised import assess_window
-    from tasks.registry.tracking.holdouts import holdout_of, reference_predictions
+    from tasks.registry.version_files.holdouts import holdout_of, reference_predictions
 
     config, store = pipeline.config, store_of(pipeline.state)
     metric = champion.tags.get("keepfit.metric", config.metric or "")
@@ -153,7 +153,7 @@ def _segments(
     from tasks.monitoring.drift.harm.segments import segment_values
     from tasks.monitoring.drift.reference_store import training_rows
     from tasks.monitoring.performance.segments import Scored, judge_segments
-    from tasks.registry.tracking.holdouts import PLACE, reference_predictions
+    from tasks.registry.version_files.holdouts import PLACE, reference_predictions
 
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
     before = reference_predictions(store_of(pipeline.state), version)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Window, decision_id
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
-from tasks.base.settings.own_code import OwnCode
+from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
-from tasks.monitoring.windows.monitoring_run import Look
 from tasks.registry.mlflow.shared_stores import store_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _judged(
     pipeline: Pipeline, champion: ModelVersion, former: ModelVersion, windows: Sequence[Window]
 ) -> ProbationVerdict:
     from tasks.monitoring.probation.verdict import judge_probation
-    from tasks.registry.tracking.holdouts import holdout_of
+    from tasks.registry.version_files.holdouts import holdout_of
 
     config, store = pipeline.config, store_of(pipeline.state)
     ours = [_rows(pipeline, champion, window) for window in windows]

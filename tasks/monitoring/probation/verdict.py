@@ -91,7 +91,7 @@ def judge_probation(
     needed
         Windows of the probation; 0: confirmed at once.
     champion_holdout, former_holdout
-        As `tasks.registry.tracking.holdouts.holdout_of` returns them; without: no estimate.
+        As `tasks.registry.version_files.holdouts.holdout_of` returns them; without: no estimate.
     """
     if needed == 0:
         return ProbationVerdict(

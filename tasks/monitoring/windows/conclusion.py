@@ -29,7 +29,8 @@ from tasks.base.servers.stack_file import mlflow_run_page, prefect_is_named, pre
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.monitoring.incidents.run_outcomes import request_training
-from tasks.monitoring.windows.monitoring_run import Look, Watch, page_folder
+from tasks.monitoring.monitored_window import Look, Watch
+from tasks.monitoring.windows.monitoring_run import page_folder
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import weigh
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched

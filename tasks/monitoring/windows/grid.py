@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.base.errors import UsageError
 from tasks.base.loop import Window
+from tasks.base.moments import as_utc
 from tasks.base.text.durations import parse_duration
-from tasks.base.text.moments import as_utc
 
 ANCHOR = datetime(1970, 1, 5, tzinfo=UTC)
 _MOST_TILES = 1_000

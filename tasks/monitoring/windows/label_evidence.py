@@ -8,8 +8,8 @@ from datetime import datetime
 from tasks.base.loop import Decision, DriftResult, Gain
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
+from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.windows.conclusion import Findings
-from tasks.monitoring.windows.monitoring_run import Look
 from tasks.policy.triggers import gain_of
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Cause, DriftResult, Window
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     NUMBERS,
     Kind,
     ModelVersion,
-    Record,
     Schema,
     Snapshot,
 )
-from tasks.base.settings.own_code import OwnCode
+from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.backlog import (
     Backlog,
     backlog_of,
@@ -35,46 +35,6 @@ if TYPE_CHECKING:
 
     from tasks.monitoring.drift.harm.verdict import Evidence
     from tasks.monitoring.drift.reference_summary import Reference
-
-
-class Look(Record):
-    """One window that a pass looks at, and why.
-
-    Attributes
-    ----------
-    window
-        None for a pipeline without a time column: all rows to score are looked at.
-    notes
-        What a person should know about the choice.
-    last
-        Whether the pass ends with it: then earlier windows are restated where labels have arrived
-        since, and the policy is asked.
-    asked
-        Whether a person named the window.
-    """
-
-    champion: ModelVersion
-    window: Window | None
-    cause: Cause
-    notes: tuple[str, ...] = ()
-    last: bool = True
-    asked: bool = False
-
-
-class Watch(Record):
-    """What one pass looks at, oldest first.
-
-    Attributes
-    ----------
-    waiting
-        Windows that are left for the next pass.
-    empty
-        Windows without rows that were passed over.
-    """
-
-    looks: tuple[Look, ...]
-    waiting: int = 0
-    empty: int = 0
 
 
 def choose_looks(
@@ -197,7 +157,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     from tasks.monitoring.drift.detector import measure, watched
     from tasks.monitoring.drift.harm.evidence import evidence_of
     from tasks.monitoring.drift.reference_store import reference_of
-    from tasks.registry.tracking.holdouts import reference_predictions
+    from tasks.registry.version_files.holdouts import reference_predictions
     from tasks.scoring.version_predictions import predictions_of
 
     champion, roles = look.champion, look.champion.roles
@@ -247,8 +207,8 @@ def _with_segments(
 ) -> DriftResult:
     """Return the drift of a window with that of the segments that the file names."""
     from tasks.data.snapshots import read_frame
+    from tasks.monitoring.drift.compared_rows import Side
     from tasks.monitoring.drift.detector import watched
-    from tasks.monitoring.drift.harm.domain_classifier import Side
     from tasks.monitoring.drift.harm.segments import (
         harm_of_segments,
         segment_values,
@@ -362,7 +322,7 @@ def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftRe
     from tasks.data.snapshots import read_frame
     from tasks.monitoring.drift.evidently_page import write_page
     from tasks.monitoring.drift.reference_store import reference_rows
-    from tasks.registry.tracking.holdouts import spread
+    from tasks.registry.version_files.holdouts import spread
 
     if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.moments import latest_believed
 from tasks.base.records import (
     FAMILY_TAG,
     SCHEMA_TAG,
@@ -25,7 +26,6 @@ from tasks.base.records import (
     Split,
     Verdict,
 )
-from tasks.base.text.moments import latest_believed
 from tasks.evaluation.leaderboard import (
     BASELINE,
     holdout_groups,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.moments import as_utc
 from tasks.base.records import Basis, CandidateResult, ModelVersion
-from tasks.base.text.moments import as_utc
 from tasks.registry.mlflow.store import Store
-from tasks.registry.tracking.version_recipes import recipe_of_version
+from tasks.registry.version_files.version_recipes import recipe_of_version
 
 
 def ends_before(basis: Basis, champion: ModelVersion) -> bool:

@@ -13,7 +13,7 @@ from tasks.base.records import Basis, CandidateResult
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.execution.child_calls import predict_rows
 from tasks.registry.mlflow.versions import ROUNDING, same_predictions
-from tasks.registry.tracking.holdouts import spread
+from tasks.registry.version_files.holdouts import spread
 
 if TYPE_CHECKING:
     from tasks.metrics.paired_bootstrap import Predictions

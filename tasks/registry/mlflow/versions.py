@@ -16,10 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError
+from tasks.base.own_code import OwnCode
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import digest_of, write_whole
-from tasks.base.settings.own_code import OwnCode
 from tasks.registry.alias import champion_alias, postgres_lock
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog, recorded

@@ -35,8 +35,8 @@ from tasks.registry.gate.champion_challenger import version_tags
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import git_commit
-from tasks.registry.tracking.holdouts import keep_holdout
-from tasks.registry.tracking.version_recipes import keep_recipe, recipe_for
+from tasks.registry.version_files.holdouts import keep_holdout
+from tasks.registry.version_files.version_recipes import keep_recipe, recipe_for
 from tasks.reporting.report.model_card import Card, card_html, card_markdown
 
 _DIGITS = 16
@@ -275,7 +275,7 @@ def register_challenger(
     """Register a model and load it back; then, if the gate says so, let it be champion.
 
     What the judged model predicted of the holdout is stored under the run, see
-    `tasks.registry.tracking.holdouts.holdout_of`.
+    `tasks.registry.version_files.holdouts.holdout_of`.
 
     Parameters
     ----------
@@ -367,7 +367,7 @@ def source_words(pipeline: Pipeline) -> str:
 
 
 def _sample_rows(snapshot: Snapshot) -> Any:
-    from tasks.registry.tracking.holdouts import spread
+    from tasks.registry.version_files.holdouts import spread
 
     # Spread over the window, so that columns with nulls are seen to have some.
     return spread(snapshot.rows, 500)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from expectations.contract import Contract
+from expectations.custom_rules import RuleError
 from expectations.inference import infer_contract
-from expectations.rules.custom_rules import RuleError
 from expectations.suite import RawResult, compile_suite, run_suite
 from tests.unit.expectations.tables_made import HOSTILE, KINDS, orders
 

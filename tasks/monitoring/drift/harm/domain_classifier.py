@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 
 from tasks.base.records import Kind
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
+from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.distances import Floats
 
-MOST_ROWS = 2_000
-"""Of a side; the AUC of so many is known to 0.01."""
 SPARSE = 10.0
 """A row is sparse where rows like it are so many times as frequent as in the reference."""
 _FOLDS = 3
@@ -54,31 +53,6 @@ _PARAMETERS: dict[str, Any] = {
     "verbosity": -1,
     "seed": 0,
 }
-
-
-@dataclass(frozen=True)
-class Side:
-    """Rows of the reference or of a window.
-
-    Attributes
-    ----------
-    times
-        Shape (n_rows,), UTC without a zone; None where rows have no time.
-    """
-
-    frame: pd.DataFrame
-    times: NDArray[np.datetime64] | None = None
-
-    def capped(self, most: int = MOST_ROWS) -> Side:
-        """Return at most so many of the rows, drawn alike each time, in the order of time."""
-        order = np.arange(len(self.frame))
-        if self.times is not None:
-            order = np.argsort(self.times, kind="stable")
-        if len(order) > most:
-            drawn = np.random.default_rng(0).choice(len(order), most, replace=False)
-            order = order[np.sort(drawn)]
-        times = None if self.times is None else self.times[order]
-        return Side(self.frame.iloc[order], times)
 
 
 @dataclass(frozen=True)

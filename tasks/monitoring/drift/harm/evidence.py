@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.runtime.files import write_whole
 from tasks.base.text.durations import format_duration
-from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS
+from tasks.monitoring.drift.compared_rows import MOST_ROWS
 from tasks.monitoring.drift.harm.impact import Predict
 from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import Evidence

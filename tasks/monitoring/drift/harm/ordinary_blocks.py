@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.monitoring.drift.column_summary import CUTS, Summary
+from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.distances import Counts, Floats
-from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side, separate
+from tasks.monitoring.drift.harm.domain_classifier import separate
 from tasks.monitoring.drift.harm.impact import bounds_of, outside_rows
 from tasks.monitoring.drift.reference_summary import Reference, cells_of
 from tasks.monitoring.drift.seasons import Season, season_of

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tasks.base.loop import SegmentDrift
 from tasks.base.records import Kind
 from tasks.monitoring.drift.column_values import column_of, levels_of
-from tasks.monitoring.drift.harm.domain_classifier import MOST_ROWS, Side
+from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.harm.ordinary_blocks import Read
 from tasks.monitoring.drift.harm.verdict import Evidence, harm_of
 from tasks.monitoring.drift.reference_summary import Reference

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tasks.base.loop import HarmFinding, HarmMeasure
 from tasks.base.records import Kind
-from tasks.monitoring.drift.harm.domain_classifier import Separation, Side, separate
+from tasks.monitoring.drift.compared_rows import Side
+from tasks.monitoring.drift.harm.domain_classifier import Separation, separate
 from tasks.monitoring.drift.harm.impact import (
     Predict,
     bounds_of,

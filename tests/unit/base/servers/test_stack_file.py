@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.servers.stack_file import (
     LOCK,
@@ -18,7 +19,6 @@ from tasks.base.servers.stack_file import (
     stack_key,
     write_stack,
 )
-from tasks.base.settings.known_pipelines import known_pipelines, remember_pipeline
 from tests.tables import write_pipeline
 
 STACK = RunningStack(

@@ -9,9 +9,9 @@ import pytest
 
 from deploy.runner.file_watch import WatchedFiles
 from tasks.base.errors import ConfigError, UsageError
+from tasks.base.known_pipelines import known_pipelines, pipeline_in_use
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.runtime.environment import REGISTERED_VARIABLE
-from tasks.base.settings.known_pipelines import known_pipelines, pipeline_in_use
 from tests.tables import FAST, write_churn, write_pipeline
 
 

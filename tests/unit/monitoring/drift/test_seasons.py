@@ -9,8 +9,8 @@ import pytest
 
 from tasks.base.loop import DriftResult
 from tasks.base.records import Kind
+from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure
-from tasks.monitoring.drift.harm.domain_classifier import Side
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_store import load_reference, save
 from tasks.monitoring.drift.reference_summary import Reference, build_reference

@@ -8,9 +8,9 @@ import pytest
 
 from tasks.base.loop import Cause, Decision, Gain, Performance, Window
 from tasks.base.records import ModelVersion, Split
+from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance import measured_gain
 from tasks.monitoring.performance.measured_gain import bounded, measure_gain
-from tasks.monitoring.windows.monitoring_run import Look
 from tests.histories import pipeline
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
@@ -47,7 +47,8 @@ def monitored(number: int, gain: Gain) -> Decision:
 @pytest.fixture(autouse=True)
 def _without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tasks.registry.tracking.version_recipes.recipe_of_version", lambda _store, _version: None
+        "tasks.registry.version_files.version_recipes.recipe_of_version",
+        lambda _store, _version: None,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.base.loop import Performance
 from tasks.base.records import Kind
-from tasks.monitoring.drift.harm.domain_classifier import Side
+from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.segments import harm_of_segments
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_summary import build_reference

@@ -12,9 +12,9 @@ from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
+from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows import conclusion
 from tasks.monitoring.windows.conclusion import conclude_pass
-from tasks.monitoring.windows.monitoring_run import Look, Watch
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import drifted, monitored, week
 

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.base.errors import ModelRefusedError
 from tasks.registry.gate.reproduction import require_reproduced
-from tests.unit.registry.tracking.test_holdouts import basis_of, candidate
+from tests.unit.registry.version_files.test_holdouts import basis_of, candidate
 
 
 @pytest.fixture

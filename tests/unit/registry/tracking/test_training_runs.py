@@ -14,7 +14,7 @@ from tasks.base.records import Assessment, Basis, CandidateResult, LeaderboardRo
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.training_runs import open_run, record_candidates
 from tests.tables import write_churn, write_pipeline
-from tests.unit.registry.tracking.test_holdouts import basis_of
+from tests.unit.registry.version_files.test_holdouts import basis_of
 
 NAMES = ("baseline", "lightgbm", "svm")
 RESULTS = tuple(

@@ -9,8 +9,9 @@ import pytest
 
 from tasks.base.loop import DriftResult, HarmFinding
 from tasks.base.records import Kind
+from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure
-from tasks.monitoring.drift.harm.domain_classifier import Side, separate
+from tasks.monitoring.drift.harm.domain_classifier import separate
 from tasks.monitoring.drift.harm.impact import bounds_of, effects_of, movement, outside_rows
 from tasks.monitoring.drift.harm.ordinary_blocks import moving_columns, ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import EFFECTS, Evidence

@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations.facts.phrases import sample_of, say_number, say_share, say_value, shorten
+from expectations.text.phrases import sample_of, say_number, say_share, say_value, shorten
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))

@@ -29,8 +29,13 @@ from tasks.models.postprocessing.calibration import Calibration
 from tasks.models.postprocessing.decision_thresholds import Decision
 from tasks.models.validation.out_of_fold import OutOfFold
 from tasks.registry.mlflow.store import Store
-from tasks.registry.tracking import holdouts
-from tasks.registry.tracking.holdouts import FILE, holdout_of, keep_holdout, reference_predictions
+from tasks.registry.version_files import holdouts
+from tasks.registry.version_files.holdouts import (
+    FILE,
+    holdout_of,
+    keep_holdout,
+    reference_predictions,
+)
 from tests.ports import free_port
 from tests.unit.registry.mlflow.test_store_serving import running
 

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import UsageError
-from tasks.base.settings.key_reference import explain, schema
+from tasks.base.key_reference import explain, schema
 
 
 def test_every_top_level_key_is_explained() -> None:

@@ -10,7 +10,12 @@ import pytest
 from tasks.base.errors import ModelRefusedError
 from tasks.base.records import ModelVersion, Recipe
 from tasks.registry.mlflow.store import Store
-from tasks.registry.tracking.version_recipes import DIGEST_TAG, FILE, keep_recipe, recipe_of_version
+from tasks.registry.version_files.version_recipes import (
+    DIGEST_TAG,
+    FILE,
+    keep_recipe,
+    recipe_of_version,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 RECIPE = Recipe(family="lightgbm", settings={"learning_rate": 0.03}, iterations=120, rows=900)

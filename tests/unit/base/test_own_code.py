@@ -8,8 +8,8 @@ import pytest
 
 from tasks.base.config import CandidateName, PipelineConfig, greater_is_better
 from tasks.base.errors import ConfigError
+from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.settings.own_code import OwnCode
 
 GOOD = "name: p\ntarget: y\nsource: {kind: demo, name: credit}\n"
 ESTIMATOR = "hooks: {estimators: {mine: 'm:C'}}\n"

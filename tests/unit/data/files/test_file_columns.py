@@ -14,7 +14,7 @@ from tasks.base.errors import ContractError, SourceError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.reading_notes import ChangedColumns, note_text
 from tasks.contracts.changed_columns import naming_changes
-from tasks.data.sources.file_columns import changed_columns, renamed
+from tasks.data.files.file_columns import changed_columns, renamed
 from tasks.data.sources.source import column_names, read_source
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import SourceError
-from tasks.data.sources.paths import check_size, identity, resolve, storage_kind
+from tasks.data.files.paths import check_size, identity, resolve, storage_kind
 
 
 def test_a_path_may_leave_its_folder_and_be_a_glob(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from expectations.rules.custom_rules import Rule
+from expectations.custom_rules import Rule
 
 PAIR = "expect_column_pair_values_a_to_be_greater_than_b"
 

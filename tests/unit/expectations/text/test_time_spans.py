@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expectations.facts.time_spans import as_naive_utc, format_span, parse_span
+from expectations.text.time_spans import as_naive_utc, format_span, parse_span
 
 
 @given(st.integers(min_value=1, max_value=10**9))
