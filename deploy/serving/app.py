@@ -38,6 +38,7 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 _AT_ONCE = 500
 """Rows that are answered between two other requests; more go to a thread."""
 _MOST_NAMES = 20
+_REST_SECONDS = 0.5
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON = "application/json"
 
@@ -117,14 +118,14 @@ class PredictionServer:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         for name, one in self._champions.items():
             self._spools[name] = Spool(spool_folder(one.pipeline))
-        running = [asyncio.create_task(self._watch())]
+        running = [asyncio.create_task(self._watch()), asyncio.create_task(self._rest())]
         if self._background is not None:
             running.append(asyncio.create_task(self._background()))  # type: ignore[arg-type]
         try:
             yield
         finally:
             for spool in self._spools.values():
-                await asyncio.to_thread(spool.close)
+                spool.close()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -135,6 +136,18 @@ class PredictionServer:
             for one in self._champions.values():
                 await asyncio.to_thread(one.look)
             await asyncio.sleep(self._limits.check_seconds)
+
+    async def _rest(self) -> None:
+        """Give up what was written, so that it is delivered."""
+        while True:
+            await asyncio.sleep(_REST_SECONDS)
+            for name, spool in self._spools.items():
+                give_up = spool.finished()
+                try:
+                    if give_up is not None:
+                        await asyncio.to_thread(give_up)
+                except OSError as error:
+                    logger.warning("%s: the disk refuses answers (%s)", name, error.strerror)
 
     async def _predict(self, request: Request) -> Response:
         began = time.perf_counter()
@@ -181,7 +194,7 @@ class PredictionServer:
         except DataError as error:
             raise RefusedError(422, error.kind, error.message, error.remedy) from None
         if answer.places:
-            await self._record(champion.name, record_of(model, answer, identity))
+            self._record(champion.name, record_of(model, answer, identity))
         self._count_rows(champion.name, answer)
         return _body(model, answer, count, identity), 200 if answer.places else 422
 
@@ -216,25 +229,10 @@ class PredictionServer:
             ) from None  # fmt: skip
         return _shaped(given, self._limits.rows)
 
-    async def _record(self, name: str, record: bytes) -> None:
-        """Keep an answer on disk; without that it does not leave."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if done.cancelled():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        def written(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(settle, error)
-
-        self._spools[name].append(record, written)
+    def _record(self, name: str, record: bytes) -> None:
+        """Keep an answer; without that it does not leave."""
         try:
-            await done
+            self._spools[name].write([record])
         except OSError as error:
             logger.warning("%s: answers cannot be recorded (%s)", name, error.strerror)
             raise RefusedError(
@@ -269,9 +267,9 @@ class PredictionServer:
                 "pipeline": name,
                 "version": model.version.version,
                 "run_id": model.version.run_id,
-                "target": model.version.roles.target,
-                "task": model.version.roles.task,
-                "classes": list(model.version.roles.classes),
+                "target": model.roles.target,
+                "task": model.roles.task,
+                "classes": list(model.roles.classes),
                 "contract": model.contract_digest,
                 "checked_by_scoring_only": list(model.rules.unchecked),
                 "through_a_frame": model.encoder is None,
@@ -357,7 +355,7 @@ def _answer(
 def _body(model: ServedModel, answer: Answer, count: int, identity: str) -> dict[str, Any]:
     rows: list[dict[str, Any] | None] = [None] * count
     predicted = answer.predicted.tolist()
-    labels = model.version.roles.classes
+    labels = model.roles.classes
     shares = [] if answer.probability is None else answer.probability.tolist()
     for place, row in enumerate(answer.places):
         entry: dict[str, Any] = {"prediction": predicted[place]}

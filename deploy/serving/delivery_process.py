@@ -7,6 +7,7 @@ server, on SIGTERM after a last delivery; what it leaves the next one takes up.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -52,6 +53,7 @@ def _main(parent: str, *files: str) -> None:
     end_with(int(parent))
     turn_telemetry_off()
     keep_private()
+    os.nice(5)  # answers come first
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

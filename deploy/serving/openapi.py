@@ -79,7 +79,7 @@ def _operation(name: str, model: ServedModel) -> dict[str, Any]:
     body = {"application/json": {"schema": request_schema(model)}}
     return {
         "operationId": f"predict_{name}",
-        "summary": f"Predicts {model.version.roles.target} with version {model.version.version}.",
+        "summary": f"Predicts {model.roles.target} with version {model.version.version}.",
         "requestBody": {"required": True, "content": body},
         "responses": {
             "200": {
@@ -121,7 +121,7 @@ def _only(key: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cell(model: ServedModel, column: Column) -> dict[str, Any]:
-    roles = model.version.roles
+    roles = model.roles
     cell = dict(_TYPES[column.type])
     if column.name in roles.id_columns:
         cell["description"] = "Identifies the row: by it its label is found."
@@ -135,7 +135,7 @@ def _cell(model: ServedModel, column: Column) -> dict[str, Any]:
 
 def response_schema(model: ServedModel) -> dict[str, Any]:
     """Return the JSON schema of an answer."""
-    classes = model.version.roles.classes
+    classes = model.roles.classes
     predicted: dict[str, Any] = {
         "prediction": {} if classes else {"type": "number"},
     }
@@ -145,7 +145,7 @@ def response_schema(model: ServedModel) -> dict[str, Any]:
             "type": "object",
             "properties": dict.fromkeys(classes, share),
         }
-    if model.version.roles.group is not None:
+    if model.roles.group is not None:
         predicted["rank"] = {"type": "integer"}
     faults = {"type": "array", "items": _FAULT}
     row = {"type": "object", "properties": {**predicted, "errors": faults}}

@@ -58,7 +58,7 @@ def announce(pipeline: Pipeline, model: ServedModel) -> None:
     """Write down what the answers of a version will be brought to the ledger by."""
     known = SpooledVersion(
         run_id=model.version.run_id,
-        roles=model.version.roles.running(None),
+        roles=model.roles.running(None),
         forms={name: column.form for name, column in model.columns.items()},
     )
     write_whole(_version_file(pipeline, model.version.version), known.model_dump_json())

@@ -8,9 +8,11 @@ the rows of a source, so that numbers as text, or times with an offset, get the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +28,6 @@ Cells = list[Any]
 """Values of one column, None where there is none; times are microseconds since 1970 in UTC."""
 CellType = Literal["number", "truth", "time", "text", "any"]
 
-_EXACT = 2**53
 _MOST_READ_ALONE = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?")
@@ -119,7 +120,7 @@ class Column:
     needed: bool = True
     padded: str | None = None
 
-    @property
+    @cached_property
     def type(self) -> CellType:
         """The type of its cells."""
         if self.form.kind == "datetime":
@@ -130,10 +131,9 @@ class Column:
 
     def cells(self, values: Cells, out: RequestColumns) -> Cells:
         """Return `values` as the column's cells; what it cannot take becomes a fault in `out`."""
-        convert = _CONVERSIONS[self.type]
-        types = set(map(type, values))
-        if types <= _PLAIN[self.type]:
+        if _PLAIN[self.type].issuperset(map(type, values)):
             return values
+        convert = _CONVERSIONS[self.type]
         found: Cells = []
         odd: list[int] = []
         for place, value in enumerate(values):
@@ -200,7 +200,7 @@ class _Odd:
 _ODD = _Odd()
 _NONE = type(None)
 _PLAIN: dict[CellType, frozenset[type]] = {
-    "number": frozenset({float, _NONE}),
+    "number": frozenset({float, int, _NONE}),
     "truth": frozenset({bool, _NONE}),
     "time": frozenset({_NONE}),
     "text": frozenset({str, _NONE}),
@@ -209,10 +209,7 @@ _PLAIN: dict[CellType, frozenset[type]] = {
 
 
 def _number(value: Any) -> Any:
-    kind = type(value)
-    if kind is float or kind is bool:
-        return value
-    return value if kind is int and -_EXACT < value < _EXACT else _ODD
+    return value if type(value) in (float, int, bool) else _ODD
 
 
 def _truth(value: Any) -> Any:
@@ -249,24 +246,42 @@ _CONVERSIONS: dict[CellType, Callable[[Any], Any]] = {
 
 
 def columns_of_records(
-    records: Sequence[Mapping[str, Any]], columns: Iterable[Column]
+    records: Sequence[Mapping[str, Any]], columns: Sequence[Column]
 ) -> RequestColumns:
     """Return rows that come as objects, one a row, as columns."""
+    names = [column.name for column in columns]
+    if len(names) < 2:
+        return _columns_one_by_one(records, columns)
+    try:
+        lists = list(map(list, zip(*map(itemgetter(*names), records), strict=True)))
+    except KeyError:
+        return _columns_one_by_one(records, columns)
     out = RequestColumns(len(records), {})
-    known = set()
-    for column in columns:
-        known.add(column.name)
-        try:
-            values = [record[column.name] for record in records]
-        except KeyError:
-            values = [record.get(column.name) for record in records]
-            absent = [n for n, record in enumerate(records) if column.name not in record]
-            _require(column, absent, out)
+    for column, values in zip(columns, lists, strict=True):
         out.cells[column.name] = column.cells(values, out)
+    _note_strangers(records, names, out)
+    return out
+
+
+def _columns_one_by_one(
+    records: Sequence[Mapping[str, Any]], columns: Sequence[Column]
+) -> RequestColumns:
+    out = RequestColumns(len(records), {})
+    for column in columns:
+        absent = [n for n, record in enumerate(records) if column.name not in record]
+        _require(column, absent, out)
+        values = [record.get(column.name) for record in records]
+        out.cells[column.name] = column.cells(values, out)
+    _note_strangers(records, out.cells, out)
+    return out
+
+
+def _note_strangers(
+    records: Sequence[Mapping[str, Any]], known: Collection[str], out: RequestColumns
+) -> None:
     if any(len(record) != len(known) for record in records):
         strange = dict.fromkeys(name for record in records for name in record)
         out.ignored = tuple(name for name in strange if name not in known)
-    return out
 
 
 def columns_of_lists(
@@ -304,7 +319,8 @@ def frame_of(columns: RequestColumns, forms: Iterable[Column]) -> pd.DataFrame:
 
 def _series(cells: Cells, kind: CellType) -> pd.Series[Any]:
     if kind == "number":
-        return pd.Series(np.array(cells, dtype=np.float64))
+        whole = set(map(type, cells)) == {int}
+        return pd.Series(np.array(cells) if whole else np.array(cells, dtype=np.float64))
     if kind == "time":
         moments = [np.iinfo(np.int64).min if cell is None else cell for cell in cells]
         return pd.Series(np.array(moments, dtype=np.int64).view("datetime64[us]"))

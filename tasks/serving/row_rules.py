@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from expectations.contract import FAR, FEW_SIZES, ColumnRule, Contract
+from expectations.contract import FAR, FEW_SIZES, ColumnRule, Contract, ScaleRule
 from expectations.custom_rules import Rule
 from expectations.facts.column_facts import bound_of
 from expectations.results import exceeds, grade
@@ -148,25 +149,20 @@ class RowRules:
             yield Broken(column, "unique", "error", tuple(twice), "an id once in a request")
 
     def _of_numbers(self, numbers: Matrix) -> Iterator[Broken]:
-        """Look closer at the columns with a value that no rule surely allows, or a null."""
-        sizes = np.abs(numbers)
+        """Look closer at the columns with a null, or with a value that no rule surely allows."""
+        null = np.isnan(numbers)
         safe = (numbers >= self._low) & (numbers <= self._high) | ((numbers == 0) & self._zero)
-        suspect = ~safe.all(axis=1)
-        for place in np.flatnonzero(suspect):
-            name = self.numbers[place]
+        for place in np.flatnonzero(null.any(axis=1)).tolist():
+            rule = self.contract.columns.get(self.numbers[place])
+            if rule is not None:
+                yield from self._nulls(self.numbers[place], rule, null[place])
+        for place in np.flatnonzero(~(safe | null).all(axis=1)).tolist():
+            name, values = self.numbers[place], numbers[place]
             rule = self.contract.columns.get(name)
-            if rule is None:
-                continue
-            values = numbers[place]
-            null = np.isnan(values)
-            if rule.nulls is not None and null.any():
-                yield from self._nulls(name, rule, null)
-            if null.all():
-                continue
-            if rule.range is not None:
-                yield from self._range(name, rule, values, int((~null).sum()))
-            if rule.scale is not None:
-                yield from self._scale(name, rule, sizes[place])
+            if rule is not None and rule.range is not None:
+                yield from self._range(name, rule, values, int((~null[place]).sum()))
+            if rule is not None and rule.scale is not None:
+                yield from self._scale(name, rule, np.abs(values))
 
     def _nulls(self, name: str, rule: ColumnRule, null: NDArray[np.bool_]) -> Iterator[Broken]:
         nulls = rule.nulls
@@ -194,7 +190,7 @@ class RowRules:
             outside |= values > high
         yield from self._judged(
             name, "range", outside, present, limit.max_share, limit.severity or rule.severity,
-            _ends(low, high),
+            lambda: _ends(low, high),
         )  # fmt: skip
 
     def _scale(self, name: str, rule: ColumnRule, values: Matrix) -> Iterator[Broken]:
@@ -202,10 +198,9 @@ class RowRules:
         if scale is None:
             return
         severity: Severity = scale.severity or rule.severity
-        expected = f"the size {say_number(scale.min)} to {say_number(scale.max)}"
         far = values > scale.farthest
         if far.any():
-            yield Broken(name, "scale", severity, _places(far), expected)
+            yield Broken(name, "scale", severity, _places(far), _sizes(scale))
         # Rows that alone are at fault must not move the middle of the others.
         others = ~far & (values > 0)
         if not others.any():
@@ -214,7 +209,7 @@ class RowRules:
         least, most = (scale.min / FAR, scale.farthest) if few else (scale.min, scale.max)
         if not least <= float(np.median(values[others])) <= most:
             whole = ~far & ~np.isnan(values)
-            yield Broken(name, "scale", severity, _places(whole), f"{expected}: another unit?")
+            yield Broken(name, "scale", severity, _places(whole), f"{_sizes(scale)}: another unit?")
 
     def _times(self, name: str, rule: ColumnRule, cells: list[Any]) -> Iterator[Broken]:
         limit = rule.range
@@ -226,7 +221,7 @@ class RowRules:
         present = sum(cell is not None for cell in cells)
         yield from self._judged(
             name, "range", outside, present, limit.max_share, limit.severity or rule.severity,
-            _ends(limit.min, limit.max),
+            lambda: _ends(limit.min, limit.max),
         )  # fmt: skip
 
     def _categories(self, name: str, rule: ColumnRule, cells: list[Any]) -> Iterator[Broken]:
@@ -237,7 +232,7 @@ class RowRules:
         present = sum(cell is not None for cell in cells)
         yield from self._judged(
             name, "categories", unseen, present, limit.max_unseen,
-            limit.severity or rule.severity, _listed(limit.values),
+            limit.severity or rule.severity, lambda: _listed(limit.values),
         )  # fmt: skip
 
     def _future(self, given: RequestColumns, now: datetime | None) -> Iterator[Broken]:
@@ -257,7 +252,7 @@ class RowRules:
             if mask is not None:
                 found += self._judged(
                     None, shorten(rule.title, 80), mask, rows, rule.max_share, rule.severity,
-                    shorten(rule.sql or "", 200),
+                    partial(shorten, str(rule.sql), 200),
                 )  # fmt: skip
         return found
 
@@ -269,11 +264,11 @@ class RowRules:
         present: int,
         limit: float,
         severity: Severity,
-        expected: str,
+        expected: Callable[[], str],
     ) -> Iterator[Broken]:
         if mask.any():
             grave = self._grade(int(mask.sum()), present, limit, severity)
-            yield Broken(column, rule, grave, _places(mask), expected)
+            yield Broken(column, rule, grave, _places(mask), expected())
 
     def _grade(self, failed: int, rows: int, limit: float, severity: Severity) -> Severity:
         return grade(failed, rows, limit, severity, by_chance=self.contract.by_chance)
@@ -329,6 +324,10 @@ def _ends(low: Any, high: Any) -> str:
     return (
         f"at least {say_value(low)}" if high is None else f"{say_value(low)} to {say_value(high)}"
     )
+
+
+def _sizes(scale: ScaleRule) -> str:
+    return f"the size {say_number(scale.min)} to {say_number(scale.max)}"
 
 
 def _listed(values: tuple[Any, ...]) -> str:

@@ -18,7 +18,7 @@ from expectations.contract import Contract
 from tasks.base.errors import DataError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.records import ModelVersion, Schema
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.typing.storage import ColumnForm, declared_forms
 from tasks.models.features.columns import CategoryCodes
@@ -92,6 +92,7 @@ class ServedModel:
     """
 
     version: ModelVersion
+    roles: Schema
     columns: Mapping[str, Column]
     rules: RowRules
     contract_digest: str
@@ -141,6 +142,7 @@ class ServedModel:
         types = {name: column.type for name, column in given.items()}
         model = cls(
             version=version,
+            roles=roles,
             columns=given,
             rules=rules,
             contract_digest="" if contract is None else contract.digest(),
@@ -152,11 +154,11 @@ class ServedModel:
     @property
     def features(self) -> list[Column]:
         """The columns that the model takes, in its order."""
-        return [self.columns[name] for name in self.version.roles.features]
+        return [self.columns[name] for name in self.roles.features]
 
     def read_records(self, records: Sequence[Mapping[str, Any]]) -> RequestColumns:
         """Return rows that come as objects, one a row."""
-        return columns_of_records(records, self.columns.values())
+        return columns_of_records(records, tuple(self.columns.values()))
 
     def read_lists(self, lists: Mapping[str, Cells], rows: int) -> RequestColumns:
         """Return rows that come as a list for each column."""
@@ -170,7 +172,7 @@ class ServedModel:
         DataError
             When the model cannot take rows that broke no rule.
         """
-        roles, now = self.version.roles, now or datetime.now(UTC)
+        roles, now = self.roles, now or datetime.now(UTC)
         if roles.time_column is not None and roles.time_column not in roles.features:
             _stamp(given.cells[roles.time_column], now)
         places = given.good()
@@ -204,7 +206,7 @@ class ServedModel:
         DataError
             When the model cannot take the values.
         """
-        classes = self.version.roles.classes
+        classes = self.roles.classes
         if not given.rows:
             return np.empty(0), np.empty((0, len(classes))) if classes else None
         try:

@@ -1,22 +1,22 @@
-"""Answered rows on disk before the answer leaves, until the ledger has them.
+"""Answered rows in files before the answer leaves, until the ledger has them.
 
-A segment is a file of records, each with its length and checksum. A server appends to one segment,
-which it holds locked, and gives it up every second: whoever finds a segment that nobody holds may
-bring it to the ledger and remove it. What a killed server left is found the same way.
+A record survives the end of the process as soon as it is written, and that of the machine a second
+later, when its segment is synchronised. A segment is a file of records, each with its length and
+checksum. A server appends to one, which it holds locked, and gives it up every second: whoever
+finds a segment that nobody holds may bring it to the ledger and remove it. What a killed server
+left is found the same way.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import queue
 import struct
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tasks.base.runtime.files import private_folder
@@ -26,17 +26,13 @@ _HEAD = struct.Struct("<II")
 _MOST_BYTES = 256_000_000
 _REST_SECONDS = 1.0
 
-Written = Callable[[BaseException | None], None]
-
 
 class SegmentHeldError(Exception):
     """A segment is being written or delivered, or is gone."""
 
 
 class Spool:
-    """Where one server keeps what it answered; a thread of its own writes it.
-
-    Records that come together are written and synchronised together.
+    """Where one server keeps what it answered.
 
     Parameters
     ----------
@@ -46,79 +42,51 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._waiting: queue.SimpleQueue[tuple[bytes, Written] | None] = queue.SimpleQueue()
         self._descriptor: int | None = None
         self._written = 0
         self._since = 0.0
-        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._thread.start()
 
-    def append(self, record: bytes, written: Written) -> None:
-        """Write a record; `written` is called, in another thread, once it is on disk or failed."""
-        self._waiting.put((record, written))
+    def write(self, records: Sequence[bytes]) -> None:
+        """Write records, all or none of them: from then on a kill of the process loses none.
 
-    def write(self, record: bytes) -> None:
-        """Write a record, and return once it is on disk.
+        The disk is awaited when the segment is given up, at the latest.
 
         Raises
         ------
         OSError
-            When it could not be written.
+            When they could not be written.
         """
-        done: Future[None] = Future()
-        self.append(
-            record,
-            lambda error: done.set_exception(error) if error else done.set_result(None),
-        )
-        done.result()
-
-    def close(self) -> None:
-        """Write what waits, and give the segment up."""
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        going = True
-        while going:
-            given, going = self._next()
-            if given:
-                self._store(given)
-            if self._descriptor is not None and (
-                not going or time.monotonic() - self._since > _REST_SECONDS
-            ):
-                self._give_up()
-
-    def _next(self) -> tuple[list[tuple[bytes, Written]], bool]:
-        """Return all records that wait, at least one unless none comes for a while."""
-        given: list[tuple[bytes, Written]] = []
-        try:
-            one = self._waiting.get(timeout=_REST_SECONDS / 2)
-            while one is not None:
-                given.append(one)
-                one = self._waiting.get_nowait()
-        except queue.Empty:
-            return given, True
-        return given, False
-
-    def _store(self, given: list[tuple[bytes, Written]]) -> None:
-        error: BaseException | None = None
-        start = self._written
+        start = 0
         try:
             descriptor = self._segment()
             start = self._written
-            data = b"".join(
-                _HEAD.pack(len(record), zlib.crc32(record)) + record for record, _ in given
+            view = memoryview(
+                b"".join(_HEAD.pack(len(record), zlib.crc32(record)) + record for record in records)
             )
-            view = memoryview(data)
             while view:
                 count = os.write(descriptor, view)
                 view, self._written = view[count:], self._written + count
-            os.fdatasync(descriptor)
-        except OSError as failed:
-            error = failed
+        except OSError:
             self._undo(start)
-        for _, written in given:
-            written(error)
+            raise
+
+    def finished(self) -> Callable[[], None] | None:
+        """Return what gives up a segment that is a second old; None where there is none.
+
+        What is written from now on goes to another one. The call waits for the disk: it is made for
+        a thread.
+        """
+        descriptor = self._descriptor
+        if descriptor is None or time.monotonic() - self._since < _REST_SECONDS:
+            return None
+        self._descriptor = None
+        return partial(_give_up, descriptor)
+
+    def close(self) -> None:
+        """Give the segment up."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            _give_up(descriptor)
 
     def _undo(self, start: int) -> None:
         """Take back records whose answers are refused; where that fails, stop behind them."""
@@ -128,7 +96,7 @@ class Spool:
             os.ftruncate(self._descriptor, start)
             self._written = start
         except OSError:
-            self._give_up()
+            self.close()
 
     def _segment(self) -> int:
         if self._descriptor is None:
@@ -137,23 +105,16 @@ class Spool:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
             # Locked before it has its name: else it could be taken for one that nobody holds.
             beside = self.folder / f".{name}"
-            self._descriptor = os.open(beside, flags, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            descriptor = os.open(beside, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             beside.rename(self.folder / name)
-            _sync_folder(self.folder)
-            self._written, self._since = 0, time.monotonic()
+            self._descriptor, self._written, self._since = descriptor, 0, time.monotonic()
         return self._descriptor
 
-    def _give_up(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _give_up(descriptor: int) -> None:
     try:
-        os.fsync(descriptor)
+        os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
 

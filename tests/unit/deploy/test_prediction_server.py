@@ -133,11 +133,12 @@ def test_an_answer_that_cannot_be_recorded_is_not_given(
 ) -> None:
     from tasks.serving import spool
 
-    def full(_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.os, "fdatasync", full)
+    monkeypatch.setattr(spool.os, "write", full)
     answer = asking.post(PATH, json={"rows": records(frame(1))})
+    monkeypatch.undo()
 
     assert answer.status_code == 503
     assert answer.json()["error"]["kind"] == "infrastructure"

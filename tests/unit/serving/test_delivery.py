@@ -25,7 +25,7 @@ def answered(pipeline: Pipeline, model: ServedModel, *requests: list[dict[str, o
     spool = Spool(spool_folder(pipeline))
     for number, rows in enumerate(requests):
         answer = model.answer(model.read_records(rows))
-        spool.write(record_of(model, answer, f"q{number}"))
+        spool.write([record_of(model, answer, f"q{number}")])
     spool.close()
 
 

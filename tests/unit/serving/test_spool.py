@@ -25,7 +25,7 @@ def held(folder: Path) -> list[bytes]:
 def test_what_was_written_is_there_in_order(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     for number in range(50):
-        spool.write(b"r%d" % number)
+        spool.write([b"r%d" % number])
     spool.close()
 
     assert held(tmp_path / "spool") == [b"r%d" % number for number in range(50)]
@@ -34,7 +34,7 @@ def test_what_was_written_is_there_in_order(tmp_path: Path) -> None:
 
 def test_a_segment_that_is_written_is_nobody_elses(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    spool.write(b"one")
+    spool.write([b"one"])
 
     with pytest.raises(SegmentHeldError), taken(segments(tmp_path)[0]):
         pass
@@ -47,7 +47,7 @@ def test_a_segment_that_is_written_is_nobody_elses(tmp_path: Path) -> None:
 def test_a_killed_server_leaves_what_it_answered(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from tasks.serving.spool import Spool\n"
-        "Spool(Path(sys.argv[1])).write(b'kept'); os.kill(os.getpid(), 9)"
+        "Spool(Path(sys.argv[1])).write([b'kept']); os.kill(os.getpid(), 9)"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environ, check=False)
@@ -58,8 +58,8 @@ def test_a_killed_server_leaves_what_it_answered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_a_record_that_was_cut_off_ends_its_segment(tmp_path: Path, cut: int) -> None:
     spool = Spool(tmp_path)
-    spool.write(b"whole")
-    spool.write(b"cut")
+    spool.write([b"whole"])
+    spool.write([b"cut"])
     spool.close()
     segment = segments(tmp_path)[0]
     segment.write_bytes(segment.read_bytes()[:-cut])
@@ -71,16 +71,38 @@ def test_a_full_disk_refuses_one_answer_and_leaves_no_half_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path)
-    spool.write(b"before")
+    spool.write([b"before"])
 
-    def full(_: int) -> None:
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[:3])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(spooling.os, "fdatasync", full)
+        patch.setattr(spooling.os, "write", full)
         with pytest.raises(OSError, match="No space"):
-            spool.write(b"lost")
-    spool.write(b"after")
+            spool.write([b"lost"])
+    spool.write([b"after"])
     spool.close()
 
     assert held(tmp_path) == [b"before", b"after"]
+
+
+def test_a_segment_that_is_given_up_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.write([b"one"])
+    assert spool.finished() is None
+
+    monkeypatch.setattr(spooling, "_REST_SECONDS", 0.0)
+    give_up = spool.finished()
+    assert give_up is not None
+    spool.write([b"two"])
+    give_up()
+
+    with taken(segments(tmp_path)[0]) as records:
+        assert records == [b"one"]
+    spool.close()
+    assert held(tmp_path) == [b"one", b"two"]
