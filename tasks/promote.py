@@ -76,9 +76,11 @@ def judge_challenger(
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
     from tasks.registry.gate.champion_challenger import judge
     from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.training.decisions import earlier_refits
 
     store = store_of(pipeline.state)
-    given = (assessment.challenger, assessment.skipped)
+    earlier = earlier_refits(pipeline, basis.prepared.metric, assessment.challenger)
+    given = (assessment.challenger, assessment.skipped, earlier)
     verdict = judge(store, pipeline.config, basis, results, *given)
     leave(
         "markdown",

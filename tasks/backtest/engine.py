@@ -19,7 +19,7 @@ from tasks.backtest.promotion import challenge, first_champion, measured_gain
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
-from tasks.base.records import TrainingKind
+from tasks.base.records import RefitGain, TrainingKind
 from tasks.policy.gain_weighing import weigh
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
@@ -54,6 +54,8 @@ class State:
         What it was and came to.
     seen
         Time of the newest row that it saw.
+    refits
+        What judged refits showed, the newest last.
     needed
         Fits that it rests on, with their seconds.
     seconds
@@ -71,6 +73,7 @@ class State:
     last_training: datetime | None = None
     last: LastTraining | None = None
     seen: datetime | None = None
+    refits: tuple[RefitGain, ...] = ()
     needed: frozenset[tuple[str, float]] = field(default_factory=frozenset)
     seconds: float = 0.0
 
@@ -250,7 +253,7 @@ class Replay:
         if newer < needed:
             said = f"{reason}; {newer:,} newer rows have a label, {needed:,} are needed"
             return replace(state, events=(*state.events, event.model_copy(update={"reason": said})))
-        tried, promoted = self._candidate(state, window, refit=kind == "refit")
+        tried, promoted, showed = self._candidate(state, window, refit=kind == "refit")
         action = "refit" if kind == "refit" else "training"
         event = event.model_copy(update={"action": action, "promoted": promoted})
         seen = self.history.moment(last - 1)
@@ -264,18 +267,22 @@ class Replay:
             last_training=now,
             last=LastTraining(kind, promoted, seen),
             seen=seen,
+            refits=state.refits if showed is None else (*state.refits, showed),
         )
 
-    def _candidate(self, state: State, window: int, *, refit: bool) -> tuple[Champion, bool]:
-        """Return what is trained at the end of `window`, and whether it becomes champion."""
+    def _candidate(
+        self, state: State, window: int, *, refit: bool
+    ) -> tuple[Champion, bool, RefitGain | None]:
+        """Return what is trained at the end of `window`, whether it becomes champion, and what it
+        showed as a refit.
+        """  # noqa: D205
         history, policy = self.history, state.policy
         if not policy.gated:
             first, last = history.trained(history.windows[window].end, policy.span)
-            return Champion(model=self.fits.of(first, last), since=window + 1), True
-        found = challenge(
-            history, self.config, self.fits, state.champion, window, policy.span, refit=refit
-        )
-        return found.champion, found.verdict.promoted
+            return Champion(model=self.fits.of(first, last), since=window + 1), True, None
+        given = (history, self.config, self.fits, state.champion, window, policy.span)
+        found = challenge(*given, refit=refit, earlier=state.refits)
+        return found.champion, found.verdict.promoted, found.showed
 
 
 def _needed(champion: Champion) -> frozenset[tuple[str, float]]:

@@ -15,11 +15,12 @@ from tasks.backtest.history import History
 from tasks.backtest.observation import Champion
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import Gain
-from tasks.base.records import Verdict
+from tasks.base.records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.gain import interval_confidence, measured
 from tasks.registry.gate.gate import decide
+from tasks.registry.gate.refit_history import judged_before, refit_gain
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Challenge:
 
     champion: Champion
     verdict: Verdict
+    showed: RefitGain | None = None
 
 
 def first_champion(history: History, config: PipelineConfig, fits: Fits) -> Champion:
@@ -110,6 +112,7 @@ def challenge(
     span: timedelta | None,
     *,
     refit: bool,
+    earlier: Sequence[RefitGain] = (),
 ) -> Challenge:
     """Return what the gate says of a model trained at the end of `window`.
 
@@ -121,6 +124,8 @@ def challenge(
     ----------
     refit
         Whether it is judged as a refit, that has only not to be worse, or as a search.
+    earlier
+        What the policy's earlier refits showed.
     """
     now = history.windows[window].end
     first, last = history.trained(now, span)
@@ -148,6 +153,7 @@ def challenge(
         champion_version=str(champion.since),
         new_evidence=rows < last,
         refit=refit,
+        earlier=judged_before(earlier, history.moment(rows)) if rows < last else (),
     )
     made = Champion(
         model=fits.of(first, last) if verdict.promoted else judged,
@@ -155,7 +161,8 @@ def challenge(
         held=held,
         since=window + 1,
     )
-    return Challenge(made, verdict)
+    showed = refit_gain(verdict, history.moment(last - 1)) if refit else None
+    return Challenge(made, verdict, showed)
 
 
 def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:

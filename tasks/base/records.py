@@ -650,6 +650,22 @@ class GateEvidence(Record):
     equal_age: bool = False
 
 
+class RefitGain(Record):
+    """What a judged refit showed: its gain over the champion, in units of the metric.
+
+    Attributes
+    ----------
+    error
+        Standard error of the gain.
+    until
+        Time of the newest row that it was judged on; None where it is not known.
+    """
+
+    gain: float
+    error: float
+    until: datetime | None = None
+
+
 class Verdict(Record):
     """What the gate decided and why; ``sentence`` says it to a person.
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from tasks.base.loop import Cause, Decision, decision_id
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis, TrainingMode
+from tasks.base.records import Basis, RefitGain, TrainingMode, Verdict
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.policy.admission import seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
+from tasks.registry.gate.refit_history import refit_gain
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.refit_candidacy import require_newer_rows
 
@@ -45,6 +50,23 @@ def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:
     trained = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",))
     seen = None if cause.kind == "manual" else seen_until(trained)
     require_newer_rows(basis.prepared.mode, newest_labelled(basis), seen)
+
+
+def earlier_refits(pipeline: Pipeline, metric: str, family: str) -> list[RefitGain]:
+    """Return what earlier refits of a family showed in `metric` at the gate, the newest last."""
+    from tasks.ledger.ledger import ledger_of
+
+    found = []
+    for trained in ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",)):
+        stated, until = trained.evidence, trained.evidence.get("seen_until")
+        named = (stated.get("training"), stated.get("metric"), stated.get("challenger"))
+        if named != ("refit", metric, family):
+            continue
+        with suppress(ValidationError):
+            verdict = Verdict.model_validate(stated.get("verdict"))
+            seen = datetime.fromisoformat(until) if isinstance(until, str) else None
+            found.append(refit_gain(verdict, seen))
+    return [one for one in reversed(found) if one is not None]
 
 
 def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from tasks.base.records import MetricValue, Schema
 from tasks.metrics.bootstrap import Floats, Plan, interval, resampling, time_blocks
+from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.labelled_predictions import Answers, Mask
 from tasks.monitoring.performance.metric_scales import Scale, limits, scale_of
-from tasks.monitoring.performance.random_effects import RandomEffects, random_effects
 
 ROOM = 0.65
 """Of the share of ordinary windows that may count as worse.

@@ -22,11 +22,11 @@ from scipy.special import expit
 from tasks.base.records import MetricValue, Schema
 from tasks.metrics.bootstrap import Floats, whole
 from tasks.metrics.plugin_metrics import is_own
+from tasks.metrics.random_effects import RandomEffects, mixed, random_effects
 from tasks.monitoring.performance.expected_metrics import Learned, learned_from, thinned
 from tasks.monitoring.performance.expected_range import Measured, measure, plan_of
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.metric_scales import Scale, scale_of
-from tasks.monitoring.performance.random_effects import RandomEffects, mixed, random_effects
 
 CAUTION = "An estimate can't see a change in how the target depends on the features."
 _OF_ERROR = ("mae", "mse", "rmse")

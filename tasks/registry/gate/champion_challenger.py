@@ -23,6 +23,7 @@ from tasks.base.records import (
     Basis,
     CandidateResult,
     ModelVersion,
+    RefitGain,
     Split,
     Verdict,
 )
@@ -38,6 +39,7 @@ from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.registry.gate.equal_age import ends_before, fit_twin
 from tasks.registry.gate.gate import decide, incomplete_words
+from tasks.registry.gate.refit_history import judged_before
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.gate.slice_guard import worse_slices
 from tasks.registry.mlflow.store import Store
@@ -63,6 +65,7 @@ def judge(
     results: Sequence[CandidateResult],
     challenger: str,
     skipped: Sequence[str] = (),
+    earlier: Sequence[RefitGain] = (),
 ) -> Verdict:
     """Return the gate's verdict on the challenger `challenger`.
 
@@ -72,6 +75,8 @@ def judge(
         Fitted candidates with their predictions of the holdout; the baseline among them.
     skipped
         Candidates that were not fitted because the time budget was used up.
+    earlier
+        What earlier refits showed, the newest last; those count that were judged on older rows.
 
     Returns
     -------
@@ -137,6 +142,7 @@ def judge(
         skipped=skipped,
         champion_family=champion.tags.get(FAMILY_TAG) if champion else None,
         refit=refit,
+        earlier=judged_before(earlier, basis.split.boundary),
     )
     if equal_age and basis.split.boundary is not None:
         verdict = verdict.model_copy(

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from math import floor, isfinite, log10
 
 from tasks.base.config import GateConfig, greater_is_better
-from tasks.base.records import GateEvidence, Verdict
+from tasks.base.records import GateEvidence, RefitGain, Verdict
+from tasks.registry.gate.refit_history import Together, together
 
 LEAST_ROWS = 30
 LEAST_BLOCKS = 10
@@ -30,6 +31,7 @@ def decide(
     skipped: Sequence[str] = (),
     champion_family: str | None = None,
     refit: bool = False,
+    earlier: Sequence[RefitGain] = (),
 ) -> Verdict:
     """Return whether the challenger becomes champion, and why.
 
@@ -52,6 +54,9 @@ def decide(
         The candidate that the champion is.
     refit
         Whether the challenger is the champion's recipe fitted on newer rows.
+    earlier
+        What earlier refits showed, the newest last. Where a refit's own rows leave it open
+        whether it is worse, they count with it, see `tasks.registry.gate.refit_history`.
 
     Examples
     --------
@@ -73,12 +78,15 @@ def decide(
                 "within the time budget"
             ),
         )
+    history = None
     if refit and not first and stop is None:
         margin = refit_margin(evidence, gate)
         gate = gate.model_copy(update={"rule": "non_inferior", "margin": margin})
+        if _known(evidence.low) <= -margin:
+            history = together(evidence, earlier, margin, gate.confidence)
     rule = stop[0] if stop else "first champion" if first else "refit" if refit else gate.rule
-    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version)
-    achieved = _achieved(evidence, gate, champion_version)
+    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version, history)
+    achieved = _achieved(evidence, gate, champion_version, history)
     reasons = tuple(refusals) or (achieved,)
     gain, low, high = _gain(evidence, first=first)
     return Verdict(
@@ -184,19 +192,25 @@ def _missing(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> list[s
     ]
 
 
-def _refusals(evidence: GateEvidence, gate: GateConfig, champion_version: str | None) -> list[str]:
+def _refusals(
+    evidence: GateEvidence,
+    gate: GateConfig,
+    champion_version: str | None,
+    history: Together | None,
+) -> list[str]:
     """Return every rule that the challenger fails; all numbers are known to be there."""
     found = []
     if _known(evidence.baseline_low) <= 0:
         measured = _measured(evidence, gate, first=True)
         found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
     least = _bound(gate) + (_rounding(evidence) if gate.rule == "superior" else 0.0)
-    if champion_version is not None and _known(evidence.low) <= least:
+    passes = history is not None and history.low > -gate.margin and not history.worse
+    if champion_version is not None and _known(evidence.low) <= least and not passes:
         words = "beat" if gate.rule == "superior" else "be about as good as"
         measured = _measured(evidence, gate, first=False)
         found.append(
             f"not shown to {words} champion v{champion_version} in {evidence.metric} "
-            f"({measured}; the lower end must lie above {_bound(gate):.3g})"
+            f"({measured}; the lower end must lie above {_bound(gate):.3g}{_beside(history)})"
         )
     return found + _guardrails(evidence, gate)
 
@@ -274,7 +288,23 @@ def _number(value: float, half_width: float) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
 
 
-def _achieved(evidence: GateEvidence, gate: GateConfig, champion_version: str | None) -> str:
+def _beside(history: Together | None) -> str:
+    """Return what earlier refits show, as the end of a sentence; empty without any."""
+    if history is None:
+        return ""
+    refits = "the earlier refit" if history.earlier == 1 else f"{history.earlier} earlier refits"
+    low, mean = (
+        _number(value, history.mean - history.low) for value in (history.low, history.mean)
+    )
+    return f"; with {refits} the mean gain of a refit is {mean}, at least {low}"
+
+
+def _achieved(
+    evidence: GateEvidence,
+    gate: GateConfig,
+    champion_version: str | None,
+    history: Together | None,
+) -> str:
     """Return what a promoted challenger has shown."""
     measured = _measured(evidence, gate, first=champion_version is None)
     metric = evidence.metric
@@ -284,7 +314,7 @@ def _achieved(evidence: GateEvidence, gate: GateConfig, champion_version: str | 
         return f"beats champion v{champion_version} in {metric} ({measured})"
     return (
         f"is not worse than champion v{champion_version} in {metric} "
-        f"by more than {gate.margin:.3g} ({measured})"
+        f"by more than {gate.margin:.3g} ({measured}{_beside(history)})"
     )
 
 

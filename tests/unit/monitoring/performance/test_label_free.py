@@ -6,12 +6,12 @@ import pytest
 
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import whole
+from tasks.metrics.random_effects import random_effects
 from tasks.monitoring.performance.expected_metrics import ExpectedScores, thinned
 from tasks.monitoring.performance.expected_range import measure
 from tasks.monitoring.performance.label_free import Estimate, Missed, _Both, _Own, _stated, estimate
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.metric_scales import Scale
-from tasks.monitoring.performance.random_effects import random_effects
 from tests.unit.monitoring.windows_made import BINARY, DIGITS, VALUES, binary, digits, values
 
 CLASS_METRICS = (

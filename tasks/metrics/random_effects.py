@@ -66,6 +66,10 @@ class RandomEffects:
         """Return the distribution moved by `centre`, with so much more variance."""
         return replace(self, means=self.means + centre, variances=self.variances + noise)
 
+    def centre_quantile(self, share: float) -> float:
+        """Return what the centre lies below with the probability `share`."""
+        return replace(self, deviations=np.zeros_like(self.deviations)).quantile(share)
+
     def quantile(self, share: float, noise: float = 0.0, factor: float = 1.0) -> float:
         """Return what one more value lies below with the probability `share`.
 
