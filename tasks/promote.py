@@ -80,8 +80,9 @@ def judge_challenger(
 
     store = store_of(pipeline.state)
     earlier = earlier_refits(pipeline, basis.prepared.metric, assessment.challenger)
-    given = (assessment.challenger, assessment.skipped, earlier)
-    verdict = judge(store, pipeline.config, basis, results, *given)
+    verdict = judge(
+        store, pipeline.config, basis, results, assessment.challenger, assessment.skipped, earlier
+    )
     leave(
         "markdown",
         key=f"verdict-{pipeline.key}",

@@ -13,6 +13,7 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, RefitGain, TrainingMode, Verdict
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
+from tasks.ledger.ledger import ledger_of
 from tasks.policy.admission import seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
@@ -24,8 +25,6 @@ def record_training(
     pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> bool:
     """Record that a training ended and what the gate decided; return whether that was new."""
-    from tasks.ledger.ledger import ledger_of
-
     trained = _trained(pipeline, basis, outcome, cause, seconds)
     verdict = _verdict(outcome, trained)
     ledger = ledger_of(pipeline)
@@ -45,8 +44,6 @@ def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:
     NoNewerRowsError
         A person's refit is not held to what the last training saw.
     """
-    from tasks.ledger.ledger import ledger_of
-
     trained = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",))
     seen = None if cause.kind == "manual" else seen_until(trained)
     require_newer_rows(basis.prepared.mode, newest_labelled(basis), seen)
@@ -54,8 +51,6 @@ def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:
 
 def earlier_refits(pipeline: Pipeline, metric: str, family: str) -> list[RefitGain]:
     """Return what earlier refits of a family showed in `metric` at the gate, the newest last."""
-    from tasks.ledger.ledger import ledger_of
-
     found = []
     for trained in ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",)):
         stated, until = trained.evidence, trained.evidence.get("seen_until")
