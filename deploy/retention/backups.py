@@ -7,7 +7,6 @@ before the artifacts, so that whatever a copied database refers to is in the bac
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import os
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
 from tasks.base.records import Record
 from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.locks import lock_file, take
 from tasks.base.servers.stack_file import LOCK
 from tasks.registry.packaging.provenance import keepfit_version
 
@@ -317,18 +317,13 @@ def _stopped(state: Path) -> Iterator[None]:
     if not state.exists():
         yield
         return
-    descriptor = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(
-            f"A stack runs on {state}; nothing is restored under it.",
-            "Stop it first: Ctrl-C where `keepfit up` runs.",
-        ) from None
-    else:
+    with lock_file(state / LOCK) as descriptor:
+        if not take(descriptor):
+            raise UsageError(
+                f"A stack runs on {state}; nothing is restored under it.",
+                "Stop it first: Ctrl-C where `keepfit up` runs.",
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _no_backup(source: Path, why: str) -> KeepfitError:

@@ -6,7 +6,6 @@ One process supervises them; with it they end, however it ends.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -31,9 +30,10 @@ from deploy.stack.ports import Held, hold
 from deploy.stack.service import Part
 from deploy.stack.supervisor import Supervisor
 from deploy.web.access import Access
-from tasks.base.errors import InfrastructureError, UsageError
+from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off
+from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.base.servers.stack_file import (
     FILE,
     LOCK,
@@ -191,33 +191,17 @@ def _shared_state(pipelines: Sequence[Pipeline]) -> Path:
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """Hold the lock of the stack on `state`; no child inherits it."""
-    from tasks.base.runtime.files import private_folder
-
-    try:
-        private_folder(state)
-        descriptor = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise InfrastructureError(
-            f"The state folder {state} can't be used: {error.strerror}.",
-            "Make it writable, or name another with `state:` or KEEPFIT_STATE.",
-        ) from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _taken(state, descriptor) from None
-        os.truncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+    with lock_file(state / LOCK) as descriptor:
+        if not take(descriptor):
+            raise _taken(state, descriptor)
         (state / FILE).unlink(missing_ok=True)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _taken(state: Path, descriptor: int) -> UsageError:
     stack = running_stack(state)
     if stack is None:
-        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another"
+        pid = holder(descriptor) or "another"
         return UsageError(
             f"A stack is starting on {state} (process {pid}).",
             f"Wait for it, or stop it: kill {pid}",

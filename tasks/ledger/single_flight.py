@@ -5,17 +5,16 @@ Locks of the operating system and of a database session end with their holder, h
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from tasks.base.errors import InfrastructureError, KeepfitError
+from tasks.base.errors import KeepfitError
 from tasks.base.runtime.failpoints import reach
-from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.ledger.storage.database import Database
 
 _HELD: set[int] = set()
@@ -46,26 +45,14 @@ def flight(database: Database, state: Path, pipeline: str) -> Iterator[None]:
 
 @contextmanager
 def _on_this_host(path: Path, pipeline: str) -> Iterator[None]:
-    try:
-        private_folder(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{path}: the lock cannot be made ({error.strerror}).",
-            "Make the state folder writable, or set KEEPFIT_STATE to one that is.",
-        ) from None
-    try:
+    with lock_file(path) as descriptor:
         _HELD.add(descriptor)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _busy(pipeline, f"process {_holder(descriptor)} of this host") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        _HELD.discard(descriptor)
-        os.close(descriptor)
+            if not take(descriptor):
+                raise _busy(pipeline, f"process {holder(descriptor) or '?'} of this host")
+            yield
+        finally:
+            _HELD.discard(descriptor)
 
 
 @contextmanager
@@ -93,12 +80,6 @@ def _descriptor(connection: sa.Connection) -> int:
     driver = connection.connection.driver_connection
     number: int = driver.fileno()  # type: ignore[union-attr]
     return number
-
-
-def _holder(descriptor: int) -> str:
-    with suppress(OSError, ValueError):
-        return str(int(os.pread(descriptor, 20, 0)))
-    return "?"
 
 
 def _busy(pipeline: str, by: str) -> Busy:

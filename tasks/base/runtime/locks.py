@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.base.errors import InfrastructureError, TransientError
@@ -26,6 +26,27 @@ def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
     InfrastructureError
         When the lock file cannot be made.
     """
+    with lock_file(path) as descriptor:
+        deadline = time.monotonic() + seconds
+        while not take(descriptor):
+            if time.monotonic() >= deadline:
+                raise TransientError(
+                    f"{path}: another process of keepfit holds this lock.",
+                    "Wait for it to end and run the command again.",
+                )
+            time.sleep(0.02)
+        yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[int]:
+    """Give the descriptor of a lock file that nobody else may read; closing it frees the lock.
+
+    Raises
+    ------
+    InfrastructureError
+        When the lock file cannot be made.
+    """
     try:
         private_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,22 +56,40 @@ def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
             "Make the state folder writable, or set KEEPFIT_STATE to one that is.",
         ) from None
     try:
-        _acquire(descriptor, path, time.monotonic() + seconds)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
+def take(descriptor: int) -> bool:
+    """Take the lock of a lock file, unless somebody holds it; the file then names this process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return True
+
+
+def holder(descriptor: int) -> str:
+    """Return the process id that a lock file names; empty where it names none."""
+    with suppress(OSError, ValueError):
+        return str(int(os.pread(descriptor, 20, 0)))
+    return ""
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a living process holds the lock file.
+
+    Raises
+    ------
+    OSError
+        When there is no such file.
+    """
+    with path.open("rb") as file:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise TransientError(
-                    f"{path}: another process of keepfit holds this lock.",
-                    "Wait for it to end and run the command again.",
-                ) from None
-            time.sleep(0.02)
-        else:
-            return
+            return True
+    return False

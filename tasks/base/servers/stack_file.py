@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record
 from tasks.base.runtime.files import private_folder, write_whole
+from tasks.base.runtime.locks import is_held
 
 FILE = "stack.json"
 LOCK = "stack.lock"
@@ -120,16 +120,13 @@ def running_stack(state: Path) -> RunningStack | None:
     """Return the stack that runs on `state`; None when no living process holds its lock."""
     try:
         found = RunningStack.model_validate_json((state / FILE).read_bytes())
-        with (state / LOCK).open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # A stack of an earlier version has no key.
-                key = _kept_key(state / KEY) if (state / KEY).exists() else ""
-                return found.model_copy(update={"credentials": f"{USER}:{key}" if key else ""})
+        if not is_held(state / LOCK):
+            return None
+        # A stack of an earlier version has no key.
+        key = _kept_key(state / KEY) if (state / KEY).exists() else ""
     except (OSError, ValidationError):
         return None
-    return None
+    return found.model_copy(update={"credentials": f"{USER}:{key}" if key else ""})
 
 
 def note_stopped(state: Path, moment: datetime) -> None:
