@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
@@ -66,8 +67,6 @@ def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
 
 @contextlib.contextmanager
 def _steered(file: Path | None) -> Iterator[Pipeline]:
-    from flows.commands import workplace
-
     turn_telemetry_off()
     pipeline = load_pipeline(file)
     with workplace(pipeline):

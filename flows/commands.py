@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,12 @@ from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
+from tasks.registry.mlflow.shared_stores import (
+    champion_if_any,
+    read_directly,
+    shown_address,
+    store_of,
+)
 from tasks.training.former_trainings import remember_training, trained_before
 
 if TYPE_CHECKING:
@@ -119,15 +126,13 @@ def read_status(file: Path | None) -> PipelineStatus:
     """Return the champion of `file` and its last trainings."""
     from tasks.history.state_sizes import bytes_in
     from tasks.ledger.training_outcomes import last_outcomes
-    from tasks.registry.mlflow.shared_stores import store_of
 
     pipeline = load_pipeline(file)
     name = pipeline.config.name
     trainings = last_outcomes(pipeline.work)
     champion, uri = None, ""
     if trainings or os.environ.get("MLFLOW_TRACKING_URI"):
-        store = store_of(pipeline.state)
-        champion, uri = store.champion(name), store.address
+        champion, uri = champion_if_any(pipeline), shown_address(pipeline.state)
     age = None
     if champion is not None and champion.created is not None:
         age = (datetime.now(UTC) - champion.created).total_seconds() / 86_400
@@ -200,7 +205,7 @@ def _companions(
         Whether a contract will probably be checked and models fitted. Where that turns out
         wrong, the process is started when it is needed.
     keep
-        Whether contracts will be checked several times.
+        Whether contracts will be checked several times, and runs logged early.
     """
     from tasks.contracts.snapshot_check import start_checker, stop_checker
 
@@ -217,7 +222,7 @@ def _companions(
             from tasks.models.execution.fitting import warm_up
 
             warm_up()
-        if not fits:
+        elif keep or not read_directly(pipeline.state):
             _connect_early(pipeline)
         yield
     finally:
@@ -228,11 +233,8 @@ def _companions(
 
 def _connect_early(pipeline: Pipeline) -> None:
     """Import MLflow and connect beside the first steps; a failure shows where it is needed."""
-    import threading
 
     def connect() -> None:
-        from tasks.registry.mlflow.shared_stores import store_of
-
         with contextlib.suppress(KeepfitError):
             store_of(pipeline.state).warm_up()
 

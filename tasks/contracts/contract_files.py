@@ -17,11 +17,12 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
-from tasks.data.typing.storage import ColumnForm
+from tasks.base.text.moments import as_utc
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
     from expectations.late_labels import LateLabels
+    from tasks.data.typing.storage import ColumnForm
 
 
 def contract_file(pipeline: Pipeline) -> Path:
@@ -154,6 +155,8 @@ def forms_of(contract: Contract | None) -> dict[str, ColumnForm]:
     """Return how the contract knows each column: later files are read like the first."""
     if contract is None:
         return {}
+    from tasks.data.typing.storage import ColumnForm
+
     return {
         column: ColumnForm(rule.kind, rule.storage, rule.written_as or "")
         for column, rule in contract.columns.items()

@@ -30,6 +30,7 @@ from tasks.history.health import (
 )
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
+from tasks.registry.mlflow.shared_stores import champion_if_any
 from tasks.scoring.quarantined_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
@@ -205,10 +206,8 @@ def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None]:
     """Return whether the registry answered, and the version that it says scores."""
     if not evidence.has_registry(pipeline):
         return False, None
-    from tasks.registry.mlflow.shared_stores import store_of
-
     try:
-        return True, store_of(pipeline.state).champion(pipeline.config.name)
+        return True, champion_if_any(pipeline)
     except InfrastructureError:
         return False, None
 

@@ -13,6 +13,7 @@ from tasks.base.text.commands import command
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.lineage.records import Known, Link
+from tasks.registry.mlflow.shared_stores import champion_if_any, versions_of
 
 
 class Chain(Record):
@@ -93,12 +94,9 @@ def _registry(pipeline: Pipeline) -> tuple[tuple[ModelVersion, ...], str | None,
     """  # noqa: D205
     if not evidence.has_registry(pipeline):
         return (), None, "", False
-    from tasks.registry.mlflow.shared_stores import store_of
-
-    store, name = store_of(pipeline.state), pipeline.config.name
     try:
-        champion = store.champion(name)
-        return store.versions(name), champion.version if champion else None, "", True
+        champion = champion_if_any(pipeline)
+        return versions_of(pipeline), champion.version if champion else None, "", True
     except InfrastructureError as error:
         return (), None, f"The registry did not answer: {error.message}", False
 

@@ -18,6 +18,7 @@ from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.lineage.after_training import followed, in_use, link_of, tagged
 from tasks.lineage.records import Known, Link
 from tasks.registry.gate.gate import incomplete_words
+from tasks.registry.mlflow.shared_stores import store_of
 
 _DIGITS = 12
 _MOST_COLUMNS = 8
@@ -309,7 +310,6 @@ def _training_links(known: Known, run: str) -> dict[str, str]:
 
 def _mlflow_page(known: Known, run: str) -> str | None:
     from tasks.base.servers.stack_file import mlflow_run_page
-    from tasks.registry.mlflow.shared_stores import store_of
 
     if mlflow_run_page(known.pipeline.state, "0", run) is None:
         return None

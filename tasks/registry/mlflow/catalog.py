@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,33 +24,28 @@ class Catalog(Connected):
     @store_errors.guarded
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version that scores now; None without one."""
-        return self._one(lambda client: client.get_model_version_by_alias(name, ALIAS))
+        return self._read(
+            lambda reader: reader.champion(name, ALIAS),
+            lambda client: _one(lambda: client.get_model_version_by_alias(name, ALIAS)),
+        )
 
     @store_errors.guarded
     def version(self, name: str, version: str) -> ModelVersion | None:
         """Return one version; None without it."""
-        return self._one(lambda client: client.get_model_version(name, version))
-
-    def _one(self, ask: Any) -> ModelVersion | None:
-        try:
-            return recorded(ask(self._client()))
-        except Exception as error:
-            if store_errors.is_absent(error):
-                return None
-            raise
+        return self._read(
+            lambda reader: reader.version(name, version),
+            lambda client: _one(lambda: client.get_model_version(name, version)),
+        )
 
     @store_errors.guarded
     def versions(self, name: str | None = None) -> tuple[ModelVersion, ...]:
         """Return the versions of `name`, or of every model, newest first."""
-        client = self._client()
-        wanted = "" if name is None else f"name = {quoted(name)}"
-        found: list[ModelVersion] = []
-        token: str | None = ""
-        while token is not None:
-            page = client.search_model_versions(wanted, max_results=1000, page_token=token or None)
-            found.extend(recorded(version) for version in page)
-            token = page.token or None
-        return tuple(sorted(found, key=lambda v: (v.name, -int(v.version))))
+        if name is None:
+            return _all_versions(self._client(), "")
+        return self._read(
+            lambda reader: reader.versions(name),
+            lambda client: _all_versions(client, f"name = {quoted(name)}"),
+        )
 
     @store_errors.guarded
     def aliased(self, name: str) -> frozenset[str]:
@@ -115,6 +110,25 @@ class Catalog(Connected):
                 f"See what is there with `{command('status')}`.",
             )
         return found
+
+
+def _one(ask: Callable[[], Any]) -> ModelVersion | None:
+    try:
+        return recorded(ask())
+    except Exception as error:
+        if store_errors.is_absent(error):
+            return None
+        raise
+
+
+def _all_versions(client: Any, wanted: str) -> tuple[ModelVersion, ...]:
+    found: list[ModelVersion] = []
+    token: str | None = ""
+    while token is not None:
+        page = client.search_model_versions(wanted, max_results=1000, page_token=token or None)
+        found.extend(recorded(version) for version in page)
+        token = page.token or None
+    return tuple(sorted(found, key=lambda v: (v.name, -int(v.version))))
 
 
 def recorded(version: Any) -> ModelVersion:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tasks.registry.mlflow import limits
+from tasks.registry.mlflow.sqlite_reader import SqliteReader, reader_of
+
+_T = TypeVar("_T")
 
 
 class Connected(ABC):
@@ -30,6 +36,14 @@ class Connected(ABC):
     @abstractmethod
     def _download(self, address: str, folder: Path) -> None:
         """Fetch one stored file into `folder`."""
+
+    def _read(self, read: Callable[[SqliteReader], _T], ask: Callable[[Any], _T]) -> _T:
+        """Return what `read` finds in a local database at rest; else what MLflow answers."""
+        reader = reader_of(self.uri, self.state)
+        if reader is not None:
+            with contextlib.suppress(sqlite3.Error):
+                return read(reader)
+        return ask(self._client())
 
     def _write(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
         """Write in as few transactions as MLflow's limits per call allow."""

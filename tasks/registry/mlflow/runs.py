@@ -51,6 +51,10 @@ class Runs(Connected):
         """
         if metric is None and name in self._experiments:
             return self._experiments[name]
+        if metric is None:
+            known = self._read(lambda reader: reader.experiment(name), lambda _: None)
+            if known is not None:
+                return self._experiments.setdefault(name, known)
         tags = _experiment_tags(metric, greater_is_better=greater_is_better)
         client = self._client()
         found = client.get_experiment_by_name(name)

@@ -85,6 +85,22 @@ def check_tracking(address: str) -> None:
         )
 
 
+def tracking_address(state: Path) -> str:
+    """Return the address that ``MLFLOW_TRACKING_URI`` names, else the database in `state`.
+
+    Raises
+    ------
+    ConfigError
+        When nobody can connect to what the variable names.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    check_tracking(uri)
+    if not uri:
+        return sqlite_address(state / "mlflow" / "mlflow.db")
+    path = sqlite_path(uri)
+    return uri if path is None else sqlite_address(path.absolute())
+
+
 def make_once(path: Path, create: Callable[[str], None]) -> None:
     """Make the SQLite database `path` with `create`, which receives an address, if it is absent.
 

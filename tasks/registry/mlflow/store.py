@@ -64,12 +64,7 @@ class Store(Runs, Versions, Collecting):
         both.
         """
         folder = sqlite_database.private_folder(state)
-        uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-        sqlite_database.check_tracking(uri)
-        if not uri:
-            uri = sqlite_database.sqlite_address(folder / "mlflow" / "mlflow.db")
-        elif (path := sqlite_database.sqlite_path(uri)) is not None:
-            uri = sqlite_database.sqlite_address(path.absolute())
+        uri = sqlite_database.tracking_address(folder)
         artifacts = folder / "mlflow" / "artifacts" if sqlite_database.is_database(uri) else None
         return cls(uri, artifacts, folder)
 

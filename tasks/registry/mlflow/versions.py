@@ -24,6 +24,7 @@ from tasks.registry.alias import champion_alias, postgres_lock
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog, recorded
 from tasks.registry.mlflow.client import local_folder
+from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 from tasks.registry.packaging import model_folder, provenance
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
 
@@ -168,7 +169,10 @@ class Versions(Catalog):
         ModelRefusedError
             When the file is absent, leads out of its folder or differs from what was registered.
         """
-        source = self._client().get_model_version_download_uri(version.name, version.version)
+        source = self._read(
+            lambda reader: reader.source(version),
+            lambda client: client.get_model_version_download_uri(version.name, version.version),
+        )
         digest = self._fresh(version).tags.get(model_folder.DIGEST_TAG, "")
         if not re.fullmatch("[0-9a-f]{64}", digest):
             raise ModelRefusedError(
@@ -289,7 +293,7 @@ class Versions(Catalog):
 
     @property
     def _promotions(self) -> Path:
-        return self.state / "promotions"
+        return self.state / PROMOTIONS
 
 
 def same_predictions(first: NDArray[np.generic], second: NDArray[np.generic]) -> bool:
