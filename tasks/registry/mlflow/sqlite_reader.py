@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tasks.base.records import ModelVersion
 from tasks.registry.mlflow import limits, sqlite_database
@@ -56,8 +55,10 @@ class SqliteReader:
 
     def version(self, name: str, version: str) -> ModelVersion | None:
         """Return one version; None without it."""
+        if not version.isdecimal():
+            return None
         with self._connection() as connection:
-            found = _versions(connection, name, version)
+            found = _versions(connection, name, int(version))
         return found[0] if found else None
 
     def versions(self, name: str) -> tuple[ModelVersion, ...]:
@@ -95,9 +96,9 @@ class SqliteReader:
 
 
 def _versions(
-    connection: sqlite3.Connection, name: str, version: Any = None
+    connection: sqlite3.Connection, name: str, version: int | None = None
 ) -> tuple[ModelVersion, ...]:
-    wanted = "workspace = ? AND name = ? AND (? IS NULL OR version = CAST(? AS INTEGER))"
+    wanted = "workspace = ? AND name = ? AND (? IS NULL OR version = ?)"
     given = (_WORKSPACE, name, version, version)
     tags: dict[int, dict[str, str]] = {}
     for number, key, value in connection.execute(
