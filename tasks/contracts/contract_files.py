@@ -17,7 +17,6 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
-from tasks.base.text.moments import as_utc
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
