@@ -19,6 +19,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.loop import DriftResult, Performance
 from tasks.base.records import NUMBERS, Record
 from tasks.base.runtime.files import write_whole
+from tasks.base.sampling import spread
 from tasks.metrics.paired_bootstrap import Predictions
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Monitor:
         history, model = self.history, champion.model
         times = history.stamps(model.first, model.last)
         frame = history.frame.iloc[model.first : model.last].reset_index(drop=True)
-        chosen = np.unique(np.linspace(0, len(frame) - 1, min(MOST_ROWS, len(frame))).astype(int))
+        chosen = spread(len(frame), MOST_ROWS)
         if model.key not in self._blocks:
             weights = watched(reference, model.importance)
             self._blocks[model.key] = ordinary_blocks(

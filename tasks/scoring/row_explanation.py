@@ -41,6 +41,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
 
     import numpy as np
 
+    from tasks.base.sampling import spread
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.models.execution.child_calls import call
@@ -55,7 +56,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     frame = read_frame(snapshot.path, columns=ids) if ids else None
     place = _place(frame, row, snapshot.rows, ids)
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
-    others = np.unique(np.linspace(0, snapshot.rows - 1, _BACKGROUND).astype(np.int64))
+    others = spread(snapshot.rows, _BACKGROUND)
     with tempfile.TemporaryDirectory(prefix="keepfit-explain-") as folder:
         positions = Path(folder, "rows.npy")
         np.save(positions, others)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, MetricValue
+from tasks.base.sampling import subsample_evenly
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.overfitting import fit_verdict
 from tasks.evaluation.findings import FitVerdict
@@ -17,7 +18,6 @@ from tasks.metrics.bootstrap import Floats, interval, resampling, whole
 from tasks.metrics.scorer import sampled
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model
-from tasks.models.validation.splitters import subsample_evenly
 
 _OWN_ROWS = 3_000
 _REPLICATES = 100

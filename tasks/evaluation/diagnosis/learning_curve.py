@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.errors import KeepfitError
 from tasks.base.records import NUMBERS, Basis, CandidateResult
+from tasks.base.sampling import subsample_evenly
 from tasks.evaluation.diagnosis.power_law import extrapolate, sizes
 from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.metrics.bootstrap import Ints, whole
@@ -26,7 +27,7 @@ from tasks.models.estimators.candidates import candidate_of
 from tasks.models.estimators.fit_context import FitContext
 from tasks.models.persistence.prediction import in_order, outputs
 from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
-from tasks.models.validation.splitters import inner_part, subsample_evenly
+from tasks.models.validation.splitters import inner_part
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Schema
+from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.models.validation.splitters import subsample_evenly
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import DataError
+from tasks.base.sampling import subsample_evenly
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.execution.run_context import FitRun
-from tasks.models.validation.splitters import Fold, Positions, make_folds, subsample_evenly
+from tasks.models.validation.splitters import Fold, Positions, make_folds
 
 
 def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:

@@ -17,6 +17,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.records import Rounds, Trial
 from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate
@@ -28,7 +29,7 @@ from tasks.models.persistence.prediction import in_order, outputs_of_matrix
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.validation.early_stopping import choose_rounds, even, shared_rows, usual_better
 from tasks.models.validation.out_of_fold import FILE, Collector, OutOfFold
-from tasks.models.validation.splitters import Fold, subsample_evenly
+from tasks.models.validation.splitters import Fold
 
 Curves = dict[str, tuple[float, ...]]
 """Name to its value at each iteration."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.sampling import subsample_evenly
+
 Positions = NDArray[np.int64]
 
 VALIDATION_SHARE = 0.2
@@ -23,21 +25,6 @@ class Fold:
 
     train: Positions
     valid: Positions
-
-
-def subsample_evenly(rows: int, limit: int) -> Positions:
-    """Return at most `limit` positions out of `rows`, evenly spread and in order.
-
-    Examples
-    --------
-    >>> subsample_evenly(10, 4).tolist()
-    [1, 3, 6, 8]
-    >>> subsample_evenly(3, 4).tolist()
-    [0, 1, 2]
-    """
-    if rows <= limit:
-        return np.arange(rows, dtype=np.int64)
-    return ((np.arange(limit, dtype=np.int64) * 2 + 1) * rows) // (2 * limit)
 
 
 def make_folds(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tasks.base.errors import DataError
 from tasks.base.records import SNAPSHOT_TAG, Kind
 from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
@@ -225,8 +226,7 @@ def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.
         The features that the rows still have; for pictures, not for counts.
     """
     rows = training_rows(pipeline, champion)
-    chosen = np.unique(np.linspace(0, max(rows.count - 1, 0), min(most, rows.count)))
-    frame = rows.side(chosen.astype(np.int64)).frame
+    frame = rows.side(spread(rows.count, most)).frame
     return frame[[name for name in _features(champion.roles) if name in frame.columns]]
 
 

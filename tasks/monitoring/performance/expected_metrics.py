@@ -22,6 +22,7 @@ import numpy as np
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
+from tasks.base.sampling import spread
 from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate
@@ -217,6 +218,4 @@ class _ErrorModel:
 
 def thinned(answers: Answers, most: int) -> Answers:
     """Return at most so many rows, evenly spread."""
-    if answers.rows <= most:
-        return answers
-    return answers.only(np.linspace(0, answers.rows - 1, most).astype(np.int64))
+    return answers if answers.rows <= most else answers.only(spread(answers.rows, most))

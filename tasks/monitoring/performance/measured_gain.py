@@ -16,6 +16,7 @@ from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, Wi
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
+from tasks.base.sampling import spread
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.policy.triggers import start_of, watched
@@ -199,8 +200,6 @@ def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
     """
     if split.n_train <= MOST_ROWS:
         return split, folder
-    from tasks.registry.version_files.holdouts import spread
-
     folder = folder / f"sample-{MOST_ROWS}"
     folder.mkdir(parents=True, exist_ok=True)
     rows = np.load(split.train_path)[spread(split.n_train, MOST_ROWS)]

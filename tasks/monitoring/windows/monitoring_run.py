@@ -319,10 +319,10 @@ def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftRe
     file
         Empty where none was written.
     """
+    from tasks.base.sampling import spread
     from tasks.data.snapshots import read_frame
     from tasks.monitoring.drift.evidently_page import write_page
     from tasks.monitoring.drift.reference_store import reference_rows
-    from tasks.registry.version_files.holdouts import spread
 
     if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""

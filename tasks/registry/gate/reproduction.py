@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.records import Basis, CandidateResult
+from tasks.base.sampling import spread
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.execution.child_calls import predict_rows
 from tasks.registry.mlflow.versions import ROUNDING, same_predictions
-from tasks.registry.version_files.holdouts import spread
 
 if TYPE_CHECKING:
     from tasks.metrics.paired_bootstrap import Predictions

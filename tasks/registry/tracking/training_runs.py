@@ -27,6 +27,7 @@ from tasks.base.records import (
     Verdict,
 )
 from tasks.base.runtime.files import changed_file
+from tasks.base.sampling import spread
 from tasks.base.text.numbers import mode_words
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import read_predictions
@@ -367,8 +368,6 @@ def source_words(pipeline: Pipeline) -> str:
 
 
 def _sample_rows(snapshot: Snapshot) -> Any:
-    from tasks.registry.version_files.holdouts import spread
-
     # Spread over the window, so that columns with nulls are seen to have some.
     return spread(snapshot.rows, 500)
 

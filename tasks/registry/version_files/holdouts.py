@@ -18,6 +18,7 @@ import numpy as np
 
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.base.runtime.files import digest_of, read_unchanged
+from tasks.base.sampling import spread
 from tasks.registry.mlflow.store import Store
 
 if TYPE_CHECKING:
@@ -253,17 +254,6 @@ def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:
         if name in wanted:
             columns[f"id_{name}"] = frame[name].reset_index(drop=True)
     return columns | place
-
-
-def spread(rows: int, most: int) -> NDArray[np.int64]:
-    """Return at most so many positions, evenly spread and in order, shape (n,).
-
-    Examples
-    --------
-    >>> spread(5, 3), spread(2, 3)
-    (array([0, 2, 4]), array([0, 1]))
-    """
-    return np.linspace(0, max(0, rows - 1), min(rows, most)).astype(np.int64)
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:

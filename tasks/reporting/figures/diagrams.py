@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from tasks.base.records import LeaderboardRow
+from tasks.base.sampling import spread
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.metrics.bootstrap import Floats
 from tasks.reporting.figures.curve_data import CURVE_POINTS, Calibration, Ranking, Residuals
@@ -239,7 +240,7 @@ def learning(loss: str, parts: Mapping[str, Floats], cut: int | None = None) -> 
     grid(axes)
     for part, y in parts.items():
         x = np.arange(1, len(y) + 1)
-        keep = np.unique(np.linspace(0, len(y) - 1, min(len(y), CURVE_POINTS)).astype(np.int64))
+        keep = spread(len(y), CURVE_POINTS)
         marker = "o" if len(y) == 1 else None
         colour, label = _PARTS.get(part, (GREY, plain(part)))
         axes.plot(x[keep], y[keep], color=colour, lw=1.8, marker=marker, label=f" {label}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
+from tasks.base.sampling import spread
 from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.permutation_importance import permutation_importance
 from tasks.evaluation.explanation.shap_values import outputs_of, summary
@@ -167,9 +168,7 @@ def _explained(
     from tasks.reporting.figures.training_figures import draw_importance
 
     rows = np.load(basis.split.holdout_path)
-    chosen = np.unique(
-        np.linspace(0, len(rows) - 1, num=min(len(rows), _IMPORTANCE_ROWS)).astype(int)
-    )
+    chosen = spread(len(rows), _IMPORTANCE_ROWS)
     if queries is not None:
         chosen = queries.sample(_IMPORTANCE_ROWS)
     X = read_frame(basis.snapshot.path, columns=list(basis.roles.features), rows=rows[chosen])

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.slices.weak_slices import LEAST_ROWS
 from tasks.evaluation.findings import WeakSlice
 from tasks.metrics.losses import expected_losses
-from tasks.models.validation.splitters import subsample_evenly
 
 _LEAST_UNITS = 10
 """Of groups or blocks of time: each half is tested on five at least."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.runtime.files import write_whole
+from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.compared_rows import MOST_ROWS
 from tasks.monitoring.drift.harm.impact import Predict
@@ -50,8 +51,7 @@ def evidence_of(
     """
     rows = training_rows(pipeline, champion)
     alike = _alike(reference, rows, times)
-    chosen = np.unique(np.linspace(0, max(len(alike) - 1, 0), min(MOST_ROWS, len(alike))))
-    sample = rows.side(alike[chosen.astype(np.int64)])
+    sample = rows.side(alike[spread(len(alike), MOST_ROWS)])
     return Evidence(sample, times, predict, _blocks(pipeline, champion, reference, rows, watched))
 
 

@@ -31,6 +31,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.sampling import spread
 from tasks.monitoring.drift.column_summary import Summary, cuts_of
 from tasks.monitoring.drift.column_values import column_of, levels_of, numbers_of
 from tasks.monitoring.drift.distances import Floats
@@ -184,7 +185,7 @@ def effects_of(
         Mean absolute change in standard deviations of the predictions, or the share of classes
         that change; columns that `predict` cannot take so are left out.
     """
-    rows = sample.iloc[np.unique(np.linspace(0, len(sample) - 1, _EFFECT_ROWS).astype(np.int64))]
+    rows = sample.iloc[spread(len(sample), _EFFECT_ROWS)]
     found: dict[str, float] = {}
     if not len(window) or not len(rows):
         return found

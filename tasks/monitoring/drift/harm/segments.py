@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.base.loop import SegmentDrift
 from tasks.base.records import Kind
+from tasks.base.sampling import spread
 from tasks.monitoring.drift.column_values import column_of, levels_of
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.harm.ordinary_blocks import Read
@@ -65,7 +66,7 @@ def harm_of_segments(
     found = []
     for column, value, ours in chosen:
         rows = np.flatnonzero(training[column] == value)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64))]
+        rows = rows[spread(len(rows), MOST_ROWS)]
         times = None if window.times is None else window.times[ours]
         others = {name: weight for name, weight in watched.items() if name != column}
         harm = harm_of(

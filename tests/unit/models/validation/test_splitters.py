@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.models.validation.splitters import inner_part, make_folds, subsample_evenly
+from tasks.base.sampling import subsample_evenly
+from tasks.models.validation.splitters import inner_part, make_folds
 
 labels = st.lists(st.integers(0, 3), min_size=2, max_size=80)
 

@@ -1,0 +1,32 @@
+"""Rows drawn evenly: the same ones each time, whatever their number."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def subsample_evenly(rows: int, limit: int) -> NDArray[np.int64]:
+    """Return at most `limit` positions out of `rows`, in order: the middles of equal parts.
+
+    Examples
+    --------
+    >>> subsample_evenly(10, 4).tolist()
+    [1, 3, 6, 8]
+    >>> subsample_evenly(3, 4).tolist()
+    [0, 1, 2]
+    """
+    if rows <= limit:
+        return np.arange(rows, dtype=np.int64)
+    return ((np.arange(limit, dtype=np.int64) * 2 + 1) * rows) // (2 * limit)
+
+
+def spread(rows: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` positions out of `rows`, in order, the first and the last with them.
+
+    Examples
+    --------
+    >>> spread(5, 3), spread(2, 3)
+    (array([0, 2, 4]), array([0, 1]))
+    """
+    return np.linspace(0, max(0, rows - 1), min(rows, most)).astype(np.int64)
