@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.terminal.results import duration
 from tasks.backtest.results import BacktestOutcome, PolicyResult
+from tasks.base.text import numbers
 
 _WIDTH = 80
 
@@ -41,8 +41,8 @@ def show_backtest(outcome: BacktestOutcome) -> None:
     console.print(escape(outcome.recommendation.sentence))
     _show_settings(console, outcome)
     console.print(
-        f"[dim]{outcome.fits} distinct fits in {duration(outcome.fit_seconds)}, all in "
-        f"{duration(outcome.seconds)}[/dim]"
+        f"[dim]{outcome.fits} distinct fits in {numbers.seconds(outcome.fit_seconds)}, all in "
+        f"{numbers.seconds(outcome.seconds)}[/dim]"
     )
 
 

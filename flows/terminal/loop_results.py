@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from expectations.text.phrases import say_share
-from flows.terminal.results import duration, near, number, show_findings, size
+from flows.terminal.results import near, number, show_findings
+from tasks.base.text import numbers
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import (
     KINDS,
@@ -126,7 +127,7 @@ def show_overview(found: Sequence[PipelineHealth]) -> None:
     stores = found[0].stores if found else {}
     if stores:
         console.print()
-        sizes = ", ".join(f"{name} {size(count)}" for name, count in stores.items())
+        sizes = ", ".join(f"{name} {numbers.size(count)}" for name, count in stores.items())
         _line(console, "stores", sizes)
 
 
@@ -151,7 +152,7 @@ def _health(console: Console, health: PipelineHealth) -> None:
             if drift.enough and drift.score is not None
             else "not enough data"
         )
-        moved = f"; moved: {listed(drift.columns)}" if drift.columns else ""
+        moved = f"; moved: {listed(drift.columns, 3)}" if drift.columns else ""
         _line(console, "drift", f"{said} in {span(drift.window)}{moved}")
     _runs(console, health)
     if health.waiting:
@@ -232,7 +233,7 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     for name, target in targets.items():
         if target:
             console.print(Text.assemble((f"{name:<11}", "dim"), " ", near(target)), soft_wrap=True)
-    _line(console, "took", duration(outcome.seconds))
+    _line(console, "took", numbers.seconds(outcome.seconds))
     if outcome.next_command:
         console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
 
@@ -267,7 +268,7 @@ def _windows(console: Console, outcome: MonitoringOutcome) -> None:
             Text("" if one.stopped else f"{one.rows:,}"),
             Text(*_word(one)),
             Text(_value_of(one.performance)),
-            Text(one.sentence if one.stopped else listed(one.drifted)),
+            Text(one.sentence if one.stopped else listed(one.drifted, 3)),
         )
     console.print(table)
     if any(_value_of(one.performance).startswith("≈") for one in outcome.windows):
@@ -340,7 +341,7 @@ def _harm(drift: DriftResult) -> Table:
     for found in drift.harm:
         text, value, limit = harm_words(found)
         beyond = (
-            listed(tuple(" ".join(c.split()) for c in found.columns)) or "beyond"
+            listed(tuple(" ".join(c.split()) for c in found.columns), 3) or "beyond"
             if found.found
             else ""
         )

@@ -17,6 +17,7 @@ from rich.text import Text
 from expectations.text.phrases import say_share
 from tasks.base.reading_notes import ReadingNote, note_text
 from tasks.base.runtime.progress import Step, set_reporter
+from tasks.base.text import numbers
 from tasks.base.text.numbers import mode_words
 
 if TYPE_CHECKING:
@@ -103,21 +104,8 @@ def _moving(step: Step) -> str:
     """
     if step.done >= step.total:
         return step.text
-    left = "" if step.seconds_left is None else f", about {duration(step.seconds_left)} left"
+    left = "" if step.seconds_left is None else f", about {numbers.seconds(step.seconds_left)} left"
     return f"{step.text} ({step.done} of {step.total} steps){left}"
-
-
-def duration(seconds: float) -> str:
-    """Return `seconds` for people.
-
-    Examples
-    --------
-    >>> duration(0.25), duration(8.04), duration(75)
-    ('0.2 s', '8.0 s', '1 min 15 s')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def number(value: float | None) -> str:
@@ -135,24 +123,6 @@ def number(value: float | None) -> str:
     if abs(value) >= 10:
         return f"{value:.4g}"
     return f"{value:.4f}"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people.
-
-    Examples
-    --------
-    >>> size(1536), size(0)
-    ('1.5 kB', '–')
-    """
-    if count <= 0:
-        return "–"
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1024 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GB"
 
 
 def show_training(outcome: TrainingOutcome) -> None:
@@ -222,7 +192,7 @@ def _facts(console: Console, outcome: TrainingOutcome) -> None:
         "contract": f"held, {warned} {plural}: {near(outcome.contract_page)}",
         "report": near(outcome.report),
         **_mlflow(outcome),
-        "took": duration(outcome.seconds),
+        "took": numbers.seconds(outcome.seconds),
     }
     if outcome.model:
         alias = "champion" if outcome.champion_version == outcome.model.version else "not champion"
@@ -262,7 +232,7 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
             number(row.holdout),
             f"{number(row.holdout_low)}–{number(row.holdout_high)}" if known else "–",
             f"{row.fit_seconds:.1f} s" if row.fit_seconds is not None else "–",
-            size(row.model_bytes),
+            numbers.size(row.model_bytes),
         )
     return table
 
@@ -319,7 +289,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     new = "new " if outcome.scope == "new" else ""
     console.print(
         f"{outcome.scored:,} {new}rows scored by {outcome.pipeline} v{outcome.version} "
-        f"in {duration(outcome.seconds)}."
+        f"in {numbers.seconds(outcome.seconds)}."
     )
     if outcome.scope == "new" and not outcome.scored:
         console.print("`--all` scores every row of the source, `--input` those of a file.")
@@ -433,4 +403,6 @@ def show_trainings(found: PipelineStatus) -> None:
             )
         console.print()
         console.print(table)
-    console.print(f"State: {found.state} ({size(found.state_bytes)})", markup=False, soft_wrap=True)
+    console.print(
+        f"State: {found.state} ({numbers.size(found.state_bytes)})", markup=False, soft_wrap=True
+    )

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.records import Kind, Schema, Snapshot
+from tasks.base.text.phrases import listed
 from tasks.data.leaks import suspicions
 from tasks.data.ranking_groups import check_groups
 from tasks.data.snapshots import open_table
-from tasks.data.source_table import listed, nearest
+from tasks.data.source_table import nearest
 from tasks.data.targets import labels_of, task_of
 from tasks.data.typing.numbers import PLAIN
 

@@ -20,10 +20,11 @@ from tasks.base.moments import latest_believed
 from tasks.base.reading_notes import UnreadColumn
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.text.phrases import listed
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.snapshots import write_snapshot
-from tasks.data.source_table import as_utc, listed, nearest, time_range, within
+from tasks.data.source_table import as_utc, nearest, time_range, within
 from tasks.data.sources.source import (
     SourceTable,
     column_names,

@@ -82,15 +82,3 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     folded = {candidate.casefold(): candidate for candidate in reversed(known)}
     near = get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)
     return folded[near[0]] if near else ""
-
-
-def listed(names: list[str] | tuple[str, ...], most: int = 4) -> str:
-    """Return `names` as a short list for a sentence.
-
-    Examples
-    --------
-    >>> listed(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

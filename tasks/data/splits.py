@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import NUMBERS, Schema, Snapshot, Split
+from tasks.base.text.phrases import listed
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import (
     check_groups,
@@ -26,7 +27,7 @@ from tasks.data.row_groups import (
 )
 from tasks.data.row_hashes import row_hashes, shares
 from tasks.data.snapshots import open_table
-from tasks.data.source_table import as_utc, listed
+from tasks.data.source_table import as_utc
 from tasks.data.targets import labels_of
 
 Positions = NDArray[np.int64]

@@ -14,8 +14,9 @@ from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.reading_notes import LabelTwins
 from tasks.base.records import NUMBERS, Schema, Task
+from tasks.base.text.phrases import listed
 from tasks.data.label_spellings import twins_among
-from tasks.data.source_table import listed, nearest
+from tasks.data.source_table import nearest
 
 MAX_CLASSES = 100
 MAX_GRADES = 31

@@ -237,7 +237,7 @@ def _drift(decision: Decision) -> list[Fact]:
     if not drift.enough or drift.score is None:
         return [Fact("drift", f"not enough data in {plural(drift.rows, 'row')}")]
     limit = "" if drift.limit is None else f", limit {brief(drift.limit)}"
-    moved = listed(tuple(c.column for c in drift.drifted))
+    moved = listed(tuple(c.column for c in drift.drifted), 3)
     return [
         Fact("drift", f"score {brief(drift.score)}{limit}"),
         Fact("compared", f"{drift.rows:,} rows with {drift.reference_rows:,} of the reference"),

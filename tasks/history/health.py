@@ -169,7 +169,7 @@ def judged(
 
 
 def _moved(drift: DriftNow) -> str:
-    what = listed(drift.columns) or "The window as a whole"
+    what = listed(drift.columns, 3) or "The window as a whole"
     return f"{what} moved in {span(drift.window)}."
 
 

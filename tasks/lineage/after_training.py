@@ -86,7 +86,7 @@ def in_use(known: Known) -> Link:
     newest = windows[-1]
     alarms = sum(_calls(point) for point in windows)
     moved = tuple(c.column for c in newest.drift.drifted) if newest.drift else ()
-    latest = f"; in the last, {listed(moved)} moved" if moved else ""
+    latest = f"; in the last, {listed(moved, 3)} moved" if moved else ""
     sentence = (
         f"It scores now: {plural(len(windows), 'window')} monitored with it, "
         f"{alarms or 'none'} of them an alarm{latest}."

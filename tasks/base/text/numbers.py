@@ -57,8 +57,8 @@ def seconds(value: float | None) -> str:
 
     Examples
     --------
-    >>> seconds(0.0123), seconds(12.3), seconds(75)
-    ('12 ms', '12.3 s', '1 min 15 s')
+    >>> seconds(0.0123), seconds(12.3), seconds(75), seconds(119.7)
+    ('12 ms', '12.3 s', '1 min 15 s', '2 min 0 s')
     """
     if value is None or not isfinite(value):
         return ABSENT
@@ -68,7 +68,8 @@ def seconds(value: float | None) -> str:
         return f"{value * 1000:.0f} ms"
     if value < 60:
         return f"{value:.1f} s"
-    return f"{int(value // 60)} min {value % 60:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s"
 
 
 def size(value: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -186,7 +187,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def listed(names: tuple[str, ...], most: int = 3) -> str:
+def listed(names: Sequence[str], most: int = 4) -> str:
     """Return the first few names.
 
     Examples

@@ -15,12 +15,13 @@ from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import ReadingNote, SeveralUnits, SkippedLines
 from tasks.base.records import Kind
+from tasks.base.text.phrases import listed
 from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
 from tasks.data.files.file_columns import changed_columns
 from tasks.data.files.paths import CSV_ENDINGS, check_size, resolve
-from tasks.data.source_table import SourceTable, listed, nearest
+from tasks.data.source_table import SourceTable, nearest
 from tasks.data.typing.amounts import UnitError, units_of
 from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from tasks.base.errors import SourceError
 from tasks.base.reading_notes import ChangedColumns
-from tasks.data.source_table import listed
+from tasks.base.text.phrases import listed
 
 _LEAST_SHARED = 0.5
 

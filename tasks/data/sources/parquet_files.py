@@ -16,9 +16,10 @@ from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.records import Kind
+from tasks.base.text.phrases import listed
 from tasks.data.files.file_columns import changed_columns
 from tasks.data.files.paths import PARQUET_ENDINGS, check_size, resolve
-from tasks.data.source_table import SourceTable, as_utc, listed, moment_scalar, time_range, within
+from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range, within
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
 from tasks.data.time_columns import require_readable, require_times
 from tasks.data.typing.arrow_types import plain_table

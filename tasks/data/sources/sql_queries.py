@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection
 from tasks.base.config import SqlSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.records import Kind
-from tasks.data.source_table import SourceTable, as_utc, listed, nearest, time_range, within
+from tasks.base.text.phrases import listed
+from tasks.data.source_table import SourceTable, as_utc, nearest, time_range, within
 from tasks.data.sources.driver_rows import Columns
 from tasks.data.sources.sql_connections import connected
 from tasks.data.time_columns import require_readable, require_times

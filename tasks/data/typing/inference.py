@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.records import Kind
-from tasks.data.source_table import listed
+from tasks.base.text.phrases import listed
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text
 from tasks.data.typing.amounts import LOOK, UnitError, Writing, taken_apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.data.source_table import listed
+from tasks.base.text.phrases import listed
 
 # Cells that mean "no value" in any column of a CSV file, and those that do so only among numbers.
 NULL_TOKENS = (

@@ -7,10 +7,11 @@ A gain is a difference in the metric, turned so that greater is better.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, isfinite, log10
+from math import isfinite
 
 from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, RefitGain, Verdict
+from tasks.base.text.numbers import number
 from tasks.registry.gate.refit_history import Together, together
 
 LEAST_ROWS = 30
@@ -266,26 +267,9 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
     if evidence.blocks is not None:
         blocks = f"{evidence.blocks:,} {evidence.blocks_of.partition(' ')[0]}, "
     return (
-        f"gain {_number(gain, half)}, {gate.confidence * 100:g} % interval "
-        f"{_number(low, half)} to {_number(high, half)}, {blocks}{evidence.rows:,} rows"
+        f"gain {number(gain, half)}, {gate.confidence * 100:g} % interval "
+        f"{number(low, half)} to {number(high, half)}, {blocks}{evidence.rows:,} rows"
     )
-
-
-def _number(value: float, half_width: float) -> str:
-    """Return `value` with the digits that its interval supports.
-
-    Examples
-    --------
-    >>> _number(0.0123456, 0.004)
-    '0.0123'
-    >>> _number(1234.5, 300)
-    '1,234'
-    """
-    if not isfinite(value) or not isfinite(half_width) or half_width <= 0:
-        return f"{value:.4g}"
-    places = min(8, max(0, 1 - floor(log10(half_width))))
-    text = f"{value:,.{places}f}"
-    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
 
 
 def _beside(history: Together | None) -> str:
@@ -293,9 +277,7 @@ def _beside(history: Together | None) -> str:
     if history is None:
         return ""
     refits = "the earlier refit" if history.earlier == 1 else f"{history.earlier} earlier refits"
-    low, mean = (
-        _number(value, history.mean - history.low) for value in (history.low, history.mean)
-    )
+    low, mean = (number(value, history.mean - history.low) for value in (history.low, history.mean))
     return f"; with {refits} the mean gain of a refit is {mean}, at least {low}"
 
 
@@ -337,5 +319,5 @@ def _sentence(
         return sentence
     if unseen <= _rounding(evidence):
         return sentence
-    seen = _number(unseen, unseen)
+    seen = number(unseen, unseen)
     return f"{sentence} A difference below {seen} could not have been seen on these rows."

@@ -66,7 +66,7 @@ def test_status_says_how_each_pipeline_is(
 
     printed = "\n".join(lines(capsys))
     for said in ("flights  healthy", "demand  stale", "churn  no champion", "next 2013-07-23",
-                 "rolled back", "2.0 kB", "keepfit run "):  # fmt: skip
+                 "rolled back", "2.05 kB", "keepfit run "):  # fmt: skip
         assert said in printed, said
 
 
