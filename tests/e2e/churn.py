@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from deploy.prefect.automations import ALARM, resource_of
 from tasks.base.loop import Cause, Decision, DriftResult, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
@@ -81,6 +83,22 @@ def alarm_of(plan: Pipeline, name: str) -> Cause:
     )  # fmt: skip
     key = f"alarm:v{champion.version}:{name}"
     return Cause(kind="alarm", correlation=correlation, key=key, window=WEEK, at=now)
+
+
+def event_of(cause: Cause, name: str = "churn") -> dict[str, Any]:
+    """Return the event by which monitoring calls for a training."""
+    return {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": ALARM,
+        "resource": {
+            "prefect.resource.id": resource_of(name),
+            "prefect.resource.name": name,
+            "keepfit.retrain": "true",
+            "keepfit.correlation": cause.correlation,
+        },
+        "payload": {"cause": cause.model_dump(mode="json"), "sentence": "", "reasons": []},
+    }
 
 
 def ask(stack: Stack, cause: Cause, **parameters: Any) -> Any:

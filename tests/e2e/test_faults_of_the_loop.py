@@ -6,7 +6,6 @@ import ast
 import signal
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +13,20 @@ import httpx
 import psutil
 import pytest
 
-from deploy.prefect.automations import ALARM, resource_of
-from tasks.base.loop import Cause, new_correlation
+from tasks.base.loop import new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import ledger_of
-from tests.e2e.churn import add_rows, alarm_of, answers, ask, folder, plan, stack, trained_for
+from tests.e2e.churn import (
+    add_rows,
+    alarm_of,
+    answers,
+    ask,
+    event_of,
+    folder,
+    plan,
+    stack,
+    trained_for,
+)
 from tests.e2e.faults import say
 from tests.e2e.stacks import ROOT, Stack, until
 from tests.e2e.test_stack import again, finished, start_training, state_of
@@ -148,21 +156,6 @@ def test_a_storm_of_alarms_with_a_restart_in_it_trains_once(stack: Stack, plan: 
     assert set(states) == {"Completed", "Skipped"}, states
     skips = ledger_of(plan).decisions("churn", kinds=("skipped",))
     assert {"duplicate"} <= {str(d.evidence["withheld"]) for d in skips}
-
-
-def event_of(cause: Cause) -> dict[str, Any]:
-    return {
-        "id": str(uuid4()),
-        "occurred": datetime.now(UTC).isoformat(),
-        "event": ALARM,
-        "resource": {
-            "prefect.resource.id": resource_of("churn"),
-            "prefect.resource.name": "churn",
-            "keepfit.retrain": "true",
-            "keepfit.correlation": cause.correlation,
-        },
-        "payload": {"cause": cause.model_dump(mode="json"), "sentence": "", "reasons": []},
-    }
 
 
 def send(client: Any, events: list[dict[str, Any]]) -> None:
