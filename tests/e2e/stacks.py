@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tasks.base.runtime.running_flows import runner_of
 from tasks.base.servers.stack_file import RunningStack, running_stack
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,11 @@ class Stack:
 
     def part(self, words: str) -> psutil.Process:
         return next(p for p in self.tree() if words in " ".join(_command(p)))
+
+    def engine(self, run: object) -> psutil.Process:
+        """Return the process of a flow run that has begun, as soon as it has named itself."""
+        named = until(lambda: runner_of(self.state, str(run)), every=0.1)
+        return psutil.Process(int(named.split("-")[2]))
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal; return the exit status."""

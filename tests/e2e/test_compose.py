@@ -44,9 +44,7 @@ def services(
     rows = folder / "data" / "churn.csv"
     rows.parent.mkdir()
     write_churn(rows, rows=300)
-    for name in ("churn", "idle"):
-        file = write_pipeline(folder / "pipelines" / name, Path("../../data/churn.csv"), _STORES)
-        file.write_text(file.read_text("utf-8").replace("name: churn", f"name: {name}"), "utf-8")
+    write_pipeline(folder / "pipelines" / "churn", Path("../../data/churn.csv"), _STORES)
     engine = sa.create_engine(postgres_server.url(), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for statement in databases():
@@ -86,8 +84,7 @@ def test_a_worker_trains_and_scores_with_the_stores_that_the_file_names(
     services: Composition, client: Any
 ) -> None:
     file = services.folder / "pipelines" / "churn" / "keepfit.yaml"
-    for name in ("churn", "idle"):
-        assert deployment_named(client, f"training/{name}").work_pool_name == "keepfit"
+    assert deployment_named(client, "training/churn").work_pool_name == "keepfit"
 
     _run(client, services, "training/churn")
     _run(client, services, "scoring/churn")
@@ -108,7 +105,7 @@ def test_a_worker_trains_and_scores_with_the_stores_that_the_file_names(
 def test_deploying_lets_the_worker_show_which_stores_it_reaches(
     services: Composition, client: Any
 ) -> None:
-    file = services.folder / "pipelines" / "idle" / "keepfit.yaml"
+    file = services.folder / "pipelines" / "churn" / "keepfit.yaml"
     command = ("deploy", file, "--pool", "keepfit", "--json")
     environ = services.environment("worker")
 

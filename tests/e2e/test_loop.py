@@ -6,23 +6,20 @@ alarm is an event that its automation answers, people are told on a real receive
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psutil
 import pytest
 
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.running_flows import marked_at, runner_of
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import Stack, get, running, until
 from tests.e2e.weeks import Arrivals, write_pipeline
@@ -61,19 +58,13 @@ class Story:
 
     def ended(self, run: UUID) -> str:
         """Wait for a run; return the name of its last state."""
-        return str(until(lambda: self.final(run)))
 
-    def final(self, run: UUID) -> str:
-        """Return the name of the last state of a run; empty where it has not ended."""
-        with self.stack.client() as client:
-            state = client.read_flow_run(run).state
-        return str(state.name) if state is not None and state.is_final() else ""
+        def final() -> str:
+            with self.stack.client() as client:
+                state = client.read_flow_run(run).state
+            return str(state.name) if state is not None and state.is_final() else ""
 
-    def asked_again(self, run: UUID) -> list[UUID]:
-        """Return the runs that were asked for in place of one that died."""
-        with self.stack.client() as client:
-            found = client.read_flow_runs(limit=200)
-        return [UUID(str(r.id)) for r in found if r.idempotency_key == f"again:{run}"]
+        return str(until(final))
 
     def do(self, flow: str, **parameters: Any) -> str:
         state = self.ended(self.ask(flow, **parameters))
@@ -205,47 +196,6 @@ def test_a_broken_week_is_stopped_and_told_and_the_loop_goes_on(story: Story) ->
     # The person mends the file; nothing else has to be done.
     story.arrivals.week()
     assert story.by_calendar("scoring") == "Completed"
-    assert story.by_calendar("monitoring") == "Completed"
-
-
-def test_a_runner_killed_in_the_middle_of_a_training_loses_nothing(story: Story) -> None:
-    story.arrivals.labels(story.arrivals.next_start - 7 * _DAY)
-    champion = story.decisions("promoted", "rolled_back")[0].version
-    run = next(run for _ in range(3) if (run := stopped_training(story)))
-    story.stack.part("deploy.runner.runner").send_signal(signal.SIGKILL)
-    story.say("runner killed in the middle of a training")
-    assert story.ended(run) == "Crashed"
-    (again,) = until(lambda: story.asked_again(run))
-    assert story.ended(again) == "Completed"
-    (trained,) = [d for d in story.decisions("trained") if d.prefect_run == str(again)]
-    story.say(f"reaped and trained again: {trained.sentence}")
-
-    reaped = story.decisions("reaped")
-    assert [d.prefect_run for d in reaped].count(str(run)) == 1
-    assert str(run) not in {d.prefect_run for d in story.decisions("trained")}
-    status = keepfit("status", story.pipeline.path, "--json")
-    assert int(status.answer["champion"]["version"]) >= int(str(champion))
-
-
-def stopped_training(story: Story) -> UUID | None:
-    """Return the run of a training whose process stands still since its fits began.
-
-    However busy the machine, it cannot end before it is killed. None where it had ended first.
-    """
-    run, state = story.ask("training", fresh=True), story.stack.state
-    process = until(lambda: runner_of(state, str(run)), every=0.1)
-    began = marked_at(state, str(run)).timestamp()
-
-    def fits() -> bool:
-        folders = (story.pipeline.work / "fits").glob("*/candidates")
-        with suppress(FileNotFoundError):  # of an earlier training, removed just now
-            return any(folder.stat().st_ctime > began for folder in folders)
-        return False
-
-    until(fits, every=0.1)
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(int(process.split("-")[2])).suspend()
-    return None if story.final(run) else run
 
 
 def test_the_page_tells_the_story(story: Story) -> None:

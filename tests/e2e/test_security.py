@@ -1,4 +1,7 @@
-"""What nobody else may see, reach or send: a whole cycle, watched, and the three servers."""
+"""What nobody else may see, reach or send: a whole cycle, watched, and the three servers.
+
+The stack of the cycle serves the doctor and the calendar too.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import httpx
 import psutil
 import pytest
 
+from deploy.doctor.report import Report, examine, table
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.runtime.environment import module_command
 from tasks.ledger.ledger import ledger_of
@@ -98,10 +102,12 @@ class Watched:
     """A cycle that ran under a guard on sockets, and all that was seen of it."""
 
     folder: Path
+    shared: Path
     notes: Path
     told: list[str]
     said: list[str]
     stack: Stack
+    report: Report
     pythons: dict[int, str] = field(default_factory=dict)
     far: set[str] = field(default_factory=set)
     listening: set[tuple[str, str]] = field(default_factory=set)
@@ -155,7 +161,7 @@ class Watcher(threading.Thread):
 
 @pytest.fixture(scope="module")
 def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Train, score, monitor and run the stack with a training, all of it watched."""
+    """Train, score, monitor, and let drift go all the way in the stack, all of it watched."""
     folder = tmp_path_factory.mktemp("cycle")
     notes = tmp_path_factory.mktemp("guard") / "notes"
     write_pipeline(folder, write_churn(folder / "rows.csv", 1_800), PIPELINE, time=True)
@@ -169,17 +175,19 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         watcher = Watcher()
         watcher.start()
         said = []
+        shared = tmp_path_factory.mktemp("shared")
+        shared.chmod(0o755)
+        more = {"score": ("--all", "--output", str(shared / "p.csv"))}
         for command in ("run", "score", "monitor", "status", "why"):
             done = subprocess.run(
-                [sys.executable, "-m", "flows.cli", command, str(folder)],
+                [sys.executable, "-m", "flows.cli", command, str(folder), *more.get(command, ())],
                 cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             said += [done.stdout, done.stderr]
         with running(folder, PYTHONPATH=f"{GUARD}{os.pathsep}{ROOT}") as stack:
-            for flow, parameters in (("training", {"fresh": True}), ("scoring", {})):
-                _do(stack, flow, parameters)
-            watched = Watched(folder, notes, _paths(receiver), said, stack)
+            report = examine([folder / "keepfit.yaml"], loop=True)
+            watched = Watched(folder, shared, notes, _paths(receiver), said, stack, report)
             watched.far, watched.pythons = watcher.far, watcher.pythons
             watched.listening = watcher.listening
             watched.said += [stack.out, stack.err]
@@ -204,20 +212,6 @@ def _module(process: psutil.Process) -> str:
 
 def _paths(receiver: Any) -> list[str]:
     return [str(request.path) for request in receiver.received]
-
-
-def _do(stack: Stack, flow: str, parameters: dict[str, Any]) -> None:
-    with stack.client() as client:
-        deployment = client.read_deployment_by_name(f"{flow}/churn")
-        run = client.create_flow_run_from_deployment(
-            deployment.id, parameters={**deployment.parameters, **parameters}
-        )
-
-        def final() -> str:
-            state = client.read_flow_run(run.id).state
-            return str(state.name) if state is not None and state.is_final() else ""
-
-        assert until(final) == "Completed", stack.err
 
 
 def test_a_guarded_process_cannot_leave_and_is_seen(tmp_path: Path) -> None:
@@ -271,15 +265,8 @@ def test_its_files_are_their_owners_alone(cycle: Watched) -> None:
     assert {".db", ".parquet", ".html", ".json", ".log", ".skops"} <= written
 
 
-def test_predictions_that_a_person_names_are_as_open_as_their_folder(
-    cycle: Watched, tmp_path: Path
-) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir(0o755)
-    ran = keepfit("score", cycle.folder, "--all", "--output", shared / "p.csv", "--json")
-
-    assert ran.status == 0, ran.err
-    assert stat.S_IMODE((shared / "p.csv").stat().st_mode) == 0o644
+def test_predictions_that_a_person_names_are_as_open_as_their_folder(cycle: Watched) -> None:
+    assert stat.S_IMODE((cycle.shared / "p.csv").stat().st_mode) == 0o644
 
 
 def test_no_secret_of_the_cycle_is_found_anywhere(cycle: Watched) -> None:
@@ -424,3 +411,42 @@ def test_what_lies_outside_the_pages_folders_is_not_served(cycle: Watched) -> No
             "/pipelines/churn/reports/%2fetc%2fpasswd", "/stack.json", "/dashboard/.x.html",
         ):  # fmt: skip
             assert client.get(f"{found}{path}").status_code == 404, path
+
+
+def test_drift_goes_all_the_way_and_nothing_remains(cycle: Watched) -> None:
+    report = cycle.report
+
+    assert report.healthy, table(report)
+    assert report.loop is not None
+    legs = [leg["name"] for leg in report.loop["legs"]]
+    assert legs == ["training", "alarm", "event", "training run", "decision", "alert"]
+    assert all(leg["seconds"] >= 0 for leg in report.loop["legs"])
+    assert "alert" in table(report)
+    name = report.loop["pipeline"]
+    assert list((cycle.state / "doctor").iterdir()) == []
+    with cycle.stack.client() as client:
+        assert {d.name for d in client.read_deployments()} == {"churn"}
+        assert [a.name for a in client.read_automations() if name in a.name] == []
+        assert [r for r in client.read_flow_runs() if f"keepfit.pipeline:{name}" in r.tags] == []
+
+
+def test_a_run_of_the_calendar_starts_and_is_known_as_such(cycle: Watched) -> None:
+    write_churn(cycle.folder / "rows.csv", 1_900)
+    file = cycle.folder / "keepfit.yaml"
+    yearly = file.read_text("utf-8")
+    file.write_text(yearly.replace("schedules: {", "schedules: {scoring: '* * * * *', "), "utf-8")
+
+    def scheduled() -> list[str]:
+        with cycle.stack.client() as client:
+            runs = client.read_flow_runs()
+        return [
+            str(run.id)
+            for run in runs
+            if run.state and run.state.is_completed() and "auto-scheduled" in run.tags
+        ]
+
+    assert until(scheduled)
+    file.write_text(yearly, "utf-8")
+    last = keepfit("status", file, "--json").answer["health"]["last"]["scoring"]
+    # What has come; the newest row of the training, from which on rows are read, is left out.
+    assert last["sentence"].startswith("100 rows scored")
