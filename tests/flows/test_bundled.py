@@ -102,46 +102,6 @@ def champion_threshold(folder: Path, champion: ModelVersion) -> float:
     return float(store_of(folder / ".keepfit").load(champion)[-1].threshold)
 
 
-HOOK = """
-def add_features(rows):
-    left = rows["income"] - rows["expenses"]
-    return rows.assign(burden=rows["amount"] / rows["price"], left=left)
-"""
-
-
-@pytest.mark.slow
-def test_a_feature_hook_is_applied_in_training_and_scoring(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(HOOK, encoding="utf-8")
-    file = tmp_path / "keepfit.yaml"
-    text = (
-        "name: hooked\ntarget: status\npositive: bad\nid_columns: [row_id]\n"
-        "source: {kind: demo, name: credit}\n"
-        "training: {candidates: [logistic_regression], cv: 3}\n"
-    )
-    file.write_text(f"{text}hooks: {{features: 'mine:add_features'}}\n", encoding="utf-8")
-
-    assert keepfit("config", "check", file).status == 0
-    ran = keepfit("run", file, "--json")
-    assert ran.status == 0, ran.err
-    champion = store_of(tmp_path / ".keepfit").champion("hooked")
-    assert champion is not None
-    assert {"burden", "left"} <= champion.roles.features.keys()
-    assert "mine:add_features" in champion.tags["keepfit.hooks"]
-    scored = keepfit("score", file, "--output", tmp_path / "scored.csv")
-    assert scored.status == 0, scored.err
-
-    file.write_text(text, encoding="utf-8")
-    refused = keepfit("score", file, "--output", tmp_path / "other.csv")
-    assert refused.status != 0
-    assert "mine:add_features" in refused.err
-    (tmp_path / "mine.py").unlink()
-    file.write_text(f"{text}hooks: {{features: 'mine:add_features'}}\n", encoding="utf-8")
-    assert keepfit("config", "check", file).status == 2
-    gone = keepfit("run", file)
-    assert gone.status == 2
-    assert "no mine.py" in gone.err
-
-
 def test_the_demos_of_init_are_the_bundled_pipelines() -> None:
     from tasks.projects.demos import DEMOS
 

@@ -73,6 +73,7 @@ def test_it_trains_is_chosen_and_is_loaded_back_only_by_name(loans: Loans) -> No
     champion = store.champion("loans")
     assert champion is not None
     assert "left" in champion.roles.features
+    assert "my_code:add_features" in champion.tags["keepfit.hooks"]
     assert champion.roles.own is None
     own = OwnCode.of(load_pipeline(loans.file, {}).config.hooks, loans.folder)
     assert type(store.load(champion, own)[-1]).__name__ == "Nearest"
