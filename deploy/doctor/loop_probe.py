@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
+from deploy.child_processes import end, launch
 from deploy.doctor.checks import Found, failed, ok
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision
@@ -268,22 +268,14 @@ def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
 def _runner(stack: RunningStack, pipeline: Pipeline) -> Iterator[None]:
     from deploy.stack.environments import of_runner
 
-    log = pipeline.base / "runner.log"
     file = str(pipeline.path.resolve())
     environ = of_runner(pipeline.state, stack.prefect_api, stack.credentials, "", [file])
-    with log.open("wb") as sink:
-        process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            module_command("deploy.doctor.loop_runner", str(os.getpid()), str(pipeline.path)),
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
+    command = module_command("deploy.doctor.loop_runner", str(os.getpid()), file)
+    process = launch(command, environ, pipeline.base / "runner.log", pipeline.base)
     try:
         yield
     finally:
-        process.kill()
-        process.wait()
+        end(process, 0)
 
 
 def _forget(client: SyncPrefectClient, name: str) -> None:
