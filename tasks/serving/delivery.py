@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -21,10 +20,10 @@ from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import Role
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
-from tasks.serving.served_model import Answer, ServedModel
 from tasks.serving.spool import SegmentHeldError, segments, taken
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from tasks.serving.served_model import Answer, ServedModel
 
 
 class SpooledVersion(Record):
