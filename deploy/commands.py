@@ -33,6 +33,8 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--prefect-port", type=_PORT, help="Of Prefect's server; a free one when taken.")
 @click.option("--mlflow-port", type=_PORT, help="Of MLflow's server; a free one when taken.")
 @click.option("--page-port", type=_PORT, help="Of keepfit's page; a free one when taken.")
+@click.option("--serve", is_flag=True, help="Answer requests for predictions too.")
+@click.option("--serve-port", type=_PORT, help="Of predictions; a free one when taken.")
 @click.option("--prefect-database", help="PostgreSQL URL; absent: SQLite in the state folder.")
 @click.option("--mlflow-database", help="PostgreSQL URL; absent: SQLite in the state folder.")
 @_JSON

@@ -155,7 +155,8 @@ def _main(descriptor: str, parent: str, *files: str) -> None:
     os.umask(0o077)
     turn_telemetry_off()
     listener = socket.socket(fileno=int(descriptor))
-    run(_pipelines([Path(file) for file in files]), listener, Limits(), None)
+    token = token_for("127.0.0.1")
+    run(_pipelines([Path(file) for file in files]), listener, Limits(), token)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from deploy.child_processes import adopt_orphans
 from deploy.prefect.next_runs import next_runs, table_of_runs
 from deploy.retention.housekeeping import Housekeeping
+from deploy.serving.bearer import VARIABLE as BEARER_VARIABLE
 from deploy.stack.environments import (
     Databases,
     common,
@@ -49,6 +50,7 @@ from tasks.base.text.commands import command
 _PREFECT_PORT = 4200
 _MLFLOW_PORT = 5000
 _PAGE_PORT = 4280
+_SERVE_PORT = 4290
 _LEAST_FREE_BYTES = 200_000_000
 
 
@@ -58,6 +60,8 @@ def up(
     prefect_port: int | None = None,
     mlflow_port: int | None = None,
     page_port: int | None = None,
+    serve: bool = False,
+    serve_port: int | None = None,
     prefect_database: str | None = None,
     mlflow_database: str | None = None,
     link: bool = False,
@@ -69,7 +73,9 @@ def up(
     ----------
     files
         Pipeline files or their folders; none: the default file.
-    prefect_port, mlflow_port, page_port
+    serve
+        Whether predictions are answered too, as by ``keepfit serve``.
+    prefect_port, mlflow_port, page_port, serve_port
         Ports on loopback; None: the usual one, or a free one where that is taken.
     prefect_database, mlflow_database
         Addresses of PostgreSQL databases; None: what ``KEEPFIT_PREFECT_DATABASE`` and
@@ -103,6 +109,7 @@ def up(
             (_PREFECT_PORT, prefect_port, "Prefect", "--prefect-port"),
             (_MLFLOW_PORT, mlflow_port, "MLflow", "--mlflow-port"),
             (_PAGE_PORT, page_port, "keepfit's page", "--page-port"),
+            *([(_SERVE_PORT, serve_port, "predictions", "--serve-port")] if serve else ()),
         ):
             held = hold(port, wanted, part, option)
             closing.callback(held.listener.close)
@@ -124,7 +131,7 @@ def _supervised(
     link: bool,
     out: Callable[[str], None],
 ) -> int:
-    prefect, mlflow, page = (held.url for held in holds)
+    prefect, mlflow, page, *predictions = (held.url for held in holds)
     adopt_orphans()
     with _until_signal(supervisor):
         try:
@@ -138,6 +145,7 @@ def _supervised(
                     prefect=prefect,
                     mlflow=mlflow,
                     page=page,
+                    predictions="".join(predictions),
                     started=datetime.now(UTC),
                     pipelines=tuple(str(p.path.resolve()) for p in pipelines),
                 )
@@ -216,7 +224,7 @@ def _taken(state: Path, descriptor: int) -> UsageError:
 def _parts(
     state: Path, pipelines: Sequence[Pipeline], holds: Sequence[Held], stores: Databases
 ) -> list[Part]:
-    prefect, mlflow, page = holds
+    prefect, mlflow, page, *predictions = holds
     parent = str(os.getpid())
     retention = max(p.config.retention for p in pipelines)
     files = tuple(str(p.path.resolve()) for p in pipelines)
@@ -226,6 +234,7 @@ def _parts(
     def server(kind: str) -> Callable[[int], tuple[str, ...]]:
         return lambda descriptor: (kind, str(descriptor), parent, str(state))
 
+    answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: stack_key(state)}
     return [
         Part(
             "Prefect", "prefect", "deploy.stack.servers", server("prefect"), environ, state,
@@ -250,6 +259,15 @@ def _parts(
             "the checker", "checker", "deploy.stack.checker",
             lambda descriptor: (str(descriptor), parent, str(state)), common(state), state,
             patience=0.0,
+        ),
+        *(
+            Part(
+                "predictions", "predictions", "deploy.serving.server",
+                lambda descriptor: (str(descriptor), parent, *files), answering, state, held,
+                # Requests under way are answered, and answers brought to the ledger.
+                patience=20.0,
+            )
+            for held in predictions
         ),
     ]  # fmt: skip
 
@@ -277,6 +295,8 @@ def _introduce(
     out(f"Prefect  {stack.prefect}")
     out(f"MLflow   {stack.mlflow}")
     out(f"keepfit  {stack.page}")
+    if stack.predictions:
+        out(f"predict  {stack.predictions}")
     out("")
     out(
         "A browser is let in, once, by the address that this prints:"

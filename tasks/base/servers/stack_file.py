@@ -41,8 +41,10 @@ class RunningStack(Record):
         Address of Prefect's API, ending in ``/api``.
     prefect, mlflow, page
         Addresses of the pages of Prefect, MLflow and keepfit, without a final slash.
+    predictions
+        Address of the prediction server; empty where the stack has none.
     credentials
-        ``user:password`` that all three ask for; never written here.
+        ``user:password`` that all of them ask for; never written here.
     """
 
     pid: int
@@ -50,6 +52,7 @@ class RunningStack(Record):
     prefect: str
     mlflow: str
     page: str
+    predictions: str = ""
     started: datetime
     pipelines: tuple[str, ...] = ()
     credentials: str = Field("", exclude=True, repr=False)
@@ -64,6 +67,7 @@ class RunningStack(Record):
             "MLFLOW_TRACKING_URI": self.mlflow,
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
+            **({"KEEPFIT_SERVE_TOKEN": password} if self.predictions else {}),
         }
 
 
