@@ -99,7 +99,9 @@ def _options(program: str, verbs: list[str]) -> set[str]:
     return set(re.findall(r"\"(--[a-z-]+)\"", text))
 
 
-@pytest.mark.parametrize("name", ["prefect", "mlflow", "pool", "worker", "deploy", "page"])
+@pytest.mark.parametrize(
+    "name", ["prefect", "mlflow", "pool", "worker", "deploy", "page", "predict"]
+)
 def test_what_is_tried_of_the_compose_file_is_what_kubernetes_runs(name: str) -> None:
     shipped = {(place, n): words for place, n, words in _commands()}
 
