@@ -17,7 +17,6 @@ from pathlib import Path
 from deploy.child_processes import adopt_orphans
 from deploy.prefect.next_runs import next_runs, table_of_runs
 from deploy.retention.housekeeping import Housekeeping
-from deploy.serving.bearer import VARIABLE as BEARER_VARIABLE
 from deploy.stack.environments import (
     Databases,
     common,
@@ -38,6 +37,7 @@ from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.base.servers.stack_file import (
     FILE,
     LOCK,
+    SERVE_TOKEN,
     USER,
     RunningStack,
     note_stopped,
@@ -234,7 +234,7 @@ def _parts(
     def server(kind: str) -> Callable[[int], tuple[str, ...]]:
         return lambda descriptor: (kind, str(descriptor), parent, str(state))
 
-    answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: stack_key(state)}
+    answering = {**of_housekeeping(state, stores.mlflow), SERVE_TOKEN: stack_key(state)}
     return [
         Part(
             "Prefect", "prefect", "deploy.stack.servers", server("prefect"), environ, state,
