@@ -25,7 +25,7 @@ LOCK = "stack.lock"
 STOPPED = "stack.stopped"
 KEY = "stack.key"
 USER = "keepfit"
-SERVE_VARIABLE = "KEEPFIT_SERVE_TOKEN"
+TOKEN_NAME = "KEEPFIT_SERVE_TOKEN"
 """The variable that holds the bearer token of a prediction server."""
 
 
@@ -69,7 +69,7 @@ class RunningStack(Record):
             "MLFLOW_TRACKING_URI": self.mlflow,
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
-            **({SERVE_VARIABLE: password} if self.predictions else {}),
+            **({TOKEN_NAME: password} if self.predictions else {}),
         }
 
 
