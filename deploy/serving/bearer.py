@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tasks.base.errors import UsageError
-from tasks.base.servers.stack_file import TOKEN_NAME
+from tasks.base.servers.stack_file import BEARER_VARIABLE
 
 _LEAST_CHARACTERS = 16
 _BODY = (
@@ -67,11 +67,11 @@ def token_for(host: str, environ: Mapping[str, str] | None = None) -> str | None
     >>> token_for("127.0.0.1", {}) is None
     True
     """
-    token = (os.environ if environ is None else environ).get(TOKEN_NAME, "").strip()
-    remedy = f"Set {TOKEN_NAME} in the environment, for example to `openssl rand -hex 32`."
+    token = (os.environ if environ is None else environ).get(BEARER_VARIABLE, "").strip()
+    remedy = f"Set {BEARER_VARIABLE} in the environment, for example to `openssl rand -hex 32`."
     if token and len(token) < _LEAST_CHARACTERS:
         raise UsageError(
-            f"{TOKEN_NAME} must have at least {_LEAST_CHARACTERS} characters; got {len(token)}.",
+            f"{BEARER_VARIABLE} must have at least {_LEAST_CHARACTERS} characters; got {len(token)}.",
             remedy,
         )
     if not token and not _is_loopback(host):

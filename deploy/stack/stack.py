@@ -35,9 +35,9 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off
 from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.base.servers.stack_file import (
+    BEARER_VARIABLE,
     FILE,
     LOCK,
-    TOKEN_NAME,
     USER,
     RunningStack,
     note_stopped,
@@ -234,7 +234,7 @@ def _parts(
     def server(kind: str) -> Callable[[int], tuple[str, ...]]:
         return lambda descriptor: (kind, str(descriptor), parent, str(state))
 
-    answering = {**of_housekeeping(state, stores.mlflow), TOKEN_NAME: stack_key(state)}
+    answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: stack_key(state)}
     return [
         Part(
             "Prefect", "prefect", "deploy.stack.servers", server("prefect"), environ, state,

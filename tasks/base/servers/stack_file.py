@@ -25,7 +25,7 @@ LOCK = "stack.lock"
 STOPPED = "stack.stopped"
 KEY = "stack.key"
 USER = "keepfit"
-TOKEN_NAME = "KEEPFIT_SERVE_TOKEN"
+BEARER_VARIABLE = "KEEPFIT_SERVE_TOKEN"
 """The variable that holds the bearer token of a prediction server."""
 
 
@@ -69,7 +69,7 @@ class RunningStack(Record):
             "MLFLOW_TRACKING_URI": self.mlflow,
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
-            **({TOKEN_NAME: password} if self.predictions else {}),
+            **({BEARER_VARIABLE: password} if self.predictions else {}),
         }
 
 
