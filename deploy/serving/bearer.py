@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tasks.base.errors import UsageError
 from tasks.base.servers.stack_file import BEARER_VARIABLE
 
-_LEAST_CHARACTERS = 16
+_LEAST = 16
 _BODY = (
     b'{"error":{"kind":"authentication","message":"The bearer token is absent or wrong.",'
     b'"remedy":"Send the header Authorization: Bearer, with the server\'s token."}}'
@@ -69,9 +69,9 @@ def token_for(host: str, environ: Mapping[str, str] | None = None) -> str | None
     """
     token = (os.environ if environ is None else environ).get(BEARER_VARIABLE, "").strip()
     remedy = f"Set {BEARER_VARIABLE} in the environment, for example to `openssl rand -hex 32`."
-    if token and len(token) < _LEAST_CHARACTERS:
+    if token and len(token) < _LEAST:
         raise UsageError(
-            f"{BEARER_VARIABLE} must have at least {_LEAST_CHARACTERS} characters; got {len(token)}.",
+            f"{BEARER_VARIABLE} must have {_LEAST} characters or more; got {len(token)}.",
             remedy,
         )
     if not token and not _is_loopback(host):
