@@ -449,6 +449,94 @@ def contract_accept(rules: tuple[str, ...], input_path: Path | None, as_json: bo
 
 
 @main.group()
+def keys() -> None:
+    """Show, trust and rotate the keys that sign versions; sign versions again."""
+
+
+@keys.command("show")
+@_JSON
+@answering
+def keys_show(as_json: bool) -> dict[str, Any]:
+    """Show the public key of this host and those that are trusted."""
+    from tasks.registry.version_keys import shown_keys
+
+    found: dict[str, Any] = shown_keys()
+    if not as_json:
+        click.echo(f"signs by  {found['key'] or 'a key that the first training makes'}")
+        click.echo(f"from      {found['from']}")
+        for key in found["trusted"]:
+            click.echo(f"trusted   {key}")
+    return found
+
+
+@keys.command("trust")
+@click.argument("key")
+@_JSON
+@answering
+def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
+    """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
+    from tasks.registry.signing.keys import trust
+
+    trust(key)
+    if not as_json:
+        click.echo(f"trusted   {key}")
+    return {"trusted": key}
+
+
+@keys.command("distrust")
+@click.argument("key")
+@_JSON
+@answering
+def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
+    """Trust the public KEY no longer: versions signed by it are refused."""
+    from tasks.registry.signing.keys import distrust
+
+    removed = distrust(key)
+    if not as_json:
+        click.echo("no longer trusted" if removed else "the file of trusted keys does not name it")
+    return {"distrusted": key, "removed": removed}
+
+
+@keys.command("rotate")
+@_FILE
+@_JSON
+@answering
+def keys_rotate(file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Sign by a new key from now on, and the versions of FILE again."""
+    from flows.cli_actions import rotate_key
+
+    found: dict[str, Any] = rotate_key(file)
+    if not as_json:
+        _show_signed(found)
+    return found
+
+
+@keys.command("sign")
+@click.argument("version")
+@_FILE
+@_JSON
+@answering
+def keys_sign(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Sign VERSION as it is stored, and so accept it; `all`: those signed by a trusted key."""
+    from flows.cli_actions import sign_versions
+
+    found: dict[str, Any] = sign_versions(file, version)
+    if not as_json:
+        _show_signed(found)
+    return found
+
+
+def _show_signed(found: dict[str, Any]) -> None:
+    click.echo(f"signs by  {found['key']}")
+    if found.get("former"):
+        click.echo(f"former    {found['former']}, trusted until `keepfit keys distrust` of it")
+    if found["signed"]:
+        click.echo(f"signed    {', '.join('v' + version for version in found['signed'])}")
+    for version, why in found["refused"].items():
+        click.echo(f"refused   v{version}: {why}")
+
+
+@main.group()
 def config() -> None:
     """Check the pipeline file, print its schema, explain a key."""
 

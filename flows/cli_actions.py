@@ -39,6 +39,24 @@ def roll_back_by_hand(file: Path | None) -> Decision:
     return decision
 
 
+def sign_versions(file: Path | None, version: str) -> dict[str, object]:
+    """Sign versions as they are stored."""
+    from tasks.registry.version_keys import sign_versions as sign
+
+    with _steered(file) as pipeline:
+        return sign(pipeline, version)
+
+
+def rotate_key(file: Path | None) -> dict[str, object]:
+    """Make a new signing key, and sign the versions of the pipeline again where one is named."""
+    from tasks.registry.version_keys import rotate_key as rotate
+
+    if file is None:
+        return rotate(None)
+    with _steered(file) as pipeline:
+        return rotate(pipeline)
+
+
 def read_chain(file: Path | None, version: str | None) -> Chain:
     """Return the chain of evidence behind a version, or behind the champion."""
     from tasks.lineage.chain import explain_version

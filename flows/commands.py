@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flows.terminal.results import progress
-from tasks.base.errors import InfrastructureError, KeepfitError
+from tasks.base.errors import InfrastructureError, KeepfitError, ModelRefusedError
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.outcomes import (
     MonitoringOutcome,
@@ -132,7 +132,10 @@ def read_status(file: Path | None) -> PipelineStatus:
     trainings = last_outcomes(pipeline.work)
     champion, uri = None, ""
     if trainings or os.environ.get("MLFLOW_TRACKING_URI"):
-        champion, uri = champion_if_any(pipeline), shown_address(pipeline.state)
+        uri = shown_address(pipeline.state)
+        # Why it is refused stands in the pipeline's health.
+        with contextlib.suppress(ModelRefusedError):
+            champion = champion_if_any(pipeline)
     age = None
     if champion is not None and champion.created is not None:
         age = (datetime.now(UTC) - champion.created).total_seconds() / 86_400

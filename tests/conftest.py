@@ -19,8 +19,12 @@ os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("keepfit", deadline=None)
 settings.load_profile("keepfit")
-for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "KEEPFIT_STATE"):
+for variable in (
+    "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "KEEPFIT_STATE", "KEEPFIT_TRUSTED_KEYS",
+):  # fmt: skip
     os.environ.pop(variable, None)
+# Versions of tests are signed by a key of theirs, which programs that tests start share.
+os.environ["KEEPFIT_SIGNING_KEY"] = "5" * 64
 
 # A package of the environment may be named `tests` too; programs that tests start find these.
 _ROOT = str(Path(__file__).parents[1])

@@ -42,7 +42,7 @@ def kept_versions(
     from tasks.registry.mlflow.shared_stores import store_of
 
     store, name = store_of(pipeline.state), pipeline.config.name
-    champion, versions = store.champion(name), store.versions(name)
+    champion, versions = store.pointed(name), store.versions(name)
     moves = ledger.decisions(name, kinds=("promoted", "rolled_back"), most=1)
     reasons = [
         ("champion", [champion.version] if champion else []),

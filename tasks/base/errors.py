@@ -9,7 +9,8 @@ KeepfitError                 exit status, kind, message, remedy
 ├── FitError                 3  no candidate could be fitted and validated
 ├── EvidenceError            1  a number a decision needs is absent
 │   └── NoNewerRowsError     1  there are too few rows newer than the champion's to refit on
-├── ModelRefusedError        1  a model holds a type that is not allowed
+├── ModelRefusedError        1  a version is not what was signed, or holds a type not allowed
+│   └── UnsignedVersionError 1  it carries no signature
 ├── Busy                     1  another process trains this pipeline (tasks/ledger/single_flight.py)
 └── InfrastructureError      1  a store, server or disk failed
     └── TransientError       1  ... and may work on the next try
@@ -128,9 +129,13 @@ class NoNewerRowsError(EvidenceError):
 
 
 class ModelRefusedError(KeepfitError):
-    """A model holds a type that is not on the allow-list."""
+    """A version is not what was signed, or its model holds a type that is not on the allow-list."""
 
     kind = "model"
+
+
+class UnsignedVersionError(ModelRefusedError):
+    """A version carries no signature; a person may accept it by name."""
 
 
 class InfrastructureError(KeepfitError):

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from tasks.base.errors import InfrastructureError
+from tasks.base.errors import InfrastructureError, ModelRefusedError
 from tasks.base.loop import Decision, Gain, GainAnswer, Performance
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import MetricValue, ModelVersion, Record
-from tasks.base.text.commands import command
+from tasks.base.text.commands import command, working_on
 from tasks.base.text.phrases import KINDS
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
@@ -30,7 +30,7 @@ from tasks.history.health import (
 )
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
-from tasks.registry.mlflow.shared_stores import champion_if_any
+from tasks.registry.mlflow.shared_stores import champion_if_any, require_intact
 from tasks.scoring.quarantined_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
@@ -120,7 +120,7 @@ def overview(
     for pipeline in pipelines:
         ledger = accounts or evidence.accounts_of(pipeline)
         name = pipeline.config.name
-        known = (True, champions[name]) if champions and name in champions else _ask(pipeline)
+        known = (True, champions[name], "") if champions and name in champions else _ask(pipeline)
         health = _health_of(pipeline, ledger, known, moment)
         found.append(health.model_copy(update={"stores": dict(sizes or {})}))
     return tuple(found)
@@ -129,7 +129,7 @@ def overview(
 def _health_of(
     pipeline: Pipeline,
     ledger: Accounts,
-    known: tuple[bool, ModelVersion | None],
+    known: tuple[bool, ModelVersion | None, str],
     now: datetime,
 ) -> PipelineHealth:
     from tasks.ledger.training_outcomes import last_outcomes
@@ -140,7 +140,7 @@ def _health_of(
     moves = ledger.decisions(name, kinds=(*MOVES, "confirmed"), most=20)
     trained = ledger.decisions(name, kinds=("trained",), most=50)
     outcomes = last_outcomes(pipeline.work, most=50)
-    answered, registered = known
+    answered, registered, refused = known
     champion = champion_of(moves, trained, outcomes, registered)
     gone = champion if answered and registered is None else None
     champion = None if gone else champion
@@ -155,6 +155,8 @@ def _health_of(
             f"v{gone.version} scored until it, or its alias, was deleted in MLflow: promote a "
             "version that is left, or train."
         )
+    if refused:
+        word, reason = "stopped", refused
     age = (now - champion.since).total_seconds() / 86_400 if champion and champion.since else None
     return PipelineHealth(
         pipeline=name,
@@ -202,14 +204,20 @@ def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -
     return command(verb, file=pipeline.path)
 
 
-def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None]:
-    """Return whether the registry answered, and the version that it says scores."""
+def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None, str]:
+    """Return whether the registry answered, the version that it says scores, and why not."""
     if not evidence.has_registry(pipeline):
-        return False, None
+        return False, None, ""
     try:
-        return True, champion_if_any(pipeline)
+        with working_on(pipeline.path):
+            champion = champion_if_any(pipeline)
+            if champion is not None:
+                require_intact(pipeline, champion)
     except InfrastructureError:
-        return False, None
+        return False, None, ""
+    except ModelRefusedError as error:
+        return False, None, str(error)
+    return True, champion, ""
 
 
 def champion_of(

@@ -13,7 +13,7 @@ from tasks.base.text.commands import command
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.lineage.records import Known, Link
-from tasks.registry.mlflow.shared_stores import champion_if_any, versions_of
+from tasks.registry.mlflow.shared_stores import pointed, require_intact, versions_of
 
 
 class Chain(Record):
@@ -57,16 +57,19 @@ def explain_version(
     ------
     UsageError
         When there is no such version, or no champion; names the known ones.
+    ModelRefusedError
+        When the version is not what was signed.
     """
     from tasks.ledger.training_outcomes import last_outcomes
     from tasks.lineage.steps import steps_of
 
     ledger = accounts or evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
-    versions, aliased, silent, answered = _registry(pipeline)
+    asked = None if version is None else version.strip().removeprefix("v")
+    versions, aliased, silent, answered = _registry(pipeline, asked)
     moves = ledger.decisions(pipeline.config.name, kinds=MOVES)
     champion = aliased if answered else _recorded_champion(moves, outcomes)
-    wanted = champion if version is None else version.strip().removeprefix("v")
+    wanted = champion if asked is None else asked
     known = _versions(ledger, pipeline, versions, outcomes)
     if wanted is None or wanted not in known:
         raise _unknown(pipeline, wanted, known)
@@ -88,15 +91,21 @@ def explain_version(
     )
 
 
-def _registry(pipeline: Pipeline) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
+def _registry(
+    pipeline: Pipeline, asked: str | None
+) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
     """Return versions, the aliased one, what to say where the registry does not answer, and
     whether it did.
     """  # noqa: D205
     if not evidence.has_registry(pipeline):
         return (), None, "", False
     try:
-        champion = champion_if_any(pipeline)
-        return versions_of(pipeline), champion.version if champion else None, "", True
+        champion, versions = pointed(pipeline), versions_of(pipeline)
+        aliased = champion.version if champion else None
+        for version in versions:
+            if version.version == (asked or aliased):
+                require_intact(pipeline, version)
+        return versions, aliased, "", True
     except InfrastructureError as error:
         return (), None, f"The registry did not answer: {error.message}", False
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tasks.base.errors import EvidenceError, UsageError
+from tasks.base.errors import EvidenceError, ModelRefusedError, UsageError
 from tasks.base.records import ModelVersion, Record
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
@@ -34,11 +34,14 @@ _LOGGER = logging.getLogger(__name__)
 class Registry(Protocol):
     """What promotion needs of a registry."""
 
-    def champion(self, name: str) -> ModelVersion | None:
-        """Return the version the alias points to."""
+    def pointed(self, name: str) -> ModelVersion | None:
+        """Return the version the alias points to, as it is stored."""
 
-    def version(self, name: str, version: str) -> ModelVersion | None:
-        """Return one version."""
+    def found(self, name: str, version: str) -> ModelVersion | None:
+        """Return one version, as it is stored."""
+
+    def require_intact(self, version: ModelVersion) -> None:
+        """Refuse a version that is not what was signed."""
 
     def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
         """Set tags of a version."""
@@ -174,7 +177,7 @@ def alone(
     """Hold the locks of `name`, finish what a killed process left, and give the champion."""
     with locked(lock_file(folder, name)), across(name):
         _finish(registry, journal_file(folder, name))
-        yield registry.champion(name)
+        yield registry.pointed(name)
 
 
 def _finish(registry: Registry, journal: Path) -> Intent | None:
@@ -182,11 +185,11 @@ def _finish(registry: Registry, journal: Path) -> Intent | None:
     intent = read_intent(journal)
     if intent is None:
         return None
-    current = registry.champion(intent.name)
+    current = registry.pointed(intent.name)
     if current is None or current.version in (intent.version, intent.previous):
         try:
             wanted = _verified(registry, intent.name, intent.version)
-        except EvidenceError:
+        except (EvidenceError, ModelRefusedError):
             _revert(registry, intent, current)
         else:
             _carry_out(registry, intent, wanted)
@@ -218,7 +221,7 @@ def _moved(
     reach("registry.journal.before_removal")
     journal.unlink()
     reach("registry.journal.after_removal")
-    found = registry.version(wanted.name, wanted.version) or wanted
+    found = registry.found(wanted.name, wanted.version) or wanted
     aliases = tuple(dict.fromkeys((*found.aliases, "champion")))
     return Moved(version=found.model_copy(update={"aliases": aliases}), former=previous)
 
@@ -229,7 +232,7 @@ def _before(registry: Registry, current: ModelVersion) -> ModelVersion:
     replaced = current.tags.get(REPLACED, "none")
     while replaced != "none" and replaced not in seen:
         seen.add(replaced)
-        version = registry.version(current.name, replaced)
+        version = registry.found(current.name, replaced)
         if version is None:
             break
         if ROLLED_BACK not in version.tags:
@@ -252,7 +255,7 @@ def _carry_out(registry: Registry, intent: Intent, wanted: ModelVersion) -> None
         # A version that comes back by a rollback keeps what it had replaced when it came.
         registry.tag_version(wanted, {PROMOTED: moment, REPLACED: intent.previous or "none"})
         return
-    left = registry.version(intent.name, intent.previous or "")
+    left = registry.found(intent.name, intent.previous or "")
     if left is not None:
         registry.tag_version(left, {ROLLED_BACK: moment})
     registry.tag_version(wanted, {RETURNED: moment})
@@ -265,7 +268,7 @@ def _revert(registry: Registry, intent: Intent, current: ModelVersion | None) ->
 
 
 def _verified(registry: Registry, name: str, version: str) -> ModelVersion:
-    wanted = registry.version(name, version)
+    wanted = registry.found(name, version)
     if wanted is None:
         raise EvidenceError(
             f"{name} has no version {version}.", f"See them with `{command('status')}`."
@@ -275,6 +278,7 @@ def _verified(registry: Registry, name: str, version: str) -> ModelVersion:
             f"{name} version {version} was never loaded back and asked for its predictions.",
             "Only a verified version becomes champion; run the training again.",
         )
+    registry.require_intact(wanted)
     return wanted
 
 

@@ -14,6 +14,7 @@ from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted
 from tasks.registry.packaging import provenance
+from tasks.registry.signing import version_folder, version_signature
 
 ALIAS = "champion"
 
@@ -23,15 +24,39 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def champion(self, name: str) -> ModelVersion | None:
-        """Return the version that scores now; None without one."""
+        """Return the version that scores now, as it was signed; None without one.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it is not signed, or its tags are not those that were.
+        """
+        found = self.pointed(name)
+        return None if found is None else version_signature.trusted(found)
+
+    @store_errors.guarded
+    def version(self, name: str, version: str) -> ModelVersion | None:
+        """Return one version, as it was signed; None without it.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it is not signed, or its tags are not those that were.
+        """
+        found = self.found(name, version)
+        return None if found is None else version_signature.trusted(found)
+
+    @store_errors.guarded
+    def pointed(self, name: str) -> ModelVersion | None:
+        """Return the version that the alias points to, as it is stored: for who moves the alias."""
         return self._read(
             lambda reader: reader.champion(name, ALIAS),
             lambda client: _one(lambda: client.get_model_version_by_alias(name, ALIAS)),
         )
 
     @store_errors.guarded
-    def version(self, name: str, version: str) -> ModelVersion | None:
-        """Return one version; None without it."""
+    def found(self, name: str, version: str) -> ModelVersion | None:
+        """Return one version, as it is stored: for who signs, moves or removes it."""
         return self._read(
             lambda reader: reader.version(name, version),
             lambda client: _one(lambda: client.get_model_version(name, version)),
@@ -39,13 +64,32 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def versions(self, name: str | None = None) -> tuple[ModelVersion, ...]:
-        """Return the versions of `name`, or of every model, newest first."""
+        """Return the versions of `name`, or of every model, newest first, as they are stored."""
         if name is None:
             return _all_versions(self._client(), "")
         return self._read(
             lambda reader: reader.versions(name),
             lambda client: _all_versions(client, f"name = {quoted(name)}"),
         )
+
+    def _source(self, version: ModelVersion) -> str:
+        """Return the address of a version's folder."""
+        found = self._read(
+            lambda reader: reader.source(version),
+            lambda client: client.get_model_version_download_uri(version.name, version.version),
+        )
+        return str(found)
+
+    @store_errors.guarded
+    def require_intact(self, version: ModelVersion) -> None:
+        """Compare a version with its signature: its tags, and every file that lies on this host.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it is not signed or not what was signed.
+        """
+        version_folder.check_stored(version, self._source(version), self.artifacts)
 
     @store_errors.guarded
     def aliased(self, name: str) -> frozenset[str]:

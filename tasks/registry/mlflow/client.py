@@ -8,8 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tasks.registry.mlflow import limits
 from tasks.registry.mlflow.sqlite_reader import SqliteReader, reader_of
@@ -100,19 +98,3 @@ def quoted(value: str) -> str:
     if '"' not in value:
         return f'"{value}"'
     raise ValueError(f"a text to search for cannot hold both kinds of quotes; got {value!r}")
-
-
-def local_folder(source: str) -> Path | None:
-    """Return the folder of a ``file:`` address or path; None for another address.
-
-    Examples
-    --------
-    >>> local_folder("file:///srv/my%20models/m-1")
-    PosixPath('/srv/my models/m-1')
-    >>> local_folder("s3://bucket/m-1") is None
-    True
-    """
-    parts = urlsplit(source)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(url2pathname(parts.path))
-    return Path(source) if parts.scheme == "" else None

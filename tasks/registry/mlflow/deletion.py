@@ -22,8 +22,9 @@ from tasks.base.runtime.failpoints import reach
 from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog
-from tasks.registry.mlflow.client import local_folder, quoted
+from tasks.registry.mlflow.client import quoted
 from tasks.registry.packaging import model_folder, provenance
+from tasks.registry.signing.version_folder import local_folder
 
 PIPELINE_TAG = "keepfit.pipeline"
 ROLE_TAG = "keepfit.role"
@@ -72,12 +73,12 @@ class Collecting(Catalog):
         """
         self._client()
         with champion_alias.alone(self, self.state / "promotions", version.name, self._across):
-            found = self.version(version.name, version.version)
+            found = self.found(version.name, version.version)
             if found is None or found.tags.get(PIPELINE_TAG) != version.name:
                 return False
             if version.version in self.aliased(version.name):
                 return False
-            champion = self.champion(version.name)
+            champion = self.pointed(version.name)
             if champion and champion.tags.get(champion_alias.REPLACED) == version.version:
                 return False
             self.tag_version(found, {champion_alias.VERIFIED: "collected"})

@@ -15,8 +15,9 @@ from tasks.base.records import Record, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.servers.mlflow_pages import VIEW, view_of_candidates
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
-from tasks.registry.mlflow.client import Connected, local_folder, quoted
+from tasks.registry.mlflow.client import Connected, quoted
 from tasks.registry.packaging import model_folder, provenance
+from tasks.registry.signing.version_folder import local_folder
 
 _MARK_TAG = "keepfit.mark"
 _COLUMN_TYPES = {"numeric": "double", "boolean": "boolean", "datetime": "datetime"}

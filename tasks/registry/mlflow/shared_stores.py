@@ -17,6 +17,8 @@ from tasks.base.records import ModelVersion
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import ALIAS
 from tasks.registry.mlflow.sqlite_reader import reader_of
+from tasks.registry.signing.version_folder import check_stored
+from tasks.registry.signing.version_signature import trusted
 
 if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
@@ -38,7 +40,19 @@ def read_directly(state: Path) -> bool:
 
 
 def champion_if_any(pipeline: Pipeline) -> ModelVersion | None:
-    """Return the champion; None where there is none, or no registry yet, which is not created."""
+    """Return the champion; None where there is none, or no registry yet, which is not created.
+
+    Raises
+    ------
+    ModelRefusedError
+        When it is not signed, or its tags are not those that were.
+    """
+    found = pointed(pipeline)
+    return None if found is None else trusted(found)
+
+
+def pointed(pipeline: Pipeline) -> ModelVersion | None:
+    """Return the champion, as it is stored."""
     uri = sqlite_database.tracking_address(pipeline.state)
     path = sqlite_database.sqlite_path(uri)
     if path is not None and not path.exists():
@@ -47,16 +61,35 @@ def champion_if_any(pipeline: Pipeline) -> ModelVersion | None:
     if (reader := reader_of(uri, pipeline.state)) is not None:
         with contextlib.suppress(sqlite3.Error):
             return reader.champion(name, ALIAS)
-    return store_of(pipeline.state).champion(name)
+    return store_of(pipeline.state).pointed(name)
 
 
 def versions_of(pipeline: Pipeline) -> tuple[ModelVersion, ...]:
-    """Return the registered versions, newest first."""
+    """Return the registered versions, newest first, as they are stored."""
     uri = sqlite_database.tracking_address(pipeline.state)
     if (reader := reader_of(uri, pipeline.state)) is not None:
         with contextlib.suppress(sqlite3.Error):
             return reader.versions(pipeline.config.name)
     return store_of(pipeline.state).versions(pipeline.config.name)
+
+
+def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
+    """Compare a version with its signature: its tags, and every file that lies on this host.
+
+    Raises
+    ------
+    ModelRefusedError
+        When it is not signed or not what was signed.
+    """
+    uri = sqlite_database.tracking_address(pipeline.state)
+    source = None
+    if (reader := reader_of(uri, pipeline.state)) is not None:
+        with contextlib.suppress(sqlite3.Error):
+            source = reader.source(version)
+    if source is None:
+        store_of(pipeline.state).require_intact(version)
+    else:
+        check_stored(version, source, sqlite_database.artifacts_folder(pipeline.state, uri))
 
 
 @lru_cache(maxsize=8)

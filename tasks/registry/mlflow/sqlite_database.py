@@ -85,6 +85,11 @@ def check_tracking(address: str) -> None:
         )
 
 
+def artifacts_folder(state: Path, address: str) -> Path | None:
+    """Return the folder that holds all artifacts; None where the server at `address` decides."""
+    return state / "mlflow" / "artifacts" if is_database(address) else None
+
+
 def tracking_address(state: Path) -> str:
     """Return the address that ``MLFLOW_TRACKING_URI`` names, else the database in `state`.
 

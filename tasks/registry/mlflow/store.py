@@ -65,8 +65,7 @@ class Store(Runs, Versions, Collecting):
         """
         folder = sqlite_database.private_folder(state)
         uri = sqlite_database.tracking_address(folder)
-        artifacts = folder / "mlflow" / "artifacts" if sqlite_database.is_database(uri) else None
-        return cls(uri, artifacts, folder)
+        return cls(uri, sqlite_database.artifacts_folder(folder, uri), folder)
 
     @property
     def address(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,18 +15,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.errors import ModelRefusedError, UnsignedVersionError
 from tasks.base.own_code import OwnCode
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
-from tasks.base.runtime.files import digest_of, write_whole
+from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
 from tasks.registry.alias import champion_alias, postgres_lock
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog, recorded
-from tasks.registry.mlflow.client import local_folder
 from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 from tasks.registry.packaging import model_folder, provenance
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
+from tasks.registry.signing import version_folder, version_signature
+from tasks.registry.signing.version_folder import local_folder
+from tasks.registry.signing.version_signature import SIGNATURE_TAG
 
 ROUNDING = 1e-6
 """Of single precision: how many rows are predicted at once changes the last digits."""
@@ -78,8 +80,10 @@ class Versions(Catalog):
         file = Path(model)
         digest = digest_of(file)
         for version in self.versions(name):
-            if version.run_id == run_id and version.tags.get(model_folder.DIGEST_TAG) == digest:
-                return version
+            same = version.tags.get(model_folder.DIGEST_TAG) == digest
+            # One that is not signed was left by a process that ended before it could.
+            if version.run_id == run_id and same and SIGNATURE_TAG in version.tags:
+                return version_signature.trusted(version)
         mine = {provenance.PROCESS_TAG: process_identity.this_process()}
         given = {**mine, **(tags or {}), model_folder.DIGEST_TAG: digest}
         logged = self._log_model(name, run_id, schema, given)
@@ -97,9 +101,14 @@ class Versions(Catalog):
             )
             write_whole(Path(scratch) / COLUMNS_FILE, columns.model_dump_json(indent=1))
             write_whole(Path(scratch) / "MLmodel", text)
+            files = version_folder.files_of(Path(scratch))
             self._client().log_model_artifacts(logged.model_id, scratch)
         self._finish_model(run_id, logged.model_id, metrics or {})
-        return self._create_version(name, run_id, logged, given, description)
+        version = self._create_version(name, run_id, logged, given, description)
+        # What is signed is what this process wrote, not what the store says of it.
+        stated = version.model_copy(update={"tags": given})
+        self.tag_version(version, {SIGNATURE_TAG: version_signature.signature_of(stated, files)})
+        return self._fresh(version)
 
     def _log_model(self, name: str, run_id: str, schema: Schema, tags: dict[str, str]) -> Any:
         client = self._client()
@@ -169,26 +178,53 @@ class Versions(Catalog):
         ModelRefusedError
             When the file is absent, leads out of its folder or differs from what was registered.
         """
-        source = self._read(
-            lambda reader: reader.source(version),
-            lambda client: client.get_model_version_download_uri(version.name, version.version),
-        )
-        digest = self._fresh(version).tags.get(model_folder.DIGEST_TAG, "")
-        if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise ModelRefusedError(
-                f"{version.name} version {version.version} carries no digest of its model file.",
-                "keepfit did not register it; train and register again.",
-            )
-        local = local_folder(source)
-        if local is not None:
-            path = model_folder.confined(local, root=self.artifacts)
-        else:
-            folder = sqlite_database.private_folder(self.state / "models" / digest)
-            if not (folder / model_folder.MODEL_FILE).is_file():
-                self._download(f"{source.rstrip('/')}/{model_folder.MODEL_FILE}", folder)
-            path = model_folder.confined(folder)
-        model_folder.unchanged(path, digest)
+        source, fresh = self._source(version), self._fresh(version)
+        path = version_folder.check_stored(fresh, source, self.artifacts)
+        if path is not None:
+            return path
+        manifest = version_signature.manifest_of(fresh)
+        digest = manifest.files.get(version_folder.MODEL_FILE, "none")
+        folder = sqlite_database.private_folder(self.state / "models" / digest)
+        if changed_file(folder, {version_folder.MODEL_FILE: digest}):
+            self._download(f"{source.rstrip('/')}/{version_folder.MODEL_FILE}", folder)
+        path = version_folder.confined(folder)
+        read_unchanged(path, digest, f"{version.name} version {version.version}")
         return path
+
+    @store_errors.guarded
+    def sign_version(self, version: ModelVersion) -> ModelVersion:
+        """Sign by this host's key what is stored as `version`, which is thereby accepted.
+
+        Parameters
+        ----------
+        version
+            As it is stored: never signed, or signed by a key that is trusted still.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it was signed as something else.
+        """
+        with contextlib.suppress(UnsignedVersionError):
+            self.require_intact(version)
+        source = self._source(version)
+        local = local_folder(source)
+        with tempfile.TemporaryDirectory(prefix="keepfit-sign-") as scratch:
+            if local is None:
+                self._download(source, Path(scratch))
+                local = Path(scratch)
+            else:
+                version_folder.confined(local, root=self.artifacts)
+            files = version_folder.files_of(local)
+        recorded_digest = version.tags.get(model_folder.DIGEST_TAG)
+        if files.get(version_folder.MODEL_FILE) != recorded_digest or "" in files.values():
+            raise ModelRefusedError(
+                f"{version.name} version {version.version}: its files are not those that were "
+                "registered.",
+                "It cannot be accepted; train and register again.",
+            )
+        self.tag_version(version, {SIGNATURE_TAG: version_signature.signature_of(version, files)})
+        return self._fresh(version)
 
     def load(self, version: ModelVersion, own: OwnCode | None = None) -> Any:
         """Return the fitted pipeline of a version, checked against keepfit's allow-list.

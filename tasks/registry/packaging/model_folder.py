@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.base.errors import ModelRefusedError
-from tasks.base.runtime.files import digest_of, write_whole
+from tasks.base.runtime.files import write_whole
+from tasks.registry.signing.version_folder import MODEL_FILE
 
-MODEL_FILE = "model.skops"
 EXAMPLE_FILE = "input_example.json"
 DIGEST_TAG = "keepfit.model_sha256"
 SERVING_FILE = "serving_input_example.json"
@@ -100,44 +99,6 @@ def _plain(value: Any) -> Any:
 def naive(time: pd.Timestamp) -> pd.Timestamp:
     """Return `time` in UTC without its zone."""
     return time if time.tzinfo is None else time.tz_convert("UTC").tz_localize(None)
-
-
-def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> Path:
-    """Return `folder/name`, refusing what leads out of `folder` or out of `root`.
-
-    Raises
-    ------
-    ModelRefusedError
-        When the file is absent, is a link, or lies elsewhere.
-    """
-    whole = folder.resolve()
-    path = folder / name
-    inside = root is None or whole.is_relative_to(root.resolve())
-    if not inside or ".." in folder.parts or path.resolve().parent != whole or path.is_symlink():
-        raise ModelRefusedError(
-            f"{path}: a model must lie in its own folder in the store; this one leads elsewhere.",
-            "Train and register again; look at who can write to the store.",
-        )
-    if not path.is_file():
-        raise ModelRefusedError(
-            f"{path}: the registered version has no model file.", "Train and register again."
-        )
-    return path
-
-
-def unchanged(path: Path, recorded: str) -> None:
-    """Compare a model file with the digest that was recorded in the registry.
-
-    Raises
-    ------
-    ModelRefusedError
-        When the file is another one.
-    """
-    if digest_of(path) != recorded:
-        raise ModelRefusedError(
-            f"{path}: the model file is not the one that was registered.",
-            "Nothing in it was run. Look at who can write to the store; train and register again.",
-        )
 
 
 def _python_env() -> str:

@@ -38,11 +38,11 @@ class Paper:
         held["tags"] |= {version: {VERIFIED: "true"} for version in versions}
         write_whole(self.file, json.dumps(held))
 
-    def champion(self, name: str) -> ModelVersion | None:
+    def pointed(self, name: str) -> ModelVersion | None:
         alias = self.held["alias"]
-        return None if alias is None else self.version(name, alias)
+        return None if alias is None else self.found(name, alias)
 
-    def version(self, name: str, version: str) -> ModelVersion | None:
+    def found(self, name: str, version: str) -> ModelVersion | None:
         held = self.held
         if version not in held["tags"]:
             return None
@@ -50,6 +50,9 @@ class Paper:
         return ModelVersion(
             name=name, version=version, run_id="r", aliases=aliases, tags=held["tags"][version]
         )
+
+    def require_intact(self, version: ModelVersion) -> None:
+        """Refuse nothing: what is here lies in no folder."""
 
     def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
         held = self.held
@@ -65,7 +68,7 @@ def race(paper: Paper, folder: Path, versions: list[str]) -> list[list[str | Non
     """Promote each version over the champion of that moment; return what was won over what."""
     won: list[list[str | None]] = []
     for version in versions:
-        before = paper.champion(NAME)
+        before = paper.pointed(NAME)
         expected = before.version if before else None
         try:
             promote(paper, folder, NAME, version, expected)
@@ -80,7 +83,7 @@ def main() -> None:
     folder, what, argument = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     paper = Paper(folder)
     if what == "promote":
-        before = paper.champion(NAME)
+        before = paper.pointed(NAME)
         promote(paper, folder, NAME, argument, before.version if before else None)
     elif what == "rollback":
         rollback(paper, folder, NAME, argument)

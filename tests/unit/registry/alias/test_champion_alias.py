@@ -54,16 +54,19 @@ class Shelf:
         self.moves = 0
         self.effects_left: int | None = None
 
-    def champion(self, name: str) -> ModelVersion | None:
-        return None if self.alias is None else self.version(name, self.alias)
+    def pointed(self, name: str) -> ModelVersion | None:
+        return None if self.alias is None else self.found(name, self.alias)
 
-    def version(self, name: str, version: str) -> ModelVersion | None:
+    def found(self, name: str, version: str) -> ModelVersion | None:
         if version not in self.tags:
             return None
         aliases = ("champion",) if version == self.alias else ()
         return ModelVersion(
             name=name, version=version, run_id="r", aliases=aliases, tags=self.tags[version]
         )
+
+    def require_intact(self, version: ModelVersion) -> None:
+        """Refuse nothing: what is here lies in no folder."""
 
     def tag_version(self, version: ModelVersion, tags: dict[str, str]) -> None:
         self._effect()
@@ -139,7 +142,7 @@ def test_after_a_kill_anywhere_the_next_start_leaves_a_verified_champion(
         recover(shelf, tmp_path)
     assert not list(tmp_path.glob("*.journal"))
     assert shelf.alias == ("1" if vanish and not finished else "2")
-    champion = shelf.champion("flights")
+    champion = shelf.pointed("flights")
     assert champion is not None
     assert champion.tags[VERIFIED] == "true"
     assert recover(shelf, tmp_path) == ()

@@ -503,15 +503,11 @@ def test_a_version_that_its_dead_process_never_verified_is_marked(
 # Tampering
 
 
-def stored_folder(store: Store, version: ModelVersion) -> Path:
-    return store.model_file(version).parent
-
-
 def test_a_changed_model_file_is_refused(store: Store, trained: Trained, tmp_path: Path) -> None:
     version = registered(store, trained, "changed")
     file = store.model_file(version)
     shutil.copyfile(train(tmp_path, seed=1).path, file)
-    with pytest.raises(ModelRefusedError, match="not the one that was registered"):
+    with pytest.raises(ModelRefusedError, match=r"its model\.skops is not the file"):
         store.load(version)
 
 
@@ -543,29 +539,6 @@ def test_a_source_outside_the_store_is_refused(store: Store, trained: Trained, s
         )
     connection.close()
     with pytest.raises(ModelRefusedError, match="leads elsewhere"):
-        store.load(version)
-
-
-def test_an_mlmodel_that_names_another_loader_is_never_read(
-    store: Store, trained: Trained, tmp_path: Path
-) -> None:
-    version = registered(store, trained, "evil")
-    folder = stored_folder(store, version)
-    marker = tmp_path / "ran"
-    (folder / "code").mkdir()
-    (folder / "code" / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
-    described = json.loads((folder / "MLmodel").read_text())
-    described["flavors"]["python_function"] |= {"loader_module": "evil", "code": "code"}
-    described["flavors"]["sklearn"] |= {"serialization_format": "pickle"}
-    (folder / "MLmodel").write_text(json.dumps(described))
-    assert (store.load(version).predict(trained.X) == trained.predicted).all()
-    assert not marker.exists()
-
-
-def test_a_version_keepfit_did_not_register_is_refused(store: Store, trained: Trained) -> None:
-    version = registered(store, trained, "foreign")
-    store._client().delete_model_version_tag("foreign", version.version, "keepfit.model_sha256")
-    with pytest.raises(ModelRefusedError, match="no digest"):
         store.load(version)
 
 

@@ -9,15 +9,12 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.runtime.files import digest_of
 from tasks.registry.packaging.model_folder import (
-    MODEL_FILE,
-    confined,
     example_json,
     fill_folder,
     requirements,
-    unchanged,
 )
+from tasks.registry.signing.version_folder import MODEL_FILE, confined
 
 
 def test_requirements_name_what_is_installed() -> None:
@@ -68,13 +65,3 @@ def test_a_model_must_lie_in_its_own_folder(tmp_path: Path) -> None:
         confined(folder, root=tmp_path / "another")
     with pytest.raises(ModelRefusedError, match="leads elsewhere"):
         confined(folder, name="../../m.skops")
-
-
-def test_a_changed_file_is_told_by_its_digest(tmp_path: Path) -> None:
-    path = tmp_path / "m"
-    path.write_bytes(b"x")
-    recorded = digest_of(path)
-    unchanged(path, recorded)
-    path.write_bytes(b"y")
-    with pytest.raises(ModelRefusedError, match="not the one that was registered"):
-        unchanged(path, recorded)

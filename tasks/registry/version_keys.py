@@ -1,0 +1,71 @@
+"""What a person does with keys: show and trust them, rotate the own one, sign versions again."""
+
+from __future__ import annotations
+
+from tasks.base.errors import ModelRefusedError, UsageError
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.text.commands import command
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.signing import keys
+from tasks.registry.signing.version_signature import SIGNATURE_TAG
+
+ALL = "all"
+
+
+def shown_keys() -> dict[str, object]:
+    """Return the public key that this host signs by, where its secret is, and what is trusted."""
+    return {
+        "key": keys.own_key(),
+        "from": keys.where(),
+        "trusted": sorted(keys.trusted_keys()),
+    }
+
+
+def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
+    """Sign versions by this host's key as they are stored.
+
+    Parameters
+    ----------
+    version
+        A number, by which one that was never signed is accepted; ``all`` for those that carry the
+        signature of a trusted key.
+
+    Raises
+    ------
+    UsageError
+        When there is no such version.
+    ModelRefusedError
+        When the one that is named is not what was signed or registered.
+    """
+    store, name = store_of(pipeline.state), pipeline.config.name
+    if version != ALL:
+        found = store.found(name, version.removeprefix("v"))
+        if found is None:
+            raise UsageError(
+                f"{name} has no version {version}.",
+                f"See them with `{command('status', file=pipeline.path)}`.",
+            )
+        store.sign_version(found)
+        return {"key": keys.own_key(), "signed": [found.version], "refused": {}}
+    signed, refused = [], {}
+    for one in store.versions(name):
+        if SIGNATURE_TAG not in one.tags:
+            refused[one.version] = "It was never signed: accept it by its number."
+            continue
+        try:
+            store.sign_version(one)
+        except ModelRefusedError as error:
+            refused[one.version] = error.message
+        else:
+            signed.append(one.version)
+    return {"key": keys.own_key(), "signed": signed, "refused": refused}
+
+
+def rotate_key(pipeline: Pipeline | None) -> dict[str, object]:
+    """Sign by a new key from now on, and the versions of `pipeline` again.
+
+    The former key stays trusted, as other pipelines' versions are signed by it.
+    """
+    former, _ = keys.rotate()
+    found: dict[str, object] = {"key": keys.own_key(), "signed": [], "refused": {}}
+    return {**(found if pipeline is None else sign_versions(pipeline, ALL)), "former": former}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.base.errors import UnsignedVersionError, UsageError
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.signing import keys
+from tasks.registry.signing.version_signature import SIGNATURE_TAG
+from tasks.registry.version_keys import rotate_key, sign_versions
+from tests.tables import write_churn, write_pipeline
+from tests.unit.registry.trained import SCHEMA, train
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A pipeline with two versions; the first is of a keepfit that did not sign."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv(keys.SIGNING_VARIABLE)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    write_pipeline(tmp_path, write_churn(tmp_path / "rows.csv", 50))
+    made = load_pipeline(tmp_path)
+    store, name, trained = store_of(made.state), made.config.name, train(tmp_path)
+    for _ in range(2):
+        run_id = store.start_run(store.experiment(name), "training")
+        version = store.register(
+            name, run_id=run_id, model=trained.path, sample=trained.X,
+            predictions=trained.predicted, schema=SCHEMA,
+        )  # fmt: skip
+        store.verify(version, trained.X, trained.predicted)
+    store._client().delete_model_version_tag(name, "1", SIGNATURE_TAG)
+    return made
+
+
+def test_a_version_from_before_is_accepted_by_its_number_only(pipeline: Pipeline) -> None:
+    store, name = store_of(pipeline.state), pipeline.config.name
+    with pytest.raises(UnsignedVersionError) as caught:
+        store.promote_by_hand(name, "1")
+    assert "keepfit keys sign 1" in caught.value.remedy
+    found = sign_versions(pipeline, "all")
+    assert found["signed"] == ["2"]
+    assert found["refused"] == {"1": "It was never signed: accept it by its number."}
+    assert sign_versions(pipeline, "v1")["signed"] == ["1"]
+    assert store.promote_by_hand(name, "1").version.version == "1"
+
+
+def test_one_command_rotates_the_key_and_signs_again(pipeline: Pipeline) -> None:
+    store, name = store_of(pipeline.state), pipeline.config.name
+    found = rotate_key(pipeline)
+    assert found["signed"] == ["2"]
+    assert keys.distrust(str(found["former"]))
+    version = store.version(name, "2")
+    assert version is not None
+    store.load(version)
+
+
+def test_a_version_that_is_not_there_is_a_mistake_of_the_command_line(pipeline: Pipeline) -> None:
+    with pytest.raises(UsageError, match="no version 9"):
+        sign_versions(pipeline, "9")
