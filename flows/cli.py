@@ -448,6 +448,22 @@ def contract_accept(rules: tuple[str, ...], input_path: Path | None, as_json: bo
     return found.model_dump(mode="json")
 
 
+@main.command()
+@click.argument("version")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_FILE
+@_JSON
+@answering
+def export(version: str, folder: Path, file: Path | None, as_json: bool) -> dict[str, Any]:
+    """Copy the files of VERSION into the new FOLDER, compared with its signature."""
+    from flows.cli_actions import copy_version
+
+    found: dict[str, Any] = copy_version(file, version, folder)
+    if not as_json:
+        click.echo(f"{found['model']} v{found['version']}, as it was signed: {found['folder']}")
+    return found
+
+
 @main.group()
 def keys() -> None:
     """Show, trust and rotate the keys that sign versions; sign versions again."""

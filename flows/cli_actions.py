@@ -47,6 +47,14 @@ def sign_versions(file: Path | None, version: str) -> dict[str, object]:
         return sign(pipeline, version)
 
 
+def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:
+    """Copy a version's files, compared with its signature, into a new folder."""
+    from tasks.registry.version_keys import copy_version as copy
+
+    with _steered(file) as pipeline:
+        return copy(pipeline, version, target)
+
+
 def rotate_key(file: Path | None) -> dict[str, object]:
     """Make a new signing key, and sign the versions of the pipeline again where one is named."""
     from tasks.registry.version_keys import rotate_key as rotate

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tasks.base.errors import ModelRefusedError, UsageError
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion
 from tasks.base.text.commands import command
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.signing import keys
@@ -39,12 +42,7 @@ def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
     """
     store, name = store_of(pipeline.state), pipeline.config.name
     if version != ALL:
-        found = store.found(name, version.removeprefix("v"))
-        if found is None:
-            raise UsageError(
-                f"{name} has no version {version}.",
-                f"See them with `{command('status', file=pipeline.path)}`.",
-            )
+        found = _named(pipeline, version)
         store.sign_version(found)
         return {"key": keys.own_key(), "signed": [found.version], "refused": {}}
     signed, refused = [], {}
@@ -59,6 +57,32 @@ def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
         else:
             signed.append(one.version)
     return {"key": keys.own_key(), "signed": signed, "refused": refused}
+
+
+def copy_version(pipeline: Pipeline, version: str, target: Path) -> dict[str, object]:
+    """Copy the files of a version, compared with its signature, into the new folder `target`.
+
+    Raises
+    ------
+    UsageError
+        When there is no such version, or the folder is there.
+    ModelRefusedError
+        When it is not what was signed.
+    """
+    found = _named(pipeline, version)
+    store_of(pipeline.state).copy_version(found, target)
+    return {"model": found.name, "version": found.version, "folder": str(target)}
+
+
+def _named(pipeline: Pipeline, version: str) -> ModelVersion:
+    name = pipeline.config.name
+    found = store_of(pipeline.state).found(name, version.removeprefix("v"))
+    if found is None:
+        raise UsageError(
+            f"{name} has no version {version}.",
+            f"See them with `{command('status', file=pipeline.path)}`.",
+        )
+    return found
 
 
 def rotate_key(pipeline: Pipeline | None) -> dict[str, object]:

@@ -49,7 +49,8 @@ def services(
     with engine.connect() as connection:
         for statement in databases():
             connection.execute(sa.text(statement))
-    given = {"POSTGRES_PASSWORD": postgres_server.password, "MLFLOW_SECRET": "s" * 24}
+    given = {"POSTGRES_PASSWORD": postgres_server.password, "MLFLOW_SECRET": "s" * 24,
+             "KEEPFIT_SIGNING_KEY": "a1" * 32}  # fmt: skip
     address = f"{postgres_server.host}:{postgres_server.port}"
     with composed(folder, address, KEEPFIT_PASSWORD=_LOGIN[1], **given) as services:
         yield services

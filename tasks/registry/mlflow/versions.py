@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,8 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base.errors import ModelRefusedError, UnsignedVersionError
-from tasks.base.own_code import OwnCode
+from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
@@ -190,6 +190,36 @@ class Versions(Catalog):
         path = version_folder.confined(folder)
         read_unchanged(path, digest, f"{version.name} version {version.version}")
         return path
+
+    @store_errors.guarded
+    def copy_version(self, version: ModelVersion, target: Path) -> None:
+        """Copy the folder of a version to `target`, a new folder that holds what was signed or is
+        not there.
+
+        Raises
+        ------
+        UsageError
+            When `target` is there already.
+        ModelRefusedError
+            When it is not signed or not what was signed.
+        """  # noqa: D205
+        if target.exists():
+            raise UsageError(f"{target} is there already.", "Name a folder that is not.")
+        source = self._source(version)
+        local = local_folder(source)
+        with tempfile.TemporaryDirectory(
+            prefix=".keepfit-", dir=target.absolute().parent
+        ) as beside:
+            folder = Path(beside) / "copy"
+            if local is None:
+                folder.mkdir()
+                self._download(source, folder)
+            else:
+                self.require_intact(version)
+                shutil.copytree(local, folder)
+            # What is checked is the copy, which nobody else writes to.
+            version_signature.check_folder(version, folder)
+            folder.rename(target)
 
     @store_errors.guarded
     def sign_version(self, version: ModelVersion) -> ModelVersion:

@@ -139,7 +139,7 @@ def test_the_image_gets_every_package_and_extra_and_no_secret() -> None:
 
 def test_compose_names_only_what_it_has() -> None:
     variables = example(DEPLOY / "environment.example", KEEPFIT_PASSWORD="p", MLFLOW_SECRET="s",
-                        POSTGRES_PASSWORD="q")  # fmt: skip
+                        POSTGRES_PASSWORD="q", KEEPFIT_SIGNING_KEY="k")  # fmt: skip
     for name, service in SERVICES.items():
         full = filled(service, variables)  # raises for a variable that nobody sets
         for needed, how in full.get("depends_on", {}).items():

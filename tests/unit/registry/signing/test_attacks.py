@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tasks.base.errors import KeepfitError, ModelRefusedError, UnsignedVersionError
+from tasks.base.errors import KeepfitError, ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.records import SNAPSHOT_TAG, ModelVersion
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.model_folder import DIGEST_TAG
@@ -319,3 +319,16 @@ def test_what_an_attacker_signs_by_a_key_of_theirs_is_refused(
     victim.rewrite_tag(SIGNATURE_TAG, text)
     for error in refusals(victim, registry.trained):
         assert "a key that is not trusted here" in error.message
+
+
+def test_a_verified_copy_holds_what_was_signed_or_is_not_there(
+    victim: Victim, registry: Registry, tmp_path: Path
+) -> None:
+    victim.store.copy_version(victim.version, tmp_path / "copy")
+    assert files_of(tmp_path / "copy") == files_of(victim.folder)
+    with pytest.raises(UsageError, match="is there already"):
+        victim.store.copy_version(victim.version, tmp_path / "copy")
+    loader(victim)
+    with pytest.raises(ModelRefusedError, match="MLmodel is not the file"):
+        victim.store.copy_version(victim.version, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
