@@ -456,9 +456,7 @@ def contract_accept(rules: tuple[str, ...], input_path: Path | None, as_json: bo
 @answering
 def export(version: str, folder: Path, file: Path | None, as_json: bool) -> dict[str, Any]:
     """Copy the files of VERSION into the new FOLDER, compared with its signature."""
-    from flows.cli_actions import copy_version
-
-    found: dict[str, Any] = copy_version(file, version, folder)
+    found: dict[str, Any] = _actions().copy_version(file, version, folder)
     if not as_json:
         click.echo(f"{found['model']} v{found['version']}, as it was signed: {found['folder']}")
     return found
@@ -474,9 +472,7 @@ def keys() -> None:
 @answering
 def keys_show(as_json: bool) -> dict[str, Any]:
     """Show the public key of this host and those that are trusted."""
-    from tasks.registry.version_keys import shown_keys
-
-    found: dict[str, Any] = shown_keys()
+    found: dict[str, Any] = _actions().shown_keys()
     if not as_json:
         click.echo(f"signs by  {found['key'] or 'a key that the first training makes'}")
         click.echo(f"from      {found['from']}")
@@ -491,12 +487,10 @@ def keys_show(as_json: bool) -> dict[str, Any]:
 @answering
 def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
-    from tasks.registry.signing.keys import trust
-
-    trust(key)
+    found: dict[str, Any] = _actions().trust_key(key)
     if not as_json:
         click.echo(f"trusted   {key}")
-    return {"trusted": key}
+    return found
 
 
 @keys.command("distrust")
@@ -505,12 +499,11 @@ def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY no longer: versions signed by it are refused."""
-    from tasks.registry.signing.keys import distrust
-
-    removed = distrust(key)
+    found: dict[str, Any] = _actions().distrust_key(key)
     if not as_json:
-        click.echo("no longer trusted" if removed else "the file of trusted keys does not name it")
-    return {"distrusted": key, "removed": removed}
+        known = found["removed"]
+        click.echo("no longer trusted" if known else "the file of trusted keys does not name it")
+    return found
 
 
 @keys.command("rotate")
@@ -519,9 +512,7 @@ def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_rotate(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Sign by a new key from now on, and the versions of FILE again."""
-    from flows.cli_actions import rotate_key
-
-    found: dict[str, Any] = rotate_key(file)
+    found: dict[str, Any] = _actions().rotate_key(file)
     if not as_json:
         _show_signed(found)
     return found
@@ -534,12 +525,16 @@ def keys_rotate(file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_sign(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
     """Sign VERSION as it is stored, and so accept it; `all`: those signed by a trusted key."""
-    from flows.cli_actions import sign_versions
-
-    found: dict[str, Any] = sign_versions(file, version)
+    found: dict[str, Any] = _actions().sign_versions(file, version)
     if not as_json:
         _show_signed(found)
     return found
+
+
+def _actions() -> Any:
+    from flows import cli_actions
+
+    return cli_actions
 
 
 def _show_signed(found: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.registry import manual_promotion, version_keys
+from tasks.registry.signing import keys
 
 if TYPE_CHECKING:
     from tasks.base.loop import Decision
@@ -21,48 +23,54 @@ if TYPE_CHECKING:
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
     """Make a version champion, record it and tell people."""
-    from tasks.registry.manual_promotion import promote_by_hand as promote
-
     with _steered(file) as pipeline:
-        decision = promote(pipeline, version)
+        decision = manual_promotion.promote_by_hand(pipeline, version)
         _tell(pipeline, decision)
     return decision
 
 
 def roll_back_by_hand(file: Path | None) -> Decision:
     """Let the former champion score again, record it and tell people."""
-    from tasks.registry.manual_promotion import roll_back_by_hand as roll_back
-
     with _steered(file) as pipeline:
-        decision = roll_back(pipeline)
+        decision = manual_promotion.roll_back_by_hand(pipeline)
         _tell(pipeline, decision)
     return decision
 
 
 def sign_versions(file: Path | None, version: str) -> dict[str, object]:
     """Sign versions as they are stored."""
-    from tasks.registry.version_keys import sign_versions as sign
-
     with _steered(file) as pipeline:
-        return sign(pipeline, version)
+        return version_keys.sign_versions(pipeline, version)
+
+
+def shown_keys() -> dict[str, object]:
+    """Return the key of this host and those that it trusts."""
+    return version_keys.shown_keys()
+
+
+def trust_key(key: str) -> dict[str, object]:
+    """Trust a public key from now on."""
+    keys.trust(key)
+    return {"trusted": key}
+
+
+def distrust_key(key: str) -> dict[str, object]:
+    """Trust a public key no longer."""
+    return {"distrusted": key, "removed": keys.distrust(key)}
 
 
 def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:
     """Copy a version's files, compared with its signature, into a new folder."""
-    from tasks.registry.version_keys import copy_version as copy
-
     with _steered(file) as pipeline:
-        return copy(pipeline, version, target)
+        return version_keys.copy_version(pipeline, version, target)
 
 
 def rotate_key(file: Path | None) -> dict[str, object]:
     """Make a new signing key, and sign the versions of the pipeline again where one is named."""
-    from tasks.registry.version_keys import rotate_key as rotate
-
     if file is None:
-        return rotate(None)
+        return version_keys.rotate_key(None)
     with _steered(file) as pipeline:
-        return rotate(pipeline)
+        return version_keys.rotate_key(pipeline)
 
 
 def read_chain(file: Path | None, version: str | None) -> Chain:

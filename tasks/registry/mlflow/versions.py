@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
+from tasks.base.own_code import OwnCode
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole

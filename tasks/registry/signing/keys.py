@@ -17,7 +17,9 @@ import re
 import secrets
 import stat
 from pathlib import Path
-from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.files import private_folder, write_whole
@@ -44,9 +46,6 @@ def sign(message: bytes) -> tuple[str, bytes]:
 
 def is_signed(message: bytes, key: str, signature: bytes) -> bool:
     """Return whether `signature` is that of `message` by the public key `key`."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -192,12 +191,9 @@ def _check(key: str, named: str) -> None:
         )
 
 
-def _private(seed: str) -> Any:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
+def _private(seed: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))
 
 
-def _public(private: Any) -> str:
-    raw: bytes = private.public_key().public_bytes_raw()
-    return raw.hex()
+def _public(private: Ed25519PrivateKey) -> str:
+    return private.public_key().public_bytes_raw().hex()
