@@ -219,7 +219,7 @@ class Versions(Catalog):
                 self.require_intact(version)
                 shutil.copytree(local, folder)
             # What is checked is the copy, which nobody else writes to.
-            version_signature.check_folder(version, folder)
+            version_folder.check_folder(version, folder)
             folder.rename(target)
 
     @store_errors.guarded
