@@ -27,7 +27,7 @@ def stored_name(name: str) -> str:
     'x'
     """
     kept = re.sub(r"[^/\w.\- :]", "_", str(name))
-    whole = posixpath.normpath("/" + kept).strip("/").strip()
+    whole = posixpath.normpath("/" + kept).strip("/ ")
     if len(whole) > MAX_NAME:
         whole = whole[: MAX_NAME - 1] + "_"
     return whole or "_"

@@ -65,7 +65,7 @@ def test_the_champion_is_the_version_with_the_alias(store: Store, reader: Sqlite
     champion = reader.champion(NAME, ALIAS)
 
     assert champion == reader.version(NAME, "2")
-    assert champion == store.champion(NAME)
+    assert champion == store.pointed(NAME)
     assert reader.champion("other", ALIAS) is None
     assert reader.champion("absent", ALIAS) is None
 
