@@ -472,7 +472,7 @@ def keys() -> None:
 @answering
 def keys_show(as_json: bool) -> dict[str, Any]:
     """Show the public key of this host and those that are trusted."""
-    found: dict[str, Any] = _actions().shown_keys()
+    found: dict[str, Any] = _actions().version_keys.shown_keys()
     if not as_json:
         click.echo(f"signs by  {found['key'] or 'a key that the first training makes'}")
         click.echo(f"from      {found['from']}")
@@ -487,7 +487,7 @@ def keys_show(as_json: bool) -> dict[str, Any]:
 @answering
 def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
-    found: dict[str, Any] = _actions().trust_key(key)
+    found: dict[str, Any] = _actions().version_keys.trust_key(key)
     if not as_json:
         click.echo(f"trusted   {key}")
     return found
@@ -499,7 +499,7 @@ def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY no longer: versions signed by it are refused."""
-    found: dict[str, Any] = _actions().distrust_key(key)
+    found: dict[str, Any] = _actions().version_keys.distrust_key(key)
     if not as_json:
         known = found["removed"]
         click.echo("no longer trusted" if known else "the file of trusted keys does not name it")

@@ -12,7 +12,6 @@ from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.registry import manual_promotion, version_keys
-from tasks.registry.signing import keys
 
 if TYPE_CHECKING:
     from tasks.base.loop import Decision
@@ -41,22 +40,6 @@ def sign_versions(file: Path | None, version: str) -> dict[str, object]:
     """Sign versions as they are stored."""
     with _steered(file) as pipeline:
         return version_keys.sign_versions(pipeline, version)
-
-
-def shown_keys() -> dict[str, object]:
-    """Return the key of this host and those that it trusts."""
-    return version_keys.shown_keys()
-
-
-def trust_key(key: str) -> dict[str, object]:
-    """Trust a public key from now on."""
-    keys.trust(key)
-    return {"trusted": key}
-
-
-def distrust_key(key: str) -> dict[str, object]:
-    """Trust a public key no longer."""
-    return {"distrusted": key, "removed": keys.distrust(key)}
 
 
 def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:

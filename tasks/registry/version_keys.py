@@ -24,6 +24,17 @@ def shown_keys() -> dict[str, object]:
     }
 
 
+def trust_key(key: str) -> dict[str, object]:
+    """Trust a public key from now on."""
+    keys.trust(key)
+    return {"trusted": key}
+
+
+def distrust_key(key: str) -> dict[str, object]:
+    """Trust a public key no longer."""
+    return {"distrusted": key, "removed": keys.distrust(key)}
+
+
 def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
     """Sign versions by this host's key as they are stored.
 
