@@ -18,7 +18,7 @@ from tasks.data.column_kinds import build_schema
 from tasks.data.label_spellings import joined, plain_label, twins_among
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.leakage import label_suspicions
-from tasks.ledger.labels import read_labels as read_labels
+from tasks.ledger.labels import read_labels
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
 from tests.unit.data.tables_made import csv_read
 
