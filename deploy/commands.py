@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.cli import answering
+from tasks.base.errors import UsageError
 
 if TYPE_CHECKING:
     from deploy.remote.remote_deployment import Applied, PoolKind
@@ -286,8 +287,6 @@ def _archive_first(archive: Path, file: Path | None) -> tuple[Path, Path | None]
     UsageError
         When there is a pipeline and no archive.
     """
-    from tasks.base.errors import UsageError
-
     if not _is_pipeline(archive):
         return archive, file
     if file is None or _is_pipeline(file):

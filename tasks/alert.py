@@ -10,6 +10,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.alerts.apprise_channel import Delivery
+from tasks.monitoring.incidents.contract_stops import record_set_aside, record_stop, to_tell
 from tasks.orchestration.declarations import task
 
 
@@ -41,7 +42,6 @@ def note_failure(
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Tell what was decided under one correlation, each decision once; return how many."""
     from tasks.monitoring.alerts.notification import tell
-    from tasks.monitoring.incidents.contract_stops import to_tell
 
     told = 0
     for decision in to_tell(pipeline, correlation):
@@ -65,7 +65,6 @@ def note_stop(
 ) -> None:
     """Record that rows broke their contract, those of `window` where one was looked at."""
     from tasks.monitoring.alerts.notification import tell
-    from tasks.monitoring.incidents.contract_stops import record_stop
 
     now = datetime.now(UTC)
     stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window, aside)
@@ -79,7 +78,6 @@ def note_set_aside(
 ) -> None:
     """Record that rows were set aside, and tell people unless they know it of the same rules."""
     from tasks.monitoring.alerts.notification import tell
-    from tasks.monitoring.incidents.contract_stops import record_set_aside
 
     decision, is_new = record_set_aside(
         pipeline, aside, cause, prefect_run or "", datetime.now(UTC)

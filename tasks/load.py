@@ -9,6 +9,9 @@ from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.declarations import BRIEF, task
+from tasks.training.plan import prepare
+from tasks.training.refit_candidacy import candidacy
+from tasks.training.row_windows import scoring_snapshot, training_snapshot
 
 
 @task(name="load window", retried=BRIEF)
@@ -18,7 +21,6 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
     Files that are still being written are refused, or left aside where not all must be `whole`.
     """
     from tasks.models.execution.plugin_checks import check_hooks
-    from tasks.training.row_windows import training_snapshot
 
     check_hooks(pipeline.config, pipeline.base)
     snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
@@ -32,7 +34,6 @@ def load_rows(
 ) -> Snapshot:
     """Read the rows to score into a snapshot: those of a file, all, or what is new."""
     from tasks.scoring.incremental import scored_since
-    from tasks.training.row_windows import scoring_snapshot
 
     since = scored_since(pipeline, champion) if scope == "new" else None
     settled = cause.kind != "manual"
@@ -49,8 +50,6 @@ def split_window(
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
     from tasks.monitoring.windows.monitoring_run import champion_until
-    from tasks.training.plan import prepare
-    from tasks.training.refit_candidacy import candidacy
 
     refit = candidacy(pipeline, answer, strict=cause.kind == "manual")
     until, reason = champion_until(pipeline), answer.training_reason

@@ -9,10 +9,20 @@ from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.monitoring.incidents.contract_stops import record_stop
 from tasks.monitoring.monitored_window import Look, Watch
-from tasks.monitoring.windows.conclusion import Findings
+from tasks.monitoring.windows.conclusion import Findings, conclude_look, conclude_pass, stopped_look
+from tasks.monitoring.windows.label_evidence import judge, with_gain
+from tasks.monitoring.windows.monitoring_run import (
+    choose_looks,
+    draw_page,
+    drift_of,
+    window_snapshot,
+)
 from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
+from tasks.policy.gain_sentences import gain_sentence
+from tasks.policy.gain_weighing import weigh
 
 
 @task(name="choose windows", retried=BRIEF)
@@ -24,8 +34,6 @@ def choose_windows(
     every: str | None = None,
 ) -> Watch:
     """Return the windows that were asked for, or all that have come since the last pass."""
-    from tasks.monitoring.windows.monitoring_run import choose_looks
-
     now = datetime.now(UTC)
     watch = choose_looks(pipeline, champion, cause, now, asked=asked, every=every)
     if len(watch.looks) > 1:
@@ -36,8 +44,6 @@ def choose_windows(
 @task(name="load monitored rows", retried=BRIEF)
 def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
-    from tasks.monitoring.windows.monitoring_run import window_snapshot
-
     report(Step("window", str(look.window or "all rows to score")))
     snapshot = window_snapshot(pipeline, look)
     report(Step("load", f"{snapshot.rows:,} rows"))
@@ -47,8 +53,6 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
 @task(name="measure drift", retried=PATIENT)
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
-    from tasks.monitoring.windows.monitoring_run import drift_of
-
     drift = drift_of(pipeline, look, snapshot)
     report(Step("drift", drift.sentence))
     if drift.harm_sentence:
@@ -59,8 +63,6 @@ def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftRe
 @task(name="draw drift")
 def draw_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
     """Write Evidently's page, for people who want to look."""
-    from tasks.monitoring.windows.monitoring_run import draw_page
-
     return draw_page(pipeline, look, snapshot, drift)
 
 
@@ -69,8 +71,6 @@ def judge_window(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult
 ) -> Findings:
     """Judge performance where labels have arrived, and the champion's probation."""
-    from tasks.monitoring.windows.label_evidence import judge
-
     findings = judge(pipeline, look, snapshot, drift, datetime.now(UTC))
     for performance in findings.performance:
         report(Step("labels", performance.sentence))
@@ -82,10 +82,6 @@ def judge_window(
 @task(name="measure gain", retried=PATIENT)
 def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
-    from tasks.monitoring.windows.label_evidence import with_gain
-    from tasks.policy.gain_sentences import gain_sentence
-    from tasks.policy.gain_weighing import weigh
-
     findings = with_gain(pipeline, look, findings)
     if findings.gain is not None:
         answer = weigh(pipeline.config.policy, findings.gain)
@@ -104,7 +100,6 @@ def conclude_window(
 ) -> MonitoringOutcome:
     """Record what was found of a window, on a page, in MLflow and in the ledger."""
     from tasks.dashboard.window_page import window_html
-    from tasks.monitoring.windows.conclusion import conclude_look
 
     now = datetime.now(UTC)
     return conclude_look(
@@ -117,9 +112,6 @@ def note_stopped_window(
     pipeline: Pipeline, look: Look, message: str, remedy: str, prefect_run: str
 ) -> MonitoringOutcome:
     """Record that the rows of a window broke their contract."""
-    from tasks.monitoring.incidents.contract_stops import record_stop
-    from tasks.monitoring.windows.conclusion import stopped_look
-
     now = datetime.now(UTC)
     record_stop(pipeline, "monitoring", look.cause, message, remedy, prefect_run, now, look.window)
     return stopped_look(pipeline, look, message)
@@ -130,8 +122,6 @@ def conclude_monitoring(
     pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
 ) -> MonitoringOutcome:
     """Ask the policy, and record an alarm where windows call for action that none told of."""
-    from tasks.monitoring.windows.conclusion import conclude_pass
-
     outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
     leave(
         "markdown",

@@ -9,8 +9,10 @@ from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.monitoring.incidents.contract_stops import record_stale_files
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
+from tasks.scoring.quarantined_files import mark_scored
 
 
 @task(name="find champion", retried=BRIEF)
@@ -86,9 +88,7 @@ def record_scoring(
 ) -> None:
     """Record the batch among the decisions, and report files that are no longer written."""
     from tasks.monitoring.alerts.notification import tell
-    from tasks.monitoring.incidents.contract_stops import record_stale_files
     from tasks.scoring.incremental import record_batch
-    from tasks.scoring.quarantined_files import mark_scored
 
     record_batch(pipeline, outcome, cause, prefect_run or "")
     now = datetime.now(UTC)

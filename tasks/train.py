@@ -8,6 +8,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.declarations import task
+from tasks.training.fits import fit_all, winner_of
 
 
 @task(name="fit candidates")
@@ -15,8 +16,6 @@ def fit_candidates(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate side by side within the time budget; finished ones are reused."""
-    from tasks.training.fits import fit_all
-
     results = fit_all(pipeline, basis, fresh=fresh)
     fitted = sum(result.status == "ok" for result in results)
     report(Step("fit", f"{fitted} of {len(results)} fitted, the baseline among them"))
@@ -32,8 +31,6 @@ def refit_winner(
     verdict: Verdict,
 ) -> CandidateResult:
     """Return the model to register: the judged one, or its refit on the whole window."""
-    from tasks.training.fits import winner_of
-
     winner = winner_of(pipeline, basis, results, assessment, verdict)
     report(Step("refit", f"{winner.candidate}, fitted on {winner.rows_fitted:,} rows"))
     return winner

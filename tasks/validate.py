@@ -7,6 +7,8 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.contracts.changed_columns import naming_changes
+from tasks.contracts.snapshot_check import held, require_passed
 from tasks.orchestration.declarations import BRIEF, task
 
 
@@ -15,9 +17,7 @@ def check_contract(
     pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
 ) -> ContractResult:
     """Check the training window; a broken rule of severity ``error`` ends the flow."""
-    from tasks.contracts.changed_columns import naming_changes
     from tasks.contracts.pipeline_check import check_pipeline
-    from tasks.contracts.snapshot_check import held, require_passed
 
     result = check_pipeline(pipeline, snapshot, fresh=fresh)
     with naming_changes(snapshot.findings):
@@ -38,8 +38,6 @@ def admit_rows(
 
     Rows that break it are set aside in a file, and the others go on.
     """
-    from tasks.contracts.changed_columns import naming_changes
-    from tasks.contracts.snapshot_check import held
     from tasks.scoring.quarantine import admit_rows
 
     with naming_changes(snapshot.findings):
@@ -53,8 +51,6 @@ def admit_rows(
 @task(name="admit window", retried=BRIEF)
 def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
     """Check a window as rows to score are checked; rows at fault are left out of it."""
-    from tasks.contracts.changed_columns import naming_changes
-    from tasks.contracts.snapshot_check import held
     from tasks.scoring.quarantine import admit_window
 
     with naming_changes(snapshot.findings):

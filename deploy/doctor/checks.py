@@ -9,19 +9,29 @@ import sqlite3
 import stat
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from deploy.prefect.api import connected, deployment_named, speaking_to
+from deploy.prefect.automations import standing_automations
+from deploy.prefect.deployments import DEPLOYED
 from tasks.base.errors import KeepfitError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
+from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import KEY, RunningStack
 from tasks.base.text.commands import command
+from tasks.monitoring.alerts.apprise_channel import send as send_message
+from tasks.monitoring.alerts.messages import Message
+from tasks.orchestration.current_run import AUTO_SCHEDULED
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -105,8 +115,6 @@ def library_versions() -> Found:
 
 def telemetry() -> Found:
     """See that nothing is sent to the libraries' makers."""
-    from tasks.base.runtime.environment import turn_telemetry_off
-
     wanted: dict[str, str] = {}
     turn_telemetry_off(wanted)
     on = [name for name, value in wanted.items() if os.environ.get(name) != value]
@@ -272,10 +280,6 @@ def clock(state: Path, servers: Sequence[str]) -> Found:
 
 def _skew(address: str) -> float:
     """Return by how many seconds the clock at `address` is ahead of this one."""
-    import urllib.error
-    import urllib.request
-    from email.utils import parsedate_to_datetime
-
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - http(s) only
             stated = answer.headers.get("Date")
@@ -310,9 +314,6 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
                 "See https://github.com/caronc/apprise/wiki for how addresses are written.",
             )
         return ok(f"{len(urls)} channels are known; --alerts sends a test message")
-    from tasks.monitoring.alerts.apprise_channel import send as send_message
-    from tasks.monitoring.alerts.messages import Message
-
     text = "keepfit doctor: this channel is heard. Nothing happened."
     delivery = send_message(
         urls, Message(title="keepfit doctor", text=text, markdown=text, level="info")
@@ -324,9 +325,6 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
 
 def answering(address: str, what: str) -> Found:
     """See that a server of the stack answers."""
-    import urllib.error
-    import urllib.request
-
     began = time.monotonic()
     try:
         with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own loopback address
@@ -346,10 +344,6 @@ def explained(error: Exception) -> Found:
 
 def deployments(pipeline: Pipeline, stack: RunningStack) -> Found:
     """See that the stack holds the pipeline's deployments and automations, and that they are on."""
-    from deploy.prefect.api import connected, deployment_named, speaking_to
-    from deploy.prefect.automations import standing_automations
-    from deploy.prefect.deployments import DEPLOYED
-
     name = pipeline.config.name
     with speaking_to(stack.prefect_api, stack.credentials), connected() as client:
         names = [f"{row.flow}/{name}" for row in DEPLOYED]
@@ -384,8 +378,6 @@ def _has_next_run(client: SyncPrefectClient, deployment: UUID) -> bool:
         FlowRunFilterTags,
     )
     from prefect.client.schemas.objects import StateType
-
-    from tasks.orchestration.current_run import AUTO_SCHEDULED
 
     waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
     by_calendar = FlowRunFilterTags(all_=[AUTO_SCHEDULED])

@@ -21,12 +21,20 @@ from uuid import UUID
 
 from deploy.child_processes import end, launch
 from deploy.doctor.checks import Found, failed, ok
+from deploy.doctor.scratch_pipeline import write_drifted, write_project
+from deploy.prefect.api import connected, speaking_to
+from deploy.prefect.automations import ALARM, remove_automations, resource_of, standing_automations
+from deploy.prefect.deployments import DEPLOYED
+from deploy.remote.alarm_probe import run_caused_by
+from deploy.stack.environments import of_runner
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.environment import module_command
+from tasks.base.runtime.files import private_folder
 from tasks.base.servers.stack_file import RunningStack, running_stack
+from tasks.ledger.ledger import ledger_of
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -147,8 +155,6 @@ class _Trip:
         """
         trained = self._run("training", {})
         yield Leg(name="training", seconds=trained, what="the first champion")
-        from deploy.doctor.scratch_pipeline import write_drifted
-
         window = write_drifted(self._pipeline.base, self._began, datetime.now(UTC))
         asked = datetime.now(UTC)
         self._run("monitoring", {"window": str(window)})
@@ -185,8 +191,6 @@ class _Trip:
     def _deployment(self, flow: str) -> UUID | None:
         from prefect.exceptions import ObjectNotFound
 
-        from deploy.prefect.automations import standing_automations
-
         if not standing_automations(self._client, self._name):
             return None
         try:
@@ -197,8 +201,6 @@ class _Trip:
     def _decision(
         self, kinds: tuple[str, ...], since: datetime, correlation: str | None = None
     ) -> Decision:
-        from tasks.ledger.ledger import ledger_of
-
         def found() -> Decision | None:
             kept = ledger_of(self._pipeline).decisions(
                 self._name, kinds=kinds, correlation=correlation, since=since
@@ -208,8 +210,6 @@ class _Trip:
         return self._await(f"a decision ({' or '.join(kinds)})", found)
 
     def _event(self, correlation: str) -> datetime | None:
-        from deploy.prefect.automations import ALARM, resource_of
-
         wanted = {"event": {"name": [ALARM]}, "resource": {"id": [resource_of(self._name)]}}
         answer = self._client.request("POST", "/events/filter", json={"filter": wanted}).json()
         for event in answer.get("events", []):
@@ -218,8 +218,6 @@ class _Trip:
         return None
 
     def _started(self, correlation: str) -> FlowRun | None:
-        from deploy.remote.alarm_probe import run_caused_by
-
         deployment = self._deployment("training")
         run = run_caused_by(self._client, deployment, correlation) if deployment else None
         return run if run is not None and run.start_time is not None else None
@@ -244,10 +242,6 @@ def _between(first: datetime, second: datetime) -> float:
 @contextmanager
 def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
     """Make the scratch pipeline and everything around it; remove all of it at the end."""
-    from deploy.doctor.scratch_pipeline import write_project
-    from deploy.prefect.api import connected, speaking_to
-    from tasks.base.runtime.files import private_folder
-
     with ExitStack() as undo:
         private_folder(folder)
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -266,8 +260,6 @@ def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
 
 @contextmanager
 def _runner(stack: RunningStack, pipeline: Pipeline) -> Iterator[None]:
-    from deploy.stack.environments import of_runner
-
     file = str(pipeline.path.resolve())
     environ = of_runner(pipeline.state, stack.prefect_api, stack.credentials, "", [file])
     command = module_command("deploy.doctor.loop_runner", str(os.getpid()), file)
@@ -282,9 +274,6 @@ def _forget(client: SyncPrefectClient, name: str) -> None:
     """Remove the deployments, runs and automations of the pipeline `name` from the server."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
     from prefect.exceptions import ObjectNotFound
-
-    from deploy.prefect.automations import remove_automations
-    from deploy.prefect.deployments import DEPLOYED
 
     remove_automations([name])
     for row in DEPLOYED:

@@ -6,6 +6,7 @@ drifted rows are real patients too, only the heavy ones: every value keeps the c
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -85,8 +86,6 @@ def _table() -> pd.DataFrame:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    import io
-
     sink = io.BytesIO()
     frame.to_parquet(sink, index=False)
     write_whole(path, sink.getvalue())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.base.errors import InfrastructureError, KeepfitError, TransientError, UsageError
+from tasks.base.servers.stack_file import running_stack
 from tasks.orchestration.prefect_api import check_configured, configured_api
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
     InfrastructureError
         When it does not answer.
     """
-    from tasks.base.servers.stack_file import running_stack
-
     api, credentials = configured_api(), ""
     for state in states:
         stack = running_stack(state) if api is None else None

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from deploy.prefect.api import connected, deployment_named
 from deploy.prefect.deployments import TAG
 from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
 from flows.prefect_runs import WATCHED, pipeline_tag
@@ -67,16 +68,12 @@ def apply_automations(pipelines: Sequence[Pipeline]) -> tuple[str, ...]:
     InfrastructureError
         When the API does not answer, or a deployment is missing.
     """
-    from deploy.prefect.api import connected
-
     with connected() as client:
         return tuple(change for p in pipelines for change in _apply(client, p))
 
 
 def remove_automations(names: Iterable[str]) -> tuple[str, ...]:
     """Remove every automation of the pipelines `names`; return the names of what was removed."""
-    from deploy.prefect.api import connected
-
     removed = []
     with connected() as client:
         for name in names:
@@ -87,8 +84,6 @@ def remove_automations(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _apply(client: SyncPrefectClient, pipeline: Pipeline) -> Iterable[str]:
-    from deploy.prefect.api import deployment_named
-
     name = pipeline.config.name
     ids = [deployment_named(client, f"{flow}/{name}").id for flow in ("training", "noticing")]
     present: dict[str, list[Automation]] = {}

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from deploy.prefect.api import api_in_use, connected, deployment_named, speaking_to
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import DEPLOYED, deployment_of
 from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
@@ -97,8 +98,6 @@ def deploy(
         The API does not answer or refuses; an automation does not answer its probe; a worker
         reaches other stores than this process.
     """
-    from deploy.prefect.api import api_in_use, connected, deployment_named, speaking_to
-
     turn_telemetry_off()
     pipelines = pipelines_of(files)
     api, credentials = api_in_use(pipeline.state for pipeline in pipelines)

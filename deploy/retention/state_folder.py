@@ -23,10 +23,12 @@ from deploy.child_processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.records import Snapshot
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, runner_of
 from tasks.history.state_sizes import bytes_in
 from tasks.ledger.training_outcomes import last_outcomes
+from tasks.training.identity import fit_key
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -153,9 +155,6 @@ def _removable(
 
 def _fits(pipeline: Pipeline, kept: Iterable[TrainingOutcome]) -> set[str]:
     """Return the folders of fits that a training with the settings of now would use again."""
-    from tasks.base.records import Snapshot
-    from tasks.training.identity import fit_key
-
     return {
         fit_key(pipeline, Snapshot(path="", digest=outcome.data_digest, rows=0, kinds={}))[:32]
         for outcome in kept

@@ -17,7 +17,7 @@ from tasks.base.records import ModelVersion
 from tasks.base.runtime.failpoints import reach
 from tasks.history.evidence import has_registry, text_of, verdict_of
 from tasks.ledger.ledger import Ledger
-from tasks.registry.alias.champion_alias import REPLACED
+from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK
 from tasks.registry.mlflow.store import Store
 
 _LOGGER = logging.getLogger(__name__)
@@ -65,8 +65,6 @@ def rolled_back_to(
     champion: ModelVersion | None, versions: Sequence[ModelVersion]
 ) -> tuple[str, ...]:
     """Return the versions by which a rollback finds its way, down to the one it goes back to."""
-    from tasks.registry.alias.champion_alias import ROLLED_BACK
-
     by_number = {version.version: version for version in versions}
     line: list[str] = []
     former = champion.tags.get(REPLACED, "none") if champion else "none"

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import psutil
 
+from deploy.prefect.api import connected
 from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
@@ -83,8 +84,6 @@ class Reaper:
         """End and tell what has died since the last time; return the ids of those runs."""
         from prefect.client.schemas.objects import StateType
 
-        from deploy.prefect.api import connected
-
         self._end_stopped()
         with connected() as client:
             open_states = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
@@ -117,8 +116,6 @@ class Reaper:
 
     def report(self) -> int:
         """Record and tell what became of runs and requests unless it was; return how many."""
-        from deploy.prefect.api import connected
-
         now, number = datetime.now(UTC), 0
         with connected() as client:
             for pipeline in self._pipelines.values():
@@ -136,8 +133,6 @@ class Reaper:
         Their processes stand still meanwhile, so that none reports a failure of its own.
         """
         from prefect.client.schemas.objects import StateType
-
-        from deploy.prefect.api import connected
 
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self._runner).children(recursive=True):
@@ -160,8 +155,6 @@ class Reaper:
         """
         from prefect.client.schemas.objects import StateType
         from prefect.states import Cancelled
-
-        from deploy.prefect.api import connected
 
         with connected() as client:
             late: dict[UUID, list[FlowRun]] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.child_processes import beating, end_with
 from tasks.base.runtime.environment import keep_private, return_freed_memory, turn_telemetry_off
+from tasks.contracts.shared_checker import listening, serve
 
 
 def _main(descriptor: str, parent: str, state: str) -> None:
@@ -18,8 +19,6 @@ def _main(descriptor: str, parent: str, state: str) -> None:
     turn_telemetry_off()
     keep_private()
     return_freed_memory()
-    from tasks.contracts.shared_checker import listening, serve
-
     beat = beating(int(descriptor))
     listener = listening(Path(state))
     # What is asked from now on waits until the libraries are imported.

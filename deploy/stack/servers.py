@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from deploy.child_processes import end_with
 from deploy.web.access import Access
 from deploy.web.guard import Guard
+from deploy.web.page import page_app
 from deploy.web.uvicorn_server import run_server
 
 # What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,
@@ -55,8 +56,6 @@ def mlflow_app(state: Path) -> ASGIApp:
 
 def keepfit_app(state: Path) -> ASGIApp:
     """Return keepfit's page."""
-    from deploy.web.page import page_app
-
     return page_app(state)
 
 

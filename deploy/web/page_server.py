@@ -14,6 +14,7 @@ from deploy.web.access import Access
 from deploy.web.basic_authentication import BasicAuthentication
 from deploy.web.guard import Guard
 from deploy.web.page import page_app
+from deploy.web.uvicorn_server import run_server
 from tasks.base.errors import UsageError
 
 AUTHENTICATION = "KEEPFIT_PAGE_AUTH"
@@ -37,8 +38,6 @@ def serve_page(
     UsageError
         When the port cannot be used, or `host` is not loopback and no password is set.
     """
-    from deploy.web.uvicorn_server import run_server
-
     credentials = page_credentials(host)
     listener = _listening(host, port)
     bound = int(listener.getsockname()[1])

@@ -17,6 +17,8 @@ from tasks.backtest.results import PolicyResult, WindowScore
 from tasks.backtest.schedule import Schedule, best_schedule
 from tasks.base.records import MetricValue
 from tasks.metrics.bootstrap import interval, resampling, time_blocks
+from tasks.metrics.losses import row_losses
+from tasks.metrics.scorer import score
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +55,6 @@ class Losses:
 
     def score(self, model: FittedModel, window: int) -> float | None:
         """Return the pipeline's metric in a window; None where it is not defined."""
-        from tasks.metrics.scorer import score
-
         history = self.history
         first, last = history.bounds(window)
         found, roles = model.predictions(first, last), history.roles
@@ -68,8 +68,6 @@ class Losses:
         return float(value) if np.isfinite(value) else None
 
     def _computed(self, model: FittedModel, window: int) -> Floats:
-        from tasks.metrics.losses import row_losses
-
         history = self.history
         first, last = history.bounds(window)
         if history.roles.task == "ranking":

@@ -20,7 +20,10 @@ from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.text.durations import parse_duration
+from tasks.evaluation.leaderboard import choose
 from tasks.metrics.paired_bootstrap import Predictions
+from tasks.models.execution.fitting import fit_candidates, objective_of
+from tasks.models.recipe import recipe_of
 
 Floats = NDArray[np.float64]
 
@@ -216,10 +219,6 @@ def search(
     FitError
         When no candidate could be fitted.
     """
-    from tasks.evaluation.leaderboard import choose
-    from tasks.models.execution.fitting import fit_candidates, objective_of
-    from tasks.models.recipe import recipe_of
-
     first, last = history.trained(history.windows[0].start, config.training.window)
     held = history.boundary(first, last, config.split.holdout)
     folder.mkdir(parents=True, exist_ok=True)

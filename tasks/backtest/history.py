@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base.config import PipelineConfig
+from tasks.base.config import PipelineConfig, default_metric
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Window
 from tasks.base.own_code import OwnCode
@@ -243,8 +243,6 @@ def lengths_of(
 
 
 def _metric(config: PipelineConfig, roles: Schema) -> str:
-    from tasks.base.config import default_metric
-
     return config.metric or default_metric(roles.task)
 
 

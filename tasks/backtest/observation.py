@@ -21,6 +21,8 @@ from tasks.base.records import NUMBERS, Record
 from tasks.base.runtime.files import write_whole
 from tasks.base.sampling import spread
 from tasks.metrics.paired_bootstrap import Predictions
+from tasks.models.persistence.prediction import predict
+from tasks.models.persistence.skops_io import load_model
 
 if TYPE_CHECKING:
     from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
@@ -153,8 +155,6 @@ class Monitor:
 
     def _predictor(self, model: FittedModel) -> Callable[[pd.DataFrame], NDArray[Any]]:
         """Return what scores rows as the model does."""
-        from tasks.models.persistence.prediction import predict
-        from tasks.models.persistence.skops_io import load_model
 
         def scores(rows: pd.DataFrame) -> NDArray[Any]:
             loaded = load_model(model.model_path, self.history.roles.own)

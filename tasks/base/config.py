@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -500,8 +502,6 @@ def _cron(value: Any) -> Any:
 
 def _timezone(value: Any) -> Any:
     """Refuse what is no IANA time zone."""
-    from zoneinfo import ZoneInfo
-
     try:
         ZoneInfo(str(value))
     except (OSError, ValueError):
@@ -718,8 +718,6 @@ class PipelineConfig(Section):
 
 
 def _no_such(what: str, name: str, allowed: tuple[str, ...]) -> str:
-    from difflib import get_close_matches
-
     near = get_close_matches(name, allowed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     table = {"candidate": "estimators", "metric": "metrics"}[what]

@@ -9,9 +9,13 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
+from tasks.base.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +28,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
     Where the request names a file for them, the positions of the rows at fault are written there.
     """
-    from dataclasses import asdict
-
     import numpy as np
 
     from expectations.column_batches import check_in_parts
@@ -33,7 +35,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     from expectations.failing_rows import find_faults
     from expectations.late_labels import LateLabels
     from expectations.page import render_page
-    from tasks.base.runtime.files import write_whole
     from tasks.data.snapshots import read_frame
 
     contract = Contract.from_dict(request["contract"])
@@ -83,8 +84,6 @@ def reply_to(line: str) -> str:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
-
     turn_telemetry_off()
     return_freed_memory()
     out = sys.stdout

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.contracts.checker_process import reply_to
+
 VARIABLE = "KEEPFIT_CHECKER"
 """The folder in which the socket lies."""
 SOCKET = "checker.sock"
@@ -64,8 +66,6 @@ def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
 
 def _answer(listener: socket.socket, asking: socket.socket) -> None:
     """Answer the one request of a connection, and end; runs in a child."""
-    from tasks.contracts.checker_process import reply_to
-
     try:
         listener.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

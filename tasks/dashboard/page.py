@@ -25,6 +25,7 @@ from tasks.history.entries import Entry, chains, entry, linked
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.overview import PipelineHealth, overview
 from tasks.history.series import Point, marks, points
+from tasks.registry.packaging.provenance import keepfit_version
 
 # Newest decisions shown of each sort; older ones are left to `keepfit why`.
 _MOST = {"decisions": 300, "monitored": 60, "scored": 40}
@@ -154,8 +155,6 @@ def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) 
 
 
 def _version() -> str:
-    from tasks.registry.packaging.provenance import keepfit_version
-
     return keepfit_version()
 
 

@@ -30,6 +30,7 @@ from tasks.history.health import (
 )
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
+from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import champion_if_any, require_intact
 from tasks.scoring.quarantined_files import waiting
 
@@ -132,8 +133,6 @@ def _health_of(
     known: tuple[bool, ModelVersion | None, str],
     now: datetime,
 ) -> PipelineHealth:
-    from tasks.ledger.training_outcomes import last_outcomes
-
     name = pipeline.config.name
     decisions = ledger.decisions(name, kinds=_READ, most=_MOST_READ)
     scored = ledger.decisions(name, kinds=("scored",), most=1)

@@ -16,9 +16,14 @@ from tasks.base.errors import ConfigError, DataError
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.base.runtime.failpoints import reach
+from tasks.contracts.contract_files import forms_of, known_contract
+from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.loading import spelled_target
+from tasks.data.snapshots import read_frame, write_snapshot
 from tasks.data.sources.file_completeness import complete_part
+from tasks.data.sources.source import column_names, read_source
+from tasks.data.time_columns import declared_times
 from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds, writings
 from tasks.ledger.coverage import predicted
 from tasks.ledger.records import LabelsWritten
@@ -48,11 +53,6 @@ def read_labels(
         As the source gives them.
     """
     import pandas as pd
-
-    from tasks.data.column_kinds import infer_kinds
-    from tasks.data.snapshots import read_frame, write_snapshot
-    from tasks.data.sources.source import column_names, read_source
-    from tasks.data.time_columns import declared_times
 
     source, _ = complete_part(_source(pipeline, schema), pipeline.base)
     if source is None:
@@ -121,8 +121,6 @@ def _columns(
 
 
 def _forms(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[str, ColumnForm]:
-    from tasks.contracts.contract_files import forms_of, known_contract
-
     known = {schema.target: ColumnForm(_kind_of_target(schema))}
     known |= forms_of(known_contract(pipeline))
     stated = declared_forms(pipeline.config.kinds, known) | spelled_target(pipeline.config)

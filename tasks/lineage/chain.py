@@ -12,6 +12,8 @@ from tasks.base.records import ModelVersion, Record
 from tasks.base.text.commands import command
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
+from tasks.history.overview import champion_of
+from tasks.ledger.training_outcomes import last_outcomes
 from tasks.lineage.records import Known, Link
 from tasks.registry.mlflow.shared_stores import pointed, require_intact, versions_of
 
@@ -60,7 +62,6 @@ def explain_version(
     ModelRefusedError
         When the version is not what was signed.
     """
-    from tasks.ledger.training_outcomes import last_outcomes
     from tasks.lineage.steps import steps_of
 
     ledger = accounts or evidence.accounts_of(pipeline)
@@ -120,8 +121,6 @@ def _deleted(known: Known) -> tuple[str, ...]:
 def _recorded_champion(
     moves: Sequence[Decision], outcomes: Sequence[TrainingOutcome]
 ) -> str | None:
-    from tasks.history.overview import champion_of
-
     found = champion_of(moves, (), outcomes)
     return found.version if found else None
 

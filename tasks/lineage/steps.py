@@ -10,11 +10,12 @@ from pydantic import JsonValue
 
 from tasks.base.loop import Decision, Performance
 from tasks.base.records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
-from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.base.text.numbers import metric_words, number, seconds
 from tasks.base.text.phrases import brief, differing, plural, span, valued
 from tasks.history import evidence, links
 from tasks.history.entries import judged_against, moved_columns, performed
+from tasks.history.overview import score_of
 from tasks.lineage.after_training import followed, in_use, link_of, tagged
 from tasks.lineage.records import Known, Link
 from tasks.registry.gate.gate import incomplete_words
@@ -281,8 +282,6 @@ def _how(known: Known, challenger: str, of: str) -> str:
 
 
 def _score(known: Known) -> tuple[str, str]:
-    from tasks.history.overview import score_of
-
     if known.outcome is not None:
         metric = known.outcome.metric
         return metric, valued(known.outcome.metrics.get(metric))
@@ -309,8 +308,6 @@ def _training_links(known: Known, run: str) -> dict[str, str]:
 
 
 def _mlflow_page(known: Known, run: str) -> str | None:
-    from tasks.base.servers.stack_file import mlflow_run_page
-
     if mlflow_run_page(known.pipeline.state, "0", run) is None:
         return None
     experiment = store_of(known.pipeline.state).experiment(known.pipeline.config.name)

@@ -19,6 +19,7 @@ from tasks.models.execution.run_context import BASELINE, ENSEMBLE, shared_files
 from tasks.models.execution.scheduler import Fits, silent
 from tasks.models.execution.time_budget import Budget
 from tasks.models.persistence.artifacts import keep_result, kept
+from tasks.models.postprocessing.adjustment import adjustment_of
 
 __all__ = ["Recipe", "fit_baseline", "fit_recipe", "recipe_of", "refit"]
 
@@ -38,8 +39,6 @@ def recipe_of(result: CandidateResult, folder: Path) -> Recipe:
     InfrastructureError
         When the files of an ensemble's member are gone.
     """
-    from tasks.models.postprocessing.adjustment import adjustment_of  # imports scikit-learn
-
     name, params = result.candidate, result.params
     weights = weights_of(result) if name == ENSEMBLE else {}
     absolute = params.get("objective") == "regression_l1" or params.get("strategy") == "median"

@@ -16,6 +16,7 @@ from tasks.base.loop import (
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
+from tasks.ledger.training_outcomes import last_outcomes
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import watched
@@ -113,8 +114,6 @@ def _key(decision: Decision) -> str:
 
 def last_training(pipeline: Pipeline, earlier: Sequence[Decision]) -> datetime | None:
     """Return when the last training ended, by the ledger or, before there was one, its journal."""
-    from tasks.ledger.training_outcomes import last_outcomes
-
     ends = [decision.at for decision in earlier if decision.kind == "trained"]
     ends += [outcome.finished for outcome in last_outcomes(pipeline.work, 1)]
     return max(ends, default=None)

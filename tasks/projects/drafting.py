@@ -17,10 +17,13 @@ from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.text.commands import command
+from tasks.contracts.contract_files import contract_text, infer_from
 from tasks.data.files.paths import storage_kind
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 from tasks.projects.window_length import WindowLength, window_length
+from tasks.training.plan import repeated_ids
+from tasks.training.row_windows import training_snapshot
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 # A search monthly: alarms are answered by refits in between.
@@ -51,11 +54,8 @@ def draft_project(request: Request) -> Draft:
     UsageError
         When there is a pipeline already, no data, or no such target.
     """
-    from tasks.contracts.contract_files import contract_text, infer_from
     from tasks.data.column_kinds import build_schema
     from tasks.data.loading import stated_options
-    from tasks.training.plan import repeated_ids
-    from tasks.training.row_windows import training_snapshot
 
     file = request.folder / DEFAULT_FILE
     contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"

@@ -12,8 +12,10 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import reach
 from tasks.base.text.commands import command
+from tasks.contracts.contract_files import known_contract
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.scoring.version_predictions import empty_predictions, predictions_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -70,7 +72,6 @@ def score_batch(
     from tasks.ledger.ledger import ledger_of
     from tasks.scoring.predictions import best
     from tasks.scoring.sinks import write_predictions
-    from tasks.scoring.version_predictions import predictions_of
 
     predicted = predictions_of(pipeline, snapshot, champion, _known_categories(pipeline))
     counts = predicted.counts
@@ -126,7 +127,6 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
 def score_nothing(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
     """Write an output without rows, with the columns that rows would have; not into a table."""
     from tasks.scoring.sinks import write_predictions
-    from tasks.scoring.version_predictions import empty_predictions
 
     outcome = nothing_new(pipeline, snapshot, champion)
     sink = _sink(pipeline, snapshot.digest, newcomers=False)
@@ -151,7 +151,6 @@ def send_newcomers(
     many rows of it.
     """
     from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.version_predictions import predictions_of
 
     ledger, name, store = ledger_of(pipeline), pipeline.config.name, store_of(pipeline.state)
     for pending in ledger.unsent(name):
@@ -205,8 +204,6 @@ def _sink(pipeline: Pipeline, batch: str, *, newcomers: bool) -> Sink:
 
 def _known_categories(pipeline: Pipeline) -> dict[str, Collection[str]]:
     """Return the categories that the contract lists, as text."""
-    from tasks.contracts.contract_files import known_contract
-
     contract = known_contract(pipeline)
     if contract is None:
         return {}

@@ -19,6 +19,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import ChangedColumns
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.contracts.contract_files import known_contract
+from tasks.training.row_windows import scoring_snapshot
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
@@ -139,7 +140,6 @@ def _rows_of(
 def _read(pipeline: Pipeline, snapshot: Snapshot, names: Sequence[str]) -> Snapshot | None:
     """Return the rows of some files in the range of time of `snapshot`; None without files."""
     from tasks.data.sources.source import source_files
-    from tasks.training.row_windows import scoring_snapshot
 
     config = pipeline.config
     source = config.scoring.source or config.source

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import UsageError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.records import ModelVersion, Schema
 from tasks.base.text.commands import command
+from tasks.plugins.versions import require_hooks
+from tasks.training.row_windows import scoring_snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,18 +40,13 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     ModelRefusedError
         When the version needs a hook that the pipeline file does not name.
     """
-    import tempfile
-    from pathlib import Path
-
     import numpy as np
 
     from tasks.base.sampling import spread
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.models.execution.child_calls import call
-    from tasks.plugins.versions import require_hooks
     from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.training.row_windows import scoring_snapshot
 
     asked = _version(pipeline, version)
     require_hooks(pipeline.config, pipeline.base, asked)
@@ -77,11 +76,8 @@ def explain_plain(
     model: str, snapshot: str, schema: dict[str, Any], place: int, others: str, name: str
 ) -> dict[str, Any]:
     """Explain one row of a snapshot; runs where the model can be loaded."""
-    from pathlib import Path
-
     import numpy as np
 
-    from tasks.base.records import Schema
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explanation.shap_values import explain_frame
     from tasks.models.persistence.skops_io import load_model

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.plugins.versions import require_hooks
 from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def predictions_of(
         Categorical column to its levels in the training window; others are counted.
     """
     from tasks.data.snapshots import places_of, read_frame
-    from tasks.plugins.versions import require_hooks
     from tasks.scoring.predictions import score_frame
 
     require_hooks(pipeline.config, pipeline.base, version)

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.loop import Cause, Decision, PolicyDecision, decision_id
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, RefitGain, TrainingMode, Verdict
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.ledger.ledger import ledger_of
-from tasks.policy.admission import seen_until
+from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
 from tasks.registry.mlflow.shared_stores import store_of
@@ -67,9 +67,6 @@ def earlier_refits(pipeline: Pipeline, metric: str, family: str) -> list[RefitGa
 def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause) -> None:
     """Record that an alarm or the calendar found nothing new to train on."""
     from datetime import UTC, datetime
-
-    from tasks.base.loop import PolicyDecision
-    from tasks.policy.admission import record_skip
 
     if cause.kind == "manual":
         return

@@ -8,6 +8,7 @@ from importlib import metadata
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot, TrainingMode
+from tasks.plugins.versions import code_identity
 
 _DECIDE_FITS = {
     "target", "task", "positive", "time_column", "id_columns", "exclude", "kinds", "split",
@@ -58,8 +59,6 @@ def _recipe(mode: TrainingMode | None) -> tuple[str, ...]:
 
 def _code(pipeline: Pipeline) -> tuple[str, ...]:
     """Return what changes with the code of a person's own estimators and metrics."""
-    from tasks.plugins.versions import code_identity
-
     told = code_identity(pipeline.config.hooks, pipeline.base)
     return (told,) if told else ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tasks.base.config import default_metric
+from tasks.base.config import default_metric, metrics_of
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
@@ -145,8 +145,6 @@ def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
 
 
 def _metric(pipeline: Pipeline, task: str) -> str:
-    from tasks.base.config import metrics_of
-
     metric = pipeline.config.metric or default_metric(task)  # type: ignore[arg-type]
     if metric in pipeline.config.hooks.metrics:
         return metric

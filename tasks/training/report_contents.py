@@ -20,6 +20,7 @@ from tasks.base.records import (
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.base.text.commands import command
 from tasks.base.text.durations import format_duration
+from tasks.evaluation.explanation.shap_values import looked_at
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import BASELINE
 from tasks.registry.mlflow.store import Store
@@ -124,8 +125,6 @@ def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) ->
     """Return what the new model looks at that the champion did not."""
     if champion is None or challenger is None:
         return ""
-    from tasks.evaluation.explanation.shap_values import looked_at
-
     ours, theirs = (
         {column: float(str(loss)) for column, loss in _json(v, "keepfit.importance").items()}
         for v in (challenger, champion)

@@ -23,7 +23,9 @@ from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluate
 from tasks.base.reading_notes import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
+from tasks.data.files.file_columns import renamed_since
 from tasks.data.files.paths import storage_kind
+from tasks.data.sources.file_completeness import complete_part
 from tasks.training.label_spellings import require_spellings
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ def training_snapshot(
         When the file names a column that neither source nor contract has.
     """
     from tasks.data.loading import load_window
-    from tasks.data.sources.file_completeness import complete_part
     from tasks.data.sources.source import column_names
 
     contract = known_contract(pipeline)
@@ -80,8 +81,6 @@ def rows_to_score(
 
     None where it has no other; see `tasks.data.sources.file_completeness.complete_part`.
     """
-    from tasks.data.sources.file_completeness import complete_part
-
     config = pipeline.config
     return complete_part(config.scoring.source or config.source, pipeline.base, settled=settled)
 
@@ -142,8 +141,6 @@ def _renamed(
     pipeline: Pipeline, source: Source, available: Collection[str]
 ) -> tuple[ChangedColumns, ...]:
     """Return the contract's columns that all files lack, with the new ones called like them."""
-    from tasks.data.files.file_columns import renamed_since
-
     contract = known_contract(pipeline)
     if contract is None or pipeline.config.hooks.features is not None:
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -152,8 +153,6 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
     edits
         Location and plain value; `gone` takes the key out. What leads to a location is made.
     """
-    import io
-
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
@@ -184,8 +183,6 @@ def dump_yaml(values: Any) -> str:
     What is short and innermost stands on one line. No text is ever wrapped: a key in two lines
     would not be read again.
     """
-    import io
-
     from ruamel.yaml import YAML
 
     writer = YAML(typ="rt", pure=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.errors import SourceError
 from tasks.base.reading_notes import FileAside
+from tasks.data.csv.dialect import survey
 
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _STALE_SECONDS = 3600
@@ -64,8 +65,6 @@ def _parquet_fault(file: Path) -> FileAside | None:
 
 
 def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | None:
-    from tasks.data.csv.dialect import survey
-
     with file.open("rb") as handle:
         head = handle.read(64)
         if not head.strip(b"\xef\xbb\xbf \t\r\n"):

@@ -20,9 +20,13 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
+
+from tasks.base.runtime.environment import return_freed_memory
 
 IDLE_SECONDS = 300.0
 _PR_SET_PDEATHSIG = 1
@@ -30,8 +34,6 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until the input ends or no command came for a while."""
-    from tasks.base.runtime.environment import return_freed_memory
-
     return_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
     out = os.dup(1)
@@ -62,8 +64,6 @@ _HEAVY = (
 
 
 def _preload() -> None:
-    from importlib import import_module
-
     for name in _HEAVY:
         import_module(name)
     import_module("lightgbm").register_logger(_Quiet())
@@ -161,8 +161,6 @@ def _do(command: dict[str, Any], out: int) -> None:
 
 
 def _tell_failure(log: Path, error: BaseException) -> None:
-    import traceback
-
     traceback.print_exc()
     sys.stderr.flush()
     name = type(error).__name__

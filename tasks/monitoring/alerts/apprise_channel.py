@@ -102,8 +102,6 @@ def send(urls: Sequence[str], message: Message, *, timeout: float = 10.0) -> Del
 
 def unknown_channels(urls: Sequence[str]) -> tuple[int, ...]:
     """Return the positions, from 1, of the addresses that Apprise does not know; sends nothing."""
-    import warnings
-
     with warnings.catch_warnings():
         # One of its plugins imports a module that Python 3.13 drops.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from tasks.base.loop import Decision, decision_id
 from tasks.base.pipeline_file import Pipeline, redact
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import Delivery, send
 from tasks.monitoring.alerts.messages import Message, message_of
 from tasks.monitoring.alerts.redaction import secrets_of
@@ -63,8 +64,6 @@ def tell(
 
 
 def _related(pipeline: Pipeline, decision: Decision) -> tuple[Decision, ...]:
-    from tasks.ledger.ledger import ledger_of
-
     name = pipeline.config.name
     try:
         ledger = ledger_of(pipeline, patience=_PATIENCE)
@@ -79,8 +78,6 @@ def _related(pipeline: Pipeline, decision: Decision) -> tuple[Decision, ...]:
 
 def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
     """Return whether this call is the one that tells; where the ledger is gone, a file says so."""
-    from tasks.ledger.ledger import ledger_of
-
     key = _claim_key(decision)
     try:
         if not ledger_of(pipeline, patience=_PATIENCE).claim(
@@ -117,8 +114,6 @@ def _claimed_by_file(pipeline: Pipeline, key: str) -> bool:
 
 
 def _record(pipeline: Pipeline, decision: Decision, message: Message, delivery: Delivery) -> None:
-    from tasks.ledger.ledger import ledger_of
-
     channels = delivery.sent + delivery.failed
     told = Decision(
         id=decision_id("alerted", decision.id),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import zipfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ from tasks.base.records import SNAPSHOT_TAG, Kind
 from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
+from tasks.data.snapshots import open_table, read_frame, write_snapshot
+from tasks.data.source_table import as_utc
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.compared_rows import Side
@@ -96,8 +99,6 @@ def load_reference(path: Path) -> Reference:
     DataError
         When the file is absent, damaged or of another version.
     """
-    import zipfile
-
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
@@ -188,8 +189,6 @@ class TrainingRows:
 
     def side(self, chosen: NDArray[np.int64]) -> Side:
         """Return the chosen rows, by their place among these."""
-        from tasks.data.snapshots import read_frame
-
         at = chosen if self.places is None else self.places[chosen]
         times = None if self.times is None else self.times[chosen]
         return Side(read_frame(self.path, list(self.columns), at), times)
@@ -197,8 +196,6 @@ class TrainingRows:
 
 def training_rows(pipeline: Pipeline, champion: ModelVersion) -> TrainingRows:
     """Return the rows that a version was trained on, with all columns that a prediction needs."""
-    from tasks.data.snapshots import open_table
-
     roles = champion.roles
     until = champion.tags.get(_UNTIL_TAG, "")
     path = _training_path(pipeline, champion, champion.tags.get(_DATA_TAG, ""), until)
@@ -257,8 +254,6 @@ def _training_path(pipeline: Pipeline, champion: ModelVersion, digest: str, unti
 def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> Path:
     """Return a snapshot of the training window's rows as the source has them now."""
     from tasks.contracts.contract_files import forms_of, known_contract
-    from tasks.data.snapshots import write_snapshot
-    from tasks.data.source_table import as_utc
     from tasks.data.sources.source import read_source
     from tasks.plugins.features import with_features
 

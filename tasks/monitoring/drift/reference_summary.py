@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.data.snapshots import open_table, read_frame
 from tasks.monitoring.drift.column_summary import Summary, summarise
 from tasks.monitoring.drift.column_values import column_of, naive_times
 from tasks.monitoring.drift.distances import Counts
@@ -105,8 +106,6 @@ def build_from_file(
         Only rows up to it belong to the reference: an ISO time, with `` included`` behind it
         when rows at that time do; empty for all rows.
     """
-    from tasks.data.snapshots import open_table, read_frame
-
     table = open_table(path)
     names = set(table.column_names)
     times = times_in(path, time_column)
@@ -124,8 +123,6 @@ def build_from_file(
 
 def times_in(path: str | Path, time_column: str | None) -> NDArray[np.datetime64] | None:
     """Return the times of a snapshot's rows in UTC; None without a time column."""
-    from tasks.data.snapshots import open_table, read_frame
-
     if time_column is None or time_column not in open_table(path).column_names:
         return None
     return naive_times(read_frame(path, [time_column])[time_column])

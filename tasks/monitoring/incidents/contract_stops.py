@@ -12,6 +12,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import FileAside
 from tasks.base.records import SetAside
 from tasks.base.servers.stack_file import prefect_run_page
+from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
 from tasks.policy.triggers import start_of
 
@@ -188,8 +189,6 @@ def _kept(aside: SetAside) -> dict[str, JsonValue]:
 
 def contract_digest(pipeline: Pipeline) -> str:
     """Return the digest of the contract that holds now; empty without one."""
-    from tasks.contracts.contract_files import known_contract
-
     contract = known_contract(pipeline)
     return contract.digest() if contract is not None else ""
 

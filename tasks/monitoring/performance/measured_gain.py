@@ -17,10 +17,16 @@ from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
 from tasks.base.sampling import spread
+from tasks.contracts.contract_files import late_labels
+from tasks.evaluation.leaderboard import holdout_times
+from tasks.models.execution.fitting import objective_of
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.training.plan import prepare
+from tasks.training.refit_candidacy import Candidacy
+from tasks.training.row_windows import training_snapshot
 
 MOST_ROWS = 400_000
 """Training rows of the fit at most, so that a pass over a huge table stays bounded."""
@@ -88,12 +94,8 @@ def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> t
 
 
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
-    from tasks.models.execution.fitting import objective_of
     from tasks.models.recipe import fit_recipe
     from tasks.registry.version_files.version_recipes import recipe_of_version
-    from tasks.training.plan import prepare
-    from tasks.training.refit_candidacy import Candidacy
-    from tasks.training.row_windows import training_snapshot
 
     pipeline, champion = asked.pipeline, asked.champion
     recipe = recipe_of_version(store_of(pipeline.state), champion)
@@ -138,8 +140,6 @@ def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
 
     They are those that are older than the label delay, and those of windows with mature labels.
     """
-    from tasks.contracts.contract_files import late_labels
-    from tasks.evaluation.leaderboard import holdout_times
     from tasks.registry.gate.champion_challenger import newer_rows
 
     times = holdout_times(basis)

@@ -17,9 +17,10 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.labelled_predictions import answers_of
-from tasks.monitoring.performance.realised import is_mature
+from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.training.row_windows import scoring_snapshot
 
 
 def performances_of(
@@ -111,7 +112,6 @@ def _measured(
     now: datetime,
     problem: str,
 ) -> Performance:
-    from tasks.monitoring.performance.realised import assess_window
     from tasks.registry.version_files.holdouts import holdout_of, reference_predictions
 
     config, store = pipeline.config, store_of(pipeline.state)
@@ -191,7 +191,6 @@ def _with_values(
     from tasks.data.snapshots import read_frame
     from tasks.ledger.storage.row_keys import row_keys
     from tasks.monitoring.drift.harm.segments import segment_values
-    from tasks.training.row_windows import scoring_snapshot
 
     rows, _ = judged_rows(pipeline, champion, span)
     snapshot = scoring_snapshot(pipeline, span.start, span.end)

@@ -14,7 +14,9 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
+from tasks.monitoring.probation.verdict import judge_probation
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.scoring.version_predictions import predictions_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -70,7 +72,6 @@ def _former(pipeline: Pipeline, look: Look, earlier: Sequence[Decision]) -> Mode
 def _shadow(pipeline: Pipeline, snapshot: Snapshot, former: ModelVersion) -> None:
     """Keep what the former champion would have said; without its columns it says nothing."""
     from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.version_predictions import predictions_of
 
     if not snapshot.rows:
         return
@@ -102,7 +103,6 @@ def _windows(look: Look, earlier: Sequence[Decision]) -> list[Window]:
 def _judged(
     pipeline: Pipeline, champion: ModelVersion, former: ModelVersion, windows: Sequence[Window]
 ) -> ProbationVerdict:
-    from tasks.monitoring.probation.verdict import judge_probation
     from tasks.registry.version_files.holdouts import holdout_of
 
     config, store = pipeline.config, store_of(pipeline.state)

@@ -28,9 +28,11 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_is_named, prefect_run_page
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.monitoring_run import page_folder
+from tasks.policy.admission import answer_alarm
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.gain_weighing import weigh
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
@@ -73,8 +75,6 @@ def conclude_look(
     html_of
         Returns the page of a window from its decision.
     """
-    from tasks.ledger.ledger import ledger_of
-
     ledger = ledger_of(pipeline)
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
@@ -163,9 +163,6 @@ def conclude_pass(
     before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
     was cut short. None tells of a version that was replaced during the pass.
     """
-    from tasks.ledger.ledger import ledger_of
-    from tasks.policy.admission import answer_alarm
-
     ledger, newest = ledger_of(pipeline), seen[-1]
     successor = None if any(one.moved for one in seen) else _successor(pipeline, newest)
     if successor is not None:

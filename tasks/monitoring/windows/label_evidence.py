@@ -8,6 +8,7 @@ from datetime import datetime
 from tasks.base.loop import Decision, DriftResult, Gain
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.policy.triggers import gain_of
@@ -17,7 +18,6 @@ def judge(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult, now: datetime
 ) -> Findings:
     """Return the findings of the window so far; a failed probation has moved the alias."""
-    from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.performance.window_performance import performances_of
     from tasks.monitoring.probation.evaluation import try_champion
 
@@ -37,7 +37,6 @@ def judge(
 
 def with_gain(pipeline: Pipeline, look: Look, found: Findings) -> Findings:
     """Return the findings with what retraining would bring, where something new is known of it."""
-    from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.performance.measured_gain import measure_gain
 
     if found.decided is not None and found.decided.kind == "rolled_back":

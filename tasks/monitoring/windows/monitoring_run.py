@@ -18,6 +18,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
 )
+from tasks.monitoring.incidents.contract_stops import contract_digest
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.backlog import (
     Backlog,
@@ -26,7 +27,10 @@ from tasks.monitoring.windows.backlog import (
     occupied_in,
     watched_since,
 )
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.monitoring.windows.grid import latest_complete, mostly_before, parse_windows
+from tasks.registry.mlflow.shared_stores import champion_if_any, store_of
+from tasks.scoring.version_predictions import predictions_of
+from tasks.training.row_windows import newest_row, scoring_snapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +64,6 @@ def choose_looks(
     DataError
         When no row has a time.
     """
-    from tasks.monitoring.windows.grid import parse_windows
-
     if every is not None and asked is None:
         raise UsageError(
             "--every cuts a window into shorter ones, and no --window is named.",
@@ -95,9 +97,6 @@ def choose_looks(
 
 def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backlog:
     from tasks.ledger.ledger import ledger_of
-    from tasks.monitoring.incidents.contract_stops import contract_digest
-    from tasks.monitoring.windows.grid import latest_complete, mostly_before
-    from tasks.training.row_windows import newest_row
 
     config = pipeline.config.monitoring
     newest = newest_row(pipeline)
@@ -131,16 +130,12 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
 
 def champion_until(pipeline: Pipeline) -> datetime | None:
     """Return the time of the newest row that the champion was trained on; None without one."""
-    from tasks.registry.mlflow.shared_stores import champion_if_any
-
     champion = champion_if_any(pipeline)
     return None if champion is None else champion.trained_until
 
 
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
-    from tasks.training.row_windows import scoring_snapshot
-
     if look.window is None:
         return scoring_snapshot(pipeline)
     return scoring_snapshot(pipeline, look.window.start, look.window.end)
@@ -158,7 +153,6 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     from tasks.monitoring.drift.harm.evidence import evidence_of
     from tasks.monitoring.drift.reference_store import reference_of
     from tasks.registry.version_files.holdouts import reference_predictions
-    from tasks.scoring.version_predictions import predictions_of
 
     champion, roles = look.champion, look.champion.roles
     config, importance = pipeline.config.monitoring, importance_of(champion)

@@ -27,6 +27,7 @@ from tasks.base.records import (
     Split,
     Verdict,
 )
+from tasks.data.splits import split_rows
 from tasks.evaluation.leaderboard import (
     BASELINE,
     holdout_groups,
@@ -232,8 +233,6 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
         return _Rows(none, "The champion was split by another rule, so its rows are not known.")
     if split.rule == "time":
         return newer_rows(champion, basis)
-    from tasks.data.splits import split_rows
-
     theirs = float(champion.tags[HOLDOUT_TAG])
     if split.holdout <= theirs:
         return _all_rows(split)

@@ -14,6 +14,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.moments import as_utc
 from tasks.base.records import Basis, CandidateResult, ModelVersion
+from tasks.models.execution.fitting import objective_of
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
 
@@ -33,7 +34,6 @@ def fit_twin(
 
     The predictions are of today's holdout, classes in the order of today's schema.
     """
-    from tasks.models.execution.fitting import objective_of
     from tasks.models.recipe import fit_recipe
 
     why = f"Champion v{champion.version} knows newer rows than the challenger, and "

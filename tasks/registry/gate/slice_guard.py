@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.records import Basis
 from tasks.data.ranking_groups import queries_of
+from tasks.data.snapshots import read_frame
 from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 
@@ -88,8 +89,6 @@ def _slices(
     """Yield the levels of each column that have rows enough, the commonest first."""
     if not columns:
         return
-    from tasks.data.snapshots import read_frame
-
     frame = read_frame(basis.snapshot.path, columns=list(dict.fromkeys(columns)), rows=rows)
     for column in frame.columns:
         values = frame[column].astype("str")

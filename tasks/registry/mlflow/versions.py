@@ -21,6 +21,9 @@ from tasks.base.own_code import OwnCode
 from tasks.base.records import ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
+from tasks.models.persistence.prediction import predict
+from tasks.models.persistence.skops_io import load_model, types_of
+from tasks.models.persistence.trusted_types import ALLOWED_TYPES
 from tasks.registry.alias import champion_alias, postgres_lock
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog, recorded
@@ -73,9 +76,6 @@ class Versions(Catalog):
         ModelRefusedError
             When the model holds a type that is not allowed.
         """
-        from tasks.models.persistence.skops_io import types_of
-        from tasks.models.persistence.trusted_types import ALLOWED_TYPES
-
         # What is one's own is left out: no one else's loader is told to trust it.
         types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
         file = Path(model)
@@ -270,8 +270,6 @@ class Versions(Catalog):
         ModelRefusedError
             When its file is not the registered one or holds a type that is not allowed.
         """
-        from tasks.models.persistence.skops_io import load_model
-
         return load_model(self.model_file(version), own)
 
     def verify(
@@ -284,8 +282,6 @@ class Versions(Catalog):
         ModelRefusedError
             When it cannot be loaded or predicts something else.
         """
-        from tasks.models.persistence.prediction import predict
-
         predicted, _ = predict(self.load(version), sample)
         if not same_predictions(np.asarray(predicted), np.asarray(expected)):
             raise ModelRefusedError(

@@ -29,8 +29,10 @@ from tasks.base.records import (
 from tasks.base.runtime.files import changed_file
 from tasks.base.sampling import spread
 from tasks.base.text.numbers import mode_words
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import read_predictions
+from tasks.models.ensemble.blend_call import made_of
 from tasks.plugins.versions import hooks_tags
 from tasks.registry.gate.champion_challenger import version_tags
 from tasks.registry.gate.reproduction import require_reproduced
@@ -287,9 +289,6 @@ def register_challenger(
     importance
         Source column to what the metric loses when it is shuffled.
     """
-    from tasks.data.snapshots import read_frame
-    from tasks.models.ensemble.blend_call import made_of
-
     roles, metric = basis.roles, basis.prepared.metric
     rows = _sample_rows(basis.snapshot)
     sample = read_frame(basis.snapshot.path, columns=list(roles.features), rows=rows)

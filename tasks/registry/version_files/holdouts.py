@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.base.runtime.files import digest_of, read_unchanged
 from tasks.base.sampling import spread
+from tasks.data.ranking_groups import queries_of
+from tasks.data.snapshots import read_frame
 from tasks.registry.mlflow.store import Store
 
 if TYPE_CHECKING:
@@ -168,7 +171,6 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
     changed
         When the file was written, ns since 1970, and its bytes: another one is read again.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pq.read_table(pa.BufferReader(read_unchanged(path, digest, named)))
@@ -208,8 +210,6 @@ def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, i
     import pandas as pd
 
     from tasks.data.column_kinds import target_values
-    from tasks.data.ranking_groups import queries_of
-    from tasks.data.snapshots import read_frame
     from tasks.models.postprocessing.adjustment import as_served
 
     folder = Path(judged.predictions_path).parent
@@ -239,8 +239,6 @@ def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, i
 
 def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:
     """Return time and ids of rows of the snapshot."""
-    from tasks.data.snapshots import read_frame
-
     roles: Schema = basis.roles
     wanted = [c for c in (roles.time_column, *roles.id_columns) if c in basis.snapshot.kinds]
     place = {PLACE: positions}
@@ -261,7 +259,6 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _write(frame: pd.DataFrame, path: Path, rows: int) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
