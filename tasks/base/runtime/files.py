@@ -64,6 +64,30 @@ def changed_file(folder: Path, digests: Mapping[str, str]) -> str | None:
     return None
 
 
+def write_recorded(path: Path, content: bytes) -> None:
+    """Write `content`, and its digest beside it, as ``sha256sum`` does: for `read_recorded`."""
+    write_whole(path, content)
+    write_whole(_record_of(path), f"{digest_of_bytes(content)}  {path.name}\n")
+
+
+def read_recorded(path: Path) -> bytes:
+    """Return the content of a file that `write_recorded` wrote.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it cannot be read or is another file.
+    """
+    content = path.read_bytes()
+    if _record_of(path).read_text("ascii") != f"{digest_of_bytes(content)}  {path.name}\n":
+        raise ValueError("it is not the file that was written")
+    return content
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def read_unchanged(path: Path, digest: str, owner: str) -> bytes:
     """Return the content of a file, which is read once: what is checked is what is used.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.records import SNAPSHOT_TAG, Kind
-from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
@@ -88,7 +88,7 @@ def save(reference: Reference, path: Path) -> None:
             arrays[f"{place}_{name}"] = getattr(column, name)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
+    write_recorded(path, buffer.getvalue())
 
 
 def load_reference(path: Path) -> Reference:
@@ -100,7 +100,7 @@ def load_reference(path: Path) -> Reference:
         When the file is absent, damaged or of another version.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_recorded(path)), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             if about["format"] != _FORMAT:
                 raise ValueError(f"format {about['format']}")

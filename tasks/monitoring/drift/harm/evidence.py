@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import read_recorded, write_recorded
 from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.compared_rows import MOST_ROWS
@@ -87,13 +87,13 @@ def _blocks(
     if known is not None:
         return known
     made = ordinary_blocks(reference, lambda at: rows.side(at).frame, rows.times, watched)
-    write_whole(path, json.dumps({"made_of": key, **asdict(made)}).encode("ascii"))
+    write_recorded(path, json.dumps({"made_of": key, **asdict(made)}).encode("ascii"))
     return made
 
 
 def _stored(path: Path, key: str) -> OrdinaryBlocks | None:
     try:
-        known = json.loads(path.read_bytes())
+        known = json.loads(read_recorded(path))
         if known.pop("made_of") != key:
             return None
         return OrdinaryBlocks(**{n: tuple(map(float, values)) for n, values in known.items()})

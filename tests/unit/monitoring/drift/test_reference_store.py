@@ -12,6 +12,7 @@ import pytest
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import SCHEMA_TAG, Kind, ModelVersion, Schema, Snapshot
+from tasks.base.runtime.files import write_recorded
 from tasks.data.snapshots import write_snapshot
 from tasks.monitoring.drift import column_summary
 from tasks.monitoring.drift.detector import measure
@@ -97,10 +98,20 @@ def test_a_damaged_file_is_told(tmp_path: Path, cut: float) -> None:
         load_reference(path)
 
 
+def test_a_reference_that_was_exchanged_for_a_readable_one_is_told(tmp_path: Path) -> None:
+    path, other = tmp_path / "v1.npz", tmp_path / "other.npz"
+    save(build_reference(frame_of(), KINDS, None, WEEK), path)
+    save(build_reference(frame_of().iloc[::2], KINDS, None, WEEK), other)
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(DataError, match="not the file that was written"):
+        load_reference(path)
+
+
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "v1.npz"
     np.savez(path, about=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(DataError):
+    write_recorded(path, path.read_bytes())
+    with pytest.raises(DataError, match="allow_pickle"):
         load_reference(path)
 
 
