@@ -32,6 +32,7 @@ TRAINING_TAG = "keepfit.training"
 """``refit`` or ``search``: how a version came to be; versions from before have none."""
 RECIPE_OF_TAG = "keepfit.recipe_of"
 """The version whose recipe a refit was fitted by."""
+MODEL_DIGEST_TAG = "keepfit.model_sha256"
 SNAPSHOT_TAG = "keepfit.snapshot_digest"
 """SHA-256 of the snapshot file that a version was trained on."""
 
@@ -707,6 +708,11 @@ class ModelVersion(Record):
     tags: dict[str, str] = {}
     created: datetime | None = None
     description: str = ""
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of its model file."""
+        return self.tags.get(MODEL_DIGEST_TAG, "")
 
     @property
     def trained_until(self) -> datetime | None:

@@ -62,6 +62,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
         told = call(
             "tasks.scoring.row_explanation:explain_plain",
             model=str(store_of(pipeline.state).model_file(asked)),
+            digest=asked.model_digest,
             snapshot=snapshot.path,
             schema=asked.roles.running(own).model_dump(mode="json"),
             place=place,
@@ -73,7 +74,13 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
 
 
 def explain_plain(
-    model: str, snapshot: str, schema: dict[str, Any], place: int, others: str, name: str
+    model: str,
+    snapshot: str,
+    schema: dict[str, Any],
+    place: int,
+    others: str,
+    name: str,
+    digest: str = "",
 ) -> dict[str, Any]:
     """Explain one row of a snapshot; runs where the model can be loaded."""
     import numpy as np
@@ -86,7 +93,7 @@ def explain_plain(
     columns = list(roles.features)
     row = read_frame(snapshot, columns=columns, rows=np.array([place]))
     background = read_frame(snapshot, columns=columns, rows=np.load(others))
-    found = explain_frame(load_model(Path(model), roles.own), row, background, roles, name)
+    found = explain_frame(load_model(Path(model), roles.own, digest), row, background, roles, name)
     return found.model_dump(mode="json")
 
 

@@ -81,6 +81,7 @@ def predict_rows(
     columns: Sequence[str],
     rows: NDArray[np.int64],
     own: OwnCode | None = None,
+    digest: str = "",
 ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
     """Return what the model in a skops file predicts of rows of a snapshot.
 
@@ -92,6 +93,8 @@ def predict_rows(
         Positions in the snapshot.
     own
         Estimators that the running pipeline file allows.
+    digest
+        SHA-256 that the file must have; empty: any.
 
     Returns
     -------
@@ -109,6 +112,7 @@ def predict_rows(
             rows=str(positions),
             out=str(out),
             own=None if own is None else own.model_dump(mode="json"),
+            digest=digest,
         )
         with np.load(out, allow_pickle=False) as kept:
             probability = kept["probability"] if "probability" in kept.files else None
@@ -122,13 +126,14 @@ def predict_into(
     rows: str,
     out: str,
     own: dict[str, Any] | None = None,
+    digest: str = "",
 ) -> None:
     """Predict and leave the result in the file `out`; runs in the child."""
     from tasks.data.snapshots import read_frame
 
     X = read_frame(snapshot, columns=columns, rows=np.load(rows))
     code = None if own is None else OwnCode.model_validate(own)
-    predicted, probability = predict(load_model(Path(model), code), X)
+    predicted, probability = predict(load_model(Path(model), code, digest), X)
     labels = np.asarray(predicted)
     kept = {"predicted": labels.astype(str) if labels.dtype == object else labels}
     if probability is not None:

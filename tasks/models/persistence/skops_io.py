@@ -18,7 +18,7 @@ import numpy as np
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.own_code import OwnCode
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import read_unchanged, write_whole
 from tasks.models.persistence.former_names import FORMER_MODULES
 from tasks.models.persistence.plugin_types import (
     inward,
@@ -62,13 +62,15 @@ def save_model(
     write_whole(Path(path), data)
 
 
-def load_model(path: str | Path, own: OwnCode | None = None) -> Any:
+def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -> Any:
     """Return the fitted pipeline in `path`.
 
     Parameters
     ----------
     own
         Estimators whose types the running pipeline file allows.
+    digest
+        SHA-256 that the file must have; empty: any.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def load_model(path: str | Path, own: OwnCode | None = None) -> Any:
     """
     file = Path(path)
     # Read once: what is checked is what is loaded.
-    data = _read(file)
+    data = read_unchanged(file, digest, "the model") if digest else _read(file)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
             schema = _schema(opened, file)

@@ -284,7 +284,12 @@ def champion_predictions(
     rows = np.load(basis.split.holdout_path)[mask]
     try:
         predicted, probability = predict_rows(
-            store.model_file(champion), basis.snapshot.path, list(theirs.features), rows, schema.own
+            store.model_file(champion),
+            basis.snapshot.path,
+            list(theirs.features),
+            rows,
+            schema.own,
+            champion.model_digest,
         )
     except TransientError:
         raise

@@ -13,6 +13,7 @@ from tasks.base.records import Basis, CandidateResult
 from tasks.base.sampling import spread
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.execution.child_calls import predict_rows
+from tasks.models.persistence.artifacts import MODEL
 from tasks.registry.mlflow.versions import ROUNDING, same_predictions
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ def require_reproduced(basis: Basis, fitted: CandidateResult, model: Path, named
     judged = read_predictions(fitted.predictions_path).only(mask)
     features = list(basis.roles.features)
     predicted, probability = predict_rows(
-        model, basis.snapshot.path, features, held[mask], basis.roles.own
+        model,
+        basis.snapshot.path,
+        features,
+        held[mask],
+        basis.roles.own,
+        fitted.digests.get(MODEL, ""),
     )
     if not _same(judged, np.asarray(predicted), probability):
         raise ModelRefusedError(

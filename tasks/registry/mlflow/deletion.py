@@ -23,7 +23,7 @@ from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog
 from tasks.registry.mlflow.client import quoted
-from tasks.registry.packaging import model_folder, provenance
+from tasks.registry.packaging import provenance
 from tasks.registry.signing.version_folder import local_folder
 
 PIPELINE_TAG = "keepfit.pipeline"
@@ -98,8 +98,8 @@ class Collecting(Catalog):
                 client.delete_model_version_tag(version.name, version.version, key)
             reach("registry.collecting.before_version")
             client.delete_model_version(version.name, version.version)
-        digest = version.tags.get(model_folder.DIGEST_TAG, "")
-        held = {v.tags.get(model_folder.DIGEST_TAG) for v in self.versions()}
+        digest = version.model_digest
+        held = {v.model_digest for v in self.versions()}
         if digest and digest not in held:
             shutil.rmtree(self.state / "models" / digest, ignore_errors=True)
 

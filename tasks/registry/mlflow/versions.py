@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.own_code import OwnCode
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.records import MODEL_DIGEST_TAG, ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
 from tasks.models.persistence.prediction import predict
@@ -81,12 +81,12 @@ class Versions(Catalog):
         file = Path(model)
         digest = digest_of(file)
         for version in self.versions(name):
-            same = version.tags.get(model_folder.DIGEST_TAG) == digest
+            same = version.model_digest == digest
             # One that is not signed was left by a process that ended before it could.
             if version.run_id == run_id and same and SIGNATURE_TAG in version.tags:
                 return version_signature.trusted(version)
         mine = {provenance.PROCESS_TAG: process_identity.this_process()}
-        given = {**mine, **(tags or {}), model_folder.DIGEST_TAG: digest}
+        given = {**mine, **(tags or {}), MODEL_DIGEST_TAG: digest}
         logged = self._log_model(name, run_id, schema, given)
         columns = served_columns(sample, schema)
         with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
@@ -247,7 +247,7 @@ class Versions(Catalog):
             else:
                 version_folder.confined(local, root=self.artifacts)
             files = version_folder.files_of(local)
-        recorded_digest = version.tags.get(model_folder.DIGEST_TAG)
+        recorded_digest = version.model_digest
         if files.get(version_folder.MODEL_FILE) != recorded_digest or "" in files.values():
             raise ModelRefusedError(
                 f"{version.name} version {version.version}: its files are not those that were "
@@ -270,7 +270,8 @@ class Versions(Catalog):
         ModelRefusedError
             When its file is not the registered one or holds a type that is not allowed.
         """
-        return load_model(self.model_file(version), own)
+        file = self.model_file(version)
+        return load_model(file, own, self._fresh(version).model_digest)
 
     def verify(
         self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]

@@ -18,7 +18,6 @@ from tasks.base.runtime.files import write_whole
 from tasks.registry.signing.version_folder import MODEL_FILE
 
 EXAMPLE_FILE = "input_example.json"
-DIGEST_TAG = "keepfit.model_sha256"
 SERVING_FILE = "serving_input_example.json"
 EXAMPLE_ROWS = 5
 

@@ -16,7 +16,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the loaded model says of the rows it is asked for."""
     given: dict[str, Any] = {}
 
-    def predict_rows(model: Path, path: str, columns: object, rows: Any, own: object) -> Any:
+    def predict_rows(model: Path, path: str, columns: object, rows: Any, *_: object) -> Any:
         probability = np.full((len(rows), 3), (1 - given["first"]) / 2)
         probability[:, 0] = given["first"]
         return np.full(len(rows), given["label"]), probability

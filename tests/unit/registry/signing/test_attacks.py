@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 
 from tasks.base.errors import KeepfitError, ModelRefusedError, UnsignedVersionError, UsageError
-from tasks.base.records import SNAPSHOT_TAG, ModelVersion
+from tasks.base.records import MODEL_DIGEST_TAG, SNAPSHOT_TAG, ModelVersion
 from tasks.registry.mlflow.store import Store
-from tasks.registry.packaging.model_folder import DIGEST_TAG
 from tasks.registry.signing.version_folder import MODEL_FILE, files_of
 from tasks.registry.signing.version_signature import SIGNATURE_TAG, signature_of
 from tests.unit.registry.trained import SCHEMA, Trained, train
@@ -89,7 +88,7 @@ class Victim:
     def rewrite_digests(self) -> None:
         """Write into the database what the files are now, as if they had been registered so."""
         digest = hashlib.sha256((self.folder / MODEL_FILE).read_bytes()).hexdigest()
-        self.rewrite_tag(DIGEST_TAG, digest)
+        self.rewrite_tag(MODEL_DIGEST_TAG, digest)
         held = json.loads(self.version.tags[SIGNATURE_TAG])
         manifest = json.loads(base64.b64decode(held["payload"]))
         files = (p for p in self.folder.rglob("*") if p.is_file())
@@ -97,7 +96,7 @@ class Victim:
             p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
             for p in files
         }
-        manifest["tags"][DIGEST_TAG] = hashlib.sha256(digest.encode()).hexdigest()
+        manifest["tags"][MODEL_DIGEST_TAG] = hashlib.sha256(digest.encode()).hexdigest()
         held["payload"] = base64.b64encode(json.dumps(manifest).encode()).decode()
         self.rewrite_tag(SIGNATURE_TAG, json.dumps(held))
 
@@ -256,13 +255,13 @@ def test_the_signature_of_another_version_is_refused(victim: Victim, registry: R
     assert first is not None
     shutil.rmtree(victim.folder)
     shutil.copytree(victim.store.model_file(first).parent, victim.folder)
-    for key in (SIGNATURE_TAG, DIGEST_TAG):
+    for key in (SIGNATURE_TAG, MODEL_DIGEST_TAG):
         victim.rewrite_tag(key, first.tags[key])
     for error in refusals(victim, registry.trained):
         assert "carries the signature of flights version 1" in error.message
 
 
-@pytest.mark.parametrize("key", [SNAPSHOT_TAG, DIGEST_TAG])
+@pytest.mark.parametrize("key", [SNAPSHOT_TAG, MODEL_DIGEST_TAG])
 def test_a_rewritten_digest_in_the_database_is_refused(
     key: str, victim: Victim, registry: Registry
 ) -> None:
