@@ -199,6 +199,14 @@ def test_a_refusal_names_the_champion_it_was_judged_against(folder: Path) -> Non
     assert named_by(made.model_copy(update={"kind": "collected"})) == set()
 
 
+def moved(store: Store, name: str, version: str, replaced: str) -> None:
+    """Let a version that is listed only be champion."""
+    found = store.found(name, version)
+    assert found is not None
+    store.point_alias(name, version)
+    store.tag_version(found, {REPLACED: replaced})
+
+
 def grown(plan: Pipeline, store: Store, trained: Trained) -> list[ModelVersion]:
     """Return two old trainings; five newer versions, of which one is champion, are there too."""
     name = plan.config.name
@@ -207,7 +215,7 @@ def grown(plan: Pipeline, store: Store, trained: Trained) -> list[ModelVersion]:
         decided(plan, "trained", version.version, BEFORE - timedelta(days=20))
     for _ in range(5):
         listed(store, name)
-    store.set_champion(name, "7", None)
+    moved(store, name, "7", "none")
     return versions
 
 
@@ -250,8 +258,8 @@ def test_a_version_goes_with_its_runs_models_files_and_rows(
 def test_what_an_alias_took_meanwhile_is_not_retired(folder: Path, store: Store) -> None:
     numbers = [listed(store, "moving") for _ in range(4)]
     foreign = listed(store, "moving", **{"keepfit.pipeline": "another"})
-    store.set_champion("moving", "2", None)
-    store.set_champion("moving", "3", "2")
+    moved(store, "moving", "2", "none")
+    moved(store, "moving", "3", "2")
     store._client().set_registered_model_alias("moving", "mine", "1")
     versions = {v.version: v for v in store.versions("moving")}
 
