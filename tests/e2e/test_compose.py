@@ -50,7 +50,7 @@ def services(
         for statement in databases():
             connection.execute(sa.text(statement))
     given = {"POSTGRES_PASSWORD": postgres_server.password, "MLFLOW_SECRET": "s" * 24,
-             "KEEPFIT_SIGNING_KEY": "a1" * 32}  # fmt: skip
+             "KEEPFIT_SIGNING_KEY": "5" * 64}  # fmt: skip
     address = f"{postgres_server.host}:{postgres_server.port}"
     with composed(folder, address, KEEPFIT_PASSWORD=_LOGIN[1], **given) as services:
         yield services
