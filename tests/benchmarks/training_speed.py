@@ -1,7 +1,7 @@
 """`keepfit run` beside a plain script that does the same work by hand, in one go.
 
 Flights of January to June, July held out, no tuning; once with six candidates, once with LightGBM
-alone; cold (no stores yet) and warm; with the Prefect server that keepfit brings along and with one
+alone; cold (no stores yet) and warm; without Prefect and with a server
 that is running. Run it on an idle machine:
 
     python -m tests.benchmarks.training_speed [--repeats 3] [--only lightgbm|six]
@@ -107,7 +107,7 @@ def _row(
 
     return {
         "candidates": only,
-        "prefect": "running" if api else "own",
+        "prefect": "server" if api else "none",
         "stores": state,
         **{
             f"{name}_{what}": middle(side, what)
@@ -159,12 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=["six", "lightgbm"])
-    parser.add_argument("--own-server-only", action="store_true")
+    parser.add_argument("--without-prefect", action="store_true")
     given = parser.parse_args()
     holdout = july_share()
     cases = [given.only] if given.only else ["lightgbm", "six"]
     rows = [row for case in cases for row in run_case(case, holdout, given.repeats, None)]
-    if not given.own_server_only:
+    if not given.without_prefect:
         with tempfile.TemporaryDirectory() as home:
             server, url = running_server(Path(home))
             try:
