@@ -14,9 +14,9 @@ from expectations.custom_rules import Rule
 from expectations.facts.column_facts import ColumnFacts, gather_facts
 from expectations.results import CheckOutcome, CheckResult, grade, say_failed
 from expectations.rules.column_rules import ColumnCheck, missing_column
-from expectations.rules.sql_condition import parse_condition
 from expectations.rules.sql_rows import broken_rows
 from expectations.rules.table_rules import check_table
+from expectations.sql_condition import parse_condition
 from expectations.suite import RawResult, run_suite
 from expectations.text.phrases import say_share, shorten
 

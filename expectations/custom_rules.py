@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from expectations.rules.sql_condition import parse_condition
+from expectations.sql_condition import parse_condition
 from expectations.text.phrases import Severity
 
 _NAME = re.compile(r"expect_[a-z0-9_]+")

@@ -21,8 +21,8 @@ from expectations.facts.column_facts import (
     unseen,
 )
 from expectations.results import CheckOutcome, CheckResult
-from expectations.rules.sql_condition import parse_condition
 from expectations.rules.sql_rows import broken_mask
+from expectations.sql_condition import parse_condition
 from expectations.suite import broken_positions
 from expectations.text.phrases import shorten
 

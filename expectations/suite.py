@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from expectations.contract import ColumnRule, Contract
 from expectations.custom_rules import Rule, RuleError
+from expectations.engine.lazy_imports import only_when_used, without
 from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of, gather_facts
-from expectations.lazy_imports import only_when_used, without
 from expectations.text.phrases import MAX_SAMPLE, sample_of, say_value
 
 _ROUNDING = 1e-9

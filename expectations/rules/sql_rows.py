@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.facts.column_facts import facts_of
-from expectations.rules.sql_condition import Condition
+from expectations.sql_condition import Condition
 from expectations.text.phrases import MAX_SAMPLE, say_value
 
 CHUNK = 200_000

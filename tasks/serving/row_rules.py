@@ -21,8 +21,8 @@ from expectations.contract import FAR, FEW_SIZES, ColumnRule, Contract, ScaleRul
 from expectations.custom_rules import Rule
 from expectations.facts.column_facts import bound_of
 from expectations.results import exceeds, grade
-from expectations.rules.sql_condition import Condition, parse_condition
 from expectations.rules.sql_rows import broken_mask
+from expectations.sql_condition import Condition, parse_condition
 from expectations.text.phrases import Severity, say_number, say_value, shorten
 from expectations.text.time_spans import as_naive_utc
 from tasks.base.records import Schema

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations.rules import sql_rows
-from expectations.rules.sql_condition import parse_condition
 from expectations.rules.sql_rows import broken_rows
+from expectations.sql_condition import parse_condition
 
 FRAME = pd.DataFrame(
     {

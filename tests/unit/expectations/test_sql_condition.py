@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expectations.rules.sql_condition import parse_condition
+from expectations.sql_condition import parse_condition
 
 REFUSED = [
     "",

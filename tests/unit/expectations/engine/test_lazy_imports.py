@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from expectations.lazy_imports import only_when_used, without
+from expectations.engine.lazy_imports import only_when_used, without
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_a_module_is_run_when_something_of_it_is_used(
