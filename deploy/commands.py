@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.cli import answering
+from flows.terminal.output import echo
 from tasks.base.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     from deploy.stack.stack import up as run_stack
 
     shown = (sys.stderr if as_json else sys.stdout).isatty()
-    status = run_stack(files, **options, link=shown, out=lambda line: click.echo(line, err=as_json))
+    status = run_stack(files, **options, link=shown, out=lambda line: echo(line, err=as_json))
     sys.exit(status)
 
 
@@ -74,7 +75,7 @@ def link(
     address = "" if as_variables else access.new_link(stack.page)
     if not as_json:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
-        click.echo("\n".join(lines) if as_variables else address)
+        echo("\n".join(lines) if as_variables else address)
     return {"link": address, "environment": stack.environment if as_variables else {}}
 
 
@@ -120,7 +121,7 @@ def deploy(
         kind=kind,
         image=image,
         seconds=seconds,
-        out=lambda line: click.echo(line, err=True),
+        out=lambda line: echo(line, err=True),
     )
     if not as_json:
         _show_applied(applied)
@@ -130,11 +131,11 @@ def deploy(
 def _show_applied(applied: Applied) -> None:
     for one in applied.deployments:
         following = one.next_run.strftime("%a %d %b %H:%M %Z") if one.next_run else "on demand"
-        click.echo(f"{one.name}  {one.change}  next: {following}")
+        echo(f"{one.name}  {one.change}  next: {following}")
     for name in applied.automations:
-        click.echo(f"automation changed: {name}")
+        echo(f"automation changed: {name}")
     if not applied.workers:
-        click.echo(
+        echo(
             f"No worker of this pool is online: prefect worker start --pool {applied.pool}\n"
             "Then run `keepfit deploy` again: a worker shows which stores it reaches.",
             err=True,
@@ -161,7 +162,7 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
 
     def told(address: str) -> None:
         answer = {"page": address, "state": str(found)}
-        click.echo(json.dumps(answer) if as_json else f"keepfit  {address}")
+        echo(json.dumps(answer) if as_json else f"keepfit  {address}")
 
     serve_page(found, host, port, out=told)
 
@@ -203,7 +204,7 @@ def serve(
     from deploy.serving.server import serve as run
 
     def told(address: str) -> None:
-        click.echo(json.dumps({"address": address}) if as_json else f"keepfit  {address}")
+        echo(json.dumps({"address": address}) if as_json else f"keepfit  {address}")
 
     run(files, host, port, Limits(max_rows, max_bytes, rate), out=told)
 
@@ -225,9 +226,9 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
 
     report = examine(files, loop=loop, alerts=alerts)
     if as_json:
-        click.echo(json.dumps(report.answer(), ensure_ascii=False, allow_nan=False))
+        echo(json.dumps(report.answer(), ensure_ascii=False, allow_nan=False))
     else:
-        click.echo(table(report))
+        echo(table(report))
     sys.exit(0 if report.healthy else 1)
 
 
@@ -248,7 +249,7 @@ def backup(target: Path, file: Path | None, state: Path | None, as_json: bool) -
     found = _state(file, state)
     answer = _answer(copy_out(found, target))
     if not as_json:
-        click.echo(f"{found} is copied to {target}.")
+        echo(f"{found} is copied to {target}.")
     return {"state": str(found), "target": str(target), **answer}
 
 
@@ -273,9 +274,9 @@ def restore(
     found = _state(file, state)
     restored = copy_in(source, found, force=force)
     if not as_json:
-        click.echo(f"{found} is as {source} has it.")
+        echo(f"{found} is as {source} has it.")
         if restored.kept:
-            click.echo(f"What was there is kept in {restored.kept}")
+            echo(f"What was there is kept in {restored.kept}")
     return {**_answer(restored), "state": str(found), "source": str(source)}
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from flows.terminal.output import echo, make_logs_safe
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
@@ -34,6 +36,7 @@ def answering(command: Command) -> Callable[..., None]:
 
         turn_telemetry_off()
         return_freed_memory()
+        make_logs_safe()
         try:
             answer = command(*args, as_json=as_json, **kwargs)
         except KeepfitError as error:
@@ -48,7 +51,7 @@ def answering(command: Command) -> Callable[..., None]:
             _fail(*_unexpected(error), as_json)
         else:
             if as_json and answer is not None:
-                click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str))
+                echo(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str))
 
     return run
 
@@ -72,11 +75,11 @@ def _unexpected(error: Exception) -> tuple[str, str, str, int]:
 def _fail(kind: str, message: str, remedy: str, status: int, as_json: bool) -> NoReturn:
     if as_json:
         error = {"error": {"kind": kind, "message": message, "remedy": remedy}}
-        click.echo(json.dumps(error, ensure_ascii=False))
+        echo(json.dumps(error, ensure_ascii=False))
     else:
-        click.echo(f"keepfit: {message}", err=True)
+        echo(f"keepfit: {message}", err=True)
         if remedy:
-            click.echo(remedy, err=True)
+            echo(remedy, err=True)
     sys.exit(status)
 
 
@@ -565,8 +568,8 @@ def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     pipeline = load_pipeline(file)
     check_hooks(pipeline.config, pipeline.base)
     if not as_json:
-        click.echo(f"{pipeline.path} is right. State: {pipeline.state}")
-        click.echo(f"Next: {command('run', file=pipeline.path)}")
+        echo(f"{pipeline.path} is right. State: {pipeline.state}")
+        echo(f"Next: {command('run', file=pipeline.path)}")
     return {
         "file": str(pipeline.path),
         "pipeline": pipeline.config.name,
@@ -581,7 +584,7 @@ def config_schema(as_json: bool) -> None:
     """Print the JSON schema of the pipeline file, for editors."""
     from tasks.base.key_reference import schema
 
-    click.echo(json.dumps(schema(), indent=None if as_json else 2))
+    echo(json.dumps(schema(), indent=None if as_json else 2))
 
 
 @config.command("explain")
@@ -595,7 +598,7 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     entries = explain(key)
     if not as_json:
         for entry in entries:
-            click.echo(entry.sentence())
+            echo(entry.sentence())
     return {"keys": [entry.model_dump(mode="json") for entry in entries]}
 
 

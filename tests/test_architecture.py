@@ -97,3 +97,24 @@ def test_imports_inside_functions_only_become_fewer() -> None:
     found = sum(imports_inside_functions(ast.parse(f.read_text("utf-8"))) for f in modules())
 
     assert found <= MOST_IMPORTS_INSIDE_FUNCTIONS
+
+
+def test_everything_printed_goes_through_one_door() -> None:
+    doors = {"flows/terminal/output.py", "flows/terminal/safe_console.py"}
+    # Reports of crashes (of a child, into its log), and tables that become text for `echo`.
+    crashes = ("flows/cli.py", "tasks/models/execution/fork_server.py")
+    allowed = {name: {"traceback.print_exc"} for name in crashes}
+    for table in ("deploy/doctor/report.py", "deploy/prefect/next_runs.py"):
+        allowed[table] = {"Console"}
+    printing = {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write",
+                "Console", "traceback.print_exc", "warnings.warn"}  # fmt: skip
+    found = {
+        f"{name}: {call}"
+        for file in modules()
+        if (name := file.relative_to(ROOT).as_posix()) not in doors
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and (call := ast.unparse(node.func)) in printing - allowed.get(name, set())
+    }
+
+    assert found == set()

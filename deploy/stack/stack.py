@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from deploy.stack.ports import Held, hold
 from deploy.stack.service import Part
 from deploy.stack.supervisor import Supervisor
 from deploy.web.access import Access
+from flows.terminal import output
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off
@@ -314,5 +314,4 @@ def _introduce(
 def _say(text: str) -> None:
     """Say what happens, with the time, to the person who watches."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"{datetime.now():%H:%M:%S} {text}\n")
-        sys.stderr.flush()
+        output.write(f"{datetime.now():%H:%M:%S} {text}")

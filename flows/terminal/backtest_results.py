@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows.terminal.safe_console import escape, results_console
 from tasks.backtest.results import BacktestOutcome, PolicyResult
 from tasks.base.text import numbers
-
-_WIDTH = 80
 
 
 def show_backtest(outcome: BacktestOutcome) -> None:
     """Show every policy with its loss, and the recommendation."""
-    console = Console(highlight=False, soft_wrap=False)
-    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
+    console = results_console()
     name = outcome.loss_name.replace("_", " ")
     rows = sum(window.rows for window in outcome.windows)
     console.print(

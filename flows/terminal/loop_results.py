@@ -11,6 +11,7 @@ from rich.text import Text
 
 from expectations.text.phrases import say_share
 from flows.terminal.results import near, number, show_findings
+from flows.terminal.safe_console import results_console
 from tasks.base.text import numbers
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from tasks.lineage.chain import Chain
     from tasks.lineage.records import Link
 
-_WIDTH = 80
 _MOST_COLUMNS = 12
 _HEALTH = {
     "healthy": "bold green",
@@ -58,12 +58,6 @@ _STEPS = {
 }
 
 
-def _out() -> Console:
-    console = Console(highlight=False, soft_wrap=False)
-    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
-    return console
-
-
 def _grid(*widths: int | None) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
     for width in widths:
@@ -79,7 +73,7 @@ def _line(console: Console, name: str, value: str | Text, width: int = 11) -> No
 
 def show_chain(chain: Chain) -> None:
     """Print why a version scores or does not: a timeline, then what to open."""
-    console = _out()
+    console = results_console()
     state = "the champion" if chain.champion else "not the champion"
     console.print(Text.assemble((f"{chain.pipeline} v{chain.version}", "bold"), f": {state}"))
     table = _grid(16, 11, None)
@@ -119,7 +113,7 @@ def _open(console: Console, targets: Mapping[str, str]) -> None:
 
 def show_overview(found: Sequence[PipelineHealth]) -> None:
     """Print how each pipeline is, what it did last and what comes next."""
-    console = _out()
+    console = results_console()
     for place, health in enumerate(found):
         if place:
             console.print()
@@ -211,7 +205,7 @@ def _performance(found: Performance) -> str:
 
 def show_monitoring(outcome: MonitoringOutcome) -> None:
     """Print what a monitoring pass found, column by column, and what came of it."""
-    console = _out()
+    console = results_console()
     head = f"{outcome.pipeline} v{outcome.version}"
     said = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
     if len(outcome.windows) > 1:
@@ -364,7 +358,7 @@ def _rank(found: ColumnFinding) -> tuple[bool, bool, float, float]:
 
 def show_move(decision: Decision, file: Path | None = None) -> None:
     """Print that the champion was changed by hand or by its probation, and on what numbers."""
-    console = _out()
+    console = results_console()
     word, tone = KINDS[decision.kind]
     console.print(Text(f"{decision.pipeline}: {word}", style=f"bold {_TONES[tone]}"))
     console.print(Text(decision.sentence))

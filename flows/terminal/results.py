@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from expectations.text.phrases import say_share
+from flows.terminal import output
+from flows.terminal.safe_console import SafeConsole, escape, results_console
 from tasks.base.reading_notes import ReadingNote, note_text
 from tasks.base.runtime.progress import Step, set_reporter
 from tasks.base.text import numbers
@@ -32,23 +32,16 @@ if TYPE_CHECKING:
     from tasks.base.records import ContractResult, LeaderboardRow, SetAside
     from tasks.evaluation.explanation.shap_values import RowExplanation
 
-_WIDTH = 80
 _SHOWN_COLUMNS = 40
 _SHOWN_PUSHES = 12
 _MOST_RULES = 12
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def _out() -> Console:
-    console = Console(highlight=False, soft_wrap=False)
-    console.width = min(console.width, 100) if console.is_terminal else _WIDTH
-    return console
-
-
 @contextlib.contextmanager
 def progress() -> Iterator[None]:
     """Show the steps of the work on stderr while it goes on."""
-    console = Console(stderr=True, highlight=False)
+    console = SafeConsole(stderr=True, highlight=False)
     began = time.monotonic()
     if not console.is_terminal:
         set_reporter(_Lines(began))
@@ -83,8 +76,7 @@ class _Lines:
         if moving and time.monotonic() - self._last < _SECONDS_BETWEEN_LINES:
             return
         self._last = time.monotonic()
-        sys.stderr.write(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}\n")
-        sys.stderr.flush()
+        output.write(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}")
 
 
 def _elapsed(began: float) -> str:
@@ -127,7 +119,7 @@ def number(value: float | None) -> str:
 
 def show_training(outcome: TrainingOutcome) -> None:
     """Print leaderboard, verdict, version, report and one next command."""
-    console = _out()
+    console = results_console()
     console.print()
     title = f"{outcome.pipeline}: {outcome.task}, {outcome.metric}"
     rows = f"{outcome.rows_train:,} rows to train on, {outcome.rows_holdout:,} held out"
@@ -239,7 +231,7 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
 
 def show_row(told: RowExplanation) -> None:
     """Print what pushed the prediction of one row, the greatest push first."""
-    console = _out()
+    console = results_console()
     of = "" if told.label == told.prediction else f"{told.label} "
     stated = "" if told.probability is None else f" ({of}{told.probability:.1%})"
     console.print(
@@ -285,7 +277,7 @@ def _show_set_aside(console: Console, aside: SetAside) -> None:
 
 def show_scoring(outcome: ScoringOutcome) -> None:
     """Print what was scored, by which version, and where it is."""
-    console = _out()
+    console = results_console()
     new = "new " if outcome.scope == "new" else ""
     console.print(
         f"{outcome.scored:,} {new}rows scored by {outcome.pipeline} v{outcome.version} "
@@ -313,7 +305,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
 
 def show_draft(draft: Draft) -> None:
     """Print what `init` saw, assumed and wrote."""
-    console = _out()
+    console = results_console()
     console.print(f"{draft.rows:,} rows, {len(draft.columns)} columns; task: {draft.task}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("column", max_width=44, overflow="ellipsis", no_wrap=True)
@@ -339,7 +331,7 @@ def _assumptions(console: Console, assumptions: tuple[str, ...]) -> None:
 
 def show_contract(written: WrittenContract) -> None:
     """Print where the contract was written."""
-    console = _out()
+    console = results_console()
     console.print(
         f"Wrote {written.file}: {written.columns} columns, from {written.rows:,} rows.",
         markup=False,
@@ -350,7 +342,7 @@ def show_contract(written: WrittenContract) -> None:
 
 def show_contract_diff(found: ContractDiff) -> None:
     """Print how rows differ from the contract, and what of it was taken in."""
-    console = _out()
+    console = results_console()
     count = len(found.differences)
     rules = "rule" if count == 1 else "rules"
     console.print(
@@ -378,7 +370,7 @@ def show_contract_result(result: ContractResult) -> None:
     """Print that the contract held, and what it warned of."""
     from tasks.contracts.snapshot_check import describe
 
-    console = _out()
+    console = results_console()
     held = sum(rule.passed for rule in result.rules)
     console.print(f"The contract held: {held} of {len(result.rules)} rules, {result.rows:,} rows.")
     for rule in result.warnings:
@@ -388,7 +380,7 @@ def show_contract_result(result: ContractResult) -> None:
 
 def show_trainings(found: PipelineStatus) -> None:
     """Print the last trainings of a pipeline, and what its state folder takes."""
-    console = _out()
+    console = results_console()
     if found.trainings:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         for name in ("finished (UTC)", "challenger", f"holdout {found.metric or ''}", "verdict"):

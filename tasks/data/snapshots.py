@@ -20,6 +20,7 @@ from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.reading_notes import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import digest_of, digest_of_bytes, private_folder, write_whole
+from tasks.base.text.terminal import know_names
 from tasks.data.source_table import time_range
 from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.storage import Storage, stored
@@ -225,6 +226,7 @@ def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
         raise DataError(
             f"{path}: the snapshot cannot be read ({error}).", "Run with --fresh to read it anew."
         ) from None
+    know_names(table.column_names)
     return table if columns is None else table.select(list(columns))
 
 

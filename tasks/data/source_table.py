@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from tasks.base.moments import as_utc as as_utc
 from tasks.base.reading_notes import ReadingNote
+from tasks.base.text.terminal import know_names
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class SourceTable:
     findings: tuple[ReadingNote, ...] = ()
     rewritten: frozenset[str] = frozenset()
     written: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        know_names(self.table.column_names)
 
 
 def time_range(column: Any) -> tuple[datetime | None, datetime | None]:

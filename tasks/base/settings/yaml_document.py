@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import ConfigError
+from tasks.base.text.terminal import know_names
 
 Location = tuple[str | int, ...]
 
@@ -86,7 +87,17 @@ def parse_yaml(text: str, path: Path) -> Document:
         ) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    know_names(part for location in lines for part in location)
+    know_names(_words(values))
     return Document(path, text, values, lines)
+
+
+def _words(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _words(inner)
 
 
 def _refuse_indirection(loader: Any, text: str, path: Path) -> None:
