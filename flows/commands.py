@@ -21,12 +21,13 @@ from tasks.base.outcomes import (
     ScoringOutcome,
     TrainingOutcome,
 )
-from tasks.base.pipeline_file import Pipeline, load_pipeline, redact
+from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.runtime.files import private_folder
 from tasks.base.servers.server_contact import first_contact
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
+from tasks.base.text.redaction import redact
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
 from tasks.registry.mlflow.shared_stores import (

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.doctor import checks
 from tasks.base.errors import KeepfitError
-from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, load_pipeline, redact
+from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, load_pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import RunningStack, running_stack
+from tasks.base.text.redaction import redact
 
 if TYPE_CHECKING:
     from deploy.doctor.loop_probe import LoopResult

@@ -20,6 +20,7 @@ from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.text.redaction import without_credentials
 from tasks.projects.reach import Reach
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def deploy(
             name, host = pipeline.config.name, reached[-1].host
             out(f"{name}: the worker on {host} reaches the same state, MLflow, ledger and source.")
     return Applied(
-        api=api,
+        api=without_credentials(api),
         pool=pool,
         kind=found.type,
         workers=workers,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from deploy.child_processes import Activity, activity, end, launch
 from deploy.stack.ports import HOST, Held
-from tasks.base.pipeline_file import redact
 from tasks.base.runtime.environment import module_command
+from tasks.base.text.redaction import redact
 
 _PROBE_SECONDS = 3.0
 _SILENCE_SECONDS = 10.0

@@ -18,6 +18,7 @@ from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, Location, read_yaml
 from tasks.base.text.commands import DEFAULT_FILE as DEFAULT_FILE
 from tasks.base.text.commands import command
+from tasks.base.text.redaction import redact
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -247,20 +248,6 @@ def nearest(name: str, allowed: Iterable[str], most: int = 12) -> str:
     )
     shown = ", ".join(names[:most]) + (f" … {len(names) - most} more" if len(names) > most else "")
     return (f"Did you mean {near[0]!r}? " if near else "") + f"It has: {shown}."
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` without any of the `secrets`.
-
-    Examples
-    --------
-    >>> redact("postgresql://me:s3cret@db", ["s3cret"])
-    'postgresql://me:***@db'
-    """
-    for secret in secrets:
-        if len(secret) > 2:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _interpolate(

@@ -11,12 +11,13 @@ from markupsafe import Markup, escape
 
 from tasks.base.config import greater_is_better
 from tasks.base.loop import Decision, DecisionKind
-from tasks.base.pipeline_file import Pipeline, redact
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import write_whole
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command
 from tasks.base.text.numbers import number
 from tasks.base.text.phrases import KINDS, Tone, valued
+from tasks.base.text.redaction import redact
 from tasks.dashboard import charts
 from tasks.dashboard.page_script import page_script, script_source
 from tasks.dashboard.rendering import render

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tasks.base.loop import Decision
-from tasks.base.pipeline_file import redact
+from tasks.base.text.redaction import redact
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import decisions, insert_absent, stored_time
 

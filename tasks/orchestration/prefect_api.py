@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tasks.base.errors import InfrastructureError
 from tasks.base.servers.stack_file import prefect_login
+from tasks.base.text.redaction import without_credentials
 
 
 def configured_api(environ: dict[str, str] | None = None) -> str | None:
@@ -50,7 +52,7 @@ def check_configured(url: str) -> None:
     """Raise when the API that the environment names does not answer."""
     if not answers(url, 5.0):
         raise InfrastructureError(
-            f"The Prefect API at {url} does not answer.",
+            f"The Prefect API at {without_credentials(url)} does not answer.",
             "Start it, or unset PREFECT_API_URL (and the Prefect profile's): the flow then runs "
             "without Prefect.",
         )
@@ -66,5 +68,5 @@ def answers(url: str, timeout: float) -> bool:
             return bool(answer.status == 200)
     except urllib.error.HTTPError as error:
         return error.code in {401, 403}
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False

@@ -16,9 +16,10 @@ from typing import Literal
 from sqlalchemy.engine import make_url
 
 from tasks.base.errors import KeepfitError
-from tasks.base.pipeline_file import Pipeline, redact
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.files import write_whole
+from tasks.base.text.redaction import redact
 from tasks.data.sources.source import column_names
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.storage.database import address_of

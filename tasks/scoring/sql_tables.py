@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
+from tasks.base.text.redaction import without_credentials
 
 BATCH = "batch"
 _ROWS_AT_ONCE = 5_000
@@ -39,7 +40,7 @@ def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str
         When it refuses; no password is in the message.
     """
     engine = _engine(address, base)
-    place = f"{engine.url.set(query={}).render_as_string(hide_password=True)} table {name}"
+    place = f"{without_credentials(engine.url.set(query={}).render_as_string())} table {name}"
     try:
         with engine.begin() as connection:
             _write(connection, frame, name)

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import re
 import secrets
 import stat
 import tempfile
@@ -19,6 +18,7 @@ from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record
 from tasks.base.runtime.files import private_folder, write_whole
 from tasks.base.runtime.locks import is_held
+from tasks.base.text.redaction import without_credentials
 
 FILE = "stack.json"
 LOCK = "stack.lock"
@@ -152,7 +152,7 @@ def prefect_run_page(state: Path, flow_run: str) -> str | None:
     """Return the address of a flow run's page; None where no Prefect pages are served."""
     stack = running_stack(state)
     named = os.environ.get("PREFECT_API_URL", "")
-    base = stack.prefect if stack else named.rstrip("/").removesuffix("/api")
+    base = stack.prefect if stack else without_credentials(named).rstrip("/").removesuffix("/api")
     return f"{base}/runs/flow-run/{flow_run}" if base and flow_run else None
 
 
@@ -162,7 +162,7 @@ def mlflow_server(state: Path) -> str:
     base = stack.mlflow if stack else os.environ.get("MLFLOW_TRACKING_URI", "")
     if not base.startswith(("http://", "https://")):
         return ""
-    return re.sub(r"(?<=://)[^/@]*@", "", base).rstrip("/")
+    return without_credentials(base).rstrip("/")
 
 
 def mlflow_run_page(state: Path, experiment: str, run_id: str) -> str | None:

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from tasks.base.config import SqlSource
 from tasks.base.errors import SourceError, TransientError
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
+from tasks.base.text.redaction import redact
 
 _PASSING = (
     "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",
@@ -111,8 +112,7 @@ def _sqlite_opener(url: URL, base: Path) -> Any:
 def _explained(error: SQLAlchemyError, url: URL) -> SourceError | TransientError:
     origin = error.orig if isinstance(error, DBAPIError) else error
     text = " ".join(str(origin).split())[:300]
-    if url.password:
-        text = text.replace(str(url.password), "***")
+    text = redact(text, [url.render_as_string(hide_password=False)])
     if "authentication" in text:
         return SourceError(f"the database refused: {text}.", "Mend source.url.")
     lost = isinstance(error, DBAPIError) and error.connection_invalidated

@@ -18,6 +18,7 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.locks import locked
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, with_driver
+from tasks.base.text.redaction import redact, without_credentials
 from tasks.ledger.storage.migrations import migrate, version_of
 from tasks.ledger.storage.tables import VERSION
 
@@ -47,7 +48,7 @@ class Database:
     def __init__(self, url: sa.URL, patience: float = 60.0) -> None:
         self.url = url
         self.patience = patience
-        self.place = url.set(query={}).render_as_string(hide_password=True)
+        self.place = without_credentials(url.set(query={}).render_as_string())
         self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
     @property
@@ -136,8 +137,7 @@ class Database:
     def _error(self, error: Exception) -> InfrastructureError:
         origin = getattr(error, "orig", None) or error
         text = (str(origin).strip().splitlines() or [type(origin).__name__])[0][:300]
-        if self.url.password:
-            text = text.replace(str(self.url.password), "***")
+        text = redact(text, [self.url.render_as_string(hide_password=False)])
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
         if any(word in text.lower() for word in _FULL):
             return InfrastructureError(

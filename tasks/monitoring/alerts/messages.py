@@ -15,9 +15,9 @@ from typing import Literal
 from pydantic import JsonValue
 
 from tasks.base.loop import Decision, Window
-from tasks.base.pipeline_file import redact
 from tasks.base.records import Record
 from tasks.base.text.commands import command
+from tasks.base.text.redaction import redact
 from tasks.monitoring.alerts.alarm_summary import (
     Moved,
     gain_statement,

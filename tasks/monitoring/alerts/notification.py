@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.base.loop import Decision, decision_id
-from tasks.base.pipeline_file import Pipeline, redact
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.text.redaction import redact
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import Delivery, send
 from tasks.monitoring.alerts.messages import Message, message_of

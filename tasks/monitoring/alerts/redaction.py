@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from pydantic import JsonValue, SecretStr
 
 from tasks.base.loop import Decision
-from tasks.base.pipeline_file import Pipeline, redact
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.text.redaction import redact, secret_parts
 
 
 def secrets_of(pipeline: Pipeline) -> tuple[str, ...]:
@@ -20,12 +19,8 @@ def secrets_of(pipeline: Pipeline) -> tuple[str, ...]:
     passwords alone: errors of drivers quote them without the rest.
     """
     whole = {*pipeline.secrets, *_values(pipeline.config)}
-    parts = {unquote(value) for value in whole}
-    for value in whole:
-        with contextlib.suppress(ValueError):
-            password = urlsplit(value).password or ""
-            parts |= {password, unquote(password)}
-    return tuple(sorted((s for s in whole | parts if s), key=len, reverse=True))
+    parts = {part for value in whole for part in secret_parts(value)}
+    return tuple(sorted(parts, key=len, reverse=True))
 
 
 def without_secrets(decision: Decision, secrets: Sequence[str]) -> Decision:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 from tasks.base import errors
 from tasks.base.loop import Cause, Decision, decision_id, new_correlation
-from tasks.base.pipeline_file import Pipeline, redact
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.text.redaction import redact
 from tasks.monitoring.alerts.redaction import secrets_of
 
 _LOGGER = logging.getLogger(__name__)

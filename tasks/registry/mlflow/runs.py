@@ -14,6 +14,7 @@ from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.servers.mlflow_pages import VIEW, view_of_candidates
+from tasks.base.text.redaction import without_credentials
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted
 from tasks.registry.packaging import model_folder, provenance
@@ -259,7 +260,7 @@ class Runs(Connected):
             for column, kind in schema.features.items()
         ]
         described = json.dumps({"mlflow_colspec": columns})
-        place = limits.stored_text(store_errors.without_credentials(source), 2000)
+        place = limits.stored_text(without_credentials(source), 2000)
         dataset = self._entities.Dataset(
             name=limits.stored_text(f"{name} {context}", 500),
             digest=digest[:36],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.errors import TransientError
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.locks import locked
+from tasks.base.text.redaction import without_credentials
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.deletion import Collecting
 from tasks.registry.mlflow.runs import Runs
@@ -70,7 +71,7 @@ class Store(Runs, Versions, Collecting):
     @property
     def address(self) -> str:
         """The address without credentials."""
-        return store_errors.without_credentials(self.uri)
+        return without_credentials(self.uri)
 
     @store_errors.guarded
     def warm_up(self) -> None:

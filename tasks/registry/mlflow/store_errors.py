@@ -9,6 +9,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from tasks.base.errors import InfrastructureError, KeepfitError, TransientError
+from tasks.base.text.redaction import without_credentials
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -21,7 +22,6 @@ _PASSING_WORDS = re.compile(
     r"name or service not known|temporary failure in name resolution",
     re.IGNORECASE,
 )
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
 
 
 def guarded(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -75,17 +75,6 @@ def translated(error: BaseException) -> KeepfitError | None:
         f"The MLflow store refused: {_telling_line(text)}",
         "Check MLFLOW_TRACKING_URI and the state folder.",
     )
-
-
-def without_credentials(text: str) -> str:
-    """Return `text` without user names and passwords in addresses.
-
-    Examples
-    --------
-    >>> without_credentials("postgresql://me:secret@db/x failed")
-    'postgresql://db/x failed'
-    """
-    return _CREDENTIALS.sub("", text)
 
 
 def is_absent(error: BaseException) -> bool:

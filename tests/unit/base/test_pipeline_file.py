@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import ConfigError
-from tasks.base.pipeline_file import (
-    confined,
-    load_pipeline,
-    redact,
-    require_columns,
-    require_evaluated,
-)
+from tasks.base.pipeline_file import confined, load_pipeline, require_columns, require_evaluated
+from tasks.base.text.redaction import redact
 
 GOOD = "name: churn\ntarget: y\nsource: {kind: csv, path: rows.csv}\n"
 

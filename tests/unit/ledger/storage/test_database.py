@@ -222,7 +222,7 @@ def test_a_server_that_does_not_answer_is_transient(tmp_path: Path) -> None:
     with pytest.raises(TransientError) as caught:
         opened(tmp_path, "postgresql+psycopg://me:s3cret@127.0.0.1:1/db")
     assert "s3cret" not in str(caught.value)
-    assert "me:***@127.0.0.1" in str(caught.value)
+    assert "//127.0.0.1:1/db" in str(caught.value)
 
 
 @pytest.mark.postgres

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy.exc
 
 from tasks.base.errors import EvidenceError, InfrastructureError, KeepfitError, TransientError
-from tasks.registry.mlflow.store_errors import guarded, translated, without_credentials
+from tasks.base.text.redaction import without_credentials
+from tasks.registry.mlflow.store_errors import guarded, translated
 
 
 def mlflow_error(message: str, code: str) -> Exception:

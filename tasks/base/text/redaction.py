@@ -1,0 +1,62 @@
+"""What no message, log or record may hold: secrets whole and in parts, credentials of addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from urllib.parse import quote, unquote
+
+_LEAST = 3
+_CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@")
+_MARKS = re.compile(r"[@:/?#\[\]&=,;]+")
+# Of web addresses, such as those of alerts, the path is what lets one in.
+_LEAST_OF_PATH = 8
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without any of the `secrets`, and without any part of one that is an address.
+
+    Examples
+    --------
+    >>> redact("postgresql://me:s3cret@db", ["s3cret"])
+    'postgresql://me:***@db'
+    >>> redact("invalid port: 'w0rd@db:54'", ["postgresql://me:p4ss:w0rd@db:54/x"])
+    "invalid port: '***@db:54'"
+    """
+    parts = {part for secret in secrets for part in secret_parts(secret)}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
+    return text
+
+
+@cache
+def secret_parts(secret: str) -> frozenset[str]:
+    """Return what of a secret may be shown nowhere: itself, and what its address lets one in by.
+
+    Where a password holds an @, : or / of its own, a library reads it in another way than a person
+    meant: so what stands between any two such marks before the last @ is a part, but the user.
+    """
+    found = {secret, unquote(secret), quote(secret, safe="")}
+    scheme, separator, rest = secret.partition("://")
+    if separator:
+        login, at, place = rest.rpartition("@")
+        _, colon, password = login.partition(":")
+        if at and colon:
+            for form in (password, unquote(password)):
+                found |= {form, *(piece for piece in _MARKS.split(form) if len(piece) > _LEAST)}
+        if "sql" not in scheme:
+            path = place.partition("/")[2]
+            found |= {piece for piece in _MARKS.split(path) if len(piece) >= _LEAST_OF_PATH}
+    return frozenset(part for part in found if len(part) >= _LEAST)
+
+
+def without_credentials(text: str) -> str:
+    """Return `text` without users and passwords in addresses, however oddly these are written.
+
+    Examples
+    --------
+    >>> without_credentials("postgresql://me:se@cr:et@db/x failed")
+    'postgresql://db/x failed'
+    """
+    return _CREDENTIALS.sub("", text)

@@ -1,0 +1,58 @@
+"""Addresses whose password a library reads otherwise than its owner meant."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from tasks.base.text.redaction import redact, secret_parts, without_credentials
+from tasks.orchestration.prefect_api import answers, check_configured
+
+PIECES = ("Zq7x", "kV9p", "wJ3m")
+PASSWORDS = (
+    "Zq7x@kV9p:wJ3m",
+    "Zq7x/kV9p#wJ3m",
+    "Zq7x[kV9p]wJ3m",
+    "Zq7x%40kV9p%3AwJ3m",
+    "Zq7x?kV9p&wJ3m",
+)
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_no_piece_of_a_password_is_left_of_what_a_library_says(password: str) -> None:
+    address = f"postgresql://usr:{password}@db.example:5432/sales"
+    said = [address, *re.split(r"[@:/]", address), f"invalid port {password[3:]}@db"]
+    for read in (sa.make_url, urlsplit):
+        try:
+            said.append(repr(read(address)))
+            said.append(str(getattr(read(address), "port", "")))
+        except ValueError as error:
+            said.append(str(error))
+
+    shown = [redact(text, [address]) for text in said]
+
+    for piece in PIECES:
+        assert not any(piece in text for text in shown), shown
+    assert redact("user usr of sales at db.example", [address]) == "user usr of sales at db.example"
+    assert without_credentials(f"{address} failed") == "postgresql://db.example:5432/sales failed"
+
+
+def test_the_path_of_an_alerts_address_is_secret() -> None:
+    address = "https://hooks.example/services/T0000AAAA/Xy12Zw34Xy12"
+    assert "Xy12Zw34Xy12" not in redact("POST /Xy12Zw34Xy12 refused", [address])
+    assert "a" not in secret_parts("a")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "postgresql"])
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_a_prefect_api_that_does_not_answer_is_named_without_its_password(
+    scheme: str, password: str
+) -> None:
+    address = f"{scheme}://usr:{password}@127.0.0.1:1/api"
+    assert not answers(address, 0.2)
+    with pytest.raises(Exception, match="does not answer") as refused:
+        check_configured(address)
+    assert not any(piece in str(refused.value) for piece in (*PIECES, "usr"))
