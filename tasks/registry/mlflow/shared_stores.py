@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
-from tasks.registry.mlflow import sqlite_database, store_errors
+from tasks.base.text.redaction import without_credentials
+from tasks.registry.mlflow import sqlite_database
 from tasks.registry.mlflow.catalog import ALIAS
 from tasks.registry.mlflow.sqlite_reader import reader_of
 from tasks.registry.signing.version_folder import check_stored
@@ -31,7 +32,7 @@ def store_of(state: Path) -> Store:
 
 def shown_address(state: Path) -> str:
     """Return the address of the store of `state` without credentials."""
-    return store_errors.without_credentials(sqlite_database.tracking_address(state))
+    return without_credentials(sqlite_database.tracking_address(state))
 
 
 def read_directly(state: Path) -> bool:
