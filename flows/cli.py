@@ -461,7 +461,7 @@ def export(version: str, folder: Path, file: Path | None, as_json: bool) -> dict
     """Copy the files of VERSION into the new FOLDER, compared with its signature."""
     found: dict[str, Any] = _actions().copy_version(file, version, folder)
     if not as_json:
-        click.echo(f"{found['model']} v{found['version']}, as it was signed: {found['folder']}")
+        echo(f"{found['model']} v{found['version']}, as it was signed: {found['folder']}")
     return found
 
 
@@ -477,10 +477,10 @@ def keys_show(as_json: bool) -> dict[str, Any]:
     """Show the public key of this host and those that are trusted."""
     found: dict[str, Any] = _actions().version_keys.shown_keys()
     if not as_json:
-        click.echo(f"signs by  {found['key'] or 'a key that the first training makes'}")
-        click.echo(f"from      {found['from']}")
+        echo(f"signs by  {found['key'] or 'a key that the first training makes'}")
+        echo(f"from      {found['from']}")
         for key in found["trusted"]:
-            click.echo(f"trusted   {key}")
+            echo(f"trusted   {key}")
     return found
 
 
@@ -492,7 +492,7 @@ def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
     found: dict[str, Any] = _actions().version_keys.trust_key(key)
     if not as_json:
-        click.echo(f"trusted   {key}")
+        echo(f"trusted   {key}")
     return found
 
 
@@ -505,7 +505,7 @@ def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
     found: dict[str, Any] = _actions().version_keys.distrust_key(key)
     if not as_json:
         known = found["removed"]
-        click.echo("no longer trusted" if known else "the file of trusted keys does not name it")
+        echo("no longer trusted" if known else "the file of trusted keys does not name it")
     return found
 
 
@@ -541,13 +541,13 @@ def _actions() -> Any:
 
 
 def _show_signed(found: dict[str, Any]) -> None:
-    click.echo(f"signs by  {found['key']}")
+    echo(f"signs by  {found['key']}")
     if found.get("former"):
-        click.echo(f"former    {found['former']}, trusted until `keepfit keys distrust` of it")
+        echo(f"former    {found['former']}, trusted until `keepfit keys distrust` of it")
     if found["signed"]:
-        click.echo(f"signed    {', '.join('v' + version for version in found['signed'])}")
+        echo(f"signed    {', '.join('v' + version for version in found['signed'])}")
     for version, why in found["refused"].items():
-        click.echo(f"refused   v{version}: {why}")
+        echo(f"refused   v{version}: {why}")
 
 
 @main.group()
