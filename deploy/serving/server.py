@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,9 @@ def run(
         lifespan="on",
         ws="none",
     )
+    # It stops by them itself, and then raises them again for whoever handled them before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run(sockets=[listener])
 
 
