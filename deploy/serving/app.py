@@ -38,6 +38,8 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 _AT_ONCE = 500
 """Rows that are answered between two other requests; more go to a thread."""
 _MOST_NAMES = 20
+_MOST_SHADOWED = 100
+"""Requests that wait for a version which answers into the ledger only."""
 _REST_SECONDS = 0.5
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON = "application/json"
@@ -98,6 +100,7 @@ class PredictionServer:
         self._rate = RateLimit(self._limits.rate)
         self._metrics = Metrics()
         self._spools: dict[str, Spool] = {}
+        self._shadowing: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="predict")
 
     def app(self) -> Starlette:
@@ -124,6 +127,7 @@ class PredictionServer:
         try:
             yield
         finally:
+            await asyncio.gather(*self._shadowing)
             for spool in self._spools.values():
                 spool.close()
             for task in running:
@@ -195,6 +199,8 @@ class PredictionServer:
             raise RefusedError(422, error.kind, error.message, error.remedy) from None
         if answer.places:
             self._record(champion.name, record_of(model, answer, identity))
+            if (shadow := champion.shadow) is not None:
+                self._let_answer(champion.name, shadow, rows, lists, count, identity)
         self._count_rows(champion.name, answer)
         return _body(model, answer, count, identity), 200 if answer.places else 422
 
@@ -228,6 +234,37 @@ class PredictionServer:
                 'Send {"rows": [{"column": value, …}, …]}.',
             ) from None  # fmt: skip
         return _shaped(given, self._limits.rows)
+
+    def _let_answer(
+        self,
+        name: str,
+        shadow: ServedModel,
+        rows: list[dict[str, Any]] | None,
+        lists: Mapping[str, list[Any]],
+        count: int,
+        identity: str,
+    ) -> None:
+        """Let a version answer that is not returned; when many wait, it leaves some out."""
+        if len(self._shadowing) >= _MOST_SHADOWED:
+            self._metrics.rows.labels(name, "not shadowed").inc(count)
+            return
+
+        async def answered() -> None:
+            loop = asyncio.get_running_loop()
+            try:
+                answer = await loop.run_in_executor(
+                    self._threads, _answer, shadow, rows, lists, count
+                )
+                if answer.places:
+                    self._spools[name].write([record_of(shadow, answer, identity, "shadow")])
+            except (DataError, OSError):
+                self._metrics.rows.labels(name, "not shadowed").inc(count)
+            else:
+                self._metrics.rows.labels(name, "shadowed").inc(len(answer.places))
+
+        task = asyncio.create_task(answered())
+        self._shadowing.add(task)
+        task.add_done_callback(self._shadowing.discard)
 
     def _record(self, name: str, record: bytes) -> None:
         """Keep an answer; without that it does not leave."""

@@ -377,6 +377,10 @@ class ScoringConfig(Section):
     top_k: int | None = Field(
         None, ge=1, description="ranking: only the best so many of each group are written"
     )
+    shadow: Literal["challenger"] | None = Field(
+        None,
+        description="serving: the newest version that is not champion answers into the ledger too",
+    )
 
 
 class ReportConfig(Section):

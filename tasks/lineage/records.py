@@ -15,8 +15,8 @@ from tasks.base.records import ModelVersion, Record
 
 What = Literal[
     "window", "alarm", "schedule", "by hand", "run", "data", "contract", "training", "gate",
-    "promoted", "refused", "confirmed", "rolled back", "replaced", "in use", "collected", "alert",
-    "other",
+    "promoted", "refused", "confirmed", "rolled back", "replaced", "in use", "shadow", "collected",
+    "alert", "other",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from tasks.history import evidence, links
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.overview import score_of
 from tasks.lineage.after_training import followed, in_use, link_of, tagged
+from tasks.lineage.beside_champion import beside_champion
 from tasks.lineage.records import Known, Link
 from tasks.registry.gate.gate import incomplete_words
 from tasks.registry.mlflow.shared_stores import store_of
@@ -48,6 +49,8 @@ def steps_of(known: Known, *, champion: str | None) -> tuple[tuple[Link, ...], t
             missing.append("Whether the gate promoted or refused it is not recorded.")
     if champion == known.version:
         after.append(in_use(known))
+    elif (shadow := beside_champion(known)) is not None:
+        after.append(shadow)
     return (*before, *after), tuple(missing)
 
 

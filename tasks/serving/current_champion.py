@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.records import ModelVersion
 from tasks.contracts.contract_files import contract_file
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of
 from tasks.serving.delivery import announce
 from tasks.serving.served_model import ServedModel
@@ -25,6 +27,8 @@ class CurrentChampion:
         What answers; None until there is a champion that could be loaded.
     problem
         Why the champion of the registry does not answer; None while it does.
+    shadow
+        The newest version after the champion, where the file wants it to answer too.
     failures
         How often the registry could not be asked or the champion not loaded.
     """
@@ -32,6 +36,8 @@ class CurrentChampion:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.model: ServedModel | None = None
+        self.shadow: ServedModel | None = None
+        self._unfit = ""
         self.problem: KeepfitError | None = None
         self.failures = 0
         self._file = _mark(pipeline.path)
@@ -64,19 +70,41 @@ class CurrentChampion:
 
     def _look(self) -> bool:
         self._follow_file()
-        contract = _mark(contract_file(self.pipeline))
+        contract, before = _mark(contract_file(self.pipeline)), self._contract
         # Without an alias this raises, and the version that answered goes on.
         champion = champion_of(self.pipeline)
         known = self.model
         same = known is not None and known.version.version == champion.version
-        if not same or contract != self._contract:
+        if not same or contract != before:
             model = ServedModel.load(self.pipeline, champion)
             announce(self.pipeline, model)
-            self.model, self._contract, self.problem = model, contract, None
+            self.model, self._contract = model, contract
             logger.warning("%s: v%s answers", self.name, champion.version)
-            return True
         self.problem = None
-        return False
+        self._follow_challenger(champion, again=contract != before)
+        return self.model is not known
+
+    def _follow_challenger(self, champion: ModelVersion, *, again: bool) -> None:
+        """Load the newest version after the champion; one that cannot be loaded is left alone."""
+        wanted = None
+        if self.pipeline.config.scoring.shadow is not None:
+            newest = store_of(self.pipeline.state).versions(self.name)[:1]
+            wanted = next((v for v in newest if int(v.version) > int(champion.version)), None)
+        if wanted is None or wanted.version == self._unfit:
+            self.shadow = None
+            return
+        if self.shadow is not None and self.shadow.version.version == wanted.version and not again:
+            return
+        try:
+            shadow = ServedModel.load(self.pipeline, wanted)
+            announce(self.pipeline, shadow)
+        except KeepfitError as error:
+            self.shadow, self._unfit = None, wanted.version
+            logger.warning("%s: v%s does not answer beside the champion. %s",
+                           self.name, wanted.version, error)  # fmt: skip
+            return
+        self.shadow = shadow
+        logger.warning("%s: v%s answers into the ledger only", self.name, wanted.version)
 
     def _follow_file(self) -> None:
         mark = _mark(self.pipeline.path)

@@ -6,15 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightgbm import LGBMClassifier
 
 from deploy.serving.app import OPEN_PATHS, Limits
 from deploy.serving.bearer import BearerAuthentication, token_for
 from deploy.serving.limits import RateLimit
 from deploy.serving.server import guarded
 from tasks.base.errors import UsageError
+from tasks.ledger.ledger import ledger_of
 from tasks.serving.delivery import deliver, spool_folder
 from tasks.serving.served_model import ServedModel
-from tests.unit.serving.served import TestClient, client, frame, pipeline_file, records, served
+from tests.unit.serving.served import (
+    WITH_IDS,
+    TestClient,
+    client,
+    frame,
+    pipeline_file,
+    records,
+    served,
+)
 
 PATH = "/pipelines/mine/predict"
 
@@ -40,6 +50,24 @@ def test_every_answered_row_reaches_the_ledger(tmp_path: Path, model: ServedMode
     assert [set(row) for row in rows] == [{"prediction", "probability"}] * 5
     assert abs(sum(rows[0]["probability"].values()) - 1) < 1e-12
     assert deliver(pipeline_file(tmp_path)).new == 5
+
+
+def test_a_shadow_answers_the_same_rows_into_the_ledger_and_is_not_returned(
+    tmp_path: Path, model: ServedModel
+) -> None:
+    other = served(LGBMClassifier(n_estimators=3, verbose=-1), "native", number="2")
+    with client(tmp_path, model, shadow=other) as asking:
+        said = asking.post(PATH, json={"rows": records(frame(6))}).json()
+    pipeline = pipeline_file(tmp_path)
+    deliver(pipeline)
+
+    ledger = ledger_of(pipeline)
+    returned = ledger.window_rows("mine", None, WITH_IDS)
+    beside = ledger.window_rows("mine", None, WITH_IDS, role="shadow", version="2")
+    assert said["version"] == "1"
+    assert returned["version"].unique().tolist() == ["1"]
+    assert beside["key"].tolist() == returned["key"].tolist()
+    assert beside["probability_yes"].tolist() != returned["probability_yes"].tolist()
 
 
 def test_a_broken_row_has_an_error_by_name_and_rule(asking: TestClient) -> None:

@@ -86,10 +86,10 @@ def records(given: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def pipeline_file(folder: Path) -> PipelineFile:
+def pipeline_file(folder: Path, extra: str = "") -> PipelineFile:
     (folder / "keepfit.yaml").write_text(
         "name: mine\ntarget: spät?\nsource: {kind: parquet, path: x.parquet}\n"
-        "time_column: moment\nid_columns: [no]\n",
+        f"time_column: moment\nid_columns: [no]\n{extra}",
         encoding="utf-8",
     )
     return load_pipeline(folder / "keepfit.yaml", {})
@@ -98,11 +98,14 @@ def pipeline_file(folder: Path) -> PipelineFile:
 class FixedChampion(CurrentChampion):
     """A champion that no registry is asked for."""
 
-    def __init__(self, pipeline: PipelineFile, model: ServedModel | None) -> None:
+    def __init__(
+        self, pipeline: PipelineFile, model: ServedModel | None, shadow: ServedModel | None = None
+    ) -> None:
         super().__init__(pipeline)
-        self.model = model
-        if model is not None:
-            announce(pipeline, model)
+        self.model, self.shadow = model, shadow
+        for one in (model, shadow):
+            if one is not None:
+                announce(pipeline, one)
 
     def look(self) -> bool:
         return False
@@ -110,9 +113,12 @@ class FixedChampion(CurrentChampion):
 
 @contextmanager
 def client(
-    folder: Path, model: ServedModel | None, limits: Limits | None = None
+    folder: Path,
+    model: ServedModel | None,
+    limits: Limits | None = None,
+    shadow: ServedModel | None = None,
 ) -> Iterator[TestClient]:
     """Ask a server in this process."""
-    champion = FixedChampion(pipeline_file(folder), model)
+    champion = FixedChampion(pipeline_file(folder), model, shadow)
     with TestClient(PredictionServer([champion], limits).app()) as asking:
         yield asking

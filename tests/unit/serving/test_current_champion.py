@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.base.errors import ModelRefusedError, UsageError
+from tasks.base.records import ModelVersion
+from tasks.serving import current_champion
+from tasks.serving.current_champion import CurrentChampion
+from tasks.serving.served_model import ServedModel
+from tests.unit.serving.served import pipeline_file, served, version
+
+
+class Registry:
+    """A registry that tests write to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.champion = ""
+        self.newest = ["1"]
+        self.refused: set[str] = set()
+        self.loaded: list[str] = []
+        monkeypatch.setattr(current_champion, "champion_of", self.champion_of)
+        monkeypatch.setattr(current_champion, "store_of", lambda _: self)
+        monkeypatch.setattr(ServedModel, "load", self.load)
+
+    def champion_of(self, _: Any) -> ModelVersion:
+        if not self.champion:
+            raise UsageError("mine has no champion yet.", "Train one.")
+        return version(self.champion)
+
+    def versions(self, _: str) -> tuple[ModelVersion, ...]:
+        return tuple(map(version, self.newest))
+
+    def load(self, _: Any, wanted: ModelVersion) -> ServedModel:
+        self.loaded.append(wanted.version)
+        if wanted.version in self.refused:
+            raise ModelRefusedError("It is another file.")
+        return served(number=wanted.version)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    return Registry(monkeypatch)
+
+
+def test_the_champion_is_loaded_once_and_exchanged_when_the_alias_moves(
+    tmp_path: Path, registry: Registry
+) -> None:
+    champion = CurrentChampion(pipeline_file(tmp_path))
+    registry.champion = "1"
+
+    assert champion.look()
+    assert not champion.look()
+    registry.champion = "2"
+    assert champion.look()
+
+    assert registry.loaded == ["1", "2"]
+    assert champion.model is not None
+    assert champion.model.version.version == "2"
+
+
+def test_one_that_cannot_be_loaded_or_is_gone_leaves_the_former_answering(
+    tmp_path: Path, registry: Registry
+) -> None:
+    champion = CurrentChampion(pipeline_file(tmp_path))
+    assert not champion.look()
+    assert "no champion" in str(champion.problem)
+    registry.champion = "1"
+    champion.look()
+    registry.champion, registry.refused = "2", {"2"}
+
+    assert not champion.look()
+    assert champion.model is not None
+    assert champion.model.version.version == "1"
+    assert champion.failures == 2
+
+
+def test_a_challenger_answers_beside_the_champion_where_the_file_wants_it(
+    tmp_path: Path, registry: Registry
+) -> None:
+    champion = CurrentChampion(pipeline_file(tmp_path, "scoring: {shadow: challenger}\n"))
+    registry.champion, registry.newest = "1", ["3", "2", "1"]
+    champion.look()
+    champion.look()
+
+    assert champion.shadow is not None
+    assert champion.shadow.version.version == "3"
+    assert registry.loaded == ["1", "3"]
+    registry.newest = ["1"]
+    champion.look()
+    assert champion.shadow is None
+
+
+def test_an_edited_contract_is_taken_up(tmp_path: Path, registry: Registry) -> None:
+    pipeline = pipeline_file(tmp_path)
+    champion = CurrentChampion(pipeline)
+    registry.champion = "1"
+    champion.look()
+    pipeline.work.mkdir(parents=True, exist_ok=True)
+    (pipeline.work / "contract.yaml").write_text("contract: mine\ncolumns: {}\n")
+
+    assert champion.look()
+    assert not champion.look()
