@@ -223,7 +223,7 @@ def _companions(
         if checks:
             start_checker(keep=keep)
         if fits:
-            from tasks.models.execution.fitting import warm_up
+            from tasks.models.fitting import warm_up
 
             warm_up()
         elif keep or not read_directly(pipeline.state):

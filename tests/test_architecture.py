@@ -54,7 +54,7 @@ def test_importing_the_front_door_creates_nothing(tmp_path: Path) -> None:
 MOST_FILES = 12
 USUAL_FILES = 8
 MOST_CHANGES_TO_RETRAINING = 9
-MOST_CHANGES_TO_CHAMPION = 19
+MOST_CHANGES_TO_CHAMPION = 20
 """How often a person who follows the calls changes packages, see `tests.paths`."""
 MOST_IMPORTS_INSIDE_FUNCTIONS = 604
 """What there still is; the number may be lowered, never raised."""

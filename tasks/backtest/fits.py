@@ -22,7 +22,7 @@ from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.text.durations import parse_duration
 from tasks.evaluation.leaderboard import choose
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.models.execution.fitting import fit_candidates, objective_of
+from tasks.models.fitting import fit_candidates, objective_of
 from tasks.models.recipe import recipe_of
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, V
 from tasks.base.runtime import progress
 
 if TYPE_CHECKING:
-    from tasks.models.execution.fitting import Progress
+    from tasks.models.fitting import Progress
 
 
 def fit_all(
@@ -23,7 +23,7 @@ def fit_all(
 
     A refit fits the trivial baseline and the recipe alone.
     """
-    from tasks.models.execution.fitting import fit_candidates, objective_of
+    from tasks.models.fitting import fit_candidates, objective_of
     from tasks.models.recipe import fit_baseline, fit_recipe
 
     folder = Path(basis.prepared.folder) / "candidates"
@@ -80,7 +80,7 @@ def winner_of(
     judged = next(r for r in results if r.candidate == assessment.challenger)
     if not (verdict.promoted and verdict.complete and basis.prepared.refit):
         return judged
-    from tasks.models.execution.fitting import refit
+    from tasks.models.fitting import refit
 
     folder = Path(basis.prepared.folder) / "refit"
     folder.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
     """Return level and sentence of every suspicion of a leak or of a score too good."""
     from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
     from tasks.evaluation.leaderboard import assess
-    from tasks.models.execution.fitting import fit_candidates
+    from tasks.models.fitting import fit_candidates
     from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
 

@@ -121,7 +121,7 @@ def keepfit(folder: Path, job: dict[str, Any]) -> str:
     from tasks.base.pipeline_file import load_pipeline
     from tasks.evaluation.leaderboard import choose
     from tasks.models.execution import worker_pool
-    from tasks.models.execution.fitting import fit_candidates
+    from tasks.models.fitting import fit_candidates
     from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
 

@@ -61,7 +61,7 @@ def fitted(
     table: Table, folder: Path, given: argparse.Namespace, tuning: str
 ) -> tuple[dict[str, CandidateResult], dict[str, float], float]:
     """Return what became of each candidate, its score on the holdout, and the seconds of all."""
-    from tasks.models.execution.fitting import fit_candidates
+    from tasks.models.fitting import fit_candidates
     from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
 

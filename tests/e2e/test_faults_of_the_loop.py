@@ -214,7 +214,7 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 
 AGES = {
     "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "flows/commands.py",
-    "tasks/models/execution/run_context.py", "tasks/data/sources/file_completeness.py",
+    "tasks/models/run_context.py", "tasks/data/sources/file_completeness.py",
     "tasks/registry/mlflow/runs.py",
 }  # fmt: skip
 

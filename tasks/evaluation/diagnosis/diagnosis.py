@@ -103,7 +103,7 @@ class TrainingDiagnosis(Case):
         """Return the learning curve, which costs fits, where it is asked for."""
         if self.training.diagnosis != "full":
             return None
-        from tasks.models.execution.run_context import BASELINE, ENSEMBLE
+        from tasks.models.run_context import BASELINE, ENSEMBLE
 
         order = [row.candidate for row in self.assessment.leaderboard]
         able = [r for r in self.fitted if r.candidate not in (BASELINE, ENSEMBLE)]

@@ -27,7 +27,7 @@ from tasks.models.estimators.candidates import candidate_of
 from tasks.models.estimators.fit_context import FitContext
 from tasks.models.persistence.prediction import in_order, outputs
 from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
-from tasks.models.validation.splitters import inner_part
+from tasks.models.splitters import inner_part
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,20 +14,19 @@ from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import write_whole
 from tasks.base.text.numbers import number
-from tasks.models.ensemble.blend_call import BLEND_FILE
 from tasks.models.ensemble.weighted_ensemble import (
     EnsembleClassifier,
     EnsembleRegressor,
     SameColumns,
 )
 from tasks.models.ensemble.weights import Weights, cross_blended, gained_by, weigh
-from tasks.models.execution.run_context import ENSEMBLE, FitRun
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.persistence.artifacts import keep, keep_predictions, kept
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
 from tasks.models.postprocessing.adjustment import Adjustment, adjust, keep_adjustment, part_scores
 from tasks.models.postprocessing.calibration import Calibration
-from tasks.models.validation.out_of_fold import OutOfFold
+from tasks.models.run_context import BLEND_FILE, ENSEMBLE, FitRun
 
 
 def blend(run: dict[str, Any], names: list[str]) -> str:

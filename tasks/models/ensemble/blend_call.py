@@ -10,11 +10,9 @@ from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult
 from tasks.base.text.durations import format_duration
 from tasks.models.execution.child_calls import call
-from tasks.models.execution.run_context import BASELINE, ENSEMBLE, FitRun
 from tasks.models.execution.scheduler import Progress, Report
 from tasks.models.persistence.artifacts import kept
-
-BLEND_FILE = "blend.json"
+from tasks.models.run_context import BASELINE, BLEND_FILE, ENSEMBLE, FitRun
 
 
 def ensemble_of(

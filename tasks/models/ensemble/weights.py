@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tasks.base.config import greater_is_better
 from tasks.base.errors import KeepfitError
 from tasks.metrics.bootstrap import interval, resampling
-from tasks.models.execution.run_context import FitRun
-from tasks.models.validation.out_of_fold import OutOfFold
+from tasks.models.out_of_fold import OutOfFold
+from tasks.models.run_context import FitRun
 
 Floats = NDArray[np.float64]
 

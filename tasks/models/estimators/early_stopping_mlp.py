@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from tasks.base.sampling import subsample_evenly
 from tasks.models.estimators.fit_context import Watched
-from tasks.models.validation.splitters import Fold, inner_part, inner_share
+from tasks.models.splitters import Fold, inner_part, inner_share
 
 _LEFT = ("_optimizer", "_on_the_way")
 

@@ -24,7 +24,7 @@ from tasks.models.estimators.lightgbm_stopping import (
     watched,
 )
 from tasks.models.features.mapped_arrays import letting_go, rows_at
-from tasks.models.validation.splitters import inner_part, inner_share
+from tasks.models.splitters import inner_part, inner_share
 
 WIDE = 200
 """Columns from which LightGBM builds its histograms column by column; either way, fixed: left to

@@ -26,7 +26,7 @@ from tasks.models.estimators.lightgbm_stopping import (
     watch,
     watched,
 )
-from tasks.models.validation.splitters import inner_share, part_of_groups
+from tasks.models.splitters import inner_share, part_of_groups
 
 RANKER = "lightgbm"
 """The candidate that learns to rank; the others predict each row's grade."""

@@ -6,29 +6,14 @@ the rows are few, so that one enthusiast makes no favourite (the Bayesian averag
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.compose import ColumnTransformer
-
-from tasks.base.records import CandidateResult
-from tasks.data.snapshots import read_frame
-from tasks.models.execution.run_context import BASELINE, FitRun
-from tasks.models.features.columns import CategoryCodes
-from tasks.models.features.encoded_matrices import read_folds, read_rows
-from tasks.models.features.preprocessing import FeatureEncoder
-from tasks.models.persistence.artifacts import keep, keep_predictions
-from tasks.models.persistence.prediction import outputs
-from tasks.models.validation.cross_validation import score_part
 
 PRIOR_ROWS = 5.0
 """Rows that the mean of all counts for."""
-_MOST_ITEMS = 10_000_000
 
 
 class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -66,51 +51,3 @@ class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         found: NDArray[np.float64] = np.full(len(codes), self.mean_)
         found[known] = self.scores_[codes[known]]
         return found
-
-
-def fit_popularity(run: FitRun, tell: Callable[[str], None]) -> None:
-    """Fit the popularity of the items as the baseline of a ranking."""
-    tell("fit")
-    rows, folds = read_rows(run), read_folds(run)
-    notes: list[str] = []
-    found: list[float | None] = []
-    for fold in folds:
-        encoder, model = _fitted(run, rows.positions[fold.train], rows.y[fold.train])
-        predicted, _ = outputs(model, encoder.transform(_items(run, rows.positions[fold.valid])))
-        queries = None if rows.queries is None else rows.queries.only(fold.valid)
-        part = score_part(run, model, predicted, None, rows.y[fold.valid], notes, queries)
-        found.append(part[0] if part else None)
-    scores = [score for score in found if score is not None]
-    started = time.perf_counter()
-    encoder, model = _fitted(run, rows.positions, rows.y)
-    seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    holdout = encoder.transform(_items(run, np.load(run.split.holdout_path)))
-    keep_predictions(run, BASELINE, model, *outputs(model, holdout))
-    result = CandidateResult(
-        candidate=BASELINE,
-        status="ok",
-        cv_mean=float(np.mean(scores)) if scores else None,
-        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        cv_folds=len(scores),
-        cv_scores=tuple(found),
-        fit_seconds=seconds,
-        predict_seconds=time.perf_counter() - started,
-        rows_fitted=len(rows),
-        params={"strategy": "popularity", "prior_rows": PRIOR_ROWS},
-        notes=(f"popularity: the mean {run.schema.target} of each {run.schema.item}", *notes),
-    )
-    keep(run, result, encoder, model)
-
-
-def _fitted(
-    run: FitRun, positions: NDArray[np.int64], y: NDArray[np.float64]
-) -> tuple[FeatureEncoder, Popularity]:
-    codes = ColumnTransformer([("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])])
-    encoder = FeatureEncoder([str(run.schema.item)], codes)
-    return encoder, Popularity().fit(encoder.fit_transform(_items(run, positions), y), y)
-
-
-def _items(run: FitRun, positions: NDArray[np.int64]) -> pd.DataFrame:
-    chosen: Any = np.ascontiguousarray(positions, dtype=np.int64)
-    return read_frame(run.snapshot_path, columns=[str(run.schema.item)], rows=chosen)

@@ -58,7 +58,7 @@ _HEAVY = (
     "lightgbm", "pandas", "sklearn.calibration", "sklearn.ensemble",
     "sklearn.kernel_approximation", "sklearn.linear_model", "sklearn.neural_network",
     "sklearn.svm", "sklearn.tree", "skops.io", "tasks.data.column_kinds", "tasks.data.snapshots",
-    "tasks.metrics.scorer", "tasks.models.estimators.baselines",
+    "tasks.metrics.scorer", "tasks.models.validation.baselines",
     "tasks.models.persistence.prediction",
 )  # fmt: skip
 

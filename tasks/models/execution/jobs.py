@@ -12,8 +12,8 @@ import numpy as np
 from tasks.base.errors import DataError
 from tasks.base.sampling import subsample_evenly
 from tasks.metrics.ranking import RankingGroups
-from tasks.models.execution.run_context import FitRun
-from tasks.models.validation.splitters import Fold, Positions, make_folds
+from tasks.models.run_context import FitRun
+from tasks.models.splitters import Fold, Positions, make_folds
 
 
 def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
@@ -29,11 +29,11 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
         if command["do"] == "prepare":
             prepare(run, tell)
         elif command["do"] == "encode":
-            from tasks.models.features.encoded_matrices import encode
+            from tasks.models.validation.encoded_matrices import encode
 
             encode(run, command["about"], tell)
         elif command["do"] == "trial":
-            from tasks.models.tuning.objective import try_params
+            from tasks.models.validation.objective import try_params
 
             answer, threads = Path(command["answer"]), int(command["threads"])
             try_params(run, command["about"], command["trial"], answer, threads, tell)
@@ -48,7 +48,7 @@ def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
     from tasks.data.column_kinds import target_values
     from tasks.data.ranking_groups import queries_of
     from tasks.data.snapshots import read_frame
-    from tasks.models.estimators.baselines import fit_baseline
+    from tasks.models.validation.baselines import fit_baseline
 
     tell("reading the target")
     positions = np.load(run.split.train_path).astype(np.int64, copy=False)

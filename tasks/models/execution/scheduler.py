@@ -18,10 +18,10 @@ from tasks.base.records import CandidateResult, Trial
 from tasks.base.text.durations import format_duration
 from tasks.models.estimators.candidates import find
 from tasks.models.execution import worker_pool
-from tasks.models.execution.run_context import BASELINE, FitRun
-from tasks.models.execution.task_graph import Task, foremost, plan, ready, seconds_left
 from tasks.models.execution.time_budget import Budget
 from tasks.models.persistence.artifacts import kept
+from tasks.models.run_context import BASELINE, FitRun
+from tasks.models.task_graph import Task, foremost, plan, ready, seconds_left
 from tasks.models.tuning.study import read_trial
 from tasks.models.tuning.tuning_schedule import Tuning
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.runtime.progress import Step, report
-from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model
+from tasks.models.run_context import FitRun
 
 MODEL, PREDICTIONS, _RESULT = "model.skops", "holdout.npz", "result.json"
 

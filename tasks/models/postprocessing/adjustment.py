@@ -15,8 +15,7 @@ from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import KeepfitError
 from tasks.base.records import Schema
 from tasks.base.runtime.files import write_whole
-from tasks.models.ensemble.blend_call import BLEND_FILE
-from tasks.models.execution.run_context import ENSEMBLE, FitRun
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.calibration import (
     Calibration,
     choose_calibration,
@@ -28,7 +27,7 @@ from tasks.models.postprocessing.decision_thresholds import (
     decide,
     on_holdout,
 )
-from tasks.models.validation.out_of_fold import OutOfFold
+from tasks.models.run_context import BLEND_FILE, ENSEMBLE, FitRun
 
 _FILE = "adjustment.json"
 

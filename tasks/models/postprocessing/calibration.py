@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.text.numbers import number
-from tasks.models.validation.out_of_fold import OutOfFold
+from tasks.models.out_of_fold import OutOfFold
 
 Floats = NDArray[np.float64]
 Method = Literal["none", "sigmoid", "isotonic"]

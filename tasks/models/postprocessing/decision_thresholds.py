@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Schema
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import Objective, cost_matrix, positive_of
 from tasks.models.postprocessing.cutoffs import (
     Rule,
@@ -28,7 +29,6 @@ from tasks.models.postprocessing.cutoffs import (
     rate_words,
     rates,
 )
-from tasks.models.validation.out_of_fold import OutOfFold
 
 Floats = NDArray[np.float64]
 HALF = 0.5

@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.base.records import Trial
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
-from tasks.models.execution.run_context import FitRun
+from tasks.models.run_context import FitRun
 from tasks.models.tuning.pruner import standing
 
 if TYPE_CHECKING:

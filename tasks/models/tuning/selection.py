@@ -15,7 +15,7 @@ from tasks.base.records import Trial
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.search_spaces import Value
 from tasks.base.text.numbers import number
-from tasks.models.execution.run_context import FitRun
+from tasks.models.run_context import FitRun
 
 CONFIDENCE = 0.95
 """Of one side: that the gain is above nothing."""

@@ -13,8 +13,8 @@ from typing import Any
 from tasks.base.config import greater_is_better
 from tasks.base.records import Trial
 from tasks.base.settings.search_spaces import Value
-from tasks.models.execution.run_context import FitRun
 from tasks.models.persistence.artifacts import trial_folder, trials_file
+from tasks.models.run_context import FitRun
 from tasks.models.tuning.pruner import Bars, bars
 from tasks.models.tuning.sampler import propose, spaces_for
 

@@ -14,8 +14,8 @@ from typing import Any
 from tasks.base.records import Trial
 from tasks.base.settings.search_spaces import Value
 from tasks.models.estimators.candidates import find, place
-from tasks.models.execution.run_context import FitRun
-from tasks.models.execution.task_graph import Task
+from tasks.models.run_context import FitRun
+from tasks.models.task_graph import Task
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.tuning.selection import choose, write_choice
 from tasks.models.tuning.study import Search

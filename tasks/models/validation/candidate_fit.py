@@ -16,14 +16,14 @@ from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.estimators.column_importance import importance_of
 from tasks.models.estimators.fit_context import FitContext, FitResult
 from tasks.models.estimators.lightgbm_ranker import RANKER
-from tasks.models.execution.run_context import FitRun
-from tasks.models.features.encoded_matrices import Rows, matrix, read_rows
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs_of_matrix
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjustment import adjust, keep_adjustment
+from tasks.models.run_context import FitRun
 from tasks.models.tuning.selection import read_choice
 from tasks.models.validation.cross_validation import Validated, fit_all_rows, validate, validated
+from tasks.models.validation.encoded_matrices import Rows, matrix, read_rows
 
 Tell = Callable[[str], None]
 

@@ -22,14 +22,14 @@ from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Watched
-from tasks.models.execution.run_context import FitRun
-from tasks.models.features.encoded_matrices import Rows, matrix, read_folds
+from tasks.models.out_of_fold import FILE, Collector, OutOfFold
 from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.prediction import in_order, outputs_of_matrix
+from tasks.models.run_context import FitRun
+from tasks.models.splitters import Fold
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.validation.early_stopping import choose_rounds, even, shared_rows, usual_better
-from tasks.models.validation.out_of_fold import FILE, Collector, OutOfFold
-from tasks.models.validation.splitters import Fold
+from tasks.models.validation.encoded_matrices import Rows, matrix, read_folds
 
 Curves = dict[str, tuple[float, ...]]
 """Name to its value at each iteration."""

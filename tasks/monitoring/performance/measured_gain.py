@@ -19,7 +19,7 @@ from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Sp
 from tasks.base.sampling import spread
 from tasks.contracts.contract_files import late_labels
 from tasks.evaluation.leaderboard import holdout_times
-from tasks.models.execution.fitting import objective_of
+from tasks.models.fitting import objective_of
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.policy.triggers import start_of, watched

@@ -14,7 +14,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.moments import as_utc
 from tasks.base.records import Basis, CandidateResult, ModelVersion
-from tasks.models.execution.fitting import objective_of
+from tasks.models.fitting import objective_of
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.base.records import CandidateResult, Recipe
-from tasks.models.execution.fitting import fit_candidates
+from tasks.models.fitting import fit_candidates
 from tasks.models.recipe import fit_baseline, fit_recipe, recipe_of
 from tests.unit.models.factories import frame, snapshot, target, training
 

@@ -15,7 +15,7 @@ from tasks.base.records import Basis, ContractResult, Kind, Prepared, Schema, Sp
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import assess
-from tasks.models.execution.fitting import fit_candidates
+from tasks.models.fitting import fit_candidates
 from tasks.reporting.diagnosis import diagnose_plain
 
 pytestmark = pytest.mark.slow

@@ -10,15 +10,15 @@ import pytest
 
 from tasks.base.errors import DataError
 from tasks.base.records import Kind, Schema
-from tasks.models.ensemble.blend_call import BLEND_FILE, ensemble_of
+from tasks.models.ensemble.blend_call import ensemble_of
 from tasks.models.ensemble.weighted_ensemble import SameColumns
 from tasks.models.ensemble.weights import greedy_weights
-from tasks.models.execution.fitting import fit_candidates, refit
-from tasks.models.execution.run_context import ENSEMBLE, FitRun
+from tasks.models.fitting import fit_candidates, refit
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjustment import as_served
-from tasks.models.validation.out_of_fold import OutOfFold
+from tasks.models.run_context import BLEND_FILE, ENSEMBLE, FitRun
 from tests.unit.models.factories import snapshot, training
 from tests.unit.registry.mlflow.served_models import differences
 

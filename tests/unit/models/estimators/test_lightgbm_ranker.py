@@ -20,9 +20,9 @@ from tasks.models.estimators.fit_context import FitContext
 from tasks.models.estimators.lightgbm_ranker import in_groups
 from tasks.models.estimators.popularity import Popularity
 from tasks.models.execution import worker_pool
-from tasks.models.execution.fitting import fit_candidates
+from tasks.models.fitting import fit_candidates
 from tasks.models.persistence.skops_io import load_model, save_model
-from tasks.models.validation.splitters import make_folds, part_of_groups
+from tasks.models.splitters import make_folds, part_of_groups
 from tests.unit.registry.mlflow.served_models import differences
 
 GRADES = (0.0, 1.0, 2.0, 3.0)

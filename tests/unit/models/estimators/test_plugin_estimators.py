@@ -21,8 +21,8 @@ from tasks.models.estimators.candidates import find
 from tasks.models.estimators.fit_context import FitContext
 from tasks.models.estimators.plugin_estimators import own_params
 from tasks.models.execution import plugin_checks
-from tasks.models.execution.fitting import fit_candidates, refit
 from tasks.models.execution.plugin_checks import check_hooks, trial_rows, try_estimator
+from tasks.models.fitting import fit_candidates, refit
 from tasks.models.persistence.skops_io import load_model, save_model, types_of
 from tasks.plugins.versions import code_identity, hooks_tags, require_hooks
 from tests.unit.models.factories import frame, snapshot, target, training

@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from tasks.base.errors import ModelRefusedError
-from tasks.models.execution.fitting import fit_candidates, refit
+from tasks.models.fitting import fit_candidates, refit
+from tasks.models.out_of_fold import Collector, OutOfFold, gain
 from tasks.models.persistence.prediction import outputs, predict
 from tasks.models.persistence.skops_io import load_model, save_model
 from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier, innermost
@@ -26,7 +27,6 @@ from tasks.models.postprocessing.calibration import (
     fit_calibration,
     row_losses,
 )
-from tasks.models.validation.out_of_fold import Collector, OutOfFold, gain
 from tests.unit.models.factories import fitted, frame, snapshot, target, training
 from tests.unit.registry.mlflow.served_models import differences
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import ConfigError
 from tasks.base.records import Schema
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import check_objective, cost_matrix
 from tasks.models.postprocessing.cutoffs import (
     best_f1,
@@ -28,7 +29,6 @@ from tasks.models.postprocessing.decision_thresholds import (
     decide,
     on_holdout,
 )
-from tasks.models.validation.out_of_fold import OutOfFold
 from tests.unit.models.postprocessing.test_calibration import YES_NO, held_out
 
 BINARY = Schema(target="y", task="binary", features={}, classes=YES_NO, positive="yes")

@@ -16,7 +16,7 @@ import pytest
 
 from tasks.base.records import CandidateResult, Task, Trial
 from tasks.models.execution import worker_pool
-from tasks.models.execution.fitting import Progress, fit_candidates, refit, warm_up
+from tasks.models.fitting import Progress, fit_candidates, refit, warm_up
 from tests.unit.models.factories import frame, snapshot, target, training
 from tests.unit.models.processes import fits
 
@@ -181,7 +181,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from tests.unit.models.factories import frame, snapshot, target, training
-from tasks.models.execution.fitting import fit_candidates
+from tasks.models.fitting import fit_candidates
 X = frame(900)
 folder = Path(sys.argv[1])
 data = snapshot(folder / "data", X, target(X, "binary"), "binary")

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tasks.base.records import Schema, Split, Trial
-from tasks.models.execution.run_context import FitRun
+from tasks.models.run_context import FitRun
 from tasks.models.tuning.tuning_schedule import Tuning
 from tests.unit.models.factories import training
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.base.records import Kind, Rounds
 from tasks.models.execution import worker_pool
-from tasks.models.execution.fitting import fit_candidates
+from tasks.models.fitting import fit_candidates
 from tasks.models.validation.early_stopping import choose_rounds, shared_rows, usual_better
 from tests.unit.models.factories import snapshot, training
 

@@ -23,11 +23,11 @@ from tasks.base.records import (
     Split,
 )
 from tasks.data.snapshots import write_snapshot
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.persistence.artifacts import keep_result
 from tasks.models.postprocessing.adjustment import Adjustment
 from tasks.models.postprocessing.calibration import Calibration
 from tasks.models.postprocessing.decision_thresholds import Decision
-from tasks.models.validation.out_of_fold import OutOfFold
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files import holdouts
 from tasks.registry.version_files.holdouts import (

@@ -17,10 +17,10 @@ from tasks.base.sampling import subsample_evenly
 from tasks.data.snapshots import read_frame
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate, find
-from tasks.models.execution.run_context import FitRun
 from tasks.models.features.preprocessing import Encoding, FeatureEncoder, build_encoder
 from tasks.models.persistence.skops_io import save_model
-from tasks.models.validation.splitters import Fold, Positions
+from tasks.models.run_context import FitRun
+from tasks.models.splitters import Fold, Positions
 
 CHUNK_ROWS = 200_000
 LEARN_ROWS = 1_000_000

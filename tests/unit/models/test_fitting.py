@@ -18,10 +18,10 @@ from tasks.base.config import TrainingConfig
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import Kind, Task
 from tasks.models.execution import worker_pool
-from tasks.models.execution.fitting import Progress, fit_candidates, refit, warm_up
+from tasks.models.fitting import Progress, fit_candidates, refit, warm_up
+from tasks.models.out_of_fold import OutOfFold
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
-from tasks.models.validation.out_of_fold import OutOfFold
 from tests.unit.models.factories import frame, snapshot, target, training
 from tests.unit.models.processes import fits, fitters
 
@@ -344,7 +344,7 @@ def test_a_rare_class_is_noted(tmp_path: Path) -> None:
 
 def test_the_side_that_waits_imports_no_heavy_library() -> None:
     heavy = "{'pandas', 'sklearn', 'lightgbm', 'pyarrow', 'scipy', 'skops'}"
-    code = f"import sys, tasks.models.execution.fitting; print({heavy} & set(sys.modules))"
+    code = f"import sys, tasks.models.fitting; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -13,10 +13,10 @@ from tasks.base.config import greater_is_better
 from tasks.base.records import Trial
 from tasks.base.runtime.files import digests_of, write_whole
 from tasks.models.estimators.candidates import Candidate, candidate_of
-from tasks.models.execution.run_context import FitRun
-from tasks.models.features.encoded_matrices import matrix, read_folds, read_rows
 from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.skops_io import load_model
+from tasks.models.run_context import FitRun
+from tasks.models.splitters import Fold
 from tasks.models.tuning.pruner import (
     SMALL_ROWS,
     SMALL_SHARE,
@@ -25,7 +25,7 @@ from tasks.models.tuning.pruner import (
     falls_short,
 )
 from tasks.models.validation.cross_validation import Validation, untuned
-from tasks.models.validation.splitters import Fold
+from tasks.models.validation.encoded_matrices import matrix, read_folds, read_rows
 
 
 def try_params(

@@ -17,6 +17,8 @@ from tasks.base.records import NUMBERS, Recipe, Schema, Split
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
+BLEND_FILE = "blend.json"
+"""Weights of an ensemble, beside its model."""
 _HURRY, _SAMPLE = "hurry", "sample"
 
 

@@ -13,12 +13,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from tasks.base.records import CandidateResult
-from tasks.models.execution.run_context import BASELINE, FitRun
-from tasks.models.features.encoded_matrices import read_folds, read_rows
 from tasks.models.features.preprocessing import FeatureEncoder
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs
+from tasks.models.run_context import BASELINE, FitRun
 from tasks.models.validation.cross_validation import score_part
+from tasks.models.validation.encoded_matrices import read_folds, read_rows
 
 
 def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
@@ -28,7 +28,7 @@ def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
     the same prediction, which scores as a ranking by chance does.
     """
     if run.schema.item is not None:
-        from tasks.models.estimators.popularity import fit_popularity
+        from tasks.models.validation.popularity_fit import fit_popularity
 
         fit_popularity(run, tell)
         return

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.config import TrainingConfig
-from tasks.models.execution.task_graph import plan, ready, seconds_left
+from tasks.models.task_graph import plan, ready, seconds_left
 
 CANDIDATES = TrainingConfig().candidates
 names = st.lists(st.sampled_from(CANDIDATES), unique=True, max_size=6).map(tuple)

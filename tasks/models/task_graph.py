@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.models.estimators.candidates import find, place
-from tasks.models.execution.run_context import BASELINE
+from tasks.models.run_context import BASELINE
 
 _ENCODING_COST = 1.0
 _FIRST_COST = 0.3
