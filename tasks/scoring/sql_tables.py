@@ -125,10 +125,13 @@ def _cut(name: str, most: int) -> str:
 
 def _write(connection: sa.Connection, frame: pd.DataFrame, name: str) -> None:
     if connection.dialect.name == "postgresql":
-        # Two writers of one batch would each delete nothing and both insert; SQLite locks itself.
+        # Two writers of one batch would each delete nothing and both insert.
         connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"keepfit {name}"}
         )
+    elif connection.dialect.name == "sqlite":
+        # Locked before it is asked whether the table is there: else two writers would make it.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     names = column_names([str(column) for column in frame.columns])
     table = _table(connection, frame, name, names)
     batches = [str(batch) for batch in frame[BATCH].unique()]
