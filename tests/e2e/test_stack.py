@@ -233,6 +233,7 @@ def test_both_servers_keep_their_data_in_postgresql(stack: Stack, postgres_serve
 
 
 def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / ".keepfit").mkdir(mode=0o700)
     migrated(tmp_path / ".keepfit" / "prefect")
     write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
     with running(tmp_path) as first:
