@@ -144,7 +144,7 @@ class Watcher(threading.Thread):
                 with suppress(psutil.Error):
                     computed = process.cpu_times().user
                     if "python" in Path(process.exe()).name and computed > 0.5:
-                        self.pythons[process.pid] = " ".join(process.cmdline())[:200]
+                        self.pythons[process.pid] = " ".join(process.cmdline())[:600]
                     for one in process.net_connections("inet"):
                         if one.status == psutil.CONN_LISTEN:
                             self.listening.add((_module(process), one.laddr.ip))
@@ -317,14 +317,15 @@ def test_every_route_of_the_three_servers_is_decided(cycle: Watched, tmp_path: P
 
 
 def test_every_socket_of_every_command_is_decided(cycle: Watched) -> None:
-    """What listens while run, score, monitor, status, why and up do their work."""
+    """What listens while run, score, monitor, status, why, doctor and up do their work."""
     assert {address for _, address in cycle.listening} == {"127.0.0.1"}
     assert {module for module, _ in cycle.listening} - {"tasks.orchestration.prefect_api"} == {
         *(f"deploy.stack.servers {kind}" for kind in ROUTES),
         # It holds the servers' sockets, for when one is started again.
         "deploy.stack.stack",
-        # Prefect's runner hears from its flow runs there, each by a token of its own.
+        # Prefect's runners hear from their flow runs there, each by a token of its own.
         "deploy.runner.runner",
+        "deploy.doctor.loop_runner",
     }
     sockets = [path for path in cycle.state.rglob("*") if path.is_socket()]
     assert [path.name for path in sockets] == ["checker.sock"]
@@ -448,5 +449,4 @@ def test_a_run_of_the_calendar_starts_and_is_known_as_such(cycle: Watched) -> No
     assert until(scheduled)
     file.write_text(yearly, "utf-8")
     last = keepfit("status", file, "--json").answer["health"]["last"]["scoring"]
-    # What has come; the newest row of the training, from which on rows are read, is left out.
-    assert last["sentence"].startswith("100 rows scored")
+    assert "100 of them new" in last["sentence"]
