@@ -50,10 +50,20 @@ class Going:
         def told() -> bool:
             return self.process.poll() is not None or any(f" {s} " in self.err for s in stages)
 
-        until(told, seconds)
+        until(told, seconds, every=0.05)
         assert self.process.poll() is None, self.err
 
-    def ended(self, seconds: float = 300) -> Ran:
+    @contextmanager
+    def halted(self, stage: str) -> Iterator[None]:
+        """Let the command stand still from `stage` on, for as long as something goes wrong."""
+        self.reaches(stage)
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def ended(self, seconds: float = 2 * PATIENCE) -> Ran:
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -22,9 +22,9 @@ def test_an_mlflow_server_that_goes_away_loses_and_doubles_nothing(tmp_path: Pat
 
         def interrupted(seconds: float, stage: str, *command: str | Path) -> Any:
             going = Going(folder, *command, "--json", **environ)
-            going.reaches(stage)
+            with going.halted(stage):
+                server.kill()
             began = time.monotonic()
-            server.kill()
             time.sleep(seconds)
             server.start()
             say(f"{command[0]} away", round(time.monotonic() - began, 1))

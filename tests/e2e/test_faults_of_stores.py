@@ -100,8 +100,8 @@ def test_a_disk_that_fills_up_is_said_and_recovered_from(
             champion = versions_in(state)
             every = ("--all",) if command == "score" else ()
             going = Going(folder, command, folder, *every, "--json")
-            going.reaches(stage)
-            filler = fill(disk)
+            with going.halted(stage):
+                filler = fill(disk)
             ran = going.ended()
 
             assert ran.status == 1, ran.out + ran.err

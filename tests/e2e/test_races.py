@@ -22,7 +22,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Ran]]:
     folder = tmp_path_factory.mktemp("raced")
     write_pipeline(folder, write_churn(folder / "c.csv"), LOOP)
     three = [Going(folder, "run", folder, "--json") for _ in range(3)]
-    ran = [going.ended(500) for going in three]
+    ran = [going.ended() for going in three]
     decisions = ledger_of(load_pipeline(folder)).decisions("churn")
     assert sorted(d.kind for d in decisions) == ["promoted", "trained"]
     return folder, ran
