@@ -14,6 +14,13 @@ from tasks.base.runtime.environment import module_command
 from tasks.contracts.shared_checker import VARIABLE
 
 
+@pytest.fixture(scope="module")
+def shared_checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every command of a module have its contracts checked by one process."""
+    with checker_in(tmp_path_factory.mktemp("checker")):
+        yield
+
+
 @contextmanager
 def checker_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a checker that listens in `folder`, which commands started meanwhile ask."""

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
+from tests.checkers import shared_checker
 from tests.e2e.faults import Going, mlflow_server, say
 from tests.e2e.test_faults_of_stores import kinds, project
 from tests.program import keepfit
 
-pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.waits,
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("shared_checker"),
+]
+__all__ = ["shared_checker"]
 
 
 def test_an_mlflow_server_that_goes_away_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -12,11 +12,19 @@ import pytest
 
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
+from tests.checkers import shared_checker
 from tests.e2e.faults import Going, fill, intact, locking, small_disk
 from tests.program import keepfit
 from tests.tables import FAST, write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.waits,
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("shared_checker"),
+]
+__all__ = ["shared_checker"]
 ROWS = 1_800
 LOCKED = 25
 # Of SQLite's own patience with a lock; the flow's tasks try again after it.

@@ -8,12 +8,19 @@ import pytest
 
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
+from tests.checkers import shared_checker
 from tests.e2e.churn import LOOP, add_rows
 from tests.e2e.faults import Going
 from tests.program import Ran, keepfit
 from tests.tables import write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.e2e,
+    pytest.mark.timeout(1200),
+    pytest.mark.usefixtures("shared_checker"),
+]
+__all__ = ["shared_checker"]
 
 
 @pytest.fixture(scope="module")
