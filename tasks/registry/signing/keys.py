@@ -16,6 +16,8 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -110,7 +112,7 @@ def rotate() -> tuple[str | None, str]:
     former = own_key()
     if former is not None:
         trust(former)
-    with locked(_path("keys.lock")):
+    with _alone():
         seed = secrets.token_hex(32)
         _write(KEY_FILE, seed + "\n")
     return former, _public(_private(seed))
@@ -136,7 +138,7 @@ def _seed() -> str | None:
         with path.open(encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read(200).strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise InfrastructureError(f"{path}: the signing key cannot be read ({error}).") from None
@@ -151,7 +153,7 @@ def _seed() -> str | None:
 
 
 def _make_seed() -> str:
-    with locked(_path("keys.lock")):
+    with _alone():
         known = _seed()
         if known is not None:
             return known
@@ -161,13 +163,29 @@ def _make_seed() -> str:
 
 
 def _write(name: str, text: str) -> None:
-    path = _path(name)
+    with _writing():
+        private_folder(configuration_folder())
+        write_whole(_path(name), text)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other process make a key meanwhile."""
+    with _writing():
+        private_folder(configuration_folder())
+        descriptor = os.open(_path("keys.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.close(descriptor)
+    with locked(_path("keys.lock")):
+        yield
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
     try:
-        private_folder(path.parent)
-        write_whole(path, text)
+        yield
     except OSError as error:
         raise InfrastructureError(
-            f"{path} cannot be written ({error.strerror}).",
+            f"{configuration_folder()}: the signing key cannot be kept there ({error.strerror}).",
             f"Set {SIGNING_VARIABLE}, or XDG_CONFIG_HOME to a folder of yours.",
         ) from None
 
@@ -175,7 +193,7 @@ def _write(name: str, text: str) -> None:
 def _trusted_lines() -> list[str]:
     try:
         return _path(TRUSTED_FILE).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

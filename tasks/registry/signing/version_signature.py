@@ -127,7 +127,7 @@ def _opened(text: str, named: str) -> Manifest:
         by = signatures[0][0][:64] if signatures else "nobody"
         raise ModelRefusedError(
             f"{named} was signed by {by}, a key that is not trusted here.",
-            f"If it is yours or a colleague's: `{command('keys', 'trust', by)}`.",
+            f"If it is yours or a colleague's: `keepfit keys trust {by}`.",
         )
     if not any(keys.is_signed(_encoded(payload), key, signature) for key, signature in usable):
         raise refused(f"{named}: its signature is not of what it claims")

@@ -38,6 +38,7 @@ from tasks.registry.gate.champion_challenger import version_tags
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import git_commit
+from tasks.registry.signing import keys
 from tasks.registry.version_files.holdouts import keep_holdout
 from tasks.registry.version_files.version_recipes import keep_recipe, recipe_for
 from tasks.reporting.report.model_card import Card, card_html, card_markdown
@@ -54,6 +55,8 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
     It holds the settings, the data's digests, the pipeline file and the contract's result. Tried
     again after the store failed in the middle, it goes on with the run that is there.
     """
+    # Where versions cannot be signed, hours of fits would be for nothing.
+    keys.sign(b"")
     store.close_leftovers()
     config, split, roles = pipeline.config, basis.split, basis.roles
     snapshot, prepared, contract = basis.snapshot, basis.prepared, basis.contract

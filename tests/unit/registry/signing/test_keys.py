@@ -103,5 +103,7 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_set(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     monkeypatch.delenv(keys.SIGNING_VARIABLE, raising=False)
-    with pytest.raises(InfrastructureError):
+    assert keys.trusted_keys() == frozenset()
+    with pytest.raises(InfrastructureError) as caught:
         keys.sign(b"x")
+    assert keys.SIGNING_VARIABLE in caught.value.remedy

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.errors import UnsignedVersionError, UsageError
+from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.history.overview import overview
+from tasks.lineage.chain import explain_version
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.signing import keys
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
@@ -61,3 +63,21 @@ def test_one_command_rotates_the_key_and_signs_again(pipeline: Pipeline) -> None
 def test_a_version_that_is_not_there_is_a_mistake_of_the_command_line(pipeline: Pipeline) -> None:
     with pytest.raises(UsageError, match="no version 9"):
         sign_versions(pipeline, "9")
+
+
+def test_status_says_why_a_champion_is_refused_and_why_refuses_it(pipeline: Pipeline) -> None:
+    store, name = store_of(pipeline.state), pipeline.config.name
+    store.point_alias(name, "2")
+    version = store.found(name, "2")
+    assert version is not None
+    explain_version(pipeline, None)
+    (store.model_file(version).parent / "requirements.txt").write_text("evil\n")
+    (shown,) = overview([pipeline])
+    assert shown.health == "stopped"
+    assert "its requirements.txt is not the file that was signed" in shown.reason
+    for asked in (None, "2"):
+        with pytest.raises(ModelRefusedError, match=r"requirements\.txt"):
+            explain_version(pipeline, asked)
+    store.point_alias(name, "1")
+    (shown,) = overview([pipeline])
+    assert "keepfit keys sign 1" in shown.reason
