@@ -218,6 +218,7 @@ class Versions(Catalog):
             else:
                 self.require_intact(version)
                 shutil.copytree(local, folder)
+            (folder / version_folder.LEFT_BY_MLFLOW).unlink(missing_ok=True)
             # What is checked is the copy, which nobody else writes to.
             version_folder.check_folder(version, folder)
             folder.rename(target)

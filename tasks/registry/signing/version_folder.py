@@ -12,11 +12,16 @@ from tasks.base.runtime.files import Digests, digest_of
 from tasks.registry.signing.version_signature import Manifest, manifest_of, refused
 
 MODEL_FILE = "model.skops"
+LEFT_BY_MLFLOW = "registered_model_meta"
+"""What MLflow's loaders write into the folder: name and version. Not signed, not read here."""
 
 
 def files_of(folder: Path) -> Digests:
     """Return every file below `folder` with its digest; a link has none."""
-    paths = (p for p in sorted(folder.rglob("*")) if p.is_symlink() or not p.is_dir())
+    left = folder / LEFT_BY_MLFLOW
+    paths = (
+        p for p in sorted(folder.rglob("*")) if p != left and (p.is_symlink() or not p.is_dir())
+    )
     return {
         p.relative_to(folder).as_posix(): "" if p.is_symlink() or not p.is_file() else digest_of(p)
         for p in paths

@@ -323,7 +323,13 @@ def test_what_an_attacker_signs_by_a_key_of_theirs_is_refused(
 def test_a_verified_copy_holds_what_was_signed_or_is_not_there(
     victim: Victim, registry: Registry, tmp_path: Path
 ) -> None:
+    # MLflow's loaders leave it in the folder of a version that they read from the registry.
+    (victim.folder / "registered_model_meta").write_text(
+        "model_name: flights\nmodel_version: '2'\n"
+    )
+    victim.store.load(victim.version)
     victim.store.copy_version(victim.version, tmp_path / "copy")
+    assert not (tmp_path / "copy" / "registered_model_meta").exists()
     assert files_of(tmp_path / "copy") == files_of(victim.folder)
     with pytest.raises(UsageError, match="is there already"):
         victim.store.copy_version(victim.version, tmp_path / "copy")
