@@ -43,6 +43,7 @@ _MOST_SHADOWED = 100
 _REST_SECONDS = 0.5
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON = "application/json"
+_BODY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,13 @@ class PredictionServer:
                 415, "usage", "The body must be JSON.", f"Send Content-Type: {_JSON}.", close=True
             )
         try:
-            body = await body_of(request, self._limits.body_bytes)
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await body_of(request, self._limits.body_bytes)
+        except TimeoutError:
+            raise RefusedError(
+                408, "usage", f"The body did not come within {_BODY_SECONDS:g} s.",
+                "Send it at once.", close=True,
+            ) from None  # fmt: skip
         except TooLargeError:
             raise RefusedError(
                 413, "usage", f"The body has more than {self._limits.body_bytes:,} bytes.",

@@ -42,6 +42,7 @@ _ERROR = {
 _STATUSES = {
     "400": "The body is no JSON of the form described.",
     "401": "The bearer token is absent or wrong.",
+    "408": "The body did not come in time.",
     "413": "More bytes or rows than one request may have.",
     "415": "The body is not application/json.",
     "422": "None of the rows could be answered.",

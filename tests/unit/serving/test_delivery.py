@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from tasks.base.errors import InfrastructureError
 from tasks.base.pipeline_file import Pipeline
@@ -12,7 +13,16 @@ from tasks.serving.delivery import announce, deliver, record_of, spool_folder
 from tasks.serving.served_model import ServedModel
 from tasks.serving.spool import Spool, segments
 from tests.unit.registry.trained import SCHEMA
-from tests.unit.serving.served import WITH_IDS, frame, pipeline_file, records, served
+from tests.unit.serving.served import (
+    WITH_IDS,
+    contract,
+    fitted,
+    frame,
+    pipeline_file,
+    records,
+    served,
+    version,
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +113,37 @@ def test_a_row_without_its_id_is_answered_and_kept_under_its_request(
     answered(pipeline, model, rows, rows)
 
     assert deliver(pipeline).new == 4
+
+
+def numbers(task: str, **changes: object) -> ServedModel:
+    """A version that predicts numbers."""
+    given = {"task": task, "classes": (), "positive": None, "id_columns": ("no",), **changes}
+    roles = SCHEMA.model_copy(update=given)
+    fit = fitted()
+    target = frame(300)["größe; DROP TABLE"].astype(float)
+    fit.steps[-1] = ("model", LinearRegression().fit(fit[0].transform(frame(300)), target))
+    return ServedModel.of(version("1", roles), fit, contract())
+
+
+def test_values_are_answered_and_kept_as_numbers(tmp_path: Path) -> None:
+    pipeline, model = pipeline_file(tmp_path), numbers("regression")
+    answered(pipeline, model, records(frame(9)))
+
+    assert deliver(pipeline).new == 9
+    stored = ledger_of(pipeline).window_rows("mine", None, model.roles)
+    found = model.answer(model.read_records(records(frame(9))))
+    assert found.probability is None
+    assert stored["prediction"].tolist() == found.predicted.tolist()
+
+
+def test_rows_of_a_ranking_get_their_place_in_the_group() -> None:
+    model = numbers("ranking", group="list", id_columns=("list", "no"), grades=(0.0, 1.0))
+    rows = [{**row, "list": f"l{n % 2}"} for n, row in enumerate(records(frame(6)))]
+
+    found = model.answer(model.read_records(rows))
+
+    assert found.rank is not None
+    best = {n % 2: found.predicted[n] for n in range(6) if found.rank[n] == 1}
+    assert best == {half: max(found.predicted[half::2]) for half in (0, 1)}
+    del rows[0]["list"]
+    assert [f.column for f in model.answer(model.read_records(rows)).faults[0]] == ["list"]

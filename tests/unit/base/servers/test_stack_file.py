@@ -45,6 +45,14 @@ def test_a_stack_runs_while_its_lock_is_held(tmp_path: Path) -> None:
     assert running_stack(tmp_path) is None
 
 
+def test_predictions_of_a_stack_ask_for_its_key() -> None:
+    keyed = STACK.model_copy(update={"credentials": "keepfit:k"})
+
+    assert "KEEPFIT_SERVE_TOKEN" not in keyed.environment
+    serving = keyed.model_copy(update={"predictions": "http://127.0.0.1:4290"})
+    assert serving.environment["KEEPFIT_SERVE_TOKEN"] == "k"
+
+
 def test_without_a_stack_the_environment_names_the_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
