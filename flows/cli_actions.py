@@ -12,18 +12,21 @@ from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.registry import manual_promotion, version_keys
+from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     from tasks.base.loop import Decision
     from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.history.overview import PipelineHealth
+    from tasks.ledger.ledger import Ledger
     from tasks.lineage.chain import Chain
+    from tasks.registry.mlflow.store import Store
 
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
     """Make a version champion, record it and tell people."""
     with _steered(file) as pipeline:
-        decision = manual_promotion.promote_by_hand(pipeline, version)
+        decision = manual_promotion.promote_by_hand(pipeline, *_opened(pipeline), version)
         _tell(pipeline, decision)
     return decision
 
@@ -31,9 +34,15 @@ def promote_by_hand(file: Path | None, version: str) -> Decision:
 def roll_back_by_hand(file: Path | None) -> Decision:
     """Let the former champion score again, record it and tell people."""
     with _steered(file) as pipeline:
-        decision = manual_promotion.roll_back_by_hand(pipeline)
+        decision = manual_promotion.roll_back_by_hand(pipeline, *_opened(pipeline))
         _tell(pipeline, decision)
     return decision
+
+
+def _opened(pipeline: Pipeline) -> tuple[Store, Ledger]:
+    from tasks.ledger.ledger import ledger_of
+
+    return store_of(pipeline.state), ledger_of(pipeline)
 
 
 def sign_versions(file: Path | None, version: str) -> dict[str, object]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.registry.alias.champion_alias import Moved
-from tasks.registry.mlflow.shared_stores import store_of
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
+    from tasks.registry.mlflow.store import Store
 
 
-def promote_by_hand(pipeline: Pipeline, version: str) -> Decision:
+def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: str) -> Decision:
     """Let `version` score from now on.
 
     Raises
@@ -19,17 +23,19 @@ def promote_by_hand(pipeline: Pipeline, version: str) -> Decision:
         When there is no such version, or it was never verified.
     """
     name = pipeline.config.name
-    moved = store_of(pipeline.state).promote_by_hand(name, version.removeprefix("v"))
+    moved = store.promote_by_hand(name, version.removeprefix("v"))
     now = datetime.now(UTC)
     if moved.former == moved.version.version:
         sentence = f"Version {moved.former} is champion already; nothing was moved."
-        return _decision(pipeline, moved, now, sentence, "promoted", record=False)
+        return _decision(pipeline, moved, now, sentence, "promoted")
     former = f" for version {moved.former}" if moved.former else ""
     sentence = f"Promoted by hand: version {moved.version.version} scores from now on{former}."
-    return _decision(pipeline, moved, now, sentence, "promoted")
+    decision = _decision(pipeline, moved, now, sentence, "promoted")
+    ledger.record(decision)
+    return decision
 
 
-def roll_back_by_hand(pipeline: Pipeline) -> Decision:
+def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decision:
     """Let the version score again that the champion replaced.
 
     Raises
@@ -37,27 +43,21 @@ def roll_back_by_hand(pipeline: Pipeline) -> Decision:
     EvidenceError, UsageError
         When there is nothing to go back to.
     """
-    moved = store_of(pipeline.state).rollback(pipeline.config.name)
+    moved = store.rollback(pipeline.config.name)
     sentence = (
         f"Rolled back by hand: version {moved.version.version} scores again, "
         f"version {moved.former} does not."
     )
-    return _decision(pipeline, moved, datetime.now(UTC), sentence, "rolled_back")
+    decision = _decision(pipeline, moved, datetime.now(UTC), sentence, "rolled_back")
+    ledger.record(decision)
+    return decision
 
 
 def _decision(
-    pipeline: Pipeline,
-    moved: Moved,
-    now: datetime,
-    sentence: str,
-    kind: str,
-    *,
-    record: bool = True,
+    pipeline: Pipeline, moved: Moved, now: datetime, sentence: str, kind: str
 ) -> Decision:
-    from tasks.ledger.ledger import ledger_of
-
     name = pipeline.config.name
-    decision = Decision.model_validate(
+    return Decision.model_validate(
         {
             "id": decision_id(name, kind, moved.version.version, now.isoformat()),
             "pipeline": name,
@@ -71,6 +71,3 @@ def _decision(
             "evidence": {"former": moved.former, "by": "hand"},
         }
     )
-    if record:
-        ledger_of(pipeline).record(decision)
-    return decision
