@@ -151,7 +151,7 @@ def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[
     Never asks a question, never overwrites. Says what it assumed and where to change it. The
     password of a database's URL is not written; the file names the variable that has to hold it.
     """
-    from tasks.projects.drafting import Request, draft_project
+    from tasks.projects.draft import Request, draft_project
 
     url = data if data is not None and "://" in data else None
     file = None if data is None or url is not None else Path(data)

@@ -36,7 +36,7 @@ from tasks.registry.mlflow.shared_stores import (
     shown_address,
     store_of,
 )
-from tasks.training.former_trainings import remember_training, trained_before
+from tasks.training.warm_start import remember_training, trained_before
 
 if TYPE_CHECKING:
     from tasks.backtest.results import BacktestOutcome

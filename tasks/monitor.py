@@ -21,8 +21,8 @@ from tasks.monitoring.windows.monitoring_run import (
 )
 from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
+from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.policy.gain_weighing import weigh
 
 
 @task(name="choose windows", retried=BRIEF)

@@ -12,7 +12,7 @@ from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.incidents.contract_stops import record_stale_files
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
-from tasks.scoring.quarantined_files import mark_scored
+from tasks.scoring.quarantine_files import mark_scored
 
 
 @task(name="find champion", retried=BRIEF)

@@ -20,7 +20,7 @@ from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.records import RefitGain, TrainingKind
-from tasks.policy.gain_weighing import weigh
+from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.training.refit_candidacy import rows_needed

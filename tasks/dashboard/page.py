@@ -19,8 +19,8 @@ from tasks.base.text.numbers import number
 from tasks.base.text.phrases import KINDS, Tone, valued
 from tasks.base.text.redaction import redact
 from tasks.dashboard import charts
+from tasks.dashboard.page_environment import render
 from tasks.dashboard.page_script import page_script, script_source
-from tasks.dashboard.rendering import render
 from tasks.history import evidence, links
 from tasks.history.entries import Entry, chains, entry, linked
 from tasks.history.evidence import MOVES, Accounts

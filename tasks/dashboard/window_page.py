@@ -10,7 +10,7 @@ from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, S
 from tasks.base.records import MetricValue
 from tasks.base.text.numbers import metric_words
 from tasks.base.text.phrases import Tone, span, valued
-from tasks.dashboard.rendering import render
+from tasks.dashboard.page_environment import render
 from tasks.history import evidence, links
 from tasks.history.entries import Fact, anchor, answered, facts, plain
 from tasks.history.series import relative

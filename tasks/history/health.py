@@ -14,8 +14,8 @@ from tasks.base.text.phrases import elapsed, listed, minute, span
 from tasks.history import evidence
 from tasks.history.schedule import FLOWS, time_before
 from tasks.history.series import Point
+from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.policy.gain_weighing import weigh
 
 Health = Literal[
     "healthy",

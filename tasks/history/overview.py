@@ -32,7 +32,7 @@ from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import champion_if_any, require_intact
-from tasks.scoring.quarantined_files import waiting
+from tasks.scoring.quarantine_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")

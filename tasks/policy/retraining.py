@@ -13,8 +13,8 @@ from typing import Literal
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.moments import as_utc
+from tasks.policy.gain_rule import expected_gain, saving, weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.policy.gain_weighing import expected_gain, saving, weigh
 
 _WORDS = {"drift": "drift", "performance": "worse performance"}
 
@@ -76,7 +76,7 @@ def decide(
     ``probe`` never trains.
 
     Direct evidence comes first: where a refreshed model was compared with the champion on labelled
-    rows and pays (see `tasks.policy.gain_weighing.weigh`), it trains at once, as the
+    rows and pays (see `tasks.policy.gain_rule.weigh`), it trains at once, as the
     interval is the persistence. Where it was compared and brings nothing that matters, drift and
     performance of the windows that the refreshed model had learned from call for nothing by
     themselves. Newer windows keep their say, as the refreshed model did not know them either, and

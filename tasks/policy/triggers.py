@@ -13,8 +13,8 @@ from tasks.base.config import PolicyConfig
 from tasks.base.loop import Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.moments import as_utc
 from tasks.base.records import ModelVersion, Record
+from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.policy.gain_weighing import weigh
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 

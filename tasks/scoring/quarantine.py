@@ -38,7 +38,7 @@ from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.scoring.incomplete_files import lacking_files
 from tasks.scoring.incremental import learned_rows
-from tasks.scoring.quarantined_files import Kept, all_kept, folder_of, mark_scored, waiting
+from tasks.scoring.quarantine_files import Kept, all_kept, folder_of, mark_scored, waiting
 
 Mask = NDArray[np.bool_]
 WHOLE = 0.5

@@ -33,8 +33,8 @@ from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.monitoring_run import page_folder
 from tasks.policy.admission import answer_alarm
+from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.policy.gain_weighing import weigh
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.mlflow.shared_stores import store_of
 

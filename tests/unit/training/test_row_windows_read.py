@@ -27,7 +27,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, known_contract
 from tasks.data.snapshots import open_table, read_frame
-from tasks.projects.drafting import Request, draft_project
+from tasks.projects.draft import Request, draft_project
 from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 
 T0 = datetime(2024, 1, 1)

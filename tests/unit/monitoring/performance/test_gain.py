@@ -12,12 +12,12 @@ from tasks.base.records import Schema
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.monitoring.performance.gain import inside, material, measured
 from tasks.monitoring.performance.gain_sequence import log_evidence
+from tasks.policy.gain_rule import expected_gain, saving, weigh
 from tasks.policy.gain_sentences import (
     gain_headline,
     gain_sentence,
     gain_skipped,
 )
-from tasks.policy.gain_weighing import expected_gain, saving, weigh
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK = timedelta(weeks=1)

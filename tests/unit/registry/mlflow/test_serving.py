@@ -28,7 +28,7 @@ from tasks.contracts.contract_files import known_contract
 from tasks.data.snapshots import read_frame
 from tasks.models.features.preprocessing import build_encoder
 from tasks.models.persistence.skops_io import save_model
-from tasks.projects.drafting import Request, draft_project
+from tasks.projects.draft import Request, draft_project
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE
 from tasks.scoring.predictions import score_frame
 from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides

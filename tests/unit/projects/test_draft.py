@@ -12,7 +12,7 @@ import pytest
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.projects.database_source import database_source
-from tasks.projects.drafting import Request, draft_project
+from tasks.projects.draft import Request, draft_project
 from tests.tables import write_churn
 
 
