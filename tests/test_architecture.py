@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -133,3 +134,18 @@ def test_rooms_open_ledger_and_registry_ever_less() -> None:
     )
 
     assert found <= MOST_OPENINGS_IN_ROOMS
+
+
+TWO_FORMS = {("check", "checker"), ("weight", "weighted"), ("adjusted", "adjustment")}
+"""A process that checks; and modules whose names stand in saved models."""
+
+
+def test_no_two_files_of_a_room_bear_one_word_in_two_forms() -> None:
+    forms: dict[tuple[Path, str], set[str]] = {}
+    for file in modules():
+        for word in file.stem.split("_"):
+            single = word.removesuffix("s")
+            stem = re.sub("(ing|ed|er|ment|ion|e)$", "", single)
+            forms.setdefault((file.parent, stem), set()).add(single)
+
+    assert {tuple(sorted(words)) for words in forms.values() if len(words) > 1} <= TWO_FORMS
