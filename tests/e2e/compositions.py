@@ -75,9 +75,9 @@ class Composition:
         }
 
     def start(self) -> None:
-        """Start every service but PostgreSQL, each when what it depends on is as it asks."""
+        """Start every service but PostgreSQL and those of a profile, each when what it depends on is as it asks."""
         for name in order(self._services):
-            if name == "postgres":
+            if name == "postgres" or self._services[name].get("profiles"):
                 continue
             for needed, how in self._services[name].get("depends_on", {}).items():
                 if needed != "postgres":
