@@ -75,7 +75,7 @@ class Composition:
         }
 
     def start(self) -> None:
-        """Start every service but PostgreSQL and those of a profile, each when what it depends on is as it asks."""
+        """Start what compose starts, but PostgreSQL, each when what it depends on is as it asks."""
         for name in order(self._services):
             if name == "postgres" or self._services[name].get("profiles"):
                 continue
