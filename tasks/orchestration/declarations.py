@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
-from tasks.base.errors import TransientError
+from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.current_run import alone, in_prefect, submitted_to
 
@@ -140,8 +140,10 @@ class Flow(Generic[P, R]):
             return
         try:
             self.on_unsuccessful(parameters, run)
-        except Exception:
-            _LOGGER.warning("what %s left could not be cleared", self.name, exc_info=True)
+        except Exception as error:
+            what = error.message if isinstance(error, KeepfitError) else type(error).__name__
+            _LOGGER.warning("what %s left could not be cleared: %s", self.name, what)
+            _LOGGER.debug("where that happened", exc_info=True)
 
     @functools.cached_property
     def prefect(self) -> prefect.Flow[P, R]:

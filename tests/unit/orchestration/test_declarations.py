@@ -140,6 +140,25 @@ def test_alone_nothing_is_sent_to_prefect() -> None:
     assert quiet() == ("", None, False, "", False)
 
 
+def test_what_could_not_be_cleared_is_said_in_a_line_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("canary")
+
+    @flow("filling", run_name="filling", on_unsuccessful=full)
+    def filling() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        filling()
+
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert said.exc_info is None
+    assert "filling left could not be cleared: OSError" in said.getMessage()
+    assert "canary" not in said.getMessage()
+
+
 _TERMINATED = """
 import os, signal, sys
 from tasks.orchestration.current_run import was_terminated
