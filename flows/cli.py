@@ -5,6 +5,7 @@ Only click and the standard library are imported here; a command imports what it
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+
+_MISSING = ("A file or folder vanished", "See that nothing removes the state folder; run again.")
+_REFUSED = ("Not permitted", "Check the folder's owner and mode.")
+_FULL = ("The disk is full", "Free some space; run again.")
+_STATED = {
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EPERM: _REFUSED, errno.EACCES: _REFUSED,
+    errno.ENOENT: _MISSING, errno.ENOTDIR: _MISSING, errno.ESTALE: _MISSING,
+    errno.EROFS: ("The file system is read-only", "Mount it for writing, or set KEEPFIT_STATE."),
+    errno.ENOMEM: ("Memory ran out", "Give it more, or train on fewer rows: training.window."),
+    errno.EMFILE: ("Too many files are open", "Raise the limit: ulimit -n 4096."),
+    errno.EIO: ("The disk failed", "See the system's log."),
+}  # fmt: skip
+"""What the system refuses, in words, and what mends it."""
 
 Command = Callable[..., dict[str, Any] | None]
 
@@ -58,12 +72,12 @@ def answering(command: Command) -> Callable[..., None]:
 
 def _unexpected(error: Exception) -> tuple[str, str, str, int]:
     """Describe an error that keepfit did not raise on purpose."""
-    import errno
-
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "infrastructure", f"The disk is full: {error}.", "Free some space; run again.", 1
-    if isinstance(error, PermissionError):
-        return "infrastructure", f"Not permitted: {error}.", "Check the folder's owner and mode.", 1
+    kind = "infrastructure"
+    if isinstance(error, MemoryError):
+        return kind, "Memory ran out.", "Give it more, or train on fewer rows: training.window.", 1
+    if isinstance(error, OSError) and error.errno in _STATED:
+        what, remedy = _STATED[error.errno]
+        return kind, f"{what}: {error.filename or error.strerror}.", remedy, 1
     return (
         "internal",
         f"{type(error).__name__}: {error}",

@@ -49,6 +49,7 @@ def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False)
     began = monotonic()
     pipeline = load_pipeline(file)
     with progress(), _contacted(pipeline):
+        _require_space(pipeline)
         known = not fresh and trained_before(pipeline)
         with _companions(pipeline, checks=not known, fits=not known):
             from flows.training import training
@@ -112,6 +113,7 @@ def run_backtest(file: Path | None, **options: Any) -> BacktestOutcome:
     pipeline = load_pipeline(file)
     lengths_of(pipeline, asked.every, asked.label_delay)
     with progress(), _contacted(pipeline), _companions(pipeline, checks=False, fits=True):
+        _require_space(pipeline)
         from flows.backtesting import backtesting
 
         outcome = backtesting(str(pipeline.path), asked)
@@ -167,13 +169,6 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
             f"The state folder {pipeline.state} cannot be made: {error.strerror}.",
             "Name another with `state:` in the file or KEEPFIT_STATE.",
         ) from None
-    free = shutil.disk_usage(pipeline.state).free
-    if free < _LEAST_FREE_BYTES:
-        raise InfrastructureError(
-            f"{free / 1e6:.0f} MB are free on the disk of {pipeline.state}; a training needs "
-            f"{_LEAST_FREE_BYTES / 1e6:.0f} MB at least.",
-            "Free some space, or name another state folder with KEEPFIT_STATE.",
-        )
     keep_prefect_in(pipeline.state)
     try:
         with working_on(pipeline.path):
@@ -187,6 +182,17 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
             raise
         text = redact(f"{type(error).__name__}: {error}", pipeline.secrets)
         raise InfrastructureError(text) from None
+
+
+def _require_space(pipeline: Pipeline) -> None:
+    """Refuse to begin what could not keep its fits."""
+    free = shutil.disk_usage(pipeline.state).free
+    if free < _LEAST_FREE_BYTES:
+        raise InfrastructureError(
+            f"{free / 1e6:.0f} MB are free on the disk of {pipeline.state}; fitting models needs "
+            f"{_LEAST_FREE_BYTES / 1e6:.0f} MB at least.",
+            "Free some space, or name another state folder with KEEPFIT_STATE.",
+        )
 
 
 @contextlib.contextmanager

@@ -11,9 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.base.errors import SourceError
 from tasks.base.moments import as_utc as as_utc
 from tasks.base.reading_notes import ReadingNote
 from tasks.base.text.terminal import know_names
+
+MAX_COLUMNS = 20_000
+"""At about 4 ms of processor time a column, a minute and a half before the first fit."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,16 @@ class SourceTable:
 
     def __post_init__(self) -> None:
         know_names(self.table.column_names)
+        require_few_columns(len(self.table.column_names))
+
+
+def require_few_columns(number: int) -> None:
+    """Refuse a table of more columns than can be typed, checked and fitted in reasonable time."""
+    if number > MAX_COLUMNS:
+        raise SourceError(
+            f"The source has {number:,} columns; keepfit takes {MAX_COLUMNS:,} at most.",
+            "Select fewer: with `source.query` of a database, or in the file itself.",
+        )
 
 
 def time_range(column: Any) -> tuple[datetime | None, datetime | None]:

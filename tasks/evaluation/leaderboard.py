@@ -75,10 +75,11 @@ def choose(results: Sequence[CandidateResult], metric: str) -> str:
     ]
     if not able:
         reasons = "; ".join(f"{r.candidate}: {r.reason}" for r in results if r.reason)
+        # More time helps only where nothing but time was lacking.
+        late = all(r.out_of_time for r in results if r.candidate != BASELINE)
         raise FitError(
             f"No candidate could be fitted and validated. {reasons}",
-            "Name other `training.candidates`"
-            + (", or raise `training.budget`." if any(r.out_of_time for r in results) else "."),
+            "Name other `training.candidates`" + (", or raise `training.budget`." if late else "."),
         )
     sign = 1.0 if greater_is_better(metric) else -1.0
     return max(able, key=lambda r: sign * float(r.cv_mean or 0.0)).candidate

@@ -116,6 +116,8 @@ def _refuse_indirection(loader: Any, text: str, path: Path) -> None:
                 f"{path}, line {line}: the tag {tag} is not allowed; values are plain.",
                 "Remove the tag, or put the value in quotes.",
             )
+        if "\0" in str(getattr(event, "value", "")):
+            raise ConfigError(f"{path}, line {line}: a NUL character; no name or path holds one.")
         depth += name.endswith("StartEvent") - name.endswith("EndEvent")
         if depth > MAX_DEPTH:
             raise ConfigError(f"{path}, line {line}: nested deeper than {MAX_DEPTH} levels.")

@@ -22,8 +22,8 @@ SAMPLE = 1 << 20
 _SAMPLE_KEPT = 1 << 18  # characters: headers and delimiters show in these
 DELIMITERS = (",", ";", "\t", "|")
 NO_DELIMITER = "\x1f"  # the ASCII unit separator: a file of one column
-MAX_RATIO = 300  # text seldom packs better than 100 to 1; a bomb reaches 1000
-RATIO_FROM = 1 << 28
+# Text seldom packs better than 100 to 1; a bomb reaches 1000.
+RATIOS = ((1 << 28, 300), (1 << 30, 100))
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -178,11 +178,13 @@ class _Counts:
                 "which is what source.max_bytes allows.",
                 "Raise source.max_bytes, or split the file.",
             )
-        if self.size > RATIO_FROM and self.size > MAX_RATIO * self.packed:
-            raise SourceError(
-                f"{self.path.name}: unpacks to more than {MAX_RATIO} times its size.",
-                "If that is meant, unpack it yourself and name the unpacked file.",
-            )
+        for size, ratio in RATIOS:
+            if self.size > max(size, ratio * self.packed):
+                raise SourceError(
+                    f"{self.path.name}: unpacks to more than {ratio} times its size, "
+                    f"{self.size:,} bytes so far.",
+                    "If that is meant, unpack it yourself and name the unpacked file.",
+                )
 
 
 def _refuse_foreign(head: bytes, path: Path) -> None:

@@ -11,7 +11,7 @@ from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlS
 from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
 from tasks.data.files.paths import identity
-from tasks.data.source_table import SourceTable, time_range, within
+from tasks.data.source_table import SourceTable, require_few_columns, time_range, within
 from tasks.data.sources.demos import demo_columns, demo_table
 from tasks.data.sources.parquet_files import parquet_paths
 from tasks.data.time_columns import require_times
@@ -161,6 +161,12 @@ def newest_believed(source: Source, base: Path, time_column: str, now: datetime)
 
 def column_names(source: Source, base: Path) -> tuple[str, ...]:
     """Return the names of the source's columns, in its order."""
+    names = _column_names(source, base)
+    require_few_columns(len(names))
+    return names
+
+
+def _column_names(source: Source, base: Path) -> tuple[str, ...]:
     if isinstance(source, CsvSource):
         from tasks.data.csv.reader import csv_columns
 

@@ -87,10 +87,10 @@ def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -
     except (zipfile.BadZipFile, OSError) as error:
         raise _damaged(file, error) from None
     types = _check(schema, file, own)
-    if any(node.get("__module__") in FORMER_MODULES for node in nodes(schema)):
-        data = renamed_modules(data, FORMER_MODULES)
-    data, types = inward(data, own, types)
     try:
+        if any(node.get("__module__") in FORMER_MODULES for node in nodes(schema)):
+            data = renamed_modules(data, FORMER_MODULES)
+        data, types = inward(data, own, types)
         model = skops_io().loads(data, trusted=sorted(types))
     except ModelRefusedError:
         raise
@@ -134,7 +134,7 @@ def _schema(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         protocol = schema["protocol"]
         if isinstance(protocol, bool) or protocol < OLDEST_PROTOCOL:
             raise ValueError(f"protocol {protocol!r}")
-    except (KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+    except Exception as error:  # noqa: BLE001 - a damaged file may fail in any way
         raise _damaged(path, error) from None
     return dict(schema)
 

@@ -221,6 +221,19 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path) -> None:
         csv_read(tmp_path, whole[: len(whole) // 2], name="t.csv.gz")
 
 
+def test_what_unpacks_to_far_more_than_text_does_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.data.csv.dialect.RATIOS", ((1_000, 300), (100_000, 100)))
+    rows = b"".join(b"%d,%d\n" % (n, n * n) for n in range(60_000))
+    assert (
+        csv_read(tmp_path, gzip.compress(b"a,b\n" + rows), name="t.csv.gz").table.num_rows == 60_000
+    )
+    bomb = gzip.compress(b"a,b\n" + rows[:2_000] + b"1,2\n" * 100_000)
+    with pytest.raises(SourceError, match="unpacks to more than 100 times"):
+        csv_read(tmp_path, bomb, name="u.csv.gz")
+
+
 def test_a_compressed_bomb_stops_at_the_stated_size(tmp_path: Path) -> None:
     bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 3_000_000)
     assert len(bomb) < 100_000

@@ -100,6 +100,20 @@ def test_a_changed_byte_is_noticed(saved: Path, tmp_path: Path) -> None:
         load_model(path)
 
 
+def test_a_schema_that_does_not_unpack_is_refused(saved: Path, tmp_path: Path) -> None:
+    """zlib's own error is neither of the standard library's zip file nor an OSError."""
+    data = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as file:
+        info = file.getinfo("schema.json")
+    start = info.header_offset + 30 + len(info.filename)
+    data[start : start + 40] = b"\xff" * 40
+    broken = tmp_path / "broken.skops"
+    broken.write_bytes(data)
+    for read in (load_model, types_of):
+        with pytest.raises(ModelRefusedError, match="not a model file"):
+            read(broken)
+
+
 def test_an_absent_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ModelRefusedError, match=r"nowhere\.skops"):
         load_model(tmp_path / "nowhere.skops")

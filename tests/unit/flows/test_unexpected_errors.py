@@ -1,0 +1,39 @@
+"""What the system refuses is told in words, not as a bug."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from flows.cli import _unexpected
+from tasks.base.errors import ConfigError
+from tasks.base.settings.yaml_document import parse_yaml
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EDQUOT, "full"),
+     (errno.ENOENT, "vanished"), (errno.EACCES, "permitted"), (errno.ENOMEM, "Memory"),
+     (errno.EMFILE, "files"), (errno.EIO, "failed")],
+)  # fmt: skip
+def test_each_refusal_of_the_system_has_its_sentence_and_remedy(number: int, word: str) -> None:
+    kind, message, remedy, status = _unexpected(OSError(number, "no", "/state/x"))
+    assert (kind, status) == ("infrastructure", 1)
+    assert word in message
+    assert "/state/x" in message
+    assert remedy
+
+
+@pytest.mark.parametrize("error", [MemoryError(), pa.ArrowMemoryError("realloc of size 9 failed")])
+def test_memory_that_ran_out_is_no_bug(error: Exception) -> None:
+    assert _unexpected(error)[0] == "infrastructure"
+    assert _unexpected(ValueError("x"))[0] == "internal"
+
+
+@pytest.mark.parametrize("text", ['state: "a\\0b"', '"a\\0": 1', 'x: ["\\0"]'])
+def test_a_nul_in_a_file_is_refused_with_its_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="line 2: a NUL"):
+        parse_yaml(f"name: a\n{text}\n", Path("keepfit.yaml"))
