@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -177,10 +178,11 @@ def describe(rule: RuleResult, *, sample: bool = True) -> str:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    line = ask_standing(request) or _ask_own(request)
+    # One that was killed, while it waited or worked, is started again once.
+    line = ask_standing(request) or _ask_own(request) or _ask_own(request)
     if not line:
         raise InfrastructureError(
-            "The process that checks the contract ended before it answered.",
+            "The process that checks the contract ended twice before it answered.",
             "It may have run out of memory; try a shorter `training.window`.",
         )
     reply: dict[str, Any] = json.loads(line)
@@ -191,6 +193,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask_own(request: dict[str, Any]) -> str:
+    """Return the line that a process of this command answers; empty where it ended before."""
     with _lock:
         kept = _keeps and bool(_waiting)
         process = _waiting.pop() if _waiting else _spawn()
@@ -201,6 +204,8 @@ def _ask_own(request: dict[str, Any]) -> str:
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         line = process.stdout.readline()
+    except BrokenPipeError:
+        line = ""
     except OSError as error:
         raise InfrastructureError(f"The contract could not be checked: {error}.") from None
     finally:
@@ -237,7 +242,9 @@ def _spawn() -> subprocess.Popen[str]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     if process.stdin and not process.stdin.closed:
-        process.stdin.close()
+        # What a dead one was to be told cannot be flushed.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
     if process.poll() is None:
         process.kill()
     process.wait()
