@@ -1,8 +1,8 @@
 """The first step of a pipeline, applied to the cells of a request without a frame.
 
 A frame of one row takes a hundred times as long to make and to take apart as its model needs for
-the prediction. Only what reads the frame is replaced here, for each kind of transformer; the
-steps behind it are scikit-learn's own, and the numbers are the same to the last digit.
+the prediction. What reads the frame is replaced here, for each kind of transformer, and the steps
+behind it by `small_arrays`; the numbers are the same to the last digit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tasks.models.features.columns import CategoryCodes, Numbers, level_text
 from tasks.models.features.datetime_features import DateParts, days_of
 from tasks.models.features.text_features import MAX_CHARACTERS, TextTopics
 from tasks.serving.request_columns import CellType, RequestColumns
+from tasks.serving.small_arrays import transform_of
 
 Matrix = NDArray[Any]
 _Part = Callable[[RequestColumns, NDArray[np.float64]], Matrix]
@@ -91,12 +92,12 @@ def _part(
         reading = _topics(first, columns)
     if reading is None or not rest:
         return reading
-    read = reading
+    read, steps_behind = reading, [transform_of(one) for one in rest]
 
     def through(given: RequestColumns, matrix: NDArray[np.float64]) -> Matrix:
         values = read(given, matrix)
-        for one in rest:
-            values = one.transform(values)
+        for transform in steps_behind:
+            values = transform(values)
         return values
 
     return through
