@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import OneHotEncoder, TargetEncoder
-
-from tasks.models.features.scaling import Scale
+from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
 Matrix = NDArray[Any]
 
 
 def transform_of(step: Any) -> Callable[[Matrix], Matrix]:
     """Return what applies a fitted transformer to an array of shape (n_rows, n_columns)."""
-    if type(step) is Scale and hasattr(step, "mean_"):
+    if isinstance(step, StandardScaler) and hasattr(step, "mean_"):
         return _scaled(step)
     if type(step) is OneHotEncoder and step.handle_unknown == "ignore" and step.drop is None:
         return _spread(step)
@@ -30,7 +28,7 @@ def transform_of(step: Any) -> Callable[[Matrix], Matrix]:
     return transform
 
 
-def _scaled(step: Scale) -> Callable[[Matrix], Matrix]:
+def _scaled(step: StandardScaler) -> Callable[[Matrix], Matrix]:
     def scaled(X: Matrix) -> Matrix:
         kind = X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
         return np.asarray((X.astype(kind) - step.mean_.astype(kind)) / step.scale_.astype(kind))
