@@ -15,6 +15,7 @@ from tasks.base.text.commands import command
 from tasks.contracts.contract_files import known_contract
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.scoring.incremental import record_recovered
 from tasks.scoring.version_predictions import empty_predictions, predictions_of
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def send_newcomers(
     """Write to the sink what the ledger holds of this batch and of those it may lack.
 
     Each goes under its own name and with the predictions of the version that the ledger names, so
-    that one which the sink had after all is there once. Returns where this batch went, and how
-    many rows of it.
+    that one which the sink had after all is there once. This batch counts as sent when it is
+    recorded. Returns where it went, and how many rows of it.
     """
     from tasks.ledger.ledger import ledger_of
 
@@ -160,11 +161,10 @@ def send_newcomers(
         if pending.version != champion.version:
             version = store.version(name, pending.version) or champion
             found = predictions_of(pipeline, snapshot, version)
-        _send(pipeline, version, found, pending.batch)
-        ledger.sent(name, pending.batch)
+        output, rows = _send(pipeline, version, found, pending.batch)
+        record_recovered(pipeline, pending.batch, version, output, rows)
     output, rows = _send(pipeline, champion, predicted, snapshot.digest, named=named)
     reach("scoring.sink.after")
-    ledger.sent(name, snapshot.digest)
     return output, rows
 
 

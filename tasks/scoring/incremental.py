@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.loop import Cause, Decision, decision_id, new_correlation
 from tasks.base.moments import as_utc, latest_believed
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -69,16 +69,20 @@ def learned_rows(
 def record_batch(
     pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str
 ) -> None:
-    """Record what a scoring wrote; the same batch with nothing new is recorded once."""
+    """Record what a scoring wrote; the same batch with nothing new is recorded once.
+
+    Until then the batch counts as one that the sink may lack: where the process is killed before,
+    the next scoring sends it again and records it.
+    """
     from tasks.ledger.ledger import ledger_of
 
-    name = pipeline.config.name
+    name, ledger = pipeline.config.name, ledger_of(pipeline)
     new = outcome.ledger_new
     aside = tuple(map(note_text, outcome.aside))
     scored = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new"
     sentence = f"{'. '.join((scored, *aside))}."
     page = prefect_run_page(pipeline.state, prefect_run)
-    ledger_of(pipeline).record(
+    ledger.record(
         Decision(
             id=decision_id(name, "scored", outcome.batch, outcome.version, str(new), *aside),
             pipeline=name,
@@ -104,3 +108,31 @@ def record_batch(
             links={"prefect": page} if page else {},
         )
     )
+    ledger.sent(name, outcome.batch)
+
+
+def record_recovered(
+    pipeline: Pipeline, batch: str, version: ModelVersion, output: str, rows: int
+) -> None:
+    """Record a batch whose scoring was killed before it could, unless it is recorded already."""
+    from tasks.ledger.ledger import ledger_of
+
+    name, ledger = pipeline.config.name, ledger_of(pipeline)
+    known = {decision.data_digest for decision in ledger.decisions(name, kinds=("scored",))}
+    if batch not in known:
+        ledger.record(
+            Decision(
+                id=decision_id(name, "scored", batch, version.version, "recovered"),
+                pipeline=name,
+                kind="scored",
+                at=datetime.now(UTC),
+                correlation=new_correlation(),
+                sentence=f"{rows:,} rows scored by v{version.version}, {rows:,} of them new. "
+                "The run that scored them ended before it could record it.",
+                version=version.version,
+                data_digest=batch,
+                mlflow_run=version.run_id,
+                evidence={"rows": rows, "new": rows, "known": 0, "output": output},
+            )
+        )
+    ledger.sent(name, batch)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tasks.base.config import ParquetSink
 from tasks.base.errors import ConfigError
+from tasks.base.loop import Cause
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import VARIABLE
@@ -24,7 +25,7 @@ from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of, score_batch, score_nothing
-from tasks.scoring.incremental import scored_since
+from tasks.scoring.incremental import record_batch, scored_since
 from tests.unit.registry.trained import SCHEMA, rows, train
 
 # MLflow's own use of SQLAlchemy.
@@ -128,6 +129,7 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     )
     assert done.output == str(tmp_path / "named.parquet")
     assert (done.ledger_new, done.written) == (4, 4)
+    record_batch(named, done, BY_HAND, "")
     assert ledger_of(pipeline).unsent("mine") == ()
 
 
@@ -139,6 +141,9 @@ def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
     later["moment"] += pd.Timedelta(days=60 * 365)
     score_batch(pipeline, snapshot(later, tmp_path), PASSED, champion)
     assert scored_since(pipeline, champion) == before
+
+
+BY_HAND = Cause(kind="manual", correlation="c", at=datetime.now(UTC))
 
 
 def killed_at(place: str, pipeline: Pipeline, batch: Snapshot) -> None:
@@ -181,7 +186,12 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
     done = score_batch(mine, both, PASSED, champion_of(mine), newcomers=True)
 
     assert done.ledger_new == 10
+    assert [b.batch for b in ledger_of(mine).unsent("mine")] == [done.batch], "until it is recorded"
+    record_batch(mine, done, BY_HAND, "")
     assert ledger_of(mine).unsent("mine") == ()
+    recorded = {d.data_digest: d.evidence["new"] for d in ledger_of(mine).decisions("mine")}
+    assert recorded[snapshot(first, tmp_path).digest] == 30, "the killed one's is recorded too"
+    assert recorded[done.batch] == 10
     if kind == "files":
         written = pd.concat(map(pd.read_parquet, (tmp_path / "out").glob("*.parquet")))
     else:
