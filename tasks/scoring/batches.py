@@ -162,7 +162,7 @@ def send_newcomers(
             version = store.version(name, pending.version) or champion
             found = predictions_of(pipeline, snapshot, version)
         output, rows = _send(pipeline, version, found, pending.batch)
-        record_recovered(pipeline, pending.batch, version, output, rows)
+        record_recovered(ledger, name, pending.batch, version, output, rows)
     output, rows = _send(pipeline, champion, predicted, snapshot.digest, named=named)
     reach("scoring.sink.after")
     return output, rows

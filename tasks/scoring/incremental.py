@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.servers.stack_file import prefect_run_page
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
 
 DATA_DIGEST_TAG = "keepfit.data_digest"
 
@@ -112,12 +116,9 @@ def record_batch(
 
 
 def record_recovered(
-    pipeline: Pipeline, batch: str, version: ModelVersion, output: str, rows: int
+    ledger: Ledger, name: str, batch: str, version: ModelVersion, output: str, rows: int
 ) -> None:
     """Record a batch whose scoring was killed before it could, unless it is recorded already."""
-    from tasks.ledger.ledger import ledger_of
-
-    name, ledger = pipeline.config.name, ledger_of(pipeline)
     known = {decision.data_digest for decision in ledger.decisions(name, kinds=("scored",))}
     if batch not in known:
         ledger.record(
