@@ -616,6 +616,17 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     return {"keys": [entry.model_dump(mode="json") for entry in entries]}
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what lets SHELL complete commands and options: eval "$(keepfit completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    source = get_completion_class(shell)
+    if source is not None:
+        click.echo(source(main, {}, "keepfit", "_KEEPFIT_COMPLETE").source())
+
+
 def program() -> NoReturn:
     """Run the command line and leave without taking the interpreter apart.
 

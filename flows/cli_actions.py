@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
@@ -63,6 +63,18 @@ def rotate_key(file: Path | None) -> dict[str, object]:
         return version_keys.rotate_key(None)
     with _steered(file) as pipeline:
         return version_keys.rotate_key(pipeline)
+
+
+def load_estimator(file: Path | None, version: str | None) -> Any:
+    """Return the champion, or another version, fitted, as scoring loads it."""
+    from tasks.plugins.versions import require_hooks
+    from tasks.scoring.batches import version_of
+    from tasks.scoring.version_predictions import load_version
+
+    with _steered(file) as pipeline:
+        found = version_of(pipeline, version)
+        require_hooks(pipeline.config, pipeline.base, found)
+        return load_version(pipeline, found)
 
 
 def read_chain(file: Path | None, version: str | None) -> Chain:

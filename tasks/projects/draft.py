@@ -292,14 +292,18 @@ def _columns(
 
 
 def _name_of(folder: Path) -> str:
-    """Return a pipeline name made of the folder's.
+    return pipeline_name(folder.absolute().name)
+
+
+def pipeline_name(text: str) -> str:
+    """Return a pipeline name made of a folder's or a column's.
 
     Examples
     --------
-    >>> _name_of(Path("/tmp/My Churn (v2)"))
+    >>> pipeline_name("My Churn (v2)")
     'my-churn-v2'
     """
-    words = re.sub(r"[^a-z0-9_]+", "-", folder.absolute().name.lower()).strip("-_")[:64]
+    words = re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-_")[:64]
     return words if _NAME.match(words) else "pipeline"
 
 

@@ -38,6 +38,26 @@ def champion_of(pipeline: Pipeline) -> ModelVersion:
     return champion
 
 
+def version_of(pipeline: Pipeline, version: str | None) -> ModelVersion:
+    """Return a version, with or without a leading `v`; the champion when None.
+
+    Raises
+    ------
+    UsageError
+        When there is no such version.
+    """
+    if version is None:
+        return champion_of(pipeline)
+    number = version.removeprefix("v")
+    found = store_of(pipeline.state).version(pipeline.config.name, number)
+    if found is None:
+        raise UsageError(
+            f"{pipeline.config.name} has no version {number}.",
+            f"See them with `{command('status', file=pipeline.path)}`.",
+        )
+    return found
+
+
 def _no_champion(pipeline: Pipeline) -> UsageError:
     name, train = pipeline.config.name, command("run", file=pipeline.path)
     left = [v.version for v in store_of(pipeline.state).versions(name)]

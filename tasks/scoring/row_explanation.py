@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.errors import UsageError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Schema
-from tasks.base.text.commands import command
+from tasks.base.records import Schema
 from tasks.plugins.versions import require_hooks
+from tasks.scoring.batches import version_of
 from tasks.training.row_windows import scoring_snapshot
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     from tasks.models.execution.child_calls import call
     from tasks.registry.mlflow.shared_stores import store_of
 
-    asked = _version(pipeline, version)
+    asked = version_of(pipeline, version)
     require_hooks(pipeline.config, pipeline.base, asked)
     snapshot = scoring_snapshot(pipeline)
     ids = [c for c in asked.roles.id_columns if c in snapshot.kinds]
@@ -95,22 +95,6 @@ def explain_plain(
     background = read_frame(snapshot, columns=columns, rows=np.load(others))
     found = explain_frame(load_model(Path(model), roles.own, digest), row, background, roles, name)
     return found.model_dump(mode="json")
-
-
-def _version(pipeline: Pipeline, version: str | None) -> ModelVersion:
-    from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.scoring.batches import champion_of
-
-    if version is None:
-        return champion_of(pipeline)
-    number = version.removeprefix("v")
-    found = store_of(pipeline.state).version(pipeline.config.name, number)
-    if found is None:
-        raise UsageError(
-            f"{pipeline.config.name} has no version {number}.",
-            f"See them with `{command('status', file=pipeline.path)}`.",
-        )
-    return found
 
 
 def _place(frame: pd.DataFrame | None, row: str, rows: int, ids: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
@@ -25,6 +25,12 @@ class Predicted:
     predictions: pd.DataFrame
     counts: ScoringCounts
     rows: pd.DataFrame
+
+
+def load_version(pipeline: Pipeline, version: ModelVersion) -> Any:
+    """Return the fitted pipeline of `version`, its signature checked first."""
+    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
+    return store_of(pipeline.state).load(version, own)
 
 
 def predictions_of(
@@ -50,7 +56,7 @@ def predictions_of(
     predictions, counts = score_frame(
         frame,
         roles,
-        store_of(pipeline.state).load(version, OwnCode.of(pipeline.config.hooks, pipeline.base)),
+        load_version(pipeline, version),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,
@@ -73,11 +79,10 @@ def empty_predictions(
     found = [c for c in columns if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=found) if found else pd.DataFrame()
     empty = {c: frame[c] if c in frame else pd.Series(dtype="str") for c in columns}
-    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
     return score_frame(
         pd.DataFrame(empty),
         roles,
-        store_of(pipeline.state).load(version, own),
+        load_version(pipeline, version),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,

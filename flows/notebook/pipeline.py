@@ -1,0 +1,277 @@
+"""keepfit from Python: a pipeline whose methods are the commands of the same names."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.notebook import results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks.evaluation.explanation.shap_values import RowExplanation
+
+
+class Pipeline:
+    """A pipeline file, driven from Python.
+
+    Every method does what the command of its name does, and raises `keepfit.Error`, with
+    ``message`` and ``remedy``, where the command would end with one.
+
+    Parameters
+    ----------
+    file
+        The pipeline file, or its folder; ``./keepfit.yaml`` when absent.
+
+    Raises
+    ------
+    keepfit.Error
+        When there is no such file, or it is wrong; names line, key, value and remedy.
+
+    Examples
+    --------
+    >>> import keepfit
+    >>> pipeline = keepfit.Pipeline("flights.yaml")  # doctest: +SKIP
+    >>> pipeline.run().leaderboard  # doctest: +SKIP
+    """
+
+    def __init__(self, file: str | Path | None = None) -> None:
+        from tasks.base.pipeline_file import load_pipeline
+
+        loaded = load_pipeline(None if file is None else Path(file))
+        self.file: Path = loaded.path.resolve()
+        self.name: str = loaded.config.name
+
+    def __repr__(self) -> str:
+        return f"keepfit.Pipeline({str(self.file)!r})"
+
+    def run(self, *, fresh: bool = False, refit: bool = False) -> results.Training:
+        """Train once: contract, candidates, gate, registry, report.
+
+        Parameters
+        ----------
+        fresh
+            Recompute everything; reuse nothing.
+        refit
+            Fit the champion's recipe once on newer rows, without a search.
+        """
+        from flows.commands import run_training
+
+        return results.Training(run_training(self.file, fresh=fresh, refit=refit))
+
+    def score(
+        self,
+        table: Any = None,
+        *,
+        output: str | Path | None = None,
+        everything: bool = False,
+    ) -> results.Scoring:
+        """Score new rows with the champion.
+
+        Parameters
+        ----------
+        table
+            Rows to score: a DataFrame of pandas or Polars, an Arrow table, or the path of a CSV or
+            Parquet file. When absent, those rows of the source that no scoring has seen.
+        output
+            Where predictions are written, ``.parquet`` or ``.csv``. When absent, those of a table
+            in memory are only returned and kept in the ledger; others go to the file's sink.
+        everything
+            Every row of the source, known or not.
+        """
+        from flows.notebook.tables import write_table
+
+        if table is None or isinstance(table, (str, Path)):
+            source = None if table is None else Path(table)
+            return self._scored(source, output, everything)
+        with tempfile.TemporaryDirectory(prefix="keepfit-") as folder:
+            rows = Path(folder) / "rows.parquet"
+            write_table(table, rows)
+            kept = Path(folder) / "predictions.parquet" if output is None else output
+            return self._scored(rows, kept, everything)
+
+    def _scored(
+        self, source: Path | None, output: str | Path | None, everything: bool
+    ) -> results.Scoring:
+        from flows.commands import run_scoring
+        from flows.notebook.tables import read_predictions
+
+        outcome = run_scoring(
+            self.file,
+            input_path=source,
+            output_path=None if output is None else Path(output),
+            everything=everything,
+        )
+        return results.Scoring(outcome, read_predictions(Path(outcome.output)))
+
+    def monitor(self, window: str | None = None, *, every: str | None = None) -> results.Monitoring:
+        """Look at windows: contract, drift, performance, and what the policy says.
+
+        Parameters
+        ----------
+        window
+            ``A..B``, dates or times; when absent, every complete window since the last look.
+        every
+            Cut `window` into windows of this length, such as ``7d``.
+        """
+        from flows.commands import run_monitoring
+
+        return results.Monitoring(run_monitoring(self.file, window=window, every=every))
+
+    def backtest(
+        self,
+        *,
+        every: str | None = None,
+        label_delay: str | None = None,
+        quick: bool = False,
+        apply: bool = False,
+        fresh: bool = False,
+    ) -> results.Backtest:
+        """Replay the history under several policies and recommend one.
+
+        Parameters
+        ----------
+        every, label_delay
+            Length of a window and time until labels are known, such as ``7d``; the file's when
+            absent.
+        quick
+            The newest windows on sampled rows, in a minute or so.
+        apply
+            Write the recommended settings into the file.
+        fresh
+            Fit everything again; reuse nothing.
+        """
+        from flows.commands import run_backtest
+
+        outcome = run_backtest(
+            self.file, every=every, label_delay=label_delay, quick=quick, apply=apply, fresh=fresh
+        )
+        return results.Backtest(outcome)
+
+    def status(self) -> results.Status:
+        """Return how the pipeline is: champion, health, last and next runs."""
+        from flows.cli_actions import read_health
+
+        return results.Status(read_health(self.file)[0])
+
+    def why(self, version: int | str | None = None) -> results.Why:
+        """Return the chain of evidence behind a version; the champion's when absent."""
+        from flows.cli_actions import read_chain
+
+        return results.Why(read_chain(self.file, None if version is None else str(version)))
+
+    def why_row(self, row: str, version: int | str | None = None) -> RowExplanation:
+        """Return which columns pushed the prediction of the row with this id."""
+        from flows.cli_actions import explain_row
+
+        return explain_row(self.file, row, None if version is None else str(version))
+
+    def champion(self, version: int | str | None = None) -> Any:
+        """Return the champion, or another version, as a fitted scikit-learn estimator.
+
+        It is loaded as scoring loads it: its signature is checked before anything of it is read.
+
+        Raises
+        ------
+        keepfit.Error
+            When there is no such version, or it is not what was signed.
+        """
+        from flows.cli_actions import load_estimator
+
+        return load_estimator(self.file, None if version is None else str(version))
+
+    @property
+    def contract(self) -> results.DataContract:
+        """The data contract.
+
+        Raises
+        ------
+        keepfit.Error
+            When there is none yet.
+        """
+        from tasks.base.errors import UsageError
+        from tasks.base.pipeline_file import load_pipeline
+        from tasks.contracts.contract_files import contract_file, known_contract
+
+        pipeline = load_pipeline(self.file)
+        known = known_contract(pipeline)
+        if known is None:
+            raise UsageError(f"{self.name} has no contract yet.", "The first training infers one.")
+        return results.contract_result(known, str(contract_file(pipeline)))
+
+
+def init(
+    data: Any,
+    target: str,
+    *,
+    folder: str | Path | None = None,
+    time: str | None = None,
+    id_columns: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+) -> Pipeline:
+    """Write a working pipeline for a table, and return it.
+
+    Parameters
+    ----------
+    data
+        A DataFrame of pandas or Polars, an Arrow table, or the path of a CSV or Parquet file. A
+        table in memory is written beside the pipeline file, as ``data.parquet``.
+    target
+        Column to predict.
+    folder
+        Where ``keepfit.yaml`` and the contract are written; a folder named after the target when
+        absent. Nothing is overwritten.
+    time
+        Column with each row's time.
+    id_columns
+        Columns that name a row.
+    exclude
+        Columns that are no features.
+
+    Raises
+    ------
+    keepfit.Error
+        When the folder has a pipeline already, or the table has no such column.
+    """
+    from flows.notebook.tables import write_table
+    from tasks.projects.drafting import Request, draft_project, pipeline_name
+
+    named = Path(folder) if folder is not None else Path(pipeline_name(target))
+    given = isinstance(data, (str, Path))
+    source = Path(data) if given else named / "data.parquet"
+    if not given:
+        _require_unused(source)
+        named.mkdir(parents=True, exist_ok=True)
+        write_table(data, source)
+    try:
+        draft = draft_project(
+            Request(
+                folder=named,
+                data=source,
+                target=target,
+                time_column=time,
+                id_columns=_names(id_columns),
+                exclude=_names(exclude),
+            )
+        )
+    except BaseException:
+        if not given:
+            source.unlink(missing_ok=True)
+        raise
+    return Pipeline(draft.file)
+
+
+def _require_unused(path: Path) -> None:
+    from tasks.base.errors import UsageError
+
+    if path.exists():
+        raise UsageError(
+            f"{path} exists and is never overwritten.",
+            f"Name another folder, or use what is there: keepfit.Pipeline({str(path.parent)!r})",
+        )
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

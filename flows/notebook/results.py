@@ -1,0 +1,298 @@
+"""What a call from Python answers: the command's record, with its tables and its figure."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from expectations.contract import Contract
+    from tasks.backtest.results import BacktestOutcome
+    from tasks.base.outcomes import MonitoringOutcome, ScoringOutcome, TrainingOutcome
+    from tasks.history.overview import PipelineHealth
+    from tasks.lineage.chain import Chain
+
+_SHOWN_ROWS = 10
+_SHOWN = ("at", "what", "kind", "sentence")
+
+
+class _Answering(Protocol):
+    def answer(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """An answer of keepfit.
+
+    Attributes
+    ----------
+    outcome
+        The record that the command of the same name makes.
+    """
+
+    outcome: _Answering
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same values that the command prints with ``--json``."""
+        return self.outcome.answer()
+
+    @property
+    def sentence(self) -> str:
+        """What came of it, in a sentence."""
+        raise NotImplementedError
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        return {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.sentence}>"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(self.sentence)}</p>"]
+        for caption, table in self._tables().items():
+            if len(table):
+                shown = table.to_html(index=False, border=0, max_rows=_SHOWN_ROWS, na_rep="–")
+                parts.append(f"<p><b>{html.escape(caption)}</b></p>{shown}")
+        return "".join(parts)
+
+
+@dataclass(frozen=True, repr=False)
+class Training(Result):
+    """A training: its candidates compared, and the gate's verdict on the best."""
+
+    outcome: TrainingOutcome
+
+    @property
+    def sentence(self) -> str:
+        """The gate's verdict."""
+        return self.outcome.verdict.sentence
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the challenger became champion."""
+        return self.outcome.verdict.promoted
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """A row a candidate, best first; scores in the units of the pipeline's metric."""
+        return _frame(self.to_dict()["leaderboard"])
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The challenger's metrics on the holdout, with the 95 % interval where it is known."""
+        rows = [
+            {"metric": name, "value": m.value, "low": m.low, "high": m.high}
+            for name, m in self.outcome.metrics.items()
+        ]
+        return _frame(rows)
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        return {"Candidates": self.leaderboard, "Metrics": self.metrics}
+
+
+@dataclass(frozen=True, repr=False)
+class Scoring(Result):
+    """A scoring, with its predictions.
+
+    Attributes
+    ----------
+    predictions
+        A row for each row that was scored; None where they were written to a database.
+    """
+
+    outcome: ScoringOutcome
+    predictions: pd.DataFrame | None = None
+
+    @property
+    def sentence(self) -> str:
+        """How many rows were scored, and by which version."""
+        aside = self.outcome.quarantined
+        kept = f"; {aside.rows:,} broke the contract and were set aside" if aside else ""
+        return f"{self.outcome.scored:,} rows scored by version {self.outcome.version}{kept}."
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        return {} if self.predictions is None else {"Predictions": self.predictions}
+
+
+@dataclass(frozen=True, repr=False)
+class Monitoring(Result):
+    """A look at windows of new data."""
+
+    outcome: MonitoringOutcome
+
+    @property
+    def sentence(self) -> str:
+        """What the newest window showed, and what the policy says."""
+        return f"{self.outcome.sentence} {self.outcome.decision.sentence}".strip()
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the newest window is an alarm."""
+        return self.outcome.alarm
+
+    @property
+    def drift(self) -> pd.DataFrame:
+        """A row a column of the newest window: statistic, threshold, corrected p-value, effect."""
+        return _frame(self.to_dict()["columns"])
+
+    @property
+    def windows(self) -> pd.DataFrame:
+        """A row a window, oldest first."""
+        return _frame(self.to_dict()["windows"])
+
+    def plot(self) -> Figure:
+        """Draw each column's drift statistic over its threshold in the newest window."""
+        from tasks.reporting.figures import style as drawing
+
+        columns = self.outcome.drift.columns if self.outcome.drift else ()
+        over = {c.column: c.statistic / c.threshold for c in columns if c.statistic and c.threshold}
+        shown = sorted(over.items(), key=lambda pair: pair[1])[-20:]
+        figure, axes = drawing.canvas(6.4, 0.8 + 0.3 * max(len(shown), 1))
+        drawing.grid(axes)
+        axes.barh([name for name, _ in shown], [value for _, value in shown], color=drawing.BLUE)
+        axes.axvline(1.0, color=drawing.ORANGE, linestyle="--", linewidth=1.2)
+        drawing.name_axes(axes, "statistic over its threshold", "")
+        return figure
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        return {"Windows": self.windows, "Drift": self.drift}
+
+
+@dataclass(frozen=True, repr=False)
+class Backtest(Result):
+    """A replay of the history under several policies."""
+
+    outcome: BacktestOutcome
+
+    @property
+    def sentence(self) -> str:
+        """The recommendation."""
+        return self.outcome.recommendation.sentence
+
+    @property
+    def policies(self) -> pd.DataFrame:
+        """A row a policy, smallest loss first."""
+        hidden = {"windows", "events", "gain_over_never", "gain_over_every"}
+        rows = [
+            result.model_dump(mode="json", exclude=hidden)
+            for result in sorted(self.outcome.policies, key=lambda r: r.loss)
+        ]
+        return _frame(rows)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What to write into the pipeline file: dotted key to value."""
+        return dict(self.outcome.recommendation.settings)
+
+    def plot(self) -> Figure:
+        """Draw each policy's loss over its trainings."""
+        from tasks.backtest.page import draw_pareto
+
+        return draw_pareto(self.outcome)
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        shown = self.policies[["policy", "loss", "captured", "trainings", "refits", "alarms"]]
+        return {"Policies": shown}
+
+
+@dataclass(frozen=True, repr=False)
+class Status(Result):
+    """How a pipeline is."""
+
+    outcome: PipelineHealth
+
+    @property
+    def sentence(self) -> str:
+        """The pipeline's health, and what it rests on."""
+        return f"{self.outcome.pipeline} is {self.outcome.health}: {self.outcome.reason}"
+
+    @property
+    def latest(self) -> pd.DataFrame:
+        """Its last decisions, newest first."""
+        return _frame(self.to_dict()["latest"])
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        table = self.latest
+        return {"Latest": table[[c for c in _SHOWN if c in table]]}
+
+
+@dataclass(frozen=True, repr=False)
+class Why(Result):
+    """The chain of evidence behind a version."""
+
+    outcome: Chain
+
+    @property
+    def sentence(self) -> str:
+        """Which version it is about."""
+        role = ", the champion" if self.outcome.champion else ""
+        return f"Version {self.outcome.version} of {self.outcome.pipeline}{role}."
+
+    @property
+    def steps(self) -> pd.DataFrame:
+        """A row a step, in the order of time."""
+        return _frame(self.to_dict()["steps"])
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        table = self.steps
+        return {"Steps": table[[c for c in _SHOWN if c in table]]}
+
+
+@dataclass(frozen=True, repr=False)
+class DataContract(Result):
+    """What must hold of the rows."""
+
+    outcome: _ContractRecord
+
+    @property
+    def sentence(self) -> str:
+        """How many columns it knows, and where it stands."""
+        known = self.outcome.contract
+        return f"{len(known.columns)} columns, {len(known.rules)} rules over several: {self.path}"
+
+    @property
+    def path(self) -> str:
+        """The contract's file."""
+        return self.outcome.path
+
+    @property
+    def columns(self) -> pd.DataFrame:
+        """A row a column, with what must hold of it."""
+        known = self.outcome.contract.columns
+        rows = [{"column": name, **_stated(rule)} for name, rule in known.items()]
+        return _frame(rows)
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        return {"Columns": self.columns}
+
+
+@dataclass(frozen=True)
+class _ContractRecord:
+    """A contract and its file."""
+
+    contract: Contract
+    path: str
+
+    def answer(self) -> dict[str, Any]:
+        return self.contract.model_dump(mode="json", exclude_none=True)
+
+
+def contract_result(contract: Contract, path: str) -> DataContract:
+    """Return a contract as an answer."""
+    return DataContract(_ContractRecord(contract, path))
+
+
+def _stated(rule: Any) -> dict[str, Any]:
+    return dict(rule.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))

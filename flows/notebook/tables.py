@@ -1,0 +1,50 @@
+"""Tables in memory: pandas, Polars, Arrow, and whatever else speaks Arrow's C stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.base.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_table(table: Any, path: Path) -> None:
+    """Write a table to a Parquet file; an index of pandas is left out.
+
+    Raises
+    ------
+    UsageError
+        When it is no table, or holds what Arrow has no type for.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        if isinstance(table, pd.DataFrame):
+            arrow = pa.Table.from_pandas(table, preserve_index=False)
+        elif isinstance(table, (pa.Table, pa.RecordBatch)) or hasattr(table, "__arrow_c_stream__"):
+            arrow = pa.table(table)
+        else:
+            raise UsageError(
+                f"A table is needed, and this is a {type(table).__name__}.",
+                "Give a pandas or Polars DataFrame, an Arrow table, or the path of a file.",
+            )
+        parquet.write_table(arrow.replace_schema_metadata(None), path)
+    except (pa.ArrowException, OverflowError) as error:
+        raise UsageError(
+            f"The table cannot be written as Parquet: {error}",
+            "Give each column one type: numbers, text, booleans or times.",
+        ) from None
+
+
+def read_predictions(path: Path) -> pd.DataFrame | None:
+    """Return written predictions, a row each; None where they are in no file."""
+    import pandas as pd
+
+    if not path.is_file():
+        return None
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)

@@ -1,0 +1,144 @@
+"""keepfit from Python, on a real training."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import keepfit
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from flows.notebook import results
+from flows.notebook.tables import write_table
+from tests.tables import FAST, write_churn
+
+ROWS, NEW = 300, 40
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return pd.read_csv(write_churn(tmp_path_factory.mktemp("table") / "c.csv", ROWS + NEW))
+
+
+@pytest.fixture(scope="module")
+def trained(
+    frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[keepfit.Pipeline, results.Training]:
+    folder = tmp_path_factory.mktemp("python") / "churn"
+    made = keepfit.init(frame[:ROWS], "Churned?", folder=folder, time="when", id_columns="customer")
+    made.file.write_text(made.file.read_text().split("\ntraining:")[0] + "\n" + FAST)
+
+    async def in_a_running_loop() -> results.Training:
+        return made.run()
+
+    return made, asyncio.run(in_a_running_loop())
+
+
+def test_a_table_in_memory_becomes_a_pipeline_and_a_champion(
+    frame: pd.DataFrame, trained: tuple[keepfit.Pipeline, results.Training]
+) -> None:
+    pipeline, training = trained
+
+    assert training.promoted
+    assert list(training.leaderboard["candidate"][:1]) == [training.outcome.challenger]
+    assert training.to_dict()["champion"] == "1"
+    assert pipeline.name == "churn"
+    champion = pipeline.champion()
+    features = [c for c in frame if c in champion.feature_names_in_]
+    scoring = pipeline.score(frame[ROWS:])
+    assert scoring.predictions is not None
+    found = champion.predict_proba(frame[ROWS:][features])[:, 1]
+    assert scoring.predictions["probability_Yes"].to_numpy() == pytest.approx(found)
+    assert len(scoring.predictions) == NEW
+
+
+def test_answers_show_themselves_as_tables(
+    trained: tuple[keepfit.Pipeline, results.Training],
+) -> None:
+    pipeline, training = trained
+    contract, status, why = pipeline.contract, pipeline.status(), pipeline.why()
+
+    assert "<table" in training._repr_html_()
+    assert training.outcome.verdict.sentence in repr(training)
+    assert "Monthly fee" in set(contract.columns["column"])
+    assert status.outcome.champion is not None
+    assert "trained" in set(why.steps["what"])
+    assert {"sentence", "at"} <= set(status.latest)
+
+
+def test_what_a_table_holds_is_escaped_where_it_is_shown() -> None:
+    class Named:
+        def answer(self) -> dict[str, object]:
+            return {}
+
+    class Hostile(results.Result):
+        sentence = "<script>alert(1)</script>"
+
+        def _tables(self) -> dict[str, pd.DataFrame]:
+            return {"<b>": pd.DataFrame({"<i>": ["<img src=x>"]})}
+
+    shown = Hostile(Named())._repr_html_()
+
+    assert not any(tag in shown for tag in ("<script", "<img", "<i>", "<b><b>"))
+
+
+def test_mistakes_are_errors_with_a_remedy(
+    trained: tuple[keepfit.Pipeline, results.Training], frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    pipeline, _ = trained
+
+    for mistake in (
+        lambda: pipeline.why(99),
+        lambda: pipeline.champion(99),
+        lambda: pipeline.score([1, 2]),
+        lambda: keepfit.init(frame, "Churned?", folder=pipeline.file.parent),
+        lambda: keepfit.init(frame, "nothing", folder=tmp_path / "new"),
+        lambda: keepfit.Pipeline(tmp_path / "absent.yaml"),
+    ):
+        with pytest.raises(keepfit.Error) as error:
+            mistake()
+        assert error.value.message
+        assert error.value.remedy
+    assert not (tmp_path / "new" / "data.parquet").exists()
+
+
+def test_arrow_and_what_speaks_its_stream_are_tables(tmp_path: Path) -> None:
+    class Stream:
+        """As a Polars frame is read."""
+
+        def __arrow_c_stream__(self, schema: object = None) -> object:
+            return pa.table({"a": [1, 2]}).__arrow_c_stream__(schema)
+
+    for number, table in enumerate((pa.table({"a": [1, 2]}), Stream())):
+        write_table(table, tmp_path / f"{number}.parquet")
+        assert pd.read_parquet(tmp_path / f"{number}.parquet")["a"].tolist() == [1, 2]
+    with pytest.raises(keepfit.Error, match="one type"):
+        write_table(pd.DataFrame({"a": [1, "x"]}), tmp_path / "mixed.parquet")
+
+
+def test_a_folder_that_hides_a_package_of_keepfit_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").touch()
+
+    ended = subprocess.run(
+        [sys.executable, "-c", "import keepfit"], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert ended.returncode == 1
+    assert str(tmp_path / "tasks") in ended.stderr
+    assert "`tasks` is hidden" in ended.stderr
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    heavy = {"pandas", "numpy", "mlflow", "prefect", "sklearn", "pydantic", "sqlalchemy"}
+    code = f"import sys, keepfit; print(sorted({heavy!r} & set(sys.modules)))"
+
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.strip() == "[]"
