@@ -236,7 +236,7 @@ def init(
         When the folder has a pipeline already, or the table has no such column.
     """
     from flows.notebook.tables import write_table
-    from tasks.projects.drafting import Request, draft_project, pipeline_name
+    from tasks.projects.draft import Request, draft_project, pipeline_name
 
     named = Path(folder) if folder is not None else Path(pipeline_name(target))
     given = isinstance(data, (str, Path))
