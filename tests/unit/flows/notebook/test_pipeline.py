@@ -66,7 +66,7 @@ def test_answers_show_themselves_as_tables(
     assert training.outcome.verdict.sentence in repr(training)
     assert "Monthly fee" in set(contract.columns["column"])
     assert status.outcome.champion is not None
-    assert "trained" in set(why.steps["what"])
+    assert "training" in set(why.steps["what"])
     assert {"sentence", "at"} <= set(status.latest)
 
 
