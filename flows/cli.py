@@ -624,7 +624,8 @@ def completion(shell: str) -> None:
 
     source = get_completion_class(shell)
     if source is not None:
-        click.echo(source(main, {}, "keepfit", "_KEEPFIT_COMPLETE").source())
+        for line in source(main, {}, "keepfit", "_KEEPFIT_COMPLETE").source().splitlines():
+            echo(line)
 
 
 def program() -> NoReturn:

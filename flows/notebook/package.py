@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.notebook.pipeline import Error, Pipeline, init
+
+__all__ = ["Error", "Pipeline", "init"]
 
 _PARTS = {
     "expectations": "contract.py",
@@ -32,7 +38,15 @@ def _require_own_packages() -> None:
 
 _require_own_packages()
 
-from flows.notebook.pipeline import Pipeline, init  # noqa: E402 - after the check
-from tasks.base.errors import KeepfitError as Error  # noqa: E402
 
-__all__ = ["Error", "Pipeline", "init"]
+def __getattr__(name: str) -> Any:
+    """Import what is behind a name when it is first used: pandas and the commands take a second."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from flows.notebook import pipeline
+
+    return getattr(pipeline, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

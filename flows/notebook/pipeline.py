@@ -6,12 +6,22 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.cli_actions import explain_row, load_estimator, read_chain, read_health
+from flows.commands import run_backtest, run_monitoring, run_scoring, run_training
 from flows.notebook import results
+from flows.notebook.tables import read_predictions, write_table
+from tasks.base.errors import KeepfitError as Error
+from tasks.base.errors import UsageError
+from tasks.base.pipeline_file import load_pipeline
+from tasks.contracts.contract_files import contract_file, known_contract
+from tasks.projects.draft import Request, draft_project, pipeline_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tasks.evaluation.explanation.shap_values import RowExplanation
+
+__all__ = ["Error", "Pipeline", "init"]
 
 
 class Pipeline:
@@ -38,8 +48,6 @@ class Pipeline:
     """
 
     def __init__(self, file: str | Path | None = None) -> None:
-        from tasks.base.pipeline_file import load_pipeline
-
         loaded = load_pipeline(None if file is None else Path(file))
         self.file: Path = loaded.path.resolve()
         self.name: str = loaded.config.name
@@ -57,8 +65,6 @@ class Pipeline:
         refit
             Fit the champion's recipe once on newer rows, without a search.
         """
-        from flows.commands import run_training
-
         return results.Training(run_training(self.file, fresh=fresh, refit=refit))
 
     def score(
@@ -81,8 +87,6 @@ class Pipeline:
         everything
             Every row of the source, known or not.
         """
-        from flows.notebook.tables import write_table
-
         if table is None or isinstance(table, (str, Path)):
             source = None if table is None else Path(table)
             return self._scored(source, output, everything)
@@ -95,9 +99,6 @@ class Pipeline:
     def _scored(
         self, source: Path | None, output: str | Path | None, everything: bool
     ) -> results.Scoring:
-        from flows.commands import run_scoring
-        from flows.notebook.tables import read_predictions
-
         outcome = run_scoring(
             self.file,
             input_path=source,
@@ -116,8 +117,6 @@ class Pipeline:
         every
             Cut `window` into windows of this length, such as ``7d``.
         """
-        from flows.commands import run_monitoring
-
         return results.Monitoring(run_monitoring(self.file, window=window, every=every))
 
     def backtest(
@@ -143,8 +142,6 @@ class Pipeline:
         fresh
             Fit everything again; reuse nothing.
         """
-        from flows.commands import run_backtest
-
         outcome = run_backtest(
             self.file, every=every, label_delay=label_delay, quick=quick, apply=apply, fresh=fresh
         )
@@ -152,20 +149,14 @@ class Pipeline:
 
     def status(self) -> results.Status:
         """Return how the pipeline is: champion, health, last and next runs."""
-        from flows.cli_actions import read_health
-
         return results.Status(read_health(self.file)[0])
 
     def why(self, version: int | str | None = None) -> results.Why:
         """Return the chain of evidence behind a version; the champion's when absent."""
-        from flows.cli_actions import read_chain
-
         return results.Why(read_chain(self.file, None if version is None else str(version)))
 
     def why_row(self, row: str, version: int | str | None = None) -> RowExplanation:
         """Return which columns pushed the prediction of the row with this id."""
-        from flows.cli_actions import explain_row
-
         return explain_row(self.file, row, None if version is None else str(version))
 
     def champion(self, version: int | str | None = None) -> Any:
@@ -178,8 +169,6 @@ class Pipeline:
         keepfit.Error
             When there is no such version, or it is not what was signed.
         """
-        from flows.cli_actions import load_estimator
-
         return load_estimator(self.file, None if version is None else str(version))
 
     @property
@@ -191,10 +180,6 @@ class Pipeline:
         keepfit.Error
             When there is none yet.
         """
-        from tasks.base.errors import UsageError
-        from tasks.base.pipeline_file import load_pipeline
-        from tasks.contracts.contract_files import contract_file, known_contract
-
         pipeline = load_pipeline(self.file)
         known = known_contract(pipeline)
         if known is None:
@@ -235,9 +220,6 @@ def init(
     keepfit.Error
         When the folder has a pipeline already, or the table has no such column.
     """
-    from flows.notebook.tables import write_table
-    from tasks.projects.draft import Request, draft_project, pipeline_name
-
     named = Path(folder) if folder is not None else Path(pipeline_name(target))
     given = isinstance(data, (str, Path))
     source = Path(data) if given else named / "data.parquet"
@@ -264,8 +246,6 @@ def init(
 
 
 def _require_unused(path: Path) -> None:
-    from tasks.base.errors import UsageError
-
     if path.exists():
         raise UsageError(
             f"{path} exists and is never overwritten.",

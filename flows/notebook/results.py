@@ -6,10 +6,11 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pandas as pd
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from expectations.contract import Contract
@@ -293,6 +294,4 @@ def _stated(rule: Any) -> dict[str, Any]:
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
     return pd.DataFrame(list(rows))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from tasks.base.errors import UsageError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def write_table(table: Any, path: Path) -> None:
@@ -19,10 +20,6 @@ def write_table(table: Any, path: Path) -> None:
     UsageError
         When it is no table, or holds what Arrow has no type for.
     """
-    import pandas as pd
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
         if isinstance(table, pd.DataFrame):
             arrow = pa.Table.from_pandas(table, preserve_index=False)
@@ -43,8 +40,6 @@ def write_table(table: Any, path: Path) -> None:
 
 def read_predictions(path: Path) -> pd.DataFrame | None:
     """Return written predictions, a row each; None where they are in no file."""
-    import pandas as pd
-
     if not path.is_file():
         return None
     return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
