@@ -1,6 +1,6 @@
 """The script one would write by hand to score a file: load from MLflow, check, predict, write.
 
-`plain_script.py` has trained and registered the model, in the same folder.
+`command_speed.py` has registered the model in the same folder, as `plain_script.py` does.
 """
 
 from __future__ import annotations
