@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.errors import InfrastructureError, ModelRefusedError
 from tasks.base.own_code import OwnCode
 from tasks.base.runtime.files import read_unchanged, write_whole
 from tasks.models.persistence.former_names import FORMER_MODULES
@@ -94,6 +94,13 @@ def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -
         model = skops_io().loads(data, trusted=sorted(types))
     except ModelRefusedError:
         raise
+    except (MemoryError, ImportError) as error:
+        # Of the process, not of the file.
+        reason = " ".join(str(error).split())[-200:] or "memory ran out"
+        raise InfrastructureError(
+            f"{file.name}: cannot be loaded in this process: {reason}.",
+            "Give it more memory; `keepfit doctor` looks at the libraries.",
+        ) from None
     except Exception as error:  # noqa: BLE001 - a damaged file may fail in any way
         raise _damaged(file, error) from None
     _check_trees(model, file)

@@ -11,7 +11,8 @@ import pytest
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.errors import InfrastructureError, ModelRefusedError
+from tasks.models.persistence.skops_import import skops_io
 from tasks.models.persistence.skops_io import load_model, save_model, types_of
 from tests.unit.models.factories import fitted, frame, target
 
@@ -112,6 +113,18 @@ def test_a_schema_that_does_not_unpack_is_refused(saved: Path, tmp_path: Path) -
     for read in (load_model, types_of):
         with pytest.raises(ModelRefusedError, match="not a model file"):
             read(broken)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ImportError("failed to map segment")])
+def test_a_process_without_memory_does_not_call_the_file_damaged(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def loads(*_: object, **__: object) -> object:
+        raise error
+
+    monkeypatch.setattr(skops_io(), "loads", loads)
+    with pytest.raises(InfrastructureError, match="cannot be loaded in this process"):
+        load_model(saved)
 
 
 def test_an_absent_file_is_refused_by_name(tmp_path: Path) -> None:
