@@ -18,7 +18,7 @@ from tasks.backtest.policies import Policy
 from tasks.backtest.promotion import challenge, first_champion, measured_gain
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.base.loop import CALLING, AgedGain, CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.records import RefitGain, TrainingKind
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
@@ -56,6 +56,8 @@ class State:
         Time of the newest row that it saw.
     refits
         What judged refits showed, the newest last.
+    aged
+        What was measured of how champions age.
     needed
         Fits that it rests on, with their seconds.
     seconds
@@ -74,6 +76,7 @@ class State:
     last: LastTraining | None = None
     seen: datetime | None = None
     refits: tuple[RefitGain, ...] = ()
+    aged: tuple[AgedGain, ...] = ()
     needed: frozenset[tuple[str, float]] = field(default_factory=frozenset)
     seconds: float = 0.0
 
@@ -141,7 +144,9 @@ class Replay:
             if (flag.enough and (flag.drifted or flag.worse)) or (pays and one == window)
         ]
         fresh = tuple(Alarmed(one, champion) for one in calling if one not in known)
-        return replace(state, flags=flags, gains=gains, alarmed=(*state.alarmed, *fresh))
+        aged = gains[-1].aged if gains else state.aged
+        alarmed = (*state.alarmed, *fresh)
+        return replace(state, flags=flags, gains=gains, aged=aged, alarmed=alarmed)
 
     def _gains(self, state: State, window: int) -> tuple[tuple[Gain, ...], bool]:
         """Return what was measured of the champion so far, and whether the newest speaks for it."""
@@ -155,10 +160,11 @@ class Replay:
             window,
             state.policy.span,
             state.gains,
+            state.aged,
         )
         if found is None:
             return state.gains, False
-        pays = weigh(state.policy.rule, found) in ("pays", "steady")
+        pays = weigh(state.policy.rule, found) in CALLING
         return (*state.gains, found), pays
 
     def _flag(self, state: State, window: int, now: datetime, place: int) -> WindowFlag:

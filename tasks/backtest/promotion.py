@@ -14,10 +14,11 @@ from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
 from tasks.backtest.observation import Champion
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import Gain
+from tasks.base.loop import AgedGain, Gain
 from tasks.base.records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.monitoring.performance.ageing import with_ageing
 from tasks.monitoring.performance.gain import interval_confidence, measured
 from tasks.registry.gate.gate import decide
 from tasks.registry.gate.refit_history import judged_before, refit_gain
@@ -63,10 +64,16 @@ def measured_gain(
     window: int,
     span: timedelta | None,
     earlier: Sequence[Gain],
+    aged: Sequence[AgedGain] = (),
 ) -> Gain | None:
     """Return what retraining would bring at the end of `window`; None where nothing is new.
 
     The refreshed model is the one that the gate of a refit would judge.
+
+    Parameters
+    ----------
+    aged
+        What measurements of earlier champions showed too.
     """
     now = history.windows[window].end
     first, last = history.trained(now, span)
@@ -100,7 +107,9 @@ def measured_gain(
         queries=history.queries(held, last),
     )
     rows = [history.place(w.end) - history.place(w.start) for w in mature[-4:]]
-    return found.model_copy(update={"rows_expected": round(sum(rows) / len(rows))})
+    expected = {"rows_expected": round(sum(rows) / len(rows)), "boundary": history.moment(held)}
+    learned = history.moment(champion.model.last - 1)
+    return with_ageing(found.model_copy(update=expected), learned, aged, history.length)
 
 
 def challenge(

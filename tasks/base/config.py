@@ -454,10 +454,11 @@ class PolicyConfig(Section):
         ("schedule", "gain", "drift", "performance"),
         description="gain: what a refreshed model would bring, measured where labels are in",
     )
-    min_gain: float = Field(
-        0.0,
+    min_gain: float | None = Field(
+        None,
         ge=0.0,
-        description="gain: a lower end beyond it trains, in units of the metric",
+        description="gain: a lower end beyond it trains, in units of the metric; absent: beyond 0, "
+        "where the gain is at least half of a twentieth of the metric's odds or error",
     )
     cost: CostConfig | None = Field(
         None, description="gain: trains where it saves more until the next look; absent: min_gain"

@@ -5,7 +5,7 @@ They pass between rooms, doors and flows, and into the ledger's tables as JSON.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -361,6 +361,22 @@ class WindowDifference(Record):
     spread: float
 
 
+class AgedGain(Record):
+    """What one measurement showed of how the champion ages.
+
+    Attributes
+    ----------
+    gain, error
+        Of the refreshed model over the champion, and its standard error.
+    ahead
+        How much newer the refreshed model's newest row was.
+    """
+
+    gain: float
+    error: float
+    ahead: timedelta
+
+
 GainSkipped = Literal[
     "", "no recipe", "changed", "nothing newer", "too few rows", "undefined", "failed"
 ]
@@ -406,6 +422,11 @@ class Gain(Record):
         End of the newest window whose labels were mature.
     newest
         Time of the newest row that was judged.
+    aged
+        What the newest measurements showed, of earlier champions too, this one last.
+    expected
+        What a refit now is expected to bring by them: see
+        `tasks.monitoring.performance.ageing`.
     """
 
     version: str
@@ -433,11 +454,15 @@ class Gain(Record):
     problem: str = ""
     until: datetime | None = None
     newest: datetime | None = None
+    aged: tuple[AgedGain, ...] = ()
+    expected: float | None = None
 
 
-GainAnswer = Literal["", "pays", "steady", "none", "unclear"]
-"""What a measured gain says of retraining: it pays; it would over many windows; it does not; none
-of these. Empty where none was measured."""
+GainAnswer = Literal["", "pays", "steady", "ages", "none", "unclear"]
+"""What a measured gain says of retraining: it pays; it would over many windows; it is expected to,
+as the champion ages; it does not; none of these. Empty where none was measured."""
+CALLING: tuple[GainAnswer, ...] = ("pays", "steady", "ages")
+"""Answers that call for a training."""
 
 
 class WindowFlag(Record):

@@ -6,14 +6,18 @@ from math import log
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, GainAnswer
+from tasks.monitoring.performance.ageing import SHARE
 
 
 def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
     """Return whether retraining pays, by a measured gain.
 
-    - ``pays``: the gain's lower end lies beyond `policy.min_gain`; or, with `policy.cost`, what
-      the expected gain saves until the next look is more than a training costs.
+    - ``pays``: the gain's lower end lies beyond `policy.min_gain`; without one, beyond 0, and the
+      gain is at least half of what matters; or, with `policy.cost`, what the expected gain saves
+      until the next look is more than a training costs.
     - ``steady``: the sequence of windows crossed its limit, and its mean gain is that large.
+    - ``ages``: so much is expected of a refit, by how the champions have aged so far, or it saves
+      more than a training costs.
     - ``none``: the upper end lies below what would matter: the greater of `policy.min_gain` and
       the material gain; or, with `policy.cost`, not even the upper end saves what it costs.
     - ``unclear``: the rest.
@@ -38,18 +42,25 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
     if gain is None or gain.gain is None or gain.low is None or gain.high is None:
         return ""
     crossed = gain.evidence >= log(2 / (1 - gain.confidence))  # one-sided, as the lower end
-    mean = gain.mean or 0.0
+    mean, ages = gain.mean or 0.0, gain.expected or 0.0
     if config.cost is not None:
-        if saving(config, gain, expected_gain(gain)) > config.cost.training:
+        cost = config.cost.training
+        if saving(config, gain, expected_gain(gain)) > cost:
             return "pays"
-        if crossed and saving(config, gain, mean) > config.cost.training:
+        if crossed and saving(config, gain, mean) > cost:
             return "steady"
-        return "none" if saving(config, gain, gain.high) <= config.cost.training else "unclear"
-    if gain.low > config.min_gain:
+        if saving(config, gain, ages) > cost:
+            return "ages"
+        return "none" if saving(config, gain, gain.high) <= cost else "unclear"
+    stated, matters = config.min_gain, gain.matters or 0.0
+    least = SHARE * matters if stated is None else stated
+    if gain.low > (stated or 0.0) and gain.gain >= least:
         return "pays"
-    if crossed and mean > config.min_gain:
+    if crossed and mean > least:
         return "steady"
-    return "none" if gain.high < max(config.min_gain, gain.matters or 0.0) else "unclear"
+    if ages > max(least, SHARE * matters):
+        return "ages"
+    return "none" if gain.high < max(stated or 0.0, matters) else "unclear"
 
 
 def expected_gain(gain: Gain) -> float:

@@ -50,6 +50,11 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
             f"retraining would have brought {number(gain.mean)} {name} a window over "
             f"{gain.observed} windows, beyond chance; on the last {gain_value(gain)}"
         )
+    if answer == "ages":
+        return (
+            f"a refit is expected to {_bring(gain)}, as {len(gain.aged)} measurements show how the "
+            f"champion ages; gain of the last {gain_value(gain)} {rows}"
+        )
     stated = f"gain in {name} {gain_value(gain)} {rows}"
     if answer == "none":
         return f"retraining would not have helped: {stated}"
@@ -65,6 +70,8 @@ def gain_headline(gain: Gain, answer: GainAnswer) -> str:
     >>> gain_headline(found, "pays"), gain_headline(found, "none")
     ('retraining would lower mean absolute error by 3.2', '')
     """
+    if answer == "ages":
+        return f"a refit is expected to {_bring(gain)}"
     value = gain.mean if answer == "steady" else gain.gain
     if value is None or answer not in ("pays", "steady"):
         return ""
@@ -75,6 +82,14 @@ def gain_headline(gain: Gain, answer: GainAnswer) -> str:
     if greater_is_better(gain.metric):
         return f"retraining would bring {amount} {name}"
     return f"retraining would lower {name} by {amount}"
+
+
+def _bring(gain: Gain) -> str:
+    width = (gain.high - gain.low) / 2 if gain.high is not None and gain.low is not None else None
+    name, amount = metric_words(gain.metric), number(gain.expected, width)
+    return (
+        f"bring {amount} {name}" if greater_is_better(gain.metric) else f"lower {name} by {amount}"
+    )
 
 
 def gain_skipped(gain: Gain) -> str:

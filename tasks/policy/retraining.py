@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.base.config import PolicyConfig
-from tasks.base.loop import CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.base.loop import CALLING, CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.moments import as_utc
 from tasks.policy.gain_rule import expected_gain, saving, weigh
 from tasks.policy.gain_sentences import gain_sentence
@@ -154,7 +154,7 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
     answer = weigh(config, gain)
     indirect = _persistent(config, windows)
     found = {"gain": gain, "weighed": answer}
-    if gain is not None and answer in ("pays", "steady"):
+    if gain is not None and answer in CALLING:
         return PolicyDecision(
             retrain=True,
             by=("gain", *indirect.by),

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from tasks.base.config import PolicyConfig
-from tasks.base.loop import Decision, Gain, Performance, Window, WindowFlag
+from tasks.base.loop import CALLING, Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.moments import as_utc
 from tasks.base.records import ModelVersion, Record
 from tasks.policy.gain_rule import weigh
@@ -57,7 +57,7 @@ class Watched:
     def triggers(self, policy: PolicyConfig) -> tuple[Trigger, ...]:
         """Return what calls for action, in the order of the windows."""
         gain = self.gain
-        pays = gain is not None and weigh(policy, gain) in ("pays", "steady")
+        pays = gain is not None and weigh(policy, gain) in CALLING
         newest = gain.windows[-1] if gain is not None and gain.windows else None
         found = [Trigger(window=newest, by="gain")] if pays else []
         found += [Trigger(window=w, by="drift") for w, drifted in self.drifted.items() if drifted]

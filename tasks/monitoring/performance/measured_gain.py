@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.loop import Decision, Gain, GainSkipped, Performance, Window, WindowDifference
+from tasks.base.loop import (
+    AgedGain,
+    Decision,
+    Gain,
+    GainSkipped,
+    Performance,
+    Window,
+    WindowDifference,
+)
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
@@ -21,8 +29,9 @@ from tasks.contracts.contract_files import late_labels
 from tasks.evaluation.leaderboard import holdout_times
 from tasks.models.fitting import objective_of
 from tasks.monitoring.monitored_window import Look
+from tasks.monitoring.performance.ageing import with_ageing
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
-from tasks.policy.triggers import start_of, watched
+from tasks.policy.triggers import gain_of, start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import Candidacy
@@ -80,11 +89,23 @@ def measure_gain(
     began = monotonic()
     try:
         found = _measured(asked, [d for g in reversed(known.gains) for d in g.differences])
+        if found.boundary is not None:
+            found = with_ageing(found, learned, _aged(earlier, found.metric), _length(mature))
     except TransientError:
         raise
     except KeepfitError as error:
         found = _skipped(asked, "failed", error.message)
     return found.model_copy(update={"seconds": monotonic() - began})
+
+
+def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
+    """Return what measurements in `metric` showed so far, of earlier champions too."""
+    found = (gain_of(decision) for decision in earlier if decision.kind == "monitored")
+    return next((g.aged for g in found if g is not None and g.metric == metric and g.aged), ())
+
+
+def _length(windows: Sequence[Window]) -> timedelta:
+    return as_utc(windows[-1].end) - as_utc(windows[-1].start)
 
 
 def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> tuple[Window, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from tasks.base.config import PolicyConfig
 from tasks.base.errors import ContractError
 from tasks.base.loop import (
+    CALLING,
     Cause,
     Decision,
     DriftResult,
@@ -259,7 +260,7 @@ def reasons_of(
     told of it.
     """
     drift, answer = found.drift, weigh(policy, found.gain)
-    pays = found.gain is not None and answer in ("pays", "steady")
+    pays = found.gain is not None and answer in CALLING
     reasons = [f"{gain_sentence(found.gain, answer)}."] if pays and found.gain else []
     reasons += [drift.harm_sentence or drift.sentence] if drift.harmful else []
     worse = [p for p in found.performance if p.worse]
