@@ -210,7 +210,12 @@ class Replay:
             return replace(state, events=(*state.events, event))
         state = replace(state, acted=state.acted | {calling})
         kind = choose_kind(
-            state.policy.rule, "alarm", refit=False, last=state.last, windows=state.flags
+            state.policy.rule,
+            "alarm",
+            refit=False,
+            last=state.last,
+            windows=state.flags,
+            by=answer.by,
         ).kind
         return self._trained(state, window, kind, "; ".join(answer.reasons), alarm)
 

@@ -50,7 +50,9 @@ def admit(
         record_skip(pipeline, cause, decision, now)
         return decision
     last = LastTraining.of(earlier)
-    kind = choose_kind(pipeline.config.policy, cause.kind, refit=refit, last=last, windows=flags)
+    kind = choose_kind(
+        pipeline.config.policy, cause.kind, refit=refit, last=last, windows=flags, by=decision.by
+    )
     return decision.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
 
 

@@ -55,6 +55,7 @@ def choose_kind(
     refit: bool,
     last: LastTraining | None,
     windows: Sequence[WindowFlag],
+    by: Sequence[str] = (),
 ) -> Chosen:
     """Return whether a training that is done refits the champion or searches anew.
 
@@ -70,6 +71,9 @@ def choose_kind(
         None before the first training.
     windows
         Monitored windows of the champion, the newest last.
+    by
+        What called for the training. A gain is of the champion's own recipe on newer rows, so a
+        refit answers it even where the last one was refused.
 
     Examples
     --------
@@ -86,7 +90,7 @@ def choose_kind(
     if policy.answer == "search":
         return Chosen("search", "policy.answer is search")
     if last is not None and last.kind == "refit":
-        if not last.promoted:
+        if not last.promoted and "gain" not in by:
             return Chosen("search", "the last refit was refused")
         if any(_worse_since(flag, last.seen_until) for flag in windows):
             return Chosen("search", "performance is out of its range since the last refit")

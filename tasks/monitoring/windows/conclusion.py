@@ -36,6 +36,7 @@ from tasks.monitoring.windows.monitoring_run import page_folder
 from tasks.policy.admission import answer_alarm
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
+from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.mlflow.shared_stores import store_of
 
@@ -412,7 +413,14 @@ def _policy(
         },
     )  # fmt: skip
     flags = watched([known_now, *earlier], look.champion).flags()
-    return answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
+    found_now = answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
+    if not found_now.retrain:
+        return found_now
+    last, by = LastTraining.of(earlier), found_now.by
+    kind = choose_kind(
+        pipeline.config.policy, "alarm", refit=False, last=last, windows=flags, by=by
+    )
+    return found_now.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
 
 
 def _log(
@@ -528,4 +536,7 @@ def _said(*parts: str) -> str:
 
 
 def _next(pipeline: Pipeline, decision: PolicyDecision) -> str:
-    return command("run" if decision.retrain else "status", file=pipeline.path)
+    if not decision.retrain:
+        return command("status", file=pipeline.path)
+    refit = ("--refit",) if decision.training == "refit" else ()
+    return command("run", *refit, file=pipeline.path)

@@ -52,6 +52,11 @@ def test_a_refused_refit_is_followed_by_a_search() -> None:
     assert kind(last=LastTraining("refit", promoted=False)) == "search"
 
 
+def test_a_gain_of_the_same_recipe_is_answered_by_a_refit_again() -> None:
+    assert kind(last=LastTraining("refit", promoted=False), by=("gain",)) == "refit"
+    assert kind(last=PROMOTED, windows=(flag(0),), by=("gain",)) == "search"
+
+
 def test_a_refit_after_which_a_window_is_worse_is_followed_by_a_search() -> None:
     assert kind(last=PROMOTED, windows=(flag(0),)) == "search"
     assert kind(last=PROMOTED, windows=(flag(-1),)) == "search"

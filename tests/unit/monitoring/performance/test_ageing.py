@@ -9,8 +9,8 @@ import pytest
 from tasks.base.config import CostConfig, PolicyConfig
 from tasks.base.loop import AgedGain, Gain
 from tasks.monitoring.performance.ageing import MOST, with_ageing
+from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_headline, gain_sentence
-from tasks.policy.gain_weighing import weigh
 
 WEEK = timedelta(days=7)
 LEARNED = datetime(2026, 1, 5, tzinfo=UTC)
