@@ -426,7 +426,7 @@ class Gain(Record):
         What the newest measurements showed, of earlier champions too, this one last.
     expected
         What a refit now is expected to bring by them: see
-        `tasks.monitoring.performance.ageing`.
+        `tasks.policy.ageing`.
     """
 
     version: str

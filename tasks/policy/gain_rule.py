@@ -6,7 +6,7 @@ from math import log
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, GainAnswer
-from tasks.monitoring.performance.ageing import SHARE
+from tasks.policy.ageing import SHARE
 
 
 def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:

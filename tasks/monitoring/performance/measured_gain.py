@@ -29,8 +29,8 @@ from tasks.contracts.contract_files import late_labels
 from tasks.evaluation.leaderboard import holdout_times
 from tasks.models.fitting import objective_of
 from tasks.monitoring.monitored_window import Look
-from tasks.monitoring.performance.ageing import with_ageing
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
+from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import gain_of, start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.plan import prepare
