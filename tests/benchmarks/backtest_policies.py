@@ -1,135 +1,56 @@
-"""How much of the gain of training every window do policies capture, and with how many trainings?
+"""What policies capture of the gain of retraining, with how many fits, and what alarms are worth.
 
-Replays tables in time order with LightGBM on a rolling window and prints one table: the share of
-the gain of training every window (ungated) that the default policy (gain, drift and performance
-together, no calendar), the gate on every window, and an even calendar with as many trainings as the
-default have, and the replay's time over that of its distinct fits. Labels are known at a window's
-end, or two windows later with ``--late``.
+Replays tables in time order with LightGBM on a rolling window under eight policies and prints
+three tables:
 
-    KEEPFIT_TABLES=folder python -m tests.benchmarks.backtest_policies [--late] [--keep DIR] [NAME…]
+- The share of the gain of training every window (ungated) that each policy captures: ``gated``
+  (a refit every window, behind the gate), ``file`` (the default: gain, drift and performance
+  together, no calendar), ``even`` (a calendar with as many fits as ``file``) and each sense alone;
+  trainings, refits and alarms of ``file``; the replay's time over that of its distinct fits; and by
+  how much the policy recommended from the first 60 % of the windows beats ``file`` on the rest.
+- Alarms of each sense, and of Evidently's drift preset as it ships, against windows in which a
+  model trained just before would have been better beyond noise: those of the champions that
+  ``file`` had, and of the first model. Windows of all tables are pooled.
+- The promises, table by table.
+
+Labels are known at a window's end, or two windows later with ``--late``. A finished replay is kept
+in the folder of ``--keep`` as one JSON file, and a stopped one goes on from its fits.
+
+    KEEPFIT_TABLES=folder python -m tests.benchmarks.backtest_policies --keep FOLDER
+        [--late no,yes] [--seeds 0,1] [--names bike_hourly,flights] [--again] [--print]
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import sys
-import tempfile
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.backtest import run
-from tasks.backtest.comparison import Comparison, Served
+from tasks.backtest.comparison import Comparison, Served, _mean, loss_name
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.fits import FittedModel
 from tasks.backtest.policies import policies_of
-from tasks.base.pipeline_file import load_pipeline
+from tasks.backtest.recommendation import recommend
+from tasks.backtest.results import PolicyResult
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.pipeline_file import load_pipeline
+from tests.benchmarks.alarm_worth import alarms_of, alarms_printed
+from tests.benchmarks.policy_tables import TABLES, prepared
 
+EARLIER = 0.6
+"""Share of the windows that a policy is recommended from."""
+SHOWN = ("every_window_gated", "file", "even", "gain", "realised", "estimated", "drift")
 
-@dataclass(frozen=True)
-class Table:
-    """A table and how it is replayed; `read` takes the folder of tables."""
-
-    read: Callable[[Path], pd.DataFrame]
-    target: str
-    metric: str
-    every: str
-    window: str
-    late: str
-    exclude: tuple[str, ...] = ()
-
-
-def _parquet(name: str, time: str, step: int = 1) -> Callable[[Path], pd.DataFrame]:
-    def read(folder: Path) -> pd.DataFrame:
-        frame = pd.read_parquet(folder / f"{name}.parquet")
-        frame = frame.rename(columns={time: "when"}).sort_values("when", kind="stable")
-        return frame.iloc[::step].dropna(subset=["when"])
-
-    return read
-
-
-def _spread(name: str, order: str, days: float, step: int = 1) -> Callable[[Path], pd.DataFrame]:
-    """Read a table whose order is time, and date its rows evenly over so many days."""
-
-    def read(folder: Path) -> pd.DataFrame:
-        frame = pd.read_parquet(folder / f"{name}.parquet")
-        frame = frame.sort_values(order, kind="stable").iloc[::step].reset_index(drop=True)
-        seconds = np.linspace(0, days * 86_400, len(frame)).round()
-        frame["when"] = pd.Timestamp("2015-01-05") + pd.to_timedelta(seconds, unit="s")
-        return frame.drop(columns=[order])
-
-    return read
-
-
-def _csv(name: str, day: str, hour: str | None, **how: object) -> Callable[[Path], pd.DataFrame]:
-    def read(folder: Path) -> pd.DataFrame:
-        frame = pd.read_csv(folder / name, **how).dropna(how="all", axis=1)  # type: ignore[call-overload]
-        frame = frame.dropna(how="all")
-        frame.columns = [f"c{n}" if not c.isidentifier() else c for n, c in enumerate(frame)]
-        when = pd.to_datetime(frame[day], format="%d/%m/%Y")
-        if hour is not None:
-            when += pd.to_timedelta(frame[hour].astype(str).str[:2].astype(int), unit="h")
-        return frame.assign(when=when).drop(columns=[day]).sort_values("when", kind="stable")
-
-    return read
-
-
-TABLES = {
-    "bike_hourly": Table(
-        _parquet("bike_hourly", "timestamp"), "cnt", "mae", "30d", "180d", "60d",
-        ("casual", "registered", "instant", "dteday"),
-    ),
-    "electricity": Table(
-        _parquet("electricity", "timestamp", 2), "price_up", "roc_auc", "30d", "180d", "60d",
-        ("nswprice", "vicprice"),
-    ),
-    "employment_ma": Table(
-        _spread("employment_ma", "id", 1_400, 12), "employed", "roc_auc", "60d", "365d", "120d",
-        ("prediction", "predicted_probability", "year"),
-    ),
-    "noaa_weather": Table(
-        _spread("noaa_weather", "seq", 18_159), "rain", "roc_auc", "730d", "3650d", "730d",
-    ),
-    "flights": Table(
-        _parquet("flights", "time_hour", 8), "arr_late", "log_loss", "7d", "60d", "14d",
-        ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum", "flight"),
-    ),
-    "bank_marketing": Table(
-        _spread("bank_marketing", "seq", 900), "y", "roc_auc", "30d", "180d", "60d",
-        ("duration", "contact_month"),
-    ),
-    "seoul_bike": Table(
-        _csv("seoul_bike_latin1.csv", "Date", "Hour", encoding="latin-1"), "c1", "mae", "14d",
-        "90d", "28d",
-    ),
-    "air_quality_uci": Table(
-        _csv("air_quality_uci.csv", "Date", "Time", sep=";", decimal=",", na_values=[-200]),
-        "c9", "mae", "14d", "90d", "28d",
-    ),
-}  # fmt: skip
-
-
-def prepared(name: str, tables: Path, folder: Path, *, late: bool) -> Path:
-    """Write the table and its pipeline file into `folder`; return the file."""
-    table = TABLES[name]
-    folder.mkdir(parents=True, exist_ok=True)
-    table.read(tables).to_parquet(folder / "rows.parquet", index=False)
-    delay = f", label_delay: {table.late}" if late else ""
-    file = folder / "keepfit.yaml"
-    file.write_text(
-        f"name: {name.replace('_', '-')}{'-late' if late else ''}\n"
-        f"target: {table.target}\nmetric: {table.metric}\ntime_column: when\n"
-        f"source: {{kind: parquet, path: rows.parquet}}\nexclude: {list(table.exclude)}\n"
-        f"training: {{window: {table.window}, cv: 3, candidates: [lightgbm], threads: 1}}\n"
-        f"monitoring: {{window: {table.every}{delay}}}\n",
-        encoding="utf-8",
-    )
-    return file
+Row = dict[str, Any]
 
 
 def even_calendar(comparison: Comparison, trainings: int) -> tuple[FittedModel, ...]:
@@ -141,56 +62,198 @@ def even_calendar(comparison: Comparison, trainings: int) -> tuple[FittedModel, 
 
 def replayed(file: Path) -> tuple[Replay, tuple[State, ...], float]:
     """Replay the pipeline of `file`; return the seconds beside replay and states."""
-    began = time.monotonic()
     pipeline, asked = load_pipeline(file), run.BacktestRequest()
     replay = run.prepare_replay(pipeline, asked)
-    searched = time.monotonic() - began
+    began = time.monotonic()
     first = replay.history.windows[0].start - replay.history.start
     # Eight policies: without calendars of other steps and other training windows.
     policies = policies_of(pipeline.config, replay.size, first, quick=True)
     states = replay.begin([p for p in policies if not p.name.startswith("every_") or p.every == 1])
     for window in range(replay.size):
         states = replay.step(states, window)
-    return replay, states, time.monotonic() - began - searched
+    return replay, states, time.monotonic() - began
 
 
-def line(name: str, file: Path) -> str:
-    """Return a table's row."""
+def measured(file: Path) -> Row:
+    """Return what the replay of a pipeline's history came to."""
     replay, states, seconds = replayed(file)
+    known = len(replay.fits.made)
+    fits = sum(fit.seconds for fit in replay.fits.made)
     comparison = Comparison(replay, states)
     results = {r.policy: r for r in comparison.results()}
-    never, every, own = (results[p] for p in ("never", "every_window", "file"))
-    even = Served(even_calendar(comparison, own.fitted)).losses(comparison.losses)
-    gain = never.loss - every.loss
-    sure = every.gain_over_never.low is not None and every.gain_over_never.low > 0
-    shares = [results[p].captured for p in ("every_window_gated", "file", "gain", "drift")]
-    shares.insert(2, (never.loss - float(even.mean())) / gain if gain > 0 else None)
-    shares.append(results["hindsight"].captured)
-    fits = sum(fit.seconds for fit in replay.fits.made)
-    cells = "".join("     –" if s is None else f" {s:5.0%}" for s in shares)
-    return (
-        f"{name:<20}{replay.size:>4} {never.loss:>8.4g} {every.loss:>8.4g} "
-        f"{'yes' if sure else 'no':<5}{cells} {own.fitted:>4}/{every.fitted:<4}"
-        f"{own.alarms_paid:>3}/{own.alarms:<4}{seconds / max(fits, 1e-9):5.2f}"
+    even = Served(even_calendar(comparison, results["file"].fitted)).losses(comparison.losses)
+    return {
+        "windows": replay.size,
+        "fits": known,
+        "ratio": seconds / max(fits, 1e-9),
+        "seconds": seconds,
+        "even": float(np.nanmean(even)),
+        "policies": {name: _counts(result) for name, result in results.items()},
+        "later": _later(replay, states, comparison),
+        "alarms": alarms_of(comparison, states),
+    }
+
+
+def _counts(result: PolicyResult) -> Row:
+    never, every = result.gain_over_never, result.gain_over_every
+    return {
+        "loss": result.loss,
+        "trainings": result.trainings,
+        "refits": result.refits,
+        "promotions": result.promotions,
+        "alarms": result.alarms,
+        "alarms_paid": result.alarms_paid,
+        "gain_over_never": [never.value, never.low, never.high],
+        "gain_over_every": [every.value, every.low, every.high],
+    }
+
+
+def _later(replay: Replay, states: Sequence[State], comparison: Comparison) -> Row:
+    """Return how the policy recommended from the earlier windows does in the later ones."""
+    cut = round(EARLIER * replay.size)
+    history = replay.history
+    earlier = replace(replay, history=replace(history, windows=history.windows[:cut]))
+    known = [_until(state, cut) for state in states]
+    policies = {state.policy.name: state.policy for state in states}
+    chosen = recommend(
+        Comparison(earlier, known).results(),
+        policies,
+        replay.config,
+        length=history.length,
+        loss_name=loss_name(history),
+    ).policy
+    served = {s.policy.name: [c.model for c in s.served] for s in states}
+    losses = {
+        name: np.concatenate(
+            [comparison.losses.of(served[name][w], w) for w in range(cut, replay.size)]
+        )
+        for name in ("file", chosen)
+    }
+    gain = _mean(losses["file"] - losses[chosen], comparison._units[-len(losses["file"]) :])
+    return {
+        "policy": chosen,
+        "gain_over_file": [gain.value, gain.low, gain.high],
+        "loss": float(np.nanmean(losses["file"])),
+    }
+
+
+def _until(state: State, cut: int) -> State:
+    return replace(
+        state,
+        served=state.served[:cut],
+        alarmed=tuple(a for a in state.alarmed if a.window < cut),
+        events=tuple(e for e in state.events if e.window < cut),
     )
+
+
+def gain_of(row: Row, policy: str) -> float:
+    """Return by how much less a policy loses than never training."""
+    never = row["policies"]["never"]["loss"]
+    return float(never - (row["even"] if policy == "even" else row["policies"][policy]["loss"]))
+
+
+def better(row: Row) -> str:
+    """Return the better of retraining every window with and without the gate."""
+    return max(("every_window", "every_window_gated"), key=lambda name: gain_of(row, name))
+
+
+def pays(row: Row) -> bool:
+    """Return whether the better of them gains over never training beyond noise."""
+    low = row["policies"][better(row)]["gain_over_never"][1]
+    return low is not None and low > 0
+
+
+def printed(row: Row) -> str:
+    """Return a row of the first table."""
+    file, every = row["policies"]["file"], gain_of(row, "every_window")
+    cells = "".join(
+        f" {gain_of(row, name) / every:5.0%}" if every > 0 else "     –" for name in SHOWN
+    )
+    later = row["later"]
+    value, low, high = (
+        float("nan") if v is None else v / later["loss"] for v in later["gain_over_file"]
+    )
+    return (
+        f"{row['name']:<16}{row['seed']:>2} {'late' if row['late'] else '':<5}{row['windows']:>3} "
+        f"{row['policies']['never']['loss']:>8.4g} "
+        f"{row['policies']['every_window']['loss']:>8.4g} {'yes' if pays(row) else 'no':<4}{cells} "
+        f"{file['trainings']:>3}+{file['refits']:<3}{file['alarms']:>3} {row['ratio']:5.2f}  "
+        f"{later['policy'].replace('every_window', 'every'):<12} {value:+6.1%} ({low:+.1%}, {high:+.1%})"
+    )
+
+
+def promised(row: Row) -> tuple[bool, str]:
+    """Return whether a table's promises hold, and the figures."""
+    file, windows = row["policies"]["file"], row["windows"]
+    if pays(row):
+        best = better(row)
+        share = gain_of(row, "file") / gain_of(row, best)
+        even = gain_of(row, "even") / gain_of(row, best)
+        few = file["trainings"] <= windows / 3
+        held = share >= 0.9 and few and share >= even
+        return held, f"captures {share:.0%} of {best}'s gain (even calendar {even:.0%})"
+    value, low, high = file["gain_over_never"]
+    fits = file["trainings"] + file["refits"]
+    held = fits <= windows / 10 and (high is None or high >= 0)
+    return held, f"no gain beyond noise; {fits} fits, gain over never {value:+.3g} ({low}, {high})"
+
+
+def _told(row: Row) -> str:
+    held, figures = promised(row)
+    late = " late" if row["late"] else ""
+    counts = f"{row['policies']['file']['trainings']} trainings in {row['windows']} windows"
+    return f"{'kept' if held else 'NOT ':<5}{row['name']}{late} {row['seed']}: {figures}, {counts}"
+
+
+def report(rows: Sequence[Row]) -> str:
+    """Return the three tables."""
+    head = "".join(f" {name.replace('every_window_', '')[:5]:>5}" for name in SHOWN)
+    lines = [
+        f"{'table':<16}{'s':>2} {'':<5}{'n':>3} {'never':>8} {'every':>8} sure{head} "
+        "fits   alarms time  recommended from 60 %, against file on the rest",
+        *map(printed, rows),
+        "",
+        *alarms_printed(rows),
+        "",
+        *map(_told, rows),
+        f"{sum(promised(row)[0] for row in rows)} of {len(rows)} keep their promise; "
+        f"{sum((row['later']['gain_over_file'][2] or 0.0) >= 0 for row in rows)} recommendations of "
+        f"{len(rows)} do not lose beyond noise.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Replay the tables that the command line names, or all."""
+    """Replay what is not kept yet, and print all that is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", type=Path, required=True, help="where replays are kept")
+    parser.add_argument("--names", default=",".join(TABLES))
+    parser.add_argument("--late", default="no,yes")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--again", action="store_true", help="replay anew; fits are reused")
+    parser.add_argument("--print", action="store_true", help="only print what is kept")
+    given = parser.parse_args()
     turn_telemetry_off()
-    arguments = sys.argv[1:]
-    late = "--late" in arguments
-    kept = arguments[arguments.index("--keep") + 1] if "--keep" in arguments else None
-    names = [a for a in arguments if a in TABLES] or list(TABLES)
-    tables = Path(os.environ["KEEPFIT_TABLES"])
-    print(
-        f"{'table':<20}{'n':>4} {'never':>8} {'every':>8} sure  gated  file  even  gain drift  best"
-        "  fits     paid time"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            where = Path(kept or folder, f"{name}{'-late' if late else ''}")
-            print(line(name, prepared(name, tables, where, late=late)), flush=True)
+    wanted = [
+        (name, late == "yes", int(seed))
+        for seed in given.seeds.split(",")
+        for late in given.late.split(",")
+        for name in given.names.split(",")
+    ]
+    rows = []
+    for name, late, seed in wanted:
+        folder = given.keep / f"{name}-{seed}{'-late' if late else ''}"
+        kept = folder / "row.json"
+        if not given.print and (given.again or not kept.exists()):
+            for found in folder.glob(".keepfit/**/backtest/*/windows"):
+                shutil.rmtree(found)
+            file = prepared(name, Path(os.environ["KEEPFIT_TABLES"]), folder, late=late, seed=seed)
+            row = {"name": name, "late": late, "seed": seed, **measured(file)}
+            kept.write_text(json.dumps(row), encoding="utf-8")
+            print(printed(row), flush=True)
+        if kept.exists():
+            rows.append(json.loads(kept.read_text(encoding="utf-8")))
+    print("\n" + report(rows))
 
 
 if __name__ == "__main__":
