@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.backtest.fits import FittedModel
+from tasks.backtest.fits import Fits, FittedModel
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import DriftResult, Performance
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
     from tasks.monitoring.drift.harm.verdict import Evidence
     from tasks.monitoring.drift.reference_summary import Reference
+    from tasks.monitoring.performance.covariate_shift import CovariateShift
 
 Found = TypeVar("Found", bound=Record)
 
@@ -63,11 +65,14 @@ class Monitor:
     ----------
     folder
         Where findings are kept; its name must change with data, settings and versions.
+    fits
+        What predicts a champion's training rows out of fold.
     """
 
     history: History
     config: PipelineConfig
     folder: Path
+    fits: Fits
 
     def __post_init__(self) -> None:
         """Start without references."""
@@ -156,8 +161,12 @@ class Monitor:
     def _predictor(self, model: FittedModel) -> Callable[[pd.DataFrame], NDArray[Any]]:
         """Return what scores rows as the model does."""
 
+        loaded: Any = None
+
         def scores(rows: pd.DataFrame) -> NDArray[Any]:
-            loaded = load_model(model.model_path, self.history.roles.own)
+            nonlocal loaded
+            if loaded is None:
+                loaded = load_model(model.model_path, self.history.roles.own)
             return self._scored(
                 Predictions(*predict(loaded, rows[list(self.history.roles.features)]))
             )
@@ -208,9 +217,12 @@ class Monitor:
 
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)
-        holdout = None
+        holdout = reference = shift = None
         if champion.judged is not None:
             holdout = self._rows(champion.judged, champion.held, champion.model.last, known=True)
+            parts = self._out_of_fold(champion)
+            reference = pd.concat([*(self._rows(*p, known=True) for p in parts), holdout])
+            shift = self._shift(champion, parts[0][1] if parts else champion.held, first, last)
         return assess_window(
             self._rows(champion.model, first, last, known=labelled),
             roles=history.roles,
@@ -218,12 +230,39 @@ class Monitor:
             version=champion.version,
             window=history.windows[window],
             holdout=holdout,
+            reference=reference,
+            shift=shift,
             label_delay=history.delay or timedelta(0),
             now=now,
             false_alarms=monitoring.false_alarms,
             length=history.length,
             seed=self.config.training.seed,
             min_rows=monitoring.min_rows,
+        )
+
+    def _out_of_fold(self, champion: Champion) -> list[tuple[FittedModel, int, int]]:
+        """Return models of older rows of the champion's, each with the rows that it predicts.
+
+        They are those of `tasks.models.recipe.fit_forward`; none where parts would be small.
+        """
+        first, held = champion.model.first, champion.held
+        if held - first < 8 * self.config.monitoring.min_rows:
+            return []
+        middle = self.history.boundary(first, held, 0.5)
+        cuts = (middle, self.history.boundary(middle, held, 0.5), held)
+        return [(self.fits.of(first, start), start, end) for start, end in pairwise(cuts)]
+
+    def _shift(self, champion: Champion, start: int, first: int, last: int) -> CovariateShift:
+        """Return the features of the champion's reference, from row `start` on, and of a window."""
+        from tasks.monitoring.drift.detector import watched
+        from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
+
+        frame, roles = self.history.frame, self.history.roles
+        weights = watched(self._reference(champion), champion.model.importance)
+        return CovariateShift(
+            frame.iloc[first:last],
+            frame.iloc[start : champion.model.last],
+            Covariates({name: roles.features[name] for name in weights}, weights),
         )
 
     def _rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:

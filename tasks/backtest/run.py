@@ -82,7 +82,7 @@ def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
         fitter.identity, config.monitoring.model_dump(mode="json"), str(history.delay),
         [str(window) for window in history.windows],
     )  # fmt: skip
-    monitor = Monitor(history, config, kept / "windows" / looked)
+    monitor = Monitor(history, config, kept / "windows" / looked, fits)
     return Replay(history, config, fits, monitor, candidate=fitter.recipe.family)
 
 

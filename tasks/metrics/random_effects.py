@@ -16,7 +16,7 @@ parameter in Bayesian random-effects meta-analysis, Research Synthesis Methods 1
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf, log
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,6 @@ class RandomEffects:
         Standard deviations between values and the posterior probability of each, shape (n,).
     means, variances
         Mean and variance of the centre under each of these, shape (n,).
-    growth
-        Power of its factor that a value's variance grows with, under each of these, shape (n,).
     log_evidence
         Logarithm of the values' density, comparable between those of one prior.
     """
@@ -49,7 +47,6 @@ class RandomEffects:
     weights: Floats
     means: Floats
     variances: Floats
-    growth: Floats
     log_evidence: float
 
     @property
@@ -83,7 +80,7 @@ class RandomEffects:
         from scipy.optimize import brentq
         from scipy.special import ndtr
 
-        deviations = np.sqrt(self.variances + self.deviations**2 * factor**self.growth + noise)
+        deviations = np.sqrt(self.variances + self.deviations**2 * factor + noise)
         reach = _REACH * float(deviations.max())
         if reach == 0:
             return self.centre
@@ -123,8 +120,7 @@ def random_effects(
         Variance of an error that all values share and one more does not have, beside a known
         centre.
     factors
-        How many times the usual variance each value may have, shape (n_values,). Given, values
-        whose variance does not grow and such whose does are both believed, by their evidence.
+        How many times the usual variance each value has, shape (n_values,); 1 when absent.
 
     Examples
     --------
@@ -136,15 +132,9 @@ def random_effects(
     if prior == 0:
         mean = placed.mean(keepdims=True) if centre is None else np.array([centre])
         spread = np.array([noise.mean() / len(placed) if centre is None else 0.0])
-        return RandomEffects(np.zeros(1), np.ones(1), mean, spread, np.zeros(1), 0.0)
-    even = _posterior(placed, noise, prior, freedom, centre, shared, np.ones(len(placed)))
-    if factors is None:
-        return even
-    growing = _posterior(placed, noise, prior, freedom, centre, shared, factors)
-    evidence = float(np.logaddexp(even.log_evidence, growing.log_evidence))
-    share = float(np.exp(even.log_evidence - evidence))
-    growing = replace(growing, growth=np.ones(_DEVIATIONS))
-    return replace(mixed(even, growing, share), log_evidence=evidence - log(2))
+        return RandomEffects(np.zeros(1), np.ones(1), mean, spread, 0.0)
+    times = np.ones(len(placed)) if factors is None else factors
+    return _posterior(placed, noise, prior, freedom, centre, shared, times)
 
 
 def mixed(first: RandomEffects, second: RandomEffects, share: float) -> RandomEffects:
@@ -155,7 +145,6 @@ def mixed(first: RandomEffects, second: RandomEffects, share: float) -> RandomEf
         np.concatenate(shares),
         np.concatenate([first.means, second.means]),
         np.concatenate([first.variances, second.variances]),
-        np.concatenate([first.growth, second.growth]),
         float("nan"),
     )
 
@@ -191,7 +180,7 @@ def _posterior(
     weights = np.exp(log_weights - log_weights.max())
     evidence = float(log_weights.max() + np.log(weights.sum()))
     weights /= weights.sum()
-    return RandomEffects(between, weights, means, variances, np.zeros(_DEVIATIONS), evidence)
+    return RandomEffects(between, weights, means, variances, evidence)
 
 
 def _log_prior(deviations: Floats, scale: float, freedom: float) -> Floats:

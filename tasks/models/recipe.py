@@ -6,6 +6,7 @@ same model can be fitted on newer rows in seconds.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from tasks.models.execution.time_budget import Budget
 from tasks.models.persistence.artifacts import keep_result, kept
 from tasks.models.postprocessing.adjustment import adjustment_of
 from tasks.models.run_context import BASELINE, ENSEMBLE, shared_files
+from tasks.models.validation.out_of_fold import Collector, OutOfFold
 
-__all__ = ["Recipe", "fit_baseline", "fit_recipe", "recipe_of", "refit"]
+__all__ = ["Recipe", "fit_baseline", "fit_forward", "fit_recipe", "recipe_of", "refit"]
 
 _SECONDS = 24 * 3600.0
+_FORWARD = (0.5, 0.75, 1.0)
+"""Shares of the training rows between which a refit's out-of-fold parts lie."""
 
 
 def recipe_of(result: CandidateResult, folder: Path) -> Recipe:
@@ -120,6 +124,54 @@ def fit_recipe(
             "Run a full training: without --refit, or with training.refit set to false.",
         )
     return result
+
+
+def fit_forward(
+    snapshot_path: str,
+    split: Split,
+    schema: Schema,
+    training: TrainingConfig,
+    metric: str,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    objective: str | dict[str, Any] | None = None,
+) -> None:
+    """Keep what the recipe predicts of the newer half of the training rows, forward in time.
+
+    Each of two parts is predicted by the recipe fitted on the rows before it. A search has such
+    predictions from its validation; a refit validates nothing. They are kept beside the model that
+    `fit_recipe` left in `folder`, as out-of-fold predictions are.
+    """
+    from tasks.data.column_kinds import target_values
+    from tasks.data.snapshots import read_frame
+
+    own = folder / recipe.family
+    if OutOfFold.read(own) is not None:
+        return
+    rows = np.load(split.train_path)
+    y, usable = target_values(read_frame(snapshot_path, [schema.target], rows), schema)
+    rows = rows[usable]
+    gathered = Collector(ordered=False)
+    for start, end in pairwise(round(share * len(rows)) for share in _FORWARD):
+        part = folder / f"forward-{start}"
+        part.mkdir(parents=True, exist_ok=True)
+        paths = {"train_path": str(part / "train.npy"), "holdout_path": str(part / "holdout.npy")}
+        np.save(paths["train_path"], rows[:start])
+        np.save(paths["holdout_path"], rows[start:end])
+        counts = {"n_train": start, "n_holdout": end - start, "no_target": 0}
+        there = split.model_copy(update={**paths, **counts})
+        fitted = fit_recipe(
+            snapshot_path, there, schema, training, metric, recipe, part, objective=objective
+        )
+        with np.load(fitted.predictions_path, allow_pickle=False) as kept:
+            chances = kept["probability"] if "probability" in kept.files else None
+            gathered.add(
+                np.arange(start, end), np.asarray(y)[start:end], kept["predicted"], chances
+            )
+    held = gathered.all()
+    if held is not None:
+        held.save(own)
 
 
 def fit_baseline(

@@ -15,6 +15,9 @@ from tasks.base.runtime import progress
 if TYPE_CHECKING:
     from tasks.models.fitting import Progress
 
+_CHEAP = 30.0
+"""Seconds of a refit up to which its recipe is fitted on older rows too, see `fit_forward`."""
+
 
 def fit_all(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
@@ -24,7 +27,7 @@ def fit_all(
     A refit fits the trivial baseline and the recipe alone.
     """
     from tasks.models.fitting import fit_candidates, objective_of
-    from tasks.models.recipe import fit_baseline, fit_recipe
+    from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe
 
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
@@ -37,6 +40,9 @@ def fit_all(
         rows = (basis.snapshot.path, basis.split, basis.roles, pipeline.config.competing)
         metric, objective = basis.prepared.metric, objective_of(pipeline.config)
         fitted = fit_recipe(*rows, metric, recipe, folder, objective=objective)
+        cheap = fitted.fit_seconds is not None and fitted.fit_seconds <= _CHEAP
+        if cheap and basis.split.rule == "time" and basis.roles.task != "ranking":
+            fit_forward(*rows, metric, recipe, folder, objective=objective)
         trivial = fit_baseline(*rows, metric, folder)
         # It was fitted beside the recipe.
         return trivial.model_copy(update={"cached": fitted.cached}), fitted

@@ -46,17 +46,19 @@ def models(
 
 def looked_at(model: Scored, metric: str, most: int) -> str:
     """Return a row's numbers: windows, share held, error, that of the holdout, width."""
-    reference = answers_of(model.reference, model.roles)
+    shown = model.shifts[0]
+    reference = answers_of(model.reference, model.roles, shown.reference)
     before = measure(answers_of(model.holdout, model.roles), model.roles, metric, replicates=0)
     assert before is not None
     held, errors, constant, widths = 0, [], [], []
-    for rows in model.windows[:: max(1, len(model.windows) // most)]:
-        window = answers_of(rows, model.roles)
+    step = max(1, len(model.windows) // most)
+    for rows, shift in zip(model.windows[::step], model.shifts[::step], strict=True):
+        window = answers_of(rows, model.roles, shift.window)
         true = measure(window, model.roles, metric, replicates=0)
         if true is None:
             continue
         constant.append(abs(true.value - before.value))
-        told = estimate(window, reference, model.roles, metric).value
+        told = estimate(window, reference, model.roles, metric, covariates=shown.covariates).value
         if told.value is None or told.low is None or told.high is None:
             continue
         held += told.low <= true.value <= told.high

@@ -18,11 +18,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import Schema
+from tasks.data.snapshots import read_frame
+from tasks.monitoring.drift.detector import watched
+from tasks.monitoring.drift.reference_store import (
+    importance_of,
+    reference_of,
+    training_rows,
+)
+from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
 from tasks.registry.mlflow.store import Store
-from tasks.registry.version_files.holdouts import holdout_of, reference_predictions
+from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
 
 TIME, ROW = "moment_of_row", "number_of_row"
+_NOT_FEATURES = ("id", "year", "employed", "prediction", "predicted_probability")
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,15 @@ class Scored:
         As `tasks.registry.version_files.holdouts.reference_predictions` returns it.
     windows
         Rows of each window with ``label``, ``prediction``, ``probability_<class>`` and ``time``.
+    shifts
+        Features of the reference and of each window.
     """
 
     roles: Schema
     reference: pd.DataFrame
     holdout: pd.DataFrame
     windows: list[pd.DataFrame]
+    shifts: list[CovariateShift]
 
 
 def _flights(folder: Path) -> pd.DataFrame:
@@ -132,9 +145,33 @@ def scored(table: Table, tables: Path, work: Path) -> Scored:
     reference, holdout = reference_predictions(store, champion), holdout_of(store, champion)
     assert reference is not None
     assert holdout is not None
-    starts = range(0, len(told) - table.rows + 1, table.rows)
-    windows = [told.iloc[at : at + table.rows] for at in starts]
-    return Scored(champion.roles, reference, holdout, windows)
+    pipeline = load_pipeline(folder / "pipeline.yaml")
+    weights = watched(reference_of(pipeline, champion), importance_of(champion))
+    return Scored(
+        champion.roles,
+        reference,
+        holdout,
+        *_cut(
+            told,
+            later[list(weights)],
+            read_frame(training_rows(pipeline, champion).path, list(weights), reference[PLACE]),
+            Covariates({name: champion.roles.features[name] for name in weights}, weights),
+            table.rows,
+        ),
+    )
+
+
+def _cut(
+    later: pd.DataFrame,
+    features: pd.DataFrame,
+    before: pd.DataFrame,
+    covariates: Covariates,
+    rows: int,
+) -> tuple[list[pd.DataFrame], list[CovariateShift]]:
+    """Return windows of so many rows, and their features beside those of the reference."""
+    parts = [slice(at, at + rows) for at in range(0, len(later) - rows + 1, rows)]
+    shifts = [CovariateShift(features.iloc[part], before, covariates) for part in parts]
+    return [later.iloc[part] for part in parts], shifts
 
 
 def _read(table: Table, tables: Path) -> pd.DataFrame:
@@ -194,5 +231,8 @@ def employment(tables: Path, rows: int = 5_000) -> Scored:
     roles = Schema(target="y", task="binary", features={}, classes=("0", "1"), positive="1")
     first = (table["year"] == table["year"].min()).to_numpy()
     holdout, later = made[first], made[~first]
-    starts = range(0, len(later) - rows + 1, rows)
-    return Scored(roles, holdout, holdout, [later.iloc[at : at + rows] for at in starts])
+    names = [c for c in table if c not in _NOT_FEATURES]
+    features = table[names].astype(np.float64)
+    covariates = Covariates(dict.fromkeys(names, "numeric"), dict.fromkeys(names, 1.0))
+    cut = _cut(later, features[~first], features[first], covariates, rows)
+    return Scored(roles, holdout, holdout, *cut)

@@ -61,7 +61,7 @@ def _spread(
 
 
 def _csv(name: str, day: str, hour: str, **how: object) -> Callable[[Path, int], pd.DataFrame]:
-    def read(folder: Path, seed: int) -> pd.DataFrame:  # noqa: ARG001
+    def read(folder: Path, _: int) -> pd.DataFrame:
         frame = pd.read_csv(folder / name, **how).dropna(how="all", axis=1)  # type: ignore[call-overload]
         frame = frame.dropna(how="all")
         frame.columns = [f"c{n}" if not c.isidentifier() else c for n, c in enumerate(frame)]

@@ -256,7 +256,7 @@ def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
     adjustment = Adjustment.of(adjustment_of(folder / name))
     first = np.flatnonzero(~held.judged())
     values = held.predicted.copy() if held.probability is None else held.probability.copy()
-    if name == ENSEMBLE:
+    if name == ENSEMBLE and len(first):
         values[first] = _remixed(folder, schema, held, first)
     if held.probability is None:
         return replace(held, predicted=values)

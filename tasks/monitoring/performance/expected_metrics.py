@@ -22,10 +22,10 @@ import numpy as np
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
-from tasks.base.sampling import spread
 from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate
+from tasks.monitoring.performance.covariate_shift import thinned
 from tasks.monitoring.performance.expected_range import scored
 from tasks.monitoring.performance.labelled_predictions import Answers
 
@@ -46,7 +46,13 @@ class Learned(Protocol):
 def learned_from(
     known: Answers, roles: Schema, metric: str, seed: int, weights: Floats | None = None
 ) -> Learned:
-    """Return what gives the expected metric, learned on rows whose labels are known."""
+    """Return what gives the expected metric, learned on rows whose labels are known.
+
+    Parameters
+    ----------
+    weights
+        Of each row, such as `covariate_shift.Covariates.ratio` returns them.
+    """
     if not roles.classes:
         return _ErrorModel(known, metric, seed, weights)
     return CalibratedClasses(_calibration(known, len(roles.classes), weights), roles, metric)
@@ -214,8 +220,3 @@ class _ErrorModel:
         of_mean = self.unexplained / sqrt(answers.rows)
         mean = float(self._errors(answers).mean())
         return of_mean / (2 * sqrt(mean)) if self.root and mean > 0 else of_mean
-
-
-def thinned(answers: Answers, most: int) -> Answers:
-    """Return at most so many rows, evenly spread."""
-    return answers if answers.rows <= most else answers.only(spread(answers.rows, most))

@@ -41,6 +41,8 @@ class Answers:
         Rows left unlabelled because their label is none of the classes.
     queries
         Which rows are ranked together; None where the task is no ranking.
+    features
+        What was predicted from, a row each; None where that is not known.
     """
 
     truth: NDArray[Any]
@@ -51,6 +53,7 @@ class Answers:
     unusable: int = 0
     strange: int = 0
     queries: RankingGroups | None = None
+    features: pd.DataFrame | None = None
 
     @property
     def rows(self) -> int:
@@ -66,6 +69,7 @@ class Answers:
             times=None if self.times is None else self.times[rows],
             labelled=self.labelled[rows],
             queries=None if self.queries is None else self.queries.only(rows),
+            features=None if self.features is None else self.features.iloc[rows],
         )
 
     @property
@@ -74,7 +78,7 @@ class Answers:
         return self.only(self.labelled)
 
 
-def answers_of(rows: pd.DataFrame, roles: Schema) -> Answers:
+def answers_of(rows: pd.DataFrame, roles: Schema, features: pd.DataFrame | None = None) -> Answers:
     """Return predictions and labels of `rows` on the schema's terms.
 
     Parameters
@@ -83,6 +87,8 @@ def answers_of(rows: pd.DataFrame, roles: Schema) -> Answers:
         With ``prediction``; where there are any, ``probability_<class>``, ``label`` and ``time``.
         Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class. Of a ranking the
         group stands in ``id_<group>``, or among the ids of ``key``.
+    features
+        What the rows were predicted from, in their order.
     """
     rows = rows.reset_index(drop=True)
     label = rows["label"] if "label" in rows else pd.Series([None] * len(rows), dtype="object")
@@ -106,6 +112,7 @@ def answers_of(rows: pd.DataFrame, roles: Schema) -> Answers:
         times=_times(rows),
         labelled=np.asarray(labelled, dtype=bool),
         queries=_queries(rows, roles),
+        features=features,
     )
     kept = whole if usable.all() else whole.only(usable)
     stated = label.notna().to_numpy(dtype=bool)

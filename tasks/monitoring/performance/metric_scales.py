@@ -96,3 +96,17 @@ def scale_of(metric: str, values: Iterable[float]) -> Scale:
     if metric == "r2" and all(value < 1 for value in known):
         return Scale("complement")
     return Scale("plain")
+
+
+def place_on(scale: Scale, value: float) -> float:
+    """Return a value's place on a scale, kept from the ends that have none.
+
+    Examples
+    --------
+    >>> round(place_on(scale_of("accuracy", [0.5]), 1.0), 1)
+    20.7
+    """
+    tiny = 1e-9
+    if scale.name == "logit":
+        return scale.of(min(max(value, tiny), 1 - tiny))
+    return scale.of(max(value, tiny)) if scale.name == "log" else scale.of(value)

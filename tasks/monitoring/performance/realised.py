@@ -14,6 +14,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
 from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
+from tasks.monitoring.performance.covariate_shift import CovariateShift
 from tasks.monitoring.performance.expected_range import Measured, Ordinary, measure, ordinary
 from tasks.monitoring.performance.label_free import Estimate, estimate
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
@@ -44,6 +45,7 @@ def assess_window(
     false_alarms: float,
     length: timedelta,
     reference: pd.DataFrame | None = None,
+    shift: CovariateShift | None = None,
     seed: int = 0,
     min_rows: int = 200,
 ) -> Performance:
@@ -72,6 +74,8 @@ def assess_window(
     reference
         As `tasks.registry.version_files.holdouts.reference_predictions` returns it; None: the
         holdout.
+    shift
+        Features of `rows` and of `reference`, by which estimates weigh the reference.
     label_delay
         None: none.
     false_alarms
@@ -87,19 +91,26 @@ def assess_window(
         Numbers are None where they can't be had, and the sentence says why. ``limit`` is the
         value beyond which the window is worse.
     """
+    ours = None if shift is None else shift.window
     if "version" in rows:
-        rows = rows[rows["version"].astype(str) == version]
-    answers = answers_of(rows, roles)
+        made = (rows["version"].astype(str) == version).to_numpy()
+        rows, ours = rows[made], None if ours is None else ours[made]
+    answers = answers_of(rows, roles, ours)
     known = _realised(answers, roles, metric, window, label_delay, now, min_rows, seed)
     newest = _labelled(holdout, roles)
     held = None if newest is None else measure(newest, roles, metric, seed=seed)
-    unseen = newest if reference is None else _labelled(reference, roles)
+    unseen = newest
+    if reference is not None:
+        unseen = _labelled(reference, roles, None if shift is None else shift.reference)
     usual = None
     if unseen is not None and held is not None:
         usual = ordinary(unseen, roles, metric, length=length, min_rows=min_rows, seed=seed)
     told = Estimate(MetricValue(value=None), sentence="")
     if unseen is not None and answers.rows >= min_rows:
-        told = estimate(answers, unseen, roles, metric, seed=seed, min_rows=min_rows)
+        told = estimate(
+            answers, unseen, roles, metric, covariates=None if shift is None else shift.covariates,
+            seed=seed, min_rows=min_rows,
+        )  # fmt: skip
     limit, worse = _judged(known, told, usual, metric, false_alarms)
     return Performance(
         window=window,
@@ -163,10 +174,12 @@ def _is_due(window: Window | None, label_delay: timedelta | None, now: datetime)
     return window is None or as_utc(now) >= as_utc(window.end) + (label_delay or timedelta(0))
 
 
-def _labelled(holdout: pd.DataFrame | None, roles: Schema) -> Answers | None:
+def _labelled(
+    holdout: pd.DataFrame | None, roles: Schema, features: pd.DataFrame | None = None
+) -> Answers | None:
     if holdout is None or not len(holdout):
         return None
-    known = answers_of(holdout, roles).of_labelled
+    known = answers_of(holdout, roles, features).of_labelled
     return known if known.rows else None
 
 

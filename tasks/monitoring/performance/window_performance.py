@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.records import ModelVersion, Schema, Snapshot
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
@@ -22,9 +22,16 @@ from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.row_windows import scoring_snapshot
 
+if TYPE_CHECKING:
+    from tasks.monitoring.performance.covariate_shift import CovariateShift
+
 
 def performances_of(
-    pipeline: Pipeline, look: Look, earlier: Sequence[Decision], now: datetime
+    pipeline: Pipeline,
+    look: Look,
+    snapshot: Snapshot,
+    earlier: Sequence[Decision],
+    now: datetime,
 ) -> tuple[Performance, ...]:
     """Return how the champion did on this window and, where a pass ends with it, on earlier ones.
 
@@ -33,6 +40,8 @@ def performances_of(
 
     Parameters
     ----------
+    snapshot
+        Rows of this window; estimates of it weigh the reference by them.
     earlier
         Decisions of kind ``monitored``, newest first.
     """
@@ -40,18 +49,21 @@ def performances_of(
         if pipeline.config.scoring.source is None:
             # Without a time nothing tells these rows from those of the training.
             return ()
-        return (_performance(pipeline, look.champion, None, now),)
+        problem = _collect(pipeline, look.champion, None)
+        return (_measured(pipeline, look.champion, None, now, problem),)
     unsettled = _unsettled(earlier, look) if look.last else []
     if not unsettled:
-        return (_performance(pipeline, look.champion, look.window, now),)
+        problem = _collect(pipeline, look.champion, look.window)
+        return (_measured(pipeline, look.champion, look.window, now, problem, snapshot),)
     span = Window(
         start=min(look.window.start, *(p.window.start for p in unsettled if p.window)),
         end=max(look.window.end, *(p.window.end for p in unsettled if p.window)),
     )
-    problem = _collect(pipeline, look.champion, span)
+    problem, config = _collect(pipeline, look.champion, span), pipeline.config.monitoring
     due = [p.window for p in unsettled if _has_more_labels(pipeline, look.champion, p, now)]
-    windows = [*due[: pipeline.config.monitoring.catch_up], look.window]
-    return tuple(_measured(pipeline, look.champion, w, now, problem) for w in windows)
+    given = (pipeline, look.champion)
+    settled = [_measured(*given, w, now, problem) for w in due[: config.catch_up]]
+    return (*settled, _measured(*given, look.window, now, problem, snapshot))
 
 
 def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:
@@ -77,12 +89,6 @@ def _has_more_labels(
     return best.labelled > stated.labelled or is_mature(
         best.labelled, best.rows, stated.window, delay, now
     )
-
-
-def _performance(
-    pipeline: Pipeline, champion: ModelVersion, window: Window | None, now: datetime
-) -> Performance:
-    return _measured(pipeline, champion, window, now, _collect(pipeline, champion, window))
 
 
 def _collect(pipeline: Pipeline, champion: ModelVersion, span: Window | None) -> str:
@@ -111,12 +117,16 @@ def _measured(
     window: Window | None,
     now: datetime,
     problem: str,
+    snapshot: Snapshot | None = None,
 ) -> Performance:
     from tasks.registry.version_files.holdouts import holdout_of, reference_predictions
 
     config, store = pipeline.config, store_of(pipeline.state)
     metric = champion.tags.get("keepfit.metric", config.metric or "")
     rows, version = judged_rows(pipeline, champion, window)
+    reference, shift = reference_predictions(store, version), None
+    if snapshot is not None and reference is not None:
+        shift = shift_of(pipeline, version, rows, reference, snapshot)
     found = assess_window(
         rows,
         roles=_roles(pipeline, champion),
@@ -124,7 +134,8 @@ def _measured(
         version=version.version,
         window=window,
         holdout=holdout_of(store, version),
-        reference=reference_predictions(store, version),
+        reference=reference,
+        shift=shift,
         label_delay=config.monitoring.label_delay,
         now=now,
         false_alarms=config.monitoring.false_alarms,
@@ -139,6 +150,51 @@ def _measured(
     from tasks.monitoring.performance.segments import with_segments
 
     return with_segments(found, _segments(pipeline, champion, version, window))
+
+
+def shift_of(
+    pipeline: Pipeline,
+    version: ModelVersion,
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    snapshot: Snapshot,
+) -> CovariateShift | None:
+    """Return the features of judged rows and of a version's reference.
+
+    None where the version was kept without its rows' places, or the snapshot lacks judged rows.
+    """
+    from tasks.data.snapshots import read_frame
+    from tasks.monitoring.drift.detector import watched as depended_on
+    from tasks.monitoring.drift.reference_store import importance_of, reference_of, training_rows
+    from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
+    from tasks.registry.version_files.holdouts import PLACE
+
+    if PLACE not in reference or not len(rows) or not snapshot.rows:
+        return None
+    weights = depended_on(reference_of(pipeline, version), importance_of(version))
+    training = training_rows(pipeline, version)
+    names = [name for name in weights if name in training.columns]
+    frame = read_frame(snapshot.path)
+    at = _places(frame, rows, version.roles, snapshot)
+    if at is None or any(name not in frame for name in names):
+        return None
+    return CovariateShift(
+        frame[names].iloc[at],
+        read_frame(training.path, names, reference[PLACE].to_numpy()),
+        Covariates({name: version.roles.features[name] for name in names}, weights),
+    )
+
+
+def _places(
+    frame: pd.DataFrame, rows: pd.DataFrame, roles: Schema, snapshot: Snapshot
+) -> NDArray[np.int64] | None:
+    """Return where in a snapshot each of the rows stands; None where it lacks one."""
+    from tasks.ledger.storage.row_keys import row_keys
+
+    keys = row_keys(frame, roles, snapshot.digest)
+    place = pd.Series(np.arange(len(keys)), index=keys)
+    found = place[~place.index.duplicated()].reindex(rows["key"])
+    return None if found.isna().any() else found.to_numpy(dtype=np.int64)
 
 
 _WINDOWS_OF_SEGMENTS = 3

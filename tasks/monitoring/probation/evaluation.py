@@ -103,7 +103,7 @@ def _windows(look: Look, earlier: Sequence[Decision]) -> list[Window]:
 def _judged(
     pipeline: Pipeline, champion: ModelVersion, former: ModelVersion, windows: Sequence[Window]
 ) -> ProbationVerdict:
-    from tasks.registry.version_files.holdouts import holdout_of
+    from tasks.registry.version_files.holdouts import reference_predictions
 
     config, store = pipeline.config, store_of(pipeline.state)
     ours = [_rows(pipeline, champion, window) for window in windows]
@@ -118,8 +118,8 @@ def _judged(
         needed=config.policy.probation,
         seed=config.training.seed,
         min_rows=config.monitoring.min_rows,
-        champion_holdout=holdout_of(store, champion),
-        former_holdout=holdout_of(store, former),
+        champion_reference=reference_predictions(store, champion),
+        former_reference=reference_predictions(store, former),
     )
 
 

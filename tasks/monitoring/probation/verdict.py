@@ -64,8 +64,8 @@ def judge_probation(
     needed: int,
     seed: int = 0,
     min_rows: int = 100,
-    champion_holdout: pd.DataFrame | None = None,
-    former_holdout: pd.DataFrame | None = None,
+    champion_reference: pd.DataFrame | None = None,
+    former_reference: pd.DataFrame | None = None,
 ) -> ProbationVerdict:
     """Return whether a promoted version stays, goes, or is still on trial.
 
@@ -90,8 +90,9 @@ def judge_probation(
         Of all looks together, a fraction.
     needed
         Windows of the probation; 0: confirmed at once.
-    champion_holdout, former_holdout
-        As `tasks.registry.version_files.holdouts.holdout_of` returns them; without: no estimate.
+    champion_reference, former_reference
+        As `tasks.registry.version_files.holdouts.reference_predictions` returns them; None:
+        nothing is estimated.
     """
     if needed == 0:
         return ProbationVerdict(
@@ -99,8 +100,8 @@ def judge_probation(
         )
     pairs = [_paired(ours, theirs) for ours, theirs in zip(champion_rows, former_rows, strict=True)]
     told = {
-        "estimated": _expected(champion_rows, champion_holdout, roles, metric, seed),
-        "former_estimated": _expected(former_rows, former_holdout, roles, metric, seed),
+        "estimated": _expected(champion_rows, champion_reference, roles, metric, seed),
+        "former_estimated": _expected(former_rows, former_reference, roles, metric, seed),
     }
     usable = [
         (pair, window)
@@ -207,16 +208,16 @@ def _difference(
 
 def _expected(
     rows: Sequence[pd.DataFrame],
-    holdout: pd.DataFrame | None,
+    reference: pd.DataFrame | None,
     roles: Schema,
     metric: str,
     seed: int,
 ) -> float | None:
     filled = [frame for frame in rows if len(frame)]
-    if holdout is None or not filled:
+    if reference is None or not filled:
         return None
     answers = answers_of(pd.concat(filled, ignore_index=True), roles)
-    return estimate(answers, answers_of(holdout, roles), roles, metric, seed=seed).value.value
+    return estimate(answers, answers_of(reference, roles), roles, metric, seed=seed).value.value
 
 
 def _said(

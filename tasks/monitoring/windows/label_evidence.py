@@ -24,7 +24,7 @@ def judge(
     earlier = ledger_of(pipeline).decisions(
         pipeline.config.name, kinds=("monitored", "promoted", "confirmed", "rolled_back")
     )
-    performance = performances_of(pipeline, look, earlier, now)
+    performance = performances_of(pipeline, look, snapshot, earlier, now)
     verdict, moved = try_champion(pipeline, look, snapshot, earlier, now)
     return Findings(
         drift=drift,

@@ -102,7 +102,9 @@ class LeastSquares:
 def replay_of(history: History, config: PipelineConfig, folder: Path) -> Replay:
     """Return a replay that keeps its files in `folder`."""
     fits = Fits(history, LeastSquares(), folder / "fits")
-    return Replay(history, config, fits, Monitor(history, config, folder / "windows"), "plane")
+    return Replay(
+        history, config, fits, Monitor(history, config, folder / "windows", fits), "plane"
+    )
 
 
 def played(

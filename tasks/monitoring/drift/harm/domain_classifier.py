@@ -100,26 +100,77 @@ def separate(
     Separation or None
         None where there are too few rows or no columns.
     """
-    sides = [reference.capped(), window.capped()]
+    sides = (reference.capped(), window.capped())
+    learned = _learned(*sides, features, weights)
+    if learned is None:
+        return None
+    return Separation(
+        *_judged(learned.score, learned.label, learned.piece),
+        sparse=float((learned.score[learned.label == 1] >= np.log(SPARSE)).mean()),
+        columns=_named(learned.names, learned.gain),
+    )
+
+
+def density_ratio(
+    reference: Side,
+    window: Side,
+    features: Mapping[str, Kind],
+    weights: Mapping[str, float] | None = None,
+) -> Floats | None:
+    """Return how many times as frequent as in the reference rows like each are in the window.
+
+    Parameters
+    ----------
+    reference, window
+        In the order of time.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Of each row of the reference, shape (n_rows,), by a model without its piece of time,
+        clipped to 0.1 to 10; None where there are too few rows or no columns.
+    """
+    learned = _learned(reference, window, features, weights)
+    if learned is None:
+        return None
+    of_reference = learned.score[learned.label == 0]
+    ratio: Floats = np.exp(np.clip(of_reference, -np.log(SPARSE), np.log(SPARSE)))
+    return ratio
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """Log odds of each row of both sides that it belongs to the window, and what they come from."""
+
+    names: Sequence[str]
+    label: NDArray[np.int64]
+    piece: NDArray[np.int64]
+    score: Floats
+    gain: Floats
+
+
+def _learned(
+    reference: Side,
+    window: Side,
+    features: Mapping[str, Kind],
+    weights: Mapping[str, float] | None,
+) -> _Learned | None:
+    sides = (reference, window)
     names = [n for n in features if all(n in side.frame.columns for side in sides)]
     if not names or min(len(side.frame) for side in sides) < _PIECES:
         return None
     x = np.column_stack(
         [
-            _encoded(column_of(sides[0].frame, n), column_of(sides[1].frame, n), features[n])
+            _encoded(column_of(reference.frame, n), column_of(window.frame, n), features[n])
             for n in names
         ]
     )
     label = np.repeat([0, 1], [len(side.frame) for side in sides])
-    piece = np.concatenate([_pieces(sides[0], 0, sides[1]), _pieces(sides[1], 1, sides[1])])
+    piece = np.concatenate([_pieces(reference, 0, window), _pieces(window, 1, window)])
     levels = [k for k, n in enumerate(names) if not is_numeric(features[n])]
     contribution = [float((weights or {}).get(n, 1.0)) for n in names]
     score, gain = _cross_fitted(x, label, piece, levels, contribution)
-    return Separation(
-        *_judged(score, label, piece),
-        sparse=float((score[label == 1] >= np.log(SPARSE)).mean()),
-        columns=_named(names, gain),
-    )
+    return _Learned(names, label, piece, score, gain)
 
 
 def _encoded(reference: pd.Series[Any], window: pd.Series[Any], kind: Kind) -> Floats:

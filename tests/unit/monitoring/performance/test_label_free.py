@@ -7,9 +7,11 @@ import pytest
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import random_effects
-from tasks.monitoring.performance.expected_metrics import ExpectedScores, thinned
+from tasks.monitoring.performance.covariate_shift import Covariates, thinned
+from tasks.monitoring.performance.estimate_error import Missed, OwnError
+from tasks.monitoring.performance.expected_metrics import ExpectedScores
 from tasks.monitoring.performance.expected_range import measure
-from tasks.monitoring.performance.label_free import Estimate, Missed, _Both, _Own, _stated, estimate
+from tasks.monitoring.performance.label_free import Estimate, _Both, _stated, estimate
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.metric_scales import Scale
 from tests.unit.monitoring.windows_made import BINARY, DIGITS, VALUES, binary, digits, values
@@ -165,12 +167,12 @@ def test_an_estimate_that_misleads_on_the_holdout_steps_aside() -> None:
     assert "is not estimated without labels" in found.sentence
 
 
-def own(misses: list[float], name: str, evidence: float = 20.0) -> _Own:
+def own(misses: list[float], name: str, evidence: float = 20.0) -> OwnError:
     effects = random_effects(
         np.asarray(misses), np.full(len(misses), 1e-4), 0.05, freedom=1, centre=0.0
     )
     missed = Missed(len(misses), 0.0, 0.0, evidence)
-    return _Own(Scale(name), effects, effects, 0.0, missed, 0.0)  # type: ignore[arg-type]
+    return OwnError(Scale(name), effects, effects, 0.0, missed)  # type: ignore[arg-type]
 
 
 def test_an_interval_stays_inside_what_its_metric_can_be() -> None:
@@ -206,6 +208,28 @@ def test_misses_that_grow_with_time_widen_the_intervals_of_later_windows() -> No
     lags = np.array([0.2, 0.4, 0.8, 1.2, 1.6, 2.0])
     noise, signs = np.full(6, 1e-4), np.array([1, -1, 1, -1, 1, -1])
     growing = random_effects(signs * 0.5 * lags, noise, 0.05, freedom=1, centre=0.0, factors=lags)
-    steady = random_effects(signs * 0.5, noise, 0.05, freedom=1, centre=0.0, factors=lags)
     assert growing.quantile(0.975, factor=6.0) > 1.8 * growing.quantile(0.975)
-    assert steady.quantile(0.975, factor=6.0) < 1.8 * steady.quantile(0.975)
+
+
+def shifted(seed: int, share: float, rows: int = 4_000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return predictions that are too sure on one of two sites, and the sites."""
+    rng = np.random.default_rng(seed)
+    made, site = binary(rows, seed), rng.random(rows) < share
+    p = made["probability_yes"].to_numpy()
+    sure = np.where(site, p**3 / (p**3 + (1 - p) ** 3), p)
+    made = made.assign(probability_yes=sure, probability_no=1 - sure)
+    return made, pd.DataFrame({"site": np.where(site, "b", "a")})
+
+
+def test_a_reference_weighted_by_what_is_frequent_now_estimates_a_shift_of_covariates() -> None:
+    before, sites = shifted(1, 0.1)
+    window, now = shifted(2, 0.9)
+    covariates = Covariates({"site": "categorical"}, {"site": 1.0})
+    known, blind = answers_of(before, BINARY, sites), answers_of(window, BINARY, now)
+    true = measure(blind, BINARY, "log_loss")
+    assert true is not None
+    weighted, even = (
+        estimate(blind, known, BINARY, "log_loss", covariates=c).value.value or 0.0
+        for c in (covariates, None)
+    )
+    assert abs(weighted - true.value) < 0.4 * abs(even - true.value)

@@ -135,7 +135,7 @@ def test_estimates_are_stated_and_decide_nothing() -> None:
     bad = blurred(good, 3.0)
     blind = [f.assign(label=None) for f in bad]
     held = binary(4_000, 50)
-    verdict = judged(blind, good, champion_holdout=blurred([held], 3.0)[0], former_holdout=held)
+    verdict = judged(blind, good, champion_reference=blurred([held], 3.0)[0], former_reference=held)
     assert verdict.state == "running"
     assert verdict.estimated is not None
     assert verdict.former_estimated is not None

@@ -1,0 +1,89 @@
+"""How much more frequent rows like those of the reference are in a window: their weights.
+
+Where covariates shift and the target's dependence on them does not, what labelled rows teach of
+the window is right once each counts by the ratio of the two densities (Shimodaira 2000). The ratio
+is the odds of drift's domain classifier.
+
+References
+----------
+Shimodaira (2000), Improving predictive inference under covariate shift by weighting the
+log-likelihood function, Journal of Statistical Planning and Inference 90. Białek, Kivimäki,
+Kuberski and Perrakis (2025), Estimating model performance under covariate shift without labels,
+NeurIPS, arXiv 2401.08348: the calibrator of confidence-based estimates weighted so (PAPE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.base.records import Kind
+from tasks.base.sampling import spread
+from tasks.metrics.bootstrap import Floats
+from tasks.monitoring.drift.compared_rows import Side
+from tasks.monitoring.drift.harm.domain_classifier import density_ratio
+from tasks.monitoring.performance.labelled_predictions import Answers
+
+_WINDOW_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """Columns by which rows of the reference and of a window are told apart.
+
+    Attributes
+    ----------
+    kinds
+        Column to kind.
+    weights
+        Column to how much the model depends on it, 0 to 1.
+    """
+
+    kinds: Mapping[str, Kind]
+    weights: Mapping[str, float]
+
+    def ratio(self, reference: Answers, window: Answers) -> Floats | None:
+        """Return the weight of each row of the reference, shape (rows,).
+
+        None where the features of either are not known, or rows are few.
+        """
+        ours, theirs = (_side(answers) for answers in (in_time(thinned(window)), reference))
+        if ours is None or theirs is None:
+            return None
+        return density_ratio(theirs, ours, self.kinds, self.weights)
+
+
+@dataclass(frozen=True)
+class CovariateShift:
+    """Features of rows that are judged and of the reference's, in their order.
+
+    Attributes
+    ----------
+    window, reference
+        None where they are not known: nothing is weighted then.
+    """
+
+    window: pd.DataFrame | None
+    reference: pd.DataFrame | None
+    covariates: Covariates
+
+
+def _side(answers: Answers) -> Side | None:
+    if answers.features is None:
+        return None
+    return Side(answers.features.reset_index(drop=True), answers.times)
+
+
+def in_time(answers: Answers) -> Answers:
+    """Return the rows in the order of their times."""
+    if answers.times is None:
+        return answers
+    return answers.only(np.argsort(answers.times, kind="stable"))
+
+
+def thinned(answers: Answers, most: int = _WINDOW_ROWS) -> Answers:
+    """Return at most so many rows, evenly spread."""
+    return answers if answers.rows <= most else answers.only(spread(answers.rows, most))
