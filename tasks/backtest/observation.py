@@ -254,15 +254,13 @@ class Monitor:
 
     def _shift(self, champion: Champion, start: int, first: int, last: int) -> CovariateShift:
         """Return the features of the champion's reference, from row `start` on, and of a window."""
-        from tasks.monitoring.drift.detector import watched
         from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
 
-        frame, roles = self.history.frame, self.history.roles
-        weights = watched(self._reference(champion), champion.model.importance)
+        frame = self.history.frame
         return CovariateShift(
             frame.iloc[first:last],
             frame.iloc[start : champion.model.last],
-            Covariates({name: roles.features[name] for name in weights}, weights),
+            Covariates(self.history.roles.features),
         )
 
     def _rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:

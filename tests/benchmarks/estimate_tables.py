@@ -21,12 +21,7 @@ import pandas as pd
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import Schema
 from tasks.data.snapshots import read_frame
-from tasks.monitoring.drift.detector import watched
-from tasks.monitoring.drift.reference_store import (
-    importance_of,
-    reference_of,
-    training_rows,
-)
+from tasks.monitoring.drift.reference_store import training_rows
 from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
@@ -145,17 +140,17 @@ def scored(table: Table, tables: Path, work: Path) -> Scored:
     reference, holdout = reference_predictions(store, champion), holdout_of(store, champion)
     assert reference is not None
     assert holdout is not None
-    pipeline = load_pipeline(folder / "pipeline.yaml")
-    weights = watched(reference_of(pipeline, champion), importance_of(champion))
+    path = training_rows(load_pipeline(folder / "pipeline.yaml"), champion).path
+    kinds = champion.roles.features
     return Scored(
         champion.roles,
         reference,
         holdout,
         *_cut(
             told,
-            later[list(weights)],
-            read_frame(training_rows(pipeline, champion).path, list(weights), reference[PLACE]),
-            Covariates({name: champion.roles.features[name] for name in weights}, weights),
+            later[list(kinds)],
+            read_frame(path, list(kinds), reference[PLACE].to_numpy()),
+            Covariates(kinds),
             table.rows,
         ),
     )
@@ -233,6 +228,6 @@ def employment(tables: Path, rows: int = 5_000) -> Scored:
     holdout, later = made[first], made[~first]
     names = [c for c in table if c not in _NOT_FEATURES]
     features = table[names].astype(np.float64)
-    covariates = Covariates(dict.fromkeys(names, "numeric"), dict.fromkeys(names, 1.0))
+    covariates = Covariates(dict.fromkeys(names, "numeric"))
     cut = _cut(later, features[~first], features[first], covariates, rows)
     return Scored(roles, holdout, holdout, *cut)

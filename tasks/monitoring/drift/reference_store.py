@@ -227,15 +227,6 @@ def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.
     return frame[[name for name in _features(champion.roles) if name in frame.columns]]
 
 
-def importance_of(champion: ModelVersion) -> dict[str, float]:
-    """Return what the champion's metric loses when a column is shuffled, the greatest ten."""
-    try:
-        stated = json.loads(champion.tags.get("keepfit.importance", "{}"))
-        return {str(column): max(0.0, float(loss)) for column, loss in stated.items()}
-    except (ValueError, AttributeError):
-        return {}
-
-
 def _features(roles: Schema) -> dict[str, Kind]:
     others = {roles.target, roles.time_column, *roles.id_columns}
     return {name: kind for name, kind in roles.features.items() if name not in others}

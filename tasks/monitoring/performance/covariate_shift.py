@@ -38,12 +38,9 @@ class Covariates:
     ----------
     kinds
         Column to kind.
-    weights
-        Column to how much the model depends on it, 0 to 1.
     """
 
     kinds: Mapping[str, Kind]
-    weights: Mapping[str, float]
 
     def ratio(self, reference: Answers, window: Answers) -> Floats | None:
         """Return the weight of each row of the reference, shape (rows,).
@@ -53,7 +50,7 @@ class Covariates:
         ours, theirs = (_side(answers) for answers in (in_time(thinned(window)), reference))
         if ours is None or theirs is None:
             return None
-        return density_ratio(theirs, ours, self.kinds, self.weights)
+        return density_ratio(theirs, ours, self.kinds)
 
 
 @dataclass(frozen=True)

@@ -164,16 +164,14 @@ def shift_of(
     None where the version was kept without its rows' places, or the snapshot lacks judged rows.
     """
     from tasks.data.snapshots import read_frame
-    from tasks.monitoring.drift.detector import watched as depended_on
-    from tasks.monitoring.drift.reference_store import importance_of, reference_of, training_rows
+    from tasks.monitoring.drift.reference_store import training_rows
     from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
     from tasks.registry.version_files.holdouts import PLACE
 
     if PLACE not in reference or not len(rows) or not snapshot.rows:
         return None
-    weights = depended_on(reference_of(pipeline, version), importance_of(version))
-    training = training_rows(pipeline, version)
-    names = [name for name in weights if name in training.columns]
+    training, kinds = training_rows(pipeline, version), version.roles.features
+    names = [name for name in kinds if name in training.columns]
     frame = read_frame(snapshot.path)
     at = _places(frame, rows, version.roles, snapshot)
     if at is None or any(name not in frame for name in names):
@@ -181,7 +179,7 @@ def shift_of(
     return CovariateShift(
         frame[names].iloc[at],
         read_frame(training.path, names, reference[PLACE].to_numpy()),
-        Covariates({name: version.roles.features[name] for name in names}, weights),
+        Covariates({name: kinds[name] for name in names}),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,7 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     from tasks.ledger.ledger import ledger_of
     from tasks.monitoring.drift.detector import measure, watched
     from tasks.monitoring.drift.harm.evidence import evidence_of
-    from tasks.monitoring.drift.reference_store import importance_of, reference_of
+    from tasks.monitoring.drift.reference_store import reference_of
     from tasks.registry.version_files.holdouts import reference_predictions
 
     champion, roles = look.champion, look.champion.roles
@@ -207,7 +208,7 @@ def _with_segments(
         segment_values,
         with_segments,
     )
-    from tasks.monitoring.drift.reference_store import importance_of, training_rows
+    from tasks.monitoring.drift.reference_store import training_rows
 
     config, kinds = pipeline.config.monitoring, look.champion.roles.features
     rows = training_rows(pipeline, look.champion)
@@ -291,6 +292,15 @@ def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
     if roles.task in NUMBERS:
         return predictions["prediction"].to_numpy(dtype=float)
     return predictions["prediction"].astype(str).to_numpy(dtype=object)
+
+
+def importance_of(champion: ModelVersion) -> dict[str, float]:
+    """Return what the champion's metric loses when a column is shuffled, the greatest ten."""
+    try:
+        stated = json.loads(champion.tags.get("keepfit.importance", "{}"))
+        return {str(column): max(0.0, float(loss)) for column, loss in stated.items()}
+    except (ValueError, AttributeError):
+        return {}
 
 
 def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:

@@ -115,7 +115,6 @@ def density_ratio(
     reference: Side,
     window: Side,
     features: Mapping[str, Kind],
-    weights: Mapping[str, float] | None = None,
 ) -> Floats | None:
     """Return how many times as frequent as in the reference rows like each are in the window.
 
@@ -130,7 +129,7 @@ def density_ratio(
         Of each row of the reference, shape (n_rows,), by a model without its piece of time,
         clipped to 0.1 to 10; None where there are too few rows or no columns.
     """
-    learned = _learned(reference, window, features, weights)
+    learned = _learned(reference, window, features)
     if learned is None:
         return None
     of_reference = learned.score[learned.label == 0]
@@ -153,7 +152,7 @@ def _learned(
     reference: Side,
     window: Side,
     features: Mapping[str, Kind],
-    weights: Mapping[str, float] | None,
+    weights: Mapping[str, float] | None = None,
 ) -> _Learned | None:
     sides = (reference, window)
     names = [n for n in features if all(n in side.frame.columns for side in sides)]

@@ -224,7 +224,7 @@ def shifted(seed: int, share: float, rows: int = 4_000) -> tuple[pd.DataFrame, p
 def test_a_reference_weighted_by_what_is_frequent_now_estimates_a_shift_of_covariates() -> None:
     before, sites = shifted(1, 0.1)
     window, now = shifted(2, 0.9)
-    covariates = Covariates({"site": "categorical"}, {"site": 1.0})
+    covariates = Covariates({"site": "categorical"})
     known, blind = answers_of(before, BINARY, sites), answers_of(window, BINARY, now)
     true = measure(blind, BINARY, "log_loss")
     assert true is not None
