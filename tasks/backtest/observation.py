@@ -160,7 +160,6 @@ class Monitor:
 
     def _predictor(self, model: FittedModel) -> Callable[[pd.DataFrame], NDArray[Any]]:
         """Return what scores rows as the model does."""
-
         loaded: Any = None
 
         def scores(rows: pd.DataFrame) -> NDArray[Any]:
