@@ -18,10 +18,10 @@ from tasks.base.records import CandidateResult, Recipe, Schema, Split
 from tasks.models.ensemble.blend_call import blend_again, weights_of
 from tasks.models.execution.scheduler import Fits, silent
 from tasks.models.execution.time_budget import Budget
+from tasks.models.out_of_fold import Collector, OutOfFold
 from tasks.models.persistence.artifacts import keep_result, kept
 from tasks.models.postprocessing.adjustment import adjustment_of
 from tasks.models.run_context import BASELINE, ENSEMBLE, shared_files
-from tasks.models.validation.out_of_fold import Collector, OutOfFold
 
 __all__ = ["Recipe", "fit_baseline", "fit_forward", "fit_recipe", "recipe_of", "refit"]
 

@@ -17,7 +17,7 @@ from tasks.backtest.engine import Replay, State
 from tasks.backtest.observation import Champion
 from tasks.backtest.promotion import measured_gain
 from tasks.base.loop import Gain
-from tasks.policy.gain_weighing import weigh
+from tasks.policy.gain_rule import weigh
 
 SENSES = ("gain", "realised", "estimated", "drift", "unusual", "evidently")
 _EVIDENTLY_ROWS = 5_000
