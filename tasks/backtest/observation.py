@@ -24,12 +24,12 @@ from tasks.base.sampling import spread
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
+from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
 
 if TYPE_CHECKING:
     from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
     from tasks.monitoring.drift.harm.verdict import Evidence
     from tasks.monitoring.drift.reference_summary import Reference
-    from tasks.monitoring.performance.covariate_shift import CovariateShift
 
 Found = TypeVar("Found", bound=Record)
 
@@ -253,8 +253,6 @@ class Monitor:
 
     def _shift(self, champion: Champion, start: int, first: int, last: int) -> CovariateShift:
         """Return the features of the champion's reference, from row `start` on, and of a window."""
-        from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
-
         frame = self.history.frame
         return CovariateShift(
             frame.iloc[first:last],

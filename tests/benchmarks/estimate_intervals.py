@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import measure
-from tasks.monitoring.performance.label_free import estimate
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tests.benchmarks.estimate_tables import (
     ASIDE,

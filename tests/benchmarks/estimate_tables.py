@@ -22,7 +22,7 @@ from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import Schema
 from tasks.data.snapshots import read_frame
 from tasks.monitoring.drift.reference_store import training_rows
-from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
+from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
 

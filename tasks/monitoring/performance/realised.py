@@ -14,9 +14,9 @@ from tasks.base.config import greater_is_better
 from tasks.base.loop import Performance, Window
 from tasks.base.moments import as_utc
 from tasks.base.records import MetricValue, Schema
-from tasks.monitoring.performance.covariate_shift import CovariateShift
+from tasks.monitoring.performance.estimation.covariate_shift import CovariateShift
+from tasks.monitoring.performance.estimation.label_free import Estimate, estimate
 from tasks.monitoring.performance.expected_range import Measured, Ordinary, measure, ordinary
-from tasks.monitoring.performance.label_free import Estimate, estimate
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
 
 MATURE_SHARE = 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,17 @@ from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.data.snapshots import open_table, read_frame
+from tasks.ledger.storage.row_keys import row_keys
+from tasks.monitoring.drift.reference_store import training_rows
 from tasks.monitoring.monitored_window import Look
+from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
 from tasks.training.row_windows import scoring_snapshot
-
-if TYPE_CHECKING:
-    from tasks.monitoring.performance.covariate_shift import CovariateShift
 
 
 def performances_of(
@@ -119,7 +121,6 @@ def _measured(
     problem: str,
     snapshot: Snapshot | None = None,
 ) -> Performance:
-    from tasks.registry.version_files.holdouts import holdout_of, reference_predictions
 
     config, store = pipeline.config, store_of(pipeline.state)
     metric = champion.tags.get("keepfit.metric", config.metric or "")
@@ -163,11 +164,6 @@ def shift_of(
 
     None where the version was kept without its rows' places, or the snapshot lacks judged rows.
     """
-    from tasks.data.snapshots import read_frame
-    from tasks.monitoring.drift.reference_store import training_rows
-    from tasks.monitoring.performance.covariate_shift import Covariates, CovariateShift
-    from tasks.registry.version_files.holdouts import PLACE
-
     if PLACE not in reference or not len(rows) or not snapshot.rows:
         return None
     training, kinds = training_rows(pipeline, version), version.roles.features
@@ -187,8 +183,6 @@ def _places(
     frame: pd.DataFrame, rows: pd.DataFrame, roles: Schema, snapshot: Snapshot
 ) -> NDArray[np.int64] | None:
     """Return where in a snapshot each of the rows stands; None where it lacks one."""
-    from tasks.ledger.storage.row_keys import row_keys
-
     keys = row_keys(frame, roles, snapshot.digest)
     place = pd.Series(np.arange(len(keys)), index=keys)
     found = place[~place.index.duplicated()].reindex(rows["key"])
@@ -203,11 +197,8 @@ def _segments(
     pipeline: Pipeline, champion: ModelVersion, version: ModelVersion, window: Window
 ) -> tuple[SegmentPerformance, ...]:
     """Return how `version` did in each segment of a window, or of three where rows are few."""
-    from tasks.data.snapshots import open_table, read_frame
     from tasks.monitoring.drift.harm.segments import segment_values
-    from tasks.monitoring.drift.reference_store import training_rows
     from tasks.monitoring.performance.segments import Scored, judge_segments
-    from tasks.registry.version_files.holdouts import PLACE, reference_predictions
 
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
     before = reference_predictions(store_of(pipeline.state), version)
@@ -242,8 +233,6 @@ def _with_values(
     pipeline: Pipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
     """Return the judged rows of a span, and for each column their values, empty where unknown."""
-    from tasks.data.snapshots import read_frame
-    from tasks.ledger.storage.row_keys import row_keys
     from tasks.monitoring.drift.harm.segments import segment_values
 
     rows, _ = judged_rows(pipeline, champion, span)

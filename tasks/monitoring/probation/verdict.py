@@ -12,8 +12,8 @@ from tasks.base.config import greater_is_better
 from tasks.base.loop import Window
 from tasks.base.records import Record, Schema
 from tasks.metrics.bootstrap import interval
+from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import plan_of, scored
-from tasks.monitoring.performance.label_free import estimate
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
 
 if TYPE_CHECKING:

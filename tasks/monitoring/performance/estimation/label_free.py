@@ -17,15 +17,15 @@ import numpy as np
 from tasks.base.records import MetricValue, Schema
 from tasks.metrics.plugin_metrics import is_own
 from tasks.metrics.random_effects import mixed
-from tasks.monitoring.performance.covariate_shift import Covariates, in_time, thinned
-from tasks.monitoring.performance.estimate_error import (
+from tasks.monitoring.performance.estimation.covariate_shift import Covariates, in_time, thinned
+from tasks.monitoring.performance.estimation.estimate_error import (
     Learner,
     Missed,
     OwnError,
     lag_of,
     own_error,
 )
-from tasks.monitoring.performance.expected_metrics import learned_from
+from tasks.monitoring.performance.estimation.expected_metrics import learned_from
 from tasks.monitoring.performance.expected_range import measure, plan_of
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.metric_scales import place_on

@@ -25,7 +25,7 @@ from tasks.base.records import Schema
 from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate
-from tasks.monitoring.performance.covariate_shift import thinned
+from tasks.monitoring.performance.estimation.covariate_shift import thinned
 from tasks.monitoring.performance.expected_range import scored
 from tasks.monitoring.performance.labelled_predictions import Answers
 

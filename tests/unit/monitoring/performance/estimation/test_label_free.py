@@ -7,11 +7,11 @@ import pytest
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import random_effects
-from tasks.monitoring.performance.covariate_shift import Covariates, thinned
-from tasks.monitoring.performance.estimate_error import Missed, OwnError
-from tasks.monitoring.performance.expected_metrics import ExpectedScores
+from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned
+from tasks.monitoring.performance.estimation.estimate_error import Missed, OwnError
+from tasks.monitoring.performance.estimation.expected_metrics import ExpectedScores
+from tasks.monitoring.performance.estimation.label_free import Estimate, _Both, _stated, estimate
 from tasks.monitoring.performance.expected_range import measure
-from tasks.monitoring.performance.label_free import Estimate, _Both, _stated, estimate
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.metric_scales import Scale
 from tests.unit.monitoring.windows_made import BINARY, DIGITS, VALUES, binary, digits, values

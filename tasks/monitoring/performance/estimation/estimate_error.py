@@ -22,8 +22,8 @@ from scipy.special import expit
 from tasks.base.records import Schema
 from tasks.metrics.bootstrap import Floats, whole
 from tasks.metrics.random_effects import RandomEffects, random_effects
-from tasks.monitoring.performance.covariate_shift import Covariates, thinned
-from tasks.monitoring.performance.expected_metrics import learned_from
+from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned
+from tasks.monitoring.performance.estimation.expected_metrics import learned_from
 from tasks.monitoring.performance.expected_range import Measured, measure, plan_of
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.metric_scales import Scale, place_on, scale_of
