@@ -56,7 +56,7 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
     least = SHARE * matters if stated is None else stated
     if gain.low > (stated or 0.0) and gain.gain >= least:
         return "pays"
-    if crossed and mean > least:
+    if crossed and mean > 0 and mean >= least:
         return "steady"
     if ages > max(least, SHARE * matters):
         return "ages"
