@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tasks.base.records import CandidateResult, Recipe
+from tasks.base.records import CandidateResult, Recipe, Task
 from tasks.models.fitting import fit_candidates
-from tasks.models.recipe import fit_baseline, fit_recipe, recipe_of
+from tasks.models.postprocessing.adjustment import as_served
+from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe, recipe_of
 from tests.unit.models.factories import frame, snapshot, target, training
 
 
@@ -113,3 +114,23 @@ def test_the_baseline_of_an_absolute_error_is_the_median(tmp_path: Path) -> None
 def test_a_recipe_of_a_later_schema_is_not_read() -> None:
     with pytest.raises(ValidationError):
         Recipe.model_validate({"schema_version": 2, "family": "svm"})
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_the_newer_half_is_predicted_by_the_recipe_fitted_on_older_rows(
+    tmp_path: Path, task: Task
+) -> None:
+    X = frame(240)
+    given = snapshot(tmp_path / "data", X, target(X, task), task, ordered=True)
+    recipe = Recipe(family="logistic_regression")
+    config, folder = training("logistic_regression"), tmp_path / "fits"
+    metric = "log_loss" if task == "binary" else "rmse"
+    fit_recipe(*given, config, metric, recipe, folder)
+
+    fit_forward(*given, config, metric, recipe, folder)
+
+    rows = len(np.load(given[1].train_path))
+    held = as_served(folder, recipe.family, given[2])
+    assert held is not None
+    assert held.rows.tolist() == list(range(rows // 2, rows))
+    assert np.unique(held.part).tolist() == [0, 1]
