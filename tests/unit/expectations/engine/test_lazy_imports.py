@@ -29,15 +29,19 @@ def test_a_module_is_run_when_something_of_it_is_used(
         deferred.absent  # noqa: B018 - raises
 
 
-def test_a_package_counts_as_absent_only_meanwhile() -> None:
-    with without("wsgiref", "json"):
+def test_a_package_counts_as_absent_only_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "never_seen.py").touch()
+    with without("never_seen", "json"):
         with pytest.raises(ImportError):
-            import wsgiref
+            import never_seen  # type: ignore[import-not-found]
         import json  # it was imported before
-    import wsgiref
+    import never_seen
 
     assert json
-    assert wsgiref.__name__ == "wsgiref"
+    assert never_seen.__name__ == "never_seen"
 
 
 _CHECK = """
