@@ -1,18 +1,50 @@
-"""The documentation names what there is."""
+"""The documentation names what there is, and what it shows works."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import pytest
 
+from deploy.doctor.report import Report
+from expectations.contract import Contract
 from flows.cli import main
+from tasks.backtest.results import BacktestOutcome
+from tasks.base.key_reference import explain
+from tasks.base.outcomes import Draft, MonitoringOutcome, ScoringOutcome, TrainingOutcome
 from tasks.base.pipeline_file import pipeline_of
+from tasks.base.records import Record
 from tasks.base.settings.yaml_document import parse_yaml
+from tasks.evaluation.explanation.shap_values import RowExplanation
+from tasks.history.overview import PipelineHealth
+from tasks.lineage.chain import Chain
+from tasks.metrics import classification, ranking, regression
+from tests.program import keepfit
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
+    for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+}
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page, text) for page, whole in PAGES.items()
+        for found, text in _BLOCK.findall(whole) if found == language
+    ]  # fmt: skip
 
 
 def commands(group: click.Group, prefix: str = "keepfit") -> list[str]:
@@ -25,28 +57,188 @@ def commands(group: click.Group, prefix: str = "keepfit") -> list[str]:
     return found
 
 
-def test_every_command_stands_in_the_readme() -> None:
-    missing = [name for name in commands(main) if f"`{name}" not in README]
+def test_every_command_stands_in_the_reference() -> None:
+    reference = PAGES["docs/reference/commands.md"]
+    missing = [name for name in commands(main) if f"`{name}" not in reference]
 
     assert missing == []
 
 
-def test_the_pipeline_file_of_the_readme_is_right() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
-    example = next(block for block in blocks if block.startswith("name:"))
+def written_commands() -> Iterator[tuple[str, str]]:
+    """Yield page and text of each command of keepfit that the documentation shows."""
+    for page, text in blocks("sh"):
+        lines = text.replace("\\\n", " ").splitlines()
+        yield from ((page, line) for line in lines)
+    for page, whole in PAGES.items():
+        prose = _BLOCK.sub("", whole)
+        yield from ((page, " ".join(s.split())) for s in re.findall(r"`(keepfit[^`]*)`", prose))
 
-    document = parse_yaml(example, Path("README.md"))
-    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "postgresql://db/keepfit")
-    pipeline = pipeline_of(document, variables, contract_exists=False)
 
-    assert pipeline.config.name == "flights"
+def calls(line: str) -> Iterator[list[str]]:
+    """Yield the words after each ``keepfit`` of a line of shell."""
+    for part in re.split(r"&&|\||;|&|\$\(", re.sub(r"(?<!\S)#.*", "", line).replace(")", "")):
+        found = re.search(r"(?:^|[/\s\"])keepfit(\s.*|$)", part)
+        if found and not part.lstrip().startswith(("docker", "kubectl", "cp ", "#")):
+            yield shlex.split(found[1].replace('"', "").replace("'", ""))
+
+
+def fault(words: list[str]) -> str:
+    """Return what is wrong with a call; empty where nothing is."""
+    command: click.Command = main
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        name = words.pop(0)
+        inner = command.get_command(click.Context(command), name)
+        if inner is None:
+            return "" if name.isupper() else f"no command {name}"
+        command = inner
+    known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    known |= {"--help", "--version"}
+    unknown = [w for w in words if w.startswith("--") and w.partition("=")[0] not in known]
+    return f"no option {', '.join(unknown)}" if unknown else ""
+
+
+def test_every_command_and_option_that_is_written_exists() -> None:
+    checked = [
+        (page, line, fault(words)) for page, line in written_commands() for words in calls(line)
+    ]
+
+    assert len(checked) > 80
+    assert [one for one in checked if one[2]] == []
+
+
+def options(name: str) -> set[str]:
+    """Return the options of a command, or of all commands of a group."""
+    command = main.get_command(click.Context(main), name)
+    assert command is not None, name
+    inner = command.commands.values() if isinstance(command, click.Group) else [command]
+    return {option for one in inner for parameter in one.params for option in parameter.opts}
+
+
+def test_options_named_beside_a_command_of_the_reference_are_its_own() -> None:
+    rows = re.findall(r"^\| (`keepfit [^|]*)\|(.*)\|$", PAGES["docs/reference/commands.md"], re.M)
+    wrong = []
+    for first, about in rows:
+        known = {o for name in re.findall(r"`keepfit (\w+)", first) for o in options(name)}
+        wrong += [(first, o) for o in re.findall(r"--[a-z-]+", about) if o not in known]
+
+    assert len(rows) > 20
+    assert wrong == []
+
+
+def _filled(values: str) -> dict[str, str]:
+    return dict.fromkeys(re.findall(r"\$\{(\w+)\}", values), "postgresql://db/keepfit")
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("yaml"))
+def test_every_yaml_example_is_valid(page: str, text: str) -> None:
+    if re.match(r"(columns|rules):", text):
+        Contract.model_validate(parse_yaml("contract: example\n" + text, Path(page)).values)
+        return
+    missing = [
+        line for key, line in (
+            ("name", "name: example"), ("target", "target: status"),
+            ("source", "source: {kind: demo, name: credit}"),
+        ) if not re.search(rf"^{key}:", text, re.M)
+    ]  # fmt: skip
+    document = parse_yaml("\n".join([*missing, text]), Path(page))
+
+    assert pipeline_of(document, _filled(text), contract_exists=False).config.name
+
+
+@pytest.mark.slow
+def test_the_table_and_the_pipeline_of_the_tutorial_come_about_as_it_says(tmp_path: Path) -> None:
+    tutorial = "docs/tutorial.md"
+    make = next(text for page, text in blocks("python") if page == tutorial)
+    shown = next(text for page, text in blocks("yaml") if page == tutorial)
+    line = next(line for page, line in written_commands() if page == tutorial and "init" in line)
+    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
+
+    ran = keepfit(*next(calls(line)), cwd=tmp_path)
+    written = (tmp_path / "late" / "keepfit.yaml").read_text(encoding="utf-8")
+
+    assert ran.status == 0, ran.err
+    assert len(list(tmp_path.glob("later/*.parquet"))) == 10
+    expected = {**parse_yaml(written, Path(tutorial)).values, "policy": {"cooldown": "0s"}}
+    assert parse_yaml(shown, Path(tutorial)).values == expected
 
 
 def test_every_file_that_the_readme_links_is_there() -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    targets = re.findall(r"\]\(([^)#]+)\)", PAGES["README.md"])
 
     assert targets
     assert [t for t in targets if "://" not in t and not (ROOT / t).exists()] == []
+
+
+def test_every_file_of_the_repository_that_is_named_is_there() -> None:
+    named = {
+        (page, name) for page, text in PAGES.items()
+        for name in re.findall(r"`((?:tests|deploy|tasks|expectations|flows)/[\w./-]+)`", text)
+    }  # fmt: skip
+
+    ours = {"deploy/.env", "deploy/kubernetes/secrets.env"}  # a person's own
+    assert len(named) > 10
+    assert [one for one in named if one[1] not in ours and not (ROOT / one[1]).exists()] == []
+
+
+def test_every_key_that_is_named_with_its_section_exists() -> None:
+    known = {entry.key for entry in explain()}
+    sections = {key.split(".")[0] for key in known if "." in key}
+    named = {
+        (page, name) for page, text in PAGES.items()
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", text)
+        if name.split(".")[0] in sections
+    }  # fmt: skip
+
+    assert len(named) > 10
+    assert [one for one in named if one[1] not in known] == []
+
+
+def answer_keys(record: type[Record]) -> set[str]:
+    """Return the keys of what a record answers with ``--json``."""
+    answer = getattr(record, "answer", None)
+    tree = ast.parse(textwrap.dedent(inspect.getsource(answer))) if answer else ast.Module([], [])
+    returned = next((n.value for n in ast.walk(tree) if isinstance(n, ast.Return)), None)
+    if not isinstance(returned, ast.Dict):
+        return set(record.model_fields)
+    keys = {k.value for k in returned.keys if isinstance(k, ast.Constant)}
+    whole = any(k is None for k in returned.keys)
+    return {str(key) for key in keys} | (set(record.model_fields) if whole else set())
+
+
+ANSWERS: dict[str, Any] = {
+    "run": (TrainingOutcome,),
+    "score": (ScoringOutcome,),
+    "monitor": (MonitoringOutcome,),
+    "backtest": (BacktestOutcome,),
+    "status": (PipelineHealth,),
+    "why": (Chain, RowExplanation),
+    "doctor": (Report,),
+    "init": (Draft,),
+}
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_the_reference_of_answers_names_every_key_and_no_other(command: str) -> None:
+    page = PAGES["docs/reference/answers.md"]
+    section = page.partition(f"## keepfit {command}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    assert named == {key for record in ANSWERS[command] for key in answer_keys(record)}
+
+
+def test_the_reference_of_metrics_names_every_metric_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?) \| (?:more|less) \|", PAGES["docs/reference/metrics.md"], re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    assert named == {*classification.NAMES, *regression.NAMES, *ranking.NAMES}
+
+
+def test_every_page_stands_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [p.removeprefix("docs/") for p in PAGES if p != "README.md"]
+
+    assert [page for page in pages if page not in navigation] == []
 
 
 def test_every_decision_record_is_numbered_without_gaps() -> None:

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
 _LOGIN = ("admin", "a-password-of-24-letters")
-# What README's pipeline file names.
+# What the pipeline file of the documentation names.
 _STORES = FAST + (
     'ledger: {url: "${LEDGER_URL}"}\n'
     'scoring: {sink: {kind: sql, url: "${WAREHOUSE_URL}", table: predictions}}\n'

@@ -1,4 +1,4 @@
-"""The README's example of one's own code: it trains, decides, and is loaded back only by name."""
+"""The guide's example of one's own code: it trains, decides, and is loaded back only by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.program import Ran, keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs/how-to/own-code.md").read_text(encoding="utf-8")
 PLAIN = (
     "name: loans\ntarget: status\npositive: bad\nid_columns: [row_id]\n"
     "source: {kind: demo, name: credit}\n"
@@ -28,14 +28,14 @@ TRAINING = "training: {candidates: [nearest, decision_tree], cv: 2}\n"
 
 
 def block(language: str, start: str) -> str:
-    """Return the README's block of code that begins with `start`."""
-    found = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """Return the guide's block of code that begins with `start`."""
+    found = re.findall(rf"```{language}\n(.*?)```", GUIDE, flags=re.DOTALL)
     return next(str(text) for text in found if text.startswith(start))
 
 
 @dataclass(frozen=True)
 class Loans:
-    """A pipeline of the README's example, trained once."""
+    """A pipeline of the guide's example, trained once."""
 
     folder: Path
     hooks: str

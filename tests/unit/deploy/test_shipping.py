@@ -34,7 +34,7 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 MANIFESTS = manifests()
 PODS = list(pods(MANIFESTS))
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
-# What README's pipeline file names.
+# What the pipeline file of the documentation names.
 VARIABLES = {"WAREHOUSE_URL", "LEDGER_URL", "KEEPFIT_ALERT_URL"}
 
 

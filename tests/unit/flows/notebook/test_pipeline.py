@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,28 @@ def test_a_table_in_memory_becomes_a_pipeline_and_a_champion(
     found = champion.predict_proba(frame[ROWS:][features])[:, 1]
     assert scoring.predictions["probability_Yes"].to_numpy() == pytest.approx(found)
     assert len(scoring.predictions) == NEW
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/python.md"])
+def test_the_example_of_the_documentation_runs(
+    page: str,
+    frame: pd.DataFrame,
+    trained: tuple[keepfit.Pipeline, results.Training],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (Path(__file__).parents[4] / page).read_text(encoding="utf-8")
+    example = text.partition("```python\n")[2].partition("```")[0]
+    signature = inspect.signature(keepfit.init)
+
+    def init(*given: object, **stated: object) -> keepfit.Pipeline:
+        assert signature.bind(*given, **stated).arguments["data"] is frame
+        return trained[0]
+
+    monkeypatch.setattr(keepfit, "init", init, raising=False)
+    left = {"frame": frame, "new_rows": frame[ROWS:]}
+    exec(example, left)  # noqa: S102 - the documentation's own
+
+    assert left["training"].outcome.unchanged  # type: ignore[attr-defined]
 
 
 def test_answers_show_themselves_as_tables(

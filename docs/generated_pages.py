@@ -1,0 +1,59 @@
+"""Pages of the site that are made at build, or stand elsewhere in the repository."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.structure.files import File
+
+from tasks.base.key_reference import KeyEntry, explain
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).parents[1]
+_HERE = {"house.md": ".github/CONTRIBUTING.md", "security.md": "SECURITY.md"}
+_LINK_OUT = re.compile(r"\[([^\]]+)\]\((?!https?:|#)[^)]*\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what is generated to the pages of the site."""
+    pages = {"reference/keys.md": _keys(), "changelog.md": _text("CHANGELOG.md")}
+    pages |= {page: _LINK_OUT.sub(r"\1", _text(source)) for page, source in _HERE.items()}
+    records = sorted((ROOT / ".github" / "adr").glob("[0-9]*.md"))
+    for record in records:
+        pages[f"adr/{record.name}"] = record.read_text(encoding="utf-8")
+    listed = "\n".join(f"- [{_title(record)}]({record.name})" for record in records)
+    pages["adr/README.md"] = f"{_text('.github/adr/README.md')}\n{listed}\n"
+    for page, content in pages.items():
+        files.append(File.generated(config, page, content=content))
+    return files
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _title(record: Path) -> str:
+    return record.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+
+
+def _keys() -> str:
+    lines = [
+        "# Keys of the pipeline file\n",
+        "Made from the models that check the file; `keepfit config explain KEY` prints the same.\n",
+    ]
+    for section, entries in groupby(explain(), lambda entry: entry.key.split(".")[0]):
+        lines += [f"## {section}\n", "| key | takes | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(entry) for entry in entries]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(entry: KeyEntry) -> str:
+    cells = (f"`{entry.key}`", entry.takes, entry.default, entry.about)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
