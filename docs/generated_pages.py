@@ -7,8 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from mkdocs.structure.files import File
 
+from flows.cli import main
 from tasks.base.key_reference import KeyEntry, explain
 
 if TYPE_CHECKING:
@@ -28,10 +30,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for record in records:
         pages[f"adr/{record.name}"] = record.read_text(encoding="utf-8")
     listed = "\n".join(f"- [{_title(record)}]({record.name})" for record in records)
-    pages["adr/README.md"] = f"{_text('.github/adr/README.md')}\n{listed}\n"
+    pages["adr/records.md"] = f"{_text('.github/adr/README.md')}\n{listed}\n"
+    _bring_every_command()
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
     return files
+
+
+def _bring_every_command() -> None:
+    """Make the commands of the storey above, which are loaded when used, known to mkdocs-click."""
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        if command is not None:
+            main.add_command(command, name)
 
 
 def _text(name: str) -> str:
@@ -47,10 +59,15 @@ def _keys() -> str:
         "# Keys of the pipeline file\n",
         "Made from the models that check the file; `keepfit config explain KEY` prints the same.\n",
     ]
-    for section, entries in groupby(explain(), lambda entry: entry.key.split(".")[0]):
-        lines += [f"## {section}\n", "| key | takes | default | meaning |", "|---|---|---|---|"]
-        lines += [_row(entry) for entry in entries]
-        lines.append("")
+    sections: dict[str, list[KeyEntry]] = {"At the top": []}
+    for name, entries in groupby(explain(), lambda entry: entry.key.split(".")[0]):
+        first, *inner = entries
+        sections["At the top"].append(first)
+        if inner:
+            sections[name] = inner
+    for name, inner in sections.items():
+        lines += [f"## {name}\n", "| key | takes | default | meaning |", "|---|---|---|---|"]
+        lines += [*map(_row, inner), ""]
     return "\n".join(lines)
 
 

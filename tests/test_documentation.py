@@ -49,7 +49,10 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def commands(group: click.Group, prefix: str = "keepfit") -> list[str]:
     found = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             found += commands(command, f"{prefix} {name}")
         else:

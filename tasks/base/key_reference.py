@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -12,6 +13,8 @@ from tasks.base.config import PipelineConfig
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import nearest
 from tasks.base.records import Record
+
+_BOUNDS = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<", "MinLen": "length ≥", "MaxLen": "length ≤"}
 
 
 class KeyEntry(Record):
@@ -82,9 +85,12 @@ def _entries(model: type[BaseModel], prefix: str) -> list[KeyEntry]:
 
 
 def _takes(field: FieldInfo) -> str:
-    bounds = [str(part) for part in field.metadata if type(part).__module__ == "annotated_types"]
-    text = _words(field.annotation)
-    return f"{text}, {', '.join(b.lower() for b in bounds)}" if bounds else text
+    bounds = [
+        f"{_BOUNDS[type(part).__name__]} {astuple(part)[0]}"
+        for part in field.metadata
+        if type(part).__name__ in _BOUNDS
+    ]
+    return ", ".join((_words(field.annotation), *bounds))
 
 
 def _words(annotation: Any) -> str:
