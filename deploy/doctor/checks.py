@@ -28,7 +28,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import KEY, RunningStack
-from tasks.base.text.commands import command
+from tasks.base.text.commands import command, working_on
 from tasks.monitoring.alerts.apprise_channel import send as send_message
 from tasks.monitoring.alerts.messages import Message
 from tasks.orchestration.current_run import AUTO_SCHEDULED
@@ -167,10 +167,11 @@ def champion(pipeline: Pipeline) -> Found:
     if not _has_store(pipeline.state):
         return warning("no champion yet", command("run", file=pipeline.path))
     store = store_of(pipeline.state)
-    found = store.champion(name)
-    if found is None:
-        return warning("no champion yet", command("run", file=pipeline.path))
-    store.load(found, OwnCode.of(pipeline.config.hooks, pipeline.base))
+    with working_on(pipeline.path):
+        found = store.champion(name)
+        if found is None:
+            return warning("no champion yet", command("run"))
+        store.load(found, OwnCode.of(pipeline.config.hooks, pipeline.base))
     return ok(f"version {found.version} loads")
 
 

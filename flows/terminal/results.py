@@ -19,6 +19,7 @@ from tasks.base.reading_notes import ReadingNote, note_text
 from tasks.base.runtime.progress import Step, set_reporter
 from tasks.base.text import numbers
 from tasks.base.text.numbers import mode_words
+from tasks.base.text.phrases import plural
 
 if TYPE_CHECKING:
     from tasks.base.outcomes import (
@@ -296,7 +297,8 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     if outcome.quarantined is not None:
         _show_set_aside(console, outcome.quarantined)
     if outcome.contract_warnings:
-        said = f"  {outcome.contract_warnings} contract warnings: {outcome.contract_page}"
+        warned = plural(outcome.contract_warnings, "contract warning")
+        said = f"  {warned}: {outcome.contract_page}"
         console.print(Text(said), soft_wrap=True)
     show_findings(console, outcome.findings)
     if outcome.output:
@@ -383,12 +385,14 @@ def show_trainings(found: PipelineStatus) -> None:
     console = results_console()
     if found.trainings:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
-        for name in ("finished (UTC)", "challenger", f"holdout {found.metric or ''}", "verdict"):
+        holdout = f"holdout {found.metric or ''}"
+        for name in ("finished (UTC)", "version", "challenger", holdout, "verdict"):
             table.add_column(name, no_wrap=name == "challenger")
         for outcome in found.trainings:
             value = outcome.metrics.get(outcome.metric)
             table.add_row(
                 outcome.finished.strftime("%Y-%m-%d %H:%M"),
+                f"v{outcome.model.version}" if outcome.model else "–",
                 outcome.challenger,
                 number(value.value if value else None),
                 "promoted" if outcome.verdict.promoted else f"kept: {outcome.verdict.rule}",

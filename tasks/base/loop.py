@@ -5,6 +5,7 @@ They pass between rooms, doors and flows, and into the ledger's tables as JSON.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -12,6 +13,8 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from pydantic import Field, JsonValue, model_validator
 
 from tasks.base.records import Kind, MetricValue, Record, TrainingKind
+
+_OWN_RUN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5")
 
 CauseKind = Literal["manual", "schedule", "alarm", "probe"]
 DecisionKind = Literal[
@@ -100,6 +103,25 @@ class Decision(Record):
     mlflow_run: str = ""
     evidence: dict[str, JsonValue] = Field({})
     links: dict[str, str] = Field({})
+
+
+def own_run_id() -> str:
+    """Return an id for a flow run of this process alone: a UUID of version 5.
+
+    Prefect's own are of version 4 or 7.
+    """
+    return str(uuid5(NAMESPACE_URL, uuid4().hex))
+
+
+def is_of_prefect(run: str) -> bool:
+    """Return whether `run` is the id of a flow run that Prefect keeps, with a page and a log.
+
+    Examples
+    --------
+    >>> is_of_prefect("9a4bd996-bd71-4651-aed2-7e8702bfefd5"), is_of_prefect(own_run_id())
+    (True, False)
+    """
+    return bool(run) and not _OWN_RUN.match(run)
 
 
 def new_correlation() -> str:

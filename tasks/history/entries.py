@@ -10,7 +10,14 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Cause, ColumnFinding, Decision, Performance, PolicyDecision
+from tasks.base.loop import (
+    Cause,
+    ColumnFinding,
+    Decision,
+    Performance,
+    PolicyDecision,
+    is_of_prefect,
+)
 from tasks.base.records import MetricValue, Verdict
 from tasks.base.text.numbers import metric_words, number, seconds
 from tasks.base.text.phrases import (
@@ -142,7 +149,7 @@ def facts(decision: Decision) -> tuple[Fact, ...]:
         "data": decision.data_digest[:_DIGITS],
         "contract": decision.contract_digest[:_DIGITS],
         "settings": decision.config_digest[:_DIGITS],
-        "Prefect run": decision.prefect_run,
+        "Prefect run" if is_of_prefect(decision.prefect_run) else "run": decision.prefect_run,
         "MLflow run": decision.mlflow_run,
         "correlation": decision.correlation,
     }

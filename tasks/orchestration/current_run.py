@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
+
+from tasks.base.loop import own_run_id
 
 AUTO_SCHEDULED = "auto-scheduled"
 
@@ -22,7 +23,7 @@ class Terminated(BaseException):
 
 @dataclass(frozen=True)
 class _Run:
-    id: str = field(default_factory=lambda: str(uuid4()))
+    id: str = field(default_factory=own_run_id)
     pool: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
 
 

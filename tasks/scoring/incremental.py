@@ -83,7 +83,10 @@ def record_batch(
     name, ledger = pipeline.config.name, ledger_of(pipeline)
     new = outcome.ledger_new
     aside = tuple(map(note_text, outcome.aside))
-    scored = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new"
+    if outcome.scope == "new":
+        scored = f"{new:,} new rows scored by v{outcome.version}"
+    else:
+        scored = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new"
     sentence = f"{'. '.join((scored, *aside))}."
     page = prefect_run_page(pipeline.state, prefect_run)
     ledger.record(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.base.loop import is_of_prefect
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
@@ -150,7 +151,7 @@ def _links(pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome) -> tuple[
         ]
         if pages.server:
             links.append(Link("These three need MLflow's server", pages.server))
-    if outcome.prefect_run_id:
+    if outcome.prefect_run_id and is_of_prefect(outcome.prefect_run_id):
         page = prefect_run_page(pipeline.state, outcome.prefect_run_id)
         links.append(Link("Prefect flow run", page or outcome.prefect_run_id))
     return tuple(link for link in links if link.target)

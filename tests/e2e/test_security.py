@@ -449,4 +449,4 @@ def test_a_run_of_the_calendar_starts_and_is_known_as_such(cycle: Watched) -> No
     assert until(scheduled)
     file.write_text(yearly, "utf-8")
     last = keepfit("status", file, "--json").answer["health"]["last"]["scoring"]
-    assert "100 of them new" in last["sentence"]
+    assert last["sentence"].startswith("100 new rows scored")

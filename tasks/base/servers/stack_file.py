@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from tasks.base.errors import InfrastructureError
+from tasks.base.loop import is_of_prefect
 from tasks.base.records import Record
 from tasks.base.runtime.files import private_folder, write_whole
 from tasks.base.runtime.locks import is_held
@@ -149,11 +150,13 @@ def stopped_at(state: Path) -> datetime | None:
 
 
 def prefect_run_page(state: Path, flow_run: str) -> str | None:
-    """Return the address of a flow run's page; None where no Prefect pages are served."""
+    """Return the address of a flow run's page; None where Prefect has or serves none."""
+    if not is_of_prefect(flow_run):
+        return None
     stack = running_stack(state)
     named = os.environ.get("PREFECT_API_URL", "")
     base = stack.prefect if stack else without_credentials(named).rstrip("/").removesuffix("/api")
-    return f"{base}/runs/flow-run/{flow_run}" if base and flow_run else None
+    return f"{base}/runs/flow-run/{flow_run}" if base else None
 
 
 def mlflow_server(state: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Decision, Window
+from tasks.base.loop import Decision, Window, is_of_prefect
 from tasks.base.records import Record
 from tasks.base.text.commands import command
 from tasks.base.text.redaction import redact
@@ -360,7 +360,8 @@ def _failed(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
     draft = _Draft(f"{flow} {_STATES.get(state, 'failed')}", "failure")
     draft.say("What", cleaned(decision.evidence.get("message") or decision.sentence))
     draft.say("keepfit", "left champion and predictions as they were; the schedule goes on.")
-    run = f"open its log (Prefect run {code(decision.prefect_run)}), " * bool(decision.prefect_run)
+    logged = is_of_prefect(decision.prefect_run)
+    run = f"open its log (Prefect run {code(decision.prefect_run)}), " * logged
     draft.say("Next", f"{run}mend the cause, then {_command(_AGAIN.get(flow, 'status'), file)}.")
     return draft
 

@@ -129,8 +129,10 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     )
     assert done.output == str(tmp_path / "named.parquet")
     assert (done.ledger_new, done.written) == (4, 4)
-    record_batch(named, done, BY_HAND, "")
+    record_batch(named, done.model_copy(update={"scope": "new"}), BY_HAND, "")
     assert ledger_of(pipeline).unsent("mine") == ()
+    recorded = [d.sentence for d in ledger_of(pipeline).decisions("mine", kinds=("scored",))]
+    assert recorded == ["4 new rows scored by v1."], "not the known ones that were read again"
 
 
 def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
+from tasks.base.loop import own_run_id
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.servers.stack_file import (
     LOCK,
@@ -58,6 +59,7 @@ def test_without_a_stack_the_environment_names_the_pages(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4300/api/")
     assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4300/runs/flow-run/abc"
+    assert prefect_run_page(tmp_path, own_run_id()) is None, "Prefect never had it"
     monkeypatch.delenv("PREFECT_API_URL")
     assert prefect_run_page(tmp_path, "abc") is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
