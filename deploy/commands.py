@@ -71,7 +71,7 @@ def link(
     """
     from deploy.web.access import running_access
 
-    stack, access = running_access(_state(file, state))
+    stack, access = running_access(_state(file, state), file)
     address = "" if as_variables else access.new_link(stack.page)
     if not as_json:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]

@@ -19,6 +19,7 @@ from deploy.web.basic_authentication import basic_credentials
 from tasks.base.errors import UsageError
 from tasks.base.runtime.files import private_folder
 from tasks.base.servers.stack_file import USER, RunningStack, running_stack, stack_key
+from tasks.base.text.commands import command
 
 SIGN_IN = "/sign-in/"
 LINK_SECONDS = 3_600.0
@@ -93,8 +94,8 @@ def _digest(code: str) -> str:
     return hashlib.sha256(code.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def running_access(state: Path) -> tuple[RunningStack, Access]:
-    """Return the stack that runs on `state`, and who may use it.
+def running_access(state: Path, file: Path | None = None) -> tuple[RunningStack, Access]:
+    """Return the stack that runs on `state`, that of `file`, and who may use it.
 
     Raises
     ------
@@ -103,5 +104,5 @@ def running_access(state: Path) -> tuple[RunningStack, Access]:
     """
     stack = running_stack(state)
     if stack is None:
-        raise UsageError(f"No stack runs on {state}.", "Start it: keepfit up FILE")
+        raise UsageError(f"No stack runs on {state}.", f"Start it: `{command('up', file=file)}`.")
     return stack, Access(state)

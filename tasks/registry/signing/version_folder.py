@@ -12,6 +12,11 @@ from tasks.base.runtime.files import Digests, digest_of
 from tasks.registry.signing.version_signature import Manifest, manifest_of, refused
 
 MODEL_FILE = "model.skops"
+_ELSEWHERE = "Train and register again; look at who can write to the store."
+_MOVED = (
+    "If the state folder was moved or renamed, move it back, and copy it by `keepfit backup` "
+    "and `keepfit restore` instead. If not: "
+)
 LEFT_BY_MLFLOW = "registered_model_meta"
 """What MLflow's loaders write into the folder: name and version. Not signed, not read here."""
 
@@ -42,7 +47,7 @@ def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> 
     if not inside or ".." in folder.parts or path.resolve().parent != whole or path.is_symlink():
         raise ModelRefusedError(
             f"{path}: a model must lie in its own folder in the store; this one leads elsewhere.",
-            "Train and register again; look at who can write to the store.",
+            _ELSEWHERE if inside else _MOVED + _ELSEWHERE[0].lower() + _ELSEWHERE[1:],
         )
     if not path.is_file():
         raise ModelRefusedError(

@@ -61,7 +61,8 @@ def test_a_model_must_lie_in_its_own_folder(tmp_path: Path) -> None:
     assert confined(folder, root=tmp_path / "store") == folder / MODEL_FILE
     with pytest.raises(ModelRefusedError, match="leads elsewhere"):
         confined(folder / ".." / "m", root=tmp_path / "store")
-    with pytest.raises(ModelRefusedError, match="leads elsewhere"):
+    with pytest.raises(ModelRefusedError, match="leads elsewhere") as moved:
         confined(folder, root=tmp_path / "another")
+    assert "keepfit restore" in moved.value.remedy
     with pytest.raises(ModelRefusedError, match="leads elsewhere"):
         confined(folder, name="../../m.skops")
