@@ -27,7 +27,10 @@ def stored_name(name: str) -> str:
     'x'
     """
     kept = re.sub(r"[^/\w.\- :]", "_", str(name))
+    kept = re.sub(r"(^|/) *(\.\.?) *(?=/|$)", r"\1\2", kept)  # a step of a path in spaces
     whole = posixpath.normpath("/" + kept).strip("/ ")
+    if whole.startswith(".."):
+        whole = "_" + whole[1:]
     if len(whole) > MAX_NAME:
         whole = whole[: MAX_NAME - 1] + "_"
     return whole or "_"

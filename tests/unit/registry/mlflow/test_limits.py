@@ -3,7 +3,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.registry.mlflow.limits import (
@@ -18,6 +18,7 @@ from tasks.registry.mlflow.limits import (
 
 
 @given(st.lists(st.text(), unique=True))
+@example([". ", " .. ", "...", "a/ ..", "b/.. ", " /0"])
 def test_stored_names_are_distinct_and_what_mlflow_takes(names: list[str]) -> None:
     stored = list(stored_names(names).values())
     assert len(set(stored)) == len(names)
