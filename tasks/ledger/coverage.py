@@ -8,9 +8,9 @@ from typing import get_args
 import sqlalchemy as sa
 
 from tasks.base.loop import Window
-from tasks.ledger.records import Coverage, Role
+from tasks.ledger.records import SERVED, Coverage, Role
 from tasks.ledger.storage.database import Database
-from tasks.ledger.storage.tables import labels, predictions, stored_time
+from tasks.ledger.storage.tables import batches, labels, predictions, stored_time
 
 
 def coverage(
@@ -36,7 +36,12 @@ def ends(
     )
     if until is not None:
         asked = asked.where(predictions.c.time < stored_time(until))
+    served = sa.select(batches.c.id).where(
+        batches.c.pipeline == pipeline, batches.c.batch.startswith(SERVED)
+    )
     with database.reading() as connection:
+        if connection.execute(served.limit(1)).first() is not None:
+            asked = asked.where(predictions.c.batch.not_in(served))
         oldest, newest = connection.execute(asked).one()
     return _aware(oldest), _aware(newest)
 

@@ -261,15 +261,12 @@ class Ledger:
     def ends(
         self, pipeline: str, role: Role = "champion", *, until: datetime | None = None
     ) -> tuple[datetime | None, datetime | None]:
-        """Return the least and the greatest time among the rows predicted, in UTC.
+        """Return the least and the greatest time among the rows that scorings predicted, in UTC.
 
-        Rows whose time is not before `until` are left out.
+        Rows whose time is not before `until` are left out, and those answered over HTTP: they come
+        as they happen, and say nothing of how far the source was read.
         """
         return coverage.ends(self.database, pipeline, role, until)
-
-    def watermark(self, pipeline: str, role: Role = "champion") -> datetime | None:
-        """Return the greatest time among the rows predicted, in UTC; None before the first."""
-        return self.ends(pipeline, role)[1]
 
     def claim(self, pipeline: str, key: str, correlation: str) -> bool:
         """Claim an idempotency key, once for ever unless it is released.

@@ -8,6 +8,8 @@ from typing import Literal
 from tasks.base.records import Record
 
 Role = Literal["champion", "shadow"]
+SERVED = "served-"
+"""What names of batches begin with whose rows were answered over HTTP."""
 
 
 class Written(Record):

@@ -18,7 +18,7 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
-from tasks.ledger.records import Role
+from tasks.ledger.records import SERVED, Role
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
 from tasks.serving.spool import SegmentHeldError, segments, taken
 
@@ -130,7 +130,7 @@ def _write_group(
         known.roles,
         version=version,
         run_id=known.run_id,
-        batch=hashlib.sha256(f"served {name} {segment} {role} {version}".encode()).hexdigest(),
+        batch=SERVED + hashlib.sha256(f"{name} {segment} {role} {version}".encode()).hexdigest(),
         role=role,
         rows=_rows(group, known),
     )

@@ -188,8 +188,8 @@ def test_a_window_is_closed_at_its_start_and_open_at_its_end(ledger: Ledger) -> 
     assert read["time"].dt.hour.tolist() == [1, 2, 3]
     assert ledger.coverage(NAME, hours(1, 4)).rows == 3
     assert ledger.coverage(NAME, None).newest == datetime(2020, 1, 1, 5, tzinfo=UTC)
-    assert ledger.watermark(NAME) == datetime(2020, 1, 1, 5, tzinfo=UTC)
-    assert ledger.watermark(NAME, "shadow") is None
+    assert ledger.ends(NAME)[1] == datetime(2020, 1, 1, 5, tzinfo=UTC)
+    assert ledger.ends(NAME, "shadow") == (None, None)
 
 
 def test_rows_without_a_time_are_in_no_window(ledger: Ledger) -> None:

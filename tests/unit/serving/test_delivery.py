@@ -59,6 +59,16 @@ def test_each_answered_row_is_in_the_ledger_once_under_the_key_of_a_scoring(
     assert window["time"].tolist() == sorted(rows["moment"])
 
 
+def test_rows_answered_over_http_do_not_say_how_far_the_source_was_scored(
+    tmp_path: Path, model: ServedModel
+) -> None:
+    pipeline, rows = pipeline_file(tmp_path), frame(20)
+    answered(pipeline, model, records(rows))
+    assert deliver(pipeline).new == 20
+
+    assert ledger_of(pipeline).ends("mine") == (None, None)
+
+
 def test_rows_without_ids_have_the_key_of_their_content(tmp_path: Path) -> None:
     pipeline, rows = pipeline_file(tmp_path), frame(30)
     answered(pipeline, served(roles=SCHEMA), records(rows))
