@@ -17,7 +17,7 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
       until the next look is more than a training costs.
     - ``steady``: the sequence of windows crossed its limit, and its mean gain is that large.
     - ``ages``: so much is expected of a refit, by how the champions have aged so far, or it saves
-      more than a training costs.
+      more than a training costs; not where this measurement shows a loss.
     - ``none``: the upper end lies below what would matter: the greater of `policy.min_gain` and
       the material gain; or, with `policy.cost`, not even the upper end saves what it costs.
     - ``unclear``: the rest.
@@ -42,7 +42,8 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
     if gain is None or gain.gain is None or gain.low is None or gain.high is None:
         return ""
     crossed = gain.evidence >= log(2 / (1 - gain.confidence))  # one-sided, as the lower end
-    mean, ages = gain.mean or 0.0, gain.expected or 0.0
+    mean = gain.mean or 0.0
+    ages = (gain.expected or 0.0) if gain.high > 0 else 0.0
     if config.cost is not None:
         cost = config.cost.training
         if saving(config, gain, expected_gain(gain)) > cost:

@@ -69,6 +69,16 @@ def test_what_is_expected_is_asked_by_the_files_own_least_gain_or_cost() -> None
     assert weigh(PolicyConfig(cost=dear), found) == "none"
 
 
+def test_a_measurement_that_shows_a_loss_calls_for_no_refit_whatever_earlier_ones_showed() -> None:
+    earlier = [aged(0.03)] * 5
+    lost = with_ageing(measured(-0.02), LEARNED, earlier, WEEK)
+
+    assert lost.high is not None
+    assert lost.high < 0
+    assert weigh(PolicyConfig(), lost) != "ages"
+    assert weigh(PolicyConfig(), with_ageing(measured(0.0), LEARNED, earlier, WEEK)) == "ages"
+
+
 def test_what_could_not_be_measured_keeps_what_was() -> None:
     before = [aged(0.01)] * 3
     skipped = Gain(version="1", metric="roc_auc", skipped="too few rows")
