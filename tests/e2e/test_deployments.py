@@ -33,6 +33,7 @@ from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.loop import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.servers.stack_file import RunningStack
 from tests.e2e.churn import event_of
 from tests.e2e.clocks import AUTUMN, NEW_YORK, SHOWN_AGAIN, SPRING, as_told, on_the_server
 from tests.e2e.stacks import PATIENCE, until
@@ -392,16 +393,19 @@ def test_schedules_and_automations_survive_the_server(
     server.stop()
     server.start()
 
+    stack = RunningStack(
+        pid=1, prefect_api=server.api, prefect="", mlflow="", page="", started=datetime.now(UTC)
+    )
     cause = _cause()
     with connected() as client:
         training = deployment_named(client, "training/lasting")
         emit_alarm(client, "lasting", cause)
         run = eventually(lambda: run_caused_by(client, training.id, cause.correlation))
         scheduled = eventually(lambda: _runs(client, "training/lasting", scheduled=True))
-        sound = checks.deployments(pipeline, server.api)
+        sound = checks.deployments(pipeline, stack)
         for one in _runs(client, "training/lasting", scheduled=True):
             client.delete_flow_run(one.id)
-        idle = checks.deployments(pipeline, server.api)
+        idle = checks.deployments(pipeline, stack)
     assert Cause.model_validate(run.parameters["cause"]) == cause
     assert (sound.status, idle.status) == ("ok", "failed")
     first = min(r.expected_start_time for r in scheduled)

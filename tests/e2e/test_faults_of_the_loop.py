@@ -213,8 +213,8 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 
 
 AGES = {
-    "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "flows/commands.py",
-    "tasks/models/run_context.py", "tasks/data/sources/file_completeness.py",
+    "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "deploy/web/access.py",
+    "flows/commands.py", "tasks/models/run_context.py", "tasks/data/sources/file_completeness.py",
     "tasks/registry/mlflow/runs.py",
 }  # fmt: skip
 
