@@ -68,10 +68,9 @@ def _measured(result: PolicyResult, never: PolicyResult, loss_name: str) -> str:
     """Return a loss and its gain over never training, in words."""
     gain, name = result.gain_over_never, loss_name.replace("_", " ")
     text = f"mean {name} {result.loss:.4g} against {never.loss:.4g} when never trained again"
-    if gain.value is None or gain.low is None or gain.high is None or not never.loss:
+    if gain.value is None or gain.low is None or gain.high is None:
         return text
-    share, low, high = (100 * end / never.loss for end in (gain.value, gain.low, gain.high))
-    return f"{text}, {share:.1f} % less (95 % interval {low:.1f} to {high:.1f} %)"
+    return f"{text}, {gain.value:.4g} less (95 % interval {gain.low:.4g} to {gain.high:.4g})"
 
 
 def _nothing(best: PolicyResult, chosen: PolicyResult, never: PolicyResult, loss_name: str) -> str:
