@@ -34,7 +34,7 @@ from tests.unit.registry.alias.paper import NAME, Paper
 shared, host, address = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 paper, won = Paper(shared), []
 for version in json.loads(sys.argv[4]):
-    before = paper.champion(NAME)
+    before = paper.pointed(NAME)
     expected = before.version if before else None
     try:
         promote(paper, host, NAME, version, expected, partial(held, address))
@@ -112,6 +112,11 @@ def test_the_store_on_postgresql_moves_its_alias_under_that_lock(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres_server.url())
     trained = train(tmp_path)
+    # Hosts that share a registry share the folder of the models: what is promoted is compared.
+    shared, mounted = (tmp_path / host / "mlflow" / "artifacts" for host in ("here", "there"))
+    shared.mkdir(parents=True)
+    mounted.parent.mkdir(parents=True)
+    mounted.symlink_to(shared)
     here, there = Store.open(tmp_path / "here"), Store.open(tmp_path / "there")
     for _ in range(2):
         run_id = here.start_run(here.experiment("flights"), "training")
