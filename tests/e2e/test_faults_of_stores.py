@@ -143,9 +143,13 @@ def versions_in(state: Path) -> list[str]:
 def test_a_disk_with_too_little_room_is_said_before_anything_is_done(tmp_path: Path) -> None:
     folder = project(tmp_path / "pipe")
     with small_disk(tmp_path / "disk", 100) as disk:
-        for command in ("run", "score", "monitor"):
+        for command in ("run", "backtest"):
             ran = keepfit(command, folder, "--json", KEEPFIT_STATE=str(disk / "state"))
 
             assert ran.status == 1
             assert "are free on the disk" in ran.answer["error"]["message"]
         assert not list((disk / "state").rglob("*.db"))
+
+        # What fits nothing needs no such room.
+        ran = keepfit("score", folder, "--json", KEEPFIT_STATE=str(disk / "state"))
+        assert "no champion" in ran.answer["error"]["message"]
