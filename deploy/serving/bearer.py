@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deploy.web.addresses import is_loopback
 from tasks.base.errors import UsageError
 from tasks.base.servers.stack_file import BEARER_VARIABLE
 
@@ -74,16 +74,9 @@ def token_for(host: str, environ: Mapping[str, str] | None = None) -> str | None
             f"{BEARER_VARIABLE} must have {_LEAST} characters or more; got {len(token)}.",
             remedy,
         )
-    if not token and not _is_loopback(host):
+    if not token and not is_loopback(host):
         raise UsageError(
             f"Predictions would be open to everyone who reaches {host}: there is no token.",
             f"{remedy} Or listen on 127.0.0.1.",
         )
     return token or None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -22,6 +22,7 @@ from deploy.child_processes import end, end_with, launch
 from deploy.serving.app import OPEN_PATHS, Limits, PredictionServer
 from deploy.serving.bearer import BearerAuthentication, token_for
 from deploy.stack.environments import common
+from deploy.web.addresses import listening
 from deploy.web.guard import Guard
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
@@ -62,7 +63,7 @@ def serve(
     keep_private()
     token = token_for(host)
     pipelines = _pipelines(files)
-    listener = _listening(host, port)
+    listener = listening(host, port, "predictions", backlog=2048)
     bound = int(listener.getsockname()[1])
     out(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
     run(pipelines, listener, limits, token)
@@ -141,17 +142,6 @@ def _pipelines(files: Sequence[Path]) -> list[Pipeline]:
             )
         names.add(pipeline.config.name)
     return pipelines
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise UsageError(
-            f"{host}:{port} can't be used for predictions: {error.strerror or error}.",
-            "Name an address of this machine with --host and a free port with --port.",
-        ) from None
 
 
 def _main(descriptor: str, parent: str, *files: str) -> None:

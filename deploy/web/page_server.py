@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from deploy.web.access import Access
+from deploy.web.addresses import is_loopback, listening
 from deploy.web.basic_authentication import BasicAuthentication
 from deploy.web.guard import Guard
 from deploy.web.page import page_app
@@ -39,7 +38,7 @@ def serve_page(
         When the port cannot be used, or `host` is not loopback and no password is set.
     """
     credentials = page_credentials(host)
-    listener = _listening(host, port)
+    listener = listening(host, port, "the page", backlog=128)
     bound = int(listener.getsockname()[1])
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{bound}"
@@ -73,27 +72,9 @@ def page_credentials(host: str, environ: Mapping[str, str] | None = None) -> str
     remedy = f"Set {AUTHENTICATION}=user:password in the environment."
     if stated and not (user and colon and password):
         raise UsageError(f"{AUTHENTICATION} must hold a user, a colon and a password.", remedy)
-    if not stated and not _is_loopback(host):
+    if not stated and not is_loopback(host):
         raise UsageError(
             f"The page would be open to everyone who reaches {host}: it has no password.",
             f"{remedy} Or listen on 127.0.0.1.",
         )
     return stated or None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        raise UsageError(
-            f"{host}:{port} can't be used for the page: {error.strerror or error}.",
-            "Name an address of this machine with --host and a free port with --port.",
-        ) from None
