@@ -83,7 +83,7 @@ def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> T
     checking = check_contract.submit(plan, snapshot, fresh=fresh)
     splitting = split_window.submit(plan, snapshot, answer, why)
     basis = Basis(snapshot=snapshot, contract=checking.result(), prepared=splitting.result())
-    earlier = None if fresh else find_training(plan, basis, why)
+    earlier = find_training(plan, basis, why, fresh)
     if earlier is not None:
         return earlier
     opening = open_run.submit(plan, basis, run_id())

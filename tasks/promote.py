@@ -23,21 +23,24 @@ from tasks.orchestration.declarations import PATIENT, task
 
 
 @task(name="find training")
-def find_training(pipeline: Pipeline, basis: Basis, cause: Cause) -> TrainingOutcome | None:
+def find_training(
+    pipeline: Pipeline, basis: Basis, cause: Cause, fresh: bool = False
+) -> TrainingOutcome | None:
     """Return the finished training of the same data, contract, settings and versions.
 
-    Without one, a refit that has too few newer rows ends here.
+    Without one, a refit that has too few newer rows ends here. Where everything is to be computed
+    anew, only what another run did while this one waited for it counts.
     """
     from tasks.training.completion import finished_training
     from tasks.training.decisions import record_training, record_unchanged, require_news
 
-    found = finished_training(pipeline, basis.prepared.key)
+    found = finished_training(pipeline, basis.prepared.key, cause.at if fresh else None)
     if found is not None:
         report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
         # A process that was killed may have left its last step undone.
         if not record_training(pipeline, basis, found, cause, found.seconds):
             record_unchanged(pipeline, found, cause)
-    else:
+    elif not fresh:
         require_news(pipeline, basis, cause)
     return found
 

@@ -11,23 +11,25 @@ from tasks.base.runtime.files import write_whole
 
 
 def save_outcome(work: Path, outcome: TrainingOutcome) -> None:
-    """Keep `outcome`; a training with the same key is replaced."""
-    write_whole(_file(work, outcome.key), outcome.model_dump_json(indent=1))
+    """Keep `outcome`: one record for each version, of which recomputed trainings make several."""
+    version = f".v{outcome.model.version}" if outcome.model else ""
+    path = work / "trainings" / f"{outcome.key[:32]}{version}.json"
+    write_whole(path, outcome.model_dump_json(indent=1))
 
 
 def find_outcome(work: Path, key: str) -> TrainingOutcome | None:
-    """Return the training with `key`, or None."""
-    return _read(_file(work, key))
+    """Return the newest training with `key`, or None."""
+    return next(iter(_outcomes(work, f"{key[:32]}*.json")), None)
 
 
 def last_outcomes(work: Path, most: int = 5) -> tuple[TrainingOutcome, ...]:
     """Return the last trainings, newest first."""
-    found = [outcome for path in (work / "trainings").glob("*.json") if (outcome := _read(path))]
-    return tuple(sorted(found, key=lambda outcome: outcome.finished, reverse=True)[:most])
+    return tuple(_outcomes(work, "*.json")[:most])
 
 
-def _file(work: Path, key: str) -> Path:
-    return work / "trainings" / f"{key[:32]}.json"
+def _outcomes(work: Path, pattern: str) -> list[TrainingOutcome]:
+    found = [outcome for path in (work / "trainings").glob(pattern) if (outcome := _read(path))]
+    return sorted(found, key=lambda outcome: outcome.finished, reverse=True)
 
 
 def _read(path: Path) -> TrainingOutcome | None:

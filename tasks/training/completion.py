@@ -26,14 +26,22 @@ from tasks.registry.tracking import training_runs
 from tasks.training.report_contents import card_of, report_html
 
 
-def finished_training(pipeline: Pipeline, key: str) -> TrainingOutcome | None:
+def finished_training(
+    pipeline: Pipeline, key: str, computed_since: datetime | None = None
+) -> TrainingOutcome | None:
     """Return the outcome with `key` if all that it names is still there.
 
     A training whose time budget was used up is not finished: done again, it fits what it skipped.
+
+    Parameters
+    ----------
+    computed_since
+        Only one that ended later counts, and that computed everything anew; None: any.
     """
     found = find_outcome(pipeline.work, key)
     if (
         found is None
+        or (computed_since is not None and (found.finished < computed_since or found.reused))
         or not found.verdict.complete
         or found.model is None
         or not Path(found.report).exists()
@@ -84,7 +92,7 @@ def conclude(
     """  # noqa: D205
     store = store_of(pipeline.state)
     champion = store.champion(pipeline.config.name)
-    report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.html"
+    report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.v{version.version}.html"
     outcome = TrainingOutcome(
         key=basis.prepared.key,
         pipeline=pipeline.config.name,

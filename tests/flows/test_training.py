@@ -14,6 +14,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from tests.e2e.faults import Going
 from tests.e2e.stacks import until
 from tests.program import Ran, keepfit
 from tests.tables import write_churn, write_pipeline
@@ -165,9 +166,17 @@ def test_an_unchanged_rerun_computes_nothing_and_says_so(trained: Trained) -> No
 
 
 @pytest.mark.slow
-def test_fresh_gives_the_same_numbers_and_is_judged_again(trained: Trained) -> None:
-    answer = keepfit("run", trained.folder, "--fresh", "--json").answer
+def test_fresh_is_computed_once_for_all_who_ask_at_once_with_a_record_of_its_own(
+    trained: Trained,
+) -> None:
+    both = [Going(trained.folder, "run", trained.folder, "--fresh", "--json") for _ in range(2)]
+    joined, answer = sorted((g.ended().answer for g in both), key=lambda a: not a["unchanged"])
 
+    assert joined["unchanged"] is True
+    assert joined["model"] == answer["model"] == {"name": "churn", "version": "2"}
+    trainings = keepfit("status", trained.folder, "--json").answer["trainings"]
+    assert [one["model"]["version"] for one in trainings] == ["2", "1"]
+    assert len({one["report"] for one in trainings}) == 2
     assert scores(answer) == scores(trained.first.answer)
     assert answer["metrics"] == trained.first.answer["metrics"]
     assert answer["unchanged"] is False
