@@ -47,7 +47,9 @@ def answering(command: Command) -> Callable[..., None]:
     def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
         from tasks.base.errors import KeepfitError
         from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
+        from tasks.base.runtime.temporary import keep_temporary_together
 
+        keep_temporary_together()
         turn_telemetry_off()
         return_freed_memory()
         make_logs_safe()
@@ -650,9 +652,12 @@ def program() -> NoReturn:
 def _leave(status: int) -> NoReturn:
     import contextlib
 
+    from tasks.base.runtime.temporary import drop_temporary
+
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    drop_temporary()
     os._exit(status)
 
 

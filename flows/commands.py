@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from flows.prefect_runs import end_left
 from flows.terminal.results import progress
 from tasks.base.errors import InfrastructureError, KeepfitError, ModelRefusedError
 from tasks.base.loop import Cause, new_correlation
@@ -170,6 +171,9 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
             "Name another with `state:` in the file or KEEPFIT_STATE.",
         ) from None
     keep_prefect_in(pipeline.state)
+    with contextlib.suppress(Exception):
+        # What another process left is no reason to fail; the next command tries again.
+        end_left(pipeline.state)
     try:
         with working_on(pipeline.path):
             yield

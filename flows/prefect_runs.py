@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from tasks.base.runtime.running_flows import left_on, unmark
+from tasks.base.servers.stack_file import running_stack
 from tasks.monitoring.incidents.run_outcomes import EndedRun
+from tasks.orchestration.prefect_api import answers, configured_api
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 WATCHED = ("training", "scoring", "monitoring")
 _LATE = timedelta(minutes=15)
 _MOST = 200
+_ANSWER_SECONDS = 2.0
 
 
 def pipeline_tag(name: str) -> str:
@@ -34,6 +39,32 @@ def correlation_of(parameters: dict[str, Any]) -> str:
     cause = parameters.get("cause")
     found = cause.get("correlation") if isinstance(cause, dict) else None
     return str(found or "")
+
+
+def end_left(state: Path) -> None:
+    """Crash the runs on the configured API that processes of this state folder left when they died.
+
+    A running stack does so itself. Prefect is imported only where there are some.
+    """
+    api = configured_api() or ""
+    left = left_on(state, api)
+    if not left or running_stack(state) is not None or not answers(api, _ANSWER_SECONDS):
+        return
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed
+
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in left]))
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=wanted, limit=_MOST):
+            now, marked = run.state, left[str(run.id)]
+            # One that has been started anew since is not the dead process's.
+            if now and not now.is_final() and not now.is_scheduled() and now.timestamp <= marked:
+                message = "Its process has ended without a word."
+                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    for one in left:
+        unmark(state, one)
 
 
 def unsuccessful_runs(

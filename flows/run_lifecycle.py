@@ -24,6 +24,7 @@ from tasks.base.runtime.environment import (
     keep_private,
 )
 from tasks.base.runtime.running_flows import mark_running, unmark
+from tasks.base.runtime.temporary import keep_temporary_together
 from tasks.base.text.commands import working_on
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh
@@ -54,10 +55,12 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     """
     die_with_parent()
     keep_private()
+    if deployment_id():
+        keep_temporary_together()
     run = run_id()
     why = cause or _cause()
     remember_pipeline(pipeline)
-    mark_running(pipeline.state, run)
+    mark_running(pipeline.state, run, os.environ.get("PREFECT_API_URL", ""))
     _tried(lambda: _take_up(pipeline, flow, why, run))
     if RUNNER_VARIABLE in os.environ:
         # Its imports overlap with this process's own.

@@ -12,7 +12,6 @@ import io
 import os
 import sqlite3
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
 from tasks.base.records import Record
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.locks import lock_file, take
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.servers.stack_file import LOCK
 from tasks.registry.packaging.provenance import keepfit_version
 
@@ -86,8 +86,8 @@ def backup(state: Path, target: Path) -> Manifest:
     beside = target.with_name(f".{target.name}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="keepfit-backup-", dir=target.parent) as folder:
-            manifest = _write(state, beside, Path(folder))
+        with temporary_folder(target.parent) as folder:
+            manifest = _write(state, beside, folder)
         beside.replace(target)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise InfrastructureError(
@@ -125,11 +125,8 @@ def restore(source: Path, state: Path, *, force: bool = False) -> Restored:
             f"{_aside(state)} and is kept.",
         )
     private_folder(state.parent)
-    with (
-        _stopped(state),
-        tempfile.TemporaryDirectory(prefix=f".{state.name}.restore-", dir=state.parent) as folder,
-    ):
-        whole = Path(folder) / "state"
+    with _stopped(state), temporary_folder(state.parent) as folder:
+        whole = folder / "state"
         whole.mkdir(mode=0o700)
         try:
             manifest = _unpack(source, whole)

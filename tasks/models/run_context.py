@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +11,7 @@ from typing import Any, Self
 
 from tasks.base.config import TrainingConfig
 from tasks.base.records import NUMBERS, Recipe, Schema, Split
+from tasks.base.runtime.temporary import temporary_folder
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
@@ -120,20 +118,6 @@ def shared_files(
 ) -> Iterator[FitRun]:
     """Yield a run with a folder for its shared files, which is removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".work-*"):
-        _remove_if_left(stale)
-    work = tempfile.mkdtemp(prefix=".work-", dir=folder.resolve())
     data = (str(snapshot_path), split, schema, training, metric)
-    try:
-        yield FitRun(*data, str(folder.resolve()), work, names, **given)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _remove_if_left(work: Path) -> None:
-    """Remove the shared files of a run that was killed long ago."""
-    try:
-        if time.time() - work.stat().st_mtime > 3600:
-            shutil.rmtree(work, ignore_errors=True)
-    except FileNotFoundError:
-        return
+    with temporary_folder(folder.resolve()) as work:
+        yield FitRun(*data, str(folder.resolve()), str(work), names, **given)

@@ -76,6 +76,10 @@ def give_back_memory() -> None:
 def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None) -> None:
     """Let Prefect keep its database and results in `state`, unless the environment says where."""
     target = os.environ if environ is None else environ
+    profiles = Path("~/.prefect/profiles.toml").expanduser()
+    if "PREFECT_HOME" not in target and profiles.exists():
+        # The person's active profile may name an API and how to log in.
+        target.setdefault("PREFECT_PROFILES_PATH", str(profiles))
     target.setdefault("PREFECT_HOME", str(state / "prefect"))
     # What fails is said once, by the front door; the whole log stands in the Prefect run.
     target.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import Record, Schema
 from tasks.base.runtime import process_identity
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.servers.mlflow_pages import VIEW, view_of_candidates
 from tasks.base.text.redaction import without_credentials
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
@@ -196,10 +196,10 @@ class Runs(Connected):
         if not files:
             return
         self._client()
-        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
+        with temporary_folder(self._scratch()) as scratch:
             for path, local in files.items():
-                _gather(Path(local), Path(scratch) / _relative(path))
-            self._client().log_artifacts(run_id, scratch)
+                _gather(Path(local), scratch / _relative(path))
+            self._client().log_artifacts(run_id, str(scratch))
 
     @store_errors.guarded
     def artifact(self, run_id: str, path: str) -> Path | None:
@@ -222,9 +222,9 @@ class Runs(Connected):
         if str(relative) not in {found.path for found in there}:
             return None
         sqlite_database.private_folder(cached.parent)
-        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=cached.parent) as scratch:
-            self._download(f"{place.rstrip('/')}/{relative}", Path(scratch))
-            (Path(scratch) / relative.name).replace(cached)
+        with temporary_folder(cached.parent) as scratch:
+            self._download(f"{place.rstrip('/')}/{relative}", scratch)
+            (scratch / relative.name).replace(cached)
         return cached
 
     @store_errors.guarded

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -21,6 +20,7 @@ from tasks.base.own_code import OwnCode
 from tasks.base.records import MODEL_DIGEST_TAG, ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
 from tasks.models.persistence.trusted_types import ALLOWED_TYPES
@@ -89,8 +89,8 @@ class Versions(Catalog):
         given = {**mine, **(tags or {}), MODEL_DIGEST_TAG: digest}
         logged = self._log_model(name, run_id, schema, given)
         columns = served_columns(sample, schema)
-        with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=self._scratch()) as scratch:
-            model_folder.fill_folder(Path(scratch), file, sample, types)
+        with temporary_folder(self._scratch()) as scratch:
+            model_folder.fill_folder(scratch, file, sample, types)
             text = mlmodel(
                 model_id=logged.model_id,
                 run_id=run_id,
@@ -100,10 +100,10 @@ class Versions(Catalog):
                 signature=signature_of(predictions, columns),
                 columns=columns,
             )
-            write_whole(Path(scratch) / COLUMNS_FILE, columns.model_dump_json(indent=1))
-            write_whole(Path(scratch) / "MLmodel", text)
-            files = version_folder.files_of(Path(scratch))
-            self._client().log_model_artifacts(logged.model_id, scratch)
+            write_whole(scratch / COLUMNS_FILE, columns.model_dump_json(indent=1))
+            write_whole(scratch / "MLmodel", text)
+            files = version_folder.files_of(scratch)
+            self._client().log_model_artifacts(logged.model_id, str(scratch))
         self._finish_model(run_id, logged.model_id, metrics or {})
         version = self._create_version(name, run_id, logged, given, description)
         # What is signed is what this process wrote, not what the store says of it.
@@ -208,10 +208,8 @@ class Versions(Catalog):
             raise UsageError(f"{target} is there already.", "Name a folder that is not.")
         source = self._source(version)
         local = local_folder(source)
-        with tempfile.TemporaryDirectory(
-            prefix=".keepfit-", dir=target.absolute().parent
-        ) as beside:
-            folder = Path(beside) / "copy"
+        with temporary_folder(target.absolute().parent) as beside:
+            folder = beside / "copy"
             if local is None:
                 folder.mkdir()
                 self._download(source, folder)
@@ -241,10 +239,10 @@ class Versions(Catalog):
             self.require_intact(version)
         source = self._source(version)
         local = local_folder(source)
-        with tempfile.TemporaryDirectory(prefix="keepfit-sign-") as scratch:
+        with temporary_folder() as scratch:
             if local is None:
-                self._download(source, Path(scratch))
-                local = Path(scratch)
+                self._download(source, scratch)
+                local = scratch
             else:
                 version_folder.confined(local, root=self.artifacts)
             files = version_folder.files_of(local)

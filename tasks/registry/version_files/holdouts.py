@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.base.runtime.files import digest_of, read_unchanged
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.sampling import spread
 from tasks.data.ranking_groups import queries_of
 from tasks.data.snapshots import read_frame
@@ -62,8 +62,8 @@ def keep_holdout(
     of_training = _out_of_fold(basis, judged)
     if of_training is not None:
         frames[OUT_OF_FOLD_FILE] = (OUT_OF_FOLD_TAG, *of_training)
-    with tempfile.TemporaryDirectory(prefix=".keepfit-", dir=store._scratch()) as folder:
-        paths = {name: Path(folder) / name for name in frames}
+    with temporary_folder(store._scratch()) as folder:
+        paths = {name: folder / name for name in frames}
         for name, (_, frame, rows) in frames.items():
             _write(frame, paths[name], rows)
         store.log_files(run_id, paths)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.runtime.environment import keep_prefect_in, mode_beside, turn_telemetry_off
+from tasks.orchestration.prefect_api import configured_api
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,20 @@ def test_a_file_that_a_person_names_is_as_open_as_its_folder(
     tmp_path.chmod(folder_mode)
 
     assert mode_beside(tmp_path) == mode
+
+
+def test_the_active_profile_of_a_person_still_names_the_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    profiles = tmp_path / ".prefect" / "profiles.toml"
+    profiles.parent.mkdir()
+    profiles.write_text('active = "x"\n[profiles.x]\nPREFECT_API_URL = "http://h/api"\n')
+    environ: dict[str, str] = {}
+    stack = {"PREFECT_HOME": "/stated"}
+
+    keep_prefect_in(tmp_path / "state", environ)
+    keep_prefect_in(tmp_path / "state", stack)
+
+    assert configured_api(environ) == "http://h/api"
+    assert configured_api(stack) is None

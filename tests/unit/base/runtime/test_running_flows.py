@@ -12,7 +12,14 @@ from uuid import uuid4
 import pytest
 
 from tasks.base.runtime.process_identity import has_ended, this_process
-from tasks.base.runtime.running_flows import mark_running, marked, marked_at, runner_of, unmark
+from tasks.base.runtime.running_flows import (
+    left_on,
+    mark_running,
+    marked,
+    marked_at,
+    runner_of,
+    unmark,
+)
 
 ROOT = Path(__file__).parents[4]
 
@@ -98,3 +105,22 @@ def gone(pid: int, seconds: float = 120) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_runs_left_on_an_api_are_known_there_only_and_those_of_none_are_forgotten(
+    tmp_path: Path,
+) -> None:
+    api, other, alone = (str(uuid4()) for _ in range(3))
+    living = str(uuid4())
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tasks.base.runtime.running_flows import mark_running; "
+        "mark_running(Path(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    )
+    for run, url in ((api, "http://u:secret@h/api"), (other, "http://other/api"), (alone, "")):
+        subprocess.run([sys.executable, "-c", code, tmp_path, run, url], cwd=ROOT, check=True)
+    mark_running(tmp_path, living, "http://h/api")
+
+    assert set(left_on(tmp_path, "http://h/api")) == {api}
+    assert set(marked(tmp_path)) == {api, other, living}
+    assert not any("secret" in file.read_text() for file in (tmp_path / "runs").iterdir())

@@ -15,6 +15,7 @@ import pytest
 from deploy.prefect.deployments import tags_of
 from deploy.runner import reaper as reaping
 from deploy.runner.reaper import Reaper
+from flows.prefect_runs import end_left
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.running_flows import mark_running, marked, runner_of
@@ -73,9 +74,16 @@ def mark_with_a_killed_process(plan: Pipeline, run: Any) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; "
         "from tasks.base.runtime.running_flows import *; "
-        "mark_running(Path(sys.argv[1]), sys.argv[2]); os.kill(os.getpid(), signal.SIGKILL)"
+        "mark_running(Path(sys.argv[1]), *sys.argv[2:]); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    command = [sys.executable, "-c", code, str(plan.state), str(run.id)]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(plan.state),
+        str(run.id),
+        os.environ["PREFECT_API_URL"],
+    ]
     subprocess.run(command, cwd=ROOT, check=False)
 
 
@@ -103,6 +111,18 @@ def test_a_dead_run_is_ended_recorded_and_asked_for_again_once(client: Any, plan
     assert set(tags_of("churn")) <= set(retried[0].tags)
     found = ledger_of(plan).decisions("churn", kinds=["reaped"])
     assert [(d.prefect_run, d.correlation) for d in found] == [(str(run.id), "c0ffee")]
+    assert marked(plan.state) == ()
+
+
+def test_without_a_stack_the_next_command_ends_dead_runs_of_its_own_and_no_others(
+    client: Any, plan: Pipeline
+) -> None:
+    mine, others = (running(client, deployment(client)) for _ in range(2))
+    mark_with_a_killed_process(plan, mine)
+
+    end_left(plan.state)
+
+    assert (name_of(client, mine), name_of(client, others)) == ("Crashed", "Running")
     assert marked(plan.state) == ()
 
 

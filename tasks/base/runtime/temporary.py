@@ -1,0 +1,96 @@
+"""Temporary folders that nobody keeps: the next process removes what a dead one left."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+_PREFIX = ".keepfit-temporary-"
+_NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
+_TRIES = 10
+_HELD: dict[int, ExitStack] = {}
+
+
+@contextmanager
+def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
+    """Yield a new folder of this user alone, which is removed at the end.
+
+    What processes that were killed left there before is removed first: an owner holds a lock on its
+    folder, which the kernel frees with the last process that shares it. systemd-tmpfiles too leaves
+    locked folders alone, however old.
+
+    Parameters
+    ----------
+    beside
+        Folder in which it is made; None: where the system keeps what is temporary.
+    """
+    parent = Path(beside or tempfile.gettempdir())
+    for path in parent.glob(f"{_PREFIX}*"):
+        if _NAME.fullmatch(path.name):
+            _remove_if_left(path)
+    folder, descriptor = _new(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def keep_temporary_together() -> None:
+    """Let what this process, its children and all libraries make temporarily lie in one folder.
+
+    It is removed when the process ends, or by the next one that asks for the same. Where none can
+    be made nothing changes.
+    """
+    if os.getpid() in _HELD:
+        return
+    with suppress(OSError), ExitStack() as stack:
+        folder = str(stack.enter_context(temporary_folder()))
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        atexit.register(drop_temporary)
+        _HELD[os.getpid()] = stack.pop_all()
+
+
+def drop_temporary() -> None:
+    """Remove the folder of `keep_temporary_together` before this process ends."""
+    # A forked child has its parent's, which the parent removes.
+    if (held := _HELD.pop(os.getpid(), None)) is not None:
+        held.close()
+
+
+def _new(parent: Path) -> tuple[Path, int]:
+    # Between making and locking it another process may have taken it for left.
+    for _ in range(_TRIES):
+        if found := _locked(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))):
+            return found
+    raise OSError(errno.ENOLCK, "folders cannot be locked", str(parent))
+
+
+def _locked(folder: Path) -> tuple[Path, int] | None:
+    """Return the folder and the descriptor that locks it; None where it is held or gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = os.fstat(descriptor)
+        # Nobody else's: others may put folders of this name where everybody writes.
+        if mine.st_uid == os.getuid() and os.path.samestat(mine, folder.lstat()):
+            return folder, descriptor
+    os.close(descriptor)
+    return None
+
+
+def _remove_if_left(folder: Path) -> None:
+    if (found := _locked(folder)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(found[1])
