@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from flows.terminal.output import echo, make_logs_safe
+from tasks.base.runtime.temporary import drop_temporary, keep_temporary_together
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -47,7 +48,6 @@ def answering(command: Command) -> Callable[..., None]:
     def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
         from tasks.base.errors import KeepfitError
         from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
-        from tasks.base.runtime.temporary import keep_temporary_together
 
         keep_temporary_together()
         turn_telemetry_off()
@@ -651,8 +651,6 @@ def program() -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     import contextlib
-
-    from tasks.base.runtime.temporary import drop_temporary
 
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
