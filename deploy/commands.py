@@ -17,6 +17,7 @@ import click
 from flows.cli import answering
 from flows.terminal.output import echo
 from tasks.base.errors import UsageError
+from tasks.base.settings.object_addresses import is_object
 
 if TYPE_CHECKING:
     from deploy.remote.remote_deployment import Applied, PoolKind
@@ -233,20 +234,20 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
-@_FILE
+@click.argument("target")
+@click.argument("file", required=False)
 @_STATE
 @_JSON
 @answering
-def backup(target: Path, file: Path | None, state: Path | None, as_json: bool) -> dict[str, Any]:
-    """Copy the databases and artifacts of a state folder to the new file TARGET, whole.
+def backup(target: str, file: str | None, state: Path | None, as_json: bool) -> dict[str, Any]:
+    """Copy the databases and artifacts of a state folder to the new file or object TARGET, whole.
 
     The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state.
     """
     from deploy.retention.backups import backup as copy_out
 
-    target, file = _archive_first(target, file)
-    found = _state(file, state)
+    target, pipeline = _archive_first(target, file)
+    found = _state(pipeline, state)
     answer = _answer(copy_out(found, target))
     if not as_json:
         echo(f"{found} is copied to {target}.")
@@ -254,14 +255,14 @@ def backup(target: Path, file: Path | None, state: Path | None, as_json: bool) -
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@_FILE
+@click.argument("source")
+@click.argument("file", required=False)
 @_STATE
 @click.option("--force", is_flag=True, help="Replace a state that is there; it is kept beside.")
 @_JSON
 @answering
 def restore(
-    source: Path, file: Path | None, state: Path | None, force: bool, as_json: bool
+    source: str, file: str | None, state: Path | None, force: bool, as_json: bool
 ) -> dict[str, Any]:
     """Bring back what `keepfit backup` wrote to SOURCE.
 
@@ -270,8 +271,8 @@ def restore(
     """
     from deploy.retention.backups import restore as copy_in
 
-    source, file = _archive_first(source, file)
-    found = _state(file, state)
+    source, pipeline = _archive_first(source, file)
+    found = _state(pipeline, state)
     restored = copy_in(source, found, force=force)
     if not as_json:
         echo(f"{found} is as {source} has it.")
@@ -280,7 +281,7 @@ def restore(
     return {**_answer(restored), "state": str(found), "source": str(source)}
 
 
-def _archive_first(archive: Path, file: Path | None) -> tuple[Path, Path | None]:
+def _archive_first(archive: str, file: str | None) -> tuple[str, Path | None]:
     """Return archive and pipeline, in whichever order they were given.
 
     Raises
@@ -289,17 +290,17 @@ def _archive_first(archive: Path, file: Path | None) -> tuple[Path, Path | None]
         When there is a pipeline and no archive.
     """
     if not _is_pipeline(archive):
-        return archive, file
+        return archive, None if file is None else Path(file)
     if file is None or _is_pipeline(file):
         raise UsageError(
             f"{archive} is a pipeline; the file of the backup is missing.",
             f"Name it first, for example backup.tar.gz, then {archive}.",
         )
-    return file, archive
+    return file, Path(archive)
 
 
-def _is_pipeline(path: Path) -> bool:
-    return path.is_dir() or path.suffix in {".yaml", ".yml"}
+def _is_pipeline(path: str) -> bool:
+    return not is_object(path) and (Path(path).is_dir() or path.endswith((".yaml", ".yml")))
 
 
 def _state(file: Path | None, stated: Path | None) -> Path:

@@ -145,7 +145,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data", help="CSV or Parquet file, folder, or a database's URL.")
+@click.option("--data", help="CSV or Parquet file, folder, object (s3://…), or a database's URL.")
 @click.option("--table", help="Table of the database that --data names.")
 @click.option("--query", help="Query on the database that --data names, instead of --table.")
 @click.option("--target", help="Column to predict.")
@@ -167,10 +167,11 @@ def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[
     Never asks a question, never overwrites. Says what it assumed and where to change it. The
     password of a database's URL is not written; the file names the variable that has to hold it.
     """
+    from tasks.base.settings.object_addresses import is_object
     from tasks.projects.draft import Request, draft_project
 
-    url = data if data is not None and "://" in data else None
-    file = None if data is None or url is not None else Path(data)
+    url = data if data is not None and "://" in data and not is_object(data) else None
+    file = None if url is not None else data
     draft = draft_project(Request(folder=folder, data=file, url=url, **options))
     if not as_json:
         from flows.terminal.results import show_draft
@@ -205,15 +206,15 @@ def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str,
 
 @main.command()
 @_FILE
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help="New rows to score.")
-@click.option("--output", "output_path", type=click.Path(path_type=Path), help=".parquet or .csv")
+@click.option("--input", "input_path", help="New rows to score.")
+@click.option("--output", "output_path", help=".parquet or .csv")
 @click.option("--all", "everything", is_flag=True, help="Every row of the source, known or not.")
 @_JSON
 @answering
 def score(
     file: Path | None,
-    input_path: Path | None,
-    output_path: Path | None,
+    input_path: str | None,
+    output_path: str | None,
     everything: bool,
     as_json: bool,
 ) -> dict[str, Any]:
@@ -406,10 +407,10 @@ def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dic
 
 @contract.command("check")
 @_FILE
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to check.")
+@click.option("--input", "input_path", help="Rows to check.")
 @_JSON
 @answering
-def contract_check(file: Path | None, input_path: Path | None, as_json: bool) -> dict[str, Any]:
+def contract_check(file: Path | None, input_path: str | None, as_json: bool) -> dict[str, Any]:
     """Check the source, or --input, against the contract; exit status 3 when it is broken."""
     from tasks.base.pipeline_file import load_pipeline
     from tasks.contracts.snapshot_check import require_passed
@@ -417,7 +418,7 @@ def contract_check(file: Path | None, input_path: Path | None, as_json: bool) ->
 
     pipeline = load_pipeline(file)
     result = check_contract_file(pipeline, input_path)
-    require_passed(result, file=pipeline.path, rows=str(input_path or ""))
+    require_passed(result, file=pipeline.path, rows=input_path or "")
     if not as_json:
         from flows.terminal.results import show_contract_result
 
@@ -427,10 +428,10 @@ def contract_check(file: Path | None, input_path: Path | None, as_json: bool) ->
 
 @contract.command("diff")
 @_FILE
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to compare.")
+@click.option("--input", "input_path", help="Rows to compare.")
 @_JSON
 @answering
-def contract_diff(file: Path | None, input_path: Path | None, as_json: bool) -> dict[str, Any]:
+def contract_diff(file: Path | None, input_path: str | None, as_json: bool) -> dict[str, Any]:
     """Show how the source, or --input, differs from the contract, rule by rule."""
     from tasks.base.pipeline_file import load_pipeline
     from tasks.projects.contracts import diff_contract
@@ -445,10 +446,10 @@ def contract_diff(file: Path | None, input_path: Path | None, as_json: bool) -> 
 
 @contract.command("accept")
 @click.argument("rules", nargs=-1)
-@click.option("--input", "input_path", type=click.Path(path_type=Path), help="Rows to compare.")
+@click.option("--input", "input_path", help="Rows to compare.")
 @_JSON
 @answering
-def contract_accept(rules: tuple[str, ...], input_path: Path | None, as_json: bool) -> Any:
+def contract_accept(rules: tuple[str, ...], input_path: str | None, as_json: bool) -> Any:
     """Take what the source, or --input, shows into the contract: RULES as `diff` names them.
 
     `keepfit contract accept [RULE…] [FILE]`: without a rule all that `diff` proposes.

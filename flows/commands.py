@@ -67,8 +67,8 @@ def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False)
 def run_scoring(
     file: Path | None,
     *,
-    input_path: Path | None = None,
-    output_path: Path | None = None,
+    input_path: str | Path | None = None,
+    output_path: str | Path | None = None,
     everything: bool = False,
 ) -> ScoringOutcome:
     """Run the scoring flow of `file` once, in this process."""

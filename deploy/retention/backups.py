@@ -26,6 +26,8 @@ from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.locks import lock_file, take
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.servers.stack_file import LOCK
+from tasks.base.settings.object_addresses import is_object
+from tasks.data.files.object_stores import fetch, put
 from tasks.registry.packaging.provenance import keepfit_version
 
 MANIFEST = "manifest.json"
@@ -64,8 +66,8 @@ class Restored(Manifest):
     kept: str
 
 
-def backup(state: Path, target: Path) -> Manifest:
-    """Write what `state` holds to the tar file `target`, whole or not at all.
+def backup(state: Path, target: str | Path) -> Manifest:
+    """Write what `state` holds to the tar file or object `target`, whole or not at all.
 
     Databases on a server (PostgreSQL) are backed up by their own means.
 
@@ -74,9 +76,14 @@ def backup(state: Path, target: Path) -> Manifest:
     UsageError
         When there is nothing to back up, or `target` is there already or lies in `state`.
     InfrastructureError
-        When the disk or a database refuses.
+        When the disk, a database or the store refuses.
     """
-    state, target = state.resolve(), target.resolve()
+    if is_object(str(target)):
+        with tempfile.TemporaryDirectory(prefix="keepfit-backup-") as folder:
+            manifest = backup(state, Path(folder) / "backup.tar.gz")
+            put(Path(folder) / "backup.tar.gz", str(target), new=True)
+        return manifest
+    state, target = state.resolve(), Path(target).resolve()
     if not state.is_dir():
         raise UsageError(f"{state}: no state folder to back up.", "Name the pipeline's file.")
     if target.exists():
@@ -98,7 +105,7 @@ def backup(state: Path, target: Path) -> Manifest:
     return manifest
 
 
-def restore(source: Path, state: Path, *, force: bool = False) -> Restored:
+def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored:
     """Put what the backup `source` holds into `state`.
 
     Everything is unpacked and compared with its digest first.
@@ -129,7 +136,11 @@ def restore(source: Path, state: Path, *, force: bool = False) -> Restored:
         whole = folder / "state"
         whole.mkdir(mode=0o700)
         try:
-            manifest = _unpack(source, whole)
+            archive = Path(source)
+            if is_object(str(source)):
+                archive = Path(folder) / "backup.tar.gz"
+                fetch(str(source), archive)
+            manifest = _unpack(archive, whole)
             _relocate(whole, Path(manifest.state), state)
             aside = _swap(state, whole)
         except OSError as error:

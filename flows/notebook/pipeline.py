@@ -88,8 +88,7 @@ class Pipeline:
             Every row of the source, known or not.
         """
         if table is None or isinstance(table, (str, Path)):
-            source = None if table is None else Path(table)
-            return self._scored(source, output, everything)
+            return self._scored(table, output, everything)
         with tempfile.TemporaryDirectory(prefix="keepfit-") as folder:
             rows = Path(folder) / "rows.parquet"
             write_table(table, rows)
@@ -97,15 +96,12 @@ class Pipeline:
             return self._scored(rows, kept, everything)
 
     def _scored(
-        self, source: Path | None, output: str | Path | None, everything: bool
+        self, source: str | Path | None, output: str | Path | None, everything: bool
     ) -> results.Scoring:
         outcome = run_scoring(
-            self.file,
-            input_path=source,
-            output_path=None if output is None else Path(output),
-            everything=everything,
+            self.file, input_path=source, output_path=output, everything=everything
         )
-        return results.Scoring(outcome, read_predictions(Path(outcome.output)))
+        return results.Scoring(outcome, read_predictions(outcome.output))
 
     def monitor(self, window: str | None = None, *, every: str | None = None) -> results.Monitoring:
         """Look at windows: contract, drift, performance, and what the policy says.
@@ -222,16 +218,16 @@ def init(
     """
     named = Path(folder) if folder is not None else Path(pipeline_name(target))
     given = isinstance(data, (str, Path))
-    source = Path(data) if given else named / "data.parquet"
+    beside = named / "data.parquet"
     if not given:
-        _require_unused(source)
+        _require_unused(beside)
         named.mkdir(parents=True, exist_ok=True)
-        write_table(data, source)
+        write_table(data, beside)
     try:
         draft = draft_project(
             Request(
                 folder=named,
-                data=source,
+                data=data if given else beside,
                 target=target,
                 time_column=time,
                 id_columns=_names(id_columns),
@@ -240,7 +236,7 @@ def init(
         )
     except BaseException:
         if not given:
-            source.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
         raise
     return Pipeline(draft.file)
 

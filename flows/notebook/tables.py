@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tasks.base.errors import UsageError
+from tasks.base.settings.object_addresses import is_object
+from tasks.data.files.object_stores import fetch
 
 
 def write_table(table: Any, path: Path) -> None:
@@ -38,8 +41,14 @@ def write_table(table: Any, path: Path) -> None:
         ) from None
 
 
-def read_predictions(path: Path) -> pd.DataFrame | None:
-    """Return written predictions, a row each; None where they are in no file."""
+def read_predictions(output: str) -> pd.DataFrame | None:
+    """Return written predictions, a row each; None where they are in no file or object."""
+    if is_object(output):
+        with tempfile.TemporaryDirectory(prefix="keepfit-") as folder:
+            copy = Path(folder) / Path(output).name
+            fetch(output, copy)
+            return read_predictions(str(copy))
+    path = Path(output)
     if not path.is_file():
         return None
     return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)

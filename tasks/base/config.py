@@ -28,6 +28,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.records import Kind, Task
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
+from tasks.base.settings.object_addresses import object_fault
 from tasks.base.settings.ranking_rules import contradiction
 from tasks.base.text.durations import Delay, Duration
 
@@ -65,6 +66,17 @@ def _database_url(value: SecretStr) -> SecretStr:
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 
 
+def _place(path: str) -> str:
+    """Refuse the address of an object that cannot be used; the message never shows it."""
+    fault = object_fault(path)
+    if fault:
+        raise _contradiction((), f"the address cannot be used: {fault}")
+    return path
+
+
+FilesPath = Annotated[str, Field(min_length=1), AfterValidator(_place)]
+
+
 def _label(value: Any) -> Any:
     """Return a label as text, as labels of a table are read: true is True, 1 and 1.0 stay apart."""
     return str(value) if isinstance(value, bool | int | float) else value
@@ -88,6 +100,17 @@ class FilesSource(Section):
     """A source of files; some of them may be chosen, as when others are still being written."""
 
     _chosen: tuple[Path, ...] | None = PrivateAttr(None)
+    _copies: Path | None = PrivateAttr(None)
+
+    @property
+    def copies(self) -> Path | None:
+        """The folder for copies of objects from a store; None where none was stated."""
+        return self._copies
+
+    def keep_copies_in(self, state: Path) -> Self:
+        """Let copies of objects from a store be kept in a state folder."""
+        self._copies = state / "objects"
+        return self
 
     @property
     def chosen(self) -> tuple[Path, ...] | None:
@@ -105,7 +128,9 @@ class CsvSource(FilesSource):
     """CSV files; what is absent is detected and said."""
 
     kind: Literal["csv"]
-    path: str = Field(min_length=1, description="file or glob, relative to the pipeline file")
+    path: FilesPath = Field(
+        description="file or glob, relative to the pipeline file; or s3://, gs://, abfs://"
+    )
     encoding: str | None = Field(None, description="e.g. utf-8, latin-1; absent: detected")
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     skip_rows: int | None = Field(
@@ -122,7 +147,7 @@ class ParquetSource(FilesSource):
     """Parquet: one file, a glob, or a folder with Hive partitions."""
 
     kind: Literal["parquet"]
-    path: str = Field(min_length=1)
+    path: FilesPath
     max_bytes: int = Field(50_000_000_000, gt=0)
 
 
@@ -348,14 +373,14 @@ class ParquetSink(Section):
     """One Parquet file."""
 
     kind: Literal["parquet"]
-    path: str = Field(min_length=1)
+    path: FilesPath
 
 
 class CsvSink(Section):
     """One CSV file; cells that a spreadsheet would run are quoted."""
 
     kind: Literal["csv"]
-    path: str = Field(min_length=1)
+    path: FilesPath
 
 
 class SqlSink(Section):

@@ -12,9 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import ContractConfig, PipelineConfig
+from tasks.base.config import ContractConfig, FilesSource, PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.settings.document_validation import validate_document
+from tasks.base.settings.object_addresses import is_object, store_secrets
 from tasks.base.settings.yaml_document import Document, Location, read_yaml
 from tasks.base.text.commands import DEFAULT_FILE as DEFAULT_FILE
 from tasks.base.text.commands import command
@@ -40,7 +41,8 @@ class Pipeline:
     digest
         SHA-256 of what decides a training (config without state and schedules), 64 hex digits.
     secrets
-        Values that came from the environment; never printed or stored.
+        Values that came from the environment, and what it holds to open object stores; never
+        printed or stored.
     fault
         What is wrong with the file as it stands, where this is its last valid version.
     """
@@ -143,15 +145,19 @@ def pipeline_of(
         raise ConfigError(redact(error.message, secrets), error.remedy) from None
     base = file.resolve().parent
     root = _root_of(base)
+    state = _state_of(config, base, root, variables, file, document)
+    for source in (config.source, config.scoring.source, config.monitoring.labels):
+        if isinstance(source, FilesSource) and is_object(source.path):
+            source.keep_copies_in(state)
     pipeline = Pipeline(
         config=config,
         document=document,
         path=file,
         base=base,
         root=root,
-        state=_state_of(config, base, root, variables, file, document),
+        state=state,
         digest=_digest(config),
-        secrets=tuple(secrets),
+        secrets=(*secrets, *store_secrets(variables)),
     )
     _check_paths(pipeline, contract_exists)
     return pipeline
@@ -326,7 +332,7 @@ def _check_paths(pipeline: Pipeline, contract_exists: bool) -> None:
             "line.",
         )
     sink = pipeline.config.scoring.sink
-    if sink is not None and sink.kind != "sql":
+    if sink is not None and sink.kind != "sql" and not is_object(sink.path):
         confined(sink.path, pipeline, "scoring.sink.path")
 
 

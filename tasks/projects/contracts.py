@@ -13,6 +13,7 @@ from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import ContractResult, Snapshot
 from tasks.base.runtime.files import write_whole
+from tasks.base.settings.object_addresses import anchored
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml, read_yaml
 from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command, score_command
@@ -60,7 +61,7 @@ def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContr
     )
 
 
-def check_contract_file(pipeline: Pipeline, input_path: Path | None) -> ContractResult:
+def check_contract_file(pipeline: Pipeline, input_path: str | Path | None) -> ContractResult:
     """Check the training window, or the rows of `input_path`, against the contract."""
     if input_path is None:
         snapshot = training_snapshot(pipeline)
@@ -69,7 +70,7 @@ def check_contract_file(pipeline: Pipeline, input_path: Path | None) -> Contract
     return check_pipeline(pipeline, snapshot)
 
 
-def diff_contract(pipeline: Pipeline, input_path: Path | None) -> ContractDiff:
+def diff_contract(pipeline: Pipeline, input_path: str | Path | None) -> ContractDiff:
     """Compare the training window, or the rows of `input_path`, with the contract.
 
     Raises
@@ -79,13 +80,15 @@ def diff_contract(pipeline: Pipeline, input_path: Path | None) -> ContractDiff:
     """
     result, found = _differences(pipeline, input_path)
     names = [one.name for one in found if one.edits]
-    rows = str(input_path.absolute()) if input_path else ""
+    rows = anchored(input_path) if input_path else ""
     return _outcome(pipeline, result, found).model_copy(
         update={"next_command": accept_command(pipeline.path, names, rows) if names else ""}
     )
 
 
-def accept_rules(pipeline: Pipeline, rules: Sequence[str], input_path: Path | None) -> ContractDiff:
+def accept_rules(
+    pipeline: Pipeline, rules: Sequence[str], input_path: str | Path | None
+) -> ContractDiff:
     """Take what rows show into the contract's file: `rules`, or all for which there is a proposal.
 
     With a rule go the other rules of its column by which the same rows could not be scored.
@@ -113,7 +116,7 @@ def accept_rules(pipeline: Pipeline, rules: Sequence[str], input_path: Path | No
     chosen = [one for one in found if one.edits and (not rules or one.name in wanted)]
     if chosen:
         _rewrite(contract_file(pipeline), chosen)
-    after = score_command(pipeline.path, str(input_path.absolute())) if input_path else ""
+    after = score_command(pipeline.path, anchored(input_path)) if input_path else ""
     return _outcome(pipeline, result, found).model_copy(
         update={
             "accepted": tuple(dict.fromkeys(one.name for one in chosen)),
@@ -123,7 +126,7 @@ def accept_rules(pipeline: Pipeline, rules: Sequence[str], input_path: Path | No
 
 
 def _differences(
-    pipeline: Pipeline, input_path: Path | None
+    pipeline: Pipeline, input_path: str | Path | None
 ) -> tuple[ContractResult, tuple[Difference, ...]]:
     from expectations.differences import find_differences
     from expectations.results import CheckResult
@@ -153,7 +156,7 @@ def _differences(
 
 
 def _compared(
-    pipeline: Pipeline, contract: Contract, input_path: Path | None
+    pipeline: Pipeline, contract: Contract, input_path: str | Path | None
 ) -> tuple[Snapshot, Contract]:
     """Return the rows, and what of the contract they are compared with."""
     if input_path is None:

@@ -15,6 +15,7 @@ from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_o
 from tasks.base.reading_notes import note_text
 from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.files import write_whole
+from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import contract_text, infer_from
@@ -35,7 +36,7 @@ class Request:
     """What a person asked `init` for."""
 
     folder: Path
-    data: Path | None = None
+    data: str | Path | None = None
     target: str | None = None
     time_column: str | None = None
     id_columns: tuple[str, ...] = ()
@@ -160,17 +161,20 @@ def _values(request: Request, database: DatabaseSource | None) -> dict[str, Any]
 def _source(request: Request) -> dict[str, Any]:
     data = request.data
     assert data is not None  # noqa: S101 - decided by the caller
+    fault = object_fault(str(data))
+    if fault:
+        raise UsageError(f"--data: the address cannot be used: {fault}.")
     kind = storage_kind(data)
     if kind is None:
-        raise UsageError(f"No such file or folder: {data}.", _neighbours(data))
-    return {"kind": kind, "path": str(data.absolute())}
+        raise UsageError(f"No such file or folder: {data}.", _neighbours(Path(data)))
+    return {"kind": kind, "path": anchored(data)}
 
 
 def _portable(source: dict[str, Any], request: Request) -> dict[str, Any]:
     """Return the source with its path as the person gave it: relative stays relative."""
-    if request.data is None or request.data.is_absolute():
+    if request.data is None or anchored(request.data) == str(request.data):
         return source
-    path = os.path.relpath(request.data.absolute(), request.folder.absolute())
+    path = os.path.relpath(anchored(request.data), request.folder.absolute())
     return {**source, "path": path}
 
 

@@ -11,6 +11,7 @@ from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import reach
+from tasks.base.settings.object_addresses import with_stem
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import known_contract
 from tasks.ledger.training_outcomes import last_outcomes
@@ -218,8 +219,7 @@ def _sink(pipeline: Pipeline, batch: str, *, newcomers: bool) -> Sink:
         return ParquetSink(kind="parquet", path=str(folder / f"{name}.parquet"))
     if stated.kind == "sql" or not newcomers:
         return stated
-    path = Path(stated.path)
-    return stated.model_copy(update={"path": str(path.with_stem(f"{path.stem}-{name}"))})
+    return stated.model_copy(update={"path": with_stem(stated.path, f"-{name}")})
 
 
 def _known_categories(pipeline: Pipeline) -> dict[str, Collection[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ import pandas as pd
 from tasks.base.config import Sink
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.environment import mode_beside
+from tasks.base.settings.object_addresses import is_object
+from tasks.data.files.object_stores import put
 from tasks.scoring.sql_tables import write_table
 
 _RUN_BY_SPREADSHEETS = r"^[=+\-@\t\r]"
@@ -34,19 +37,26 @@ def write_predictions(frame: pd.DataFrame, sink: Sink, base: Path) -> str:
     Raises
     ------
     ConfigError
-        When the path is a folder, or the table's columns do not fit.
+        When the path is a folder, there is no such bucket, or the table's columns do not fit.
     InfrastructureError
-        When the disk or the database fails.
+        When the disk, the database or the store fails.
     """
     if sink.kind == "sql":
         return write_table(frame, sink.url.get_secret_value(), sink.table, base)
+    write = _as_csv(frame) if sink.kind == "csv" else _as_parquet(frame)
+    if is_object(sink.path):
+        with tempfile.TemporaryDirectory(prefix="keepfit-") as folder:
+            file = Path(folder) / "predictions"
+            write(file)
+            put(file, sink.path)
+        return sink.path
     path = base / sink.path
     if path.is_dir():
         raise ConfigError(
             f"{path}: predictions are written to one file; this is a folder.",
             f"Name a file in it, such as {path / f'predictions.{sink.kind}'}.",
         )
-    _write_beside(path, _as_csv(frame) if sink.kind == "csv" else _as_parquet(frame))
+    _write_beside(path, write)
     return str(path)
 
 

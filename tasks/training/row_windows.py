@@ -22,6 +22,7 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.reading_notes import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
+from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.files.file_columns import renamed_since
 from tasks.data.files.paths import storage_kind
@@ -223,39 +224,46 @@ def with_overrides(pipeline: Pipeline, input_path: str | None, output_path: str 
     """
     scoring = pipeline.config.scoring
     if input_path is not None:
-        source = input_source(Path(input_path), pipeline.config.source)
+        source = input_source(input_path, pipeline.config.source).keep_copies_in(pipeline.state)
         scoring = scoring.model_copy(update={"source": source})
     if output_path is not None:
-        scoring = scoring.model_copy(update={"sink": output_sink(Path(output_path))})
+        scoring = scoring.model_copy(update={"sink": output_sink(output_path)})
     config = pipeline.config.model_copy(update={"scoring": scoring})
     return replace(pipeline, config=config)
 
 
-def output_sink(path: Path) -> Sink:
-    """Return a file to write predictions to as a sink."""
-    suffix = path.suffix.lower()
+def output_sink(path: str) -> Sink:
+    """Return a file or object to write predictions to as a sink."""
+    suffix = Path(path).suffix.lower()
     if suffix not in {".parquet", ".csv"}:
         raise UsageError(
-            f"Predictions are written as .parquet or .csv; got {path.name!r}.",
+            f"Predictions are written as .parquet or .csv; got {Path(path).name!r}.",
             "Name the output with one of these endings.",
         )
-    absolute = str(path.absolute())
+    absolute = _usable(path)
     if suffix == ".csv":
         return CsvSink(kind="csv", path=absolute)
     return ParquetSink(kind="parquet", path=absolute)
 
 
-def input_source(path: Path, like: Source) -> Source:
+def input_source(path: str, like: Source) -> CsvSource | ParquetSource:
     """Return a file to score as a source, read as the pipeline's own source of that kind is."""
-    kind = storage_kind(path)
+    absolute = _usable(path)
+    kind = storage_kind(absolute)
     if kind is None:
         raise UsageError(f"No such file or folder: {path}.")
-    absolute = str(path.absolute())
     if kind == "parquet":
         return ParquetSource(kind="parquet", path=absolute)
     if isinstance(like, CsvSource):
         return like.model_copy(update={"path": absolute})
     return CsvSource(kind="csv", path=absolute)
+
+
+def _usable(path: str) -> str:
+    fault = object_fault(path)
+    if fault:
+        raise UsageError(f"The address cannot be used: {fault}.")
+    return anchored(path)
 
 
 def _readable(config: PipelineConfig, available: Collection[str]) -> PipelineConfig:

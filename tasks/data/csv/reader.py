@@ -20,7 +20,7 @@ from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
 from tasks.data.files.file_columns import changed_columns
-from tasks.data.files.paths import CSV_ENDINGS, check_size, resolve
+from tasks.data.files.paths import CSV_ENDINGS, check_size, files_of
 from tasks.data.source_table import SourceTable, nearest
 from tasks.data.typing.amounts import UnitError, units_of
 from tasks.data.typing.inference import Typing
@@ -55,7 +55,7 @@ class _Layout:
 
 def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
     """Return the files of `source`, sorted."""
-    return source.chosen or resolve(source.path, base, endings=CSV_ENDINGS)
+    return files_of(source, base, CSV_ENDINGS)
 
 
 def csv_columns(source: CsvSource, base: Path) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import SourceError
+from tasks.base.settings.object_addresses import is_object
 
 CSV_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
@@ -16,6 +18,28 @@ _UNFINISHED = (
     ".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".inprogress",
     ".swp", "~",
 )  # fmt: skip
+
+
+def files_of(
+    source: CsvSource | ParquetSource, base: Path, endings: tuple[str, ...]
+) -> tuple[Path, ...]:
+    """Return the files of `source`, sorted; of objects in a store, their copies.
+
+    Raises
+    ------
+    SourceError, InfrastructureError, TransientError
+        As `resolve` and `tasks.data.files.object_stores.copies_of`.
+    """
+    if source.chosen is not None:
+        return source.chosen
+    if not is_object(source.path):
+        return resolve(source.path, base, endings=endings)
+    from tasks.data.files.object_stores import copies_of  # loads the stores' clients
+
+    return copies_of(
+        source.path, source.copies or base / ".keepfit" / "objects",
+        endings=endings, unfinished=_unfinished, max_bytes=source.max_bytes,
+    )  # fmt: skip
 
 
 def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Path, ...]:
@@ -30,10 +54,6 @@ def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Pa
     SourceError
         When there is no such file; the message names the nearest one there is.
     """
-    if "://" in path:
-        raise SourceError(
-            f"source.path must name local files; got {path!r}.", "Copy the files here first."
-        )
     if "\0" in path:
         raise SourceError(f"source.path holds a NUL character: {path!r}.")
     full = (base / path).absolute()
@@ -43,11 +63,25 @@ def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Pa
         raise SourceError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def storage_kind(path: Path) -> Literal["csv", "parquet"] | None:
+def is_named(file: Path, path: str, base: Path) -> bool:
+    """Return whether `path` names just this file, and no folder or pattern that it is found by."""
+    if is_object(path):
+        return str(file).endswith(path.partition("://")[2])
+    return file == (base / path).absolute()
+
+
+def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
     """Return how the files are stored that a file, a folder or a pattern names.
 
     None where there is no such file. A folder or pattern with both holds Parquet.
     """
+    if is_object(str(path)):
+        from tasks.data.files.object_stores import object_names  # loads the stores' clients
+
+        endings = (*CSV_ENDINGS, *PARQUET_ENDINGS)
+        names = object_names(str(path), endings=endings, unfinished=_unfinished)
+        return "parquet" if any(n.lower().endswith(PARQUET_ENDINGS) for n in names) else "csv"
+    path = Path(path)
     if path.is_dir():
         return (
             "csv" if _below(path, CSV_ENDINGS) and not _below(path, PARQUET_ENDINGS) else "parquet"

@@ -18,7 +18,7 @@ from tasks.base.reading_notes import PartitionKeyInFile, ReadingNote, UnnamedInd
 from tasks.base.records import Kind
 from tasks.base.text.phrases import listed
 from tasks.data.files.file_columns import changed_columns
-from tasks.data.files.paths import PARQUET_ENDINGS, check_size, resolve
+from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named
 from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range, within
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
 from tasks.data.time_columns import require_readable, require_times
@@ -36,7 +36,7 @@ _CHECKED = ds.ParquetFileFormat(
 
 def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
     """Return the files of `source`, sorted."""
-    return source.chosen or resolve(source.path, base, endings=PARQUET_ENDINGS)
+    return files_of(source, base, PARQUET_ENDINGS)
 
 
 def parquet_columns(source: ParquetSource, base: Path) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def _dataset(source: ParquetSource, base: Path, findings: list[ReadingNote]) -> 
     check_size(files, source.max_bytes)
     schemas = [_without_index(_schema_of(path, source), findings) for path in files]
     schema = _united(files, schemas)
-    whole = len(files) == 1 and files[0] == (base / source.path).absolute()
+    whole = len(files) == 1 and is_named(files[0], source.path, base)
     keys = {} if whole else partition_keys(files)
     columns = [
         (path.name, list(dict.fromkeys([*s.names, *(keys and partition_keys([path]))])))

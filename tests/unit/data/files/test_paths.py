@@ -29,7 +29,6 @@ def test_a_path_may_leave_its_folder_and_be_a_glob(tmp_path: Path) -> None:
         ("*.parquet", "no file matches"),
         ("empty", "folder without files"),
         ("nowhere/sales.csv", "last folder found"),
-        ("s3://bucket/sales.csv", "local files"),
         ("sales.csv\0.txt", "NUL"),
     ],
 )

@@ -8,13 +8,15 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 from click.testing import CliRunner
 
 from deploy import commands
 from deploy.retention.backups import MANIFEST, backup, restore
-from tasks.base.errors import UsageError
+from tasks.base.errors import ConfigError, UsageError
 from tasks.base.servers.stack_file import LOCK
+from tasks.data.files import object_stores
 from tests.tables import write_pipeline
 
 
@@ -50,6 +52,18 @@ def write(path: Path) -> None:
 def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(statement).fetchall()
+
+
+def test_a_backup_may_be_an_object_in_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store" / "safe").mkdir(parents=True)
+    store = pafs.SubTreeFileSystem(str(tmp_path / "store"), pafs.LocalFileSystem())
+    monkeypatch.setattr(object_stores, "_amazon", lambda: store)
+    made = backup(make_state(tmp_path), "s3://safe/b.tar.gz")
+    assert restore("s3://safe/b.tar.gz", tmp_path / "other").files == made.files
+    with pytest.raises(ConfigError, match="there already"):
+        backup(tmp_path / "state", "s3://safe/b.tar.gz")
 
 
 def test_what_was_backed_up_comes_back_and_names_its_new_place(tmp_path: Path) -> None:
