@@ -79,9 +79,9 @@ def backup(state: Path, target: str | Path) -> Manifest:
         When the disk, a database or the store refuses.
     """
     if is_object(str(target)):
-        with tempfile.TemporaryDirectory(prefix="keepfit-backup-") as folder:
-            manifest = backup(state, Path(folder) / "backup.tar.gz")
-            put(Path(folder) / "backup.tar.gz", str(target), new=True)
+        with temporary_folder() as folder:
+            manifest = backup(state, folder / "backup.tar.gz")
+            put(folder / "backup.tar.gz", str(target), new=True)
         return manifest
     state, target = state.resolve(), Path(target).resolve()
     if not state.is_dir():
@@ -138,7 +138,7 @@ def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored
         try:
             archive = Path(source)
             if is_object(str(source)):
-                archive = Path(folder) / "backup.tar.gz"
+                archive = folder / "backup.tar.gz"
                 fetch(str(source), archive)
             manifest = _unpack(archive, whole)
             _relocate(whole, Path(manifest.state), state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tasks.base.errors import UsageError
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import is_object
 from tasks.data.files.object_stores import fetch
 
@@ -44,8 +44,8 @@ def write_table(table: Any, path: Path) -> None:
 def read_predictions(output: str) -> pd.DataFrame | None:
     """Return written predictions, a row each; None where they are in no file or object."""
     if is_object(output):
-        with tempfile.TemporaryDirectory(prefix="keepfit-") as folder:
-            copy = Path(folder) / Path(output).name
+        with temporary_folder() as folder:
+            copy = folder / Path(output).name
             fetch(output, copy)
             return read_predictions(str(copy))
     path = Path(output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 from tasks.base.config import Sink
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.environment import mode_beside
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import is_object
 from tasks.data.files.object_stores import put
 from tasks.scoring.sql_tables import write_table
@@ -45,8 +45,8 @@ def write_predictions(frame: pd.DataFrame, sink: Sink, base: Path) -> str:
         return write_table(frame, sink.url.get_secret_value(), sink.table, base)
     write = _as_csv(frame) if sink.kind == "csv" else _as_parquet(frame)
     if is_object(sink.path):
-        with tempfile.TemporaryDirectory(prefix="keepfit-") as folder:
-            file = Path(folder) / "predictions"
+        with temporary_folder() as folder:
+            file = folder / "predictions"
             write(file)
             put(file, sink.path)
         return sink.path

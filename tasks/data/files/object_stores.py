@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,6 +25,7 @@ import pyarrow.fs as pafs
 
 from tasks.base.errors import ConfigError, InfrastructureError, SourceError, TransientError
 from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import object_fault, store_secrets
 from tasks.base.text.phrases import listed
 from tasks.base.text.redaction import redact
@@ -215,13 +215,13 @@ def _copy(store: Any, info: Any, root: Path) -> Path:
 
 def _download(store: Any, info: Any, target: Path) -> None:
     """Fetch an object beside `target` and let it take the place; its time is the object's."""
-    descriptor, beside = tempfile.mkstemp(dir=target.parent, prefix=".fetched-")
-    try:
+    with temporary_folder(target.parent) as folder:
+        beside = folder / "fetched"
         # Otherwise pyarrow would unpack what is called .gz.
         stream = store.open_input_stream(info.path, compression=None)
-        with os.fdopen(descriptor, "wb") as sink, stream as source:
+        with beside.open("xb") as sink, stream as source:
             shutil.copyfileobj(source, sink, _CHUNK)
-        size = Path(beside).stat().st_size
+        size = beside.stat().st_size
         if size != info.size:
             raise TransientError(
                 f"{info.path}: {size:,} of {info.size:,} bytes came; the object changed, or the "
@@ -229,9 +229,7 @@ def _download(store: Any, info: Any, target: Path) -> None:
                 "Run it again.",
             )
         os.utime(beside, ns=(info.mtime_ns, info.mtime_ns))
-        Path(beside).replace(target)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+        beside.replace(target)
 
 
 @contextmanager
