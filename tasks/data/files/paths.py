@@ -10,6 +10,7 @@ from typing import Literal
 from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import SourceError
 from tasks.base.settings.object_addresses import is_object
+from tasks.data.files.object_stores import copies_of, object_names
 
 CSV_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
@@ -34,8 +35,6 @@ def files_of(
         return source.chosen
     if not is_object(source.path):
         return resolve(source.path, base, endings=endings)
-    from tasks.data.files.object_stores import copies_of  # loads the stores' clients
-
     return copies_of(
         source.path, source.copies or base / ".keepfit" / "objects",
         endings=endings, unfinished=_unfinished, max_bytes=source.max_bytes,
@@ -76,8 +75,6 @@ def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
     None where there is no such file. A folder or pattern with both holds Parquet.
     """
     if is_object(str(path)):
-        from tasks.data.files.object_stores import object_names  # loads the stores' clients
-
         endings = (*CSV_ENDINGS, *PARQUET_ENDINGS)
         names = object_names(str(path), endings=endings, unfinished=_unfinished)
         return "parquet" if any(n.lower().endswith(PARQUET_ENDINGS) for n in names) else "csv"
