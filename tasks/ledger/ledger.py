@@ -18,7 +18,14 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
 from tasks.ledger import coverage, decisions, idempotency_keys, outbox, retention, run_requests
 from tasks.ledger.outbox import Unsent
-from tasks.ledger.records import Coverage, LabelsWritten, Pruned, Role, Written
+from tasks.ledger.records import (
+    AnsweredCells,
+    Coverage,
+    LabelsWritten,
+    Pruned,
+    Role,
+    Written,
+)
 from tasks.ledger.run_requests import RunRequest
 from tasks.ledger.single_flight import flight
 from tasks.ledger.storage.database import Database, address_of
@@ -121,6 +128,7 @@ class Ledger:
         role: Role = "champion",
         rows: pd.DataFrame | None = None,
         to_send: bool = False,
+        answered: AnsweredCells | None = None,
     ) -> Written:
         """Write a batch of predictions in one transaction.
 
@@ -138,6 +146,8 @@ class Ledger:
             needed where there are no id columns: a row is then known by what it holds.
         to_send
             Whether the sink gets what is new of it, see `unsent`.
+        answered
+            What rows answered over HTTP hold, which no source has.
 
         Raises
         ------
@@ -157,7 +167,38 @@ class Ledger:
             role=role,
             rows=rows,
             to_send=to_send,
+            answered=answered,
         )
+
+    def answered(
+        self, pipeline: str, window: Window | None, arrived: datetime | None = None
+    ) -> tuple[AnsweredCells, ...]:
+        """Return what the rows of a window hold that were answered over HTTP, in order of time.
+
+        Parameters
+        ----------
+        window
+            None: rows without a time.
+        arrived
+            Only rows that were written then or later.
+        """
+        from tasks.ledger.answered_rows import read
+
+        return read(self.database, pipeline, window, arrived)
+
+    def answered_times(
+        self, pipeline: str, window: Window | None, until: datetime | None = None
+    ) -> NDArray[np.datetime64]:
+        """Return the times of rows answered over HTTP, in UTC, ``datetime64[us]``, ascending.
+
+        Parameters
+        ----------
+        window
+            None: only the newest row that lies before `until`.
+        """
+        from tasks.ledger.answered_rows import times
+
+        return times(self.database, pipeline, window, until)
 
     def unsent(self, pipeline: str) -> tuple[Unsent, ...]:
         """Return the batches written to be sent of which `sent` was not told yet."""
@@ -318,8 +359,9 @@ class Ledger:
         A prediction is as old as the newest scored row of its pipeline is later than it, and no
         older than its writing: rows of years ago that were scored today stay, and the newest ones
         stay however long nothing comes, since scoring goes on from them. Served rows without a
-        time all stay: by their ids alone scoring knows that they are not new. Trainings,
-        promotions and rollbacks stay, and all that shares their correlation; so do claims.
+        time all stay: by their ids alone scoring knows that they are not new; what they held goes.
+        Trainings, promotions and rollbacks stay, and all that shares their correlation; so do
+        claims.
         """
         return retention.prune(self.database, now, keep)
 

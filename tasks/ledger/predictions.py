@@ -16,8 +16,9 @@ from tasks.base.loop import Window
 from tasks.base.records import NUMBERS, Schema
 from tasks.base.runtime.failpoints import reach
 from tasks.ledger import outbox
+from tasks.ledger.answered_rows import forms_text
 from tasks.ledger.coverage import of_window, with_labels
-from tasks.ledger.records import Role, Written
+from tasks.ledger.records import AnsweredCells, Role, Written
 from tasks.ledger.storage import cell_values
 from tasks.ledger.storage.bulk_insert import staged
 from tasks.ledger.storage.database import Database, lock
@@ -46,6 +47,7 @@ def write(
     role: Role,
     rows: pd.DataFrame | None,
     to_send: bool,
+    answered: AnsweredCells | None = None,
 ) -> Written:
     """Write the predictions of one batch in one transaction; see `Ledger.write_predictions`."""
     source = _as_read(frame, schema) if rows is None else rows
@@ -53,12 +55,14 @@ def write(
         raise DataError(f"{len(frame):,} predictions were made of {len(source):,} rows.")
     keys = row_keys(source, schema, batch)
     repeated = pd.Series(keys).duplicated().to_numpy(dtype=bool)
-    columns = (keys, _times(source, schema), *_predicted(frame, schema))
+    cells = [None] * len(frame) if answered is None else answered.cells
+    columns = (keys, _times(source, schema), *_predicted(frame, schema), cells)
     parts = zip(*columns, strict=True)
     kept = (row for row, double in zip(parts, repeated, strict=True) if not double)
     with database.writing("predictions") as connection:
         lock(connection, f"keepfit predictions {pipeline}")
-        number = _batch(connection, pipeline, role, batch, version, run_id, schema)
+        forms = None if answered is None else forms_text(answered.forms)
+        number = _batch(connection, pipeline, role, batch, version, run_id, schema, forms)
         stage = staged(
             connection,
             "keepfit_staged_predictions",
@@ -68,6 +72,7 @@ def write(
                 sa.Column("predicted", sa.Text),
                 sa.Column("value", sa.Double),
                 sa.Column("probabilities", sa.Text),
+                sa.Column("cells", sa.Text),
             ],
             kept,
         )
@@ -179,6 +184,7 @@ def _batch(
     version: str,
     run_id: str,
     schema: Schema,
+    forms: str | None,
 ) -> int:
     """Return the number of a batch's row in `batches`, made if it is absent."""
     named = {
@@ -190,7 +196,9 @@ def _batch(
         "classes": json.dumps(schema.classes),
     }
     connection.execute(
-        insert_absent(connection, batches).values(rows=0, new=0, written_at=now(), **named)
+        insert_absent(connection, batches).values(
+            rows=0, new=0, written_at=now(), forms=forms, **named
+        )
     )
     same = sa.and_(*(batches.c[name] == value for name, value in named.items()))
     number: int = connection.execute(sa.select(batches.c.id).where(same)).scalar_one()

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from tasks.base.records import Record
+from tasks.data.typing.storage import ColumnForm
 
 Role = Literal["champion", "shadow"]
 SERVED = "served-"
 """What names of batches begin with whose rows were answered over HTTP."""
+
+
+@dataclass(frozen=True)
+class AnsweredCells:
+    """What rows answered over HTTP hold; a source has the cells of all other rows.
+
+    Attributes
+    ----------
+    forms
+        Column to how a source stores it.
+    cells
+        Row by row a JSON list in the order of `forms`, times as microseconds since 1970 in UTC.
+    keys
+        Of the rows, as the ledger gives them back.
+    """
+
+    forms: Mapping[str, ColumnForm]
+    cells: Sequence[str]
+    keys: Sequence[str] = ()
 
 
 class Written(Record):

@@ -36,6 +36,13 @@ def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
     with database.writing("prune") as connection:
         connection.execute(sa.delete(run_requests).where(run_requests.c.closed_at < moment))
         old = sa.and_(predictions.c.batch.in_(written), sa.or_(*_past(connection, now, keep)))
+        # Of a row that stays without a time its key is needed, not what it held.
+        timeless = sa.and_(predictions.c.batch.in_(written), predictions.c.time.is_(None))
+        connection.execute(
+            sa.update(predictions)
+            .where(timeless, predictions.c.cells.is_not(None))
+            .values(cells=None)
+        )
         gone = Pruned(
             predictions=_count(connection, sa.delete(predictions).where(old)),
             labels=_count(connection, sa.delete(labels).where(orphaned)),

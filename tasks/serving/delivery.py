@@ -18,7 +18,7 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
-from tasks.ledger.records import SERVED, Role
+from tasks.ledger.records import SERVED, AnsweredCells, Role
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
 from tasks.serving.spool import SegmentHeldError, segments, taken
 
@@ -133,6 +133,7 @@ def _write_group(
         batch=SERVED + hashlib.sha256(f"{name} {segment} {role} {version}".encode()).hexdigest(),
         role=role,
         rows=_rows(group, known),
+        answered=_answered(group, known) if role == "champion" else None,
     )
     return written.rows, written.new
 
@@ -145,6 +146,15 @@ def _rows(group: list[dict[str, Any]], known: SpooledVersion) -> pd.DataFrame:
             cells[name] += record["columns"][name]
     columns = [Column(name, form) for name, form in known.forms.items()]
     return frame_of(RequestColumns(len(cells[names[0]]), cells), columns)
+
+
+def _answered(group: list[dict[str, Any]], known: SpooledVersion) -> AnsweredCells:
+    cells = [
+        orjson.dumps(row).decode("utf-8")
+        for record in group
+        for row in zip(*(record["columns"][name] for name in known.forms), strict=True)
+    ]
+    return AnsweredCells(known.forms, cells)
 
 
 def _predictions(group: list[dict[str, Any]], roles: Schema) -> pd.DataFrame:

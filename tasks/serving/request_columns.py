@@ -76,12 +76,15 @@ class RequestColumns:
         Row to its faults.
     ignored
         Names in the request that no column has.
+    absent
+        Column that a row may lack to the rows that lack it; a null is there.
     """
 
     rows: int
     cells: dict[str, Cells]
     faults: dict[int, list[Fault]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    absent: dict[str, Sequence[int]] = field(default_factory=dict)
 
     def add(self, row: int, fault: Fault) -> None:
         """Record a fault of a row."""
@@ -301,8 +304,10 @@ def columns_of_lists(
     return out
 
 
-def _require(column: Column, absent: Iterable[int], out: RequestColumns) -> None:
-    if column.needed:
+def _require(column: Column, absent: Sequence[int], out: RequestColumns) -> None:
+    if not column.needed:
+        out.absent[column.name] = absent
+    else:
         message = f"The row lacks {shorten(column.name, 60)!r}."
         remedy = "Send every column of the model, with null where the value is not known."
         for row in absent:

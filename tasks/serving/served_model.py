@@ -127,7 +127,12 @@ class ServedModel:
         forms = declared_forms(kinds or {}, forms_of(contract))
         levels = _levels(fitted[0])
         given = {
-            name: Column(name, forms.get(name, ColumnForm(kind)), True, _padded(levels.get(name)))
+            name: Column(
+                name,
+                forms.get(name, ColumnForm(kind)),
+                name != roles.time_column,
+                _padded(levels.get(name)),
+            )
             for name, kind in roles.features.items()
         }
         others = [*roles.id_columns, *([roles.group] if roles.group else [])]
@@ -173,8 +178,8 @@ class ServedModel:
             When the model cannot take rows that broke no rule.
         """
         roles, now = self.roles, now or datetime.now(UTC)
-        if roles.time_column is not None and roles.time_column not in roles.features:
-            _stamp(given.cells[roles.time_column], now)
+        if roles.time_column is not None:
+            _stamp(given, roles, now)
         places = given.good()
         sound = given.taken(places)
         broken = self._broken(sound, now) if places else []
@@ -252,10 +257,17 @@ class ServedModel:
         return self if same else with_frame
 
 
-def _stamp(cells: Cells, now: datetime) -> None:
-    """Give rows without a time that of their arrival."""
-    arrival = int(now.timestamp() * 1e6)
-    cells[:] = [arrival if cell is None else cell for cell in cells]
+def _stamp(given: RequestColumns, roles: Schema, now: datetime) -> None:
+    """Give rows without a time that of their arrival; a null of a feature stays what it is."""
+    name, arrival = str(roles.time_column), int(now.timestamp() * 1e6)
+    cells = given.cells[name]
+    if name in roles.features:
+        cells = list(cells)
+        for row in given.absent.get(name, ()):
+            cells[row] = arrival
+        given.cells[name] = cells
+    else:
+        given.cells[name] = [arrival if cell is None else cell for cell in cells]
 
 
 def _probe_cells(model: ServedModel) -> dict[str, Cells]:

@@ -14,6 +14,10 @@ import pytest
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
+from tasks.scoring.batches import champion_of
+from tasks.serving.delivery import announce, deliver, record_of, spool_folder
+from tasks.serving.served_model import ServedModel
+from tasks.serving.spool import Spool
 from tests.program import keepfit
 
 START = datetime(2026, 1, 5)
@@ -32,8 +36,8 @@ policy: {persistence: 1 of 1, cooldown: 0s, probation: 1}
 """
 
 
-def week(folder: Path, number: int, *, new: bool = False, **columns: Any) -> None:
-    """Write one week of calls: whether one is answered hangs on `wait`, in new weeks on `age`.
+def calls(number: int, *, new: bool = False, **columns: Any) -> pd.DataFrame:
+    """Return one week of calls: whether one is answered hangs on `wait`, in new weeks on `age`.
 
     In new weeks `wait` is longer too, which can be seen without labels.
     """
@@ -53,6 +57,12 @@ def week(folder: Path, number: int, *, new: bool = False, **columns: Any) -> Non
     frame = pd.DataFrame(table | columns)
     # A row at the very end, so that the week is known to be complete.
     frame.loc[rows - 1, "at"] = START + (number + 1) * WEEK - timedelta(minutes=1)
+    return frame
+
+
+def week(folder: Path, number: int, *, new: bool = False, **columns: Any) -> None:
+    """Write one week of calls."""
+    frame = calls(number, new=new, **columns)
     (folder / "data").mkdir(parents=True, exist_ok=True)
     frame.to_parquet(folder / "data" / f"{number:02d}.parquet")
 
@@ -241,3 +251,24 @@ def test_a_column_that_is_new_in_the_windows_is_named_and_no_alarm(watched: Watc
     assert found["column"] == "tariff"
     assert found["notes"] == ["new: the model does not use it"]
     assert not found["drifted"]
+
+
+def test_a_week_that_was_only_answered_over_http_raises_the_alarm(watched: Watched) -> None:
+    pipeline = load_pipeline(watched.folder)
+    model = ServedModel.load(pipeline, champion_of(pipeline))
+    announce(pipeline, model)
+    rows = calls(17, new=True)
+    rows["at"] = rows["at"].astype(str)
+    given = model.read_records(rows.drop(columns="answered").to_dict("records"))
+    spool = Spool(spool_folder(pipeline))
+    spool.write([record_of(model, model.answer(given), "q")])
+    spool.close()
+    assert deliver(pipeline).new == 700
+
+    ran = keepfit("monitor", watched.folder, "--json", "--check")
+
+    assert ran.status == 4, ran.err
+    assert ran.answer["window"] == {
+        "start": "2026-05-04T00:00:00+00:00", "end": "2026-05-11T00:00:00+00:00", "rows": 700,
+    }  # fmt: skip
+    assert "wait" in {c["column"] for c in ran.answer["columns"] if c["drifted"]}

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from tasks.base.errors import InfrastructureError
 from tasks.base.runtime.failpoints import reach
-from tasks.ledger.storage.tables import METADATA, VERSION, schema_version
+from tasks.ledger.storage.tables import METADATA, VERSION, batches, predictions, schema_version
 
 
 def version_of(connection: sa.Connection) -> int:
@@ -32,7 +32,11 @@ def migrate(connection: sa.Connection, place: str) -> None:
         )
     if found == VERSION:
         return
-    # So far every version only added tables: version 2 the requested runs.
+    # Version 2 added the requested runs, version 3 what rows answered over HTTP held.
     METADATA.create_all(connection)
+    for table, column in ((batches, "forms"), (predictions, "cells")):
+        known = {there["name"] for there in sa.inspect(connection).get_columns(table.name)}
+        if column not in known:
+            connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {column} TEXT"))
     reach("ledger.migration.halfway")
     connection.execute(sa.insert(schema_version), {"version": VERSION})

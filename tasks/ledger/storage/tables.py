@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 2
+VERSION = 3
 """Raise it with a step in `tasks.ledger.storage.migrations`."""
 
 METADATA = sa.MetaData()
@@ -31,6 +31,8 @@ batches = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("classes", sa.Text, nullable=False),
+    # Of rows answered over HTTP: the forms of their cells, as JSON.
+    sa.Column("forms", sa.Text),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("new", sa.BigInteger, nullable=False),
     sa.Column("written_at", sa.DateTime, nullable=False),
@@ -53,6 +55,8 @@ predictions = sa.Table(
     sa.Column("predicted", sa.Text),
     sa.Column("value", sa.Double),
     sa.Column("probabilities", sa.Text),
+    # Of a row answered over HTTP: what was sent, as JSON in the order of its batch's forms.
+    sa.Column("cells", sa.Text),
     sa.Index("keepfit_predictions_time", "pipeline", "role", "time"),
 )
 

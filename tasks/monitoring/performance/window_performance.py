@@ -25,7 +25,7 @@ from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
-from tasks.training.row_windows import scoring_snapshot
+from tasks.serving.answered_rows import monitored_rows
 
 
 def performances_of(
@@ -236,7 +236,7 @@ def _with_values(
     from tasks.monitoring.drift.harm.segments import segment_values
 
     rows, _ = judged_rows(pipeline, champion, span)
-    snapshot = scoring_snapshot(pipeline, span.start, span.end)
+    snapshot = monitored_rows(pipeline, champion.roles, span)
     frame = read_frame(snapshot.path)
     keys = row_keys(frame, champion.roles, snapshot.digest)
     place = pd.Series(np.arange(len(keys)), index=keys)

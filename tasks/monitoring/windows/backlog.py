@@ -132,9 +132,10 @@ def occupied_in(pipeline: Pipeline, windows: Sequence[Window]) -> tuple[bool, ..
     """
     import numpy as np
 
-    from tasks.training.row_windows import row_times
+    from tasks.serving.answered_rows import monitored_times
 
-    times = np.sort(row_times(pipeline, windows[0].start, windows[-1].end))
+    span = Window(start=windows[0].start, end=windows[-1].end)
+    times = monitored_times(pipeline, span)
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")
     ends = np.array([_naive(w.end) for w in windows], dtype="datetime64[us]")
     rows = np.searchsorted(times, ends) - np.searchsorted(times, starts)

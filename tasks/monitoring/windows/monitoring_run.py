@@ -30,7 +30,7 @@ from tasks.monitoring.windows.backlog import (
 from tasks.monitoring.windows.grid import latest_complete, mostly_before, parse_windows
 from tasks.registry.mlflow.shared_stores import champion_if_any, store_of
 from tasks.scoring.version_predictions import predictions_of
-from tasks.training.row_windows import newest_row, scoring_snapshot
+from tasks.serving.answered_rows import monitored_rows, newest_monitored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
     from tasks.ledger.ledger import ledger_of
 
     config = pipeline.config.monitoring
-    newest = newest_row(pipeline)
+    newest = newest_monitored(pipeline, now)
     if newest is None:
         raise DataError(
             f"No row to monitor has a value in {pipeline.config.time_column!r}.",
@@ -136,9 +136,7 @@ def champion_until(pipeline: Pipeline) -> datetime | None:
 
 def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
-    if look.window is None:
-        return scoring_snapshot(pipeline)
-    return scoring_snapshot(pipeline, look.window.start, look.window.end)
+    return monitored_rows(pipeline, look.champion.roles, look.window)
 
 
 def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:

@@ -110,6 +110,22 @@ def test_a_row_at_fault_has_its_own_error_and_the_others_are_answered(model: Ser
     assert len(found.predicted) == 3
 
 
+def test_a_row_without_its_time_has_that_of_its_arrival_and_a_null_stays_null(
+    model: ServedModel,
+) -> None:
+    rows = records(frame(3, seed=4))
+    del rows[0]["moment"]
+    stated = records(frame(3, seed=4).assign(moment=pd.Timestamp(NOW).tz_localize(None)))
+
+    found = answer(model, rows)
+
+    assert not found.faults
+    assert found.columns.cells["moment"][0] == int(NOW.timestamp() * 1e6)
+    assert found.predicted[0] == answer(model, stated[:1]).predicted[0]
+    null = model.read_records([{**rows[1], "moment": None}])
+    assert rules(model.answer(null, NOW)) == {0: [("moment", "nulls")]}
+
+
 def test_a_row_of_another_unit_breaks_its_scale(model: ServedModel) -> None:
     rows = records(frame(6, seed=4))
     rows[2]["größe; DROP TABLE"] = 1e9

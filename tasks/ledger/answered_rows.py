@@ -1,0 +1,77 @@
+"""What rows answered over HTTP hold: kept with their predictions, as no source has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import astuple
+from datetime import datetime
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from tasks.base.loop import Window
+from tasks.data.typing.storage import ColumnForm
+from tasks.ledger.coverage import of_window
+from tasks.ledger.records import AnsweredCells
+from tasks.ledger.storage.database import Database
+from tasks.ledger.storage.tables import batches, predictions, stored_time
+
+
+def forms_text(forms: Mapping[str, ColumnForm]) -> str:
+    """Return forms as the ledger keeps them."""
+    return json.dumps({name: astuple(form) for name, form in forms.items()})
+
+
+def read(
+    database: Database, pipeline: str, window: Window | None, arrived: datetime | None
+) -> tuple[AnsweredCells, ...]:
+    """Return what rows hold, one entry for each way in which cells are stored."""
+    where = [of_window(pipeline, "champion", window), predictions.c.cells.is_not(None)]
+    if window is None:
+        where.append(predictions.c.time.is_(None))
+    if arrived is not None:
+        where.append(batches.c.written_at >= stored_time(arrived))
+    asked = (
+        sa.select(batches.c.forms, predictions.c.key, predictions.c.cells)
+        .join(batches, batches.c.id == predictions.c.batch)
+        .where(*where)
+        .order_by(predictions.c.time, predictions.c.key)
+    )
+    groups: dict[str, list[tuple[str, str]]] = {}
+    with database.reading() as connection:
+        if not _any(connection, pipeline):
+            return ()
+        for forms, key, cells in connection.execute(asked):
+            groups.setdefault(forms, []).append((key, cells))
+    return tuple(
+        AnsweredCells(
+            forms={name: ColumnForm(*form) for name, form in json.loads(forms).items()},
+            cells=[cells for _, cells in rows],
+            keys=[key for key, _ in rows],
+        )
+        for forms, rows in groups.items()
+    )
+
+
+def times(
+    database: Database, pipeline: str, window: Window | None, until: datetime | None
+) -> NDArray[np.datetime64]:
+    """Return the times of rows in a window; without one that of the newest row."""
+    where = [of_window(pipeline, "champion", window), predictions.c.cells.is_not(None)]
+    if until is not None:
+        where.append(predictions.c.time < stored_time(until))
+    asked = sa.select(predictions.c.time).where(predictions.c.time.is_not(None), *where)
+    newest = asked.order_by(predictions.c.time.desc()).limit(1)
+    with database.reading() as connection:
+        if not _any(connection, pipeline):
+            return np.empty(0, dtype="datetime64[us]")
+        found = connection.execute(newest if window is None else asked).scalars().all()
+    return np.sort(np.array(found, dtype="datetime64[us]"))
+
+
+def _any(connection: sa.Connection, pipeline: str) -> bool:
+    """Return whether a pipeline has such rows: most have none, and many predictions."""
+    kept = sa.and_(batches.c.pipeline == pipeline, batches.c.forms.is_not(None))
+    return connection.execute(sa.select(batches.c.id).where(kept).limit(1)).first() is not None
