@@ -6,7 +6,7 @@ write is one transaction, and written again it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,6 +28,7 @@ from tasks.ledger.records import (
 )
 from tasks.ledger.run_requests import RunRequest
 from tasks.ledger.single_flight import flight
+from tasks.ledger.storage import answered_cells
 from tasks.ledger.storage.database import Database, address_of
 
 if TYPE_CHECKING:
@@ -182,23 +183,19 @@ class Ledger:
         arrived
             Only rows that were written then or later.
         """
-        from tasks.ledger.answered_rows import read
-
-        return read(self.database, pipeline, window, arrived)
+        return answered_cells.read(self.database, pipeline, window, arrived)
 
     def answered_times(
         self, pipeline: str, window: Window | None, until: datetime | None = None
-    ) -> NDArray[np.datetime64]:
-        """Return the times of rows answered over HTTP, in UTC, ``datetime64[us]``, ascending.
+    ) -> Sequence[datetime]:
+        """Return the times of rows answered over HTTP, naive and in UTC.
 
         Parameters
         ----------
         window
             None: only the newest row that lies before `until`.
         """
-        from tasks.ledger.answered_rows import times
-
-        return times(self.database, pipeline, window, until)
+        return answered_cells.times(self.database, pipeline, window, until)
 
     def unsent(self, pipeline: str) -> tuple[Unsent, ...]:
         """Return the batches written to be sent of which `sent` was not told yet."""

@@ -16,10 +16,10 @@ from tasks.base.loop import Window
 from tasks.base.records import NUMBERS, Schema
 from tasks.base.runtime.failpoints import reach
 from tasks.ledger import outbox
-from tasks.ledger.answered_rows import forms_text
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.records import AnsweredCells, Role, Written
 from tasks.ledger.storage import cell_values
+from tasks.ledger.storage.answered_cells import forms_text
 from tasks.ledger.storage.bulk_insert import staged
 from tasks.ledger.storage.database import Database, lock
 from tasks.ledger.storage.row_keys import row_keys, times_of

@@ -16,7 +16,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.typing.storage import ColumnForm
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.row_keys import row_keys
 from tasks.models.features.columns import texts_of
@@ -54,19 +54,19 @@ def monitored_rows(
     return _joined(snapshot, answered, roles, pipeline.work / "scoring")
 
 
-def newest_monitored(pipeline: Pipeline, now: datetime) -> datetime | None:
+def newest_monitored(pipeline: Pipeline, ledger: Ledger, now: datetime) -> datetime | None:
     """Return the greatest time among the rows to monitor, in UTC; None where none has one."""
     found = [
         moment.replace(tzinfo=UTC)
-        for moment in ledger_of(pipeline).answered_times(pipeline.config.name, None, now).tolist()
+        for moment in ledger.answered_times(pipeline.config.name, None, now)
     ]
     newest = newest_row(pipeline)
     return max([*found, *([] if newest is None else [newest])], default=None)
 
 
-def monitored_times(pipeline: Pipeline, span: Window) -> NDArray[np.datetime64]:
+def monitored_times(pipeline: Pipeline, ledger: Ledger, span: Window) -> NDArray[np.datetime64]:
     """Return the times of the rows to monitor in `span`, in UTC, ``datetime64[us]``, ascending."""
-    answered = ledger_of(pipeline).answered_times(pipeline.config.name, span)
+    answered = np.array(ledger.answered_times(pipeline.config.name, span), dtype="datetime64[us]")
     return np.sort(np.concatenate([row_times(pipeline, span.start, span.end), answered]))
 
 

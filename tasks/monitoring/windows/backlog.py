@@ -12,6 +12,7 @@ from tasks.monitoring.windows.grid import grid
 
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
+    from tasks.ledger.ledger import Ledger
 
 
 class Backlog(Record):
@@ -122,7 +123,7 @@ def _is_look(decision: Decision) -> bool:
     return decision.kind == "monitored" or (decision.kind == "stopped" and flow == "monitoring")
 
 
-def occupied_in(pipeline: Pipeline, windows: Sequence[Window]) -> tuple[bool, ...]:
+def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -> tuple[bool, ...]:
     """Return for each of `windows` whether the rows to score have any in it; one column is read.
 
     Parameters
@@ -135,7 +136,7 @@ def occupied_in(pipeline: Pipeline, windows: Sequence[Window]) -> tuple[bool, ..
     from tasks.serving.answered_rows import monitored_times
 
     span = Window(start=windows[0].start, end=windows[-1].end)
-    times = monitored_times(pipeline, span)
+    times = monitored_times(pipeline, ledger, span)
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")
     ends = np.array([_naive(w.end) for w in windows], dtype="datetime64[us]")
     rows = np.searchsorted(times, ends) - np.searchsorted(times, starts)

@@ -99,13 +99,14 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
     from tasks.ledger.ledger import ledger_of
 
     config = pipeline.config.monitoring
-    newest = newest_monitored(pipeline, now)
+    ledger = ledger_of(pipeline)
+    newest = newest_monitored(pipeline, ledger, now)
     if newest is None:
         raise DataError(
             f"No row to monitor has a value in {pipeline.config.time_column!r}.",
             "Look at the source; name a window with --window A..B.",
         )
-    earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored", "stopped"))
+    earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", "stopped"))
     until = champion.trained_until
     return backlog_of(
         latest_complete(newest, now, config.window),
@@ -113,7 +114,7 @@ def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backl
         watched_since(earlier, None if until is None else mostly_before(until, config.window)),
         most=config.catch_up,
         recent=pipeline.config.policy.persistent[1],
-        occupied=lambda windows: occupied_in(pipeline, windows),
+        occupied=lambda windows: occupied_in(pipeline, ledger, windows),
     )
 
 

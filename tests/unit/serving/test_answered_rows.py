@@ -63,9 +63,11 @@ def test_a_window_of_answered_rows_alone_is_what_a_source_with_them_would_give(
         read_frame(found.path, shared), read_frame(theirs.path, shared), check_dtype=False
     )
     assert (found.rows, found.start, found.end) == (18, theirs.start, theirs.end)
-    times = monitored_times(pipeline, WINDOW)
+    times = monitored_times(pipeline, ledger_of(pipeline), WINDOW)
     assert len(times) == 36
-    assert newest_monitored(pipeline, NOW) == datetime(2020, 1, 2, 15, tzinfo=UTC)
+    assert newest_monitored(pipeline, ledger_of(pipeline), NOW) == datetime(
+        2020, 1, 2, 15, tzinfo=UTC
+    )
 
 
 def test_a_row_that_the_source_has_too_counts_once_as_the_source_has_it(

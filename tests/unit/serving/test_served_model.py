@@ -122,8 +122,8 @@ def test_a_row_without_its_time_has_that_of_its_arrival_and_a_null_stays_null(
     assert not found.faults
     assert found.columns.cells["moment"][0] == int(NOW.timestamp() * 1e6)
     assert found.predicted[0] == answer(model, stated[:1]).predicted[0]
-    null = model.read_records([{**rows[1], "moment": None}])
-    assert rules(model.answer(null, NOW)) == {0: [("moment", "nulls")]}
+    null = answer(model, [rows[1], {**rows[2], "moment": None}])
+    assert null.columns.cells["moment"][1] is None
 
 
 def test_a_row_of_another_unit_breaks_its_scale(model: ServedModel) -> None:

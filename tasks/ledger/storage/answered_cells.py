@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 
-import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
 from tasks.base.loop import Window
 from tasks.data.typing.storage import ColumnForm
-from tasks.ledger.coverage import of_window
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import batches, predictions, stored_time
@@ -28,7 +25,7 @@ def read(
     database: Database, pipeline: str, window: Window | None, arrived: datetime | None
 ) -> tuple[AnsweredCells, ...]:
     """Return what rows hold, one entry for each way in which cells are stored."""
-    where = [of_window(pipeline, "champion", window), predictions.c.cells.is_not(None)]
+    where = [*_kept(pipeline, window)]
     if window is None:
         where.append(predictions.c.time.is_(None))
     if arrived is not None:
@@ -57,18 +54,32 @@ def read(
 
 def times(
     database: Database, pipeline: str, window: Window | None, until: datetime | None
-) -> NDArray[np.datetime64]:
+) -> Sequence[datetime]:
     """Return the times of rows in a window; without one that of the newest row."""
-    where = [of_window(pipeline, "champion", window), predictions.c.cells.is_not(None)]
+    where = _kept(pipeline, window)
     if until is not None:
         where.append(predictions.c.time < stored_time(until))
     asked = sa.select(predictions.c.time).where(predictions.c.time.is_not(None), *where)
     newest = asked.order_by(predictions.c.time.desc()).limit(1)
     with database.reading() as connection:
         if not _any(connection, pipeline):
-            return np.empty(0, dtype="datetime64[us]")
-        found = connection.execute(newest if window is None else asked).scalars().all()
-    return np.sort(np.array(found, dtype="datetime64[us]"))
+            return ()
+        found: Sequence[datetime] = (
+            connection.execute(newest if window is None else asked).scalars().all()
+        )
+    return found
+
+
+def _kept(pipeline: str, window: Window | None) -> list[sa.ColumnElement[bool]]:
+    where = [
+        predictions.c.pipeline == pipeline,
+        predictions.c.role == "champion",
+        predictions.c.cells.is_not(None),
+    ]
+    if window is not None:
+        where.append(predictions.c.time >= stored_time(window.start))
+        where.append(predictions.c.time < stored_time(window.end))
+    return where
 
 
 def _any(connection: sa.Connection, pipeline: str) -> bool:
