@@ -11,11 +11,15 @@ import importlib
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from tests.campaign.table import Options, Row, render
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "failpoints": "tests.campaign.failpoints",
+    "kills": "tests.campaign.kills",
+}
 """Name of each part to the module that runs it, in the order of the table."""
 
 
@@ -26,8 +30,7 @@ def run_parts(names: list[str], options: Options) -> list[Row]:
         folder = options.folder / name
         folder.mkdir()
         module = importlib.import_module(PARTS[name])
-        mine = Options(folder, options.trials, options.seed, options.share)
-        rows += module.run(mine)
+        rows += module.run(replace(options, folder=folder))
         sys.stderr.write(f"{name} done\n")
     return rows
 
@@ -39,13 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", action="store_true", help="the share that the gate runs")
+    parser.add_argument("--among", help="commands or faults of a part, separated by commas")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     asked = parser.parse_args(arguments)
     names = asked.only.split(",") if asked.only else list(PARTS)
     if unknown := set(names) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory(prefix="keepfit-campaign-") as folder:
-        rows = run_parts(names, Options(Path(folder), asked.trials, asked.seed, asked.share))
+        among = tuple(asked.among.split(",")) if asked.among else ()
+        options = Options(Path(folder), asked.trials, asked.seed, asked.share, among)
+        rows = run_parts(names, options)
     print(render(rows))
     if asked.json:
         asked.json.write_text(json.dumps([row.answer() for row in rows], indent=1) + "\n")

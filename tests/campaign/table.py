@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+
+class Named(Protocol):
+    """What a part tries one by one."""
+
+    @property
+    def name(self) -> str:
+        """As the table names it."""
+        ...
+
+
+T = TypeVar("T", bound=Named)
 _RULE_OF_THREE = 3.0
 """No failure in n trials: the rate is below 3/n, 95 % sure (Hanley & Lippman-Hand 1983)."""
 
@@ -23,12 +34,19 @@ class Options:
         Trials of each command or fault, where one costs about a second; dearer ones run fewer.
     share
         Only the small share that the gate runs: each part knows its own.
+    among
+        Names of the commands or faults that are tried; empty: all.
     """
 
     folder: Path
     trials: int = 300
     seed: int = 0
     share: bool = False
+    among: tuple[str, ...] = ()
+
+    def of(self, things: Sequence[T]) -> list[T]:
+        """Return those of some named things that are asked for: all, unless some are named."""
+        return [thing for thing in things if not self.among or thing.name in self.among]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""A prepared pipeline, the commands that are killed on it, and what must hold in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from tests.campaign import invariants, trials
+from tests.campaign.trials import Ended, Going
+from tests.tables import write_churn, write_pipeline
+
+CANARY = "s3cr3t-c4n4ry-0f-th3-c4mp41gn"
+_FILE = """\
+training: {budget: 60s, cv: 2, candidates: [logistic_regression]}
+monitoring: {window: 2d, min_rows: 20}
+policy: {probation: 0}
+alerts: ["${CAMPAIGN_ALERT}"]
+"""
+_ROWS, _MORE = 300, 60
+_LATER = tuple(f"c{i:05d}" for i in range(_ROWS + _MORE, _ROWS + 2 * _MORE))
+"""Ids of the rows that have come since everything that the prepared state holds."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A command, and what is true once it was done, however often it was killed before.
+
+    Parameters
+    ----------
+    statuses
+        Exit statuses of the command that is run again after a kill.
+    holds
+        Returns a sentence for each thing that is not as it must be.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    holds: Callable[[Path], list[str]]
+    statuses: tuple[int, ...] = (0,)
+
+
+class Prepared:
+    """The state that every trial begins with, at one path, since databases hold absolute ones."""
+
+    def __init__(self, folder: Path) -> None:
+        trials.prepare()
+        self.work, self._kept = folder / "work", folder / "kept"
+        self.work.mkdir()
+        os.environ["CAMPAIGN_ALERT"] = f"json://keepfit:{CANARY}@127.0.0.1:9/"
+        write_pipeline(self.work, write_churn(self.work / "c.csv", _ROWS), _FILE, time=True)
+        self._done("run")
+        self._arrive(_ROWS)
+        self._done("score")
+        self._done("run", "--fresh")
+        self._done("promote", "2")
+        (self.work / "bad.csv").write_text("customer,when\nc99999,2026-03-01\n")
+        self._arrive(_ROWS + _MORE)
+        shutil.copytree(self.work, self._kept)
+        for scene in SCENES:
+            trials.learn(scene.arguments, self.work)
+            self.restore()
+        self.before = invariants.digests(self.work / ".keepfit")
+
+    def restore(self) -> None:
+        """Let everything be as it was prepared."""
+        shutil.rmtree(self.work)
+        shutil.copytree(self._kept, self.work)
+
+    def start(self, scene: Scene, before: Callable[[], None] | None = None) -> Going:
+        """Start a scene's command on a fresh copy."""
+        self.restore()
+        return Going(scene.arguments, self.work, before)
+
+    def judge(self, scene: Scene, first: Ended, killed: bool) -> tuple[list[str], float]:
+        """Run the command again after a kill; return what does not hold, and how long it took."""
+        faults = [f"left running: {stray}" for stray in trials.strays()]
+        if not killed and first.status not in (*scene.statuses, 1):
+            faults.append(f"without its child it ended with {first.status}")
+        faults += _unkind(first)
+        # These hold at every moment, whatever comes next.
+        faults += [f"at once {f}" for f in self._check() if f.startswith(("I1 v", "I1 t", "I2 b",
+                   "I2 p", "I6", "I5"))]  # fmt: skip
+        again = trials.run(scene.arguments, self.work)
+        if again.status not in scene.statuses:
+            faults.append(f"run again it ended with {again.status}: {again.err.strip()[-300:]}")
+        faults += [*_unkind(again), *self._check(), *scene.holds(self.work)]
+        faults += [f"left in TMPDIR: {left.name}" for left in (self.work / "tmp").iterdir()]
+        faults += [f"left running: {stray}" for stray in trials.strays()]
+        return faults, again.seconds
+
+    def _check(self) -> list[str]:
+        state = self.work / ".keepfit"
+        outputs = [self.work / name for name in (".out", ".err", "backup.tar")]
+        place = invariants.Place(
+            state, trials.KEY, CANARY, [o for o in outputs if o.exists()], self.before
+        )
+        return invariants.check(place)
+
+    def _done(self, *arguments: str) -> None:
+        ended = trials.learn(arguments, self.work)
+        assert ended.status == 0, ended.err
+
+    def _arrive(self, start: int) -> None:
+        more = write_churn(self.work / "more.csv", _MORE, start, start=start)
+        with (self.work / "c.csv").open("a", encoding="utf-8") as file:
+            file.write(more.read_text("utf-8").split("\n", 1)[1])
+        more.unlink()
+
+
+def _unkind(ended: Ended) -> list[str]:
+    """Return what a person should never read."""
+    return [f"says {word!r}: {ended.err.strip()[-300:]}"
+            for word in ("Traceback", "looks like a bug") if word in ended.err]  # fmt: skip
+
+
+def _decided(work: Path, kind: str, since: int) -> list[dict[str, object]]:
+    """Return the decisions of a kind that were made after the number `since`."""
+    with closing(sqlite3.connect(work / ".keepfit" / "ledger.db")) as connection:
+        found = connection.execute(
+            "SELECT body FROM keepfit_decisions WHERE kind = ? AND number > ?", (kind, since)
+        ).fetchall()
+    return [json.loads(text) for (text,) in found]
+
+
+def _once(kind: str, work: Path, most: int = 1) -> list[str]:
+    """Return a fault unless one decision of a kind was made since the prepared state."""
+    with closing(sqlite3.connect(work.parent / "kept" / ".keepfit" / "ledger.db")) as connection:
+        (last,) = connection.execute("SELECT max(number) FROM keepfit_decisions").fetchone()
+    found = _decided(work, kind, last)
+    return [] if 1 <= len(found) <= most else [f"{len(found)} decisions are {kind}"]
+
+
+def _champion(version: int, work: Path) -> list[str]:
+    with closing(sqlite3.connect(work / ".keepfit" / "mlflow" / "mlflow.db")) as connection:
+        found = connection.execute(
+            "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
+        ).fetchall()
+    return [] if found == [(version,)] else [f"the champion is {found}, not version {version}"]
+
+
+def _scored_once(work: Path) -> list[str]:
+    import pandas as pd
+
+    outputs = (work / ".keepfit" / "pipelines" / "churn" / "predictions").glob("*.parquet")
+    counts = pd.concat([pd.read_parquet(o) for o in outputs])["customer"].value_counts()
+    wrong = {key: int(counts.get(key, 0)) for key in _LATER if counts.get(key, 0) != 1}
+    return [f"rows are not once in the outputs: {wrong}"] if wrong else []
+
+
+def _whole_backup(work: Path) -> list[str]:
+    """Unpack a backup and look at it as at a state folder."""
+    folder = work / "unpacked"
+    with tarfile.open(work / "backup.tar") as archive:
+        archive.extractall(folder, filter="data")
+    place = invariants.Place(folder, trials.KEY, CANARY)
+    return [f"in the backup {f}" for f in (*invariants.damage(place.registry),
+            *invariants.damage(place.ledger), *invariants.batch_faults(place))]  # fmt: skip
+
+
+def _both(*checks: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
+    return lambda work: [fault for check in checks for fault in check(work)]
+
+
+def _nothing(work: Path) -> list[str]:
+    return []
+
+
+SCENES = (
+    Scene("run", ("run",), partial(_once, "trained")),
+    Scene("score", ("score",), _both(partial(_once, "scored"), _scored_once)),
+    Scene("refused score", ("score", "--input", "bad.csv"), _nothing, (3,)),
+    # The newest window is looked at again whenever it is asked for.
+    Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),
+    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1))),
+    Scene("rollback", ("rollback",), _both(partial(_once, "rolled_back"), partial(_champion, 1)),
+          (0, 2)),
+    Scene("backup", ("backup", "backup.tar"), _whole_backup, (0, 2)),
+    Scene("refit", ("run", "--refit"), partial(_once, "trained")),
+    Scene("replay", ("backtest", "--quick"), _nothing),
+)  # fmt: skip
+
+
+@cache
+def prepared(folder: Path) -> Prepared:
+    """Return the prepared state of this process, made in `folder` when it is first asked for."""
+    return Prepared(folder)
+
+
+def say(text: str) -> None:
+    """Tell progress."""
+    sys.stderr.write(f"{text}\n")

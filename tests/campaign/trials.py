@@ -1,0 +1,293 @@
+"""Commands of keepfit forked from a process that has imported everything, and how they are killed.
+
+A fresh process imports for seconds; a forked one begins at once. Processes that keepfit starts of
+itself (its workers, its checker) are forked as well, where it would start an interpreter. The
+process that forks adopts what a killed command leaves behind, so that strays are seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import inspect
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_UNSET = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "KEEPFIT_STATE", "KEEPFIT_CHECKER")
+KEY = "5" * 64
+"""Seed of the Ed25519 key that versions of the campaign are signed by."""
+HANGS = 300.0
+"""Seconds after which a command that has not ended counts as hung."""
+GROUP, MAIN, CHILD = "group", "main", "child"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit status (negative: the signal), and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def prepare() -> None:
+    """Make this process one that trials can be forked from; call once, first of all."""
+    for name in _ONE_THREAD:
+        os.environ[name] = "1"
+    for name in _UNSET:
+        os.environ.pop(name, None)
+    os.environ["KEEPFIT_SIGNING_KEY"] = KEY
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for name in (
+        "tasks.base.runtime.environment", "flows.cli", "tasks.contracts.checker_process",
+        "tasks.models.execution.fork_server",
+    ):  # fmt: skip
+        importlib.import_module(name)
+    sys.modules["tasks.base.runtime.environment"].turn_telemetry_off()
+    sys.modules["tasks.models.execution.fork_server"]._preload()
+    importlib.import_module("expectations.check")
+    importlib.import_module("expectations.suite").warm_up()
+
+
+class Going:
+    """A command that was forked and goes on.
+
+    Parameters
+    ----------
+    arguments
+        As after `keepfit`.
+    folder
+        Working folder; output goes to files beside it, temporary files to ``tmp`` in it.
+    before
+        Called in the forked process, before the command.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, before: Callable[[], None] | None = None
+    ) -> None:
+        self._out, self._err = folder / ".out", folder / ".err"
+        self._began = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become(arguments, folder, before)
+
+    def _become(
+        self, arguments: Sequence[str], folder: Path, before: Callable[[], None] | None
+    ) -> NoReturn:
+        try:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for stream, path in ((1, self._out), (2, self._err)):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+            os.environ["TMPDIR"] = str(folder / "tmp")
+            (folder / "tmp").mkdir(exist_ok=True)
+            tempfile.tempdir = None
+            os.chdir(folder)
+            random.seed()
+            subprocess.Popen = _Forking  # type: ignore[misc]
+            sys.argv = ["keepfit", *arguments]
+            if before is not None:
+                before()
+            sys.modules["flows.cli"].program()
+        except BaseException:  # noqa: BLE001 - this process must never go on as the one it is of
+            traceback.print_exc()
+        finally:
+            os._exit(70)
+
+    def poll(self) -> bool:
+        """Return whether it still runs; it stays a zombie until `ended`."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def below(self) -> list[psutil.Process]:
+        """Return its living children, and theirs."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return alive(psutil.Process(self.pid).children(recursive=True))
+        return []
+
+    def kill(self, what: str, chance: random.Random) -> bool:
+        """Send SIGKILL to the whole tree, to the command alone, or to one of its children.
+
+        Returns whether the command itself was killed.
+        """
+        below = self.below()
+        if what == CHILD and below:
+            _kill(chance.choice(below).pid)
+            return False
+        _kill(self.pid)
+        if what == GROUP:
+            for process in below:
+                _kill(process.pid)
+        return True
+
+    def ended(self, seconds: float = HANGS) -> Ended:
+        """Wait for its end; a command that hangs is killed, and its status is ``-SIGALRM``."""
+        deadline = time.monotonic() + seconds
+        hung = False
+        while True:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                break
+            if time.monotonic() > deadline and not hung:
+                hung = True
+                self.kill(GROUP, random.Random(0))
+            time.sleep(0.005)
+        code = -signal.SIGALRM if hung else os.waitstatus_to_exitcode(status)
+        took = time.monotonic() - self._began
+        texts = [p.read_text("utf-8", "replace") for p in (self._out, self._err)]
+        return Ended(code, texts[0], texts[1], took)
+
+
+def run(arguments: Sequence[str], folder: Path) -> Ended:
+    """Run a command of keepfit to its end."""
+    return Going(arguments, folder).ended()
+
+
+def learn(arguments: Sequence[str], folder: Path) -> Ended:
+    """Run a command and import what it imported, so that the next one need not."""
+    file = folder / ".modules"
+
+    def noting() -> None:
+        leave = os._exit
+
+        def write(status: int) -> NoReturn:
+            file.write_text("\n".join(sys.modules))
+            leave(status)
+
+        os._exit = write
+
+    ended = Going(arguments, folder, noting).ended()
+    for name in file.read_text().split() if file.exists() else []:
+        if name not in sys.modules and not name.startswith("__"):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    file.unlink(missing_ok=True)
+    return ended
+
+
+def strays(seconds: float = 20.0) -> list[str]:
+    """Wait for what commands left behind to end; name and kill what does not."""
+    deadline = time.monotonic() + seconds
+    while left := alive(psutil.Process().children(recursive=True)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    named = [f"{process.pid} {_title(process)}" for process in left]
+    for process in left:
+        _kill(process.pid)
+    _reap()
+    return named
+
+
+def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return those that run; a zombie does not."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _reap() -> None:
+    """Take note of the ends of adopted processes."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())[-80:]
+    return "?"
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+_Stock = subprocess.Popen
+_PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+
+
+class _Forking(_Stock):  # type: ignore[type-arg]
+    """Starts an interpreter with a module of keepfit by forking; all else as it always is."""
+
+    def _execute_child(self, args: Any, *rest: Any) -> None:
+        work = _work_of(args)
+        if work is None:
+            super()._execute_child(args, *rest)  # type: ignore[misc]
+            return
+        given = inspect.signature(_Stock._execute_child).bind(self, args, *rest).arguments  # type: ignore[attr-defined]
+        pipes = [given[n] for n in _PIPES]
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                for stream, end in enumerate((pipes[0], pipes[3], pipes[5])):
+                    if end != -1:
+                        os.dup2(end, stream)
+                if given["start_new_session"]:
+                    os.setsid()
+                kept = {0, 1, 2, *given["pass_fds"]}
+                for number in {int(one.name) for one in Path("/proc/self/fd").iterdir()} - kept:
+                    with contextlib.suppress(OSError):
+                        os.close(number)
+                _start_anew(given["env"])
+                work()
+                os._exit(0)
+            except BaseException:  # noqa: BLE001 - as above
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        self._child_created = True
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+def _start_anew(env: dict[str, str] | None) -> None:
+    """Let a forked process look as one that was just started."""
+    if env is not None:
+        os.environ.clear()
+        os.environ.update(env)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False) for n in (1, 2))
+    threading.current_thread().name = "MainThread"
+    tempfile.tempdir = None
+
+
+def _work_of(args: Any) -> Callable[[], Any] | None:
+    """Return what a command of keepfit's own does once its interpreter runs."""
+    if isinstance(args, (str, bytes)) or list(args)[:3] != [sys.executable, "-P", "-c"]:
+        return None
+    code, rest = args[3], list(args[4:])
+    if "fork_server import main" in code:
+        sys.modules["tasks.models.execution.fork_server"]._preload = lambda: None
+        return sys.modules["tasks.models.execution.fork_server"].main
+    if "run_module" not in code or rest[1].startswith("deploy."):
+        return None
+
+    def module() -> None:
+        sys.argv = rest[1:]
+        sys.modules.pop(rest[1], None)
+        runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
+
+    return module
