@@ -610,6 +610,25 @@ class Figures(Record):
     of_candidates: dict[str, dict[str, str]] = {}
 
 
+class RecipeGain(Record):
+    """What the folds of a training show of the challenger's recipe beside the champion's.
+
+    Attributes
+    ----------
+    gain, error
+        Out-of-fold gain in units of the metric, greater is better, and its standard error.
+    rows
+        Rows that both recipes predicted out of fold.
+    candidates
+        How many recipes the challenger was the best of.
+    """
+
+    gain: float
+    error: float
+    rows: int
+    candidates: int
+
+
 class GateEvidence(Record):
     """What a gate decides on: per-replicate-free summary numbers, each required to be finite.
 
@@ -629,6 +648,8 @@ class GateEvidence(Record):
     equal_age
         Whether the champion was fitted again up to the challenger's newest row, since the
         registered one knows newer rows.
+    recipes
+        What the folds of the training show of the two recipes; None where they do not.
     """
 
     metric: str
@@ -649,6 +670,7 @@ class GateEvidence(Record):
     blocks_of: str = "blocks of time"
     challenger: str = ""
     equal_age: bool = False
+    recipes: RecipeGain | None = None
 
 
 class RefitGain(Record):

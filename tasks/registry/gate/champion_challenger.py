@@ -23,6 +23,7 @@ from tasks.base.records import (
     Basis,
     CandidateResult,
     ModelVersion,
+    RecipeGain,
     RefitGain,
     Split,
     Verdict,
@@ -38,8 +39,10 @@ from tasks.evaluation.leaderboard import (
 )
 from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.models.postprocessing.adjustment import as_served
 from tasks.registry.gate.equal_age import ends_before, fit_twin
 from tasks.registry.gate.gate import decide, incomplete_words
+from tasks.registry.gate.recipe_comparison import compared
 from tasks.registry.gate.refit_history import judged_before
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.gate.slice_guard import worse_slices
@@ -132,6 +135,7 @@ def judge(
             "latency_ms_per_1k": _latency(by_name[challenger], basis.split.n_holdout),
             "model_bytes": by_name[challenger].model_bytes,
             "equal_age": equal_age,
+            "recipes": None if refit else _recipes(config, basis, results, challenger, champion),
             **({"blocks_of": f"groups of {basis.split.group}"} if grouped else {}),
         }
     )
@@ -163,6 +167,44 @@ def judge(
             }
         )
     return verdict
+
+
+def _recipes(
+    config: PipelineConfig,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    challenger: str,
+    champion: ModelVersion | None,
+) -> RecipeGain | None:
+    """Return what the folds show of the challenger's recipe beside that of the champion's family.
+
+    None where they do not compare them: the same recipe, one that was tuned on these folds, or one
+    that was not fitted. A ranking is judged by the holdout alone.
+    """
+    by_name = {result.candidate: result for result in results}
+    theirs = by_name.get(champion.tags.get(FAMILY_TAG, "")) if champion is not None else None
+    ours = by_name[challenger]
+    if theirs is None or theirs is ours or basis.roles.task == "ranking":
+        return None
+    if ours.trials or theirs.trials or not theirs.predictions_path:
+        return None
+    held, other = (
+        as_served(folder.parent, folder.name, basis.roles)
+        for folder in (Path(one.predictions_path).parent for one in (ours, theirs))
+    )
+    if held is None or other is None:
+        return None
+    others = {BASELINE, theirs.candidate}
+    return compared(
+        basis.prepared.metric,
+        held,
+        other,
+        basis.roles,
+        gate=config.gate,
+        seed=config.training.seed,
+        trained=basis.split.n_train,
+        candidates=sum(r.status == "ok" and r.candidate not in others for r in results),
+    )
 
 
 def _equal_age(boundary: datetime) -> str:

@@ -12,6 +12,7 @@ from math import isfinite
 from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, RefitGain, Verdict
 from tasks.base.text.numbers import number
+from tasks.registry.gate.recipe_comparison import Joined, joined
 from tasks.registry.gate.refit_history import Together, together
 
 LEAST_ROWS = 30
@@ -37,7 +38,8 @@ def decide(
     """Return whether the challenger becomes champion, and why.
 
     Without a champion the challenger must beat the trivial baseline. With one it must besides
-    be superior (the lower end of the interval above ``gate.min_gain``) or, under that rule,
+    be superior (the lower end of the interval above ``gate.min_gain``, or the same shown together
+    with the training's folds, see `tasks.registry.gate.recipe_comparison`) or, under that rule,
     non-inferior (above minus ``gate.margin``). A refit of the champion's own recipe has to be
     non-inferior, see `refit_margin`, whatever ``gate.rule`` is. Each of them must stay within the
     latency and the size that the gate allows.
@@ -79,15 +81,19 @@ def decide(
                 "within the time budget"
             ),
         )
-    history = None
+    support: Together | Joined | None = None
     if refit and not first and stop is None:
         margin = refit_margin(evidence, gate)
         gate = gate.model_copy(update={"rule": "non_inferior", "margin": margin})
         if _known(evidence.low) <= -margin:
-            history = together(evidence, earlier, margin, gate.confidence)
+            support = together(evidence, earlier, margin, gate.confidence)
+    elif not first and stop is None and gate.rule == "superior":
+        least = gate.min_gain + _rounding(evidence)
+        if _known(evidence.low) <= least:
+            support = joined(evidence, least, gate.confidence)
     rule = stop[0] if stop else "first champion" if first else "refit" if refit else gate.rule
-    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version, history)
-    achieved = _achieved(evidence, gate, champion_version, history)
+    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version, support)
+    achieved = _achieved(evidence, gate, champion_version, support)
     reasons = tuple(refusals) or (achieved,)
     gain, low, high = _gain(evidence, first=first)
     return Verdict(
@@ -197,7 +203,7 @@ def _refusals(
     evidence: GateEvidence,
     gate: GateConfig,
     champion_version: str | None,
-    history: Together | None,
+    support: Together | Joined | None,
 ) -> list[str]:
     """Return every rule that the challenger fails; all numbers are known to be there."""
     found = []
@@ -205,13 +211,16 @@ def _refusals(
         measured = _measured(evidence, gate, first=True)
         found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
     least = _bound(gate) + (_rounding(evidence) if gate.rule == "superior" else 0.0)
-    passes = history is not None and history.low > -gate.margin and not history.worse
+    if isinstance(support, Joined):
+        passes = support.chance < (1 - gate.confidence) / 2
+    else:
+        passes = support is not None and support.low > -gate.margin and not support.worse
     if champion_version is not None and _known(evidence.low) <= least and not passes:
         words = "beat" if gate.rule == "superior" else "be about as good as"
         measured = _measured(evidence, gate, first=False)
         found.append(
             f"not shown to {words} champion v{champion_version} in {evidence.metric} "
-            f"({measured}; the lower end must lie above {_bound(gate):.3g}{_beside(history)})"
+            f"({measured}; the lower end must lie above {_bound(gate):.3g}{_beside(support)})"
         )
     return found + _guardrails(evidence, gate)
 
@@ -272,12 +281,19 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
     )
 
 
-def _beside(history: Together | None) -> str:
-    """Return what earlier refits show, as the end of a sentence; empty without any."""
-    if history is None:
+def _beside(support: Together | Joined | None) -> str:
+    """Return what earlier refits or the folds show, as the end of a sentence; empty without any."""
+    if support is None:
         return ""
-    refits = "the earlier refit" if history.earlier == 1 else f"{history.earlier} earlier refits"
-    low, mean = (number(value, history.mean - history.low) for value in (history.low, history.mean))
+    if isinstance(support, Joined):
+        recipes = support.recipes
+        return (
+            f"; with the {number(recipes.gain, recipes.error)} that its recipe gains on "
+            f"{recipes.rows:,} out-of-fold rows, a challenger no better would do as well in "
+            f"{100 * support.chance:.2g} % of cases"
+        )
+    refits = "the earlier refit" if support.earlier == 1 else f"{support.earlier} earlier refits"
+    low, mean = (number(value, support.mean - support.low) for value in (support.low, support.mean))
     return f"; with {refits} the mean gain of a refit is {mean}, at least {low}"
 
 
@@ -285,7 +301,7 @@ def _achieved(
     evidence: GateEvidence,
     gate: GateConfig,
     champion_version: str | None,
-    history: Together | None,
+    support: Together | Joined | None,
 ) -> str:
     """Return what a promoted challenger has shown."""
     measured = _measured(evidence, gate, first=champion_version is None)
@@ -293,10 +309,10 @@ def _achieved(
     if champion_version is None:
         return f"is the first champion and beats the trivial baseline in {metric} ({measured})"
     if gate.rule == "superior":
-        return f"beats champion v{champion_version} in {metric} ({measured})"
+        return f"beats champion v{champion_version} in {metric} ({measured}{_beside(support)})"
     return (
         f"is not worse than champion v{champion_version} in {metric} "
-        f"by more than {gate.margin:.3g} ({measured}{_beside(history)})"
+        f"by more than {gate.margin:.3g} ({measured}{_beside(support)})"
     )
 
 
