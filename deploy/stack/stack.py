@@ -46,6 +46,7 @@ from tasks.base.servers.stack_file import (
     write_stack,
 )
 from tasks.base.text.commands import command
+from tasks.contracts.shared_checker import SOCKET
 
 _PREFECT_PORT = 4200
 _MLFLOW_PORT = 5000
@@ -159,6 +160,7 @@ def _supervised(
                 note_stopped(state, datetime.now(UTC))
             (state / FILE).unlink(missing_ok=True)
             supervisor.stop()
+            (state / SOCKET).unlink(missing_ok=True)
             _say("stopped; schedules go on at the next start")
     return 0
 

@@ -15,8 +15,10 @@ from urllib.parse import quote, urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.web.access import SIGN_IN, Access
+from deploy.web.addresses import is_loopback
+from deploy.web.peer import is_of_this_user
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _OPEN = frozenset({"/health", "/api/health"})
 _SECRET = frozenset({b"authorization", b"cookie"})
 _HEADERS = {
@@ -31,7 +33,7 @@ _HEADERS = {
 _REASONS = {
     400: "Not a name of this machine.",
     401: "Not signed in. `keepfit link` prints an address that lets this browser in, once.",
-    403: "Not from this page.",
+    403: "Not from this page, or not from this account of the machine.",
     404: "Not found.",
 }
 
@@ -46,7 +48,7 @@ class Guard:
     port
         Where it is served: the origin that may change something.
     access
-        Who may use it; None: every account of this machine.
+        Who may use it; None: processes of the account that serves it, without a key.
     closed
         Names: a path that holds one of them between its slashes is not served.
     """
@@ -80,18 +82,19 @@ class Guard:
     def refusal(self, scope: Scope) -> int:
         """Return the status with which a request is refused; 0 when it is let through."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        if not _is_loopback(headers.get(b"host", b"").decode("latin-1")):
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not _is_loopback(host):
             return 400
-        if not self._own(headers.get(b"origin", b"").decode("latin-1"), scope):
+        if not self._own(headers.get(b"origin", b"").decode("latin-1"), host, scope):
             return 403
         if not self._closed.isdisjoint(scope["path"].lower().split("/")):
             return 404
         asks_health = _reads(scope) and scope["path"] in _OPEN
-        if asks_health or self._access is None or self._access.admits(headers):
-            return 0
-        return 401
+        if self._access is None:
+            return 0 if asks_health or is_of_this_user(scope) else 403
+        return 0 if asks_health or self._access.admits(headers) else 401
 
-    def _own(self, origin: str, scope: Scope) -> bool:
+    def _own(self, origin: str, host: str, scope: Scope) -> bool:
         if not origin or _reads(scope):
             # Programs state no origin; what another site reads, its browser keeps from it. Another
             # port is the same site, whose requests take the cookie along: it may only link here.
@@ -100,7 +103,9 @@ class Guard:
             return not foreign or headers.get(b"sec-fetch-dest") == b"document"
         try:
             parts = urlsplit(origin)
-            return parts.port == self._port and _is_loopback(parts.netloc)
+            # Of the other loopback addresses, on which anybody may listen, only the one asked for.
+            known = parts.hostname in _NAMES or parts.netloc == host
+            return parts.port == self._port and known
         except ValueError:
             return False
 
@@ -132,7 +137,7 @@ def _is_loopback(host: str) -> bool:
     name, colon, port = host.rpartition(":")
     if not colon or host.endswith("]"):
         name, port = host, "0"
-    return name.lower() in _LOOPBACK and port.isdecimal()
+    return is_loopback(name.lower().removeprefix("[").removesuffix("]")) and port.isdecimal()
 
 
 def _without_secrets(scope: Scope) -> Scope:

@@ -249,13 +249,17 @@ def test_without_the_token_nothing_but_health_is_answered(
     assert behind.get("/health").status_code == 200
 
 
-def test_on_loopback_a_page_of_another_site_gets_nothing(asking: TestClient) -> None:
+def test_on_loopback_another_account_or_a_page_of_another_site_gets_nothing(
+    asking: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     behind = TestClient(guarded(asking.app, 4290, None), base_url="http://127.0.0.1:4290")
     body = json.dumps({"rows": records(frame(1))})
     headers = {"content-type": "application/json"}
 
+    account = behind.post(PATH, content=body, headers=headers)
+    monkeypatch.setattr("deploy.web.guard.is_of_this_user", lambda _: True)
     own = behind.post(PATH, content=body, headers=headers)
     other = behind.post(PATH, content=body, headers={**headers, "origin": "https://evil.example"})
     rebound = behind.post(PATH, content=body, headers={**headers, "host": "evil.example"})
 
-    assert [a.status_code for a in (own, other, rebound)] == [200, 403, 400]
+    assert [a.status_code for a in (account, own, other, rebound)] == [403, 200, 403, 400]

@@ -54,7 +54,8 @@ async def nothing(*_: object) -> Any:
 GUARD = Guard(nothing, 4200, Owner(), {"assistant"})
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:4200", "LOCALHOST:1", "[::1]:4200"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:4200", "LOCALHOST:1", "[::1]:4200",
+                                  "127.0.0.2:4200"])  # fmt: skip
 def test_this_machine_by_its_own_names_is_let_through(host: str) -> None:
     assert GUARD.refusal(request(host)) == 0
 
@@ -70,7 +71,7 @@ def test_a_foreign_name_that_points_here_is_refused(host: str) -> None:
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost.evil:4200",
-               "http://evil.example:4200", "http://[bad"],
+               "http://evil.example:4200", "http://[bad", "http://127.0.0.2:4200"],
 )  # fmt: skip
 def test_a_page_of_another_origin_may_neither_write_nor_open_a_web_socket(
     kind: str, origin: str
@@ -80,6 +81,8 @@ def test_a_page_of_another_origin_may_neither_write_nor_open_a_web_socket(
 
 def test_its_own_page_and_programs_may_write() -> None:
     assert GUARD.refusal(request(origin="http://localhost:4200", method="POST")) == 0
+    there = request("127.0.0.2:4200", origin="http://127.0.0.2:4200", method="POST")
+    assert GUARD.refusal(there) == 0
     assert GUARD.refusal(request(method="DELETE")) == 0
     assert GUARD.refusal(request(kind="websocket")) == 0
 
