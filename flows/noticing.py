@@ -23,6 +23,6 @@ def noticing(
     state, message
         Name and message of its state.
     """
-    plan = pipeline_of_run(pipeline)
+    plan = pipeline_of_run(pipeline, edited=True)
     decision = note_failure(plan, flow_run, flow, state, message)
     return tell_people(plan, decision)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
@@ -90,23 +89,20 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             refresh(pipeline)
 
 
-def pipeline_of_run(file: str) -> Pipeline:
-    """Return the pipeline that a flow is to work on.
+def pipeline_of_run(file: str, *, edited: bool = False) -> Pipeline:
+    """Return the pipeline that a flow is to work on; see `pipeline_in_use`.
 
     Raises
     ------
     UsageError
-        When the run's stack, or its deployment on a server of one's own, names another file.
+        When it is not registered with the stack or deployment of the run.
     """
     if deployment_id() and REGISTERED_VARIABLE not in os.environ:
-        with _client() as client:
-            deployment = client.read_deployment(UUID(deployment_id()))
-        if file != (deployment.parameters or {}).get("pipeline"):
-            raise UsageError(
-                f"{file} is not the pipeline file of the deployment {deployment.name}.",
-                "`keepfit deploy` makes the deployments of a file.",
-            )
-    return pipeline_in_use(Path(file))
+        raise UsageError(
+            f"The deployment of this run does not say which content of {file} it may run.",
+            f"Make it anew: `keepfit deploy {file} --pool NAME`.",
+        )
+    return pipeline_in_use(Path(file), edited=edited)
 
 
 def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:

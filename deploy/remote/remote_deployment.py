@@ -17,9 +17,10 @@ from deploy.prefect.next_runs import next_runs, soonest
 from deploy.remote.alarm_probe import Probe, probe
 from deploy.remote.store_probe import probe_stores
 from tasks.base.errors import InfrastructureError, UsageError
+from tasks.base.known_pipelines import registration
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
-from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.runtime.environment import REGISTERED_VARIABLE, turn_telemetry_off
 from tasks.base.text.redaction import without_credentials
 from tasks.projects.reach import Reach
 
@@ -198,6 +199,7 @@ def _variables(pool: WorkPool, pipeline: Pipeline, image: str | None) -> dict[st
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         # A file in the working folder may have the name of one of keepfit's packages.
         "PYTHONSAFEPATH": "1",
+        REGISTERED_VARIABLE: registration(pipeline),
     }
     turn_telemetry_off(environ)
     if os.environ.get("KEEPFIT_STATE"):
@@ -265,7 +267,7 @@ def _same(found: DeploymentResponse, wanted: RunnerDeployment, pool: str) -> boo
         found.parameter_openapi_schema,
         limit.limit if limit is not None else None,
         options.collision_strategy if options is not None else None,
-        [_schedule(one.schedule) for one in found.schedules],
+        [_schedule(one) for one in found.schedules],
     )
     options = wanted.concurrency_options
     to_be = (
@@ -280,13 +282,15 @@ def _same(found: DeploymentResponse, wanted: RunnerDeployment, pool: str) -> boo
         wanted._parameter_openapi_schema.model_dump(exclude_unset=True),
         wanted.concurrency_limit,
         options.collision_strategy if options is not None else None,
-        [_schedule(one.schedule) for one in wanted.schedules or ()],
+        [_schedule(one) for one in wanted.schedules or ()],
     )
     return is_now == to_be
 
 
-def _schedule(schedule: Any) -> tuple[Any, ...]:
-    return tuple(getattr(schedule, key, None) for key in ("cron", "timezone", "day_or"))
+def _schedule(one: Any) -> tuple[Any, ...]:
+    """Return what a schedule says, whether the server's or one that is to be made."""
+    when = (getattr(one.schedule, key, None) for key in ("cron", "timezone", "day_or"))
+    return (*when, one.parameters or {})
 
 
 def _workers(client: SyncPrefectClient, pool: str) -> int:

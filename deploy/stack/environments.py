@@ -164,7 +164,7 @@ def of_runner(
         **common(state),
         "PREFECT_API_URL": prefect_api,
         **prefect_login(credentials),
-        REGISTERED_VARIABLE: json.dumps(list(files)),
+        REGISTERED_VARIABLE: json.dumps(dict.fromkeys(files, "")),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         CHECKER: str(state),

@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.base.errors import KeepfitError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline, pipeline_of
 from tasks.base.runtime.environment import REGISTERED_VARIABLE
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.settings.yaml_document import parse_yaml
 
 _FILE = "pipeline.json"
@@ -37,25 +37,45 @@ def accept(pipeline: Pipeline) -> None:
         write_whole(pipeline.work / _ACCEPTED, pipeline.document.text)
 
 
-def pipeline_in_use(path: Path) -> Pipeline:
+def registration(pipeline: Pipeline) -> str:
+    """Return what flow runs must know so that they accept the pipeline's file as it is now."""
+    return json.dumps({str(pipeline.path.resolve()): _text_digest(pipeline)})
+
+
+def pipeline_in_use(path: Path, *, edited: bool = False) -> Pipeline:
     """Return the pipeline of a file; in runs of the stack, the version that the stack took up.
+
+    Parameters
+    ----------
+    edited
+        Whether a file that was edited after it was deployed is right as well: for what only tells.
 
     Raises
     ------
     ConfigError
         When the file is wrong, and this is no run of a stack that knows a valid version of it.
     UsageError
-        When this is a run of a stack that was not started with the file. Whoever makes a run names
-        any file, and a pipeline file runs code by its hooks.
+        When the file, or what stands in it now, was not registered with the stack or deployment
+        that runs this. Whoever makes a run names any file, and a pipeline file runs code by its
+        hooks.
     """
     registered = os.environ.get(REGISTERED_VARIABLE)
     if registered is None:
         return load_pipeline(path)
-    if str(path.resolve()) not in json.loads(registered):
+    digest = json.loads(registered).get(str(path.resolve()))
+    if digest is None:
         raise UsageError(
-            f"{path} is not a pipeline file of the stack that runs this.",
-            "Start `keepfit up` with it.",
+            f"{path} is not registered with the stack or deployment that runs this.",
+            "Start `keepfit up` with it, or `keepfit deploy` it.",
         )
+    if digest:
+        pipeline = load_pipeline(path)
+        if not edited and _text_digest(pipeline) != digest:
+            raise UsageError(
+                f"{path} was edited after it was deployed.",
+                f"Take the edit up: `keepfit deploy {path} --pool NAME`. Or undo it.",
+            )
+        return pipeline
     folders = [
         w for w in _folders(Path(os.environ["KEEPFIT_STATE"])) if _file_of(w) == path.resolve()
     ]
@@ -76,6 +96,10 @@ def known_pipelines(state: Path) -> tuple[Pipeline, ...]:
         if pipeline is not None and pipeline.state == state and pipeline.work == work:
             found[pipeline.config.name] = pipeline
     return tuple(found[name] for name in sorted(found))
+
+
+def _text_digest(pipeline: Pipeline) -> str:
+    return digest_of_bytes(pipeline.document.text.encode("utf-8"))
 
 
 def _folders(state: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -191,15 +192,22 @@ def test_deploying_twice_changes_nothing(
 def test_a_changed_file_changes_its_deployments_only(
     server: PrefectServer, project: Callable[..., Pipeline]
 ) -> None:
+    _deploy(project("still"))
     _deploy(project("moved"))
 
-    applied = _deploy(project("moved", schedules={"scoring": "0 * * * *"}))
+    changed = project("moved", schedules={"scoring": "0 * * * *"})
+    applied = deploy([changed.path, project("still").path], pool="local")
 
     with connected() as client:
         training = deployment_named(client, "training/moved")
         scoring = deployment_named(client, "scoring/moved")
-    changed = {name for name, change in _changes(applied).items() if change == "updated"}
-    assert changed == {"training/moved", "scoring/moved"}
+    updated = {name for name, change in _changes(applied).items() if change == "updated"}
+    flows = ("training", "scoring", "monitoring", "noticing")
+    assert updated == {f"{flow}/moved" for flow in flows}
+    stated = (scoring.job_variables or {})["env"]["KEEPFIT_PIPELINES"]
+    assert json.loads(stated) == {
+        str(changed.path.resolve()): hashlib.sha256(changed.path.read_bytes()).hexdigest()
+    }
     assert training.schedules == []
     assert [one.schedule.cron for one in scoring.schedules] == ["0 * * * *"]  # type: ignore[union-attr]
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 RUNNER_VARIABLE = "KEEPFIT_RUNNER"
 REGISTERED_VARIABLE = "KEEPFIT_PIPELINES"
-"""Pipeline files of the stack, a JSON list; its flow runs accept no other."""
+"""Pipeline files that flow runs accept, and no other: a JSON object of paths and SHA-256 digests.
+
+An empty digest stands for the version that the stack took up last.
+"""
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 4 << 20

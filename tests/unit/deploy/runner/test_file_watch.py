@@ -56,7 +56,7 @@ def test_an_invalid_edit_keeps_the_last_valid_version_in_use_and_names_file_and_
     assert "stays in use" in said
     with pytest.raises(ConfigError):
         pipeline_in_use(file)
-    monkeypatch.setenv(REGISTERED_VARIABLE, json.dumps([str(file.resolve())]))
+    monkeypatch.setenv(REGISTERED_VARIABLE, json.dumps({str(file.resolve()): ""}))
     monkeypatch.setenv("KEEPFIT_STATE", str(plan.state))
     used = pipeline_in_use(file)
     assert used.config == plan.config
@@ -75,7 +75,7 @@ def test_runs_of_a_stack_use_the_version_that_it_took_up_and_no_other_file(
     plan = load_pipeline(file)
     files = WatchedFiles([plan])
     monkeypatch.setenv("KEEPFIT_STATE", str(plan.state))
-    monkeypatch.setenv(REGISTERED_VARIABLE, json.dumps([str(file.resolve())]))
+    monkeypatch.setenv(REGISTERED_VARIABLE, json.dumps({str(file.resolve()): ""}))
     edit(file, 'schedules: {scoring: "0 * * * *"}\n')
     assert pipeline_in_use(file).config == plan.config
     assert looked(files)
