@@ -171,8 +171,9 @@ class Comparison:
         state = self._states[name]
         events = state.events
         fresh = self._fresh(state.policy.span)
-        paid = [self.harmful(a.champion.model, a.window, fresh[a.window]) for a in state.alarmed]
-        acted = {a.window: bool(p) for a, p in zip(state.alarmed, paid, strict=True)}
+        told = [alarm for alarm in state.alarmed if not alarm.upkeep]
+        paid = [self.harmful(a.champion.model, a.window, fresh[a.window]) for a in told]
+        acted = {a.window: bool(p) for a, p in zip(told, paid, strict=True)}
         return self._compared(
             name,
             state.policy.sentence,
@@ -181,7 +182,7 @@ class Comparison:
             refits=sum(e.action == "refit" for e in events),
             promotions=sum(e.promoted is True for e in events),
             refusals=sum(e.promoted is False for e in events),
-            alarms=len(state.alarmed),
+            alarms=len(told),
             alarms_paid=sum(p is True for p in paid),
             seconds=state.seconds + sum(seconds for _, seconds in state.needed),
             events=tuple(

@@ -18,7 +18,15 @@ from tasks.backtest.policies import Policy
 from tasks.backtest.promotion import challenge, first_champion, measured_gain
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import CALLING, AgedGain, CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.base.loop import (
+    CALLING,
+    AgedGain,
+    CauseKind,
+    Gain,
+    GainAnswer,
+    PolicyDecision,
+    WindowFlag,
+)
 from tasks.base.records import RefitGain, TrainingKind
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
@@ -28,10 +36,17 @@ from tasks.training.refit_candidacy import rows_needed
 
 @dataclass(frozen=True)
 class Alarmed:
-    """A window that called for action while a champion scored."""
+    """A window that called for action while a champion scored.
+
+    Attributes
+    ----------
+    upkeep
+        Whether all it asks for is a refit because the champion ages; nobody is told of it.
+    """
 
     window: int
     champion: Champion
+    upkeep: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,23 +150,25 @@ class Replay:
         now, champion = self.history.windows[window].end, state.champion
         span = range(champion.since, window + 1)
         flags = tuple(self._flag(state, one, now, place) for place, one in enumerate(span))
-        gains, pays = self._gains(state, window)
+        gains, answer = self._gains(state, window)
         flags = tuple(_with_gain(flag, gains) for flag in flags)
         known = {alarm.window for alarm in state.alarmed}
-        calling = [
-            one
-            for one, flag in zip(span, flags, strict=True)
-            if (flag.enough and (flag.drifted or flag.worse)) or (pays and one == window)
-        ]
-        fresh = tuple(Alarmed(one, champion) for one in calling if one not in known)
+        moved = {
+            one: f.enough and (f.drifted or f.worse) for one, f in zip(span, flags, strict=True)
+        }
+        fresh = tuple(
+            Alarmed(one, champion, upkeep=not moved[one] and answer == "ages")
+            for one in span
+            if one not in known and (moved[one] or (one == window and answer in CALLING))
+        )
         aged = gains[-1].aged if gains else state.aged
         alarmed = (*state.alarmed, *fresh)
         return replace(state, flags=flags, gains=gains, aged=aged, alarmed=alarmed)
 
-    def _gains(self, state: State, window: int) -> tuple[tuple[Gain, ...], bool]:
-        """Return what was measured of the champion so far, and whether the newest speaks for it."""
+    def _gains(self, state: State, window: int) -> tuple[tuple[Gain, ...], GainAnswer]:
+        """Return what was measured of the champion so far, and what the newest says."""
         if "gain" not in state.policy.senses:
-            return (), False
+            return (), ""
         found = measured_gain(
             self.history,
             self.config,
@@ -163,9 +180,8 @@ class Replay:
             state.aged,
         )
         if found is None:
-            return state.gains, False
-        pays = weigh(state.policy.rule, found) in CALLING
-        return (*state.gains, found), pays
+            return state.gains, ""
+        return (*state.gains, found), weigh(state.policy.rule, found)
 
     def _flag(self, state: State, window: int, now: datetime, place: int) -> WindowFlag:
         """Return what is known of an earlier window now; what is final is not looked at again."""
@@ -194,7 +210,7 @@ class Replay:
 
     def _decided(self, state: State, window: int) -> State:
         """Return the state after the policy's answer and what follows from it."""
-        alarm = any(a.window == window for a in state.alarmed)
+        alarm = any(a.window == window and not a.upkeep for a in state.alarmed)
         if self._due(state.policy, window):
             # A replay has one recipe: what its own calendars train is a refit for the gate.
             kind: TrainingKind = "refit" if state.policy.every and state.policy.gated else "search"

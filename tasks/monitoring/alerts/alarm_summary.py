@@ -93,6 +93,22 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
     )
 
 
+def is_upkeep(alarm: Decision) -> bool:
+    """Return whether all that an alarm asks for is a refit because the champion ages.
+
+    Nobody is told of it: what became of the champion is told where it was replaced.
+    """
+    triggers = triggers_of(alarm)
+    answered = _policy(alarm.evidence.get("policy"))
+    return (
+        bool(triggers)
+        and all(trigger.by == "gain" for trigger in triggers or ())
+        and bool(alarm.evidence.get("retrain"))
+        and answered is not None
+        and answered.weighed == "ages"
+    )
+
+
 def what_moved(found: Moved) -> str:
     """Return the columns that moved, and why that could hurt; empty where none and nothing did."""
     harm = cleaned(f"{found.harm[:1].upper()}{found.harm[1:]}", 400)

@@ -21,6 +21,7 @@ from tasks.base.text.redaction import redact
 from tasks.monitoring.alerts.alarm_summary import (
     Moved,
     gain_statement,
+    is_upkeep,
     moved,
     number,
     statement,
@@ -103,6 +104,8 @@ def message_of(
 
 
 def _is_told(decision: Decision, related: Sequence[Decision]) -> bool:
+    if decision.kind == "alarmed":
+        return not is_upkeep(decision)
     if decision.kind == "refused":
         return _after_an_alarm(decision, related)
     if decision.kind == "skipped":
@@ -114,7 +117,10 @@ def _is_told(decision: Decision, related: Sequence[Decision]) -> bool:
 
 def _after_an_alarm(decision: Decision, related: Sequence[Decision]) -> bool:
     kin = [decision, *(r for r in related if r.correlation == decision.correlation)]
-    return any(d.kind == "alarmed" or _cause_kind(d) == "alarm" for d in kin)
+    alarms = [d for d in kin if d.kind == "alarmed"]
+    if alarms:
+        return not all(is_upkeep(alarm) for alarm in alarms)
+    return any(_cause_kind(d) == "alarm" for d in kin)
 
 
 def _answers_an_alarm(decision: Decision, related: Sequence[Decision]) -> bool:

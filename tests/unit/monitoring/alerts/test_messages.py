@@ -225,6 +225,27 @@ def test_a_refusal_is_told_only_after_an_alarm() -> None:
         assert message.title == "flights: retrained after the alarm, version 3 stays champion"
 
 
+def upkeep(weighed: str, by: str = "gain") -> Decision:
+    policy = PolicyDecision(retrain=True, reasons=(), sentence="Retrain.", weighed=weighed)  # type: ignore[arg-type]
+    evidence = {
+        **ASKED, "triggers": [{"window": week(0).model_dump(mode="json"), "by": by}],
+        "policy": policy.model_dump(mode="json"),
+    }  # fmt: skip
+    return decision("alarmed", evidence, window=week(0))
+
+
+def test_a_refit_because_the_champion_ages_is_told_of_by_what_became_of_it() -> None:
+    refused = decision("refused", {"former": "3"}, version="4")
+    promoted = decision("promoted", {"former": "3"}, version="4")
+
+    assert message_of(upkeep("ages")) is None
+    assert message_of(refused, [upkeep("ages")]) is None
+    assert message_of(promoted, [upkeep("ages")]) is not None
+    for alarm in (upkeep("pays"), upkeep("ages", by="drift")):
+        assert message_of(alarm) is not None
+        assert message_of(refused, [alarm]) is not None
+
+
 def test_a_skip_is_told_only_to_who_asked_by_hand() -> None:
     skipped = {"withheld": "running", "cause": {"kind": "manual"}}
 
