@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         pages[f"adr/{record.name}"] = record.read_text(encoding="utf-8")
     listed = "\n".join(f"- [{_title(record)}]({record.name})" for record in records)
     pages["adr/records.md"] = f"{_text('.github/adr/README.md')}\n{listed}\n"
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        pages[f"notebooks/{notebook.stem}.md"] = _page_of(notebook)
     _bring_every_command()
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
@@ -48,6 +51,15 @@ def _bring_every_command() -> None:
 
 def _text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _page_of(notebook: Path) -> str:
+    """Return a notebook's text and code; what it shows, the person's own kernel shows."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = (("".join(cell["source"]), cell["cell_type"]) for cell in cells)
+    return "\n\n".join(
+        text if kind == "markdown" else f"```python\n{text}\n```" for text, kind in sources
+    )
 
 
 def _title(record: Path) -> str:

@@ -30,6 +30,7 @@ from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
 from tasks.base.text.redaction import redact
 from tasks.ledger.training_outcomes import save_outcome
+from tasks.models.execution import worker_pool
 from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
 from tasks.registry.mlflow.shared_stores import (
     champion_if_any,
@@ -233,12 +234,13 @@ def _companions(
         if checks:
             start_checker(keep=keep)
         if fits:
-            from tasks.models.fitting import warm_up
-
-            warm_up()
+            worker_pool.warm_up()
         elif keep or not read_directly(pipeline.state):
             _connect_early(pipeline)
         yield
+    except KeyboardInterrupt:
+        worker_pool.close_all()
+        raise
     finally:
         stop_checker()
         if configured is not None and named is None:

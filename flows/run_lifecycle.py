@@ -28,6 +28,7 @@ from tasks.base.text.commands import working_on
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh
 from tasks.ledger.ledger import ledger_of
+from tasks.models.execution import worker_pool
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
@@ -72,6 +73,9 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             note_stop(pipeline, flow, why, error.message, error.remedy, run, aside=error.aside)
         raise
     except KeyboardInterrupt:
+        # What was submitted is waited for, and much of it waits for these.
+        stop_checker()
+        worker_pool.close_all()
         _tried(lambda: _note_cancelled(pipeline, run, flow, why))
         raise
     except Exception as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from flows.cli_actions import explain_row, load_estimator, read_chain, read_health
 from flows.commands import run_backtest, run_monitoring, run_scoring, run_training
@@ -22,6 +24,36 @@ if TYPE_CHECKING:
     from tasks.evaluation.explanation.shap_values import RowExplanation
 
 __all__ = ["Error", "Pipeline", "init"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A call was interrupted, and what it had started has ended."""
+
+    def __str__(self) -> str:
+        return "Interrupted; nothing of it runs any more. Call it again: finished work is reused."
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of the traceback."""
+        return [str(self)]
+
+
+def _concise(call: Callable[P, R]) -> Callable[P, R]:
+    """Let a mistake point at the line of the caller, and an interruption at nothing."""
+
+    @functools.wraps(call)
+    def concise(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True
+        try:
+            return call(*args, **kwargs)
+        except Error as error:
+            raise error.with_traceback(None) from None
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    return concise
 
 
 class Pipeline:
@@ -47,6 +79,7 @@ class Pipeline:
     >>> pipeline.run().leaderboard  # doctest: +SKIP
     """
 
+    @_concise
     def __init__(self, file: str | Path | None = None) -> None:
         loaded = load_pipeline(None if file is None else Path(file))
         self.file: Path = loaded.path.resolve()
@@ -55,6 +88,7 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"keepfit.Pipeline({str(self.file)!r})"
 
+    @_concise
     def run(self, *, fresh: bool = False, refit: bool = False) -> results.Training:
         """Train once: contract, candidates, gate, registry, report.
 
@@ -67,6 +101,7 @@ class Pipeline:
         """
         return results.Training(run_training(self.file, fresh=fresh, refit=refit))
 
+    @_concise
     def score(
         self,
         table: Any = None,
@@ -103,6 +138,7 @@ class Pipeline:
         )
         return results.Scoring(outcome, read_predictions(outcome.output))
 
+    @_concise
     def monitor(self, window: str | None = None, *, every: str | None = None) -> results.Monitoring:
         """Look at windows: contract, drift, performance, and what the policy says.
 
@@ -115,6 +151,7 @@ class Pipeline:
         """
         return results.Monitoring(run_monitoring(self.file, window=window, every=every))
 
+    @_concise
     def backtest(
         self,
         *,
@@ -143,18 +180,22 @@ class Pipeline:
         )
         return results.Backtest(outcome)
 
+    @_concise
     def status(self) -> results.Status:
         """Return how the pipeline is: champion, health, last and next runs."""
         return results.Status(read_health(self.file)[0])
 
+    @_concise
     def why(self, version: int | str | None = None) -> results.Why:
         """Return the chain of evidence behind a version; the champion's when absent."""
         return results.Why(read_chain(self.file, None if version is None else str(version)))
 
+    @_concise
     def why_row(self, row: str, version: int | str | None = None) -> RowExplanation:
         """Return which columns pushed the prediction of the row with this id."""
         return explain_row(self.file, row, None if version is None else str(version))
 
+    @_concise
     def champion(self, version: int | str | None = None) -> Any:
         """Return the champion, or another version, as a fitted scikit-learn estimator.
 
@@ -168,6 +209,7 @@ class Pipeline:
         return load_estimator(self.file, None if version is None else str(version))
 
     @property
+    @_concise
     def contract(self) -> results.DataContract:
         """The data contract.
 
@@ -183,6 +225,7 @@ class Pipeline:
         return results.contract_result(known, str(contract_file(pipeline)))
 
 
+@_concise
 def init(
     data: Any,
     target: str,

@@ -211,7 +211,7 @@ class Status(Result):
     @property
     def sentence(self) -> str:
         """The pipeline's health, and what it rests on."""
-        return f"{self.outcome.pipeline} is {self.outcome.health}: {self.outcome.reason}"
+        return f"{self.outcome.pipeline}: {self.outcome.health}. {self.outcome.reason}"
 
     @property
     def latest(self) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.records import ContractResult, RuleResult, Snapshot
-from tasks.base.runtime.environment import module_command
+from tasks.base.runtime.environment import interrupts_kept_away, module_command
 from tasks.base.runtime.files import changed_file, digest_of, write_whole
 from tasks.contracts.commands import accept_command
 from tasks.contracts.shared_checker import ask_standing, standing
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _waiting: list[subprocess.Popen[str]] = []
+_working: list[subprocess.Popen[str]] = []
 _keeps = False
 
 
@@ -48,10 +49,12 @@ def start_checker(*, keep: bool = False) -> None:
 
 
 def stop_checker() -> None:
-    """End a process that was started and not needed."""
+    """End the process that was started and not needed, or whose answer nobody awaits any more."""
     with _lock:
         while _waiting:
             _end(_waiting.pop())
+        while _working:
+            _working.pop().kill()
 
 
 def check_snapshot(
@@ -197,6 +200,7 @@ def _ask_own(request: dict[str, Any]) -> str:
     with _lock:
         kept = _keeps and bool(_waiting)
         process = _waiting.pop() if _waiting else _spawn()
+        _working.append(process)
     line = ""
     try:
         assert process.stdin is not None  # noqa: S101 - opened with a pipe
@@ -210,10 +214,15 @@ def _ask_own(request: dict[str, Any]) -> str:
         raise InfrastructureError(f"The contract could not be checked: {error}.") from None
     finally:
         with _lock:
-            if kept and line and not _waiting:
+            stopped = process not in _working
+            if not stopped:
+                _working.remove(process)
+            if kept and line and not _waiting and not stopped:
                 _waiting.append(process)
             else:
                 _end(process)
+    if stopped:
+        raise InfrastructureError("The contract's check was stopped with its run.")
     return line
 
 
@@ -230,14 +239,15 @@ def _error(error: dict[str, str]) -> Exception:
 
 
 def _spawn() -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - our own module, no shell
-        module_command("tasks.contracts.checker_process"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=None,
-        text=True,
-        encoding="utf-8",
-    )
+    with interrupts_kept_away():
+        return subprocess.Popen(  # noqa: S603 - our own module, no shell
+            module_command("tasks.contracts.checker_process"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None,
+            text=True,
+            encoding="utf-8",
+        )
 
 
 def _end(process: subprocess.Popen[str]) -> None:

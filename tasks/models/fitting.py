@@ -13,16 +13,13 @@ from typing import Any
 from tasks.base.config import PipelineConfig, TrainingConfig
 from tasks.base.records import CandidateResult, Schema, Split
 from tasks.models.ensemble.blend_call import ensemble_of
-from tasks.models.execution import worker_pool
 from tasks.models.execution.scheduler import Fits, Progress, Report, silent
 from tasks.models.execution.time_budget import Budget
 from tasks.models.persistence.artifacts import kept
 from tasks.models.recipe import refit
 from tasks.models.run_context import BASELINE, shared_files
 
-__all__ = ["Progress", "fit_candidates", "refit", "warm_up"]
-
-warm_up = worker_pool.warm_up
+__all__ = ["Progress", "fit_candidates", "refit"]
 
 
 def fit_candidates(

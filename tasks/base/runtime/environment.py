@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 RUNNER_VARIABLE = "KEEPFIT_RUNNER"
@@ -46,6 +46,20 @@ def module_command(module: str, *arguments: str) -> list[str]:
     """
     root = str(Path(__file__).resolve().parents[3])
     return [sys.executable, "-P", "-c", _RUN_MODULE, root, module, *arguments]
+
+
+@contextlib.contextmanager
+def interrupts_kept_away() -> Iterator[None]:
+    """Start processes that an interrupt does not reach: whoever starts them decides.
+
+    Ctrl-C in a terminal and a notebook's stop button send SIGINT to the whole process group. A
+    process that handles it only once it runs would still be hit while it imports.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def turn_telemetry_off(environ: MutableMapping[str, str] | None = None) -> None:

@@ -35,7 +35,6 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serve until the input ends or no command came for a while."""
     return_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
     out = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not stand among the messages
     _preload()
@@ -130,7 +129,6 @@ def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:
     code = 1
     try:
         _die_with(server)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for stream in (1, 2):
             os.dup2(log, stream)

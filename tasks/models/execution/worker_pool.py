@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import InfrastructureError
+from tasks.base.runtime.environment import interrupts_kept_away
 
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -53,13 +54,14 @@ class Worker:
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[3])
         # -P: the working folder holds a person's files, and must not shadow a module.
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, constant arguments
-            [sys.executable, "-P", "-c", _START, root],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **_ONE_THREAD},
-            bufsize=0,
-        )
+        with interrupts_kept_away():
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, constant arguments
+                [sys.executable, "-P", "-c", _START, root],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **_ONE_THREAD},
+                bufsize=0,
+            )
         assert self._process.stdout is not None  # noqa: S101 - piped above
         assert self._process.stdin is not None  # noqa: S101
         self._in, self._out = self._process.stdin, self._process.stdout

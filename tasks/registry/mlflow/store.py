@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,8 @@ class Store(Runs, Versions, Collecting):
         turn_telemetry_off()
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        # Of a kernel without widgets, when the progress bars are imported that nobody is shown.
+        warnings.filterwarnings("ignore", "IProgress not found")
         from mlflow.tracking import MlflowClient
 
         if os.environ["MLFLOW_LOGGING_LEVEL"] == "WARNING":

@@ -18,7 +18,7 @@ from tasks.base.config import TrainingConfig
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import Kind, Task
 from tasks.models.execution import worker_pool
-from tasks.models.fitting import Progress, fit_candidates, refit, warm_up
+from tasks.models.fitting import Progress, fit_candidates, refit
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
@@ -31,7 +31,7 @@ QUICK = ("logistic_regression", "decision_tree")
 
 @pytest.fixture(scope="module", autouse=True)
 def _workers() -> Iterator[None]:
-    warm_up()
+    worker_pool.warm_up()
     yield
     worker_pool.close_all()
 

@@ -16,7 +16,7 @@ import pytest
 
 from tasks.base.records import CandidateResult, Task, Trial
 from tasks.models.execution import worker_pool
-from tasks.models.fitting import Progress, fit_candidates, refit, warm_up
+from tasks.models.fitting import Progress, fit_candidates, refit
 from tests.unit.models.factories import frame, snapshot, target, training
 from tests.unit.models.processes import fits
 
@@ -25,7 +25,7 @@ METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 
 @pytest.fixture(scope="module", autouse=True)
 def _workers() -> Iterator[None]:
-    warm_up()
+    worker_pool.warm_up()
     yield
     worker_pool.close_all()
 
