@@ -189,7 +189,7 @@ class PredictionServer:
             raise RefusedError(503, problem.kind, problem.message, remedy)
         count = len(rows) if rows is not None else len(next(iter(lists.values())))
         try:
-            if count <= _AT_ONCE and model.encoder is not None:
+            if count <= _AT_ONCE and model.encoder is not None and model.hook is None:
                 answer = _answer(model, rows, lists, count)
             else:
                 loop = asyncio.get_running_loop()

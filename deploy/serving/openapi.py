@@ -100,8 +100,8 @@ def _operation(name: str, model: ServedModel) -> dict[str, Any]:
 
 def request_schema(model: ServedModel) -> dict[str, Any]:
     """Return the JSON schema of a request: rows as objects, or columns as lists."""
-    needed = [name for name, column in model.columns.items() if column.needed]
-    cells = {name: _cell(model, column) for name, column in model.columns.items()}
+    needed = [column.name for column in model.sent if column.needed]
+    cells = {column.name: _cell(model, column) for column in model.sent}
     lists = {name: {"type": "array", "items": cell} for name, cell in cells.items()}
     record = {"type": "object", "properties": cells, "required": needed}
     return {

@@ -70,6 +70,8 @@ class Snapshot(Record):
         SHA-256 of the Arrow file.
     cached
         Whether it was reused from an earlier run.
+    given
+        Arrow's schema of what a feature function was given, in base64; empty without one.
     """
 
     path: str
@@ -85,6 +87,7 @@ class Snapshot(Record):
     places: str = ""
     file_digest: str = ""
     cached: bool = False
+    given: str = ""
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -188,7 +189,7 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
     if config.hooks.features is not None:
         from tasks.plugins.features import hooks_identity
 
-        parts["hooks"] = hooks_identity(config.hooks, wanted.base)
+        parts["hooks"] = f"{hooks_identity(config.hooks, wanted.base)} given"
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"read-{key[:32]}.json"
 
@@ -213,9 +214,12 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     declared = reading_kinds(wanted.forms)
     table, said = declared_times(read.table, declared), list(read.assumptions)
     table, notes = with_joined_labels(table, config.target, config.labels)
+    given = ""
     if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
-        from tasks.plugins.features import with_features
+        from tasks.plugins.features import given_table, with_features
 
+        schema = given_table(table, config).schema.remove_metadata()
+        given = b64encode(schema.serialize()).decode("ascii")
         table = with_features(table, config, wanted.base)
     if config.time_column is not None:
         said += _future(table, config.time_column)
@@ -251,7 +255,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     del table, read
     # Arrow keeps what it freed for later; nothing as large comes again in this process.
     pa.default_memory_pool().release_unused()
-    return snapshot
+    return snapshot.model_copy(update={"given": given})
 
 
 def _check_readable(read: SourceTable, config: PipelineConfig) -> None:

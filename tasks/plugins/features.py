@@ -82,18 +82,36 @@ def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
     name = config.hooks.features
     if name is None:
         return table
-    import pyarrow as pa
-
     function = feature_function(name, base)
-    # Scoring has neither of them.
-    hidden = {config.target, *config.aside}
-    given = table.drop_columns([c for c in table.column_names if c in hidden])
-    frame = given.to_pandas()
+    frame = given_table(table, config).to_pandas()
     _try_out(name, function, frame.head(SAMPLE_ROWS))
-    added = _added(name, function, frame, frame)
-    taken = set(table.column_names) & set(map(str, added.columns))
+    added = added_columns(name, function, frame)
+    taken = set(table.column_names) & set(added)
     if taken:
         raise _wrong(name, f"adds {sorted(taken)[0]!r}, which the source has already")
+    for column, values in added.items():
+        table = table.append_column(column, values)
+    return table
+
+
+def given_table(table: Any, config: PipelineConfig) -> Any:
+    """Return what of `table` the function is given: scoring has neither target nor excluded."""
+    hidden = {config.target, *config.aside}
+    return table.drop_columns([c for c in table.column_names if c in hidden])
+
+
+def added_columns(name: str, function: Features, frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns that the function adds to rows, each as a ``pyarrow.Array``.
+
+    Raises
+    ------
+    ConfigError
+        When the function fails, or gives no plain values.
+    """
+    import pyarrow as pa
+
+    found = {}
+    added = _added(name, function, frame, frame)
     for column in added.columns:
         try:
             values = pa.array(added[column], from_pandas=True)
@@ -103,8 +121,8 @@ def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
             values = values.cast(pa.float64())
         if pa.types.is_nested(values.type):
             raise _wrong(name, f"gives {column!r} no plain values ({values.type})")
-        table = table.append_column(str(column), values)
-    return table
+        found[str(column)] = values
+    return found
 
 
 def _added(

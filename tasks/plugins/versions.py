@@ -39,17 +39,22 @@ def _digest(call: str, base: Path) -> str:
     return digest_of(path_of(call.partition(":")[0], base))
 
 
-def hooks_tags(hooks: HooksConfig, base: Path, candidates: Collection[str] = ()) -> dict[str, str]:
+def hooks_tags(
+    hooks: HooksConfig, base: Path, candidates: Collection[str] = (), given: str = ""
+) -> dict[str, str]:
     """Return the tag by which a version tells the hooks that it needs.
 
     Parameters
     ----------
     candidates
         What the version is made of: one candidate, or the members of an ensemble.
+    given
+        What the feature function was given at the training, see `Snapshot.given`.
     """
     needed: dict[str, object] = {}
     if hooks.features is not None:
         needed = {"features": hooks.features, "digest": hooks_identity(hooks, base)}
+        needed |= {"given": given} if given else {}
     own = {n: hook.call for n, hook in hooks.of_estimators.items() if n in candidates}
     if own:
         needed["estimators"] = own
@@ -81,6 +86,11 @@ def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> 
             )
         if digests.get(call) != _digest(call, base):
             _changed(call, version)
+
+
+def given_to_features(version: ModelVersion) -> str:
+    """Return what the feature function was given at the training; empty where that is not known."""
+    return str(_needed(version).get("given", ""))
 
 
 def _require_features(

@@ -41,7 +41,7 @@ class CurrentChampion:
         self.problem: KeepfitError | None = None
         self.failures = 0
         self._file = _mark(pipeline.path)
-        self._contract = _mark(contract_file(pipeline))
+        self._beside = self._marks()
 
     @property
     def name(self) -> str:
@@ -52,7 +52,8 @@ class CurrentChampion:
         """Load what the registry's alias points to, where that is another version than answers.
 
         The old version answers until the new one is loaded and checked. It also follows edits of
-        the pipeline's file and contract. Returns whether another model answers.
+        the pipeline's file, its contract and its feature function. Returns whether another model
+        answers.
         """
         try:
             return self._look()
@@ -70,18 +71,18 @@ class CurrentChampion:
 
     def _look(self) -> bool:
         self._follow_file()
-        contract, before = _mark(contract_file(self.pipeline)), self._contract
+        beside, before = self._marks(), self._beside
         # Without an alias this raises, and the version that answered goes on.
         champion = champion_of(self.pipeline)
         known = self.model
         same = known is not None and known.version.version == champion.version
-        if not same or contract != before:
+        if not same or beside != before:
             model = ServedModel.load(self.pipeline, champion)
             announce(self.pipeline, model)
-            self.model, self._contract = model, contract
+            self.model, self._beside = model, beside
             logger.warning("%s: v%s answers", self.name, champion.version)
         self.problem = None
-        self._follow_challenger(champion, again=contract != before)
+        self._follow_challenger(champion, again=beside != before)
         return self.model is not known
 
     def _follow_challenger(self, champion: ModelVersion, *, again: bool) -> None:
@@ -105,6 +106,13 @@ class CurrentChampion:
             return
         self.shadow = shadow
         logger.warning("%s: v%s answers into the ledger only", self.name, wanted.version)
+
+    def _marks(self) -> tuple[_Mark, _Mark]:
+        """Return what changes when the contract, or the code of the feature function, does."""
+        hook = self.pipeline.config.hooks.features
+        module = (hook or "").partition(":")[0].split(".")
+        code = self.pipeline.base.joinpath(*module).with_suffix(".py") if hook else None
+        return _mark(contract_file(self.pipeline)), None if code is None else _mark(code)
 
     def _follow_file(self) -> None:
         mark = _mark(self.pipeline.path)

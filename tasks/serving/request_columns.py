@@ -176,14 +176,7 @@ class Column:
             typed = typed_frame(frame, {self.name: self.form}, padded)[self.name]
         except (OverflowError, ValueError, TypeError) as error:
             raise DataError(str(error)[:200]) from None
-        if self.type == "time":
-            moments = pd.to_datetime(typed, utc=True).dt.tz_localize(None)
-            plain = moments.to_numpy("datetime64[us]")
-            return [
-                None if null else int(moment)
-                for moment, null in zip(plain.astype(np.int64), np.isnat(plain), strict=True)
-            ]
-        return [None if null else v for v, null in zip(typed.tolist(), typed.isna(), strict=True)]
+        return cells_of(typed, self.type)
 
     def _fault(self, value: object, error: DataError) -> Fault:
         shown = "an object or a list" if isinstance(value, dict | list) else repr(say_value(value))
@@ -194,6 +187,18 @@ class Column:
             shown += f" ({shorten(error.message, 120)})" if "lost digits" in error.message else ""
         message = f"{shorten(self.name, 60)} takes {_TYPES[self.type]}; got {shown}."
         return Fault(self.name, "kind", message, remedy)
+
+
+def cells_of(typed: pd.Series[Any], kind: CellType) -> Cells:
+    """Return a column of a snapshot's frame as cells."""
+    if kind == "time":
+        moments = pd.to_datetime(typed, utc=True).dt.tz_localize(None)
+        plain = moments.to_numpy("datetime64[us]")
+        return [
+            None if null else int(moment)
+            for moment, null in zip(plain.astype(np.int64), np.isnat(plain), strict=True)
+        ]
+    return [None if null else v for v, null in zip(typed.tolist(), typed.isna(), strict=True)]
 
 
 class _Odd:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tasks.models.persistence.prediction import in_order, predict
 from tasks.plugins.versions import require_hooks
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.predictions import ranks
+from tasks.serving.feature_hook import FeatureHook
 from tasks.serving.request_columns import (
     Cells,
     Column,
@@ -84,11 +86,14 @@ class ServedModel:
     Attributes
     ----------
     columns
-        Name to column: features first, then what identifies a row and is no feature.
+        Name to column: features first, then what identifies a row and is no feature, then what
+        only the feature function reads.
     contract_digest
         Of the contract whose rules are asked; empty without one.
     encoder
         None where rows go through a frame, as in a scoring.
+    hook
+        The person's function that makes features; None where all are sent.
     """
 
     version: ModelVersion
@@ -98,6 +103,7 @@ class ServedModel:
     contract_digest: str
     pipeline: Any
     encoder: RowEncoder | None
+    hook: FeatureHook | None = None
 
     @classmethod
     def load(cls, pipeline: Pipeline, version: ModelVersion) -> ServedModel:
@@ -112,7 +118,8 @@ class ServedModel:
         own = OwnCode.of(pipeline.config.hooks, pipeline.base)
         fitted = store_of(pipeline.state).load(version, own)
         contract = known_contract(pipeline)
-        return cls.of(version, fitted, contract, pipeline.config.kinds)
+        hook = FeatureHook.of(pipeline, version)
+        return cls.of(version, fitted, contract, pipeline.config.kinds, hook)
 
     @classmethod
     def of(
@@ -121,6 +128,7 @@ class ServedModel:
         fitted: Any,
         contract: Contract | None,
         kinds: Mapping[str, Any] | None = None,
+        hook: FeatureHook | None = None,
     ) -> ServedModel:
         """Return a fitted pipeline with what answers requests to it."""
         roles = version.roles
@@ -143,6 +151,9 @@ class ServedModel:
         if roles.time_column is not None:
             time = Column(roles.time_column, ColumnForm("datetime", "time"), False)
             given.setdefault(roles.time_column, time)
+        for name in [] if hook is None else hook.given.names:
+            form = forms.get(name) or hook.form_of(name)  # type: ignore[union-attr]
+            given.setdefault(name, Column(name, form))
         rules = RowRules.of(contract, given, roles)
         types = {name: column.type for name, column in given.items()}
         model = cls(
@@ -153,6 +164,7 @@ class ServedModel:
             contract_digest="" if contract is None else contract.digest(),
             pipeline=fitted,
             encoder=RowEncoder.of(fitted[0], types, rules.numbers),
+            hook=hook,
         )
         return model._checked()
 
@@ -161,13 +173,23 @@ class ServedModel:
         """The columns that the model takes, in its order."""
         return [self.columns[name] for name in self.roles.features]
 
+    @cached_property
+    def sent(self) -> tuple[Column, ...]:
+        """The columns of a request: all but those that the feature function makes."""
+        features, hook = self.roles.features, self.hook
+        return tuple(
+            column
+            for name, column in self.columns.items()
+            if hook is None or name not in features or name in hook.given.names
+        )
+
     def read_records(self, records: Sequence[Mapping[str, Any]]) -> RequestColumns:
         """Return rows that come as objects, one a row."""
-        return columns_of_records(records, tuple(self.columns.values()))
+        return columns_of_records(records, self.sent)
 
     def read_lists(self, lists: Mapping[str, Cells], rows: int) -> RequestColumns:
         """Return rows that come as a list for each column."""
-        return columns_of_lists(lists, rows, self.columns.values())
+        return columns_of_lists(lists, rows, self.sent)
 
     def answer(self, given: RequestColumns, now: datetime | None = None) -> Answer:
         """Check rows and predict those that are not at fault.
@@ -180,6 +202,8 @@ class ServedModel:
         roles, now = self.roles, now or datetime.now(UTC)
         if roles.time_column is not None:
             _stamp(given, roles, now)
+        if self.hook is not None:
+            self.hook.add(given, self.columns)
         places = given.good()
         sound = given.taken(places)
         broken = self._broken(sound, now) if places else []

@@ -9,12 +9,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
+from tasks.data.sources.source import read_source
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.serving.served_model import ServedModel
 from tests.program import Ran, keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -91,6 +94,29 @@ def test_it_scores_where_the_file_names_it_and_nowhere_else(loans: Loans) -> Non
 
     assert refused.status == 1
     assert "{nearest: 'my_code:Nearest'}" in refused.err
+
+
+def test_over_http_it_makes_its_columns_and_answers_as_a_scoring(loans: Loans) -> None:
+    output = loans.folder / "all.parquet"
+    scored = keepfit("score", loans.file, "--all", "--output", output)
+    assert scored.status == 0, scored.err
+    pipeline = load_pipeline(loans.file, {})
+    champion = store_of(loans.folder / ".keepfit").champion("loans")
+    assert champion is not None
+    model = ServedModel.load(pipeline, champion)
+    rows = read_source(pipeline.config.source, pipeline.base).table.drop_columns(["status"])
+    assert "left" not in rows.column_names
+
+    found = model.answer(model.read_records(rows.to_pylist()))
+
+    table = (
+        pd.read_parquet(output).set_index("row_id").loc[list(map(str, rows["row_id"].to_pylist()))]
+    )
+    assert not found.faults
+    assert found.predicted.tolist() == table["prediction"].tolist()
+    assert found.probability is not None
+    for place, label in enumerate(champion.roles.classes):
+        assert found.probability[:, place].tolist() == table[f"probability_{label}"].tolist()
 
 
 def test_mlflow_s_own_loader_is_not_told_to_trust_it(loans: Loans) -> None:

@@ -312,7 +312,9 @@ def register_challenger(
         tags={
             **common_tags(pipeline, basis),
             **version_tags(basis, refitted=refitted),
-            **hooks_tags(pipeline.config.hooks, pipeline.base, made_of(winner)),
+            **hooks_tags(
+                pipeline.config.hooks, pipeline.base, made_of(winner), basis.snapshot.given
+            ),
             **held,
             **keep_recipe(store, run_id, recipe_for(basis, winner)),
             FAMILY_TAG: winner.candidate,
