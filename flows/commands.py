@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from tasks.base.outcomes import (
 )
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
-from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.files import private_folder, require_writable
 from tasks.base.servers.server_contact import first_contact
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from tasks.backtest.results import BacktestOutcome
 
 _LEAST_FREE_BYTES = 200_000_000
+_LEAST_ADDRESSES = 800_000_000
+"""Bytes of address space; with 600 MB libraries wait for ever for what they are refused."""
 
 
 def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False) -> TrainingOutcome:
@@ -166,6 +169,7 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
     keep_private()
     try:
         private_folder(pipeline.work)
+        require_writable(pipeline.work)
     except OSError as error:
         raise InfrastructureError(
             f"The state folder {pipeline.state} cannot be made: {error.strerror}.",
@@ -200,9 +204,21 @@ def _require_space(pipeline: Pipeline) -> None:
         )
 
 
+def _require_memory() -> None:
+    """Refuse to begin in less address space than the libraries take."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
+        raise InfrastructureError(
+            f"Memory is limited to {limit / 1e6:.0f} MB of address space; keepfit's libraries "
+            f"take {_LEAST_ADDRESSES / 1e6:.0f} MB.",
+            "Raise the limit: ulimit -v, or LimitAS= of the service.",
+        )
+
+
 @contextlib.contextmanager
 def _contacted(pipeline: Pipeline) -> Iterator[None]:
     """Make the state folder usable, and sure that the servers that are named answer."""
+    _require_memory()
     with workplace(pipeline):
         first_contact(pipeline)
         yield

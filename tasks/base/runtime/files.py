@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.errors import InfrastructureError, ModelRefusedError
 
 Digests = dict[str, str]
 """File name to the SHA-256 of its content, 64 hex digits."""
@@ -21,6 +21,21 @@ def private_folder(path: Path) -> Path:
         if not folder.exists():
             folder.mkdir(exist_ok=True, mode=0o700)
     return whole
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that this process may not write, such as one mounted for reading.
+
+    Raises
+    ------
+    InfrastructureError
+        Before a database in it is opened: SQLite writes its log beside it even to read.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InfrastructureError(
+            f"{folder} cannot be written: it is mounted read-only, or belongs to somebody else.",
+            "Mount it for writing or change its owner, or name another state with KEEPFIT_STATE.",
+        )
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

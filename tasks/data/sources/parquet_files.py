@@ -246,7 +246,13 @@ def _rows(
     source: ParquetSource, base: Path, data: Any, columns: Sequence[str] | None, condition: Any
 ) -> Any:
     try:
-        return data.to_table(columns=columns, filter=condition)
+        table = data.to_table(columns=columns, filter=condition)
+        if condition is None and table.num_rows != (stated := data.count_rows()):
+            raise SourceError(
+                f"{source.path}: {table.num_rows:,} rows, where the file states {stated:,}.",
+                "The file is damaged: fetch or write it again.",
+            )
+        return table
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         bad = _first_bad(parquet_paths(source, base), columns)
         if bad is None:

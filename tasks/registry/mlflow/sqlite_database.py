@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from tasks.base.errors import ConfigError
 from tasks.base.runtime.files import private_folder as private_folder
+from tasks.base.runtime.files import require_writable
 from tasks.base.runtime.locks import locked
 from tasks.base.settings.database_addresses import fault_of
 
@@ -114,7 +115,9 @@ def make_once(path: Path, create: Callable[[str], None]) -> None:
     write-ahead log is turned on, so that readers and the writer do not lock each other out.
     """
     private_folder(path.parent)
+    require_writable(path.parent)
     if path.exists():
+        _read_once(path)
         return
     with locked(path.with_name(f".{path.name}.lock"), seconds=120):
         if path.exists():
@@ -134,6 +137,12 @@ def make_once(path: Path, create: Callable[[str], None]) -> None:
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+
+
+def _read_once(path: Path) -> None:
+    """Raise what SQLite says of a file that it can't open: MLflow tries again for an hour."""
+    with closing(sqlite3.connect(path, timeout=20)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master")
 
 
 def wait_less(path: Path, mode: Literal["OFF", "NORMAL"]) -> Callable[[], None]:

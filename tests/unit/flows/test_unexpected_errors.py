@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import resource
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from flows.cli import _unexpected
-from tasks.base.errors import ConfigError
+from flows.commands import _require_memory
+from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.settings.yaml_document import parse_yaml
 
 
@@ -37,3 +39,12 @@ def test_memory_that_ran_out_is_no_bug(error: Exception) -> None:
 def test_a_nul_in_a_file_is_refused_with_its_line(text: str) -> None:
     with pytest.raises(ConfigError, match="line 2: a NUL"):
         parse_yaml(f"name: a\n{text}\n", Path("keepfit.yaml"))
+
+
+def test_a_limit_below_what_the_libraries_take_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (600_000_000, resource.RLIM_INFINITY))
+
+    with pytest.raises(InfrastructureError, match="600 MB"):
+        _require_memory()

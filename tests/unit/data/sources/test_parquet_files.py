@@ -212,3 +212,16 @@ def test_other_files_and_empty_tables_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "e.parquet")
     with pytest.raises(DataError, match="no row"):
         read_source(source("e.parquet"), tmp_path)
+
+
+def test_a_footer_that_claims_more_rows_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"x": list(range(4096))}), path, compression="none")
+    # 4096 and about 1e9 as Thrift's zigzag varints.
+    data, claimed = path.read_bytes(), b"\x80\x94\xeb\xdc\x07"
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - length : -8].replace(b"\x80\x40", claimed)
+    path.write_bytes(data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+    with pytest.raises(SourceError, match=r"4,096 rows, where the file states 1,0"):
+        read_source(source("t.parquet"), tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from tasks.base.errors import InfrastructureError
 from tasks.base.runtime.files import private_folder
 from tasks.registry.mlflow.sqlite_database import make_once, settle, sqlite_address, wait_less
 
@@ -77,3 +79,22 @@ def test_settling_writes_the_log_back(tmp_path: Path) -> None:
 def test_every_folder_made_is_the_owners_only(tmp_path: Path) -> None:
     private_folder(tmp_path / "a" / "b")
     assert [(tmp_path / p).stat().st_mode & 0o077 for p in ("a", "a/b")] == [0, 0]
+
+
+def test_a_file_that_is_no_database_is_found_out_before_mlflow_tries_for_an_hour(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.db").write_bytes(b"not a database" * 500)
+
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        make_once(tmp_path / "x.db", table)
+
+
+def test_a_folder_mounted_for_reading_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_once(tmp_path / "x.db", table)
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+
+    with pytest.raises(InfrastructureError, match="read-only"):
+        make_once(tmp_path / "x.db", table)
