@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from itertools import groupby
 from pathlib import Path
@@ -17,10 +18,20 @@ from tasks.base.key_reference import KeyEntry, explain
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+GALLERY = Path(os.environ.get("KEEPFIT_GALLERY", ROOT / "dist" / "gallery"))
+"""Where `docs/gallery.py` keeps the pages of real runs."""
 _HERE = {"house.md": ".github/CONTRIBUTING.md", "security.md": "SECURITY.md"}
 _LINK_OUT = re.compile(r"\[([^\]]+)\]\((?!https?:|#)[^)]*\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Show what leads to other versions where `mike` builds one of several."""
+    if "MIKE_DOCS_VERSION" in os.environ:
+        config.extra["version"] = {"provider": "mike"}
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -37,7 +48,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     _bring_every_command()
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
+    for name in _gallery_pages():
+        files.append(File.generated(config, f"gallery/{name}", abs_src_path=str(GALLERY / name)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Add to the page of the gallery what leads to its pages."""
+    return f"{markdown}\n{_gallery()}" if page.file.src_uri == "gallery.md" else markdown
+
+
+def _gallery_pages() -> list[str]:
+    return [page.relative_to(GALLERY).as_posix() for page in sorted(GALLERY.rglob("*.html"))]
+
+
+def _gallery() -> str:
+    pages = [name.split("/") for name in _gallery_pages()]
+    if not pages:
+        return "They are not part of this build: `python -m docs.gallery` makes them.\n"
+    links: dict[str, dict[str, list[str]]] = {}
+    for _, pipeline, *parts in (p for p in pages if p[0] == "pipelines"):
+        room = links.setdefault(pipeline, {}).setdefault(parts[0], [])
+        name = parts[1].partition("-")[2] if parts[0] == "monitoring" else str(len(room) + 1)
+        room.append(f"[{name}](gallery/pipelines/{'/'.join([pipeline, *parts])})")
+    lines = ["| pipeline | reports | backtest | monitored windows |", "|---|---|---|---|"]
+    for pipeline, rooms in links.items():
+        cells = (" · ".join(rooms.get(r, ())) for r in ("reports", "backtest", "monitoring"))
+        lines.append(f"| {pipeline} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "[The dashboard](gallery/dashboard/index.html)", ""])
 
 
 def _bring_every_command() -> None:

@@ -6,8 +6,6 @@ import ast
 import inspect
 import re
 import shlex
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +27,6 @@ from tasks.evaluation.explanation.shap_values import RowExplanation
 from tasks.history.overview import PipelineHealth
 from tasks.lineage.chain import Chain
 from tasks.metrics import classification, ranking, regression
-from tests.program import keepfit
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -146,23 +143,6 @@ def test_every_yaml_example_is_valid(page: str, text: str) -> None:
     document = parse_yaml("\n".join([*missing, text]), Path(page))
 
     assert pipeline_of(document, _filled(text), contract_exists=False).config.name
-
-
-@pytest.mark.slow
-def test_the_table_and_the_pipeline_of_the_tutorial_come_about_as_it_says(tmp_path: Path) -> None:
-    tutorial = "docs/tutorial.md"
-    make = next(text for page, text in blocks("python") if page == tutorial)
-    shown = next(text for page, text in blocks("yaml") if page == tutorial)
-    line = next(line for page, line in written_commands() if page == tutorial and "init" in line)
-    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
-
-    ran = keepfit(*next(calls(line)), cwd=tmp_path)
-    written = (tmp_path / "late" / "keepfit.yaml").read_text(encoding="utf-8")
-
-    assert ran.status == 0, ran.err
-    assert len(list(tmp_path.glob("later/*.parquet"))) == 10
-    expected = {**parse_yaml(written, Path(tutorial)).values, "policy": {"cooldown": "0s"}}
-    assert parse_yaml(shown, Path(tutorial)).values == expected
 
 
 def test_every_file_that_the_readme_links_is_there() -> None:
