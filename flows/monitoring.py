@@ -60,7 +60,7 @@ def monitoring(
             seen.append(_look_at(plan, look, seen, stops))
         outcome = conclude_monitoring(plan, watch, tuple(seen))
         if outcome.cause is not None:
-            outcome = outcome.model_copy(update={"event": raise_alarm(plan, outcome)})
+            outcome = raise_alarm(plan, outcome)
         tell_decided(plan, outcome.correlation)
         if outcome.stopped:
             raise stop_of(stops[-1], outcome)

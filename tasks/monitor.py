@@ -9,6 +9,7 @@ from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.base.text.commands import command
 from tasks.monitoring.incidents.contract_stops import record_stop
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.conclusion import Findings, conclude_look, conclude_pass, stopped_look
@@ -144,14 +145,14 @@ def conclude_monitoring(
 
 
 @task(name="raise alarm")
-def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
-    """Emit the event that the automation answers with a training; return its id.
+def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> MonitoringOutcome:
+    """Emit the event that the automation answers with a training; return the outcome with its id.
 
-    Without Prefect nothing would answer: the id is empty.
+    Without Prefect nothing would answer: the id is empty, and the training is the next command.
     """
     cause = outcome.cause
     if cause is None:
-        return ""
+        return outcome
     event = emit(
         "keepfit.alarm",
         resource={
@@ -167,4 +168,5 @@ def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> str:
         },
     )
     report(Step("alarm", " ".join(cause.reasons)))
-    return event
+    answered = {"next_command": command("status", file=pipeline.path)} if event else {}
+    return outcome.model_copy(update={"event": event, **answered})

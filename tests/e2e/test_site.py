@@ -76,6 +76,7 @@ def test_the_tutorial_ends_as_it_says(told: Tutorial) -> None:
     assert parse_yaml(written, Path(TUTORIAL)).values == parse_yaml(shown, Path(TUTORIAL)).values
     assert "39,992 rows to train on, 10,017 held out" in trained
     assert "Trains: retraining would bring" in " ".join(monitored.split())
+    assert "Next: keepfit status late" in monitored
     assert "late: alarmed 2013-05-20..2013-05-27: Retraining would bring" in told.stack
     assert "training started (for an alarm)" in told.stack
     assert "late: promoted: " in told.stack

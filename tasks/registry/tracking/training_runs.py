@@ -417,7 +417,9 @@ def _values(metrics: Mapping[str, MetricValue]) -> dict[str, float | None]:
             continue
         values[name] = metric.value
         if metric.low is not None and metric.high is not None:
-            values[f"{name}_low"], values[f"{name}_high"] = metric.low, metric.high
+            # A section of their own, below the metrics: MLflow compares in the order of names.
+            values[f"uncertainty/{name}_low"] = metric.low
+            values[f"uncertainty/{name}_high"] = metric.high
     return values
 
 

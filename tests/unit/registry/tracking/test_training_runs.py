@@ -10,7 +10,15 @@ import pytest
 
 from tasks.base.errors import TransientError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, LeaderboardRow, Trial
+from tasks.base.records import (
+    Assessment,
+    Basis,
+    CandidateResult,
+    Evaluation,
+    LeaderboardRow,
+    MetricValue,
+    Trial,
+)
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.training_runs import open_run, record_candidates
 from tests.tables import write_churn, write_pipeline
@@ -113,3 +121,20 @@ def test_whichever_write_fails_every_run_is_there_once_and_whole(
         assert store.find_run({"keepfit.role": "training"}, status="RUNNING") is None
         trainings = store._search({"keepfit.role": "training"}, None, 1000)
         assert len(trainings) == at + 1
+
+
+def test_the_ends_of_intervals_are_listed_below_the_metrics(
+    store: Store, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    score = MetricValue(value=0.7, low=0.6, high=0.8)
+    evaluation = Evaluation(candidate="svm", metrics={"roc_auc": score, "accuracy": score})
+    assessment = ASSESSMENT.model_copy(update={"evaluations": (evaluation,)})
+    basis = basis_of(tmp_path)
+
+    run_id = open_run(store, pipeline, basis, None)
+    children = record_candidates(store, pipeline, basis, RESULTS, assessment, run_id)
+
+    names = sorted(store._client().get_run(children["svm"]).data.metrics)
+    ends = [f"uncertainty/{m}_{end}" for m in ("accuracy", "roc_auc") for end in ("high", "low")]
+    assert names[-4:] == ends
+    assert {"accuracy", "roc_auc", "cv_mean"} < set(names)
