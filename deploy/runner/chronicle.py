@@ -97,7 +97,11 @@ def _asked(decision: Decision) -> str:
     due = evidence.text_of(decision, "answer_by")
     if due:
         return f"A training was requested, its outcome is due by {minute(_moment(due))} UTC."
-    return "" if decision.evidence.get("retrain") else "No training was requested."
+    if decision.evidence.get("retrain"):
+        return ""
+    policy = decision.evidence.get("policy")
+    why = policy.get("sentence") if isinstance(policy, dict) else ""
+    return cleaned(str(why), _LONGEST) if why else "No training was requested."
 
 
 def _moment(text: str) -> datetime | None:

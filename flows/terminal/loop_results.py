@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 from expectations.text.phrases import say_share
 from flows.terminal.results import near, number, show_findings
 from flows.terminal.safe_console import results_console
+from tasks.base.servers.stack_file import running_stack
 from tasks.base.text import numbers
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import (
@@ -25,11 +27,10 @@ from tasks.base.text.phrases import (
     span,
     valued,
 )  # fmt: skip
+from tasks.orchestration.prefect_api import configured_api
 from tasks.policy.gain_sentences import gain_method, gain_sentence
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tasks.base.loop import ColumnFinding, Decision, DriftResult, Gain, GainAnswer, Performance
     from tasks.base.outcomes import MonitoringOutcome, SeenWindow
     from tasks.history.overview import PipelineHealth
@@ -147,6 +148,8 @@ def _health(console: Console, health: PipelineHealth) -> None:
             else "not enough data"
         )
         moved = f"; moved: {listed(drift.columns, 3)}" if drift.columns else ""
+        # The score is that of the columns; what could hurt may be the predictions alone.
+        moved = moved or (f"; {drift.harm}" if drift.harm else "")
         _line(console, "drift", f"{said} in {span(drift.window)}{moved}")
     _runs(console, health)
     if health.waiting:
@@ -158,6 +161,8 @@ def _health(console: Console, health: PipelineHealth) -> None:
 
 
 def _runs(console: Console, health: PipelineHealth) -> None:
+    runs = running_stack(Path(health.state)) is not None or configured_api() is not None
+    when = "next" if runs else "when a stack runs, next"
     for flow, word in (("scoring", "scored"), ("monitoring", "monitored"), ("training", "trained")):
         run, upcoming = health.last.get(flow), health.next_runs.get(flow)
         refit = health.next_runs.get("refit") if flow == "training" else None
@@ -167,9 +172,9 @@ def _runs(console: Console, health: PipelineHealth) -> None:
         if run is not None and run.kind in ("stopped", "failed"):
             said.append(f" {run.kind}", style="red")
         if upcoming is not None:
-            said.append(f"   next {minute(upcoming)}", style="dim")
+            said.append(f"   {when} {minute(upcoming)}", style="dim")
         if refit is not None:
-            said.append(f"   next refit {minute(refit)}", style="dim")
+            said.append(f"   {when} refit {minute(refit)}", style="dim")
         _line(console, word, said)
     if (asked := health.asked) is not None:
         by = f", answer due by {minute(asked.due)}" if asked.due else ""
@@ -200,6 +205,8 @@ def _performance(found: Performance) -> str:
     how = "realised" if mature else "estimated"
     reference = f", reference {valued(found.reference)}" if found.reference else ""
     worse = "worse: " if found.worse else ""
+    if (value is None or value.value is None) and found.sentence:
+        return f"{found.metric} not known in {span(found.window)}: {found.sentence}"
     return f"{worse}{how} {found.metric} {valued(value)}{reference} in {span(found.window)}"
 
 

@@ -16,6 +16,7 @@ from tasks.base.errors import ConfigError, ContractError, InfrastructureError
 from tasks.base.records import ContractResult, RuleResult, Snapshot
 from tasks.base.runtime.environment import interrupts_kept_away, module_command
 from tasks.base.runtime.files import changed_file, digest_of, write_whole
+from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command
 from tasks.contracts.shared_checker import ask_standing, standing
 
@@ -134,7 +135,12 @@ def _still_true(result: ContractResult) -> bool:
 
 
 def require_passed(
-    result: ContractResult, most: int = 12, *, file: Path | str = "", rows: str = ""
+    result: ContractResult,
+    most: int = 12,
+    *,
+    file: Path | str = "",
+    rows: str = "",
+    scored: bool = False,
 ) -> None:
     """Stop when a rule of severity ``error`` did not hold.
 
@@ -143,6 +149,8 @@ def require_passed(
     file, rows
         The pipeline file and the file of rows that were checked, for the command that takes the
         change into the contract.
+    scored
+        Whether the rows are for a champion: it needs its columns, whatever the contract says.
 
     Raises
     ------
@@ -156,11 +164,18 @@ def require_passed(
     if len(broken) > most:
         lines.append(f"  … and {len(broken) - most} more, on the page.")
     plural = "rule" if len(broken) == 1 else "rules"
+    accepting = accept_command(file, [rule.name for rule in broken], rows)
+    if scored and {rule.rule for rule in broken} & {"present", "kind"}:
+        remedy = (
+            "Mend the source: the champion needs these columns as they were. If the change is "
+            f"meant: {accepting}; then train without them: {command('run', file=file)}"
+        )
+    else:
+        remedy = f"Mend the source; or, if the change is meant: {accepting}"
     raise ContractError(
         f"The data broke {len(broken)} {plural} of its contract; nothing was fitted or scored.\n"
         + "\n".join(lines),
-        f"The whole result: {result.page}. Mend the source; or, if the change is meant: "
-        f"{accept_command(file, [rule.name for rule in broken], rows)}",
+        f"The whole result: {result.page}. {remedy}",
         absent=result.lacking,
     )
 

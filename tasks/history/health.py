@@ -57,7 +57,14 @@ class LastRun(Record):
 
 
 class DriftNow(Record):
-    """The latest window that was looked at for drift; `score` above `limit` is an alarm."""
+    """The latest window that was looked at for drift.
+
+    Attributes
+    ----------
+    alarm
+        Whether what moved could hurt, which `harm` says: the predictions may have moved while
+        `score`, that of the columns, is below its limit.
+    """
 
     window: Window | None
     at: datetime
@@ -66,6 +73,7 @@ class DriftNow(Record):
     score: float | None
     limit: float | None
     columns: tuple[str, ...] = ()
+    harm: str = ""
 
 
 class AskedTraining(Record):
@@ -104,6 +112,7 @@ def drift_now(shown: Sequence[Point]) -> DriftNow | None:
         score=drift.score,
         limit=drift.limit,
         columns=tuple(c.column for c in drift.drifted),
+        harm=drift.harm_sentence if drift.harmful else "",
     )
 
 
@@ -169,8 +178,10 @@ def judged(
 
 
 def _moved(drift: DriftNow) -> str:
+    if not drift.columns and drift.harm:
+        return f"{span(drift.window)} {drift.harm}."
     what = listed(drift.columns, 3) or "The window as a whole"
-    return f"{what} moved in {span(drift.window)}."
+    return f"{what} moved in {span(drift.window)}{drift.harm and f', which {drift.harm}'}."
 
 
 def _awaited(asked: AskedTraining) -> str:

@@ -65,7 +65,7 @@ def admit_rows(
     """
     if not pipeline.quarantines:
         result, _ = _checked(pipeline, snapshot, champion)
-        require_passed(result, file=pipeline.path)
+        require_passed(result, file=pipeline.path, scored=True)
         return Admitted(snapshot=snapshot, contract=result)
     skipped = np.zeros(snapshot.rows, dtype=bool)
     judged = np.arange(snapshot.rows, dtype=np.int64)
@@ -86,7 +86,7 @@ def admit_rows(
         part = _taken(pipeline, snapshot, judged.astype(np.int64))
     result, at_fault = _checked(pipeline, part, champion)
     if not result.aside:
-        require_passed(result, file=pipeline.path)
+        require_passed(result, file=pipeline.path, scored=True)
         return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
     faulty = judged[at_fault]
     aside = _keep(pipeline, snapshot, faulty, result, scope)
@@ -106,7 +106,7 @@ def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion)
     """
     result, skipped = _checked(pipeline, snapshot, champion)
     if not pipeline.quarantines or result.whole or not result.aside:
-        require_passed(result, file=pipeline.path)
+        require_passed(result, file=pipeline.path, scored=True)
         return Admitted(snapshot=snapshot, contract=result)
     return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
 

@@ -87,7 +87,31 @@ ROUTES: dict[str, dict[str, str]] = {
     },
     "page": dict.fromkeys(("", "dashboard", "health", "pipelines"), OPEN),
 }  # fmt: skip
+# Every command with the sockets that it binds to; the others bind to none.
+COMMANDS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(
+        (
+            "backtest", "backup", "completion", "config", "contract", "deploy", "export", "init",
+            "keys", "link", "monitor", "promote", "restore", "rollback", "run", "score", "status",
+            "why",
+        ),
+        frozenset[str](),
+    ),
+    # A port is probed; a runner and a receiver of its own hear the loop that it tries.
+    "doctor": frozenset({"AF_INET 127.0.0.1"}),
+    "page": frozenset({"AF_INET 127.0.0.1"}),
+    "serve": frozenset({"AF_INET 127.0.0.1"}),
+    "up": frozenset({"AF_INET 127.0.0.1", "AF_UNIX checker.sock"}),
+}  # fmt: skip
 # All else needs the key of the state folder, or a browser that was let in.
+# Of modules that are no command: whose part they are.
+_PARTS = {
+    "servers.py": "up",
+    "runner.py": "up",
+    "checker.py": "up",
+    "-c": "up",
+    "loop_runner.py": "doctor",
+}
 HEALTH = {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/api/health")}
 # Of open groups: a single route that starts something.
 CLOSED_ROUTES = (
@@ -176,14 +200,18 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         said = []
         shared = tmp_path_factory.mktemp("shared")
         shared.chmod(0o755)
-        more = {"score": ("--all", "--output", str(shared / "p.csv"))}
-        for command in ("run", "score", "monitor", "status", "why"):
-            done = subprocess.run(
-                [sys.executable, "-m", "flows.cli", command, str(folder), *more.get(command, ())],
-                cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-            said += [done.stdout, done.stderr]
+        made = tmp_path_factory.mktemp("made")
+        for words in (
+            ("run",), ("score", "--all", "--output", shared / "p.csv"), ("monitor",), ("status",),
+            ("why",), ("backtest", "--every", "600d"), ("backup", made / "b.tar.gz"),
+            ("restore", made / "b.tar.gz", "--state", made / "state"), ("config", "check"),
+            ("contract", "check"), ("export", "1", made / "v1"), ("keys", "sign", "1"),
+            ("promote", "1"), ("rollback",), ("link",), ("deploy", "--pool", "none"),
+        ):  # fmt: skip
+            said += _asked(*words, folder)
+        said += _asked("init", made / "new", "--demo", "diabetes") + _asked("completion", "bash")
+        for command in ("serve", "page"):
+            said += _asked(command, folder, "--port", "0", until="http://127.0.0.1:")
         with running(folder, PYTHONPATH=f"{GUARD}{os.pathsep}{ROOT}") as stack:
             report = examine([folder / "keepfit.yaml"], loop=True)
             watched = Watched(folder, shared, notes, _paths(receiver), said, stack, report)
@@ -196,6 +224,23 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 watcher.over.set()
                 os.umask(former)
             assert stack.end(signal.SIGINT) == 0
+
+
+def _asked(*words: object, until: str = "") -> list[str]:
+    """Run a command, and end it by SIGTERM when it has said `until`; return what it said."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    first = process.stdout.readline() if until else ""
+    assert until in first, process.communicate(timeout=PATIENCE)
+    if until:
+        process.terminate()
+    out, err = process.communicate(timeout=PATIENCE)
+    # What a person must answer or there is nothing to do for is an answer too; a fault is none.
+    assert process.returncode in ({0, 2} | ({-signal.SIGTERM} if until else set())), (words, err)
+    return [first + out, err]
 
 
 def _module(process: psutil.Process) -> str:
@@ -316,7 +361,14 @@ def test_every_route_of_the_three_servers_is_decided(cycle: Watched, tmp_path: P
 
 
 def test_every_socket_of_every_command_is_decided(cycle: Watched) -> None:
-    """What listens while run, score, monitor, status, why, doctor and up do their work."""
+    from flows.cli import main
+
+    assert set(COMMANDS) == set(main.list_commands(None))  # type: ignore[arg-type]
+    bound: dict[str, set[str]] = {}
+    for _, _, family, place, module, *first in cycle.lines("bound"):
+        command = first[0] if module == "cli.py" and first else _PARTS.get(module, module)
+        bound.setdefault(command, set()).add(f"{family} {place}")
+    assert bound == {name: places for name, places in COMMANDS.items() if places}
     assert {address for _, address in cycle.listening} == {"127.0.0.1"}
     assert {module for module, _ in cycle.listening} - {"tasks.orchestration.prefect_api"} == {
         *(f"deploy.stack.servers {kind}" for kind in ROUTES),
@@ -351,7 +403,7 @@ def test_a_run_of_another_pipeline_file_is_refused_before_its_code_is_imported(
 
         state = until(final, 120)
     assert state.is_failed()
-    assert "not a pipeline file of the stack" in state.message
+    assert "not registered with the stack" in state.message
     assert not trace.exists()
 
 

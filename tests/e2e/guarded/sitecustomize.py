@@ -1,7 +1,7 @@
 """Watches every Python process that finds this folder on PYTHONPATH: nothing leaves the machine.
 
-Writes a line for each process, and one for each connection or lookup of a name that would leave
-this machine, which is refused.
+Writes a line for each process, one for each address that it binds a socket to, and one for each
+connection or lookup of a name that would leave this machine, which is refused.
 """
 
 import os
@@ -29,6 +29,11 @@ def _watch(event, args):
         one, address = args[0], args[1]
         if one.family in (socket.AF_INET, socket.AF_INET6) and address:
             _refuse(event, address[0])
+    elif event == "socket.bind":
+        one, address = args
+        place = address[0] if isinstance(address, tuple) else str(address).rpartition("/")[2]
+        module = sys.argv[0].rpartition("/")[2]
+        _note("bound", one.family.name, place, module, *sys.argv[1:2])
     elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         _refuse(event, args[0])
 

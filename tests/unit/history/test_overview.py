@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.base.loop import Decision, Gain
+from tasks.base.loop import Decision, DriftResult, Gain
 from tasks.base.records import ModelVersion
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
@@ -64,6 +64,24 @@ def test_drift_in_the_last_window_is_drifting_and_names_columns(tmp_path: Path) 
 
     assert found.health == "drifting"
     assert "price" in found.reason
+
+
+def test_predictions_that_moved_alone_are_named_where_no_column_is(tmp_path: Path) -> None:
+    alarmed = until(demand(), "alarmed")
+    looked = next(d for d in reversed(alarmed) if d.kind == "monitored")
+    drift = DriftResult.model_validate(looked.evidence["drift"])
+    moved = drift.model_copy(
+        update={"columns": (), "harmful": True, "score": 0.2, "limit": 1.0, "alarm": False,
+                "harm_sentence": "could hurt: the predictions moved by 0.42 SD (limit 0.30)"}
+    )  # fmt: skip
+    evidence = {**looked.evidence, "drift": moved.model_dump(mode="json")}
+    changed = looked.model_copy(update={"evidence": evidence})
+    found = health(tmp_path, tuple(changed if d is looked else d for d in alarmed))
+
+    assert found.health == "drifting"
+    assert "the predictions moved by 0.42 SD" in found.reason
+    assert found.drift is not None
+    assert "predictions" in found.drift.harm
 
 
 def test_a_training_that_an_alarm_asked_for_is_shown_until_it_has_an_outcome(

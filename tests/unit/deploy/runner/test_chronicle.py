@@ -67,6 +67,7 @@ def test_scorings_are_said_only_where_something_came(pipeline: Pipeline) -> None
     [
         ({"retrain": True, "answer_by": "2026-03-09T12:30:00+00:00"}, "2026-03-09 12:30 UTC"),
         ({"retrain": False}, "No training was requested"),
+        ({"retrain": False, "policy": {"sentence": "Not trained: cooldown."}}, "cooldown"),
     ],
 )
 def test_an_alarm_says_whether_a_training_follows(evidence: dict[str, Any], said: str) -> None:

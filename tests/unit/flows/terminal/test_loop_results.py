@@ -8,6 +8,7 @@ import pytest
 from flows.terminal.loop_results import show_chain, show_monitoring, show_move, show_overview
 from tasks.base.loop import Decision, DriftResult, Performance, PolicyDecision
 from tasks.base.outcomes import MonitoringOutcome
+from tasks.base.records import MetricValue
 from tasks.history.overview import overview
 from tasks.lineage.chain import explain_version
 from tests.histories import Listed, demand, flights, hostile, pipeline
@@ -68,6 +69,30 @@ def test_status_says_how_each_pipeline_is(
     for said in ("flights  healthy", "demand  stale", "churn  no champion", "next 2013-07-23",
                  "rolled back", "2.05 kB", "keepfit run "):  # fmt: skip
         assert said in printed, said
+
+
+def test_what_runs_next_says_that_a_stack_must_run_where_none_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = overview([pipeline(tmp_path)], accounts=Listed(flights()), now=NOW)
+    show_overview(found)
+    without = "\n".join(lines(capsys))
+    monkeypatch.setenv("PREFECT_API_URL", "http://h/api")
+    show_overview(found)
+
+    assert "when a stack runs, next 2013-07-23" in without
+    assert "when a stack runs" not in "\n".join(lines(capsys))
+
+
+def test_an_absent_estimate_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = overview([pipeline(tmp_path)], accounts=Listed(flights()), now=NOW)
+    assert found.performance is not None
+    absent = found.performance.model_copy(
+        update={"realised": None, "estimated": MetricValue(value=None), "sentence": "Too few rows."}
+    )
+    show_overview((found.model_copy(update={"performance": absent}),))
+
+    assert "Too few rows." in " ".join(" ".join(lines(capsys)).split())
 
 
 def test_monitor_shows_what_moved_first(capsys: pytest.CaptureFixture[str]) -> None:
