@@ -5,6 +5,7 @@ Only click and the standard library are imported here; a command imports what it
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -620,6 +621,19 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
 
 
 @main.command()
+@click.argument("page", default="index")
+@_JSON
+@answering
+def docs(page: str, as_json: bool) -> dict[str, Any]:
+    """Show a PAGE of the documentation; report, alarm or contract, say."""
+    from flows.terminal.documentation import page_text, pages, show_page
+
+    if not as_json:
+        show_page(page)
+    return {"page": page, "pages": list(pages()), "text": page_text(page)}
+
+
+@main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what lets SHELL complete commands and options: eval "$(keepfit completion bash)"."""
@@ -651,8 +665,6 @@ def program() -> NoReturn:
 
 
 def _leave(status: int) -> NoReturn:
-    import contextlib
-
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

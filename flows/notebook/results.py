@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import html
+import io
+import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
+
+from flows.terminal.loop_results import value_of
+from flows.terminal.results import number
+from tasks.base.text.phrases import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +26,9 @@ if TYPE_CHECKING:
     from tasks.history.overview import PipelineHealth
     from tasks.lineage.chain import Chain
 
-_SHOWN_ROWS = 10
+_SHOWN_ROWS = 12
+_DRIFT = ("column", "method", "statistic", "threshold", "p_value", "drifted", "importance")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:")
 _SHOWN = ("at", "what", "kind", "sentence")
 
 
@@ -48,6 +57,11 @@ class Result:
         """What came of it, in a sentence."""
         raise NotImplementedError
 
+    @property
+    def report(self) -> str:
+        """The file of its page, to be opened in a browser; empty where there is none."""
+        return str(getattr(self.outcome, "report", ""))
+
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         return {}
 
@@ -58,8 +72,9 @@ class Result:
         parts = [f"<p>{html.escape(self.sentence)}</p>"]
         for caption, table in self._tables().items():
             if len(table):
-                shown = table.to_html(index=False, border=0, max_rows=_SHOWN_ROWS, na_rep="–")
-                parts.append(f"<p><b>{html.escape(caption)}</b></p>{shown}")
+                parts.append(f"<p><b>{html.escape(caption)}</b></p>{_html(table)}")
+        if self.report:
+            parts.append(f"<p>Report: <code>{html.escape(self.report)}</code></p>")
         return "".join(parts)
 
 
@@ -156,13 +171,26 @@ class Monitoring(Result):
         shown = sorted(over.items(), key=lambda pair: pair[1])[-20:]
         figure, axes = drawing.canvas(6.4, 0.8 + 0.3 * max(len(shown), 1))
         drawing.grid(axes)
-        axes.barh([name for name, _ in shown], [value for _, value in shown], color=drawing.BLUE)
+        places = range(len(shown))
+        axes.barh(places, [value for _, value in shown], color=drawing.BLUE)
+        axes.set_yticks(places, [name for name, _ in shown])
         axes.axvline(1.0, color=drawing.ORANGE, linestyle="--", linewidth=1.2)
         drawing.name_axes(axes, "statistic over its threshold", "")
-        return figure
+        return _displayed(figure)
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
-        return {"Windows": self.windows, "Drift": self.drift}
+        seen = [
+            {
+                "window": span(one.window),
+                "rows": one.rows,
+                "alarm": one.alarm,
+                one.performance.metric if one.performance else "metric": value_of(one.performance),
+                "drifted": one.drifted,
+            }
+            for one in self.outcome.windows
+        ]
+        drift = self.drift
+        return {"Windows": _frame(seen), "Drift": drift[[c for c in _DRIFT if c in drift]]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,7 +223,7 @@ class Backtest(Result):
         """Draw each policy's loss over its trainings."""
         from tasks.backtest.page import draw_pareto
 
-        return draw_pareto(self.outcome)
+        return _displayed(draw_pareto(self.outcome))
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         shown = self.policies[["policy", "loss", "captured", "trainings", "refits", "alarms"]]
@@ -295,3 +323,47 @@ def _stated(rule: Any) -> dict[str, Any]:
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
+
+
+def _displayed(figure: Figure) -> Figure:
+    """Let a notebook show a figure, though pyplot, which would see to that, is not imported."""
+
+    def png() -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+        return buffer.getvalue()
+
+    setattr(figure, "_repr_png_", png)  # noqa: B010 - matplotlib's figures declare no such method
+    return figure
+
+
+def _html(table: pd.DataFrame) -> str:
+    """Return a table for people: text to the left, numbers with digits enough to compare."""
+    shown = table.map(_shown).to_html(index=False, border=0, max_rows=_SHOWN_ROWS, justify="left")
+    if len(table.select_dtypes("number").columns):
+        return shown
+    return re.sub("<(th|td)>", r'<\1 style="text-align: left">', shown)
+
+
+def _shown(value: Any) -> str:
+    """Return a cell as text.
+
+    Examples
+    --------
+    >>> _shown({"max": 0.05, "values": ["a", "b"]}), _shown(0.847888), _shown(None)
+    ('max 0.05, values a, b', '0.8479', '–')
+    >>> _shown("2026-11-30T04:09:51.133576Z"), _shown(float("nan")), _shown(3)
+    ('2026-11-30 04:09', '–', '3')
+    """
+    if isinstance(value, dict):
+        pairs = (
+            (name, f"{v:g}" if isinstance(v, float) else _shown(v)) for name, v in value.items()
+        )
+        return ", ".join(f"{name} {text}" for name, text in pairs)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, float):
+        return number(None if math.isnan(value) else value)
+    if isinstance(value, str) and _MOMENT.match(value):
+        return value[:16].replace("T", " ")
+    return "–" if value is None else str(value)

@@ -268,11 +268,11 @@ def _windows(console: Console, outcome: MonitoringOutcome) -> None:
             Text(span(one.window)),
             Text("" if one.stopped else f"{one.rows:,}"),
             Text(*_word(one)),
-            Text(_value_of(one.performance)),
+            Text(value_of(one.performance)),
             Text(one.sentence if one.stopped else listed(one.drifted, 3)),
         )
     console.print(table)
-    if any(_value_of(one.performance).startswith("≈") for one in outcome.windows):
+    if any(value_of(one.performance).startswith("≈") for one in outcome.windows):
         console.print(Text("≈ estimated: labels are not in", style="dim"))
     if outcome.waiting:
         _line(console, "waiting", f"{plural(outcome.waiting, 'window')}, for the next pass")
@@ -289,7 +289,7 @@ def _word(one: SeenWindow) -> tuple[str, str]:
     return ("ordinary", "green") if one.enough else ("too few", "dim")
 
 
-def _value_of(found: Performance | None) -> str:
+def value_of(found: Performance | None) -> str:
     """Return the metric as realised, or as estimated with a sign before it."""
     if found is None:
         return ""

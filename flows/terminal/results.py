@@ -14,6 +14,7 @@ from rich.text import Text
 
 from expectations.text.phrases import say_share
 from flows.terminal import output
+from flows.terminal.documentation import where_explained
 from flows.terminal.safe_console import SafeConsole, escape, results_console
 from tasks.base.reading_notes import ReadingNote, note_text
 from tasks.base.runtime.progress import Step, set_reporter
@@ -186,6 +187,7 @@ def _facts(console: Console, outcome: TrainingOutcome) -> None:
         "report": near(outcome.report),
         **_mlflow(outcome),
         "took": numbers.seconds(outcome.seconds),
+        "explained": where_explained("report"),
     }
     if outcome.model:
         alias = "champion" if outcome.champion_version == outcome.model.version else "not champion"
@@ -321,6 +323,8 @@ def show_draft(draft: Draft) -> None:
     _assumptions(console, draft.assumptions)
     console.print(f"Wrote {draft.file}", markup=False, soft_wrap=True)
     console.print(f"      {draft.contract}", markup=False, soft_wrap=True)
+    about = " · ".join(map(where_explained, ("pipeline-file", "contract")))
+    console.print(f"About both: {about}", markup=False, soft_wrap=True)
     console.print(Text.assemble("Next: ", (draft.next_command, "bold")))
 
 

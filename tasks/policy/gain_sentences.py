@@ -6,7 +6,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.loop import Gain, GainAnswer, Window
 from tasks.base.records import MetricValue
 from tasks.base.text.numbers import metric_words, number
-from tasks.base.text.phrases import valued
+from tasks.base.text.phrases import plural, valued
 
 _SKIPPED = {
     "no recipe": "the champion's version does not record how it was fitted; the next training does",
@@ -52,8 +52,8 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
         )
     if answer == "ages":
         return (
-            f"a refit is expected to {_bring(gain)}, as {len(gain.aged)} measurements show how the "
-            f"champion ages; gain of the last {gain_value(gain)} {rows}"
+            f"a refit is expected to {_bring(gain)}, by {plural(len(gain.aged), 'measurement')} of "
+            f"how the champion ages; gain of the last {gain_value(gain)} {rows}"
         )
     stated = f"gain in {name} {gain_value(gain)} {rows}"
     if answer == "none":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from tasks.base.config import PipelineConfig, default_metric
 from tasks.base.errors import ConfigError, UsageError
+from tasks.base.key_reference import schema as json_schema
 from tasks.base.outcomes import Draft, DraftedColumn
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_of
 from tasks.base.reading_notes import note_text
@@ -26,6 +28,7 @@ from tasks.projects.window_length import WindowLength, window_length
 from tasks.training.plan import repeated_ids
 from tasks.training.row_windows import training_snapshot
 
+_SCHEMA = "keepfit.schema.json"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 # A search monthly: alarms are answered by refits in between.
 _SCHEDULES = {"training": "0 3 1 * *", "scoring": "0 * * * *", "monitoring": "30 3 * * *"}
@@ -90,6 +93,9 @@ def draft_project(request: Request) -> Draft:
     if database is not None:
         values["source"] |= {"url": database.written}
     stated = {**values, "contract": f"contracts/{contract.name}"}
+    described = request.folder / _SCHEMA
+    if not described.exists():
+        write_whole(described, json.dumps(json_schema(), indent=1))
     write_whole(file, _text(stated, assumptions) + _spellings(schema))
     return Draft(
         folder=str(request.folder),
@@ -323,6 +329,7 @@ def _spellings(schema: Schema) -> str:
 
 def _text(values: dict[str, Any], assumptions: tuple[str, ...]) -> str:
     lines = [
+        f"# yaml-language-server: $schema=./{_SCHEMA}",
         "# Written by `keepfit init`. `keepfit config explain` tells every key.",
     ]
     if assumptions:

@@ -36,6 +36,8 @@ def test_a_notebook_of_the_documentation_runs(file: Path, tmp_path: Path) -> Non
     NotebookClient(notebook, timeout=PATIENCE, kernel_name="python3", resources=place).execute()
 
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", ())]
+    drawn = [cell.outputs[0].data for cell in notebook.cells if ".plot()" in cell.source]
+    assert all("image/png" in data for data in drawn)
     assert any("text/html" in o.get("data", {}) for o in outputs)
     assert [o.text for o in outputs if "Warning" in o.get("text", "")] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.settings.yaml_document import parse_yaml
 from tasks.projects.database_source import database_source
 from tasks.projects.draft import Request, draft_project
 from tests.tables import write_churn
@@ -129,3 +131,14 @@ def test_a_pattern_or_folder_of_files_is_drafted_as_one_table(
     draft_project(Request(folder=Path("mine"), data=Path(named), target="Churned?"))
     source = load_pipeline(Path("mine"), {}).config.source
     assert (source.kind, source.path) == ("csv", f"../{named}")
+
+
+def test_editors_are_told_the_schema_that_lies_beside_the_file(tmp_path: Path) -> None:
+    draft = draft_project(
+        Request(folder=tmp_path / "mine", data=write_churn(tmp_path / "c.csv"), target="Churned?")
+    )
+
+    first = Path(draft.file).read_text(encoding="utf-8").splitlines()[0]
+    described = Path(draft.file).parent / first.rpartition("$schema=")[2]
+    values = parse_yaml(Path(draft.file).read_text(encoding="utf-8"), Path(draft.file)).values
+    assert set(values) <= set(json.loads(described.read_text(encoding="utf-8"))["properties"])

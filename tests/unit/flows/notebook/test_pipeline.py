@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keepfit
 import pandas as pd
@@ -15,7 +17,10 @@ import pytest
 
 from flows.notebook import results
 from flows.notebook.tables import write_table
+from tasks.base.loop import DriftResult, PolicyDecision
+from tasks.base.outcomes import MonitoringOutcome, SeenWindow
 from tests.tables import FAST, write_churn
+from tests.unit.monitoring.decisions import drifted, week
 
 ROWS, NEW = 300, 40
 
@@ -57,7 +62,7 @@ def test_a_table_in_memory_becomes_a_pipeline_and_a_champion(
     assert len(scoring.predictions) == NEW
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reference/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/reference/python.md"])
 def test_the_example_of_the_documentation_runs(
     page: str,
     frame: pd.DataFrame,
@@ -65,7 +70,7 @@ def test_the_example_of_the_documentation_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = (Path(__file__).parents[4] / page).read_text(encoding="utf-8")
-    example = text.partition("```python\n")[2].partition("```")[0]
+    example = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     signature = inspect.signature(keepfit.init)
 
     def init(*given: object, **stated: object) -> keepfit.Pipeline:
@@ -91,6 +96,28 @@ def test_answers_show_themselves_as_tables(
     assert status.outcome.champion is not None
     assert "training" in set(why.steps["what"])
     assert {"sentence", "at"} <= set(status.latest)
+
+
+def test_a_look_at_windows_shows_each_window_and_draws_the_columns_that_moved() -> None:
+    seen = SeenWindow(window=week(0), version="1", rows=900, alarm=True, drifted=("größe",))
+    drift = DriftResult(
+        rows=900, reference_rows=5000, enough=True, alarm=True, false_alarms=0.05,
+        columns=(drifted("größe"), drifted("carrier", statistic=0.06)),
+    )  # fmt: skip
+    looked = results.Monitoring(
+        MonitoringOutcome(
+            pipeline="flights", version="1", window=week(0), rows=900, alarm=True, correlation="c",
+            drift=drift, windows=(seen,), report="/srv/report.html",
+            decision=PolicyDecision(retrain=True, sentence="Trains."),
+        )
+    )  # fmt: skip
+
+    figure: Any = looked.plot()
+
+    shown = looked._repr_html_()
+    assert all(part in shown for part in ("2026-01-05..2026-01-12", "größe", "/srv/report.html"))
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["carrier", "größe"]
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_what_a_table_holds_is_escaped_where_it_is_shown() -> None:
