@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pandas as pd
-
 from expectations.contract import Contract
 from expectations.custom_rules import Rule
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import ColumnFacts, gather_facts
 from expectations.results import CheckOutcome, CheckResult, grade, say_failed
 from expectations.rules.column_rules import ColumnCheck, missing_column

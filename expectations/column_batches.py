@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from expectations.check import CheckOutcome, CheckResult, check_frame
 from expectations.contract import ColumnRule, Contract, TableRule
+from expectations.engine.libraries import pd
 from expectations.inference import infer_contract
 from expectations.late_labels import LateLabels
 
@@ -22,7 +21,7 @@ CELLS_AT_ONCE = 12_000_000
 _UNASKED = TableRule(rows=None, extra_columns="ignore", column_order="ignore")
 _OF_NAMES = {"extra columns", "column order"}
 
-Read = Callable[[Sequence[str]], pd.DataFrame]
+Read = Callable[[Sequence[str]], "pd.DataFrame"]
 
 
 def check_in_parts(

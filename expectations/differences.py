@@ -8,15 +8,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from expectations.contract import ColumnRule, Contract
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import as_category, bound_of, facts_of, unseen
 from expectations.results import CheckResult
 from expectations.text.phrases import Severity, say_number, say_share, say_value, shorten
 
 Path = tuple[str | int, ...]
-Read = Callable[[Sequence[str]], pd.DataFrame]
+Read = Callable[[Sequence[str]], "pd.DataFrame"]
 
 GONE = object()
 """The value of a key that is taken out of the contract."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-import pandas as pd
 
 from expectations.contract import ColumnRule, Contract
 from expectations.custom_rules import Rule
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import (
     Mask,
     facts_of,
@@ -26,7 +26,7 @@ from expectations.sql_condition import parse_condition
 from expectations.suite import broken_positions
 from expectations.text.phrases import shorten
 
-Read = Callable[[Sequence[str]], pd.DataFrame]
+Read = Callable[[Sequence[str]], "pd.DataFrame"]
 
 WHOLE = 0.5
 """Share of the rows above which a fault is the delivery's and not that of its rows."""

@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from pandas.api import types
 
 from expectations.contract import (
     CategoryRule,
@@ -25,6 +23,7 @@ from expectations.contract import (
     Storage,
     TableRule,
 )
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import ColumnFacts, all_different, facts_of, later_than
 from expectations.facts.row_order import MIN_VARYING, RowOrder, order_rows
 from expectations.text.time_spans import as_naive_utc
@@ -233,7 +232,7 @@ def _range(facts: ColumnFacts, slack: float) -> RangeRule | None:
     if not (math.isfinite(least) and math.isfinite(most)):
         least, most = float(low), float(high)
     allowed = max(0.05, _up(2 * infinite / facts.present))
-    if types.is_integer_dtype(facts.values.dtype):
+    if pd.api.types.is_integer_dtype(facts.values.dtype):
         least, most = math.floor(least), math.ceil(most)
     return RangeRule(
         min=_plain(max(least, 0.0) if low >= 0 else least),

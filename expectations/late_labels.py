@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import facts_of
 from expectations.text.time_spans import as_naive_utc
 

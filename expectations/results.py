@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy import special
-
+from expectations.engine.libraries import scipy
 from expectations.text.phrases import Severity, say_rows, say_share
 
 SMALL = 100
@@ -82,7 +81,7 @@ def exceeds(failed: int, rows: int, limit: float, *, by_chance: bool = False) ->
     if failed <= limit * rows + _ROUNDING:
         return False
     if by_chance and limit > 0.0:
-        return bool(special.bdtrc(failed - 1, rows, limit) < CHANCE)
+        return bool(scipy.special.bdtrc(failed - 1, rows, limit) < CHANCE)
     return failed > limit * max(rows, SMALL) + _ROUNDING
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.contract import ColumnRule, Contract
 from expectations.custom_rules import Rule, RuleError
 from expectations.engine.lazy_imports import only_when_used, without
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of, gather_facts
 from expectations.text.phrases import MAX_SAMPLE, sample_of, say_value
 

@@ -10,13 +10,10 @@ import io
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.base.loop import Window
 from tasks.base.runtime.files import write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
+from tasks.base.runtime.libraries import pd
 
 _DAYS = 20
 _DRIFTED_ROWS = 120

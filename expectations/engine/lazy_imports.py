@@ -1,8 +1,9 @@
-"""Modules that a library imports for what is not asked of it here."""
+"""Modules that are imported when they are used, or not at all."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +11,44 @@ from types import ModuleType
 from typing import Any
 
 
-class _Deferred(ModuleType):
-    """A module that is imported when something of it is first used."""
+class Deferred(ModuleType):
+    """A module that is imported when something of it is first used.
+
+    Unlike a module under `importlib.util.LazyLoader` it is known to nobody but who holds it, so
+    that other libraries import theirs as ever, and two threads may use it at once.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
+        module = importlib.import_module(self.__name__)
+        try:
+            value = getattr(module, name)
+        except AttributeError:
+            value = _submodule(module, name)
+        setattr(self, name, value)  # the next use costs no more than one of the module itself
+        return value
+
+
+def _submodule(module: ModuleType, name: str) -> ModuleType:
+    """Import what lies in the package `module` but which importing that does not bring.
+
+    Raises
+    ------
+    AttributeError
+        Where there is no such thing.
+    """
+    if not hasattr(module, "__path__") or not importlib.util.find_spec(f"{module.__name__}.{name}"):
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{module.__name__}.{name}")
 
 
 @contextmanager
 def only_when_used(*names: str) -> Iterator[None]:
     """Let each of the modules `names` that is imported meanwhile be run when it is first used."""
-    deferred = {name: _Deferred(name) for name in names if name not in sys.modules}
+    deferred = {name: Deferred(name) for name in names if name not in sys.modules}
     sys.modules.update(deferred)
     try:
         yield

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from pandas.api import types
 
 from expectations.contract import ScaleRule
+from expectations.engine.libraries import pd
 from expectations.text.time_spans import as_naive_utc
 
 Stored = Literal["number", "text", "boolean", "time", "mixed", "empty"]
@@ -96,25 +95,25 @@ def _plainest(column: pd.Series[Any]) -> tuple[pd.Series[Any], Stored]:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return _plainest(column.astype(dtype.categories.dtype))
-    if types.is_bool_dtype(dtype):
+    if pd.api.types.is_bool_dtype(dtype):
         return column, "boolean"
-    if types.is_complex_dtype(dtype) or types.is_timedelta64_dtype(dtype):
+    if pd.api.types.is_complex_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
         return column, "mixed"
-    if types.is_numeric_dtype(dtype):
-        if types.is_extension_array_dtype(dtype):
+    if pd.api.types.is_numeric_dtype(dtype):
+        if pd.api.types.is_extension_array_dtype(dtype):
             return _as_floats(column), "number"
         return column, "number"
-    if types.is_datetime64_any_dtype(dtype):
+    if pd.api.types.is_datetime64_any_dtype(dtype):
         return _as_utc(column), "time"
-    if types.is_object_dtype(dtype):
+    if pd.api.types.is_object_dtype(dtype):
         return _from_objects(column)
-    if types.is_string_dtype(dtype):
+    if pd.api.types.is_string_dtype(dtype):
         return column, "text"
     return column.astype(object), "mixed"
 
 
 def _from_objects(column: pd.Series[Any]) -> tuple[pd.Series[Any], Stored]:
-    stored = _INFERRED.get(types.infer_dtype(column, skipna=True), "mixed")
+    stored = _INFERRED.get(pd.api.types.infer_dtype(column, skipna=True), "mixed")
     if stored == "number":
         return _as_floats(column), stored
     if stored == "time":
@@ -134,7 +133,7 @@ def _as_floats(column: pd.Series[Any]) -> pd.Series[Any]:
             ],
             dtype=np.float64,
         )
-        if types.is_object_dtype(column.dtype)
+        if pd.api.types.is_object_dtype(column.dtype)
         else column.to_numpy(np.float64, na_value=np.nan)
     )
     return pd.Series(floats, index=column.index, name=column.name)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import facts_of
 
 MIN_VARYING = 50

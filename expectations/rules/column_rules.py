@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from expectations.contract import FAR, FEW_SIZES, ColumnRule, NullRule
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import ColumnFacts, Mask, off_scale, outside, repeated, unseen
 from expectations.facts.row_order import MIN_VARYING
 from expectations.results import CheckResult, exceeds, grade, say_failed

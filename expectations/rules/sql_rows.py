@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import facts_of
 from expectations.sql_condition import Condition
 from expectations.text.phrases import MAX_SAMPLE, say_value

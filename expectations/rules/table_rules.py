@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pandas as pd
-
 from expectations.contract import Contract, FreshnessRule, FutureRule, RowsRule
+from expectations.engine.libraries import pd
 from expectations.facts.column_facts import ColumnFacts, later_than, repeated
 from expectations.results import CheckResult, say_failed
 from expectations.suite import RawResult, unique_rule

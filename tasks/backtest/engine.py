@@ -28,6 +28,7 @@ from tasks.base.loop import (
     WindowFlag,
 )
 from tasks.base.records import RefitGain, TrainingKind
+from tasks.base.runtime.libraries import croniter
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
@@ -264,10 +265,8 @@ class Replay:
         """Return whether a calendar falls into `window`."""
         if not cron:
             return False
-        from croniter import croniter
-
         found = self.history.windows[window]
-        return bool(croniter(cron, found.start).get_next(datetime) <= found.end)
+        return bool(croniter.croniter(cron, found.start).get_next(datetime) <= found.end)
 
     def _trained(
         self, state: State, window: int, kind: TrainingKind, reason: str, alarm: bool

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig, default_metric
@@ -18,6 +17,7 @@ from tasks.base.loop import Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.durations import format_duration, parse_delay, parse_duration
 from tasks.monitoring.windows.grid import grid
 
@@ -264,16 +264,11 @@ def _delay(pipeline: Pipeline, stated: str | None) -> timedelta:
 
 def _times(column: Any) -> Ints:
     """Return microseconds since 1970, -1 where there is no time."""
-    import pyarrow as pa
-
     micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).fill_null(-1)
     return np.asarray(micros.to_numpy(), dtype=np.int64)
 
 
 def _labelled(column: Any) -> NDArray[np.bool_]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     known = column.is_valid()
     if pa.types.is_floating(column.type):
         known = pc.fill_null(pc.is_finite(column), False)

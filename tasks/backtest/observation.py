@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.backtest.fits import Fits, FittedModel
@@ -20,6 +19,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.loop import DriftResult, Performance
 from tasks.base.records import NUMBERS, Record
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.persistence.prediction import predict

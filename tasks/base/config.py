@@ -27,6 +27,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.records import Kind, Task
+from tasks.base.runtime.libraries import croniter
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
 from tasks.base.settings.object_addresses import object_fault
 from tasks.base.settings.ranking_rules import contradiction
@@ -520,9 +521,9 @@ class PolicyConfig(Section):
 
 def _cron(value: Any) -> Any:
     """Refuse what is no cron expression of five fields."""
-    from croniter import croniter
-
-    if isinstance(value, str) and (len(value.split()) != 5 or not croniter.is_valid(value)):
+    if isinstance(value, str) and (
+        len(value.split()) != 5 or not croniter.croniter.is_valid(value)
+    ):
         raise ValueError(
             f"{value!r} is no cron expression: minute, hour, day of month, month, day of week, "
             'such as "30 3 * * 1"'

@@ -17,13 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pandas as pd
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +32,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
     Where the request names a file for them, the positions of the rows at fault are written there.
     """
-    import numpy as np
-
     from expectations.column_batches import check_in_parts
     from expectations.contract import Contract
     from expectations.failing_rows import find_faults

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.records import Kind, Schema, Snapshot
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.phrases import listed
 from tasks.data.leaks import suspicions
 from tasks.data.ranking_groups import check_groups
@@ -21,9 +20,6 @@ from tasks.data.snapshots import open_table
 from tasks.data.source_table import nearest
 from tasks.data.targets import labels_of, task_of
 from tasks.data.typing.numbers import PLAIN
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ID_NAME = re.compile(
     r"(?:^|[_\s.-])(?:id|uuid|guid)$|^(?:row|record)[_ ]?(?:no|nr|num|number)$|[a-z](?:ID|Id)$",

@@ -6,10 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.reading_notes import JoinedLabels, LabelTwins
+from tasks.base.runtime.libraries import pa, pc
 from tasks.data.source_table import nearest
 
 Labels = Mapping[str, Sequence[str]]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Kind, Schema
+from tasks.base.runtime.libraries import pa
 from tasks.data.targets import Judged, labels_of
 
 SAMPLE_ROWS = 20_000

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pydantic import ValidationError
 
 from tasks.base.config import CsvSource, PipelineConfig, Source, plain
@@ -21,6 +20,7 @@ from tasks.base.moments import latest_believed
 from tasks.base.reading_notes import UnreadColumn
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.runtime.libraries import pa
 from tasks.base.text.phrases import listed
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels

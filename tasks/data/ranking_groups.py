@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pa, pc
 from tasks.data.snapshots import open_table
 from tasks.metrics.ranking import RankingGroups
 

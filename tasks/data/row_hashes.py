@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from tasks.base.runtime.libraries import pa, pc, pd
 
 Hashes = NDArray[np.uint64]
 
@@ -118,8 +118,6 @@ def _of_words(words: Any) -> Hashes:
         numbers = words.filter(pa.array(whole)).cast(pa.int64()).cast(pa.float64())
         hashes[whole] = _of_floats(numbers.to_numpy())
     if not whole.all():
-        from pandas.util import hash_array
-
         others = words.filter(pa.array(~whole)).to_numpy(zero_copy_only=False)
-        hashes[~whole] = hash_array(others, hash_key=_KEY, categorize=False)
+        hashes[~whole] = pd.util.hash_array(others, hash_key=_KEY, categorize=False)
     return hashes

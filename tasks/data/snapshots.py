@@ -9,24 +9,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.reading_notes import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import digest_of, digest_of_bytes, private_folder, write_whole
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.terminal import know_names
 from tasks.data.source_table import time_range
 from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.storage import Storage, stored
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _BATCH_ROWS = 1 << 18
 _AT_ONCE_BYTES = 64_000_000
@@ -261,8 +257,6 @@ def read_frame(
     there are nulls; booleans are ``bool``, or ``object`` of True, False and None; text is pandas'
     ``str``; times are ``datetime64[us]`` that mean UTC, with or without the zone.
     """
-    import pandas as pd
-
     chosen = None if rows is None else np.asarray(rows, np.int64)
     parts = [_frame_of(path, names, chosen) for names in _few_at_once(path, columns)]
     return parts[0] if len(parts) == 1 else pd.concat(parts, axis="columns")
@@ -288,8 +282,6 @@ def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Se
 def _frame_of(
     path: str | Path, columns: Sequence[str] | None, rows: NDArray[np.int64] | None
 ) -> pd.DataFrame:
-    import pandas as pd
-
     table = open_table(path, columns)
     if rows is not None:
         table = _taken(table, rows)

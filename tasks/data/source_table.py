@@ -8,12 +8,10 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.errors import SourceError
 from tasks.base.moments import as_utc as as_utc
 from tasks.base.reading_notes import ReadingNote
+from tasks.base.runtime.libraries import pa, pc
 from tasks.base.text.terminal import know_names
 
 MAX_COLUMNS = 20_000

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import NUMBERS, Schema, Snapshot, Split
+from tasks.base.runtime.libraries import pa
 from tasks.base.text.phrases import listed
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import (

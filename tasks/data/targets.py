@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.reading_notes import LabelTwins
 from tasks.base.records import NUMBERS, Schema, Task
+from tasks.base.runtime.libraries import pa, pc
 from tasks.base.text.phrases import listed
 from tasks.data.label_spellings import twins_among
 from tasks.data.source_table import nearest

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tasks.base.config import SchedulesConfig
+from tasks.base.runtime.libraries import croniter
 
 FLOWS = ("scoring", "monitoring", "training")
 _LONGEST_SHIFT = timedelta(hours=3)
@@ -40,10 +41,8 @@ def next_time(expression: str, timezone: str, now: datetime) -> datetime:
     >>> next_time("30 1 * * *", "America/New_York", datetime(2026, 11, 1, 6, tzinfo=UTC)).day
     2
     """
-    from croniter import croniter
-
     zone = ZoneInfo(timezone)
-    wall = croniter(expression, now.astimezone(zone).replace(tzinfo=None))
+    wall = croniter.croniter(expression, now.astimezone(zone).replace(tzinfo=None))
     while True:
         shown: datetime = wall.get_next(datetime)
         moment = shown.replace(tzinfo=zone).astimezone(UTC)
@@ -61,9 +60,7 @@ def time_before(expression: str, timezone: str, now: datetime, count: int) -> da
     >>> time_before("30 2 * * *", "UTC", datetime(2026, 3, 2, 2, 30, tzinfo=UTC), 1).day
     1
     """
-    from croniter import croniter
-
-    wall = croniter(expression, now.astimezone(ZoneInfo(timezone)).replace(tzinfo=None))
+    wall = croniter.croniter(expression, now.astimezone(ZoneInfo(timezone)).replace(tzinfo=None))
     for _ in range(count + 1):
         shown: datetime = wall.get_prev(datetime)
     moment = shown.replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC) - _LONGEST_SHIFT

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import get_args
 
-import sqlalchemy as sa
-
 from tasks.base.loop import Window
+from tasks.base.runtime.libraries import sa
 from tasks.ledger.records import SERVED, Coverage, Role
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import batches, labels, predictions, stored_time

@@ -6,9 +6,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from tasks.base.loop import Decision
+from tasks.base.runtime.libraries import sa
 from tasks.base.text.redaction import redact
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import decisions, insert_absent, stored_time

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
+from tasks.base.runtime.libraries import sa
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import claims, insert_absent, now
 

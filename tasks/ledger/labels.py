@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
-import sqlalchemy as sa
 
 from tasks.base.config import Source
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.libraries import pd, sa
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
@@ -30,9 +29,6 @@ from tasks.ledger.records import LabelsWritten
 from tasks.ledger.storage.bulk_insert import staged
 from tasks.ledger.storage.database import Database, lock
 from tasks.ledger.storage.tables import insert_absent, labels, now
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def read_labels(
@@ -52,8 +48,6 @@ def read_labels(
     SourceError, DataError, TransientError
         As the source gives them.
     """
-    import pandas as pd
-
     source, _ = complete_part(_source(pipeline, schema), pipeline.base)
     if source is None:
         return pd.DataFrame({c: [] for c in (*schema.id_columns, schema.target)})

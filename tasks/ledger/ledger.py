@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tasks.base.loop import Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pd
 from tasks.ledger import coverage, decisions, idempotency_keys, outbox, retention, run_requests
 from tasks.ledger.outbox import Unsent
 from tasks.ledger.records import (
@@ -33,7 +34,6 @@ from tasks.ledger.storage.database import Database, address_of
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
-
+from tasks.base.runtime.libraries import sa
 from tasks.ledger import idempotency_keys as claiming
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import batches, claims, insert_absent, now, predictions

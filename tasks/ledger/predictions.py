@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.loop import Window
 from tasks.base.records import NUMBERS, Schema
 from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.libraries import pd, sa
 from tasks.ledger import outbox
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.records import AnsweredCells, Role, Written

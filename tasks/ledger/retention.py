@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
 from tasks.base.moments import latest_believed
+from tasks.base.runtime.libraries import sa
 from tasks.ledger.coverage import predicted
 from tasks.ledger.records import Pruned
 from tasks.ledger.storage.database import Database

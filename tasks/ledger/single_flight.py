@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from tasks.base.errors import KeepfitError
 from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.libraries import sa
 from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.ledger.storage.database import Database
 

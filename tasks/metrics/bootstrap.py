@@ -22,6 +22,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tasks.base.runtime.libraries import scipy
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -203,13 +205,13 @@ def interval(replicates: Floats, confidence: float, n_units: int) -> tuple[float
     >>> round(low), round(high)
     (25, 975)
     """
-    from scipy.special import ndtr, stdtrit
-
     finite = replicates[np.isfinite(replicates)]
     if n_units < 2 or finite.size < max(20, 0.95 * replicates.size):
         return None
-    spread = sqrt(n_units / (n_units - 1)) * stdtrit(n_units - 1, (1 - confidence) / 2)
-    tail = float(ndtr(spread))
+    spread = sqrt(n_units / (n_units - 1)) * scipy.special.stdtrit(
+        n_units - 1, (1 - confidence) / 2
+    )
+    tail = float(scipy.special.ndtr(spread))
     low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 

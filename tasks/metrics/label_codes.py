@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.errors import EvidenceError
+from tasks.base.runtime.libraries import pd
 
 
 def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pd
 from tasks.metrics.bootstrap import Floats
 from tasks.metrics.label_codes import encode, encode_truth
 

@@ -21,6 +21,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import scipy
+
 Floats = NDArray[np.float64]
 
 _DEVIATIONS = 80
@@ -77,9 +79,6 @@ class RandomEffects:
         factor
             How many times the usual variance it has, where variances grow.
         """
-        from scipy.optimize import brentq
-        from scipy.special import ndtr
-
         deviations = np.sqrt(self.variances + self.deviations**2 * factor + noise)
         reach = _REACH * float(deviations.max())
         if reach == 0:
@@ -87,10 +86,15 @@ class RandomEffects:
 
         def beyond(place: float) -> float:
             with np.errstate(divide="ignore", invalid="ignore"):
-                return float(self.weights @ ndtr((place - self.means) / deviations)) - share
+                return (
+                    float(self.weights @ scipy.special.ndtr((place - self.means) / deviations))
+                    - share
+                )
 
         return float(
-            brentq(beyond, float(self.means.min()) - reach, float(self.means.max()) + reach)
+            scipy.optimize.brentq(
+                beyond, float(self.means.min()) - reach, float(self.means.max()) + reach
+            )
         )
 
 

@@ -18,15 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import HookName, HooksConfig
+from tasks.base.runtime.libraries import pa, pd
 from tasks.plugins.modules import check_call, digest_of, hook_object, path_of, words
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SAMPLE_ROWS = 200
 Features = Callable[["pd.DataFrame"], "pd.DataFrame"]
@@ -108,8 +106,6 @@ def added_columns(name: str, function: Features, frame: pd.DataFrame) -> dict[st
     ConfigError
         When the function fails, or gives no plain values.
     """
-    import pyarrow as pa
-
     found = {}
     added = _added(name, function, frame, frame)
     for column in added.columns:
@@ -129,8 +125,6 @@ def _added(
     name: str, function: Features, given: pd.DataFrame, original: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the new columns, with as many rows as `original`, in its order."""
-    import pandas as pd
-
     try:
         made = function(given.copy())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a person's code may fail anyhow
@@ -176,10 +170,8 @@ def _try_out(name: str, function: Features, sample: pd.DataFrame) -> None:
 
 def _alike(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     """Return whether two frames are equal; integers and floats of one value are."""
-    from pandas.testing import assert_frame_equal
-
     try:
-        assert_frame_equal(one, other, check_dtype=False, rtol=1e-9, atol=0.0)
+        pd.testing.assert_frame_equal(one, other, check_dtype=False, rtol=1e-9, atol=0.0)
     except AssertionError:
         return False
     return True

@@ -21,6 +21,7 @@ import numpy as np
 
 from tasks.base.loop import AgedGain, Gain
 from tasks.base.moments import as_utc
+from tasks.base.runtime.libraries import scipy
 from tasks.metrics.random_effects import random_effects
 
 MOST = 24
@@ -78,6 +79,4 @@ def with_ageing(
 
 
 def _error(low: float, high: float, confidence: float) -> float:
-    from scipy.special import ndtri
-
-    return (high - low) / (2 * float(ndtri((1 + confidence) / 2)))
+    return (high - low) / (2 * float(scipy.special.ndtri((1 + confidence) / 2)))

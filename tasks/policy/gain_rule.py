@@ -6,6 +6,7 @@ from math import log
 
 from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, GainAnswer
+from tasks.base.runtime.libraries import scipy
 from tasks.policy.ageing import SHARE
 
 
@@ -72,11 +73,9 @@ def expected_gain(gain: Gain) -> float:
     >>> round(expected_gain(Gain(version="1", metric="mae", gain=3.0, low=1.355, high=4.645)), 2)
     2.67
     """
-    from scipy.special import ndtri
-
     if gain.gain is None or gain.low is None or gain.high is None or gain.gain <= 0:
         return 0.0
-    error = (gain.high - gain.low) / (2 * float(ndtri((1 + gain.confidence) / 2)))
+    error = (gain.high - gain.low) / (2 * float(scipy.special.ndtri((1 + gain.confidence) / 2)))
     return float(gain.gain * max(0.0, 1 - (error / gain.gain) ** 2))
 
 

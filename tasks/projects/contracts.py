@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from tasks.base.errors import UsageError
 from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.pipeline_file import Pipeline, nearest
 from tasks.base.records import ContractResult, Snapshot
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.base.settings.object_addresses import anchored
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml, read_yaml
 from tasks.base.text.commands import command

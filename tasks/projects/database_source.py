@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.base.config import SqlSource
 from tasks.base.errors import UsageError
+from tasks.base.runtime.libraries import sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
 
 _PASSWORD = re.compile(r"^(?P<head>[\w+.-]+://[^:/@]*:)(?P<password>[^@]+)(?P<tail>@.*)$")
@@ -109,8 +110,6 @@ def _placed(url: str, folder: Path | None) -> str:
 
 def _tables(url: str) -> str:
     """Return a sentence with the tables that there are."""
-    import sqlalchemy as sa
-
     from tasks.data.sources.sql_connections import connected
 
     source = SqlSource.model_validate({"kind": "sql", "url": url, "table": "t"})

@@ -6,14 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.base.errors import DataError
 from tasks.base.records import ModelVersion, Record, Schema
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.commands import command
 from tasks.models.features.columns import texts_of
 from tasks.models.persistence.prediction import in_order, predict

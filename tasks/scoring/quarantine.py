@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.base.config import CsvSource, ParquetSource
@@ -29,6 +27,7 @@ from tasks.base.records import (
     Snapshot,
 )
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pa, pq
 from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import known_contract

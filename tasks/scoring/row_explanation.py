@@ -6,17 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tasks.base.errors import UsageError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pd
 from tasks.plugins.versions import require_hooks
 from tasks.scoring.batches import version_of
 from tasks.training.row_windows import scoring_snapshot
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.evaluation.explanation.shap_values import RowExplanation
 
 _BACKGROUND = 200
@@ -40,8 +41,6 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     ModelRefusedError
         When the version needs a hook that the pipeline file does not name.
     """
-    import numpy as np
-
     from tasks.base.sampling import spread
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explanation.shap_values import RowExplanation
@@ -83,8 +82,6 @@ def explain_plain(
     digest: str = "",
 ) -> dict[str, Any]:
     """Explain one row of a snapshot; runs where the model can be loaded."""
-    import numpy as np
-
     from tasks.data.snapshots import read_frame
     from tasks.evaluation.explanation.shap_values import explain_frame
     from tasks.models.persistence.skops_io import load_model
@@ -104,8 +101,6 @@ def _place(frame: pd.DataFrame | None, row: str, rows: int, ids: list[str]) -> i
         raise UsageError(
             f"Without `id_columns` a row is named by its place from 0 to {rows - 1}; got {row!r}."
         )
-    import numpy as np
-
     texts = frame.astype(str).agg(",".join, axis=1).to_numpy(dtype=object)
     found = np.flatnonzero(texts == row)
     if not len(found):

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-import pandas as pd
-
 from tasks.base.config import Sink
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.environment import mode_beside
+from tasks.base.runtime.libraries import pd
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import is_object
 from tasks.data.files.object_stores import put

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
-
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
+from tasks.base.runtime.libraries import pd, sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.text.redaction import without_credentials
 
@@ -46,17 +43,17 @@ def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str
             _write(connection, frame, name)
     except KeepfitError:
         raise
-    except ProgrammingError as error:
+    except sa.exc.ProgrammingError as error:
         if not error.connection_invalidated and error.statement is None:
             # Not a statement but the connection's options were refused.
             raise _options_refused(place) from None
         raise _refused(place, error) from None
-    except OperationalError as error:
+    except sa.exc.OperationalError as error:
         raise TransientError(
             f"{place}: the database did not answer in time ({_reason(error)}).",
             "Nothing of this batch was written; run the command again.",
         ) from None
-    except (SQLAlchemyError, OverflowError) as error:
+    except (sa.exc.SQLAlchemyError, OverflowError) as error:
         raise _refused(place, error) from None
     finally:
         engine.dispose()

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.base.runtime.libraries import pd
 from tasks.plugins.versions import require_hooks
 from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.scoring.predictions import ScoringCounts
 
 
@@ -70,8 +69,6 @@ def empty_predictions(
     pipeline: Pipeline, snapshot: Snapshot, version: ModelVersion
 ) -> pd.DataFrame:
     """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
-    import pandas as pd
-
     from tasks.data.snapshots import read_frame
     from tasks.scoring.predictions import score_frame
 

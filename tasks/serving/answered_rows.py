@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.base.loop import Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
+from tasks.base.runtime.libraries import pa, pd
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of

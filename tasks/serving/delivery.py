@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record, Schema
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import SERVED, AnsweredCells, Role

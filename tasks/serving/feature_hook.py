@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Kind, ModelVersion
+from tasks.base.runtime.libraries import pa, pd
 from tasks.data.sources.frames import typed_frame
 from tasks.data.typing.storage import ColumnForm, Storage
 from tasks.plugins.features import Features, added_columns, feature_function

@@ -16,11 +16,11 @@ from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from expectations.text.phrases import say_value, shorten
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.data.sources.frames import typed_frame
 from tasks.data.typing.storage import ColumnForm
 

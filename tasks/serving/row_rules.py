@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.contract import FAR, FEW_SIZES, ColumnRule, Contract, ScaleRule
@@ -26,6 +25,7 @@ from expectations.sql_condition import Condition, parse_condition
 from expectations.text.phrases import Severity, say_number, say_value, shorten
 from expectations.text.time_spans import as_naive_utc
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pd
 from tasks.serving.request_columns import CellType, Column, Fault, RequestColumns
 
 Matrix = NDArray[np.float64]

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from expectations.contract import Contract
@@ -20,6 +19,7 @@ from tasks.base.errors import DataError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema
+from tasks.base.runtime.libraries import pd
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.typing.storage import ColumnForm, declared_forms
 from tasks.models.features.columns import CategoryCodes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tasks.base.config import default_metric, metrics_of
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
@@ -124,8 +126,6 @@ def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | No
 
 def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
     """Return what to say of ids that do not name one row; empty where they do."""
-    import numpy as np
-
     from tasks.data.row_hashes import row_hashes
     from tasks.data.snapshots import open_table
 

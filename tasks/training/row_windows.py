@@ -22,6 +22,7 @@ from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
 from tasks.base.reading_notes import ChangedColumns, FileAside, note_text
 from tasks.base.records import Snapshot
+from tasks.base.runtime.libraries import pa
 from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.files.file_columns import renamed_since
@@ -198,8 +199,6 @@ def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.
 
     There may be none; nulls are left out.
     """
-    import pyarrow as pa
-
     from tasks.data.sources.source import read_source
 
     column = pipeline.config.time_column or ""

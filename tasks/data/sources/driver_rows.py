@@ -8,14 +8,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.reading_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
+from tasks.base.runtime.libraries import pa, pc
 from tasks.data.typing import byte_values
 from tasks.data.typing.decimals import loses_digits
 
-_TIME = pa.timestamp("us")
 _BYTES = (bytes, bytearray, memoryview)
 _NESTED: tuple[tuple[type, str], ...] = (
     (list, "lists"), (tuple, "lists"), (dict, "structures"), (set, "sets"),
@@ -159,7 +156,7 @@ def _times(cells: Sequence[Any]) -> Any:
     if zoned == {True}:
         utc = [None if cell is None else cell.astimezone(UTC) for cell in cells]
         return pa.array(utc, pa.timestamp("us", "UTC"))
-    return pa.array(cells, _TIME)
+    return pa.array(cells, pa.timestamp("us"))
 
 
 def _text(cell: Any) -> str | None:

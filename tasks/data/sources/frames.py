@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any
 
 from tasks.base.errors import DataError
 from tasks.base.reading_notes import ReadingNote, UnreadColumn
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.data.time_columns import declared_times
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text
@@ -18,9 +16,6 @@ from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.inference import Typing
 from tasks.data.typing.storage import ColumnForm, Storage, reading_kinds, storage_of, stored
 from tasks.data.typing.text_rules import TextRules
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _EXACT = 2**53
 _PADDED = "^0[0-9]+$"

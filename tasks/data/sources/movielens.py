@@ -10,13 +10,12 @@ rows of a list have one time, and a split by time never cuts a list.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import pandas as pd
+from tasks.base.runtime.libraries import pd
 
 LIST_ROWS = 20
 _NO_GENRE = "(no genres listed)"

@@ -7,15 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import ds, pa, pc, pq
 from tasks.base.text.phrases import listed
 from tasks.data.files.file_columns import changed_columns
 from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named
@@ -29,9 +25,6 @@ from tasks.data.typing.text_rules import TextRules
 _RULES = TextRules(loose=False)
 _DIGITS_OF_INT64, _DECIMAL128 = 19, 38
 # Where a writer left checksums, a page that changed on disk is an error and not other numbers.
-_CHECKED = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
 
 
 def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
@@ -120,7 +113,9 @@ def _dataset(source: ParquetSource, base: Path, findings: list[ReadingNote]) -> 
         schema = schema.append(pa.field(name, kind))
     names = [str(path) for path in files]
     try:
-        return ds.dataset(names, schema=schema, format=_CHECKED, partitioning=hive)
+        checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        parquet = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+        return ds.dataset(names, schema=schema, format=parquet, partitioning=hive)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise SourceError(f"{source.path}: cannot be read: {_first_line(error)}.") from None
 

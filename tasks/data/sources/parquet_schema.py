@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import pyarrow as pa
+from tasks.base.runtime.libraries import pa
 
 _NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
 _WHOLE = re.compile(r"^(?:0|-?[1-9][0-9]{0,17})$")

@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
-
 from tasks.base.config import SqlSource
 from tasks.base.errors import SourceError, TransientError
+from tasks.base.runtime.libraries import sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.text.redaction import redact
 
@@ -29,7 +25,7 @@ _PASSING = (
 
 
 @contextmanager
-def connected(source: SqlSource, base: Path) -> Iterator[Connection]:
+def connected(source: SqlSource, base: Path) -> Iterator[sa.Connection]:
     """Open a connection that only reads; every error leaves without the URL's password."""
     url = _url(source)
     try:
@@ -39,21 +35,21 @@ def connected(source: SqlSource, base: Path) -> Iterator[Connection]:
     try:
         with _opened(engine, url) as connection:
             yield connection
-    except SQLAlchemyError as error:
+    except sa.exc.SQLAlchemyError as error:
         raise _explained(error, url) from None
     finally:
         engine.dispose()
 
 
-def _url(source: SqlSource) -> URL:
+def _url(source: SqlSource) -> sa.URL:
     address = source.url.get_secret_value()
     fault = fault_of(address)
     if fault:
         raise SourceError(f"source.url cannot be used: {fault}.", EXAMPLE)
-    return with_driver(make_url(address))
+    return with_driver(sa.make_url(address))
 
 
-def _opened(engine: Engine, url: URL) -> Connection:
+def _opened(engine: sa.Engine, url: sa.URL) -> sa.Connection:
     try:
         return engine.connect()
     except (TypeError, ValueError, OverflowError):
@@ -65,10 +61,12 @@ def _opened(engine: Engine, url: URL) -> Connection:
         ) from None
 
 
-def _engine(url: URL, base: Path) -> Engine:
+def _engine(url: sa.URL, base: Path) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
-        return sa.create_engine("sqlite://", creator=_sqlite_opener(url, base), poolclass=NullPool)
-    engine = sa.create_engine(url, poolclass=NullPool)
+        return sa.create_engine(
+            "sqlite://", creator=_sqlite_opener(url, base), poolclass=sa.pool.NullPool
+        )
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
     statements = {
         "postgresql": (
             "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
@@ -89,7 +87,7 @@ def _engine(url: URL, base: Path) -> Engine:
     return engine
 
 
-def _sqlite_opener(url: URL, base: Path) -> Any:
+def _sqlite_opener(url: sa.URL, base: Path) -> Any:
     if not url.database or url.database == ":memory:":
         raise SourceError("source.url names no SQLite file.", "Write sqlite:///folder/file.db.")
     path = (base / url.database).absolute()
@@ -109,13 +107,13 @@ def _sqlite_opener(url: URL, base: Path) -> Any:
     return opened
 
 
-def _explained(error: SQLAlchemyError, url: URL) -> SourceError | TransientError:
-    origin = error.orig if isinstance(error, DBAPIError) else error
+def _explained(error: sa.exc.SQLAlchemyError, url: sa.URL) -> SourceError | TransientError:
+    origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     text = " ".join(str(origin).split())[:300]
     text = redact(text, [url.render_as_string(hide_password=False)])
     if "authentication" in text:
         return SourceError(f"the database refused: {text}.", "Mend source.url.")
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
     if lost or any(word in text.lower() for word in _PASSING):
         return TransientError(f"the database did not answer: {text}.", "Try again.")
     return SourceError(

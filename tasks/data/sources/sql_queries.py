@@ -8,12 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from tasks.base.config import SqlSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import sa
 from tasks.base.text.phrases import listed
 from tasks.data.source_table import SourceTable, as_utc, nearest, time_range, within
 from tasks.data.sources.driver_rows import Columns
@@ -126,7 +124,7 @@ def _check_rows(rows: int, source: SqlSource) -> None:
 class _Query:
     """The user's query or table as a part of further queries."""
 
-    def __init__(self, source: SqlSource, connection: Connection) -> None:
+    def __init__(self, source: SqlSource, connection: sa.Connection) -> None:
         self._connection = connection
         self._quote = connection.dialect.identifier_preparer.quote_identifier
         self._sqlite = connection.dialect.name == "sqlite"

@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.errors import DataError
+from tasks.base.runtime.libraries import pa, pc
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing.distinct_values import Distinct
 from tasks.data.typing.numbers import Style

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.errors import DataError
 from tasks.base.reading_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
+from tasks.base.runtime.libraries import pa, pc
 from tasks.data.typing.byte_values import look_like_uuids, text_of, uuids_of
 from tasks.data.typing.decimals import plain_decimals
 
-_TIME = pa.timestamp("us")
 _MAX_INT64 = 2**63 - 1
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -94,7 +91,7 @@ def _unsigned(column: Any) -> Any:
 def _temporal(column: Any, name: str, findings: list[ReadingNote]) -> Any | None:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        wanted = pa.timestamp("us", "UTC") if kind.tz is not None else _TIME
+        wanted = pa.timestamp("us", "UTC") if kind.tz is not None else pa.timestamp("us")
         if kind == wanted:
             return column
         plain = column.cast(wanted, safe=kind.unit != "ns")
@@ -102,7 +99,7 @@ def _temporal(column: Any, name: str, findings: list[ReadingNote]) -> Any | None
             findings.append(LostDigits(column=name, stored=str(kind), kept="microseconds"))
         return plain
     if pa.types.is_date(kind):
-        return column.cast(pa.timestamp("ms")).cast(_TIME)
+        return column.cast(pa.timestamp("ms")).cast(pa.timestamp("us"))
     if pa.types.is_time(kind):
         whole = pa.int32() if pa.types.is_time32(kind) else pa.int64()
         return _seconds(column.cast(whole).cast(pa.int64()), _PER_SECOND[kind.unit])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
+from tasks.base.runtime.libraries import pa
 
 _WORDS = ({"yes": True, "no": False}, {"true": True, "false": False})
 _LETTERS = ({"y": True, "n": False}, {"t": True, "f": False})

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+
+from tasks.base.runtime.libraries import pa, pc
 
 _CONTROL = r"[\x00-\x08\x0e-\x1f]"
 _UUID_BYTES = 16
 _UUID_TEXT = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_UUID_LENGTHS = pa.array([_UUID_BYTES, 36], pa.int32())
 
 
 def text_of(column: Any) -> Any | None:
@@ -48,7 +47,8 @@ def look_like_uuids(column: Any) -> bool:
     """
     cells = column.drop_null()
     lengths = pc.binary_length(cells)
-    if not len(cells) or not pc.all(pc.is_in(lengths, value_set=_UUID_LENGTHS)).as_py():
+    of_uuids = pa.array([_UUID_BYTES, 36], pa.int32())
+    if not len(cells) or not pc.all(pc.is_in(lengths, value_set=of_uuids)).as_py():
         return False
     texts = cells.filter(pc.not_equal(lengths, _UUID_BYTES)).to_pylist()
     if texts:

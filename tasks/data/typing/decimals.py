@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from tasks.base.runtime.libraries import pa, pc
 
 _EXACT = 2**53
 _EXACT_POWERS = 22  # the highest power of ten that a float holds exactly

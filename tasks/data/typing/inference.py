@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pa, pc
 from tasks.base.text.phrases import listed
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text

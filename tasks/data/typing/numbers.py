@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from tasks.base.runtime.libraries import pa, pc
 
 GROUPING = {",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
 # Whole numbers from 2**53 on, of which not every one has a float.

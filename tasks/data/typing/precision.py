@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.reading_notes import BeyondRange, LostDigits, ReadingNote
+from tasks.base.runtime.libraries import pa, pc
 
 # So many digits tell every float from every other.
 _DIGITS = 17

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pa, pc
 
 Storage = Literal["number", "text", "boolean", "time"]
 
@@ -122,24 +120,23 @@ def _declared(column: Any, storage: Storage) -> Any:
     if held == storage:
         return column
     if column.null_count == len(column):
-        return pa.chunked_array([pa.nulls(len(column), _NULLS[storage])])
+        return pa.chunked_array([pa.nulls(len(column), _null_type(storage))])
     if storage == "text" and held == "number":
         return _texts(column)
     if storage == "number" and held == "boolean":
         return column.cast(pa.int64())
     if storage == "boolean" and held == "number":
-        digits = pc.all(pc.is_in(column.drop_null().cast(pa.float64()), value_set=_DIGITS))
+        digits = pc.all(
+            pc.is_in(column.drop_null().cast(pa.float64()), value_set=pa.array([0.0, 1.0]))
+        )
         return column.cast(pa.bool_()) if digits.as_py() else column
     return column
 
 
-_NULLS: dict[Storage, Any] = {
-    "number": pa.float64(),
-    "text": pa.string(),
-    "boolean": pa.bool_(),
-    "time": pa.timestamp("us"),
-}
-_DIGITS = pa.array([0.0, 1.0])
+def _null_type(storage: Storage) -> Any:
+    if storage == "time":
+        return pa.timestamp("us")
+    return {"number": pa.float64, "text": pa.string, "boolean": pa.bool_}[storage]()
 
 
 def _texts(column: Any) -> Any:

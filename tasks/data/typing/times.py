@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import pa, pc
+
 Order = Literal["iso", "day_first", "month_first", "ambiguous"]
-UTC_TYPE = pa.timestamp("us", "UTC")
-NAIVE_TYPE = pa.timestamp("us")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CLOCK = (
     r"(?:[T ,]\s*(?P<h>\d{1,2})[:.](?P<mi>\d{2})(?:[:.](?P<s>\d{2})(?:[.,](?P<f>\d{1,9}))?)?"
@@ -54,14 +52,14 @@ def parse_times(values: Any) -> Times | None:
     >>> parse_times(pa.array(["31/12/2013"])).values[0].as_py()
     datetime.datetime(2013, 12, 31, 0, 0)
     """
-    for kind in (NAIVE_TYPE, UTC_TYPE):
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             if _dashed(values):
                 return Times(values.cast(kind), "iso")
         except pa.ArrowInvalid:
             continue
     if pc.all(pc.match_substring_regex(values, _YEAR_MONTH)).as_py():
-        return Times(pc.binary_join_element_wise(values, "01", "-").cast(NAIVE_TYPE), "iso")
+        return Times(pc.binary_join_element_wise(values, "01", "-").cast(pa.timestamp("us")), "iso")
     return _parse_parts(values)
 
 
@@ -151,7 +149,7 @@ def _offsets(zones: Any) -> tuple[NDArray[Any], Any] | None:
     """Return offsets from UTC and the type; None where only some of the cells state one."""
     blank = pc.equal(zones, "")
     if pc.all(blank).as_py():
-        return np.zeros(len(zones), "m8[us]"), NAIVE_TYPE
+        return np.zeros(len(zones), "m8[us]"), pa.timestamp("us")
     if pc.any(blank).as_py():
         return None
     plain = pc.replace_substring_regex(zones, "^(Z|UTC|GMT)$", "+0000")
@@ -159,7 +157,9 @@ def _offsets(zones: Any) -> tuple[NDArray[Any], Any] | None:
     sign = np.where(pc.starts_with(plain, "-").to_numpy(zero_copy_only=False), -1, 1)
     hours = _integer(pc.utf8_slice_codeunits(plain, 1, 3))
     minutes = _integer(pc.utf8_slice_codeunits(plain, 3, 5))
-    return sign * (hours * 60 + minutes) * np.timedelta64(60_000_000, "us"), UTC_TYPE
+    return sign * (hours * 60 + minutes) * np.timedelta64(60_000_000, "us"), pa.timestamp(
+        "us", "UTC"
+    )
 
 
 def parse_format(values: Any, form: str) -> Any | None:
@@ -171,7 +171,7 @@ def parse_format(values: Any, form: str) -> Any | None:
         except ValueError:
             return None
     zoned = {stamp.tzinfo is not None for stamp in stamps}
-    return pa.array(stamps, UTC_TYPE if zoned == {True} else NAIVE_TYPE)
+    return pa.array(stamps, pa.timestamp("us", "UTC") if zoned == {True} else pa.timestamp("us"))
 
 
 def format_of(values: Any, order: Order) -> str | None:
@@ -229,14 +229,14 @@ def numbers_as_times(column: Any) -> tuple[Any, str] | None:
     ends = pc.min_max(column)
     low, high = ends["min"].as_py(), ends["max"].as_py()
     if low is None:
-        return column.cast(pa.int64()).cast(NAIVE_TYPE), "no times"
+        return column.cast(pa.int64()).cast(pa.timestamp("us")), "no times"
     if low >= 1500 and high <= 2999:
         return _from_text(column, "-01-01", "years")
     if low >= 15000101 and high <= 29991231:
         return _from_text(column, "", "dates written yyyymmdd")
     for unit, scale in (("s", 1), ("ms", 10**3), ("us", 10**6)):
         if 315_532_800 * scale <= low and high <= 4_102_444_800 * scale:
-            stamps = column.cast(pa.int64()).cast(pa.timestamp(unit)).cast(NAIVE_TYPE)
+            stamps = column.cast(pa.int64()).cast(pa.timestamp(unit)).cast(pa.timestamp("us"))
             return stamps, f"{unit} since 1970"
     return None
 
@@ -248,6 +248,6 @@ def _from_text(column: Any, tail: str, what: str) -> tuple[Any, str] | None:
     else:
         texts = pc.replace_substring_regex(texts, r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3")
     try:
-        return texts.cast(NAIVE_TYPE), what
+        return texts.cast(pa.timestamp("us")), what
     except pa.ArrowInvalid:
         return None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import scipy
 from tasks.base.text.numbers import number
 from tasks.evaluation.findings import Confusion, WorstRow
 from tasks.metrics.bootstrap import Floats
@@ -174,9 +175,7 @@ def label_suspects(
 
 
 def _more_than(count: int, allowed: float) -> bool:
-    from scipy.stats import poisson
-
-    return count >= 3 and bool(poisson.sf(count - 1, max(allowed, 1e-9)) < 0.01)
+    return count >= 3 and bool(scipy.stats.poisson.sf(count - 1, max(allowed, 1e-9)) < 0.01)
 
 
 def _far_off(y_true: ArrayLike, predicted: ArrayLike) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import MetricValue, Schema
+from tasks.base.runtime.libraries import scipy
 from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import ByColumn, GroupDifference, GroupRow, SliceScore
 from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
@@ -225,12 +226,13 @@ def _row_values(
 
 def _differs(value: MetricValue, tried: int) -> bool:
     """Whether a difference is beyond chance for the number of differences looked at (Dunn 1961)."""
-    from scipy.stats import norm
-
     if value.value is None or value.low is None or value.high is None:
         return False
-    deviation = (value.high - value.low) / 2 / norm.ppf((1 + CONFIDENCE) / 2)
-    return bool(abs(value.value) > deviation * norm.ppf(1 - (1 - CONFIDENCE) / 2 / max(1, tried)))
+    deviation = (value.high - value.low) / 2 / scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)
+    return bool(
+        abs(value.value)
+        > deviation * scipy.stats.norm.ppf(1 - (1 - CONFIDENCE) / 2 / max(1, tried))
+    )
 
 
 def _compared(column: str, groups: list[GroupRow]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.errors import KeepfitError
 from tasks.base.records import NUMBERS, Basis, CandidateResult
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import subsample_evenly
 from tasks.evaluation.diagnosis.power_law import extrapolate, sizes
 from tasks.evaluation.findings import CurvePoint, LearningCurve
@@ -30,8 +31,6 @@ from tasks.models.postprocessing.adjustment import Adjustment, adjustment_of
 from tasks.models.splitters import inner_part
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.models.estimators.candidates import Candidate
     from tasks.models.postprocessing.adjustment import Adjustment
 

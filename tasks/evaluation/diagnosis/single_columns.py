@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Schema
+from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_ROWS = 8_000
 MOST_COLUMNS = 200
@@ -164,13 +162,11 @@ def _by_itself(
     asked: NDArray[np.float32],
     truth: NDArray[Any],
 ) -> float:
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
     bounds = {"max_leaf_nodes": _LEAVES, "min_samples_leaf": max(5, len(y) // 400)}
     if schema.task in NUMBERS:
-        said = DecisionTreeRegressor(**bounds, random_state=0).fit(X, y).predict(asked)
+        said = sklearn.tree.DecisionTreeRegressor(**bounds, random_state=0).fit(X, y).predict(asked)
         return _reached(schema, y, truth, said, None) or 0.0
-    tree = DecisionTreeClassifier(**bounds, random_state=0).fit(X, y)
+    tree = sklearn.tree.DecisionTreeClassifier(**bounds, random_state=0).fit(X, y)
     shares = np.zeros((len(asked), len(schema.classes)))
     known = [schema.classes.index(str(label)) for label in tree.classes_]
     shares[:, known] = tree.predict_proba(asked)

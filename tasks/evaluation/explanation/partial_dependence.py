@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tasks.base.runtime.libraries import pd
 from tasks.evaluation.explanation.shap_values import Outputs
 from tasks.metrics.bootstrap import Floats
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _GRID = 12
 _DEPENDENCE_ROWS = 300
@@ -44,8 +42,6 @@ class Dependence:
 
 def dependence(outputs: Outputs, X: pd.DataFrame, columns: Sequence[str]) -> list[Dependence]:
     """Return the partial dependence of each column, on at most 300 of the rows."""
-    import pandas as pd
-
     frame = X.iloc[:: max(1, len(X) // _DEPENDENCE_ROWS)][:_DEPENDENCE_ROWS]
     frame = frame.reset_index(drop=True)
     found = []
@@ -64,8 +60,6 @@ def dependence(outputs: Outputs, X: pd.DataFrame, columns: Sequence[str]) -> lis
 
 def _values(column: pd.Series[Any]) -> tuple[list[Any], tuple[str, ...] | None]:
     """Return values to set a column to: quantiles of numbers, the commonest of others."""
-    import pandas as pd
-
     there = column.dropna()
     if column.dtype.kind in "iuf":
         grid = there.quantile(np.linspace(0.02, 0.98, _GRID), interpolation="nearest")
@@ -81,7 +75,5 @@ def _values(column: pd.Series[Any]) -> tuple[list[Any], tuple[str, ...] | None]:
 
 
 def _set(frame: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
-    import pandas as pd
-
     kind = frame[column].dtype
     return frame.assign(**{column: pd.Series([value] * len(frame), index=frame.index).astype(kind)})

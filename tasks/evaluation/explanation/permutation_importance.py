@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pd
 from tasks.metrics.bootstrap import Floats, interval, resampling
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
@@ -26,7 +26,7 @@ from tasks.metrics.scorer import sampled
 _PREDICTED = 60_000
 _LEAST_ROWS = 300
 
-Predict = Callable[[pd.DataFrame], tuple[ArrayLike, NDArray[np.float64] | None]]
+Predict = Callable[["pd.DataFrame"], tuple[ArrayLike, NDArray[np.float64] | None]]
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import NUMBERS, Record, Schema
+from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
 from tasks.evaluation.explanation.tree_shap import Scale, explained
 from tasks.metrics.bootstrap import Floats
 from tasks.models.persistence.prediction import in_order, predict
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BACKGROUND_ROWS = 100
 MOST_STEPS = 5e9

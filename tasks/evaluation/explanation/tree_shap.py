@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import lightgbm, sklearn
 from tasks.metrics.bootstrap import Floats
 
 Scale = Literal["log-odds", "probability", "value"]
@@ -83,12 +84,13 @@ def _lightgbm(model: Any) -> Explained | None:
 
 
 def _of_sklearn(model: Any) -> Explained | None:
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    if isinstance(model, RandomForestClassifier | RandomForestRegressor):
+    if isinstance(
+        model, sklearn.ensemble.RandomForestClassifier | sklearn.ensemble.RandomForestRegressor
+    ):
         trees = [one.tree_ for one in model.estimators_]
-    elif isinstance(model, DecisionTreeClassifier | DecisionTreeRegressor):
+    elif isinstance(
+        model, sklearn.tree.DecisionTreeClassifier | sklearn.tree.DecisionTreeRegressor
+    ):
         trees = [model.tree_]
     else:
         return None
@@ -104,8 +106,6 @@ def _of_sklearn(model: Any) -> Explained | None:
 
 def _booster(trees: list[Any], output: int, shares: bool) -> Any:
     """Return a booster whose prediction is the mean of the trees' for one output."""
-    from lightgbm import Booster
-
     columns = int(trees[0].n_features)
     names = " ".join(f"c{k}" for k in range(columns))
     header = (
@@ -117,7 +117,7 @@ def _booster(trees: list[Any], output: int, shares: bool) -> Any:
         f"Tree={place}\n{_written(tree, output, shares, len(trees))}\n"
         for place, tree in enumerate(trees)
     ]
-    return Booster(model_str="\n".join([header, *body, "end of trees\n"]))
+    return lightgbm.Booster(model_str="\n".join([header, *body, "end of trees\n"]))
 
 
 def _written(tree: Any, output: int, shares: bool, among: int) -> str:

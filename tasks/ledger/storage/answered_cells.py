@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 
-import sqlalchemy as sa
-
 from tasks.base.loop import Window
+from tasks.base.runtime.libraries import sa
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.database import Database

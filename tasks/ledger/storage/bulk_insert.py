@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import sqlalchemy as sa
+from tasks.base.runtime.libraries import sa
 
 
 def staged(

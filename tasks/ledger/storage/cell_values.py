@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import pd
 from tasks.models.features.columns import level_text
 
 _TRUTH = {"true": "True", "false": "False", "1": "True", "0": "False"}

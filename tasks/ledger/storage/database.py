@@ -10,12 +10,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, TransientError
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.libraries import sa
 from tasks.base.runtime.locks import locked
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, with_driver
 from tasks.base.text.redaction import redact, without_credentials
@@ -126,7 +124,7 @@ class Database:
             yield
         except KeepfitError:
             raise
-        except SQLAlchemyError as error:
+        except sa.exc.SQLAlchemyError as error:
             raise self._error(error) from None
         except Exception as error:
             # Copying into PostgreSQL goes past SQLAlchemy.
@@ -138,7 +136,7 @@ class Database:
         origin = getattr(error, "orig", None) or error
         text = (str(origin).strip().splitlines() or [type(origin).__name__])[0][:300]
         text = redact(text, [self.url.render_as_string(hide_password=False)])
-        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
         if any(word in text.lower() for word in _FULL):
             return InfrastructureError(
                 f"the ledger {self.place} cannot be written: {text}.",

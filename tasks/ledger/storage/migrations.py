@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from tasks.base.errors import InfrastructureError
 from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.libraries import sa
 from tasks.ledger.storage.tables import METADATA, VERSION, batches, predictions, schema_version
 
 

@@ -8,20 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.data.row_hashes import row_hashes
 from tasks.models.features.columns import texts_of
 
 _MOST_BYTES = 800
 """PostgreSQL's indexes take no entry longer than a third of a page; longer keys are digested."""
 _TO_ESCAPE = r'["\\\x00-\x1f]'
-_TEXT = pa.large_string()
 
 
 def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.object_]:
@@ -60,12 +57,15 @@ def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.obje
 
 def _keys_of_ids(frame: pd.DataFrame, ids: Sequence[str], batch: str) -> NDArray[np.object_]:
     _require(frame, ids, "id columns")
-    comma = pa.scalar(",", _TEXT)
+    comma = pa.scalar(",", pa.large_string())
     texts = [_id_texts(frame[name]) for name in ids]
-    parts = [pc.fill_null(_quoted(text), pa.scalar("null", _TEXT)) for text in texts]
+    parts = [pc.fill_null(_quoted(text), pa.scalar("null", pa.large_string())) for text in texts]
     inner = pc.binary_join_element_wise(*parts, comma) if len(parts) > 1 else parts[0]
     whole = pc.binary_join_element_wise(
-        pa.scalar("[", _TEXT), inner, pa.scalar("]", _TEXT), pa.scalar("", _TEXT)
+        pa.scalar("[", pa.large_string()),
+        inner,
+        pa.scalar("]", pa.large_string()),
+        pa.scalar("", pa.large_string()),
     )
     keys: NDArray[np.object_] = whole.to_numpy(zero_copy_only=False).astype(object)
     for place in np.flatnonzero(pc.greater(pc.binary_length(whole), _MOST_BYTES).to_numpy(False)):
@@ -81,19 +81,19 @@ def _id_texts(column: pd.Series[Any]) -> Any:
         times = times_of(column)
         texts = np.datetime_as_string(times, unit="us").astype(object)
         texts[np.isnat(times)] = None
-        return pa.array(texts, _TEXT)
+        return pa.array(texts, pa.large_string())
     return texts_of(column)
 
 
 def _quoted(texts: Any) -> Any:
     """Return texts as JSON strings; null stays null."""
-    quote = pa.scalar('"', _TEXT)
-    plain = pc.binary_join_element_wise(quote, texts, quote, pa.scalar("", _TEXT))
+    quote = pa.scalar('"', pa.large_string())
+    plain = pc.binary_join_element_wise(quote, texts, quote, pa.scalar("", pa.large_string()))
     risky = pc.fill_null(pc.match_substring_regex(texts, _TO_ESCAPE), False)
     if not pc.any(risky).as_py():
         return plain
     escaped = [json.dumps(t, ensure_ascii=False) for t in texts.filter(risky).to_pylist()]
-    return pc.replace_with_mask(plain, risky, pa.array(escaped, _TEXT))
+    return pc.replace_with_mask(plain, risky, pa.array(escaped, pa.large_string()))
 
 
 def _keys_of_content(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.object_]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import sqlalchemy as sa
+from tasks.base.runtime.libraries import sa
 
 VERSION = 3
 """Raise it with a step in `tasks.ledger.storage.migrations`."""
@@ -122,9 +122,5 @@ def now() -> datetime:
 def insert_absent(connection: sa.Connection, table: sa.Table) -> Any:
     """Return an INSERT that leaves rows alone whose key is there already."""
     if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql
-
-        return postgresql.insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects import sqlite
-
-    return sqlite.insert(table).on_conflict_do_nothing()
+        return sa.dialects.postgresql.insert(table).on_conflict_do_nothing()
+    return sa.dialects.sqlite.insert(table).on_conflict_do_nothing()

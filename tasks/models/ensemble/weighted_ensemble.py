@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 
 from tasks.base.errors import DataError
+from tasks.base.runtime.libraries import pd
 from tasks.models.persistence.prediction import in_order
 
 Floats = NDArray[np.float64]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
+from tasks.base.runtime.libraries import sklearn
 from tasks.base.sampling import subsample_evenly
 from tasks.models.estimators.fit_context import Watched
 from tasks.models.splitters import Fold, inner_part, inner_share
@@ -169,8 +170,6 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         watched: Watched | None = None,
     ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and labels `y`."""
-        from sklearn.metrics import log_loss
-
         self._forget()
         labels = np.unique(y)
         weights = compute_sample_weight(self.class_weight, y) if self.class_weight else None
@@ -184,7 +183,9 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         def loss(theirs: NDArray[np.float32], truth: NDArray[Any]) -> float:
             weight = None if heavy is None else [heavy[label] for label in truth.tolist()]
             stated = self.predict_proba(theirs)
-            return float(log_loss(truth, stated, sample_weight=weight, labels=labels))
+            return float(
+                sklearn.metrics.log_loss(truth, stated, sample_weight=weight, labels=labels)
+            )
 
         self._learn(X, y, step, loss, groups, watched, classification=True)
         return self

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import lightgbm as boosting
+from tasks.base.runtime.libraries import sklearn
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Params, Watched
 from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
 from tasks.models.estimators.lightgbm_stopping import (
@@ -40,17 +42,15 @@ def fit_plain(
 
 def logistic(at: FitContext, params: Params) -> Any:
     """Return logistic regression, or ridge for numbers."""
-    from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-
     if not at.classification:
         if "alpha" in params:
-            return Ridge(alpha=params["alpha"])
+            return sklearn.linear_model.Ridge(alpha=params["alpha"])
         if at.rows * at.columns <= 5_000_000:
-            return RidgeCV(alphas=np.logspace(-2, 5, 15))
-        return Ridge(alpha=1.0)
+            return sklearn.linear_model.RidgeCV(alphas=np.logspace(-2, 5, 15))
+        return sklearn.linear_model.Ridge(alpha=1.0)
     # Few rows a column need a stronger penalty: C is 1 from 50 rows a column on.
     strength = float(np.clip(at.rows / (50 * max(1, at.columns)), 0.005, 1.0))
-    return LogisticRegression(
+    return sklearn.linear_model.LogisticRegression(
         C=params.get("C", strength),
         max_iter=int(params["max_iter"]),
         tol=1e-4,
@@ -66,8 +66,6 @@ def _leaf(at: FitContext, factor: float) -> int:
 
 def tree(at: FitContext, params: Params) -> Any:
     """Return a decision tree."""
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
     common: dict[str, Any] = {
         "min_samples_leaf": int(params.get("min_samples_leaf", _leaf(at, params["leaf"]))),
         "max_features": params.get("max_features"),
@@ -75,14 +73,14 @@ def tree(at: FitContext, params: Params) -> Any:
     }
     if at.classification:
         criterion = params.get("criterion", "gini")
-        return DecisionTreeClassifier(criterion=criterion, class_weight=at.class_weight, **common)
-    return DecisionTreeRegressor(**common)
+        return sklearn.tree.DecisionTreeClassifier(
+            criterion=criterion, class_weight=at.class_weight, **common
+        )
+    return sklearn.tree.DecisionTreeRegressor(**common)
 
 
 def forest(at: FitContext, params: Params) -> Any:
     """Return a random forest, each tree on a bounded sample."""
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
     drawn = min(at.rows, int(params["rows_a_tree"]))
     common: dict[str, Any] = {
         "n_estimators": int(params["trees"] * (2 if at.rows < 5_000 else 1)),
@@ -91,14 +89,14 @@ def forest(at: FitContext, params: Params) -> Any:
         "random_state": at.seed,
     }
     if at.classification:
-        return RandomForestClassifier(
+        return sklearn.ensemble.RandomForestClassifier(
             min_samples_leaf=int(params.get("min_samples_leaf", np.clip(drawn / 4_000, 1, 5))),
             max_features=params.get("max_features", "sqrt"),
             criterion=params.get("criterion", "gini"),
             class_weight=at.class_weight,
             **common,
         )
-    return RandomForestRegressor(
+    return sklearn.ensemble.RandomForestRegressor(
         min_samples_leaf=int(params.get("min_samples_leaf", np.clip(drawn / 5_000, 2, 5))),
         max_features=params.get("max_features", 0.34),
         **common,
@@ -119,49 +117,45 @@ def _gamma(at: FitContext, params: Params, own: str | None) -> str | float | Non
 
 
 def _exact_svm(at: FitContext, params: Params) -> Any:
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.svm import SVC, SVR
-
     if not at.classification:
-        return _scaled_target(SVR(C=params.get("C", 3.0), gamma=_gamma(at, params, "scale")))
-    folds = StratifiedKFold(max(2, min(3, at.fewest)), shuffle=True, random_state=at.seed)
-    machine = SVC(
+        return _scaled_target(
+            sklearn.svm.SVR(C=params.get("C", 3.0), gamma=_gamma(at, params, "scale"))
+        )
+    folds = sklearn.model_selection.StratifiedKFold(
+        max(2, min(3, at.fewest)), shuffle=True, random_state=at.seed
+    )
+    machine = sklearn.svm.SVC(
         C=params.get("C", 1.0),
         gamma=_gamma(at, params, "scale"),
         class_weight=at.class_weight,
         random_state=at.seed,
     )
-    return CalibratedClassifierCV(machine, cv=folds, ensemble=False)
+    return sklearn.calibration.CalibratedClassifierCV(machine, cv=folds, ensemble=False)
 
 
 def _nystroem_svm(at: FitContext, params: Params) -> Any:
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.kernel_approximation import Nystroem
-    from sklearn.model_selection import StratifiedShuffleSplit
-    from sklearn.pipeline import Pipeline
-    from sklearn.svm import LinearSVC, LinearSVR
-
-    features = Nystroem(
+    features = sklearn.kernel_approximation.Nystroem(
         n_components=int(params["components"]),
         gamma=_gamma(at, params, None),
         random_state=at.seed,
     )
     if not at.classification:
-        machine = LinearSVR(
+        machine = sklearn.svm.LinearSVR(
             C=params.get("C", 1.0),
             loss="squared_epsilon_insensitive",
             dual=False,
             random_state=at.seed,
         )
-        return _scaled_target(Pipeline([("features", features), ("machine", machine)]))
-    linear = LinearSVC(
+        return _scaled_target(
+            sklearn.pipeline.Pipeline([("features", features), ("machine", machine)])
+        )
+    linear = sklearn.svm.LinearSVC(
         C=params.get("C", 0.3), dual=False, class_weight=at.class_weight, random_state=at.seed
     )
     # One part calibrates what the others fitted: a fourth of the cost of folds.
-    part = StratifiedShuffleSplit(1, test_size=0.2, random_state=at.seed)
-    calibrated = CalibratedClassifierCV(linear, cv=part, ensemble=True)
-    return Pipeline([("features", features), ("machine", calibrated)])
+    part = sklearn.model_selection.StratifiedShuffleSplit(1, test_size=0.2, random_state=at.seed)
+    calibrated = sklearn.calibration.CalibratedClassifierCV(linear, cv=part, ensemble=True)
+    return sklearn.pipeline.Pipeline([("features", features), ("machine", calibrated)])
 
 
 def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext) -> FitResult:
@@ -229,16 +223,13 @@ def _watched_network(y: NDArray[Any], at: FitContext) -> Watched | None:
 
 
 def _scaled_target(estimator: Any) -> Any:
-    from sklearn.compose import TransformedTargetRegressor
-    from sklearn.preprocessing import StandardScaler
-
-    return TransformedTargetRegressor(estimator, transformer=StandardScaler())
+    return sklearn.compose.TransformedTargetRegressor(
+        estimator, transformer=sklearn.preprocessing.StandardScaler()
+    )
 
 
 def lightgbm(at: FitContext, params: Params) -> Any:
     """Return boosted trees whose numbers do not depend on the threads."""
-    from lightgbm import LGBMClassifier, LGBMRegressor
-
     # Each round of a multiclass model grows a tree for every class.
     many = at.classes > 2
     trees = int(params["trees"] if not many else max(50, 3 * params["trees"] // at.classes))
@@ -266,18 +257,15 @@ def lightgbm(at: FitContext, params: Params) -> Any:
     if at.task == "ranking":
         return ranker(common, at, params)
     if at.classification:
-        return LGBMClassifier(class_weight=at.class_weight, **common)
+        return boosting.LGBMClassifier(class_weight=at.class_weight, **common)
     absolute = at.metric in {"mae", "median_ae", "mape"}
-    return LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
+    return boosting.LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
 
 
 def fit_lightgbm(
     estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext
 ) -> FitResult:
     """Fit, stopping early on rows set aside unless the iterations are known."""
-    from lightgbm import early_stopping
-    from lightgbm.basic import LGBMDeprecationWarning
-
     if at.queries is not None:
         return fit_ranker(estimator, X, y, at)
     given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
@@ -298,13 +286,13 @@ def fit_lightgbm(
     own = rows_at(X, part.train), y[part.train]
     with warnings.catch_warnings():
         # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.
-        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        warnings.simplefilter("ignore", boosting.basic.LGBMDeprecationWarning)
         estimator.fit(
             *own,
             **watched(own, [(rows_at(X, part.valid), y[part.valid])]),
             callbacks=[
                 letting_go(X),
-                early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
+                boosting.early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
             ],
             **given,
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
+from tasks.base.runtime.libraries import lightgbm
 from tasks.metrics.ranking import CUT, RankingGroups
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 from tasks.models.estimators.lightgbm_stopping import (
@@ -43,12 +44,10 @@ def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
     common
         Arguments that LightGBM's models have in common.
     """
-    from lightgbm import LGBMRanker
-
     own = {"num_leaves": 8, "min_child_samples": int(np.clip(at.rows / 200, 5, 100))}
     smaller = {name: value for name, value in own.items() if name not in params}
     grades = 2 if at.queries is None else len(at.queries.grades)
-    return LGBMRanker(
+    return lightgbm.LGBMRanker(
         objective="lambdarank",
         label_gain=list(range(grades)),
         **{**common, **smaller},
@@ -65,9 +64,6 @@ def fit_ranker(
     y
         Values of the target; they are graded here.
     """
-    from lightgbm import early_stopping
-    from lightgbm.basic import LGBMDeprecationWarning
-
     queries = at.queries
     if queries is None:
         raise EvidenceError("a ranker needs the groups of its rows.")
@@ -86,14 +82,14 @@ def fit_ranker(
     own = X[rows], grade[rows]
     with warnings.catch_warnings():
         # As for the classifier: what replaces `eval_set` in 4.7 is not there before it.
-        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        warnings.simplefilter("ignore", lightgbm.basic.LGBMDeprecationWarning)
         estimator.fit(
             *own,
             group=sizes,
             **watched(own, [(X[held], grade[held])]),
             eval_group=[sizes, held_sizes],
             eval_at=(CUT,),
-            callbacks=[early_stopping(patience, verbose=False)],
+            callbacks=[lightgbm.early_stopping(patience, verbose=False)],
             **given,
         )
     curves = curves_of(estimator, (TRAINING, VALIDATION))

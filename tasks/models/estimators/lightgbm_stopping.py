@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.base.runtime.libraries import lightgbm
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult
 
 STOPPING_ROUNDS = 30
@@ -26,14 +27,12 @@ def watch(
     **given: Any,
 ) -> FitResult:
     """Fit LightGBM on `own` for the usual rounds at least, until the loss on `parts` rests."""
-    from lightgbm.basic import LGBMDeprecationWarning
-
     most = int(estimator.n_estimators)
     usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
     resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
     with warnings.catch_warnings():
         # As above: what replaces `eval_set` is not yet what it replaces.
-        warnings.simplefilter("ignore", LGBMDeprecationWarning)
+        warnings.simplefilter("ignore", lightgbm.basic.LGBMDeprecationWarning)
         estimator.fit(*own, **watched(own, parts), callbacks=[*callbacks, resting], **given)
     told = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
     losses = tuple(
@@ -68,8 +67,6 @@ class _Resting:
         self.greater = False
 
     def __call__(self, env: Any) -> None:
-        from lightgbm.callback import EarlyStopException
-
         told = [r for r in env.evaluation_result_list if r[0].startswith(VALIDATION)]
         self.greater = bool(told[0][3])
         loss = float(np.mean([-r[2] if self.greater else r[2] for r in told]))
@@ -77,7 +74,7 @@ class _Resting:
         if loss < self._lowest:
             self._lowest, self.best = loss, done
         elif done >= max(self._least, self.best + self._patience):
-            raise EarlyStopException(env.iteration, env.evaluation_result_list)
+            raise lightgbm.callback.EarlyStopException(env.iteration, env.evaluation_result_list)
 
 
 def _part_names(parts: int) -> list[str]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.own_code import OwnCode
+from tasks.base.runtime.libraries import sklearn
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 from tasks.plugins.modules import check_call, hook_object, words
 
@@ -66,10 +67,8 @@ def cloned(own: OwnCode, name: str, estimator: Any) -> Any:
     ConfigError
         When it cannot be made so.
     """
-    from sklearn.base import clone
-
     try:
-        return clone(estimator)
+        return sklearn.base.clone(estimator)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
         raise wrong(
             own, name, f"cannot be cloned: {words(error)}",
@@ -99,9 +98,7 @@ def check_spaces(own: OwnCode, name: str, estimator: Any, searched: Collection[s
 
 def is_classifier(estimator: Any) -> bool:
     """Return whether an estimator says that it predicts classes, or has probabilities."""
-    from sklearn.base import is_classifier as says_so
-
-    return bool(says_so(estimator)) or _has(estimator, "predict_proba")
+    return bool(sklearn.base.is_classifier(estimator)) or _has(estimator, "predict_proba")
 
 
 def check_kind(own: OwnCode, name: str, estimator: Any, *, classification: bool) -> None:

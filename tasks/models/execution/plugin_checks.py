@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
 from tasks.base.own_code import OwnCode
+from tasks.base.runtime.libraries import sklearn
 from tasks.metrics.plugin_check import try_metric
 from tasks.models.estimators.plugin_estimators import (
     check_kind,
@@ -94,8 +95,6 @@ def try_estimator(
     ConfigError
         When it does not serve.
     """
-    from sklearn.pipeline import Pipeline
-
     estimator = made(own, name)
     classification = is_classifier(estimator) if task is None else task != "regression"
     check_kind(own, name, estimator, classification=classification)
@@ -106,7 +105,9 @@ def try_estimator(
         first = _asked(estimator, X, y, classification=classification)
     cloned(own, name, estimator)
     with tempfile.TemporaryDirectory(prefix="keepfit-hook-") as folder:
-        again = _round_trip(own, name, Pipeline([("model", estimator)]), Path(folder))
+        again = _round_trip(
+            own, name, sklearn.pipeline.Pipeline([("model", estimator)]), Path(folder)
+        )
     with _failing_as(own, name, "cannot predict once it is saved and loaded"):
         predicted, probability = outputs(again[-1], X)
     values = predicted if probability is None else probability

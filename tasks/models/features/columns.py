@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+
+from tasks.base.runtime.libraries import pa, pc, pd
 
 
 class Output(NamedTuple):

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from tasks.base.runtime.libraries import pd
 from tasks.models.features.columns import Output
 
 SECONDS_A_DAY = 86_400

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, Literal, Self, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
@@ -20,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
 from tasks.base.errors import DataError
 from tasks.base.records import NUMBERS, Schema
+from tasks.base.runtime.libraries import pd
 from tasks.models.features.columns import CategoryCodes, Numbers, Output, count_levels
 from tasks.models.features.datetime_features import DateParts
 from tasks.models.features.scaling import Scale

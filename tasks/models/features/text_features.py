@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from tasks.base.runtime.libraries import pd, sklearn
 from tasks.models.features.columns import Output, texts_of
 
 MAX_WORDS = 20_000
@@ -53,10 +53,7 @@ class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _learn(self, documents: list[str]) -> tuple[Any, Any]:
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(
+        vectorizer = sklearn.feature_extraction.text.TfidfVectorizer(
             max_features=MAX_WORDS,
             min_df=2 if len(documents) >= 100 else 1,
             sublinear_tf=True,
@@ -70,7 +67,7 @@ class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         dimensions = min(self.dimensions, weights.shape[1] - 1, weights.shape[0] - 1)
         if dimensions < 1:
             return None, None
-        reducer = TruncatedSVD(dimensions, random_state=self.random_state)
+        reducer = sklearn.decomposition.TruncatedSVD(dimensions, random_state=self.random_state)
         return vectorizer, reducer.fit(weights)
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:

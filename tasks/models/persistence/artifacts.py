@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
+from tasks.base.runtime.libraries import sklearn
 from tasks.base.runtime.progress import Step, report
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model
@@ -88,11 +89,11 @@ def keep_predictions(
 
 def keep(run: FitRun, result: CandidateResult, encoder: Any, model: Any) -> None:
     """Write the pipeline, and last of all the result: a folder that has one is complete."""
-    from sklearn.pipeline import Pipeline
-
     folder = run.candidate(result.candidate)
     path = folder / MODEL
-    save_model(Pipeline([("encode", encoder), ("model", model)]), path, own=run.schema.own)
+    save_model(
+        sklearn.pipeline.Pipeline([("encode", encoder), ("model", model)]), path, own=run.schema.own
+    )
     result = result.model_copy(
         update={
             "model_path": str(path),

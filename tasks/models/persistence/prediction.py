@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import pandas as pd
+from tasks.base.runtime.libraries import pd
 
 CHUNK_ROWS = 50_000
 """Some models spread each row over hundreds of numbers to predict it."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import scipy, sklearn
 from tasks.base.text.numbers import number
 from tasks.models.out_of_fold import OutOfFold
 
@@ -78,9 +79,7 @@ class Calibration:
         assert self.tables is not None  # noqa: S101 - only called for labels in them
         first, second = self.tables[label]
         if self.method == "sigmoid":
-            from scipy.special import expit
-
-            value: Floats = expit(first[0] * _log_odds(raw) + second[0])
+            value: Floats = scipy.special.expit(first[0] * _log_odds(raw) + second[0])
         else:
             value = np.interp(raw, first, second)
         return np.clip(value, self.floor, 1.0 - self.floor)
@@ -117,10 +116,8 @@ def fit_calibration(
 
 
 def _sigmoid(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-
     odds = np.clip(_log_odds(raw), -20.0, 20.0)
-    model = LogisticRegression(C=100.0).fit(odds[:, None], hit)
+    model = sklearn.linear_model.LogisticRegression(C=100.0).fit(odds[:, None], hit)
     slope, shift = float(model.coef_[0, 0]), float(model.intercept_[0])
     if slope <= 0:
         # Turning the order round is no calibration: nothing is known but the share.
@@ -129,9 +126,7 @@ def _sigmoid(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
 
 
 def _isotonic(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
-    from sklearn.isotonic import IsotonicRegression
-
-    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    model = sklearn.isotonic.IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
     model.fit(raw, hit.astype(np.float64))
     return np.array([model.X_thresholds_, model.y_thresholds_], dtype=np.float64)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.base.records import Trial
+from tasks.base.runtime.libraries import optuna
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.models.run_context import FitRun
 from tasks.models.tuning.pruner import standing
@@ -136,8 +137,6 @@ def _study(
     *,
     greater: bool,
 ) -> Study:
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental warnings differ by version
@@ -160,8 +159,6 @@ def _told(
     greater: bool,
 ) -> Any:
     """Return a trial as Optuna knows it; None where it lies outside the spaces or failed."""
-    from optuna.trial import TrialState, create_trial
-
     params = {space.name: space.nearest(trial.params.get(space.name)) for space in spaces}
     steps = {
         rung: stood
@@ -171,8 +168,8 @@ def _told(
     if not steps or None in params.values():
         return None
     complete = trial.state == "complete"
-    return create_trial(
-        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED,
         value=steps[max(steps)] if complete else None,
         params=params,
         distributions=distributions,
@@ -181,13 +178,11 @@ def _told(
 
 
 def _distribution(space: Space) -> BaseDistribution:
-    from optuna import distributions
-
     if space.choices:
-        return distributions.CategoricalDistribution(space.choices)
+        return optuna.distributions.CategoricalDistribution(space.choices)
     if space.whole:
-        return distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
-    return distributions.FloatDistribution(space.low, space.high, log=space.log)
+        return optuna.distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
+    return optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
 
 
 def _rounded(params: dict[str, Any], spaces: Sequence[Space]) -> dict[str, Value]:

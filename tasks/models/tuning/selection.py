@@ -13,6 +13,7 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.records import Trial
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import scipy
 from tasks.base.settings.search_spaces import Value
 from tasks.base.text.numbers import number
 from tasks.models.run_context import FitRun
@@ -105,8 +106,6 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
     >>> round(gain.mean, 4), gain.least > 0
     (0.0433, True)
     """
-    from scipy.special import stdtrit
-
     sign = 1.0 if greater else -1.0
     pairs = [
         sign * (a - b)
@@ -119,7 +118,7 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
     folds = len(untuned.scores)
     shared = 2 / (3 * folds - 1) if ordered else 1 / (folds - 1)
     width = spread * sqrt(1 / len(pairs) + shared)
-    quantile = float(stdtrit(len(pairs) - 1, CONFIDENCE))
+    quantile = float(scipy.special.stdtrit(len(pairs) - 1, CONFIDENCE))
     return Gain(mean, mean - quantile * width, len(pairs))
 
 

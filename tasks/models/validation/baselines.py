@@ -7,12 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
-from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from tasks.base.records import CandidateResult
+from tasks.base.runtime.libraries import pd, sklearn
 from tasks.models.features.preprocessing import FeatureEncoder
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs
@@ -39,7 +37,11 @@ def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
     strategy = "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
 
     def fitted(y: NDArray[Any]) -> Any:
-        model = DummyClassifier() if run.classification else DummyRegressor(strategy=strategy)
+        model = (
+            sklearn.dummy.DummyClassifier()
+            if run.classification
+            else sklearn.dummy.DummyRegressor(strategy=strategy)
+        )
         return model.fit(np.empty((len(y), 0)), y)
 
     for fold in folds:
@@ -53,7 +55,7 @@ def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
     seconds = time.perf_counter() - started
     started = time.perf_counter()
     keep_predictions(run, BASELINE, model, *_constant(model, run.split.n_holdout))
-    encoder = FeatureEncoder(list(run.schema.features), ColumnTransformer([]))
+    encoder = FeatureEncoder(list(run.schema.features), sklearn.compose.ColumnTransformer([]))
     encoder.fit(pd.DataFrame({name: [0.0, 1.0] for name in run.schema.features}))
     result = CandidateResult(
         candidate=BASELINE,

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Rounds
+from tasks.base.runtime.libraries import scipy
 
 CONFIDENCE = 0.95
 LEAST_PARTS = 3
@@ -86,9 +87,7 @@ def standard_error(differences: NDArray[np.float64], shared: float) -> float:
 
 def noise(differences: NDArray[np.float64], shared: float) -> float:
     """Return what the mean over parts has to exceed to be more than chance, one-sided at 95 %."""
-    from scipy.special import stdtrit
-
-    quantile = float(stdtrit(len(differences) - 1, CONFIDENCE))
+    quantile = float(scipy.special.stdtrit(len(differences) - 1, CONFIDENCE))
     return quantile * standard_error(differences, shared)
 
 

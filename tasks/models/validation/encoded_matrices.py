@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import subsample_evenly
 from tasks.data.snapshots import read_frame
 from tasks.metrics.ranking import RankingGroups

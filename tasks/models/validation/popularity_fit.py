@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
 
 from tasks.base.records import CandidateResult
+from tasks.base.runtime.libraries import pd, sklearn
 from tasks.data.snapshots import read_frame
 from tasks.models.estimators.popularity import PRIOR_ROWS, Popularity
 from tasks.models.features.columns import CategoryCodes
@@ -63,7 +62,9 @@ def fit_popularity(run: FitRun, tell: Callable[[str], None]) -> None:
 def _fitted(
     run: FitRun, positions: NDArray[np.int64], y: NDArray[np.float64]
 ) -> tuple[FeatureEncoder, Popularity]:
-    codes = ColumnTransformer([("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])])
+    codes = sklearn.compose.ColumnTransformer(
+        [("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])]
+    )
     encoder = FeatureEncoder([str(run.schema.item)], codes)
     return encoder, Popularity().fit(encoder.fit_transform(_items(run, positions), y), y)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.column_values import Levels, levels_of, numbers_of
 from tasks.monitoring.drift.distances import (

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.monitoring.drift.column_values import is_numeric, levels_of, numbers_of
 from tasks.monitoring.drift.distances import Counts, Floats
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pa, pc, pd
 
 _TRUTH = {"1": "True", "0": "False", "true": "True", "false": "False"}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+from tasks.base.runtime.libraries import pd
 
 MOST_ROWS = 2_000
 """Of a side; the AUC of so many is known to 0.01."""

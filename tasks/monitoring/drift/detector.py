@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.loop import ColumnFinding, DriftResult, HarmFinding
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.monitoring.drift.column_comparison import Compared, Part, absent, compare
 from tasks.monitoring.drift.column_values import column_of
 from tasks.monitoring.drift.compared_rows import Side

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import scipy
+
 RARE = 5.0
 _EXACT_ROWS = 500
 _KS_MEAN = 0.8687
@@ -108,8 +110,6 @@ def ks_critical(size: float, level: float) -> float:
 def _ks_p_value(
     points: Floats, at_most: Counts, sample: Floats, distance: float, *, exact: bool
 ) -> float:
-    from scipy import stats
-
     m, n = int(at_most[-1]), len(sample)
     if exact and max(m, n) <= _EXACT_ROWS:
         values = np.repeat(points, np.diff(at_most, prepend=0))
@@ -118,8 +118,8 @@ def _ks_p_value(
             with warnings.catch_warnings():
                 # SciPy takes the asymptotic one where its exact one fails, as with many ties.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                return float(stats.ks_2samp(values, sample, method="exact").pvalue)
-    return float(np.clip(stats.kstwo.sf(distance, max(1, round(effective(m, n)))), 0.0, 1.0))
+                return float(scipy.stats.ks_2samp(values, sample, method="exact").pvalue)
+    return float(np.clip(scipy.stats.kstwo.sf(distance, max(1, round(effective(m, n)))), 0.0, 1.0))
 
 
 class Merged(NamedTuple):
@@ -186,8 +186,6 @@ def tv(levels: Merged, *, level: float = 0.05) -> Found:
     two more levels of it where at least 5 rows of each are expected; else they are tested together
     by Fisher against all others.
     """
-    from scipy import stats
-
     m, n = int(levels.reference.sum()), int(levels.sample.sum())
     pooled = (levels.reference + levels.sample) / (m + n)
     mean, deviation = _tv_chance(pooled, effective(m, n))
@@ -195,7 +193,7 @@ def tv(levels: Merged, *, level: float = 0.05) -> Found:
         level_distance(levels),
         _levels_p_value(levels),
         mean,
-        min(1.0, mean + deviation * float(stats.norm.isf(level))),
+        min(1.0, mean + deviation * float(scipy.stats.norm.isf(level))),
     )
 
 
@@ -204,22 +202,20 @@ def unseen_share(levels: Merged, unseen: int, *, level: float = 0.05) -> Found:
 
     As many are expected as the reference has rows that stand alone in their level (Good 1953).
     """
-    from scipy import stats
-
     m, n = int(levels.reference.sum()), int(levels.sample.sum())
     alone = int(levels.reference[-1])
     usual = alone / max(m, 1)
     p_value = float(
-        stats.fisher_exact([[unseen, n - unseen], [alone, m - alone]], alternative="greater").pvalue
+        scipy.stats.fisher_exact(
+            [[unseen, n - unseen], [alone, m - alone]], alternative="greater"
+        ).pvalue
     )
     noise = share_noise(max(usual, 1.0 / (m + n)), m, n)
-    wide = noise * math.sqrt(math.pi / 2) * float(stats.norm.isf(level))
+    wide = noise * math.sqrt(math.pi / 2) * float(scipy.stats.norm.isf(level))
     return Found(max(unseen / max(n, 1) - usual, 0.0), p_value, noise, min(1.0, wide))
 
 
 def _levels_p_value(levels: Merged) -> float:
-    from scipy import stats
-
     r, s, k = levels
     m, n = int(r.sum()), int(s.sum())
     expected = (r + s)[k:] * (min(m, n) / (m + n))
@@ -231,20 +227,18 @@ def _levels_p_value(levels: Merged) -> float:
         return _chi_square(np.append(r[:k], others[0]), np.append(s[:k], others[1]))
     p_value = _chi_square(r[:k], s[:k])
     fisher = float(
-        stats.fisher_exact([[others[0], m - others[0]], [others[1], n - others[1]]]).pvalue
+        scipy.stats.fisher_exact([[others[0], m - others[0]], [others[1], n - others[1]]]).pvalue
     )
     return fisher if k < 2 else either(p_value, fisher)
 
 
 def _chi_square(r: Counts, s: Counts) -> float:
-    from scipy import stats
-
     m, n = int(r.sum()), int(s.sum())
     if len(r) < 2 or not m or not n:
         return 1.0
     pooled = (r + s) / (m + n)
     chi2 = float((((r - m * pooled) ** 2 / m + (s - n * pooled) ** 2 / n) / pooled).sum())
-    return float(stats.chi2.sf(chi2, len(r) - 1))
+    return float(scipy.stats.chi2.sf(chi2, len(r) - 1))
 
 
 def _tv_chance(shares: Floats, size: float) -> tuple[float, float]:
@@ -267,8 +261,6 @@ def tv_noise(counts: Counts, n: float) -> float:
 
 def nulls(null_reference: int, m: int, null_sample: int, n: int, *, level: float = 0.05) -> Found:
     """Return the difference of the shares of nulls, tested by Fisher or by two proportions."""
-    from scipy import stats
-
     distance = abs(null_reference / m - null_sample / n)
     total = null_reference + null_sample
     pooled = total / (m + n)
@@ -277,14 +269,14 @@ def nulls(null_reference: int, m: int, null_sample: int, n: int, *, level: float
         return Found(distance, 1.0, 0.0, 0.0)
     if min(m, n) * min(pooled, 1 - pooled) < RARE:
         table = [[null_reference, m - null_reference], [null_sample, n - null_sample]]
-        p_value = float(stats.fisher_exact(table).pvalue)
+        p_value = float(scipy.stats.fisher_exact(table).pvalue)
     else:
-        p_value = float(2 * stats.norm.sf(distance / deviation))
+        p_value = float(2 * scipy.stats.norm.sf(distance / deviation))
     return Found(
         distance,
         p_value,
         math.sqrt(2 / math.pi) * deviation,
-        min(1.0, deviation * float(stats.norm.isf(level / 2))),
+        min(1.0, deviation * float(scipy.stats.norm.isf(level / 2))),
     )
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.base.loop import ColumnFinding
 from tasks.base.records import Kind
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 
 POLICY = (

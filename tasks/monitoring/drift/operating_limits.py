@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import scipy
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.distances import (
     Counts,
@@ -309,8 +310,6 @@ def _family_limit(
     odds: Floats, parts: NDArray[np.str_], weight: Floats, blocks: _Blocks, false_alarms: float
 ) -> float:
     """Return the limit of the greatest excess, from blocks judged by those that do not overlap."""
-    from scipy import stats
-
     left = blocks.independent - 1
     excesses = []
     for k, start in enumerate(blocks.starts):
@@ -322,7 +321,7 @@ def _family_limit(
     seen = np.log(np.array(excesses) + _SHIFT)
     n = blocks.independent
     deviation = float(seen.std()) * math.sqrt(n / (n - 1))
-    wide = float(stats.t.isf(false_alarms, n - 1)) * math.sqrt(1 + 1 / n)
+    wide = float(scipy.stats.t.isf(false_alarms, n - 1)) * math.sqrt(1 + 1 / n)
     # Where there are blocks enough to see the rare ones, not the rarest of all decides.
     rare = false_alarms / 2
     floor = float(np.quantile(seen, 1 - rare)) if n * rare >= 1 else float(seen.max())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tasks.base.errors import DataError
 from tasks.base.records import SNAPSHOT_TAG, Kind
 from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
@@ -33,8 +34,6 @@ from tasks.monitoring.drift.reference_summary import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.base.pipeline_file import Pipeline
     from tasks.base.records import ModelVersion, Schema
 

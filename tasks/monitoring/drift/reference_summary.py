@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import open_table, read_frame
 from tasks.monitoring.drift.column_summary import Summary, summarise
 from tasks.monitoring.drift.column_values import column_of, naive_times

@@ -10,6 +10,7 @@ from math import isfinite, sqrt
 import numpy as np
 
 from tasks.base.records import MetricValue, Schema
+from tasks.base.runtime.libraries import scipy
 from tasks.metrics.bootstrap import Floats, Plan, interval, resampling, time_blocks
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.metrics.scorer import sampled
@@ -90,13 +91,11 @@ class Ordinary:
         false_alarms
             Share of ordinary windows beyond the limit.
         """
-        from scipy.special import ndtri
-
         of_window = (self.scale.slope(self.centre) * spread) ** 2
         share = ROOM * false_alarms if greater else 1 - ROOM * false_alarms
         place = self.effects.quantile(share, of_window)
         if self.scale.name != "plain":
-            farthest = FARTHEST + abs(float(ndtri(share))) * sqrt(of_window)
+            farthest = FARTHEST + abs(float(scipy.special.ndtri(share))) * sqrt(of_window)
             least, most = self.effects.centre - farthest, self.effects.centre + farthest
             place = min(max(place, least), most)
         return self.scale.back(place)

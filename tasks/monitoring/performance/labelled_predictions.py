@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import pd
 from tasks.metrics.ranking import RankingGroups
 
 Floats = NDArray[np.float64]

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.loop import Performance, SegmentPerformance
+from tasks.base.runtime.libraries import scipy
 from tasks.base.text.numbers import number
 from tasks.monitoring.drift.distances import corrected
 from tasks.monitoring.drift.reference_summary import cells_of
@@ -150,11 +151,9 @@ def _greater(now: Floats, before: Floats, between: float, known_from: int) -> fl
     between, known_from
         Variance between windows, and the degrees of freedom that it has.
     """
-    from scipy import stats
-
     variance = now.var(ddof=1) / len(now) + before.var(ddof=1) / len(before) + between
     score = float(now.mean() - before.mean()) / math.sqrt(max(float(variance), 1e-12))
-    return float(stats.t.sf(score, known_from))
+    return float(scipy.stats.t.sf(score, known_from))
 
 
 def with_segments(found: Performance, segments: tuple[SegmentPerformance, ...]) -> Performance:

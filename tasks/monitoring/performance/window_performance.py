@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
@@ -15,6 +14,7 @@ from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import open_table, read_frame
 from tasks.ledger.storage.row_keys import row_keys
 from tasks.monitoring.drift.reference_store import training_rows

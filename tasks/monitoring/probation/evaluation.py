@@ -12,6 +12,7 @@ from tasks.base.loop import Decision, Window, decision_id
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
+from tasks.base.runtime.libraries import pd
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
 from tasks.monitoring.probation.verdict import judge_probation
@@ -21,8 +22,6 @@ from tasks.scoring.version_predictions import predictions_of
 _LOGGER = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.monitoring.probation.verdict import ProbationVerdict
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tasks.base.loop import Decision, Window
 from tasks.base.records import Record
 from tasks.monitoring.windows.grid import grid
@@ -131,8 +133,6 @@ def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -
     windows
         Of one length, in the order of time.
     """
-    import numpy as np
-
     from tasks.serving.answered_rows import monitored_times
 
     span = Window(start=windows[0].start, end=windows[-1].end)

@@ -18,6 +18,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
 )
+from tasks.base.runtime.libraries import pd
 from tasks.monitoring.incidents.contract_stops import contract_digest
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.backlog import (
@@ -34,7 +35,6 @@ from tasks.serving.answered_rows import monitored_rows, newest_monitored
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
     from tasks.monitoring.drift.harm.verdict import Evidence

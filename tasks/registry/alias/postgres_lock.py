@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from tasks.base.errors import TransientError
+from tasks.base.runtime.libraries import sa
 
 _BETWEEN = 0.05
 
@@ -33,8 +34,6 @@ def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
     TransientError
         When another host held it all the time.
     """
-    import sqlalchemy as sa
-
     key = number_of(name)
     engine = sa.create_engine(
         address,

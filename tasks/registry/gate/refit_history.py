@@ -27,6 +27,7 @@ import numpy as np
 
 from tasks.base.moments import as_utc
 from tasks.base.records import GateEvidence, RefitGain, Verdict
+from tasks.base.runtime.libraries import scipy
 from tasks.metrics.random_effects import random_effects
 
 MOST = 12
@@ -68,8 +69,6 @@ def together(
     >>> found.earlier, found.low > -0.029, found.worse
     (8, True, False)
     """
-    from scipy.special import ndtri
-
     known = [one for one in earlier if one.error > 0][-MOST:]
     if evidence.difference is None or evidence.low is None or evidence.high is None:
         return None
@@ -83,7 +82,7 @@ def together(
         earlier=len(known),
         mean=found.centre,
         low=found.centre_quantile((1 - confidence) / 2),
-        worse=bool(evidence.difference + float(ndtri(confidence)) * error < 0),
+        worse=bool(evidence.difference + float(scipy.special.ndtri(confidence)) * error < 0),
     )
 
 
@@ -113,6 +112,4 @@ def standard_error(low: float, high: float, confidence: float) -> float:
     >>> round(standard_error(-0.0196, 0.0196, 0.95), 4)
     0.01
     """
-    from scipy.special import ndtri
-
-    return (high - low) / (2 * float(ndtri((1 + confidence) / 2)))
+    return (high - low) / (2 * float(scipy.special.ndtri((1 + confidence) / 2)))

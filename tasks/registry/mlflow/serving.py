@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.types.schema import AnyType, DataType, Schema
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, KeepfitError
+from tasks.base.runtime.libraries import pd
 from tasks.data.sources.frames import typed_frame
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from tasks.base.errors import ConfigError
 from tasks.base.runtime.files import private_folder as private_folder
 from tasks.base.runtime.files import require_writable
+from tasks.base.runtime.libraries import sa
 from tasks.base.runtime.locks import locked
 from tasks.base.settings.database_addresses import fault_of
 
@@ -156,9 +157,6 @@ def wait_less(path: Path, mode: Literal["OFF", "NORMAL"]) -> Callable[[], None]:
     undo
         Ends it, for connections made later.
     """
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
     whole = str(path.resolve())
 
     def connected(connection: Any, _: object) -> None:
@@ -167,8 +165,8 @@ def wait_less(path: Path, mode: Literal["OFF", "NORMAL"]) -> Callable[[], None]:
         if connection.execute("PRAGMA database_list").fetchone()[2] == whole:
             connection.execute(f"PRAGMA synchronous={mode}")
 
-    event.listen(Engine, "connect", connected)
-    return lambda: event.remove(Engine, "connect", connected)
+    sa.event.listen(sa.Engine, "connect", connected)
+    return lambda: sa.event.remove(sa.Engine, "connect", connected)
 
 
 def settle(path: Path) -> None:
@@ -196,8 +194,6 @@ def remove_inputs(engine: Any, run_id: str) -> None:
 
     MLflow leaves these rows behind when it removes a run for good.
     """
-    import sqlalchemy as sa
-
     data = "SELECT source_id FROM inputs WHERE destination_id = :run AND source_type = 'DATASET'"
     links = "destination_id = :run OR source_id = :run"
     used = "SELECT source_id FROM inputs WHERE source_type = 'DATASET'"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
@@ -20,6 +19,7 @@ from tasks.base.own_code import OwnCode
 from tasks.base.records import MODEL_DIGEST_TAG, ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of

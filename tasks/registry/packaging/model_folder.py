@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.registry.signing.version_folder import MODEL_FILE
 
 EXAMPLE_FILE = "input_example.json"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from tasks.base.records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.base.runtime.files import digest_of, read_unchanged
+from tasks.base.runtime.libraries import pa, pd, pq
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.sampling import spread
 from tasks.data.ranking_groups import queries_of
@@ -25,7 +25,6 @@ from tasks.data.snapshots import read_frame
 from tasks.registry.mlflow.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
 FILE = "holdout.parquet"
@@ -116,8 +115,6 @@ def reference_predictions(
     ModelRefusedError
         When a file is not the one that was stored with the version.
     """
-    import pandas as pd
-
     holdout = holdout_of(store, version)
     earlier = _stored(store, version, OUT_OF_FOLD_FILE, OUT_OF_FOLD_TAG)
     if holdout is None or earlier is None:
@@ -139,8 +136,6 @@ def reference_predictions(
 
 def _thinned(frame: pd.DataFrame, share: float, group: str | None) -> pd.DataFrame:
     """Return a share of the rows, evenly spread; of a ranking whole groups."""
-    import pandas as pd
-
     if share >= 1:
         return frame
     codes = None if group is None else pd.factorize(frame[f"id_{group}"])[0]
@@ -171,8 +166,6 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
     changed
         When the file was written, ns since 1970, and its bytes: another one is read again.
     """
-    import pyarrow.parquet as pq
-
     table = pq.read_table(pa.BufferReader(read_unchanged(path, digest, named)))
     frame: pd.DataFrame = table.to_pandas()
     said = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))
@@ -187,8 +180,6 @@ def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
 
 
 def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
-    import pandas as pd
-
     from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
 
     predictions = read_predictions(judged.predictions_path)
@@ -207,8 +198,6 @@ def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
 
 def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, int] | None:
     """Return predictions of training rows out of fold, and how many rows their span holds."""
-    import pandas as pd
-
     from tasks.data.column_kinds import target_values
     from tasks.models.postprocessing.adjustment import as_served
 
@@ -259,8 +248,6 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _write(frame: pd.DataFrame, path: Path, rows: int) -> None:
-    import pyarrow.parquet as pq
-
     table = pa.Table.from_pandas(frame, preserve_index=False)
     said = json.dumps({"rows": rows, "kept": len(frame), "evenly_spread": True}).encode()
     metadata = {**(table.schema.metadata or {}), b"keepfit": said}

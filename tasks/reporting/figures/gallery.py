@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tasks.base.config import TrainingConfig
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.permutation_importance import permutation_importance
@@ -22,8 +23,6 @@ from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.evaluation.explanation.permutation_importance import Importance
     from tasks.metrics.ranking import RankingGroups
     from tasks.reporting.figures.training_figures import Drawing

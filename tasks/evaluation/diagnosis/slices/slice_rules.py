@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
 from tasks.metrics.bootstrap import Floats
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_COLUMNS = 200
 _LEVEL_ROWS = 20
@@ -63,8 +61,6 @@ def _by_loss(
     values: pd.Series[Any], losses: Floats, chooses: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return codes of levels in the order of their mean loss; rare ones share the last code."""
-    import pandas as pd
-
     texts = values.astype(object).where(values.notna(), "(null)").map(str).to_numpy(dtype=object)
     codes, found = pd.factorize(texts)
     counts = np.bincount(codes[chooses], minlength=len(found))

@@ -16,17 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd, scipy, sklearn
 from tasks.evaluation.diagnosis.slices.slice_rules import Coded, Step, coded_columns, in_words
 from tasks.metrics.bootstrap import Floats, Ints
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LEAST_ROWS = 200
 MOST_ROWS = 20_000
@@ -105,9 +103,9 @@ def _leaves(
     """Return the nodes whose loss is highest, in words, and which rows lie in them."""
     if not told:
         return []
-    from sklearn.tree import DecisionTreeRegressor
-
-    tree = DecisionTreeRegressor(max_depth=_DEPTH, min_samples_leaf=leaf, random_state=seed)
+    tree = sklearn.tree.DecisionTreeRegressor(
+        max_depth=_DEPTH, min_samples_leaf=leaf, random_state=seed
+    )
     tree.fit(coded[chooses], losses[chooses])
     if tree.tree_.node_count == 1:
         return []
@@ -184,8 +182,6 @@ def _p_value(
     blocks: Ints | None,
 ) -> float:
     """Return the one-sided p-value that the mean inside is above the one outside, or above 0."""
-    from scipy.stats import norm, t
-
     mean, error, units = _mean_and_error(losses, inside, blocks)
     other = (0.0, 0.0, 10**9)
     if outside is not None:
@@ -196,7 +192,7 @@ def _p_value(
     if spread <= 0 or not np.isfinite(spread):
         return 1.0
     z = (mean - other[0]) / spread
-    return float(t.sf(z, units - 1)) if units < 200 else float(norm.sf(z))
+    return float(scipy.stats.t.sf(z, units - 1)) if units < 200 else float(scipy.stats.norm.sf(z))
 
 
 def _mean_and_error(

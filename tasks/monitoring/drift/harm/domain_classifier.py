@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import lightgbm, pd, scipy
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.distances import Floats
@@ -208,8 +208,6 @@ def _cross_fitted(
     contribution: Sequence[float],
 ) -> tuple[Floats, Floats]:
     """Return the log odds of each row by a model without its piece, and the gain per column."""
-    import lightgbm
-
     fold = piece % _FOLDS
     score = np.zeros(len(label))
     gain = np.zeros(x.shape[1])
@@ -238,8 +236,6 @@ def _judged(
     Ranks are taken within each fold, whose model is its own. Whole pieces change sides, whose
     variance is that of a sum drawn without replacement (Cochran 1977, section 2.6).
     """
-    from scipy import stats
-
     fold = piece % _FOLDS
     auc = total = variance = 0.0
     for k in range(_FOLDS):
@@ -247,7 +243,7 @@ def _judged(
         ours = label[chosen] == 1
         if not ours.any() or ours.all():
             continue
-        ranks = stats.rankdata(score[chosen]) / len(ours)
+        ranks = scipy.stats.rankdata(score[chosen]) / len(ours)
         weight = float(ours.sum())
         auc += weight * float(ranks[ours].mean() - ranks[~ours].mean())
         variance += weight**2 * _variance(ranks, ours, piece[chosen])
@@ -255,7 +251,7 @@ def _judged(
     if not total:
         return 0.5, 1.0, 0.0
     auc, deviation = 0.5 + auc / total, _SHARED * np.sqrt(variance) / total
-    p_value = float(stats.norm.sf((auc - 0.5) / max(deviation, 1e-9)))
+    p_value = float(scipy.stats.norm.sf((auc - 0.5) / max(deviation, 1e-9)))
     return float(auc), p_value, float(deviation)
 
 

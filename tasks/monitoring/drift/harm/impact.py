@@ -27,16 +27,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd, scipy
 from tasks.base.sampling import spread
 from tasks.monitoring.drift.column_summary import Summary, cuts_of
 from tasks.monitoring.drift.column_values import column_of, levels_of, numbers_of
 from tasks.monitoring.drift.distances import Floats
 
-Predict = Callable[[pd.DataFrame], NDArray[np.generic]]
+Predict = Callable[["pd.DataFrame"], NDArray[np.generic]]
 
 _TAIL = 0.01
 _MARGIN = 0.1
@@ -243,12 +243,10 @@ def upper_limit(past: Sequence[float], false_alarms: float) -> float | None:
     The prediction limit of a normal sample (Hahn 1970) on the scale of log odds; values are
     fractions, or at least positive. None for fewer than three.
     """
-    from scipy import stats
-
     if len(past) < 3:
         return None
     odds = np.log(np.clip(np.array(past, dtype=np.float64), 0.005, None))
     n = len(odds)
     deviation = max(float(odds.std(ddof=1)), 0.1)
-    wide = float(stats.t.isf(false_alarms, n - 1)) * math.sqrt(1 + 1 / n)
+    wide = float(scipy.stats.t.isf(false_alarms, n - 1)) * math.sqrt(1 + 1 / n)
     return float(np.exp(odds.mean() + deviation * wide))

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.base.runtime.libraries import pd, scipy
 from tasks.monitoring.drift.column_summary import CUTS, Summary
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.distances import Counts, Floats
@@ -23,7 +23,7 @@ from tasks.monitoring.drift.harm.impact import bounds_of, outside_rows
 from tasks.monitoring.drift.reference_summary import Reference, cells_of
 from tasks.monitoring.drift.seasons import Season, season_of
 
-Read = Callable[[NDArray[np.int64]], pd.DataFrame]
+Read = Callable[[NDArray[np.int64]], "pd.DataFrame"]
 
 _BLOCKS = 6
 _LEAST_ROWS = 50
@@ -152,8 +152,6 @@ def _tau(cells: Counts, total: Counts) -> float:
 
 
 def _trend(cells: Counts, total: Counts) -> bool:
-    from scipy import stats
-
     rank: Floats = np.cumsum(total) - total / 2.0
     rows = cells.sum(axis=1)
     means = (cells @ rank) / rows
@@ -164,4 +162,4 @@ def _trend(cells: Counts, total: Counts) -> bool:
     between = float(rows @ (means - overall) ** 2) / spread
     if between < _RULED:
         return False
-    return abs(float(stats.spearmanr(np.arange(len(means)), means).statistic)) >= _MONOTONE
+    return abs(float(scipy.stats.spearmanr(np.arange(len(means)), means).statistic)) >= _MONOTONE

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.base.loop import SegmentDrift
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.monitoring.drift.column_values import column_of, levels_of
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side

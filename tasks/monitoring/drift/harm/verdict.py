@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base.loop import HarmFinding, HarmMeasure
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import scipy
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.domain_classifier import Separation, separate
 from tasks.monitoring.drift.harm.impact import (
@@ -236,9 +237,7 @@ def _finding(
 
 def _more(share: float, usual: float, sizes: tuple[int, int]) -> float:
     """Return the p-value that a share exceeds another by chance (two proportions)."""
-    from scipy import stats
-
     n, m = sizes
     pooled = (share * n + usual * m) / max(n + m, 1)
     deviation = np.sqrt(max(pooled * (1 - pooled), 1e-12) * (1 / max(n, 1) + 1 / max(m, 1)))
-    return float(stats.norm.sf((share - usual) / deviation))
+    return float(scipy.stats.norm.sf((share - usual) / deviation))

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from tasks.base.records import Kind
+from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.metrics.bootstrap import Floats
 from tasks.monitoring.drift.compared_rows import Side

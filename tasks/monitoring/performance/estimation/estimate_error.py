@@ -17,9 +17,9 @@ from itertools import pairwise
 from math import isfinite, log, sqrt
 
 import numpy as np
-from scipy.special import expit
 
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import scipy
 from tasks.metrics.bootstrap import Floats, whole
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned
@@ -65,7 +65,7 @@ class Missed:
     @property
     def share(self) -> float:
         """The probability that the estimate is the better one of the two."""
-        return float(expit(self.evidence + BELIEVED))
+        return float(scipy.special.expit(self.evidence + BELIEVED))
 
     @property
     def misleads(self) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 
 from tasks.base.errors import EvidenceError
 from tasks.base.records import Schema
+from tasks.base.runtime.libraries import lightgbm, sklearn
 from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate
@@ -159,13 +160,11 @@ def _calibration(
     known: Answers, n_classes: int, weights: Floats | None
 ) -> Callable[[Floats], Floats]:
     """Return isotonic calibration of each class against the rest, normalised over the classes."""
-    from sklearn.isotonic import IsotonicRegression
-
     if known.probability is None:
         raise EvidenceError("probabilities can't be calibrated without any.")
     columns = (1,) if n_classes == 2 else tuple(range(n_classes))
     models = {
-        k: IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(
+        k: sklearn.isotonic.IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(
             known.probability[:, k], (known.truth == k).astype(np.float64), sample_weight=weights
         )
         for k in columns
@@ -186,12 +185,10 @@ class _ErrorModel:
     """The expected error of a regression, learned from the prediction alone."""
 
     def __init__(self, known: Answers, metric: str, seed: int, weights: Floats | None) -> None:
-        from lightgbm import LGBMRegressor
-
         self.root = metric == "rmse"
         gap = np.abs(known.predicted - known.truth)
         size = gap if metric == "mae" else gap**2
-        self.model = LGBMRegressor(
+        self.model = lightgbm.LGBMRegressor(
             n_estimators=50,
             num_leaves=8,
             min_child_samples=max(20, known.rows // 50),

@@ -29,6 +29,21 @@ def test_a_module_is_run_when_something_of_it_is_used(
         deferred.absent  # noqa: B018 - raises
 
 
+def test_a_submodule_that_its_package_does_not_import_is_imported_when_used() -> None:
+    code = """
+import sys
+from expectations.engine.lazy_imports import Deferred
+xml, _ = Deferred("xml"), Deferred("never_seen")
+assert "xml" not in sys.modules
+print(xml.etree.__name__, hasattr(xml, "nothing"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["xml.etree", "False"]
+
+
 def test_a_package_counts_as_absent_only_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
