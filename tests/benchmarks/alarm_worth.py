@@ -87,6 +87,9 @@ def _evidently(replay: Replay, champion: Champion, window: int) -> bool:
         _sample(frame.iloc[first:last]),
         _sample(frame[champion.model.first : champion.model.last]),
     ]
+    # Evidently refuses a column without a value.
+    kinds = {n: kind for n, kind in kinds.items() if all(side[n].notna().any() for side in sides)}
+    sides = [side[list(kinds)] for side in sides]
     numbers = [n for n, kind in kinds.items() if kind in ("numeric", "datetime")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
