@@ -51,7 +51,7 @@ def judged_rows(
     last = history.labelled(now)
     newer = last - max(champion.model.last, first)
     share = config.split.holdout
-    if newer >= 2 * config.monitoring.min_rows:
+    if newer >= 2 * config.monitoring.fewest_judged:
         share = min(share, newer / 2 / (last - first))
     return history.boundary(first, last, share)
 
@@ -89,7 +89,7 @@ def measured_gain(
     if earlier and earlier[-1].windows and earlier[-1].windows[-1].end >= until:
         return None
     last = min(last, history.place(until))
-    if last - held < config.monitoring.min_rows:
+    if last - held < config.monitoring.fewest_judged:
         return None
     found = measured(
         history.metric,
@@ -102,7 +102,7 @@ def measured_gain(
         earlier=[d for gain in earlier for d in gain.differences],
         version=champion.version,
         confidence=interval_confidence(config.monitoring.false_alarms),
-        min_rows=config.monitoring.min_rows,
+        min_rows=config.monitoring.fewest_judged,
         seed=config.training.seed,
         queries=history.queries(held, last),
     )

@@ -450,6 +450,14 @@ class MonitoringConfig(Section):
     )
     sample_rows: int = Field(5_000, ge=100, description="rows of a side in Evidently's report")
 
+    @property
+    def fewest_judged(self) -> int:
+        """Fewest newer rows that a refit, or what it would bring, is judged on: half a window.
+
+        The other half is learnt from, so that one window that can be judged can be answered.
+        """
+        return self.min_rows // 2
+
 
 class ContractConfig(Section):
     """Where the contract is, and what becomes of rows that break it."""

@@ -68,7 +68,7 @@ def prepare(
     parts = pipeline.config.split
     share = parts.holdout
     if champion_until is not None:
-        fewest = pipeline.config.monitoring.min_rows
+        fewest = pipeline.config.monitoring.fewest_judged
         share = share_held_out(snapshot, schema, share, champion_until, fewest)
     fits = fit_key(pipeline, snapshot, share, mode)
     folder = pipeline.work / "fits" / fits[:32]

@@ -120,7 +120,7 @@ def on_champions_columns(schema: Schema, champion: ModelVersion) -> Schema:
 
 def rows_needed(config: PipelineConfig) -> int:
     """Return how many newer labelled rows a judgement needs: half of them are learnt from."""
-    return 2 * config.monitoring.min_rows
+    return 2 * config.monitoring.fewest_judged
 
 
 def newer_than(snapshot: Snapshot, schema: Schema, until: datetime) -> tuple[int, int]:

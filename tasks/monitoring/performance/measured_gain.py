@@ -133,7 +133,7 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
         return _skipped(asked, "nothing newer")
     basis = Basis(snapshot=snapshot, contract=_unchecked(snapshot), prepared=prepared)
     judged = _judged_rows(asked, basis)
-    if judged.sum() < pipeline.config.monitoring.min_rows:
+    if judged.sum() < pipeline.config.monitoring.fewest_judged:
         return _skipped(asked, "too few rows")
     bound, folder = bounded(split, Path(prepared.folder))
     fitted = fit_recipe(
@@ -207,7 +207,7 @@ def _compared(
         earlier=earlier,
         version=champion.version,
         confidence=interval_confidence(pipeline.config.monitoring.false_alarms),
-        min_rows=pipeline.config.monitoring.min_rows,
+        min_rows=pipeline.config.monitoring.fewest_judged,
         seed=pipeline.config.training.seed,
         queries=None if queries is None else queries.only(mask),
     )
