@@ -155,6 +155,7 @@ def challenge(
         seed=config.training.seed,
         name="challenger",
         queries=history.queries(rows, last),
+        refit=refit,
     )
     verdict = decide(
         evidence.model_copy(update={"equal_age": equal_age}),

@@ -653,6 +653,9 @@ class GateEvidence(Record):
         registered one knows newer rows.
     recipes
         What the folds of the training show of the two recipes; None where they do not.
+    log_loss
+        By how much a refit's log loss is lower than the champion's, with its interval; None where
+        there are no probabilities, or where the log loss is the metric.
     """
 
     metric: str
@@ -674,6 +677,7 @@ class GateEvidence(Record):
     challenger: str = ""
     equal_age: bool = False
     recipes: RecipeGain | None = None
+    log_loss: tuple[float, float, float] | None = None
 
 
 class RefitGain(Record):

@@ -61,6 +61,7 @@ def paired_evidence(
     seed: int,
     name: str = "",
     queries: RankingGroups | None = None,
+    refit: bool = False,
 ) -> GateEvidence:
     """Return the evidence that a gate decides on.
 
@@ -82,6 +83,8 @@ def paired_evidence(
     queries
         Which rows are ranked together: replicates then draw these groups. None where the task
         is no ranking.
+    refit
+        Whether probabilities are compared by their log loss too.
 
     Returns
     -------
@@ -109,6 +112,14 @@ def paired_evidence(
     theirs = scored(champion) if champion is not None else None
     sign = 1 if greater_is_better(metric) else -1
     difference, low, high = _difference(ours, theirs, sign, plan, gate.confidence)
+    log_loss = None
+    if refit and champion is not None and metric != "log_loss" and _probable(challenger, champion):
+        losses = [
+            _Scored(*sampled("log_loss", y_true, p.predicted, p.probability, schema, plan, None))
+            for p in (challenger, champion)
+        ]
+        found = _difference(losses[0], losses[1], -1, plan, gate.confidence)
+        log_loss = None if None in found else found
     to_baseline = _difference(ours, trivial, sign, plan, gate.confidence)
     ends = (low, high) if theirs is not None else to_baseline[1:]
     return GateEvidence(
@@ -127,7 +138,12 @@ def paired_evidence(
         blocks=_units(y_true, blocks, queries),
         blocks_of="blocks of time" if queries is None else "groups",
         challenger=name,
+        log_loss=log_loss,
     )
+
+
+def _probable(*models: Predictions) -> bool:
+    return all(model.probability is not None for model in models)
 
 
 def _units(

@@ -129,6 +129,7 @@ def judge(
         seed=config.training.seed,
         name=challenger,
         queries=None if queries is None else queries.only(rows.mask),
+        refit=refit,
     )
     evidence = evidence.model_copy(
         update={

@@ -12,6 +12,7 @@ from math import isfinite
 from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, RefitGain, Verdict
 from tasks.base.text.numbers import number
+from tasks.registry.gate.probability_gain import ProbabilityGain, probability_gain
 from tasks.registry.gate.recipe_comparison import Joined, joined
 from tasks.registry.gate.refit_history import Together, together
 
@@ -22,6 +23,8 @@ ROUNDING = 1e-6
 REFIT_SHARE = 0.10
 """Of what the champion is better than the trivial baseline: so much a refit may lose."""
 _MEGABYTE = 1_000_000
+Support = Together | Joined | ProbabilityGain
+"""What counts beside the holdout's own interval."""
 
 
 def decide(
@@ -57,6 +60,8 @@ def decide(
         The candidate that the champion is.
     refit
         Whether the challenger is the champion's recipe fitted on newer rows.
+        It also passes where its probabilities are better, see
+        `tasks.registry.gate.probability_gain`.
     earlier
         What earlier refits showed, the newest last. Where a refit's own rows leave it open
         whether it is worse, they count with it, see `tasks.registry.gate.refit_history`.
@@ -81,12 +86,15 @@ def decide(
                 "within the time budget"
             ),
         )
-    support: Together | Joined | None = None
+    support: Support | None = None
     if refit and not first and stop is None:
         margin = refit_margin(evidence, gate)
         gate = gate.model_copy(update={"rule": "non_inferior", "margin": margin})
         if _known(evidence.low) <= -margin:
             support = together(evidence, earlier, margin, gate.confidence)
+        settled = _known(evidence.low) > -margin or _passes(support, gate)
+        if not settled or _known(evidence.baseline_low) <= 0:
+            support = probability_gain(evidence, gate.confidence) or support
     elif not first and stop is None and gate.rule == "superior":
         least = gate.min_gain + _rounding(evidence)
         if _known(evidence.low) <= least:
@@ -203,19 +211,17 @@ def _refusals(
     evidence: GateEvidence,
     gate: GateConfig,
     champion_version: str | None,
-    support: Together | Joined | None,
+    support: Support | None,
 ) -> list[str]:
     """Return every rule that the challenger fails; all numbers are known to be there."""
     found = []
-    if _known(evidence.baseline_low) <= 0:
+    likelier = isinstance(support, ProbabilityGain)
+    if _known(evidence.baseline_low) <= 0 and not likelier:
         measured = _measured(evidence, gate, first=True)
         found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
     least = _bound(gate) + (_rounding(evidence) if gate.rule == "superior" else 0.0)
-    if isinstance(support, Joined):
-        passes = support.chance < (1 - gate.confidence) / 2
-    else:
-        passes = support is not None and support.low > -gate.margin and not support.worse
-    if champion_version is not None and _known(evidence.low) <= least and not passes:
+    shown = _known(evidence.low) > least if champion_version is not None else True
+    if not shown and not _passes(support, gate):
         words = "beat" if gate.rule == "superior" else "be about as good as"
         measured = _measured(evidence, gate, first=False)
         found.append(
@@ -223,6 +229,15 @@ def _refusals(
             f"({measured}; the lower end must lie above {_bound(gate):.3g}{_beside(support)})"
         )
     return found + _guardrails(evidence, gate)
+
+
+def _passes(support: Support | None, gate: GateConfig) -> bool:
+    """Return whether what stands beside the holdout's own interval settles it."""
+    if isinstance(support, Joined):
+        return support.chance < (1 - gate.confidence) / 2
+    if isinstance(support, Together):
+        return support.low > -gate.margin and not support.worse
+    return support is not None
 
 
 def _guardrails(evidence: GateEvidence, gate: GateConfig) -> list[str]:
@@ -281,10 +296,16 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
     )
 
 
-def _beside(support: Together | Joined | None) -> str:
+def _beside(support: Support | None) -> str:
     """Return what earlier refits or the folds show, as the end of a sentence; empty without any."""
     if support is None:
         return ""
+    if isinstance(support, ProbabilityGain):
+        gain, low, high = (
+            number(value, support.gain - support.low)
+            for value in (support.gain, support.low, support.high)
+        )
+        return f"; its log loss is lower by {gain} ({low} to {high})"
     if isinstance(support, Joined):
         recipes = support.recipes
         return (
@@ -301,7 +322,7 @@ def _achieved(
     evidence: GateEvidence,
     gate: GateConfig,
     champion_version: str | None,
-    support: Together | Joined | None,
+    support: Support | None,
 ) -> str:
     """Return what a promoted challenger has shown."""
     measured = _measured(evidence, gate, first=champion_version is None)
@@ -310,6 +331,11 @@ def _achieved(
         return f"is the first champion and beats the trivial baseline in {metric} ({measured})"
     if gate.rule == "superior":
         return f"beats champion v{champion_version} in {metric} ({measured}{_beside(support)})"
+    if isinstance(support, ProbabilityGain):
+        return (
+            f"gives better probabilities than champion v{champion_version} and is not shown to be "
+            f"worse in {metric} ({measured}{_beside(support)})"
+        )
     return (
         f"is not worse than champion v{champion_version} in {metric} "
         f"by more than {gate.margin:.3g} ({measured}{_beside(support)})"
