@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def programs() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """Start a server of its own; skip with the reason where it can't be had."""
+    with running_server() as server:
+        yield server
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """Run a server; raise pytest's exception of skipped tests where it can't be had."""
     folder = programs()
     if folder is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")

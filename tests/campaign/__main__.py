@@ -19,6 +19,8 @@ from tests.campaign.table import Options, Row, render
 PARTS: dict[str, str] = {
     "failpoints": "tests.campaign.failpoints",
     "kills": "tests.campaign.kills",
+    "stack": "tests.campaign.stack",
+    "races": "tests.campaign.races",
 }
 """Name of each part to the module that runs it, in the order of the table."""
 

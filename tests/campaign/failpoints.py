@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.scenes import SCENES, Prepared, Scene, prepared, say
+from tests.campaign.scenes import Prepared, Scene, chosen, prepared, say
 from tests.campaign.table import Options, Row
 
-_SHARE = 3
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PATHS = {"os.rename": 1, "os.remove": 0, "os.mkdir": 0, "os.rmdir": 0, "os.link": 1}
 """Event to which of its arguments names the path."""
@@ -86,9 +85,8 @@ def points_in(file: Path) -> list[Point]:
 
 def run(options: Options) -> list[Row]:
     """Kill each command at its points, as many of them as asked, evenly over its whole work."""
-    state = prepared(options.folder.parent)
-    most = _SHARE if options.share else options.trials
-    return [_at_points(state, scene, most, options.folder) for scene in options.of(SCENES)]
+    state = prepared(options)
+    return [_at_points(state, scene, most, options.folder) for scene, most in chosen(options)]
 
 
 def _at_points(state: Prepared, scene: Scene, most: int, folder: Path) -> Row:
@@ -96,9 +94,9 @@ def _at_points(state: Prepared, scene: Scene, most: int, folder: Path) -> Row:
     assert state.start(scene, recording(state.work, file)).ended().status in scene.statuses
     points = points_in(file)
     step = max(1.0, len(points) / most)
-    chosen = [points[int(i * step)] for i in range(int(len(points) / step))]
+    tried = [points[int(i * step)] for i in range(int(len(points) / step))]
     failures, reached = [], 0
-    for point in chosen:
+    for point in tried:
         first = state.start(scene, killing_at(point, state.work)).ended()
         dies = first.status == -signal.SIGKILL
         reached += dies
@@ -106,9 +104,9 @@ def _at_points(state: Prepared, scene: Scene, most: int, folder: Path) -> Row:
         failures += [f"{point}: {fault}" for fault in faults]
         if faults:
             say(f"{scene.name}: {failures[-len(faults) :]}")
-    say(f"{scene.name}: {len(chosen)} of {len(points)} points, {len(failures)} faults")
+    say(f"{scene.name}: {len(tried)} of {len(points)} points, {len(failures)} faults")
     figure = f"{len(points)} points, {reached} reached"
-    return Row("failpoints", scene.name, len(chosen), failures, figure)
+    return Row("failpoints", scene.name, len(tried), failures, figure)
 
 
 def _die() -> None:

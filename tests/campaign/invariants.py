@@ -89,7 +89,10 @@ def damage(database: Path) -> list[str]:
     """Return what SQLite itself finds wrong with a file."""
     if not database.is_file():
         return []
-    answers = [row[0] for row in _rows(database, "PRAGMA integrity_check")]
+    try:
+        answers = [row[0] for row in _rows(database, "PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
     return [] if answers == ["ok"] else answers
 
 

@@ -6,19 +6,17 @@ import random
 import statistics
 import time
 
-from tests.campaign.scenes import SCENES, Prepared, Scene, prepared, say
+from tests.campaign.scenes import Prepared, Scene, chosen, prepared, say
 from tests.campaign.table import Options, Row
 from tests.campaign.trials import CHILD, GROUP, MAIN
 
-_SHARE = 4
 _KINDS = (GROUP, GROUP, MAIN, CHILD)
 
 
 def run(options: Options) -> list[Row]:
     """Kill each command as often as asked."""
-    trials = _SHARE if options.share else options.trials
-    state = prepared(options.folder.parent)
-    return [killed(state, scene, trials, options.seed) for scene in options.of(SCENES)]
+    state = prepared(options)
+    return [killed(state, scene, trials, options.seed) for scene, trials in chosen(options)]
 
 
 def killed(state: Prepared, scene: Scene, trials: int, seed: int) -> Row:

@@ -11,10 +11,11 @@ import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from tests.campaign import invariants, trials
+from tests.campaign.table import Options
 from tests.campaign.trials import Ended, Going
 from tests.tables import write_churn, write_pipeline
 
@@ -36,22 +37,25 @@ class Scene:
 
     Parameters
     ----------
-    statuses
-        Exit statuses of the command that is run again after a kill.
     holds
         Returns a sentence for each thing that is not as it must be.
+    share
+        Trials of it in the share that the gate runs.
+    statuses
+        Exit statuses of the command that is run again after a kill.
     """
 
     name: str
     arguments: Sequence[str]
     holds: Callable[[Path], list[str]]
+    share: int = 0
     statuses: tuple[int, ...] = (0,)
 
 
 class Prepared:
     """The state that every trial begins with, at one path, since databases hold absolute ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, learned: Sequence[Scene]) -> None:
         trials.prepare()
         self.work, self._kept = folder / "work", folder / "kept"
         self.work.mkdir()
@@ -65,8 +69,9 @@ class Prepared:
         (self.work / "bad.csv").write_text("customer,when\nc99999,2026-03-01\n")
         self._arrive(_ROWS + _MORE)
         shutil.copytree(self.work, self._kept)
-        for scene in SCENES:
+        for scene in learned:
             trials.learn(scene.arguments, self.work)
+            trials.strays()
             self.restore()
         self.before = invariants.digests(self.work / ".keepfit")
 
@@ -87,17 +92,18 @@ class Prepared:
             faults.append(f"without its child it ended with {first.status}")
         faults += _unkind(first)
         # These hold at every moment, whatever comes next.
-        faults += [f"at once {f}" for f in self._check() if f.startswith(("I1 v", "I1 t", "I2 b",
+        faults += [f"at once {f}" for f in self.faults() if f.startswith(("I1 v", "I1 t", "I2 b",
                    "I2 p", "I6", "I5"))]  # fmt: skip
         again = trials.run(scene.arguments, self.work)
         if again.status not in scene.statuses:
             faults.append(f"run again it ended with {again.status}: {again.err.strip()[-300:]}")
-        faults += [*_unkind(again), *self._check(), *scene.holds(self.work)]
+        faults += [*_unkind(again), *self.faults(), *scene.holds(self.work)]
         faults += [f"left in TMPDIR: {left.name}" for left in (self.work / "tmp").iterdir()]
         faults += [f"left running: {stray}" for stray in trials.strays()]
         return faults, again.seconds
 
-    def _check(self) -> list[str]:
+    def faults(self) -> list[str]:
+        """Return the invariants that do not hold of the state now."""
         state = self.work / ".keepfit"
         outputs = [self.work / name for name in (".out", ".err", "backup.tar")]
         place = invariants.Place(
@@ -175,24 +181,34 @@ def _nothing(work: Path) -> list[str]:
 
 
 SCENES = (
-    Scene("run", ("run",), partial(_once, "trained")),
-    Scene("score", ("score",), _both(partial(_once, "scored"), _scored_once)),
-    Scene("refused score", ("score", "--input", "bad.csv"), _nothing, (3,)),
+    Scene("run", ("run",), partial(_once, "trained"), 2),
+    Scene("score", ("score",), _both(partial(_once, "scored"), _scored_once), 3),
+    Scene("refused score", ("score", "--input", "bad.csv"), _nothing, 0, (3,)),
     # The newest window is looked at again whenever it is asked for.
     Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),
-    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1))),
+    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)), 3),
     Scene("rollback", ("rollback",), _both(partial(_once, "rolled_back"), partial(_champion, 1)),
-          (0, 2)),
-    Scene("backup", ("backup", "backup.tar"), _whole_backup, (0, 2)),
+          3, (0, 2)),
+    Scene("backup", ("backup", "backup.tar"), _whole_backup, 3, (0, 2)),
     Scene("refit", ("run", "--refit"), partial(_once, "trained")),
     Scene("replay", ("backtest", "--quick"), _nothing),
 )  # fmt: skip
 
 
-@cache
-def prepared(folder: Path) -> Prepared:
-    """Return the prepared state of this process, made in `folder` when it is first asked for."""
-    return Prepared(folder)
+def chosen(options: Options) -> list[tuple[Scene, int]]:
+    """Return the scenes that are asked for, and how often each is to be killed."""
+    found = [(s, s.share if options.share else options.trials) for s in options.of(SCENES)]
+    return [(scene, trials) for scene, trials in found if trials]
+
+
+_PREPARED: list[Prepared] = []
+
+
+def prepared(options: Options) -> Prepared:
+    """Return the prepared state of this process, made when it is first asked for."""
+    if not _PREPARED:
+        _PREPARED.append(Prepared(options.folder.parent, [scene for scene, _ in chosen(options)]))
+    return _PREPARED[0]
 
 
 def say(text: str) -> None:
