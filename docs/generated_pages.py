@@ -104,13 +104,17 @@ def _title(record: Path) -> str:
     return record.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
+_AS_SOURCE = ("scoring.source.", "monitoring.labels.")
+
+
 def _keys() -> str:
     lines = [
         "# Keys of the pipeline file\n",
         "Made from the models that check the file; `keepfit config explain KEY` prints the same.\n",
     ]
     sections: dict[str, list[KeyEntry]] = {"At the top": []}
-    for name, entries in groupby(explain(), lambda entry: entry.key.split(".")[0]):
+    told = [entry for entry in explain() if not entry.key.startswith(_AS_SOURCE)]
+    for name, entries in groupby(told, lambda entry: entry.key.split(".")[0]):
         first, *inner = entries
         sections["At the top"].append(first)
         if inner:
@@ -122,5 +126,6 @@ def _keys() -> str:
 
 
 def _row(entry: KeyEntry) -> str:
-    cells = (f"`{entry.key}`", entry.takes, entry.default, entry.about)
+    about = f"{entry.about}; keys as of `source`" if f"{entry.key}." in _AS_SOURCE else entry.about
+    cells = (f"`{entry.key}`", entry.takes, entry.default, about)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

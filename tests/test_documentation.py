@@ -145,6 +145,15 @@ def test_every_yaml_example_is_valid(page: str, text: str) -> None:
     assert pipeline_of(document, _filled(text), contract_exists=False).config.name
 
 
+def test_every_share_that_the_readme_states_stands_where_it_is_explained() -> None:
+    stated = PAGES["README.md"].partition("## What to expect of it\n")[2].partition("\n## ")[0]
+    explained = PAGES["docs/explanation/decisions.md"] + PAGES["docs/how-to/backtest.md"]
+    shares = re.findall(r"(?<![\w.])([\d.]+ %)", stated.replace("95 % intervals", ""))
+
+    assert len(shares) > 5
+    assert [share for share in shares if share not in explained] == []
+
+
 def test_every_file_that_the_readme_links_is_there() -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", PAGES["README.md"])
 

@@ -133,12 +133,16 @@ class CsvSource(FilesSource):
         description="file or glob, relative to the pipeline file; or s3://, gs://, abfs://"
     )
     encoding: str | None = Field(None, description="e.g. utf-8, latin-1; absent: detected")
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="one character; absent: detected"
+    )
     skip_rows: int | None = Field(
         None, ge=0, le=1000, description="lines above the header; absent: detected in each file"
     )
-    decimal: Literal[".", ","] | None = None
-    thousands: Literal[".", ",", " ", "'"] | None = None
+    decimal: Literal[".", ","] | None = Field(None, description="absent: detected")
+    thousands: Literal[".", ",", " ", "'"] | None = Field(
+        None, description="separates thousands; absent: detected"
+    )
     null_values: tuple[str, ...] | None = Field(None, description="texts that mean: no value")
     date_formats: dict[str, str] = Field({}, description="column to strptime format")
     max_bytes: int = Field(20_000_000_000, gt=0, description="larger files are refused")
@@ -158,8 +162,8 @@ class SqlSource(Section):
     kind: Literal["sql"]
     url: DatabaseUrl = Field(description="SQLAlchemy URL; a secret in it comes from ${ENV}")
     query: str | None = Field(None, description="may bind :start and :end of the window")
-    table: str | None = None
-    max_rows: int = Field(100_000_000, gt=0)
+    table: str | None = Field(None, description="instead of a query")
+    max_rows: int = Field(100_000_000, gt=0, description="more are refused")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SqlSource:
@@ -204,10 +208,10 @@ class TuningConfig(Section):
 class SpaceConfig(Section):
     """Where one hyperparameter is searched: between two ends, or among choices."""
 
-    low: int | float | None = None
-    high: int | float | None = None
+    low: int | float | None = Field(None, description="least value, together with high")
+    high: int | float | None = Field(None, description="greatest value, itself included")
     log: bool = Field(False, description="drawn evenly in its logarithm")
-    choices: tuple[str | int | float, ...] = ()
+    choices: tuple[str | int | float, ...] = Field((), description="instead of low and high")
 
     @model_validator(mode="after")
     def _either(self) -> SpaceConfig:
@@ -267,10 +271,14 @@ class TrainingConfig(Section):
     cv: int = Field(5, ge=0, le=20, description="folds; 0 or 1: one validation part")
     cv_rows: int = Field(30_000, ge=100, description="folds are made of at most so many rows")
     refit: bool | None = Field(None, description="absent: yes where rows have a time")
-    candidates: tuple[CandidateName | OwnName, ...] = Field(get_args(CandidateName), min_length=1)
-    seed: int = Field(0, ge=0, lt=2**31)
+    candidates: tuple[CandidateName | OwnName, ...] = Field(
+        get_args(CandidateName), min_length=1, description="families that are compared"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="of everything that draws at random")
     threads: int | None = Field(None, ge=1, description="absent: every core")
-    class_weight: Literal["balanced"] | None = None
+    class_weight: Literal["balanced"] | None = Field(
+        None, description="balanced: rare classes weigh as much as frequent ones"
+    )
     tuning: Annotated[TuningConfig | None, BeforeValidator(_tuning)] = Field(
         None, description="true, or a section: hyperparameters are searched; absent: they are not"
     )
@@ -352,8 +360,10 @@ Objective = Annotated[
 class GateConfig(Section):
     """By which rule a challenger becomes champion."""
 
-    rule: Literal["superior", "non_inferior"] = "superior"
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    rule: Literal["superior", "non_inferior"] = Field(
+        "superior", description="shown to be better, or shown to be not worse by more than margin"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="of the gain's interval")
     min_gain: float = Field(0.0, ge=0.0, description="in units of the metric")
     margin: float = Field(0.0, ge=0.0, description="non_inferior: how much worse is accepted")
     refit_margin: float | None = Field(
@@ -363,8 +373,10 @@ class GateConfig(Section):
         "what the champion is better than the trivial baseline",
     )
     replicates: int = Field(1000, ge=200, le=10_000, description="bootstrap replicates")
-    max_latency_ms_per_1k: float | None = Field(None, gt=0)
-    max_size_mb: float | None = Field(None, gt=0)
+    max_latency_ms_per_1k: float | None = Field(
+        None, gt=0, description="milliseconds a challenger may take for 1,000 rows"
+    )
+    max_size_mb: float | None = Field(None, gt=0, description="megabytes its model file may have")
     slices: tuple[Column, ...] = Field(
         (), description="columns on whose levels a challenger may not be significantly worse"
     )
@@ -388,8 +400,10 @@ class SqlSink(Section):
     """A table of predictions; a batch is written whole or not at all."""
 
     kind: Literal["sql"]
-    url: DatabaseUrl
-    table: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
+    url: DatabaseUrl = Field(description="SQLAlchemy URL; a secret in it comes from ${ENV}")
+    table: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", description="made where it is absent"
+    )
 
 
 Sink = Annotated[ParquetSink | CsvSink | SqlSink, Field(discriminator="kind")]
@@ -431,7 +445,9 @@ class MonitoringConfig(Section):
     """How incoming windows are watched."""
 
     window: Duration = Field("7d", validate_default=True, description="length of one window")
-    reference: Literal["training"] = "training"
+    reference: Literal["training"] = Field(
+        "training", description="the rows that the champion was trained on"
+    )
     false_alarms: float = Field(
         0.05, gt=0.0, lt=1.0, description="share of ordinary windows that may raise an alarm"
     )
@@ -503,7 +519,9 @@ class PolicyConfig(Section):
         description="so many of the last windows must call for it",
     )
     cooldown: Delay = Field(
-        "7d", validate_default=True, description="after a training until the next on an alarm"
+        "7d",
+        validate_default=True,
+        description="after a training until the next on an alarm, by the machine's clock",
     )
     min_new_rows: int = Field(0, ge=0, description="rows newer than the last training's")
     answer: Literal["refit", "search"] = Field(
@@ -560,8 +578,8 @@ class SchedulesConfig(Section):
     refit: Cron | None = Field(
         None, description="the champion's recipe on newer rows; skipped where no label is newer"
     )
-    scoring: Cron | None = None
-    monitoring: Cron | None = None
+    scoring: Cron | None = Field(None, description="rows that have come since the last")
+    monitoring: Cron | None = Field(None, description="windows that are complete since the last")
     timezone: Annotated[str, BeforeValidator(_timezone)] = Field(
         "UTC", description="IANA name; daylight saving is observed"
     )
@@ -576,10 +594,10 @@ class EngineConfig(Section):
 class PipelineConfig(Section):
     """One pipeline: one model that is trained, scored and monitored."""
 
-    name: Name
+    name: Name = Field(description="of pipeline, model and folder: a-z, 0-9, _ and -")
     description: str = Field("", max_length=2000, description="what the model is for")
-    target: Column = Field(min_length=1)
-    source: Source
+    target: Column = Field(min_length=1, description="column that is predicted")
+    source: Source = Field(description="where rows come from")
     task: Task | None = Field(None, description="absent: inferred from the target")
     positive: str | bool | int | float | None = Field(
         None, description="label scored in a binary task"
@@ -597,8 +615,12 @@ class PipelineConfig(Section):
     relevant: float | None = Field(
         None, description="ranking: least target that counts as relevant; absent: above the least"
     )
-    time_column: Column | None = None
-    id_columns: tuple[Column, ...] = ()
+    time_column: Column | None = Field(
+        None, description="when a row is from; absent: no order in time, and no windows"
+    )
+    id_columns: tuple[Column, ...] = Field(
+        (), description="together they name one row; never features"
+    )
     exclude: tuple[Column, ...] = Field((), description="known leaks, never features")
     kinds: dict[str, Kind] = Field({}, description="column to kind, where inference is wrong")
     contract: ContractSetting | None = Field(None, description="the contract's file, or a section")
@@ -625,7 +647,9 @@ class PipelineConfig(Section):
         description="flow runs, model versions, reports and fits older are removed",
     )
     engine: EngineConfig = EngineConfig()
-    state: str = Field(".keepfit", min_length=1)
+    state: str = Field(
+        ".keepfit", min_length=1, description="folder of all that is kept, beside this file"
+    )
 
     @field_validator("labels")
     @classmethod

@@ -75,13 +75,34 @@ def _entries(model: type[BaseModel], prefix: str) -> list[KeyEntry]:
             default=_default(field),
             about=about.strip().splitlines()[0] if about else "",
         )
-        entries.append(entry)
-        seen = {entry.key}
-        for section in sections:
-            inner = _entries(section, f"{prefix}{name}.")
-            entries += [e for e in inner if e.key not in seen]
-            seen |= {e.key for e in inner}
+        entries += [entry, *_inner(sections, entry.key)]
     return entries
+
+
+def _inner(sections: list[type[BaseModel]], key: str) -> list[KeyEntry]:
+    """Return the keys of a section; of one with several kinds, each with those that have it."""
+    found: dict[str, dict[str, KeyEntry]] = {}
+    for section in sections:
+        for entry in _entries(section, f"{key}."):
+            found.setdefault(entry.key, {})[_kind(section)] = entry
+    return [_merged(of, len(sections)) for of in found.values()]
+
+
+def _merged(of: dict[str, KeyEntry], kinds: int) -> KeyEntry:
+    """Return one entry of those that the kinds of a section have for a key."""
+    entries = list(of.values())
+    about = next((e.about for e in entries if e.about), "")
+    return KeyEntry(
+        key=entries[0].key,
+        takes=" | ".join(dict.fromkeys(e.takes for e in entries)),
+        default=" | ".join(dict.fromkeys(e.default for e in entries)),
+        about=": ".join(filter(None, (", ".join(of) if len(of) < kinds else "", about))),
+    )
+
+
+def _kind(section: type[BaseModel]) -> str:
+    tag = section.model_fields.get("kind")
+    return str((get_args(tag.annotation) or ("",))[0]) if tag else ""
 
 
 def _takes(field: FieldInfo) -> str:
@@ -112,9 +133,8 @@ def _words(annotation: Any) -> str:
     }  # fmt: skip
     name = getattr(annotation, "__name__", str(annotation))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        tag = annotation.model_fields.get("kind")
-        options = get_args(tag.annotation) if tag else ()
-        return f"section of kind {options[0]}" if options else "section"
+        kind = _kind(annotation)
+        return f"section of kind {kind}" if kind else "section"
     return plain.get(name, name)
 
 

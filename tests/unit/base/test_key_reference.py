@@ -36,3 +36,19 @@ def test_the_schema_is_json_and_knows_every_source() -> None:
     text = json.dumps(schema())
 
     assert all(kind in text for kind in ("csv", "parquet", "sql", "demo"))
+
+
+def test_a_key_of_a_section_of_several_kinds_names_those_that_have_it() -> None:
+    (kind,), (delimiter,), (path,) = map(
+        explain, ("source.kind", "source.delimiter", "source.path")
+    )
+
+    assert kind.takes == "csv | parquet | sql | demo"
+    assert delimiter.about.startswith("csv: ")
+    assert path.about.startswith("csv, parquet: ")
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    plain = (".kind", ".call", ".greater_is_better")
+
+    assert [e.key for e in explain() if not e.about and not e.key.endswith(plain)] == []
