@@ -35,6 +35,7 @@ _STATED = {
     errno.EROFS: ("The file system is read-only", "Mount it for writing, or set KEEPFIT_STATE."),
     errno.ENOMEM: ("Memory ran out", "Give it more, or train on fewer rows: training.window."),
     errno.EMFILE: ("Too many files are open", "Raise the limit: ulimit -n 4096."),
+    errno.ENAMETOOLONG: ("A name is too long", "Name a shorter path."),
     errno.EIO: ("The disk failed", "See the system's log."),
 }  # fmt: skip
 """What the system refuses, in words, and what mends it."""
@@ -78,6 +79,8 @@ def _unexpected(error: Exception) -> tuple[str, str, str, int]:
     kind = "infrastructure"
     if isinstance(error, MemoryError):
         return kind, "Memory ran out.", "Give it more, or train on fewer rows: training.window.", 1
+    if isinstance(error, UnicodeEncodeError):
+        return "usage", "A name holds bytes that are no UTF-8 text.", "Give it another name.", 2
     if isinstance(error, OSError) and error.errno in _STATED:
         what, remedy = _STATED[error.errno]
         return kind, f"{what}: {error.filename or error.strerror}.", remedy, 1

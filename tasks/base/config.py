@@ -94,7 +94,9 @@ Spellings = Annotated[tuple[Label, ...], BeforeValidator(_one_or_many)]
 class Section(BaseModel):
     """A frozen part of the file; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=False, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class FilesSource(Section):
@@ -275,7 +277,7 @@ class TrainingConfig(Section):
         get_args(CandidateName), min_length=1, description="families that are compared"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="of everything that draws at random")
-    threads: int | None = Field(None, ge=1, description="absent: every core")
+    threads: int | None = Field(None, ge=1, le=4096, description="absent: every core")
     class_weight: Literal["balanced"] | None = Field(
         None, description="balanced: rare classes weigh as much as frequent ones"
     )
@@ -440,6 +442,13 @@ class LedgerConfig(Section):
         None, description="SQLAlchemy URL; absent: SQLite in the state folder"
     )
 
+    @field_validator("url")
+    @classmethod
+    def _holds_a_ledger(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("sqlite", "postgres")):
+            raise _contradiction((), "a ledger is kept in SQLite or PostgreSQL")
+        return url
+
 
 class MonitoringConfig(Section):
     """How incoming windows are watched."""
@@ -515,7 +524,7 @@ class PolicyConfig(Section):
     )
     persistence: str = Field(
         "2 of 3",
-        pattern=r"^[1-9]\d* of [1-9]\d*$",
+        pattern=r"^[1-9]\d{0,2} of [1-9]\d{0,2}$",
         description="so many of the last windows must call for it",
     )
     cooldown: Delay = Field(
@@ -561,7 +570,7 @@ def _timezone(value: Any) -> Any:
     """Refuse what is no IANA time zone."""
     try:
         ZoneInfo(str(value))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise ValueError(
             f"{value!r} is no time zone: write one such as UTC or Europe/Berlin"
         ) from None
@@ -713,6 +722,7 @@ class PipelineConfig(Section):
             ("time_column", (self.time_column,)),
             ("id_columns", self.id_columns),
             ("exclude", self.exclude),
+            ("gate", self.gate.slices),
         ):
             if self.target in columns:
                 raise _contradiction(role, f"the target {self.target!r} stands in `{role}` too")

@@ -21,6 +21,7 @@ PARTS: dict[str, str] = {
     "kills": "tests.campaign.kills",
     "stack": "tests.campaign.stack",
     "races": "tests.campaign.races",
+    "configurations": "tests.campaign.configurations",
 }
 """Name of each part to the module that runs it, in the order of the table."""
 

@@ -86,7 +86,10 @@ def parse_yaml(text: str, path: Path) -> Document:
             f"{path}, line {line}: not valid YAML: {error.problem or error.context}."
         ) from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}.") from None
+        line = text.count("\n", 0, getattr(error, "position", None) or 0) + 1
+        raise ConfigError(
+            f"{path}, line {line}: not valid YAML: {str(error).splitlines()[0]}."
+        ) from None
     know_names(part for location in lines for part in location)
     know_names(_words(values))
     return Document(path, text, values, lines)
@@ -135,7 +138,11 @@ def _plain(
             _plain(child, constructor, path, (*location, index), lines)
             for index, child in enumerate(node.value)
         ]
-    return constructor.construct_object(node)
+    try:
+        return constructor.construct_object(node)
+    except ValueError:
+        line = lines[location]
+        raise ConfigError(f"{path}, line {line}: no number or date that can be used.") from None
 
 
 def _mapping(

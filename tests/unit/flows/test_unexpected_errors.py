@@ -19,7 +19,7 @@ from tasks.base.settings.yaml_document import parse_yaml
     ("number", "word"),
     [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EDQUOT, "full"),
      (errno.ENOENT, "vanished"), (errno.EACCES, "permitted"), (errno.ENOMEM, "Memory"),
-     (errno.EMFILE, "files"), (errno.EIO, "failed")],
+     (errno.EMFILE, "files"), (errno.ENAMETOOLONG, "long"), (errno.EIO, "failed")],
 )  # fmt: skip
 def test_each_refusal_of_the_system_has_its_sentence_and_remedy(number: int, word: str) -> None:
     kind, message, remedy, status = _unexpected(OSError(number, "no", "/state/x"))
