@@ -15,6 +15,7 @@ from tasks.monitor import (
     conclude_monitoring,
     conclude_window,
     draw_drift,
+    judge_shadow,
     judge_window,
     load_monitored,
     measure_drift,
@@ -58,7 +59,9 @@ def monitoring(
         stops: list[ContractError] = []
         for look in watch.looks:
             seen.append(_look_at(plan, look, seen, stops))
+        moved = judge_shadow(plan, watch)
         outcome = conclude_monitoring(plan, watch, tuple(seen))
+        outcome = outcome.model_copy(update={"moved": outcome.moved or moved})
         if outcome.cause is not None:
             outcome = raise_alarm(plan, outcome)
         tell_decided(plan, outcome.correlation)

@@ -10,8 +10,10 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
 from tasks.base.text.commands import command
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.contract_stops import record_stop
 from tasks.monitoring.monitored_window import Look, Watch
+from tasks.monitoring.trial.challenger_trial import try_challenger
 from tasks.monitoring.windows.conclusion import Findings, conclude_look, conclude_pass, stopped_look
 from tasks.monitoring.windows.label_evidence import judge, with_gain
 from tasks.monitoring.windows.monitoring_run import (
@@ -24,6 +26,7 @@ from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
+from tasks.registry.mlflow.shared_stores import store_of
 
 
 @task(name="choose windows", retried=BRIEF)
@@ -116,6 +119,24 @@ def note_stopped_window(
     now = datetime.now(UTC)
     record_stop(pipeline, "monitoring", look.cause, message, remedy, prefect_run, now, look.window)
     return stopped_look(pipeline, look, message)
+
+
+@task(name="judge shadow", retried=PATIENT)
+def judge_shadow(pipeline: Pipeline, watch: Watch) -> str:
+    """Judge a version that answers beside the champion; return what was decided, if anything."""
+    look = watch.looks[-1]
+    decision = try_challenger(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        look.champion,
+        look.cause.correlation,
+        datetime.now(UTC),
+    )
+    if decision is None:
+        return ""
+    report(Step("shadow", decision.sentence))
+    return decision.sentence if decision.kind == "promoted" else ""
 
 
 @task(name="conclude monitoring", retried=PATIENT)

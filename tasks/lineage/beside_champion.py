@@ -8,9 +8,11 @@ from pydantic import JsonValue
 
 from tasks.base.loop import Window
 from tasks.base.own_code import OwnCode
+from tasks.base.text.phrases import plural
 from tasks.ledger.ledger import ledger_of
 from tasks.lineage.records import Known, Link
 from tasks.monitoring.probation.verdict import judge_probation
+from tasks.monitoring.trial.challenger_trial import BY
 
 
 def beside_champion(known: Known) -> Link | None:
@@ -53,14 +55,19 @@ def beside_champion(known: Known) -> Link | None:
         "interval": list(found.interval) if found.interval else None,
     }
     said = f"Answered {len(ours):,} rows into the ledger beside the champion"
+    needed = max(1, pipeline.config.policy.probation)
+    judged = any(d.evidence.get("by") == BY for d in known.decisions)
+    after = (
+        "" if judged else f" The gate judges it once, on {plural(needed, 'window')} with labels."
+    )
     if found.difference is None or found.interval is None:
-        return Link(at=None, what="shadow", sentence=f"{said}; too few have labels to compare.",
-                    numbers=numbers)  # fmt: skip
+        few = f"{said}; too few have labels to compare.{after}"
+        return Link(at=None, what="shadow", sentence=few, numbers=numbers)
     low, high = found.interval
     return Link(
         at=None,
         what="shadow",
         sentence=f"{said}: on {found.rows:,} with labels {metric} differs by "
-        f"{found.difference:+.4f} ({low:+.4f} to {high:+.4f}; above 0 it is better).",
+        f"{found.difference:+.4f} ({low:+.4f} to {high:+.4f}; above 0 it is better).{after}",
         numbers=numbers,
     )

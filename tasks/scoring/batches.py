@@ -22,6 +22,7 @@ from tasks.scoring.version_predictions import empty_predictions, predictions_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from tasks.registry.mlflow.store import Store
     from tasks.scoring.version_predictions import Predicted
 
 
@@ -37,6 +38,12 @@ def champion_of(pipeline: Pipeline) -> ModelVersion:
     if champion is None:
         raise _no_champion(pipeline)
     return champion
+
+
+def challenger_of(store: Store, champion: ModelVersion) -> ModelVersion | None:
+    """Return the version that answers beside `champion`: the newest, where it came later."""
+    newest = store.versions(champion.name)[:1]
+    return next((v for v in newest if int(v.version) > int(champion.version)), None)
 
 
 def version_of(pipeline: Pipeline, version: str | None) -> ModelVersion:

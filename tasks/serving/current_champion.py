@@ -10,7 +10,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion
 from tasks.contracts.contract_files import contract_file
 from tasks.registry.mlflow.shared_stores import store_of
-from tasks.scoring.batches import champion_of
+from tasks.scoring.batches import challenger_of, champion_of
 from tasks.serving.delivery import announce
 from tasks.serving.served_model import ServedModel
 
@@ -89,8 +89,7 @@ class CurrentChampion:
         """Load the newest version after the champion; one that cannot be loaded is left alone."""
         wanted = None
         if self.pipeline.config.scoring.shadow is not None:
-            newest = store_of(self.pipeline.state).versions(self.name)[:1]
-            wanted = next((v for v in newest if int(v.version) > int(champion.version)), None)
+            wanted = challenger_of(store_of(self.pipeline.state), champion)
         if wanted is None or wanted.version == self._unfit:
             self.shadow = None
             return

@@ -98,7 +98,7 @@ def judge_probation(
         return ProbationVerdict(
             state="confirmed", confidence=confidence, sentence="No probation is asked for."
         )
-    pairs = [_paired(ours, theirs) for ours, theirs in zip(champion_rows, former_rows, strict=True)]
+    pairs = [paired(ours, theirs) for ours, theirs in zip(champion_rows, former_rows, strict=True)]
     told = {
         "estimated": _expected(champion_rows, champion_reference, roles, metric, seed),
         "former_estimated": _expected(former_rows, former_reference, roles, metric, seed),
@@ -106,7 +106,7 @@ def judge_probation(
     usable = [
         (pair, window)
         for pair, window in zip(pairs, windows, strict=True)
-        if _can_be_judged(pair, roles, min_rows)
+        if can_be_judged(pair, roles, min_rows)
     ][:needed]
     if not usable:
         waits = f"On probation: no window has {min_rows:,} labelled rows of both versions yet."
@@ -128,7 +128,7 @@ def _judged(
     seed: int,
     told: Mapping[str, float | None],
 ) -> ProbationVerdict:
-    ours, theirs = _both(pd.concat(pairs, ignore_index=True), roles)
+    ours, theirs = both(pd.concat(pairs, ignore_index=True), roles)
     look = 1 - (1 - confidence) / needed
     difference, ends = _difference(ours, theirs, roles, metric, look, seed)
     done = len(pairs)
@@ -151,7 +151,7 @@ def _judged(
     )
 
 
-def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """Return the labelled rows that both predicted, what the former said behind ``former:``."""
     if ours.empty or theirs.empty or "label" not in ours:
         return pd.DataFrame()
@@ -165,7 +165,7 @@ def _by_key(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(key=rows["key"].astype(str)).drop_duplicates("key", keep="last")
 
 
-def _both(pair: pd.DataFrame, roles: Schema) -> tuple[Answers, Answers]:
+def both(pair: pd.DataFrame, roles: Schema) -> tuple[Answers, Answers]:
     """Return both versions' answers on the rows where both are usable."""
     shared = [c for c in ("key", "time", "label") if c in pair]
     said = {c: c.removeprefix("former:") for c in map(str, pair) if c.startswith("former:")}
@@ -183,10 +183,11 @@ def _usable(frame: pd.DataFrame, roles: Schema) -> Any:
     return np.asarray(frame["prediction"].notna().to_numpy(dtype=bool) & finite.all(axis=1))
 
 
-def _can_be_judged(pair: pd.DataFrame, roles: Schema, min_rows: int) -> bool:
+def can_be_judged(pair: pd.DataFrame, roles: Schema, min_rows: int) -> bool:
+    """Return whether a window has `min_rows` labelled rows of both, and two classes."""
     if len(pair) < min_rows:
         return False
-    ours, _ = _both(pair, roles)
+    ours, _ = both(pair, roles)
     return ours.rows >= min_rows and (not roles.classes or len(np.unique(ours.truth)) > 1)
 
 

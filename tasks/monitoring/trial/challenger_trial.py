@@ -1,0 +1,241 @@
+"""A refused version that answers beside the champion: the gate judges it once more, on new rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tasks.base.config import PipelineConfig
+from tasks.base.errors import EvidenceError
+from tasks.base.loop import Decision, decision_id
+from tasks.base.own_code import OwnCode
+from tasks.base.pipeline_file import Pipeline
+from tasks.base.records import ModelVersion, Record, Schema, Verdict
+from tasks.metrics.bootstrap import time_blocks
+from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.monitoring.performance.labelled_predictions import Answers
+from tasks.monitoring.performance.window_performance import made_by, unseen_rows
+from tasks.monitoring.probation.verdict import both, can_be_judged, paired
+from tasks.monitoring.windows.grid import grid
+from tasks.registry.alias.champion_alias import ROLLED_BACK
+from tasks.registry.gate.gate import decide
+from tasks.scoring.batches import challenger_of
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
+    from tasks.registry.mlflow.store import Store
+
+BY = "shadow"
+_OPEN = frozenset({"superior", "non_inferior", "refit", "no new evidence", "too few rows"})
+"""Rules by which a version was refused for want of evidence, which new rows may bring."""
+_LOGGER = logging.getLogger(__name__)
+
+
+class Trial(Record):
+    """How far the trial of a version is.
+
+    Attributes
+    ----------
+    windows
+        Those with enough labelled rows of both versions.
+    verdict
+        None until there are as many as are needed; then it stands.
+    """
+
+    windows: int
+    needed: int
+    verdict: Verdict | None = None
+
+
+def judge_trial(
+    pairs: Sequence[pd.DataFrame],
+    *,
+    config: PipelineConfig,
+    roles: Schema,
+    metric: str,
+    refused: Verdict,
+    champion: str,
+    refit: bool = False,
+) -> Trial:
+    """Return what the gate says of rows that two versions answered, one frame a window.
+
+    It is asked once, when `policy.probation` windows can be judged (one where that is 0): more
+    looks at growing evidence would promote a version that is no better more often than stated. It
+    is the gate of a training at half its level, since that has judged the version before: each of
+    them is exceeded by chance in 2.5 and 1.25 % of cases at a confidence of 0.95. The trivial
+    baseline is the best constant of these very rows; latency and size are those of the training.
+
+    Parameters
+    ----------
+    pairs
+        As `tasks.monitoring.probation.verdict.paired` returns them, oldest first; the champion is
+        the former.
+    refused
+        The verdict of the version's training.
+    refit
+        Whether the version is the champion's recipe fitted on newer rows.
+    """
+    needed = max(1, config.policy.probation)
+    usable = [p for p in pairs if can_be_judged(p, roles, config.monitoring.min_rows)]
+    if len(usable) < needed:
+        return Trial(windows=len(usable), needed=needed)
+    ours, theirs = both(pd.concat(usable[:needed], ignore_index=True), roles)
+    gate = config.gate.model_copy(update={"confidence": 1 - (1 - config.gate.confidence) / 2})
+    held = refused.evidence
+    evidence = paired_evidence(
+        metric,
+        _named(ours.truth, roles),
+        _predictions(ours, roles),
+        _predictions(theirs, roles),
+        _constant(ours, roles, metric),
+        roles,
+        blocks=None if ours.times is None else time_blocks(ours.times),
+        gate=gate,
+        seed=config.training.seed,
+        name=held.challenger if held is not None else "",
+        queries=ours.queries,
+    )
+    if held is not None:
+        kept = {"latency_ms_per_1k": held.latency_ms_per_1k, "model_bytes": held.model_bytes}
+        evidence = evidence.model_copy(update=kept)
+    verdict = decide(evidence, gate, champion_version=champion, new_evidence=True, refit=refit)
+    return Trial(windows=needed, needed=needed, verdict=verdict)
+
+
+def trial_of(
+    pipeline: Pipeline,
+    ledger: Ledger,
+    champion: ModelVersion,
+    challenger: ModelVersion,
+    known: Sequence[Decision],
+    now: datetime,
+) -> Trial | None:
+    """Return the trial of a version; None where it has none, or its verdict is recorded.
+
+    A version is tried that the gate refused for want of evidence and that never scored. Where
+    `gate.slices` names columns a person decides: answered rows are not compared by them.
+
+    Parameters
+    ----------
+    known
+        Decisions about the version.
+    """
+    config, until = pipeline.config, champion.trained_until
+    if config.scoring.shadow is None or config.gate.slices or until is None:
+        return None
+    trained = next((d for d in known if d.kind == "trained"), None)
+    stated = None if trained is None else trained.evidence.get("verdict")
+    spent = any(d.kind == "promoted" or d.evidence.get("by") == BY for d in known)
+    if trained is None or stated is None or spent or ROLLED_BACK in challenger.tags:
+        return None
+    refused = Verdict.model_validate(stated)
+    if refused.promoted or refused.rule not in _OPEN:
+        return None
+    name, length = config.name, config.monitoring.window
+    mature = now - (config.monitoring.label_delay or length * 0)
+    windows = grid(max(until, challenger.trained_until or until), mature, length)
+    roles = challenger.roles.running(OwnCode.of(config.hooks, pipeline.base))
+    pairs = []
+    for window in windows:
+        shadow = ledger.window_rows(name, window, roles, role="shadow", version=challenger.version)
+        ours = unseen_rows(made_by(shadow, challenger), challenger)
+        if len(ours):
+            theirs = made_by(ledger.window_rows(name, window, roles), champion)
+            pairs.append(paired(ours, unseen_rows(theirs, champion)))
+    return judge_trial(
+        pairs,
+        config=config,
+        roles=roles,
+        metric=challenger.tags.get("keepfit.metric", config.metric or ""),
+        refused=refused,
+        champion=champion.version,
+        refit=trained.evidence.get("training") == "refit",
+    )
+
+
+def try_challenger(
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    champion: ModelVersion,
+    correlation: str,
+    now: datetime,
+) -> Decision | None:
+    """Judge the version that answers beside the champion where it is time; move the alias or not.
+
+    Returns
+    -------
+    decision
+        Of kind ``promoted`` or ``refused``, recorded; None while there is nothing to decide.
+    """
+    if pipeline.config.scoring.shadow is None:
+        return None
+    challenger = challenger_of(store, champion)
+    if challenger is None:
+        return None
+    known = ledger.decisions(champion.name, version=challenger.version)
+    trial = trial_of(pipeline, ledger, champion, challenger, known, now)
+    if trial is None or trial.verdict is None:
+        return None
+    verdict, evidence = trial.verdict, trial.verdict.evidence
+    if verdict.promoted:
+        try:
+            store.set_champion(champion.name, challenger.version, champion.version)
+        except EvidenceError as error:
+            # Moved meanwhile: the next pass compares with the new champion.
+            _LOGGER.warning("%s: %s", champion.name, error)
+            return None
+    else:
+        # Nobody is told; it stands with the training that it belongs to.
+        correlation = next(d.correlation for d in known if d.kind == "trained")
+    decision = Decision(
+        id=decision_id(champion.name, BY, challenger.version, challenger.run_id),
+        pipeline=champion.name,
+        kind="promoted" if verdict.promoted else "refused",
+        at=now.astimezone(UTC),
+        correlation=correlation,
+        sentence=f"By what it answered beside the champion. {verdict.sentence}",
+        version=challenger.version,
+        config_digest=pipeline.digest,
+        mlflow_run=challenger.run_id,
+        evidence={
+            "former": champion.version,
+            "difference": verdict.difference,
+            "interval": list(verdict.interval) if verdict.interval else None,
+            "rows": evidence.rows if evidence is not None else None,
+            "windows": trial.windows,
+            "confidence": verdict.confidence,
+            "rule": verdict.rule,
+            "metric": evidence.metric if evidence is not None else None,
+            "by": BY,
+        },
+    )
+    ledger.record(decision)
+    return decision
+
+
+def _named(places: NDArray[Any], roles: Schema) -> NDArray[Any]:
+    names: NDArray[Any] = np.asarray([*roles.classes, None], dtype=object)
+    return names[places] if roles.classes else places
+
+
+def _predictions(answers: Answers, roles: Schema) -> Predictions:
+    return Predictions(_named(answers.predicted, roles), answers.probability)
+
+
+def _constant(answers: Answers, roles: Schema, metric: str) -> Predictions:
+    """Return the best that can be said of all rows alike, knowing their labels."""
+    rows = answers.rows
+    if not roles.classes:
+        middle = np.median if "absolute" in metric or metric == "mae" else np.mean
+        return Predictions(np.full(rows, float(middle(answers.truth))))
+    shares = np.bincount(answers.truth, minlength=len(roles.classes)) / rows
+    commonest = np.full(rows, int(shares.argmax()))
+    probability = None if answers.probability is None else np.tile(shares, (rows, 1))
+    return Predictions(_named(commonest, roles), probability)
