@@ -139,12 +139,15 @@ def _write_group(
 
 
 def _rows(group: list[dict[str, Any]], known: SpooledVersion) -> pd.DataFrame:
-    names = list(known.forms)
+    """Return what rows are known by: their ids and time, without ids all that they hold."""
+    roles = known.roles
+    by_id = [*roles.id_columns, *([roles.time_column] if roles.time_column else [])]
+    names = by_id if roles.id_columns else list(known.forms)
     cells: dict[str, list[Any]] = {name: [] for name in names}
     for record in group:
         for name in names:
             cells[name] += record["columns"][name]
-    columns = [Column(name, form) for name, form in known.forms.items()]
+    columns = [Column(name, known.forms[name]) for name in names]
     return frame_of(RequestColumns(len(cells[names[0]]), cells), columns)
 
 

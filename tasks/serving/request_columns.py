@@ -30,6 +30,7 @@ CellType = Literal["number", "truth", "time", "text", "any"]
 
 _MOST_READ_ALONE = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?")
 _TYPES: dict[CellType, str] = {
     "number": "a number",
@@ -243,8 +244,7 @@ def _time(value: Any) -> Any:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return _ODD
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    since = aware - _EPOCH
+    since = moment - (_EPOCH if moment.tzinfo is not None else _NAIVE_EPOCH)
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 

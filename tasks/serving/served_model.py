@@ -206,7 +206,8 @@ class ServedModel:
             self.hook.add(given, self.columns)
         places = given.good()
         sound = given.taken(places)
-        broken = self._broken(sound, now) if places else []
+        numbers = self.rules.numbers_of(sound)
+        broken = self._broken(sound, numbers, now) if places else []
         for one in broken:
             if one.severity == "error":
                 for row in one.rows:
@@ -216,9 +217,11 @@ class ServedModel:
             for one in broken
             if one.severity == "warning"
         )
-        places = given.good()
-        sound = given.taken(places)
-        predicted, probability = self.predictions(sound)
+        if given.faults:
+            places = given.good()
+            sound = given.taken(places)
+            numbers = self.rules.numbers_of(sound)
+        predicted, probability = self.predictions(sound, numbers)
         rank = None
         if roles.group is not None and places:
             groups = frame_of(sound, [self.columns[roles.group]])[roles.group]
@@ -227,8 +230,15 @@ class ServedModel:
             sound, places, predicted, probability, rank, given.faults, warnings, given.ignored
         )
 
-    def predictions(self, given: RequestColumns) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    def predictions(
+        self, given: RequestColumns, numbers: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Return labels or values, and probabilities in the order of the schema's classes.
+
+        Parameters
+        ----------
+        numbers
+            As `RowRules.numbers_of` gives them of these rows; None: not known yet.
 
         Raises
         ------
@@ -242,7 +252,8 @@ class ServedModel:
             if self.encoder is None:
                 labels, shares = predict(self.pipeline, self.frame(given))
             else:
-                X = self.encoder.encode(given, self.rules.numbers_of(given))
+                known = self.rules.numbers_of(given) if numbers is None else numbers
+                X = self.encoder.encode(given, known)
                 labels, shares = outputs_of_few(self.pipeline[-1], X)
         except (ValueError, TypeError) as error:
             raise DataError(f"The model cannot take these rows: {str(error)[:300]}") from None
@@ -254,11 +265,13 @@ class ServedModel:
         """Return the rows' features as the frame that a snapshot of them would give."""
         return frame_of(given, self.features)
 
-    def _broken(self, given: RequestColumns, now: datetime) -> list[Broken]:
+    def _broken(
+        self, given: RequestColumns, numbers: NDArray[np.float64], now: datetime
+    ) -> list[Broken]:
         def frame() -> pd.DataFrame:
             return frame_of(given, self.columns.values())
 
-        return self.rules.broken(given, self.rules.numbers_of(given), frame, now)
+        return self.rules.broken(given, numbers, frame, now)
 
     def _checked(self) -> ServedModel:
         """Return it without its own encoder where the pipeline's differs on made-up rows."""
