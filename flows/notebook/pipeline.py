@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 from collections.abc import Callable
@@ -264,9 +265,10 @@ def init(
     beside = named / "data.parquet"
     if not given:
         _require_unused(beside)
-        named.mkdir(parents=True, exist_ok=True)
-        write_table(data, beside)
     try:
+        if not given:
+            named.mkdir(parents=True, exist_ok=True)
+            write_table(data, beside)
         draft = draft_project(
             Request(
                 folder=named,
@@ -280,6 +282,8 @@ def init(
     except BaseException:
         if not given:
             beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                named.rmdir()
         raise
     return Pipeline(draft.file)
 

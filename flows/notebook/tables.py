@@ -27,7 +27,9 @@ def write_table(table: Any, path: Path) -> None:
         if isinstance(table, pd.DataFrame):
             arrow = pa.Table.from_pandas(table, preserve_index=False)
         elif isinstance(table, (pa.Table, pa.RecordBatch)) or hasattr(table, "__arrow_c_stream__"):
-            arrow = pa.table(table)
+            given = pa.table(table)
+            columns = [_without_views(column) for column in given.columns]
+            arrow = pa.table(columns, names=given.column_names)
         else:
             raise UsageError(
                 f"A table is needed, and this is a {type(table).__name__}.",
@@ -39,6 +41,20 @@ def write_table(table: Any, path: Path) -> None:
             f"The table cannot be written as Parquet: {error}",
             "Give each column one type: numbers, text, booleans or times.",
         ) from None
+
+
+def _without_views(column: Any) -> Any:
+    """Return a column whose text is not stored as views, which Parquet's writer knows in part."""
+    kind = column.type
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if not (pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type)):
+        return column
+    chunks = [
+        pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.large_string()))
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, type=pa.dictionary(kind.index_type, pa.large_string()))
 
 
 def read_predictions(output: str) -> pd.DataFrame | None:

@@ -147,13 +147,14 @@ def test_mistakes_are_errors_with_a_remedy(
         lambda: pipeline.score([1, 2]),
         lambda: keepfit.init(frame, "Churned?", folder=pipeline.file.parent),
         lambda: keepfit.init(frame, "nothing", folder=tmp_path / "new"),
+        lambda: keepfit.init({"a": [1]}, "a", folder=tmp_path / "new"),
         lambda: keepfit.Pipeline(tmp_path / "absent.yaml"),
     ):
         with pytest.raises(keepfit.Error) as error:
             mistake()
         assert error.value.message
         assert error.value.remedy
-    assert not (tmp_path / "new" / "data.parquet").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_arrow_and_what_speaks_its_stream_are_tables(tmp_path: Path) -> None:
@@ -166,6 +167,11 @@ def test_arrow_and_what_speaks_its_stream_are_tables(tmp_path: Path) -> None:
     for number, table in enumerate((pa.table({"a": [1, 2]}), Stream())):
         write_table(table, tmp_path / f"{number}.parquet")
         assert pd.read_parquet(tmp_path / f"{number}.parquet")["a"].tolist() == [1, 2]
+    views = pa.array(["x", "y", "x"], pa.string_view())
+    held = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.uint32()), views[:2])
+    write_table(pa.table({"a": views, "b": held}), tmp_path / "views.parquet")
+    read = pd.read_parquet(tmp_path / "views.parquet")
+    assert (read["a"].tolist(), read["b"].tolist()[:2]) == (["x", "y", "x"], ["x", "y"])
     with pytest.raises(keepfit.Error, match="one type"):
         write_table(pd.DataFrame({"a": [1, "x"]}), tmp_path / "mixed.parquet")
 
