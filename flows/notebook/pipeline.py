@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -41,15 +42,21 @@ class Interrupted(KeyboardInterrupt):
         return [str(self)]
 
 
+def _mistake(error: Error) -> list[str]:
+    """Return what a notebook shows instead of the traceback: the line, the error, its remedy."""
+    caller = traceback.extract_tb(error.__traceback__)[-2]
+    return [f"line {caller.lineno}: {type(error).__name__}: {error.message}", error.remedy]
+
+
 def _concise(call: Callable[P, R]) -> Callable[P, R]:
     """Let a mistake point at the line of the caller, and an interruption at nothing."""
 
     @functools.wraps(call)
     def concise(*args: P.args, **kwargs: P.kwargs) -> R:
-        __tracebackhide__ = True
         try:
             return call(*args, **kwargs)
         except Error as error:
+            setattr(error, "_render_traceback_", functools.partial(_mistake, error))  # noqa: B010
             raise error.with_traceback(None) from None
         except KeyboardInterrupt:
             raise Interrupted from None
