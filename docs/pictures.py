@@ -13,6 +13,8 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.base.servers.stack_file import running_stack
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -25,7 +27,7 @@ FLAGS = (
 )  # fmt: skip
 FOLDER = Path(__file__).parent / "pictures"
 _COLOURS = 128
-_SIZE = {"width": 1280, "height": 1120}
+_SIZE = {"width": 1280, "height": 1440}
 _ASSISTANT = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 
 
@@ -33,8 +35,10 @@ def take(tutorial: Tutorial, folder: Path = FOLDER) -> None:
     """Take dashboard, report and MLflow's comparison of the first training's candidates."""
     folder.mkdir(parents=True, exist_ok=True)
     report = min(tutorial.state.glob("pipelines/late/reports/*.html"), key=_written)
-    compared = re.search(r'href="(http://[^"]*compare-runs[^"]*)"', report.read_text("utf-8"))
+    compared = re.search(r'href="http://[^/]*([^"]*compare-runs[^"]*)"', report.read_text("utf-8"))
+    stack = running_stack(tutorial.state)
     assert compared is not None, f"{report} leads to no comparison"
+    assert stack is not None, "the tutorial's stack does not run"
     with _browser() as page:
         page.goto(tutorial.command("link late").strip())
         page.get_by_role("heading", name="Decisions").wait_for()
@@ -43,7 +47,7 @@ def take(tutorial: Tutorial, folder: Path = FOLDER) -> None:
         _keep(page, folder / "report.png")
         # Else MLflow opens a chat beside the first page that it shows.
         page.add_init_script(f"localStorage.setItem({_ASSISTANT!r}, 'true')")
-        page.goto(unescape(compared[1]))
+        page.goto(f"{stack.mlflow}{unescape(compared[1])}")
         page.get_by_text("cv_mean").first.wait_for()
         page.wait_for_timeout(3_000)
         _keep(page, folder / "compare.png")

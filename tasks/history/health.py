@@ -196,6 +196,8 @@ def _nothing_found(drift: DriftNow | None) -> str:
         return "A new champion; no window was monitored yet."
     if not drift.enough:
         return f"{span(drift.window)} has too few rows for a judgement."
+    if drift.columns:
+        return f"{listed(drift.columns, 3)} moved in {span(drift.window)}, which is harmless."
     return f"Nothing moved in {span(drift.window)}."
 
 

@@ -44,6 +44,21 @@ def test_a_quiet_pipeline_is_healthy_and_says_since_when(tmp_path: Path) -> None
     assert "scored" not in {d.kind for d in found.latest}
 
 
+def test_columns_that_moved_without_harm_are_named_by_a_healthy_pipeline(tmp_path: Path) -> None:
+    *before, last = until(flights(), "monitored", 4)
+    drift = last.evidence["drift"]
+    assert isinstance(drift, dict)
+    first, *others = drift["columns"]
+    columns = [{**first, "drifted": True}, *({**c, "drifted": False} for c in others)]
+    moved = {**drift, "columns": columns, "harmful": False, "alarm": True}
+    harmless = last.model_copy(update={"evidence": {**last.evidence, "drift": moved}})
+
+    found = health(tmp_path, (*before, harmless))
+
+    assert found.health == "healthy"
+    assert first["column"] in found.reason
+
+
 def test_rows_that_broke_their_contract_stop_it_until_the_next_run_holds(tmp_path: Path) -> None:
     stopped = until(flights(), "stopped")
 
