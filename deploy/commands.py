@@ -38,8 +38,8 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--page-port", type=_PORT, help="Of keepfit's page; a free one when taken.")
 @click.option("--serve", is_flag=True, help="Answer requests for predictions too.")
 @click.option("--serve-port", type=_PORT, help="Of predictions; a free one when taken.")
-@click.option("--prefect-database", help="PostgreSQL URL; absent: SQLite in the state folder.")
-@click.option("--mlflow-database", help="PostgreSQL URL; absent: SQLite in the state folder.")
+@click.option("--prefect-database", help="PostgreSQL URL without a password; absent: SQLite.")
+@click.option("--mlflow-database", help="PostgreSQL URL without a password; absent: SQLite.")
 @_JSON
 @answering
 def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:

@@ -53,7 +53,8 @@ def databases(
     Raises
     ------
     UsageError
-        When one is no address of a PostgreSQL database, or ``MLFLOW_TRACKING_URI`` names a server.
+        When one is no address of a PostgreSQL database, an argument holds a password, which every
+        account of this machine would see, or ``MLFLOW_TRACKING_URI`` names a server.
 
     Examples
     --------
@@ -61,6 +62,13 @@ def databases(
     'postgresql+asyncpg://db/prefect'
     """
     variables = os.environ if environ is None else environ
+    for given, variable in ((prefect, PREFECT_DATABASE), (mlflow, MLFLOW_DATABASE)):
+        login = (given or "").partition("://")[2].rpartition("@")[0]
+        if ":" in login or "password=" in (given or ""):
+            raise UsageError(
+                "A password on the command line is seen by every account of this machine.",
+                f"Set {variable} in the environment instead.",
+            )
     tracking = variables.get("MLFLOW_TRACKING_URI", "").strip()
     if tracking.startswith(("http:", "https:")):
         raise UsageError(
