@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Write postgresql://user:${PASSWORD}@host/name or sqlite:///file.db."
 _ENCODED = "a password's @, /, : and # have to be percent-encoded"
+_MARKS = frozenset("@/?#")
 _DIALECTS = ("postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle")
 
 
@@ -66,14 +67,20 @@ def fault_of(address: str) -> str:
         return _no_dialect(url.drivername)
     except ImportError as error:
         return f"the package {error.name!r} of its dialect is not installed"
-    return _misread(address)
+    return _misread(address, url.host or "")
 
 
-def _misread(address: str) -> str:
-    """Return why the parts that run over the network cannot be told apart; or nothing."""
+def _misread(address: str, host: str) -> str:
+    """Return why the parts that run over the network cannot be told apart; or nothing.
+
+    Where two readers find two hosts, one of them took a part of the password for it, and would look
+    it up and show it.
+    """
     try:
-        urlsplit(address)
+        found = urlsplit(address).hostname or ""
     except ValueError:
+        found = ""
+    if found != host.lower() or not _MARKS.isdisjoint(host):
         return f"its host cannot be read; {_ENCODED}"
     return ""
 

@@ -76,8 +76,12 @@ def check_tracking(address: str) -> None:
         When a database URL or the port of a server's address is malformed.
     """
     try:
-        urlsplit(address).port  # noqa: B018 - raises where there is none to read
-        fault = fault_of(address) if is_database(address) else ""
+        parts = urlsplit(address)
+        if parts.port and "@" not in parts.netloc and "@" in address:
+            # Else the start of a password would be looked up as host and port, and shown.
+            fault = "a password's @, / and # have to be percent-encoded"
+        else:
+            fault = fault_of(address) if is_database(address) else ""
     except ValueError:
         fault = "its port is no number from 1 to 65535"
     if fault:

@@ -25,6 +25,10 @@ MALFORMED = {
     "an unknown driver": f"postgresql+psycopg9://me:{SECRET}@db/sales",
     "nothing but a scheme": "://",
     "half a host": f"postgresql://me:{SECRET}@[::1/sales",
+    "an @ in the password": f"postgresql://me:a@{SECRET}@db/sales",
+    "a # in the password": f"postgresql://me:12#{SECRET}@db/sales",
+    "a / in the password": f"postgresql://me:12/{SECRET}@db/sales",
+    "a ? in the password": f"postgresql://me:12?{SECRET}@db/sales",
 }
 
 
@@ -74,7 +78,13 @@ def test_a_malformed_url_in_a_variable_is_a_usage_error_that_hides_it(
 
 
 @pytest.mark.parametrize(
-    "address", [MALFORMED["no number as port"], f"http://me:{SECRET}@host:80x"]
+    "address",
+    [
+        MALFORMED["no number as port"],
+        f"http://me:{SECRET}@host:80x",
+        f"http://me:12#{SECRET}@host/x",
+        f"https://me:12/{SECRET}@host/x",
+    ],
 )
 def test_a_malformed_tracking_address_is_refused_and_hidden(address: str) -> None:
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI") as refused:
