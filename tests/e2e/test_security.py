@@ -31,7 +31,7 @@ from tests.e2e.stacks import PATIENCE, ROOT, Stack, running, until
 from tests.receivers import http_receiver
 from tests.tables import FAST, write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(6000)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1500)]
 GUARD = Path(__file__).parent / "guarded"
 CANARY = "c4n4ry-l00p-5ecr3t"
 PIPELINE = FAST + (
@@ -366,6 +366,8 @@ def test_every_socket_of_every_command_is_decided(cycle: Watched) -> None:
     assert set(COMMANDS) == set(main.list_commands(None))  # type: ignore[arg-type]
     bound: dict[str, set[str]] = {}
     for _, _, family, place, module, *first in cycle.lines("bound"):
+        if (family, place) == ("AF_INET6", "::1"):
+            continue  # urllib3 asks by it, without listening, whether this machine has IPv6.
         command = first[0] if module == "cli.py" and first else _PARTS.get(module, module)
         bound.setdefault(command, set()).add(f"{family} {place}")
     assert bound == {name: places for name, places in COMMANDS.items() if places}
