@@ -17,6 +17,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
@@ -167,7 +168,10 @@ def _write(state: Path, target: Path, folder: Path) -> Manifest:
             with contextlib.suppress(FileNotFoundError):
                 files[name] = _add(archive, path, name)
         manifest = Manifest(
-            made=datetime.now(UTC), version=keepfit_version(), state=str(state), files=files
+            made=datetime.now(UTC),
+            version=keepfit_version(),
+            state=str(_known_as(state)),
+            files=files,
         )
         content = manifest.model_dump_json(indent=1).encode()
         entry = tarfile.TarInfo(MANIFEST)
@@ -176,6 +180,23 @@ def _write(state: Path, target: Path, folder: Path) -> Manifest:
     if not files:
         raise UsageError(f"{state} holds nothing yet.", "Back it up after the first training.")
     return manifest
+
+
+def _known_as(state: Path) -> Path:
+    """Return where MLflow's addresses say that the state lies: elsewhere, where it was moved."""
+    database = state / "mlflow" / "mlflow.db"
+    if not database.is_file():
+        return state
+    inside = "/mlflow/artifacts/"
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=60)) as found:
+        for table, column in _locations(found):
+            place = found.execute(
+                f'SELECT "{column}" FROM "{table}" WHERE "{column}" LIKE ? LIMIT 1',  # noqa: S608
+                (f"file:///%{inside}%",),
+            ).fetchone()
+            if place is not None:
+                return Path(unquote(urlsplit(place[0]).path.partition(inside)[0]))
+    return state
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -14,8 +14,8 @@ from tasks.registry.signing.version_signature import Manifest, manifest_of, refu
 MODEL_FILE = "model.skops"
 _ELSEWHERE = "Train and register again; look at who can write to the store."
 _MOVED = (
-    "If the state folder was moved or renamed, move it back, and copy it by `keepfit backup` "
-    "and `keepfit restore` instead. If not: "
+    "If the state folder was moved or renamed: `keepfit backup moved.tar.gz FILE`, then `keepfit "
+    "restore moved.tar.gz FILE --force`. If not: "
 )
 LEFT_BY_MLFLOW = "registered_model_meta"
 """What MLflow's loaders write into the folder: name and version. Not signed, not read here."""

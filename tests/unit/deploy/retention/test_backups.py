@@ -54,6 +54,16 @@ def rows(path: Path, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def test_a_state_folder_that_was_moved_is_mended_by_backup_and_restore(tmp_path: Path) -> None:
+    moved = make_state(tmp_path / "here").rename(tmp_path / "there")
+
+    backup(moved, tmp_path / "moved.tar.gz")
+    restore(tmp_path / "moved.tar.gz", moved, force=True)
+
+    found = rows(moved / "mlflow" / "mlflow.db", "SELECT artifact_uri FROM runs")
+    assert found == [(f"{(moved / 'mlflow/artifacts').as_uri()}/flights/a",), ("s3://bucket/b",)]
+
+
 def test_a_backup_may_be_an_object_in_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
