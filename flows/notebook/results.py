@@ -9,10 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pandas as pd
-
 from flows.terminal.loop_results import value_of
 from flows.terminal.results import number
+from tasks.base.runtime.libraries import pd
 from tasks.base.text.phrases import span
 
 if TYPE_CHECKING:

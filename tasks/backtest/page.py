@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tasks.backtest.results import BacktestOutcome, PolicyResult
 from tasks.base.records import MetricValue
+from tasks.base.runtime.libraries import mpl
 from tasks.reporting.figures import style as drawing
 from tasks.reporting.report import report
 from tasks.reporting.report.page_environment import page_environment
@@ -29,7 +28,7 @@ def pareto(results: tuple[PolicyResult, ...]) -> tuple[PolicyResult, ...]:
     return tuple(found)
 
 
-def draw_pareto(outcome: BacktestOutcome) -> Figure:
+def draw_pareto(outcome: BacktestOutcome) -> mpl.figure.Figure:
     """Return loss over trainings, a point a policy, with the line of those that none beats."""
     figure, axes = drawing.canvas(6.4, 4.2)
     drawing.grid(axes)
@@ -52,7 +51,7 @@ def draw_pareto(outcome: BacktestOutcome) -> Figure:
     return figure
 
 
-def _label(axes: Axes, results: tuple[PolicyResult, ...]) -> None:
+def _label(axes: mpl.axes.Axes, results: tuple[PolicyResult, ...]) -> None:
     """Name the points, from below upwards, those near each other apart."""
     losses = [r.loss for r in results]
     room = (max(losses) - min(losses) or 1.0) / 22
@@ -72,7 +71,7 @@ def _label(axes: Axes, results: tuple[PolicyResult, ...]) -> None:
     axes.margins(0.08)
 
 
-def draw_windows(outcome: BacktestOutcome) -> Figure:
+def draw_windows(outcome: BacktestOutcome) -> mpl.figure.Figure:
     """Return the loss of each window under the policies that matter most."""
     figure, axes = drawing.canvas(6.4, 3.6)
     drawing.grid(axes, "y")

@@ -13,7 +13,7 @@ from tasks.base.errors import DataError
 from tasks.base.records import ModelVersion, Record, Schema
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.commands import command
-from tasks.models.features.columns import texts_of
+from tasks.data.typing.distinct_values import texts_of
 from tasks.models.persistence.prediction import in_order, predict
 
 CHUNK_ROWS = 200_000

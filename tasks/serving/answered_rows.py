@@ -14,11 +14,11 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.libraries import pa, pd
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
+from tasks.data.typing.distinct_values import texts_of
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.row_keys import row_keys
-from tasks.models.features.columns import texts_of
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
 from tasks.training.row_windows import newest_row, row_times, scoring_snapshot
 

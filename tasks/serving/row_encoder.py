@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models.features.columns import CategoryCodes, Numbers, level_text
+from tasks.data.typing.distinct_values import level_text
+from tasks.models.features.columns import CategoryCodes, Numbers
 from tasks.models.features.datetime_features import DateParts, days_of
 from tasks.models.features.text_features import MAX_CHARACTERS, TextTopics
 from tasks.serving.request_columns import CellType, RequestColumns

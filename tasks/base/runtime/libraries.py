@@ -14,12 +14,15 @@ from expectations.engine.lazy_imports import Deferred
 if TYPE_CHECKING:
     import croniter
     import lightgbm
+    import matplotlib as mpl
+    import matplotlib.backends.backend_agg as agg
     import optuna
     import pandas as pd
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv as arrow_csv
     import pyarrow.dataset as ds
+    import pyarrow.fs as pafs
     import pyarrow.parquet as pq
     import scipy
     import sklearn
@@ -27,24 +30,30 @@ if TYPE_CHECKING:
 else:
     croniter = Deferred("croniter")
     lightgbm = Deferred("lightgbm")  # 1.0 s
+    agg = Deferred("matplotlib.backends.backend_agg")
+    mpl = Deferred("matplotlib")  # 0.3 s `matplotlib.figure`
     optuna = Deferred("optuna")  # 0.3 s
     pd = Deferred("pandas")  # 0.3 s
     pa = Deferred("pyarrow")  # 0.1 s
     pc = Deferred("pyarrow.compute")
     arrow_csv = Deferred("pyarrow.csv")
     ds = Deferred("pyarrow.dataset")
+    pafs = Deferred("pyarrow.fs")
     pq = Deferred("pyarrow.parquet")
     scipy = Deferred("scipy")  # 0.3 s `scipy.special`, 0.6 s `scipy.stats`
     sklearn = Deferred("sklearn")  # 1.0 s
     sa = Deferred("sqlalchemy")  # 0.15 s
 
 __all__ = [
+    "agg",
     "arrow_csv",
     "croniter",
     "ds",
     "lightgbm",
+    "mpl",
     "optuna",
     "pa",
+    "pafs",
     "pc",
     "pd",
     "pq",

@@ -20,11 +20,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
-
 from tasks.base.errors import ConfigError, InfrastructureError, SourceError, TransientError
 from tasks.base.runtime.files import private_folder
-from tasks.base.runtime.libraries import pa
+from tasks.base.runtime.libraries import pa, pafs
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import object_fault, store_secrets
 from tasks.base.text.phrases import listed

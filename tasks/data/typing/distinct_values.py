@@ -1,4 +1,4 @@
-"""A text column by its distinct cells, so that each is looked at once."""
+"""A column by its distinct values: cells looked at once each, levels of a category as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.runtime.libraries import pa, pc
+from tasks.base.runtime.libraries import pa, pc, pd
 
 
 class Distinct:
@@ -80,3 +80,39 @@ def some_cells(column: Any, missing: tuple[str, ...]) -> Any:
     cells = pc.unique(pa.chunked_array([c for end in ends for c in end.chunks], pa.string()))
     cells = pc.ascii_trim_whitespace(cells.drop_null())
     return cells.filter(pc.invert(pc.is_in(cells, value_set=pa.array(missing, pa.string()))))
+
+
+def texts_of(column: pd.Series[Any]) -> pa.Array:
+    """Return `column` as text; 3, 3.0 and "3" are the same level, and null stays null.
+
+    Examples
+    --------
+    >>> texts_of(pd.Series([3.0, None, 2.5])).to_pylist()
+    ['3', None, '2.5']
+    """
+    kind = column.dtype
+    if isinstance(kind, pd.StringDtype):
+        values = pa.array(column, from_pandas=True)
+        values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        return values.cast(pa.large_string())
+    if kind.kind in "iufb":
+        distinct = pa.array(column.to_numpy(), from_pandas=True).dictionary_encode()
+        levels = pa.array([level_text(v) for v in distinct.dictionary.to_pylist()])
+        return levels.cast(pa.large_string()).take(distinct.indices)
+    nulls = column.isna().to_numpy()
+    texts = [None if null else level_text(v) for v, null in zip(column, nulls, strict=True)]
+    return pa.array(texts, type=pa.large_string())
+
+
+def level_text(value: object) -> str:
+    """Return a level as text; whole numbers without their decimal point.
+
+    Examples
+    --------
+    >>> level_text(3.0), level_text(True)
+    ('3', 'True')
+    """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    # Lone surrogates cannot be written as UTF-8.
+    return str(value).encode("utf-8", "replace").decode("utf-8")

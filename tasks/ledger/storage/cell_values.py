@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.runtime.libraries import pd
-from tasks.models.features.columns import level_text
+from tasks.data.typing.distinct_values import level_text
 
 _TRUTH = {"true": "True", "false": "False", "1": "True", "0": "False"}
 

@@ -14,7 +14,7 @@ from tasks.base.errors import DataError
 from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.data.row_hashes import row_hashes
-from tasks.models.features.columns import texts_of
+from tasks.data.typing.distinct_values import texts_of
 
 _MOST_BYTES = 800
 """PostgreSQL's indexes take no entry longer than a third of a page; longer keys are digested."""

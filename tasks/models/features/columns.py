@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.data.typing.distinct_values import texts_of
 
 
 class Output(NamedTuple):
@@ -53,42 +54,6 @@ def _numeric(column: pd.Series[Any]) -> NDArray[np.float64]:
         return np.full(len(column), np.nan)
     numeric = pd.to_numeric(column, errors="coerce")
     return np.asarray(numeric.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def texts_of(column: pd.Series[Any]) -> pa.Array:
-    """Return `column` as text; 3, 3.0 and "3" are the same level, and null stays null.
-
-    Examples
-    --------
-    >>> texts_of(pd.Series([3.0, None, 2.5])).to_pylist()
-    ['3', None, '2.5']
-    """
-    kind = column.dtype
-    if isinstance(kind, pd.StringDtype):
-        values = pa.array(column, from_pandas=True)
-        values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-        return values.cast(pa.large_string())
-    if kind.kind in "iufb":
-        distinct = pa.array(column.to_numpy(), from_pandas=True).dictionary_encode()
-        levels = pa.array([level_text(v) for v in distinct.dictionary.to_pylist()])
-        return levels.cast(pa.large_string()).take(distinct.indices)
-    nulls = column.isna().to_numpy()
-    texts = [None if null else level_text(v) for v, null in zip(column, nulls, strict=True)]
-    return pa.array(texts, type=pa.large_string())
-
-
-def level_text(value: object) -> str:
-    """Return a level as text; whole numbers without their decimal point.
-
-    Examples
-    --------
-    >>> level_text(3.0), level_text(True)
-    ('3', 'True')
-    """
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    # Lone surrogates cannot be written as UTF-8.
-    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def count_levels(column: pd.Series[Any]) -> int:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from tasks.base.runtime.libraries import pd, sklearn
-from tasks.models.features.columns import Output, texts_of
+from tasks.data.typing.distinct_values import texts_of
+from tasks.models.features.columns import Output
 
 MAX_WORDS = 20_000
 MAX_CHARACTERS = 20_000

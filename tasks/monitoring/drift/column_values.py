@@ -132,7 +132,7 @@ def levels_of(column: pd.Series[Any], kind: Kind) -> Levels:
 
 
 def _texts(column: pd.Series[Any]) -> Any:
-    from tasks.models.features.columns import texts_of
+    from tasks.data.typing.distinct_values import texts_of
 
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import LeaderboardRow
+from tasks.base.runtime.libraries import agg, mpl
 from tasks.base.text.numbers import number, seconds
 from tasks.evaluation.explanation.partial_dependence import Dependence
 from tasks.evaluation.findings import FitVerdict, GroupDifference, LearningCurve, WeakSlice
@@ -166,12 +163,13 @@ def draw_curve(curve: LearningCurve | None) -> Drawing | None:
     return Drawing("learning_curve", title, caption, figure)
 
 
-def _plain_ticks(axes: Axes) -> None:
+def _plain_ticks(axes: mpl.axes.Axes) -> None:
     """Write the ticks of a logarithmic axis as people do."""
     low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(compact))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
+    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
 
 
 def draw_slices(slices: Sequence[WeakSlice], sentence: str) -> Drawing | None:
@@ -230,15 +228,15 @@ def draw_dependence(found: Sequence[Dependence], of: str) -> Drawing | None:
         grid(axes)
         if one.labels is None:
             axes.plot(one.x, one.y, color=BLUE, lw=1.6, marker="o", ms=2.5)
-            axes.xaxis.set_major_locator(MaxNLocator(4))
-            axes.xaxis.set_major_formatter(FuncFormatter(compact))
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
         else:
             axes.plot(one.x, one.y, "o", color=BLUE, ms=5)
             rotated = max(len(v) for v in one.labels) > 4 and len(one.labels) > 2
             names = [plain(v, 9) for v in one.labels]
             axes.set_xticks(one.x, names, rotation=60 if rotated else 0)
         axes.set_ylim(low - room, high + room)
-        axes.yaxis.set_major_formatter(FuncFormatter(compact))
+        axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
         name_axes(axes, plain(one.column, 24))
     widest = max(found, key=lambda d: float(np.ptp(d.y)))
     top = int(widest.y.argmax())
@@ -269,11 +267,15 @@ def draw_contributions(sizes: Mapping[str, float], scale: str) -> Drawing | None
     return Drawing("contributions", "What moves its predictions", caption, figure)
 
 
-def _panels(count: int, across: int, height: float) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, across: int, height: float
+) -> tuple[mpl.figure.Figure, list[mpl.axes.Axes]]:
     """Return small sets of axes, `across` in a row, styled like `drawing.canvas`."""
     down = -(-count // across)
-    figure = Figure(figsize=(4.4, 0.2 + height * down), layout="constrained", facecolor="none")
-    FigureCanvasAgg(figure)
+    figure = mpl.figure.Figure(
+        figsize=(4.4, 0.2 + height * down), layout="constrained", facecolor="none"
+    )
+    agg.FigureCanvasAgg(figure)
     panels = []
     for place in range(count):
         axes = figure.add_subplot(down, across, place + 1, facecolor="none")
@@ -282,7 +284,7 @@ def _panels(count: int, across: int, height: float) -> tuple[Figure, list[Axes]]
         for side in ("left", "bottom"):
             axes.spines[side].set(color=INK, alpha=0.5, linewidth=0.8)
         axes.tick_params(colors=INK, labelsize=8, length=3, width=0.8)
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
         axes.set_axisbelow(True)
         panels.append(axes)
     return figure, panels

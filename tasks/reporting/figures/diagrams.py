@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from tasks.base.records import LeaderboardRow
+from tasks.base.runtime.libraries import mpl
 from tasks.base.sampling import spread
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.metrics.bootstrap import Floats
@@ -33,7 +31,7 @@ _MOST_CONFUSIONS = 15
 _PARTS = {"training": (ORANGE, "rows learnt from"), "validation": (BLUE, "rows set aside")}
 
 
-def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> mpl.figure.Figure:
     """Draw the share of each true class by what it was predicted as.
 
     Of more than 20 classes, the 15 commonest confusions are drawn instead.
@@ -46,7 +44,9 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     side = min(6.4, max(3.4, 1.6 + 0.36 * k))
     figure, axes = canvas(side + 0.5, side)
     # Colour by rightness, depth by share; nothing below, so that any page shows through.
-    tints = np.where(np.eye(k, dtype=bool)[..., None], to_rgb(BLUE), to_rgb(ORANGE))
+    tints = np.where(
+        np.eye(k, dtype=bool)[..., None], mpl.colors.to_rgb(BLUE), mpl.colors.to_rgb(ORANGE)
+    )
     shades = np.concatenate([tints, 0.72 * shares[..., None]], axis=2)
     axes.imshow(shades, interpolation="nearest")
     size = 10 if k <= 4 else 8 if k <= 12 else 6
@@ -75,7 +75,7 @@ def _cell(count: float, share: float, k: int) -> str:
     return f"{share * 100:.0f}" if share >= 0.005 else ""
 
 
-def _commonest_confusions(shares: Floats, classes: Sequence[str]) -> Figure:
+def _commonest_confusions(shares: Floats, classes: Sequence[str]) -> mpl.figure.Figure:
     wrong = shares - np.diag(np.diag(shares))
     places = [p for p in np.argsort(-wrong, axis=None)[:_MOST_CONFUSIONS] if wrong.flat[p] > 0]
     pairs = [divmod(int(p), len(classes)) for p in places]
@@ -86,7 +86,7 @@ def _commonest_confusions(shares: Floats, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def _rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
+def _rows(labels: Sequence[str]) -> tuple[mpl.figure.Figure, mpl.axes.Axes]:
     """Return a figure with one named row for each label, the first on top."""
     figure, axes = canvas(4.4, max(1.6, 0.8 + 0.24 * len(labels)))
     axes.set_yticks(range(len(labels)), labels)
@@ -97,7 +97,7 @@ def _rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def roc(ranking: Ranking) -> Figure:
+def roc(ranking: Ranking) -> mpl.figure.Figure:
     """Draw ROC curves."""
     figure, axes = canvas()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
@@ -106,7 +106,7 @@ def roc(ranking: Ranking) -> Figure:
     return figure
 
 
-def precision_recall(ranking: Ranking) -> Figure:
+def precision_recall(ranking: Ranking) -> mpl.figure.Figure:
     """Draw precision-recall curves."""
     figure, axes = canvas()
     if ranking.chance is not None:
@@ -116,7 +116,7 @@ def precision_recall(ranking: Ranking) -> Figure:
     return figure
 
 
-def _curves(axes: Axes, ranking: Ranking) -> None:
+def _curves(axes: mpl.axes.Axes, ranking: Ranking) -> None:
     lines = ranking.lines
     grid(axes)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -137,7 +137,7 @@ def _curves(axes: Axes, ranking: Ranking) -> None:
     legend(axes, loc="best")
 
 
-def reliability(record: Calibration, before: Calibration | None = None) -> Figure:
+def reliability(record: Calibration, before: Calibration | None = None) -> mpl.figure.Figure:
     """Draw stated probability against what happened, and as it was before calibration."""
     figure, axes = canvas()
     grid(axes)
@@ -159,7 +159,7 @@ def reliability(record: Calibration, before: Calibration | None = None) -> Figur
     return figure
 
 
-def predicted_observed(record: Residuals) -> Figure:
+def predicted_observed(record: Residuals) -> mpl.figure.Figure:
     """Draw observed against predicted values."""
     figure, axes = canvas()
     grid(axes)
@@ -176,7 +176,7 @@ def predicted_observed(record: Residuals) -> Figure:
     return figure
 
 
-def residual_histogram(record: Residuals) -> Figure:
+def residual_histogram(record: Residuals) -> mpl.figure.Figure:
     """Draw how far observed values lie from predicted ones."""
     figure, axes = canvas()
     grid(axes, "y")
@@ -186,7 +186,7 @@ def residual_histogram(record: Residuals) -> Figure:
     return figure
 
 
-def importances(record: Importance, most: int = 15) -> Figure:
+def importances(record: Importance, most: int = 15) -> mpl.figure.Figure:
     """Draw what the metric loses when each column is shuffled."""
     columns = record.columns[:most]
     figure, axes = _rows([plain(c.column) for c in columns])
@@ -198,7 +198,7 @@ def importances(record: Importance, most: int = 15) -> Figure:
     return figure
 
 
-def leaderboard(rows: Sequence[LeaderboardRow], metric: str, challenger: str) -> Figure:
+def leaderboard(rows: Sequence[LeaderboardRow], metric: str, challenger: str) -> mpl.figure.Figure:
     """Draw each candidate's metric on the holdout with its interval; the baseline is a line.
 
     A candidate far from all others is left out, see `comparable`.
@@ -234,7 +234,7 @@ def comparable(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     ]
 
 
-def learning(loss: str, parts: Mapping[str, Floats], cut: int | None = None) -> Figure:
+def learning(loss: str, parts: Mapping[str, Floats], cut: int | None = None) -> mpl.figure.Figure:
     """Draw a loss by iteration, on each of the `parts`; a line where the model was cut."""
     figure, axes = canvas()
     grid(axes)

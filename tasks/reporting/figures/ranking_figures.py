@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from tasks.base.runtime.libraries import mpl
 from tasks.base.text.numbers import number
 from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
 from tasks.metrics.ranking import CUT, RankingGroups, by_group
@@ -136,7 +136,7 @@ def _range(size: BySize) -> str:
     return f"{size.least:,}" if size.least == size.most else f"{size.least:,} to {size.most:,}"
 
 
-def _cuts(curves: Mapping[str, Floats]) -> Figure:
+def _cuts(curves: Mapping[str, Floats]) -> mpl.figure.Figure:
     figure, axes = canvas()
     grid(axes)
     places = np.arange(len(CUTS))
@@ -152,7 +152,7 @@ def _cuts(curves: Mapping[str, Floats]) -> Figure:
     return figure
 
 
-def _by_size(sizes: tuple[BySize, ...]) -> Figure:
+def _by_size(sizes: tuple[BySize, ...]) -> mpl.figure.Figure:
     figure, axes = canvas()
     grid(axes, "y")
     for place, one in enumerate(sizes):

@@ -13,11 +13,7 @@ import warnings
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from tasks.base.runtime.libraries import agg, mpl
 
 INK = "#1b1f24"
 # Legible on white and on near black; told apart by the colour-blind (after Okabe and Ito 2008).
@@ -66,10 +62,10 @@ def compact(value: float, _place: int | None = None) -> str:
     return f"{value:.6g}"
 
 
-def canvas(width: float = 4.4, height: float = 3.3) -> tuple[Figure, Axes]:
+def canvas(width: float = 4.4, height: float = 3.3) -> tuple[mpl.figure.Figure, mpl.axes.Axes]:
     """Return an empty figure with one set of axes; width and height in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    FigureCanvasAgg(figure)
+    figure = mpl.figure.Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    agg.FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="none")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -77,35 +73,35 @@ def canvas(width: float = 4.4, height: float = 3.3) -> tuple[Figure, Axes]:
         axes.spines[side].set(color=INK, alpha=0.5, linewidth=0.8)
     axes.tick_params(colors=INK, labelsize=_SIZE, length=3, width=0.8)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(compact))
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
+        axis.set_major_locator(mpl.ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.set_axisbelow(True)
     return figure, axes
 
 
-def grid(axes: Axes, which: Any = "both") -> None:
+def grid(axes: mpl.axes.Axes, which: Any = "both") -> None:
     """Draw faint lines at the ticks of `which` axis."""
     axes.grid(visible=True, axis=which, color=INK, alpha=0.14, linewidth=0.8)
 
 
-def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
+def name_axes(axes: mpl.axes.Axes, x: str = "", y: str = "") -> None:
     """Name the axes."""
     # A long name starts below the labels of the rows instead of leaving the figure.
     axes.set_xlabel(x, color=INK, fontsize=_SIZE, loc="right" if len(x) > _LONG_NAME else "center")
     axes.set_ylabel(y, color=INK, fontsize=_SIZE)
 
 
-def legend(axes: Axes, **where: Any) -> None:
+def legend(axes: mpl.axes.Axes, **where: Any) -> None:
     """Draw a legend without a frame."""
     axes.legend(fontsize=_SIZE - 1, labelcolor=INK, frameon=False, handlelength=1.4, **where)
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(figure: mpl.figure.Figure) -> bytes:
     """Return the figure as PNG on white."""
     return _written(figure, "png", "", facecolor="white", dpi=160)
 
 
-def to_svg(figure: Figure, name: str, title: str) -> str:
+def to_svg(figure: mpl.figure.Figure, name: str, title: str) -> str:
     """Return the figure as an SVG element to be put into a page.
 
     Parameters
@@ -135,7 +131,7 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     return f"<svg {' '.join(attributes)}>" + body[body.index(">") + 1 :].strip()
 
 
-def _written(figure: Figure, kind: str, salt: str, **how: Any) -> bytes:
+def _written(figure: mpl.figure.Figure, kind: str, salt: str, **how: Any) -> bytes:
     target = io.BytesIO()
     settings = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt})
     with _WRITING, settings, warnings.catch_warnings():

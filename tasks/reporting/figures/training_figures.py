@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from tasks.base.config import greater_is_better
 from tasks.base.records import Evaluation, LeaderboardRow, Schema
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import mpl
 from tasks.base.text.numbers import number
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.metrics.bootstrap import Floats
@@ -44,7 +44,7 @@ class Drawing:
     name: str
     title: str
     caption: str
-    figure: Figure
+    figure: mpl.figure.Figure
 
     def svg(self) -> str:
         """Return it as an SVG element for a light or a dark page."""

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from math import log
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tasks.base.config import CLASSIFICATION_METRICS, TrainingConfig, greater_is_better
 from tasks.base.records import CandidateResult, Trial
+from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.reporting.figures.diagnostic_figures import _panels
 from tasks.reporting.figures.style import (
@@ -92,7 +89,7 @@ def _ends(scores: Sequence[float], floor: float | None, metric: str) -> tuple[fl
 
 
 def _panel(
-    axes: Axes, space: Space, trials: Sequence[Trial], floor: float | None, metric: str
+    axes: mpl.axes.Axes, space: Space, trials: Sequence[Trial], floor: float | None, metric: str
 ) -> None:
     grid(axes)
     _scale(axes, space, trials)
@@ -110,7 +107,7 @@ def _panel(
         axes.axhline(untuned, color=ORANGE, lw=0.9, ls="--")
 
 
-def _dot(axes: Axes, at: float, trial: Trial, floor: float | None, metric: str) -> None:
+def _dot(axes: mpl.axes.Axes, at: float, trial: Trial, floor: float | None, metric: str) -> None:
     score, marker = float(trial.score or 0.0), "o"
     if floor is not None:
         greater = greater_is_better(metric)
@@ -125,8 +122,8 @@ def _dot(axes: Axes, at: float, trial: Trial, floor: float | None, metric: str) 
         axes.plot([at], [score], "o", mfc="none", mec=GREEN, ms=10, mew=1.6)
 
 
-def _scale(axes: Axes, space: Space, trials: Sequence[Trial]) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(compact))
+def _scale(axes: mpl.axes.Axes, space: Space, trials: Sequence[Trial]) -> None:
+    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
     if space.choices:
         axes.set_xlim(-0.5, len(space.choices) - 0.5)
         names = [plain(choice, 9) for choice in space.choices]
@@ -140,12 +137,12 @@ def _scale(axes: Axes, space: Space, trials: Sequence[Trial]) -> None:
         axes.set_xscale("log")
         axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.06)
         subs = (1.0,) if high > 40 * low else (1.0, 2.0, 5.0)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs, numticks=5))
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     else:
         axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(compact))
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
 
 
 def _at(space: Space, value: Value | None) -> float | None:
@@ -157,7 +154,7 @@ def _at(space: Space, value: Value | None) -> float | None:
     return float(value)
 
 
-def _legend(figure: Figure, pruned: bool) -> None:
+def _legend(figure: mpl.figure.Figure, pruned: bool) -> None:
     marks = [
         ("trial", {"marker": "o", "color": BLUE, "ms": 4}),
         ("untuned", {"marker": "D", "mfc": "none", "mec": ORANGE, "ms": 6}),
@@ -165,7 +162,7 @@ def _legend(figure: Figure, pruned: bool) -> None:
     ]
     if pruned:
         marks.append(("stopped early", {"marker": "|", "color": GREY, "ms": 7}))
-    handles = [Line2D([], [], ls="", **how) for _, how in marks]  # type: ignore[arg-type]
+    handles = [mpl.lines.Line2D([], [], ls="", **how) for _, how in marks]  # type: ignore[arg-type]
     figure.legend(
         handles,
         [name for name, _ in marks],

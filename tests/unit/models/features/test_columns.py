@@ -5,7 +5,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.models.features.columns import CategoryCodes, Numbers, Output, numbers_of, texts_of
+from tasks.data.typing.distinct_values import texts_of
+from tasks.models.features.columns import CategoryCodes, Numbers, Output, numbers_of
 
 
 def test_infinities_and_numbers_beyond_float32_are_missing() -> None:
