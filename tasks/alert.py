@@ -10,6 +10,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.alerts.apprise_channel import Delivery
+from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.contract_stops import record_set_aside, record_stop, to_tell
 from tasks.orchestration.declarations import task
 
@@ -19,8 +20,6 @@ def tell_people(
     pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
 ) -> Delivery | None:
     """Tell a decision on the pipeline's alert channels, at most once; never fails."""
-    from tasks.monitoring.alerts.notification import tell
-
     delivery = tell(pipeline, decision, follow=tuple(follow))
     if delivery is not None and delivery.sent + delivery.failed:
         channels = delivery.sent + delivery.failed
@@ -41,8 +40,6 @@ def note_failure(
 @task(name="tell what was decided")
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Tell what was decided under one correlation, each decision once; return how many."""
-    from tasks.monitoring.alerts.notification import tell
-
     told = 0
     for decision in to_tell(pipeline, correlation):
         delivery = tell(pipeline, decision)
@@ -64,8 +61,6 @@ def note_stop(
     aside: SetAside | None = None,
 ) -> None:
     """Record that rows broke their contract, those of `window` where one was looked at."""
-    from tasks.monitoring.alerts.notification import tell
-
     now = datetime.now(UTC)
     stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window, aside)
     if window is None:
@@ -77,8 +72,6 @@ def note_set_aside(
     pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str | None
 ) -> None:
     """Record that rows were set aside, and tell people unless they know it of the same rules."""
-    from tasks.monitoring.alerts.notification import tell
-
     decision, is_new = record_set_aside(
         pipeline, aside, cause, prefect_run or "", datetime.now(UTC)
     )

@@ -8,8 +8,11 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures
 from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
+from tasks.evaluation.leaderboard import assess
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import task
+from tasks.reporting.diagnosis import diagnose_training as diagnose
+from tasks.reporting.figures.gallery import draw_all
 
 
 @task(name="evaluate candidates")
@@ -17,8 +20,6 @@ def evaluate_candidates(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult]
 ) -> Assessment:
     """Score every candidate on the holdout and choose the challenger by validation."""
-    from tasks.evaluation.leaderboard import assess
-
     assessment = assess(results, basis, pipeline.config.training.seed)
     leave(
         "table",
@@ -35,8 +36,6 @@ def draw_figures(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
     """Draw the challenger's figures and the leaderboard."""
-    from tasks.reporting.figures.gallery import draw_all
-
     figures = draw_all(pipeline, basis, results, assessment)
     report(Step("figures", f"{len(figures.pictures)} drawn"))
     return figures
@@ -47,8 +46,6 @@ def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:
     """Say how the candidates fit, where the challenger is weak, and what is doubtful."""
-    from tasks.reporting.diagnosis import diagnose_training as diagnose
-
     diagnosis = diagnose(pipeline, basis, results, assessment)
     report(Step("diagnose", f"{len(diagnosis.fits)} candidates"))
     return diagnosis

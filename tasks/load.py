@@ -8,7 +8,10 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.runtime.progress import Step, report
+from tasks.models.execution.plugin_checks import check_hooks
+from tasks.monitoring.windows.monitoring_run import champion_until
 from tasks.orchestration.declarations import BRIEF, task
+from tasks.scoring.incremental import scored_since
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import candidacy
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
@@ -20,8 +23,6 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
 
     Files that are still being written are refused, or left aside where not all must be `whole`.
     """
-    from tasks.models.execution.plugin_checks import check_hooks
-
     check_hooks(pipeline.config, pipeline.base)
     snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
     report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
@@ -33,8 +34,6 @@ def load_rows(
     pipeline: Pipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
 ) -> Snapshot:
     """Read the rows to score into a snapshot: those of a file, all, or what is new."""
-    from tasks.scoring.incremental import scored_since
-
     since = scored_since(pipeline, champion) if scope == "new" else None
     settled = cause.kind != "manual"
     snapshot = scoring_snapshot(pipeline, since, whole=scope == "file", settled=settled)
@@ -49,8 +48,6 @@ def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    from tasks.monitoring.windows.monitoring_run import champion_until
-
     refit = candidacy(pipeline, answer, strict=cause.kind == "manual")
     until, reason = champion_until(pipeline), answer.training_reason
     prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)

@@ -10,6 +10,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
 from tasks.base.text.commands import command
+from tasks.dashboard.window_page import window_html
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.contract_stops import record_stop
 from tasks.monitoring.monitored_window import Look, Watch
@@ -103,8 +104,6 @@ def conclude_window(
     prefect_run: str | None,
 ) -> MonitoringOutcome:
     """Record what was found of a window, on a page, in MLflow and in the ledger."""
-    from tasks.dashboard.window_page import window_html
-
     now = datetime.now(UTC)
     return conclude_look(
         pipeline, look, snapshot, contract, findings, prefect_run, now, window_html

@@ -20,6 +20,11 @@ from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import PATIENT, task
+from tasks.registry.gate.champion_challenger import judge
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.tracking import training_runs
+from tasks.training.completion import conclude, finished_training
+from tasks.training.decisions import earlier_refits, record_training, record_unchanged, require_news
 
 
 @task(name="find training")
@@ -31,9 +36,6 @@ def find_training(
     Without one, a refit that has too few newer rows ends here. Where everything is to be computed
     anew, only what another run did while this one waited for it counts.
     """
-    from tasks.training.completion import finished_training
-    from tasks.training.decisions import record_training, record_unchanged, require_news
-
     found = finished_training(pipeline, basis.prepared.key, cause.at if fresh else None)
     if found is not None:
         report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
@@ -48,9 +50,6 @@ def find_training(
 @task(name="open run", retried=PATIENT)
 def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the training's MLflow run, with a link to the Prefect run."""
-    from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.registry.tracking import training_runs
-
     return training_runs.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
 
 
@@ -63,9 +62,6 @@ def record_candidates(
     run_id: str,
 ) -> dict[str, str]:
     """Log a child run for every candidate; return their ids by name."""
-    from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.registry.tracking import training_runs
-
     store = store_of(pipeline.state)
     runs = training_runs.record_candidates(store, pipeline, basis, results, assessment, run_id)
     report(Step("record", f"{len(runs)} candidates logged to MLflow"))
@@ -77,10 +73,6 @@ def judge_challenger(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
-    from tasks.registry.gate.champion_challenger import judge
-    from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.training.decisions import earlier_refits
-
     store = store_of(pipeline.state)
     earlier = earlier_refits(pipeline, basis.prepared.metric, assessment.challenger)
     verdict = judge(
@@ -107,9 +99,6 @@ def register_challenger(
     runs: Mapping[str, str],
 ) -> ModelVersion:
     """Register the model, verify it, and move the alias if the gate said so."""
-    from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.registry.tracking import training_runs
-
     store = store_of(pipeline.state)
     version = training_runs.register_challenger(
         store,
@@ -140,8 +129,6 @@ def conclude_training(
     diagnosis: Diagnosis,
 ) -> TrainingOutcome:
     """Write the report, end the MLflow run, keep the outcome."""
-    from tasks.training.completion import conclude
-
     outcome = conclude(
         pipeline,
         basis,
@@ -188,15 +175,11 @@ def record_decisions(
     pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> None:
     """Record in the ledger that the training ended and what the gate decided."""
-    from tasks.training.decisions import record_training
-
     record_training(pipeline, basis, outcome, cause, seconds)
 
 
 def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:
     """Mark the MLflow run that a failed flow left open."""
-    from tasks.registry.mlflow.shared_stores import store_of
-
     store = store_of(pipeline.state)
     left = store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")
     if left is not None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tasks.backtest import run
+from tasks.backtest.run import conclude_replay, more_policies, prepare_replay
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.declarations import task
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 @task(name="load history")
 def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     """Read the source, cut it into windows, and search the first model."""
-    from tasks.backtest.run import prepare_replay
-
     replay = prepare_replay(pipeline, asked)
     history = replay.history
     report(Step("history", f"{history.rows:,} rows, {len(history.windows)} windows to replay"))
@@ -30,8 +30,6 @@ def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
 @task(name="begin replay")
 def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[State, ...]:
     """Fit the model that every policy starts with."""
-    from tasks.backtest import run
-
     states = run.begin_replay(pipeline, asked, replay)
     report(Step("policies", ", ".join(state.policy.name for state in states)))
     return states
@@ -40,8 +38,6 @@ def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> 
 @task(name="choose training window")
 def begin_more(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
     """Return policies to replay besides, where another training window is better beyond noise."""
-    from tasks.backtest.run import more_policies
-
     more = more_policies(replay, states)
     if more:
         report(Step("policies", ", ".join(state.policy.name for state in more)))
@@ -69,8 +65,6 @@ def compare_policies(
     began: float,
 ) -> BacktestOutcome:
     """Compare the policies on the same rows, recommend one, write page and MLflow runs."""
-    from tasks.backtest.run import conclude_replay
-
     outcome = conclude_replay(pipeline, asked, replay, states, time.monotonic() - began)
     report(Step("compare", f"{len(outcome.policies)} policies"))
     return outcome

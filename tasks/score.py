@@ -9,17 +9,18 @@ from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.contract_stops import record_stale_files
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
+from tasks.scoring.batches import champion_of, nothing_new, score_batch, score_nothing
+from tasks.scoring.incremental import record_batch
 from tasks.scoring.quarantine_files import mark_scored
 
 
 @task(name="find champion", retried=BRIEF)
 def find_champion(pipeline: Pipeline) -> ModelVersion:
     """Return the version that scores now."""
-    from tasks.scoring.batches import champion_of
-
     champion = champion_of(pipeline)
     report(Step("champion", f"{champion.name} v{champion.version}"))
     return champion
@@ -43,8 +44,6 @@ def score_rows(
     named
         Whether a person named the output: it is written under just that name.
     """
-    from tasks.scoring.batches import score_batch
-
     outcome = score_batch(
         pipeline,
         admitted.snapshot,
@@ -68,8 +67,6 @@ def nothing_to_score(
     pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion, scope: ScoringScope
 ) -> ScoringOutcome:
     """Answer a scoring without rows: of a file or of all, an output without rows is written."""
-    from tasks.scoring.batches import nothing_new, score_nothing
-
     report(Step("score", "no new rows" if scope == "new" else "no rows"))
     if scope == "new":
         outcome = nothing_new(pipeline, snapshot, champion)
@@ -87,9 +84,6 @@ def record_scoring(
     input_path: str | None = None,
 ) -> None:
     """Record the batch among the decisions, and report files that are no longer written."""
-    from tasks.monitoring.alerts.notification import tell
-    from tasks.scoring.incremental import record_batch
-
     record_batch(pipeline, outcome, cause, prefect_run or "")
     now = datetime.now(UTC)
     for decision in record_stale_files(pipeline, outcome.aside, cause, prefect_run or "", now):

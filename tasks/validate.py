@@ -8,6 +8,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
 from tasks.contracts.changed_columns import naming_changes
+from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import held, require_passed
 from tasks.orchestration.declarations import BRIEF, task
 
@@ -17,8 +18,6 @@ def check_contract(
     pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
 ) -> ContractResult:
     """Check the training window; a broken rule of severity ``error`` ends the flow."""
-    from tasks.contracts.pipeline_check import check_pipeline
-
     result = check_pipeline(pipeline, snapshot, fresh=fresh)
     with naming_changes(snapshot.findings):
         require_passed(result, file=pipeline.path)

@@ -29,9 +29,12 @@ from tasks.base.records import Record
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import KEY, RunningStack
 from tasks.base.text.commands import command, working_on
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import send as send_message
+from tasks.monitoring.alerts.apprise_channel import unknown_channels
 from tasks.monitoring.alerts.messages import Message
 from tasks.orchestration.current_run import AUTO_SCHEDULED
+from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -161,8 +164,6 @@ def pipeline_file(pipeline: Pipeline) -> Found:
 
 def champion(pipeline: Pipeline) -> Found:
     """Load the champion, as scoring does."""
-    from tasks.registry.mlflow.shared_stores import store_of
-
     name = pipeline.config.name
     if not _has_store(pipeline.state):
         return warning("no champion yet", command("run", file=pipeline.path))
@@ -177,8 +178,6 @@ def champion(pipeline: Pipeline) -> Found:
 
 def mlflow_store(state: Path) -> Found:
     """Reach MLflow's store; it refuses a database whose migrations are not current."""
-    from tasks.registry.mlflow.shared_stores import store_of
-
     if not _has_store(state):
         return ok("not made yet")
     store = store_of(state)
@@ -188,8 +187,6 @@ def mlflow_store(state: Path) -> Found:
 
 def ledger(pipeline: Pipeline) -> Found:
     """Reach the ledger's database and read from it; its migrations are made on the way."""
-    from tasks.ledger.ledger import ledger_of
-
     if pipeline.config.ledger.url is None and not (pipeline.state / "ledger.db").exists():
         return ok("not made yet")
     kept = ledger_of(pipeline, patience=5.0)
@@ -306,8 +303,6 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
             "nobody is told", 'Name a channel: alerts: ["${KEEPFIT_ALERT_URL}"] (Apprise URLs)'
         )
     if not send:
-        from tasks.monitoring.alerts.apprise_channel import unknown_channels
-
         strange = unknown_channels(urls)
         if strange:
             return failed(

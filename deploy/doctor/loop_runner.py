@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 from deploy.child_processes import end_with
+from deploy.prefect.automations import apply_automations
+from deploy.prefect.deployments import runner_deployments
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import RUNNER_VARIABLE
 
@@ -19,9 +21,6 @@ from tasks.base.runtime.environment import RUNNER_VARIABLE
 async def run(pipeline: Pipeline) -> None:
     """Make the pipeline's deployments and automations, then start what is due."""
     from prefect.runner import Runner
-
-    from deploy.prefect.automations import apply_automations
-    from deploy.prefect.deployments import runner_deployments
 
     runner = Runner(name="keepfit doctor", query_seconds=2, pause_on_shutdown=False)
     for deployment in await asyncio.to_thread(runner_deployments, [pipeline]):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.doctor import checks
+from deploy.doctor.loop_probe import run_loop
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, load_pipeline
 from tasks.base.records import Record
@@ -127,8 +128,6 @@ def _of_pipeline(
 
 
 def _loop(pipelines: Sequence[Pipeline]) -> tuple[Check, LoopResult | None]:
-    from deploy.doctor.loop_probe import run_loop
-
     results: list[LoopResult] = []
 
     def check() -> checks.Found:

@@ -14,6 +14,7 @@ from pathlib import Path
 from tasks.base.loop import Window
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
+from tasks.data.sources.demos import demo_table
 
 _DAYS = 20
 _DRIFTED_ROWS = 120
@@ -76,8 +77,6 @@ def write_drifted(folder: Path, start: datetime, now: datetime) -> Window:
 
 
 def _table() -> pd.DataFrame:
-    from tasks.data.sources.demos import demo_table
-
     frame: pd.DataFrame = demo_table("diabetes").drop_columns(["row_id"]).to_pandas()
     return frame
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.child_processes import end_with
+from deploy.retention.versions import collect_registry, kept_versions
 from tasks.base.errors import KeepfitError
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
@@ -27,6 +28,8 @@ from tasks.base.records import Snapshot
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, runner_of
 from tasks.history.state_sizes import bytes_in
+from tasks.ledger.ledger import ledger_of
+from tasks.ledger.single_flight import Busy
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.training.identity import fit_key
 
@@ -69,10 +72,6 @@ def collect(pipeline: Pipeline, now: datetime) -> Collected:
     TransientError
         When the store or the ledger does not answer.
     """
-    from deploy.retention.versions import collect_registry
-    from tasks.ledger.ledger import ledger_of
-    from tasks.ledger.single_flight import Busy
-
     if not pipeline.work.is_dir():
         return Collected()
     try:
@@ -124,8 +123,6 @@ def _mlflow_bytes(pipeline: Pipeline) -> int:
 def _kept_versions(
     pipeline: Pipeline, ledger: Ledger, outcomes: Sequence[TrainingOutcome], before: datetime
 ) -> dict[str, str]:
-    from deploy.retention.versions import kept_versions
-
     trained = [o.model.version for o in outcomes[:_LAST] if o.model is not None]
     return kept_versions(pipeline, ledger, trained, before)
 
@@ -190,8 +187,6 @@ def _remove(path: Path) -> None:
 
 def prune_ledgers(pipelines: Sequence[Pipeline], now: datetime) -> None:
     """Remove old rows of every ledger; pipelines that share one have the longest `retention`."""
-    from tasks.ledger.ledger import ledger_of
-
     shared: dict[str, Pipeline] = {}
     for pipeline in pipelines:
         url = pipeline.config.ledger.url

@@ -18,6 +18,7 @@ from tasks.base.runtime.failpoints import reach
 from tasks.history.evidence import has_registry, text_of, verdict_of
 from tasks.ledger.ledger import Ledger
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store
 
 _LOGGER = logging.getLogger(__name__)
@@ -39,8 +40,6 @@ def kept_versions(
     """
     if not has_registry(pipeline):
         return {}
-    from tasks.registry.mlflow.shared_stores import store_of
-
     store, name = store_of(pipeline.state), pipeline.config.name
     champion, versions = store.pointed(name), store.versions(name)
     moves = ledger.decisions(name, kinds=("promoted", "rolled_back"), most=1)
@@ -100,8 +99,6 @@ def collect_registry(
     """
     if not has_registry(pipeline):
         return 0
-    from tasks.registry.mlflow.shared_stores import store_of
-
     store, name, gone = store_of(pipeline.state), pipeline.config.name, 0
     for version in store.versions(name):
         if version.version not in kept and _is_old(version, before):

@@ -19,9 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.child_processes import end_with, speaking
+from deploy.prefect.automations import apply_automations
+from deploy.prefect.deployments import runner_deployments
+from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
+from deploy.prefect.next_runs import next_runs
 from deploy.runner.chronicle import Chronicle
 from deploy.runner.file_watch import Edit, WatchedFiles
-from tasks.base.errors import ConfigError
+from deploy.runner.reaper import Reaper
+from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import RUNNER_VARIABLE
@@ -47,11 +52,6 @@ _CANCEL_SECONDS = 8.0
 async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
     """Make the deployments and automations what the files say, then start what is due."""
     from prefect.runner import Runner
-
-    from deploy.prefect.automations import apply_automations
-    from deploy.prefect.deployments import runner_deployments
-    from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
-    from deploy.runner.reaper import Reaper
 
     await _api_answers()
     files = await asyncio.to_thread(WatchedFiles, pipelines)
@@ -141,10 +141,6 @@ async def _watch(
 
 async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Edit) -> str:
     """Bring the deployments of an edited file onto the server; return what to say."""
-    from deploy.prefect.automations import apply_automations
-    from deploy.prefect.deployments import runner_deployments
-    from deploy.prefect.next_runs import next_runs
-
     pipeline = files.pipelines[edit.place]
     try:
         for deployment in await asyncio.to_thread(runner_deployments, [pipeline]):
@@ -163,8 +159,6 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
 
 async def _api_answers() -> None:
     """Wait for the server, which is started at the same time."""
-    from tasks.base.errors import InfrastructureError
-
     deadline = time.monotonic() + _API_SECONDS
     while True:
         try:

@@ -18,6 +18,7 @@ from deploy.child_processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off
+from tasks.serving.delivery import deliver
 
 logger = logging.getLogger(__name__)
 _EVERY_SECONDS = 1.0
@@ -34,8 +35,6 @@ class Deliveries:
     def once(self) -> None:
         """Bring what waits to the ledgers; a failure is logged and tried again."""
         # Seconds of imports, in which a signal must be heard already.
-        from tasks.serving.delivery import deliver
-
         for pipeline in self._pipelines:
             try:
                 deliver(pipeline)

@@ -17,6 +17,7 @@ from deploy.web.access import Access
 from deploy.web.guard import Guard
 from deploy.web.page import page_app
 from deploy.web.uvicorn_server import run_server
+from tasks.registry.mlflow.store import Store
 
 # What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,
 # jobs, a gateway with secrets of its own, webhooks that send what is logged to any address, and
@@ -38,8 +39,6 @@ def prefect_app(state: Path) -> ASGIApp:  # noqa: ARG001 - one signature for all
 
 def mlflow_app(state: Path) -> ASGIApp:
     """Return MLflow's server on the store of `state`, whose database is made first."""
-    from tasks.registry.mlflow.store import Store
-
     store = Store.open(state)
     store.warm_up()
     artifacts = store.artifacts or state / "mlflow" / "artifacts"

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flows.terminal.loop_results import value_of
 from flows.terminal.results import number
+from tasks.backtest.page import draw_pareto
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.phrases import span
+from tasks.reporting.figures import style as drawing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,8 +165,6 @@ class Monitoring(Result):
 
     def plot(self) -> Figure:
         """Draw each column's drift statistic over its threshold in the newest window."""
-        from tasks.reporting.figures import style as drawing
-
         columns = self.outcome.drift.columns if self.outcome.drift else ()
         over = {c.column: c.statistic / c.threshold for c in columns if c.statistic and c.threshold}
         shown = sorted(over.items(), key=lambda pair: pair[1])[-20:]
@@ -220,8 +220,6 @@ class Backtest(Result):
 
     def plot(self) -> Figure:
         """Draw each policy's loss over its trainings."""
-        from tasks.backtest.page import draw_pareto
-
         return _displayed(draw_pareto(self.outcome))
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:

@@ -23,7 +23,7 @@ from tasks.base.text.durations import parse_duration
 from tasks.evaluation.leaderboard import choose
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.fitting import fit_candidates, objective_of
-from tasks.models.recipe import recipe_of
+from tasks.models.recipe import fit_recipe, recipe_of
 
 Floats = NDArray[np.float64]
 
@@ -156,8 +156,6 @@ class RecipeFitter:
 
     def __call__(self, history: History, first: int, last: int, folder: Path) -> FittedModel:
         """Fit rows [first, last) and predict the rows from `last` on."""
-        from tasks.models.recipe import fit_recipe
-
         began = time.monotonic()
         result = fit_recipe(
             history.snapshot.path,

@@ -19,6 +19,10 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.durations import format_duration, parse_delay, parse_duration
+from tasks.data.column_kinds import build_schema, infer_kinds, target_values
+from tasks.data.loading import load_window
+from tasks.data.ranking_groups import queries_of
+from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.monitoring.windows.grid import grid
 
 if TYPE_CHECKING:
@@ -113,16 +117,12 @@ class History:
         """Return which of rows [first, last) are ranked together; None where nothing is ranked."""
         if self.roles.task != "ranking":
             return None
-        from tasks.data.ranking_groups import queries_of
-
         rows = np.arange(first, last, dtype=np.int64)
         return queries_of(self.snapshot.path, self.roles, rows)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The features of all rows."""
-        from tasks.data.snapshots import read_frame
-
         return read_frame(self.snapshot.path, columns=list(self.roles.features))
 
 
@@ -154,10 +154,6 @@ def load_history(
     DataError
         When no row has a label.
     """
-    from tasks.data.column_kinds import build_schema, infer_kinds, target_values
-    from tasks.data.loading import load_window
-    from tasks.data.snapshots import open_table, read_frame, write_snapshot
-
     config = pipeline.config
     length, delay = lengths_of(pipeline, every, label_delay)
     whole = config.model_copy(

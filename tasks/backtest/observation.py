@@ -24,7 +24,13 @@ from tasks.base.sampling import spread
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
+from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
+from tasks.monitoring.drift.detector import measure, watched
+from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
+from tasks.monitoring.drift.harm.verdict import Evidence
+from tasks.monitoring.drift.reference_summary import build_reference
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
+from tasks.monitoring.performance.realised import assess_window
 
 if TYPE_CHECKING:
     from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
@@ -114,8 +120,6 @@ class Monitor:
         return self.folder / name
 
     def _measured(self, champion: Champion, window: int) -> DriftResult:
-        from tasks.monitoring.drift.detector import measure
-
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)
         reference, importance = self._reference(champion), champion.model.importance
@@ -137,11 +141,6 @@ class Monitor:
 
     def _evidence(self, champion: Champion, reference: Reference, window: int) -> Evidence:
         """Return what tells whether what moved could hurt."""
-        from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
-        from tasks.monitoring.drift.detector import watched
-        from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
-        from tasks.monitoring.drift.harm.verdict import Evidence
-
         history, model = self.history, champion.model
         times = history.stamps(model.first, model.last)
         frame = history.frame.iloc[model.first : model.last].reset_index(drop=True)
@@ -173,8 +172,6 @@ class Monitor:
         return scores
 
     def _reference(self, champion: Champion) -> Reference:
-        from tasks.monitoring.drift.reference_summary import build_reference
-
         model, history = champion.model, self.history
         if model.key not in self._references:
             rows = slice(model.first, model.last)
@@ -212,8 +209,6 @@ class Monitor:
     def _assessed(
         self, champion: Champion, window: int, now: datetime, labelled: bool
     ) -> Performance:
-        from tasks.monitoring.performance.realised import assess_window
-
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)
         holdout = reference = shift = None

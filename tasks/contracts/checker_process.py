@@ -19,9 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import expectations.check
+import expectations.suite
+from expectations.column_batches import check_in_parts
+from expectations.contract import Contract
+from expectations.failing_rows import find_faults
+from expectations.late_labels import LateLabels
+from expectations.page import render_page
 from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
+from tasks.data.snapshots import read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +40,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
     Where the request names a file for them, the positions of the rows at fault are written there.
     """
-    from expectations.column_batches import check_in_parts
-    from expectations.contract import Contract
-    from expectations.failing_rows import find_faults
-    from expectations.late_labels import LateLabels
-    from expectations.page import render_page
-    from tasks.data.snapshots import read_frame
-
     contract = Contract.from_dict(request["contract"])
     path = request["snapshot"]
 
@@ -98,9 +99,6 @@ def main() -> None:
     return_freed_memory()
     out = sys.stdout
     sys.stdout = sys.stderr
-    import expectations.check
-    import expectations.suite
-
     expectations.suite.warm_up()
     for line in sys.stdin:
         out.write(f"{reply_to(line)}\n")

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expectations.column_batches import infer_in_parts
 from expectations.contract import Contract
+from expectations.late_labels import LateLabels
 from tasks.base.errors import EvidenceError
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
@@ -17,6 +19,8 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
+from tasks.data.snapshots import read_frame
+from tasks.data.typing.storage import ColumnForm
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
@@ -81,9 +85,6 @@ def contract_digest(pipeline: Pipeline) -> str:
 
 def infer_from(pipeline: Pipeline, snapshot: Snapshot) -> Contract:
     """Return the contract that the rows of `snapshot` suggest."""
-    from expectations.column_batches import infer_in_parts
-    from tasks.data.snapshots import read_frame
-
     config = pipeline.config
     contract = infer_in_parts(
         lambda columns: read_frame(snapshot.path, columns=columns),
@@ -116,8 +117,6 @@ def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
     They are those that the label delay reaches back to from the newest row, or from now where
     that is earlier.
     """
-    from expectations.late_labels import LateLabels
-
     config = pipeline.config
     delay, time_column = config.monitoring.label_delay, config.time_column
     if delay is None or time_column is None or snapshot.end is None:
@@ -154,8 +153,6 @@ def forms_of(contract: Contract | None) -> dict[str, ColumnForm]:
     """Return how the contract knows each column: later files are read like the first."""
     if contract is None:
         return {}
-    from tasks.data.typing.storage import ColumnForm
-
     return {
         column: ColumnForm(rule.kind, rule.storage, rule.written_as or "")
         for column, rule in contract.columns.items()

@@ -7,6 +7,7 @@ from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
 from tasks.contracts.contract_files import ensure_contract, late_labels
 from tasks.contracts.snapshot_check import check_snapshot
+from tasks.plugins.versions import require_hooks
 
 
 def check_pipeline(
@@ -24,8 +25,6 @@ def check_pipeline(
         For scoring: only the rules over its features, time and ids are checked.
     """
     if champion is not None:
-        from tasks.plugins.versions import require_hooks
-
         require_hooks(pipeline.config, pipeline.base, champion)
     contract = ensure_contract(pipeline, snapshot)
     title = f"{pipeline.config.name}: data contract"

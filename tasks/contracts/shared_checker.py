@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import expectations.check
+import expectations.suite
 from tasks.contracts.checker_process import reply_to
 
 VARIABLE = "KEEPFIT_CHECKER"
@@ -48,9 +50,6 @@ def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
     beat
         Called every two seconds while it is well.
     """
-    import expectations.check
-    import expectations.suite
-
     expectations.suite.warm_up()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a child
     while True:

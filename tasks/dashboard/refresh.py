@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.base.known_pipelines import known_pipelines
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.locks import locked
+from tasks.dashboard.page import write_dashboard
 from tasks.history.state_sizes import sizes
 
 _LOGGER = logging.getLogger(__name__)
@@ -20,8 +21,6 @@ def page_of(state: Path) -> Path:
 
 def refresh(pipeline: Pipeline) -> str:
     """Write the page of every pipeline in the state folder; a failure never fails the run."""
-    from tasks.dashboard.page import write_dashboard
-
     target = page_of(pipeline.state)
     pipelines = known_pipelines(pipeline.state) or (pipeline,)
     try:

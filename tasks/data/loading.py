@@ -42,6 +42,7 @@ from tasks.data.typing.storage import (
     stored,
     writings,
 )
+from tasks.plugins.features import given_table, hooks_identity, with_features
 
 # Raise it when the same source would give another snapshot than before.
 _FORMAT = 2
@@ -187,8 +188,6 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
         "window": None if wanted.window is None else wanted.window.total_seconds(),
     }
     if config.hooks.features is not None:
-        from tasks.plugins.features import hooks_identity
-
         parts["hooks"] = f"{hooks_identity(config.hooks, wanted.base)} given"
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return folder / f"read-{key[:32]}.json"
@@ -216,8 +215,6 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     table, notes = with_joined_labels(table, config.target, config.labels)
     given = ""
     if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
-        from tasks.plugins.features import given_table, with_features
-
         schema = given_table(table, config).schema.remove_metadata()
         given = b64encode(schema.serialize()).decode("ascii")
         table = with_features(table, config, wanted.base)

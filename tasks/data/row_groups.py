@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
 from tasks.data.row_hashes import Hashes, cell_hashes, mix, row_hashes, shares
+from tasks.data.snapshots import open_table
 
 Codes = NDArray[np.int64]
 
@@ -18,8 +19,6 @@ def group_codes(path: str, column: str, rows: NDArray[np.int64]) -> Codes:
 
     A row whose group is null is a group of its own.
     """
-    from tasks.data.snapshots import open_table
-
     return codes_of(open_table(path, (column,))[column], rows)
 
 

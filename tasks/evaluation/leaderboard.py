@@ -18,6 +18,10 @@ from tasks.base.records import (
     LeaderboardRow,
 )
 from tasks.base.runtime.progress import Step, report
+from tasks.data.column_kinds import target_values
+from tasks.data.ranking_groups import queries_of
+from tasks.data.row_groups import group_codes
+from tasks.data.snapshots import read_frame
 from tasks.metrics.bootstrap import Ints, independent
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups
@@ -87,9 +91,6 @@ def choose(results: Sequence[CandidateResult], metric: str) -> str:
 
 def holdout_target(basis: Basis) -> NDArray[Any]:
     """Return the true target of the holdout rows, in the split's order."""
-    from tasks.data.column_kinds import target_values
-    from tasks.data.snapshots import read_frame
-
     rows = np.load(basis.split.holdout_path)
     frame = read_frame(basis.snapshot.path, columns=[basis.roles.target], rows=rows)
     y_true, _ = target_values(frame, basis.roles)
@@ -101,8 +102,6 @@ def holdout_times(basis: Basis) -> NDArray[np.datetime64] | None:
     column = basis.roles.time_column
     if column is None or basis.split.rule != "time":
         return None
-    from tasks.data.snapshots import read_frame
-
     rows = np.load(basis.split.holdout_path)
     frame = read_frame(basis.snapshot.path, columns=[column], rows=rows)
     return np.asarray(frame[column].to_numpy(dtype="datetime64[us]"))
@@ -112,16 +111,12 @@ def holdout_groups(basis: Basis) -> Ints | None:
     """Return the group of each holdout row; None where the pipeline names none."""
     if basis.split.group is None:
         return None
-    from tasks.data.row_groups import group_codes
-
     rows = np.load(basis.split.holdout_path)
     return group_codes(basis.snapshot.path, basis.split.group, rows)
 
 
 def holdout_queries(basis: Basis) -> RankingGroups | None:
     """Return which holdout rows are ranked together; None where the task is no ranking."""
-    from tasks.data.ranking_groups import queries_of
-
     return queries_of(basis.snapshot.path, basis.roles, np.load(basis.split.holdout_path))
 
 

@@ -22,6 +22,7 @@ from tasks.base.loop import (
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record, Verdict
+from tasks.ledger.ledger import ledger_of
 
 _R = TypeVar("_R", bound=Record)
 # The kinds after which another version scores.
@@ -72,8 +73,6 @@ def accounts_of(pipeline: Pipeline) -> Accounts:
     """Return the ledger of `pipeline`; reading never creates one."""
     if pipeline.config.ledger.url is None and not (pipeline.state / "ledger.db").exists():
         return NoAccounts()
-    from tasks.ledger.ledger import ledger_of
-
     ledger: Accounts = ledger_of(pipeline)
     return ledger
 

@@ -26,8 +26,10 @@ from tasks.data.time_columns import declared_times
 from tasks.data.typing.storage import ColumnForm, declared_forms, reading_kinds, writings
 from tasks.ledger.coverage import predicted
 from tasks.ledger.records import LabelsWritten
+from tasks.ledger.storage import cell_values
 from tasks.ledger.storage.bulk_insert import staged
 from tasks.ledger.storage.database import Database, lock
+from tasks.ledger.storage.row_keys import row_keys
 from tasks.ledger.storage.tables import insert_absent, labels, now
 
 
@@ -129,8 +131,6 @@ def _kind_of_target(schema: Schema) -> Kind:
 
 def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema) -> LabelsWritten:
     """Write labels in one transaction; see `Ledger.write_labels`."""
-    from tasks.ledger.storage.row_keys import row_keys
-
     if schema.target not in frame:
         raise DataError(
             f"The labels lack the target {schema.target!r}.",
@@ -163,8 +163,6 @@ def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema
 
 
 def _labels(frame: pd.DataFrame, schema: Schema) -> tuple[list[str | None], list[float | None]]:
-    from tasks.ledger.storage import cell_values
-
     if schema.task not in NUMBERS:
         texts: list[str | None] = cell_values.class_texts(
             frame[schema.target], schema.classes

@@ -19,6 +19,7 @@ from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
 from tasks.ledger import coverage, decisions, idempotency_keys, outbox, retention, run_requests
 from tasks.ledger.outbox import Unsent
+from tasks.ledger.predictions import in_batch, predicted_before, read, write
 from tasks.ledger.records import (
     AnsweredCells,
     Coverage,
@@ -155,8 +156,6 @@ class Ledger:
         DataError
             When a column is missing that rows are known by.
         """
-        from tasks.ledger.predictions import write
-
         return write(
             self.database,
             pipeline,
@@ -217,8 +216,6 @@ class Ledger:
         batch
             Digest of the data that was scored.
         """
-        from tasks.ledger.predictions import in_batch
-
         return in_batch(self.database, pipeline, rows, schema, batch)
 
     def predicted_before(
@@ -233,8 +230,6 @@ class Ledger:
         since
             The least time among them; None where they have none.
         """
-        from tasks.ledger.predictions import predicted_before
-
         return predicted_before(self.database, pipeline, rows, schema, since)
 
     def write_labels(self, pipeline: str, labels: pd.DataFrame, schema: Schema) -> LabelsWritten:
@@ -281,8 +276,6 @@ class Ledger:
         version
             Only predictions of that version.
         """
-        from tasks.ledger.predictions import read
-
         return read(self.database, pipeline, window, schema, role=role, version=version)
 
     def coverage(

@@ -15,6 +15,7 @@ from tasks.history.evidence import MOVES, Accounts
 from tasks.history.overview import champion_of
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.lineage.records import Known, Link
+from tasks.lineage.steps import steps_of
 from tasks.registry.mlflow.shared_stores import pointed, require_intact, versions_of
 
 
@@ -62,8 +63,6 @@ def explain_version(
     ModelRefusedError
         When the version is not what was signed.
     """
-    from tasks.lineage.steps import steps_of
-
     ledger = accounts or evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
     asked = None if version is None else version.strip().removeprefix("v")

@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.metrics.bootstrap import Floats, Ints, Plan
+from tasks.metrics.label_codes import encode, encode_truth
 from tasks.plugins.modules import check_call, hook_object, words
 
 MOST_ROWS = 20_000_000
@@ -178,8 +179,6 @@ def _rows(
     classes: Sequence[str],
     positive: str | None,
 ) -> Rows:
-    from tasks.metrics.label_codes import encode, encode_truth
-
     function, needs = function_of(own, metric), own.metrics[metric].needs
     if not classes:
         if needs == "probability":

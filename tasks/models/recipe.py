@@ -15,6 +15,8 @@ import numpy as np
 from tasks.base.config import TrainingConfig
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult, Recipe, Schema, Split
+from tasks.data.column_kinds import target_values
+from tasks.data.snapshots import read_frame
 from tasks.models.ensemble.blend_call import blend_again, weights_of
 from tasks.models.execution.scheduler import Fits, silent
 from tasks.models.execution.time_budget import Budget
@@ -143,9 +145,6 @@ def fit_forward(
     predictions from its validation; a refit validates nothing. They are kept beside the model that
     `fit_recipe` left in `folder`, as out-of-fold predictions are.
     """
-    from tasks.data.column_kinds import target_values
-    from tasks.data.snapshots import read_frame
-
     own = folder / recipe.family
     if OutOfFold.read(own) is not None:
         return

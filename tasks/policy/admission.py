@@ -16,6 +16,7 @@ from tasks.base.loop import (
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
+from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
@@ -35,8 +36,6 @@ def admit(
     refit
         Whether a refit of the champion is asked for.
     """
-    from tasks.ledger.ledger import ledger_of
-
     ledger, name = ledger_of(pipeline), pipeline.config.name
     earlier = ledger.decisions(name, kinds=("monitored", "trained"))
     champion = store_of(pipeline.state).champion(name) if cause.kind == "alarm" else None
@@ -125,8 +124,6 @@ def _new_rows(
     pipeline: Pipeline, earlier: Sequence[Decision], champion: ModelVersion | None
 ) -> int | None:
     """Return how many rows that were predicted are newer than the last training's."""
-    from tasks.ledger.ledger import ledger_of
-
     if not pipeline.config.policy.min_new_rows:
         return None
     until = _learned_until(earlier, champion)
@@ -157,8 +154,6 @@ def record_skip(
     pipeline: Pipeline, cause: Cause, decision: PolicyDecision, now: datetime
 ) -> Decision:
     """Record that a training was asked for and not done."""
-    from tasks.ledger.ledger import ledger_of
-
     name = pipeline.config.name
     parts = (name, "skipped", cause.key or cause.correlation, decision.withheld)
     skipped = Decision(

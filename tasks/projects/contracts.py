@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expectations.differences import GONE, find_differences
+from expectations.results import CheckResult
 from tasks.base.errors import UsageError
 from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.pipeline_file import Pipeline, nearest
@@ -127,9 +129,6 @@ def accept_rules(
 def _differences(
     pipeline: Pipeline, input_path: str | Path | None
 ) -> tuple[ContractResult, tuple[Difference, ...]]:
-    from expectations.differences import find_differences
-    from expectations.results import CheckResult
-
     contract = known_contract(pipeline)
     if contract is None:
         raise UsageError(
@@ -201,8 +200,6 @@ def _outcome(
 
 
 def _rewrite(path: Path, chosen: Sequence[Difference]) -> None:
-    from expectations.differences import GONE
-
     document = read_yaml(path, "keepfit contract infer")
     edits = [(edit.path, edit.value) for one in chosen for edit in one.edits]
     text = edited_yaml(document.text, edits, GONE)

@@ -13,6 +13,7 @@ from tasks.base.config import SqlSource
 from tasks.base.errors import UsageError
 from tasks.base.runtime.libraries import sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
+from tasks.data.sources.sql_connections import connected
 
 _PASSWORD = re.compile(r"^(?P<head>[\w+.-]+://[^:/@]*:)(?P<password>[^@]+)(?P<tail>@.*)$")
 _SECRET_OPTION = re.compile(r"[?&][^=&]*(?:pass|secret|token|key|credential)[^=&]*=", re.IGNORECASE)
@@ -110,8 +111,6 @@ def _placed(url: str, folder: Path | None) -> str:
 
 def _tables(url: str) -> str:
     """Return a sentence with the tables that there are."""
-    from tasks.data.sources.sql_connections import connected
-
     source = SqlSource.model_validate({"kind": "sql", "url": url, "table": "t"})
     with connected(source, Path.cwd()) as connection:
         names = sa.inspect(connection).get_table_names()

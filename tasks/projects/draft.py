@@ -21,7 +21,11 @@ from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import contract_text, infer_from
+from tasks.data.column_kinds import build_schema
 from tasks.data.files.paths import storage_kind
+from tasks.data.loading import stated_options
+from tasks.data.snapshots import read_frame
+from tasks.data.sources.source import column_names
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 from tasks.projects.window_length import WindowLength, window_length
@@ -58,9 +62,6 @@ def draft_project(request: Request) -> Draft:
     UsageError
         When there is a pipeline already, no data, or no such target.
     """
-    from tasks.data.column_kinds import build_schema
-    from tasks.data.loading import stated_options
-
     file = request.folder / DEFAULT_FILE
     contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"
     for path in (file, contract):
@@ -192,8 +193,6 @@ def _neighbours(data: Path) -> str:
 
 def _columns_of(request: Request, database: DatabaseSource | None) -> str:
     """Return the columns there are to choose a target from."""
-    from tasks.data.sources.source import column_names
-
     values: dict[str, Any] = {"name": "x", "target": "x"}
     values["source"] = _source(request) if database is None else database.values
     source = _pipeline(values, request.folder / DEFAULT_FILE, database).config.source
@@ -214,8 +213,6 @@ def _pipeline(
 
 def _window_length(values: dict[str, Any], snapshot: Snapshot) -> WindowLength | None:
     """Return the windows that suit the table; None without times, or where the file states them."""
-    from tasks.data.snapshots import read_frame
-
     column = values.get("time_column")
     if column is None or "monitoring" in values or snapshot.kinds.get(column) != "datetime":
         return None

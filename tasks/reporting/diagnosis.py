@@ -16,6 +16,8 @@ from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
 from tasks.evaluation.findings import Diagnosis
 from tasks.models.execution.child_calls import call
+from tasks.reporting.figures import diagnostic_figures
+from tasks.reporting.figures.training_figures import save_figures
 
 NOT_OF_RANKINGS = (
     "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
@@ -66,9 +68,6 @@ def diagnose_plain(
 
 def _pictures(found: Diagnosis, about: Case, folder: Path) -> tuple[Picture, ...]:
     """Draw what was found, and keep the drawings in `folder`."""
-    from tasks.reporting.figures import diagnostic_figures
-    from tasks.reporting.figures.training_figures import save_figures
-
     name = about.challenger.candidate
     drawings = [
         drawing

@@ -14,9 +14,12 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.settings.object_addresses import with_stem
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import known_contract
+from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.incremental import record_recovered
+from tasks.scoring.predictions import best
+from tasks.scoring.sinks import write_predictions
 from tasks.scoring.version_predictions import empty_predictions, predictions_of
 
 if TYPE_CHECKING:
@@ -98,10 +101,6 @@ def score_batch(
     of this batch, and before them those of batches that a crash kept from it; these wait where a
     person `named` the output.
     """
-    from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.predictions import best
-    from tasks.scoring.sinks import write_predictions
-
     predicted = predictions_of(pipeline, snapshot, champion, _known_categories(pipeline))
     counts = predicted.counts
     written = ledger_of(pipeline).write_predictions(
@@ -155,8 +154,6 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
 
 def score_nothing(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
     """Write an output without rows, with the columns that rows would have; not into a table."""
-    from tasks.scoring.sinks import write_predictions
-
     outcome = nothing_new(pipeline, snapshot, champion)
     sink = _sink(pipeline, snapshot.digest, newcomers=False)
     if sink.kind == "sql":
@@ -179,8 +176,6 @@ def send_newcomers(
     that one which the sink had after all is there once. This batch counts as sent when it is
     recorded. Returns where it went, and how many rows of it.
     """
-    from tasks.ledger.ledger import ledger_of
-
     ledger, name, store = ledger_of(pipeline), pipeline.config.name, store_of(pipeline.state)
     for pending in ledger.unsent(name):
         if named or pending.batch == snapshot.digest:
@@ -204,10 +199,6 @@ def _send(
     *,
     named: bool = False,
 ) -> tuple[str, int]:
-    from tasks.ledger.ledger import ledger_of
-    from tasks.scoring.predictions import best
-    from tasks.scoring.sinks import write_predictions
-
     name = pipeline.config.name
     held = ledger_of(pipeline).in_batch(name, predicted.rows, version.roles, batch)
     if not held.any():

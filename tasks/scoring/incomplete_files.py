@@ -19,6 +19,9 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import ChangedColumns
 from tasks.base.records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.contracts.contract_files import known_contract
+from tasks.data.row_hashes import row_hashes
+from tasks.data.snapshots import open_table
+from tasks.data.sources.source import source_files
 from tasks.training.row_windows import scoring_snapshot
 
 if TYPE_CHECKING:
@@ -116,9 +119,6 @@ def _rows_of(
     absent: Sequence[str],
 ) -> Mask:
     """Return the rows of `snapshot` that are null in all of `absent` and stand in `files`."""
-    from tasks.data.row_hashes import row_hashes
-    from tasks.data.snapshots import open_table
-
     mask = np.ones(snapshot.rows, dtype=bool)
     table = open_table(snapshot.path)
     for column in absent:
@@ -139,8 +139,6 @@ def _rows_of(
 
 def _read(pipeline: Pipeline, snapshot: Snapshot, names: Sequence[str]) -> Snapshot | None:
     """Return the rows of some files in the range of time of `snapshot`; None without files."""
-    from tasks.data.sources.source import source_files
-
     config = pipeline.config
     source = config.scoring.source or config.source
     if not isinstance(source, CsvSource | ParquetSource):

@@ -15,6 +15,9 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.servers.stack_file import prefect_run_page
+from tasks.data.row_hashes import row_hashes
+from tasks.data.snapshots import open_table
+from tasks.ledger.ledger import ledger_of
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -30,8 +33,6 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
     training, whose rows are not scored, then or later (see `learned_rows`). Times in the future are
     not believed. Rows of a batch that the sink may lack are read again, however old.
     """
-    from tasks.ledger.ledger import ledger_of
-
     if pipeline.config.time_column is None:
         return None
     ledger, name = ledger_of(pipeline), pipeline.config.name
@@ -53,9 +54,6 @@ def learned_rows(
     Reading from the end of its training on gives its last rows again, and rows of that moment that
     have come since. Rows are known by their ids, else by their features and time.
     """
-    from tasks.data.row_hashes import row_hashes
-    from tasks.data.snapshots import open_table
-
     nothing = np.zeros(snapshot.rows, dtype=bool)
     until, roles = champion.trained_until, champion.roles
     digest = champion.tags.get(DATA_DIGEST_TAG, "")
@@ -78,8 +76,6 @@ def record_batch(
     Until then the batch counts as one that the sink may lack: where the process is killed before,
     the next scoring sends it again and records it.
     """
-    from tasks.ledger.ledger import ledger_of
-
     name, ledger = pipeline.config.name, ledger_of(pipeline)
     new = outcome.ledger_new
     aside = tuple(map(note_text, outcome.aside))

@@ -35,6 +35,7 @@ from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
+from tasks.ledger.ledger import ledger_of
 from tasks.scoring.incomplete_files import lacking_files
 from tasks.scoring.incremental import learned_rows
 from tasks.scoring.quarantine_files import Kept, all_kept, folder_of, mark_scored, waiting
@@ -238,8 +239,6 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
 
 def _settle(pipeline: Pipeline, champion: ModelVersion) -> None:
     """Take down that rows wait no longer that were mended at their source and scored since."""
-    from tasks.ledger.ledger import ledger_of
-
     roles = champion.roles
     if not roles.id_columns:
         return
@@ -258,8 +257,6 @@ def _keys(roles: Schema) -> set[str]:
 
 
 def _scored_before(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Mask:
-    from tasks.ledger.ledger import ledger_of
-
     roles = champion.roles
     wanted = [*(roles.id_columns or roles.features)]
     if roles.time_column and not roles.id_columns:

@@ -13,7 +13,13 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
+from tasks.base.sampling import spread
+from tasks.data.snapshots import read_frame
+from tasks.evaluation.explanation.shap_values import RowExplanation, explain_frame
+from tasks.models.execution.child_calls import call
+from tasks.models.persistence.skops_io import load_model
 from tasks.plugins.versions import require_hooks
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import version_of
 from tasks.training.row_windows import scoring_snapshot
 
@@ -41,12 +47,6 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     ModelRefusedError
         When the version needs a hook that the pipeline file does not name.
     """
-    from tasks.base.sampling import spread
-    from tasks.data.snapshots import read_frame
-    from tasks.evaluation.explanation.shap_values import RowExplanation
-    from tasks.models.execution.child_calls import call
-    from tasks.registry.mlflow.shared_stores import store_of
-
     asked = version_of(pipeline, version)
     require_hooks(pipeline.config, pipeline.base, asked)
     snapshot = scoring_snapshot(pipeline)
@@ -82,10 +82,6 @@ def explain_plain(
     digest: str = "",
 ) -> dict[str, Any]:
     """Explain one row of a snapshot; runs where the model can be loaded."""
-    from tasks.data.snapshots import read_frame
-    from tasks.evaluation.explanation.shap_values import explain_frame
-    from tasks.models.persistence.skops_io import load_model
-
     roles = Schema.model_validate(schema)
     columns = list(roles.features)
     row = read_frame(snapshot, columns=columns, rows=np.array([place]))

@@ -10,8 +10,10 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
 from tasks.base.runtime.libraries import pd
+from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.scoring.predictions import score_frame
 
 if TYPE_CHECKING:
     from tasks.scoring.predictions import ScoringCounts
@@ -45,9 +47,6 @@ def predictions_of(
     known
         Categorical column to its levels in the training window; others are counted.
     """
-    from tasks.data.snapshots import places_of, read_frame
-    from tasks.scoring.predictions import score_frame
-
     require_hooks(pipeline.config, pipeline.base, version)
     roles = version.roles
     columns = [c for c in _columns(roles) if c in snapshot.kinds]
@@ -69,9 +68,6 @@ def empty_predictions(
     pipeline: Pipeline, snapshot: Snapshot, version: ModelVersion
 ) -> pd.DataFrame:
     """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
-    from tasks.data.snapshots import read_frame
-    from tasks.scoring.predictions import score_frame
-
     roles, columns = version.roles, _columns(version.roles)
     found = [c for c in columns if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=found) if found else pd.DataFrame()

@@ -11,6 +11,9 @@ from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, Verdict
 from tasks.base.runtime import progress
+from tasks.models.fitting import fit_candidates, objective_of, refit
+from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe
+from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     from tasks.models.fitting import Progress
@@ -26,9 +29,6 @@ def fit_all(
 
     A refit fits the trivial baseline and the recipe alone.
     """
-    from tasks.models.fitting import fit_candidates, objective_of
-    from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe
-
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
         for stale in (folder, folder.with_name("refit")):
@@ -61,8 +61,6 @@ def fit_all(
 
 def _family(pipeline: Pipeline) -> str | None:
     """Return the candidate that the champion is; None where there is none, or no registry now."""
-    from tasks.registry.mlflow.shared_stores import store_of
-
     try:
         champion = store_of(pipeline.state).champion(pipeline.config.name)
     except KeepfitError:
@@ -86,8 +84,6 @@ def winner_of(
     judged = next(r for r in results if r.candidate == assessment.challenger)
     if not (verdict.promoted and verdict.complete and basis.prepared.refit):
         return judged
-    from tasks.models.fitting import refit
-
     folder = Path(basis.prepared.folder) / "refit"
     folder.mkdir(parents=True, exist_ok=True)
     progress.report(progress.Step("refit", f"{judged.candidate} on the whole window", 0, 1))

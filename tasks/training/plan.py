@@ -14,6 +14,11 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot, TrainingMode
 from tasks.base.runtime.environment import give_back_memory
 from tasks.contracts.contract_files import contract_digest, late_labels
+from tasks.data.column_kinds import build_schema
+from tasks.data.row_hashes import row_hashes
+from tasks.data.snapshots import open_table, read_frame
+from tasks.data.splits import split_rows
+from tasks.models.postprocessing.cost_matrix import check_objective
 from tasks.training.identity import fit_key, training_key
 from tasks.training.refit_candidacy import Candidacy, mode_of, newer_than, on_champions_columns
 
@@ -47,10 +52,6 @@ def prepare(
     DataError
         When there is nothing to train on or nothing to judge on.
     """
-    from tasks.data.column_kinds import build_schema
-    from tasks.data.splits import split_rows
-    from tasks.models.postprocessing.cost_matrix import check_objective
-
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)
     schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
@@ -110,8 +111,6 @@ def share_held_out(
 
 def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | None) -> str:
     """Return how many rows are left out because their label has not come yet; empty for none."""
-    from tasks.data.snapshots import read_frame
-
     if late is None:
         return ""
     rows = read_frame(snapshot.path, columns=[late.target, late.time_column])
@@ -126,9 +125,6 @@ def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | No
 
 def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
     """Return what to say of ids that do not name one row; empty where they do."""
-    from tasks.data.row_hashes import row_hashes
-    from tasks.data.snapshots import open_table
-
     if not schema.id_columns:
         return ""
     hashes = row_hashes(open_table(snapshot.path, schema.id_columns), schema.id_columns)

@@ -18,6 +18,9 @@ from tasks.base.records import (
     TrainingMode,
 )
 from tasks.base.text.commands import command
+from tasks.data.snapshots import read_frame
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.version_files.version_recipes import recipe_of_version
 
 _METRIC_TAG, _DATA_TAG = "keepfit.metric", "keepfit.data_digest"
 _MOST_NAMED = 5
@@ -43,9 +46,6 @@ def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Ca
     """Return what the registry knows of the champion for a refit; None where a search is due."""
     if answer.training != "refit":
         return None
-    from tasks.registry.mlflow.shared_stores import store_of
-    from tasks.registry.version_files.version_recipes import recipe_of_version
-
     store = store_of(pipeline.state)
     champion = store.champion(pipeline.config.name)
     recipe = None if champion is None else recipe_of_version(store, champion)
@@ -125,8 +125,6 @@ def rows_needed(config: PipelineConfig) -> int:
 
 def newer_than(snapshot: Snapshot, schema: Schema, until: datetime) -> tuple[int, int]:
     """Return how many labelled rows lie after `until`, and how many there are; with a time."""
-    from tasks.data.snapshots import read_frame
-
     assert schema.time_column is not None  # noqa: S101 - who asks has looked
     rows = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
     times = rows.loc[rows[schema.target].notna(), schema.time_column].dropna()

@@ -27,7 +27,9 @@ from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.files.file_columns import renamed_since
 from tasks.data.files.paths import storage_kind
+from tasks.data.loading import load_window
 from tasks.data.sources.file_completeness import complete_part
+from tasks.data.sources.source import column_names, newest_believed, read_source
 from tasks.training.label_spellings import require_spellings
 
 if TYPE_CHECKING:
@@ -53,9 +55,6 @@ def training_snapshot(
     ConfigError
         When the file names a column that neither source nor contract has.
     """
-    from tasks.data.loading import load_window
-    from tasks.data.sources.source import column_names
-
     contract = known_contract(pipeline)
     promised = () if contract is None else tuple(contract.columns)
     source = pipeline.config.source
@@ -106,9 +105,6 @@ def scoring_snapshot(
     settled
         Leave aside also what may be half written.
     """
-    from tasks.data.loading import load_window
-    from tasks.data.sources.source import column_names
-
     config = pipeline.config
     stated = config.scoring.source or config.source
     chosen, aside = (stated, ()) if whole else rows_to_score(pipeline, settled=settled)
@@ -158,8 +154,6 @@ def newest_row(pipeline: Pipeline, now: datetime | None = None) -> datetime | No
 
     Times in the future are not believed, and files that are still being written are not read.
     """
-    from tasks.data.sources.source import newest_believed
-
     column = pipeline.config.time_column
     if column is None:
         return None
@@ -199,8 +193,6 @@ def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.
 
     There may be none; nulls are left out.
     """
-    from tasks.data.sources.source import read_source
-
     column = pipeline.config.time_column or ""
     chosen, aside = rows_to_score(pipeline)
     if chosen is None:

@@ -11,6 +11,9 @@ from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
+from tasks.ledger.ledger import ledger_of
+from tasks.ledger.single_flight import Busy
+from tasks.policy.admission import admit, record_skip
 
 _POLL_SECONDS = 0.5
 
@@ -26,15 +29,11 @@ def admitted(pipeline: Pipeline, cause: Cause, *, refit: bool = False) -> Iterat
         if not _take_off(pipeline, cause, held):
             yield _running(pipeline, cause)
             return
-        from tasks.policy.admission import admit
-
         yield admit(pipeline, cause, datetime.now(UTC), refit=refit)
 
 
 def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
     """Record that a refit waits for rows; return the decision."""
-    from tasks.policy.admission import record_skip
-
     decision = PolicyDecision(
         retrain=False,
         reasons=cause.reasons,
@@ -46,9 +45,6 @@ def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> Poli
 
 
 def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:
-    from tasks.ledger.ledger import ledger_of
-    from tasks.ledger.single_flight import Busy
-
     ledger, said = ledger_of(pipeline), False
     while True:
         try:
@@ -65,8 +61,6 @@ def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:
 
 
 def _running(pipeline: Pipeline, cause: Cause) -> PolicyDecision:
-    from tasks.policy.admission import record_skip
-
     decision = PolicyDecision(
         retrain=False,
         reasons=cause.reasons,

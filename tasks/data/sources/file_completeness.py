@@ -8,7 +8,9 @@ from pathlib import Path
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.errors import SourceError
 from tasks.base.reading_notes import FileAside
-from tasks.data.csv.dialect import survey
+from tasks.data.csv.dialect import detect_delimiter, survey
+from tasks.data.csv.reader import csv_paths, read_csv
+from tasks.data.sources.parquet_files import parquet_paths
 
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _STALE_SECONDS = 3600
@@ -35,13 +37,9 @@ def complete_part(
     if isinstance(source, DemoSource | SqlSource):
         return source, ()
     if isinstance(source, ParquetSource):
-        from tasks.data.sources.parquet_files import parquet_paths
-
         files = parquet_paths(source, base)
         found = {file: _parquet_fault(file) for file in files}
     else:
-        from tasks.data.csv.reader import csv_paths
-
         files = csv_paths(source, base)
         found = {file: _csv_fault(file, source, settled=settled) for file in files}
     aside = tuple(note for note in found.values() if note is not None)
@@ -92,9 +90,6 @@ def _lacks_fields(file: Path, source: CsvSource, tail: bytes) -> bool:
 
     A footer may be short, and so may lines without their last empty fields.
     """
-    from tasks.data.csv.dialect import detect_delimiter, survey
-    from tasks.data.csv.reader import read_csv
-
     try:
         found = survey(file, source.max_bytes, source.encoding)
         line = tail.decode(found.encoding, "replace").splitlines()[-1]

@@ -10,10 +10,17 @@ from pathlib import Path
 from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
+from tasks.data.csv.reader import csv_columns, csv_paths, read_csv
 from tasks.data.files.paths import identity
 from tasks.data.source_table import SourceTable, require_few_columns, time_range, within
-from tasks.data.sources.demos import demo_columns, demo_table
-from tasks.data.sources.parquet_files import parquet_paths
+from tasks.data.sources.demos import demo_columns, demo_table, demo_version
+from tasks.data.sources.parquet_files import (
+    newest_in_parquet,
+    parquet_columns,
+    parquet_paths,
+    read_parquet,
+)
+from tasks.data.sources.sql_queries import newest_in_sql, read_sql, sql_columns
 from tasks.data.time_columns import require_times
 
 __all__ = [
@@ -30,8 +37,6 @@ __all__ = [
 def source_files(source: CsvSource | ParquetSource, base: Path) -> tuple[Path, ...]:
     """Return the files that `source` reads, in its order."""
     if isinstance(source, CsvSource):
-        from tasks.data.csv.reader import csv_paths
-
         return csv_paths(source, base)
     return parquet_paths(source, base)
 
@@ -44,8 +49,6 @@ def fingerprint(source: Source, base: Path) -> str | None:
     if isinstance(source, CsvSource | ParquetSource):
         return identity(source_files(source, base))
     if isinstance(source, DemoSource):
-        from tasks.data.sources.demos import demo_version
-
         return f"{source.name} {source.months} {demo_version(source.name)}"
     return None
 
@@ -88,22 +91,16 @@ def read_source(
         When a database is not there just now.
     """
     if isinstance(source, ParquetSource):
-        from tasks.data.sources.parquet_files import read_parquet
-
         return read_parquet(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
             expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, SqlSource):
-        from tasks.data.sources.sql_queries import read_sql
-
         return read_sql(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
             expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
     if isinstance(source, CsvSource):
-        from tasks.data.csv.reader import read_csv
-
         read = read_csv(
             source, base, columns=columns, expected=expected, written=written,
             may_be_empty=may_be_empty,
@@ -131,12 +128,8 @@ def newest_time(source: Source, base: Path, time_column: str) -> datetime | None
     Parquet reads the one column, a database looks for itself; CSV would be read whole.
     """
     if isinstance(source, ParquetSource):
-        from tasks.data.sources.parquet_files import newest_in_parquet
-
         return newest_in_parquet(source, base, time_column)
     if isinstance(source, SqlSource):
-        from tasks.data.sources.sql_queries import newest_in_sql
-
         return newest_in_sql(source, base, time_column)
     if isinstance(source, DemoSource):
         return read_source(source, base, columns=[time_column], time_column=time_column).latest
@@ -168,15 +161,9 @@ def column_names(source: Source, base: Path) -> tuple[str, ...]:
 
 def _column_names(source: Source, base: Path) -> tuple[str, ...]:
     if isinstance(source, CsvSource):
-        from tasks.data.csv.reader import csv_columns
-
         return csv_columns(source, base)
     if isinstance(source, ParquetSource):
-        from tasks.data.sources.parquet_files import parquet_columns
-
         return parquet_columns(source, base)
     if isinstance(source, SqlSource):
-        from tasks.data.sources.sql_queries import sql_columns
-
         return sql_columns(source, base)
     return demo_columns(source.name)

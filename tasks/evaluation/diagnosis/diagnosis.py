@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.records import Trial
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.error_analysis import (
     confusions,
@@ -175,8 +176,6 @@ class TrainingDiagnosis(Case):
         return tuple(by), tuple(groups)
 
     def _levels(self, column: str) -> NDArray[Any] | None:
-        from tasks.data.snapshots import read_frame
-
         if column not in self.basis.snapshot.kinds:
             return None
         rows = np.load(self.basis.split.holdout_path)
@@ -189,8 +188,6 @@ class TrainingDiagnosis(Case):
         return worst_rows(self.y, self.model.predicted, self.model.probability, self.losses, names)
 
     def _names(self) -> list[str]:
-        from tasks.data.snapshots import read_frame
-
         rows = np.load(self.basis.split.holdout_path)
         ids = [c for c in self.schema.id_columns if c in self.basis.snapshot.kinds]
         if not ids:

@@ -10,6 +10,8 @@ import numpy as np
 from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, MetricValue
 from tasks.base.sampling import subsample_evenly
+from tasks.data.column_kinds import target_values
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.overfitting import fit_verdict
 from tasks.evaluation.findings import FitVerdict
@@ -87,9 +89,6 @@ def compared(case: Case) -> Compared:
 
 def own_score(case: Case, result: CandidateResult) -> float | None:
     """Return the metric on at most 3,000 of the rows that the final model was fitted on."""
-    from tasks.data.column_kinds import target_values
-    from tasks.data.snapshots import read_frame
-
     rows = np.load(case.basis.split.train_path).astype(np.int64, copy=False)
     if result.rows_fitted:
         # As the fit thinned them, where it did; at worst a few were not fitted on.

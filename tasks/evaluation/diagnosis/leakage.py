@@ -11,6 +11,8 @@ from tasks.base.config import greater_is_better
 from tasks.base.reading_notes import note_text
 from tasks.base.records import CandidateResult, Evaluation, MetricValue, Schema
 from tasks.base.text.numbers import metric_words, number
+from tasks.data.row_hashes import row_hashes
+from tasks.data.snapshots import Columns
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints, whole
 from tasks.metrics.paired_bootstrap import Predictions
@@ -48,9 +50,6 @@ def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Du
     train, holdout
         Positions in it.
     """
-    from tasks.data.row_hashes import row_hashes
-    from tasks.data.snapshots import Columns
-
     table = Columns(path)
     if not features or table.num_rows * len(features) > MOST_CELLS:
         return None

@@ -20,6 +20,9 @@ from tasks.base.errors import KeepfitError
 from tasks.base.records import NUMBERS, Basis, CandidateResult
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import subsample_evenly
+from tasks.data.column_kinds import target_values
+from tasks.data.row_groups import group_codes
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.power_law import extrapolate, sizes
 from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.metrics.bootstrap import Ints, whole
@@ -102,9 +105,6 @@ def learning_curve(
 
 
 def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
-    from tasks.data.column_kinds import target_values
-    from tasks.data.snapshots import read_frame
-
     roles, ordered = basis.roles, basis.split.rule == "time"
     positions: Ints = np.load(basis.split.train_path).astype(np.int64, copy=False)
     frame = read_frame(basis.snapshot.path, columns=[roles.target], rows=positions)
@@ -117,8 +117,6 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     classes = roles.task not in NUMBERS
     groups = None
     if basis.split.group is not None:
-        from tasks.data.row_groups import group_codes
-
         groups = group_codes(basis.snapshot.path, basis.split.group, positions)
     fold = inner_part(y, 0.2, ordered=ordered, classification=classes, seed=seed, groups=groups)
     valid = fold.valid[subsample_evenly(len(fold.valid), _SCORED)]

@@ -19,6 +19,9 @@ from tasks.base.records import NUMBERS, Schema
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
+from tasks.data.column_kinds import target_values
+from tasks.data.leaks import auc
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.findings import Suspicion
 from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions
@@ -105,9 +108,6 @@ def _rows(
     path: str, schema: Schema, names: list[str], rows: Ints
 ) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Return columns of rows, and their target: labels as text, or numbers."""
-    from tasks.data.column_kinds import target_values
-    from tasks.data.snapshots import read_frame
-
     frame = read_frame(path, columns=[*names, schema.target], rows=rows)
     y, keep = target_values(frame, schema)
     frame = frame.loc[keep, names].reset_index(drop=True)
@@ -186,8 +186,6 @@ def _reached(
         spread = float(((truth - truth.mean()) ** 2).sum())
         return 1 - float(((truth - said) ** 2).sum()) / spread if spread > 0 else None
     if len(schema.classes) == 2 and shares is not None:
-        from tasks.data.leaks import auc
-
         place = schema.classes.index(schema.positive or schema.classes[-1])
         positive = truth == schema.classes[place]
         if positive.all() or not positive.any():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tasks.base.config import greater_is_better
 from tasks.base.errors import KeepfitError
 from tasks.metrics.bootstrap import interval, resampling
+from tasks.metrics.scorer import sampled, score
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.run_context import FitRun
 
@@ -77,8 +78,6 @@ def weigh(
     run: FitRun, held: Mapping[str, OutOfFold], best: str, rows: NDArray[np.int64] | None = None
 ) -> Weights:
     """Return the weights that suit `rows` of the out-of-fold predictions; all of them if None."""
-    from tasks.metrics.scorer import score
-
     chosen = np.arange(len(held[best])) if rows is None else rows
     classes, sign = run.schema.classes, -1.0 if greater_is_better(run.metric) else 1.0
     labels = np.asarray(classes)
@@ -123,8 +122,6 @@ def gained_by(
     run: FitRun, mixed: OutOfFold, single: OutOfFold, judged: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
     """Return by how much the mixture is better than the single candidate, and its interval."""
-    from tasks.metrics.scorer import sampled
-
     rows = np.flatnonzero(judged)
     blocks = mixed.only(rows).together()
     classes = run.schema.classes

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.own_code import OwnCode
+from tasks.data.snapshots import read_frame
 from tasks.models.execution import worker_pool
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
@@ -129,8 +130,6 @@ def predict_into(
     digest: str = "",
 ) -> None:
     """Predict and leave the result in the file `out`; runs in the child."""
-    from tasks.data.snapshots import read_frame
-
     X = read_frame(snapshot, columns=columns, rows=np.load(rows))
     code = None if own is None else OwnCode.model_validate(own)
     predicted, probability = predict(load_model(Path(model), code, digest), X)

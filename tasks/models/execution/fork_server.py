@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.base.runtime.environment import return_freed_memory
+from tasks.models.execution.child_calls import answer_call
+from tasks.models.execution.jobs import perform
 
 IDLE_SECONDS = 300.0
 _PR_SET_PDEATHSIG = 1
@@ -147,13 +149,9 @@ def _do(command: dict[str, Any], out: int) -> None:
     if command["do"] == "call":
         from threadpoolctl import threadpool_limits
 
-        from tasks.models.execution.child_calls import answer_call
-
         with threadpool_limits(1):
             answer_call(command)
         return
-    from tasks.models.execution.jobs import perform
-
     task = int(command["task"])
     perform(command, lambda said: _say(out, {"event": "step", "task": task, **said}))
 

@@ -11,6 +11,10 @@ import numpy as np
 
 from tasks.base.errors import DataError
 from tasks.base.sampling import subsample_evenly
+from tasks.data.column_kinds import target_values
+from tasks.data.ranking_groups import queries_of
+from tasks.data.row_groups import group_codes
+from tasks.data.snapshots import read_frame
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold, Positions, make_folds
@@ -45,9 +49,6 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
 
 def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
     """Read targets, make folds, fit the baseline: what every other task builds on."""
-    from tasks.data.column_kinds import target_values
-    from tasks.data.ranking_groups import queries_of
-    from tasks.data.snapshots import read_frame
     from tasks.models.validation.baselines import fit_baseline
 
     tell("reading the target")
@@ -74,8 +75,6 @@ def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
     np.save(run.at("y.npy"), y)
     groups = None
     if run.split.group is not None:
-        from tasks.data.row_groups import group_codes
-
         groups = group_codes(run.snapshot_path, run.split.group, positions)
         np.save(run.at("groups.npy"), groups)
     queries = queries_of(run.snapshot_path, run.schema, positions)

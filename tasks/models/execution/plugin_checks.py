@@ -160,8 +160,6 @@ def _round_trip(own: OwnCode, name: str, model: Any, folder: Path) -> Any:
             f"estimators: {{{name}: {{call: …, types: […]}}}}. Functions cannot be saved.",
         ) from None  # fmt: skip
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a person's code may fail anyhow
-        from tasks.plugins.modules import words
-
         raise wrong(own, name, f"cannot be saved without pickle: {words(error)}") from None
 
 

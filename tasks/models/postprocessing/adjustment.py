@@ -15,6 +15,9 @@ from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import KeepfitError
 from tasks.base.records import Schema
 from tasks.base.runtime.files import write_whole
+from tasks.data.column_kinds import target_values
+from tasks.data.snapshots import read_frame
+from tasks.metrics.scorer import score
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.calibration import (
     Calibration,
@@ -165,8 +168,6 @@ def part_scores(
     places
         Of the classes decided for; None: the likeliest.
     """
-    from tasks.metrics.scorer import score
-
     classes, chances = run.schema.classes, held.probability
     truth, said = held.y, held.predicted
     if chances is not None:
@@ -214,9 +215,6 @@ def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
 
 def told_of_holdout(run: FitRun, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:
     """Return what the decision gives on the holdout, from the predictions that were kept of it."""
-    from tasks.data.column_kinds import target_values
-    from tasks.data.snapshots import read_frame
-
     objective = objective_of(run)
     if objective is None or not run.classification or run.whole:
         return "", {}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.base.runtime.libraries import scipy, sklearn
 from tasks.base.text.numbers import number
+from tasks.metrics.scorer import score
 from tasks.models.out_of_fold import OutOfFold
 
 Floats = NDArray[np.float64]
@@ -225,8 +226,6 @@ def choose_calibration(
 def _error(
     probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...], positive: str | None
 ) -> float:
-    from tasks.metrics.scorer import score
-
     labels = np.asarray(classes)
     likeliest = labels[probability.argmax(axis=1)]
     return score("calibration_error", labels[truth], likeliest, probability, classes, positive)

@@ -17,6 +17,7 @@ from tasks.models.persistence.prediction import outputs
 from tasks.models.run_context import BASELINE, FitRun
 from tasks.models.validation.cross_validation import score_part
 from tasks.models.validation.encoded_matrices import read_folds, read_rows
+from tasks.models.validation.popularity_fit import fit_popularity
 
 
 def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
@@ -26,8 +27,6 @@ def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
     the same prediction, which scores as a ranking by chance does.
     """
     if run.schema.item is not None:
-        from tasks.models.validation.popularity_fit import fit_popularity
-
         fit_popularity(run, tell)
         return
     tell("fit")

@@ -20,6 +20,7 @@ from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
 from tasks.metrics.ranking import RankingGroups
+from tasks.metrics.scorer import score
 from tasks.models.estimators.candidates import Candidate
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Watched
 from tasks.models.out_of_fold import FILE, Collector, OutOfFold
@@ -439,8 +440,6 @@ def score_part(
     queries: RankingGroups | None = None,
 ) -> list[float]:
     """Return the metric of one validation part, or nothing and a note where it has none."""
-    from tasks.metrics.scorer import score
-
     schema = run.schema
     if probability is not None:
         probability = in_order(probability, model.classes_, schema.classes)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.data.typing.distinct_values import texts_of
 
 _TRUTH = {"1": "True", "0": "False", "true": "True", "false": "False"}
 
@@ -132,8 +133,6 @@ def levels_of(column: pd.Series[Any], kind: Kind) -> Levels:
 
 
 def _texts(column: pd.Series[Any]) -> Any:
-    from tasks.data.typing.distinct_values import texts_of
-
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     if column.dtype.kind == "O":

@@ -20,8 +20,10 @@ from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
+from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.source_table import as_utc
+from tasks.data.sources.source import read_source
 from tasks.data.typing.storage import declared_forms, reading_kinds, writings
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.compared_rows import Side
@@ -32,6 +34,7 @@ from tasks.monitoring.drift.reference_summary import (
     rows_up_to,
     times_in,
 )
+from tasks.plugins.features import with_features
 
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
@@ -252,10 +255,6 @@ def _training_path(pipeline: Pipeline, champion: ModelVersion, digest: str, unti
 
 def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> Path:
     """Return a snapshot of the training window's rows as the source has them now."""
-    from tasks.contracts.contract_files import forms_of, known_contract
-    from tasks.data.sources.source import read_source
-    from tasks.plugins.features import with_features
-
     config = pipeline.config
     kinds = _features(roles)
     start = end = None

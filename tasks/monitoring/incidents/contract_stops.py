@@ -14,6 +14,7 @@ from tasks.base.records import SetAside
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
+from tasks.ledger.ledger import ledger_of
 from tasks.policy.triggers import start_of
 
 _QUIET = timedelta(days=7)
@@ -51,8 +52,6 @@ def record_stop(
         The one whose rows they are; a training's rows are those of no window, whatever window
         its cause names.
     """
-    from tasks.ledger.ledger import ledger_of
-
     head, *lines = [line.strip() for line in message.splitlines() if line.strip()]
     # Samples are values of rows: they stand on the contract's page only.
     rules = [line.partition(" e.g. ")[0] for line in lines]
@@ -94,8 +93,6 @@ def record_set_aside(
         And whether people do not know it yet: the same rules of the same contract are told once
         in a week.
     """
-    from tasks.ledger.ledger import ledger_of
-
     ledger, name = ledger_of(pipeline), pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
     rest = aside.of - aside.rows
@@ -136,8 +133,6 @@ def record_stale_files(
     decisions
         Those that people do not know of yet: each file is recorded once.
     """
-    from tasks.ledger.ledger import ledger_of
-
     name, ledger = pipeline.config.name, ledger_of(pipeline)
     page = prefect_run_page(pipeline.state, prefect_run)
     made = [
@@ -198,8 +193,6 @@ def to_tell(pipeline: Pipeline, correlation: str) -> tuple[Decision, ...]:
 
     Of several windows that a pass found broken, the newest stands for all.
     """
-    from tasks.ledger.ledger import ledger_of
-
     found = ledger_of(pipeline).decisions(
         pipeline.config.name, kinds=TOLD, correlation=correlation, most=200
     )

@@ -13,6 +13,7 @@ from tasks.base.loop import Cause, Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.base.text.redaction import redact
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.redaction import secrets_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -47,8 +48,6 @@ def note_failure(
         What people should be told: that it failed, or what the run itself recorded as the cause,
         so that one event is told once.
     """
-    from tasks.ledger.ledger import ledger_of
-
     name = pipeline.config.name
     try:
         ledger = ledger_of(pipeline, patience=20.0)
@@ -74,8 +73,6 @@ def note_error(
 
 def has_done_its_work(pipeline: Pipeline, flow_run: str) -> bool:
     """Return whether a run recorded what came of it: stopped after that, it was not cancelled."""
-    from tasks.ledger.ledger import ledger_of
-
     if not flow_run:
         return False
     ledger = ledger_of(pipeline, patience=20.0)
@@ -101,8 +98,6 @@ def note_cancelled(
     again
         Whether it runs again by itself.
     """
-    from tasks.ledger.ledger import ledger_of
-
     name = pipeline.config.name
     then = " It runs again when the stack does." if again else ""
     cancelled = Decision(

@@ -26,13 +26,21 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
 from tasks.base.sampling import spread
 from tasks.contracts.contract_files import late_labels
-from tasks.evaluation.leaderboard import holdout_times
+from tasks.evaluation.leaderboard import (
+    holdout_queries,
+    holdout_target,
+    holdout_times,
+    read_predictions,
+)
 from tasks.models.fitting import objective_of
+from tasks.models.recipe import fit_recipe
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import gain_of, start_of, watched
+from tasks.registry.gate.champion_challenger import champion_predictions, newer_rows
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.version_files.version_recipes import recipe_of_version
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import Candidacy
 from tasks.training.row_windows import training_snapshot
@@ -115,9 +123,6 @@ def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> t
 
 
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
-    from tasks.models.recipe import fit_recipe
-    from tasks.registry.version_files.version_recipes import recipe_of_version
-
     pipeline, champion = asked.pipeline, asked.champion
     recipe = recipe_of_version(store_of(pipeline.state), champion)
     if recipe is None:
@@ -161,8 +166,6 @@ def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
 
     They are those that are older than the label delay, and those of windows with mature labels.
     """
-    from tasks.registry.gate.champion_challenger import newer_rows
-
     times = holdout_times(basis)
     mask = newer_rows(asked.champion, basis).mask
     if times is None:
@@ -182,14 +185,6 @@ def _compared(
     earlier: Sequence[WindowDifference],
 ) -> Gain:
     """Return the gain on the holdout rows of `mask`."""
-    from tasks.evaluation.leaderboard import (
-        holdout_queries,
-        holdout_target,
-        holdout_times,
-        read_predictions,
-    )
-    from tasks.registry.gate.champion_challenger import champion_predictions
-
     pipeline, champion = asked.pipeline, asked.champion
     theirs, problem = champion_predictions(store_of(pipeline.state), champion, basis, mask)
     times = holdout_times(basis)

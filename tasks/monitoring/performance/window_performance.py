@@ -16,12 +16,16 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
 from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import open_table, read_frame
+from tasks.ledger.labels import read_labels
+from tasks.ledger.ledger import ledger_of
 from tasks.ledger.storage.row_keys import row_keys
+from tasks.monitoring.drift.harm.segments import segment_values
 from tasks.monitoring.drift.reference_store import training_rows
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
+from tasks.monitoring.performance.segments import Scored, judge_segments, with_segments
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
@@ -79,8 +83,6 @@ def _has_more_labels(
     pipeline: Pipeline, champion: ModelVersion, stated: Performance, now: datetime
 ) -> bool:
     """Return whether the ledger knows more labels of a window than was stated of it."""
-    from tasks.ledger.ledger import ledger_of
-
     ledger, name = ledger_of(pipeline), pipeline.config.name
     known = (
         ledger.coverage(name, stated.window),
@@ -95,9 +97,6 @@ def _has_more_labels(
 
 def _collect(pipeline: Pipeline, champion: ModelVersion, span: Window | None) -> str:
     """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
-    from tasks.ledger.labels import read_labels
-    from tasks.ledger.ledger import ledger_of
-
     ends, schema = (span.start, span.end) if span else (None, None), _roles(pipeline, champion)
     try:
         frame = read_labels(pipeline, schema, *ends)
@@ -148,8 +147,6 @@ def _measured(
         found = found.model_copy(update={"sentence": found.sentence + problem})
     if window is None or not config.monitoring.segments or not found.labelled:
         return found
-    from tasks.monitoring.performance.segments import with_segments
-
     return with_segments(found, _segments(pipeline, champion, version, window))
 
 
@@ -197,9 +194,6 @@ def _segments(
     pipeline: Pipeline, champion: ModelVersion, version: ModelVersion, window: Window
 ) -> tuple[SegmentPerformance, ...]:
     """Return how `version` did in each segment of a window, or of three where rows are few."""
-    from tasks.monitoring.drift.harm.segments import segment_values
-    from tasks.monitoring.performance.segments import Scored, judge_segments
-
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
     before = reference_predictions(store_of(pipeline.state), version)
     columns = [c for c in config.segments if c in roles.features]
@@ -233,8 +227,6 @@ def _with_values(
     pipeline: Pipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
     """Return the judged rows of a span, and for each column their values, empty where unknown."""
-    from tasks.monitoring.drift.harm.segments import segment_values
-
     rows, _ = judged_rows(pipeline, champion, span)
     snapshot = monitored_rows(pipeline, champion.roles, span)
     frame = read_frame(snapshot.path)
@@ -256,8 +248,6 @@ def judged_rows(
     Where fewer than half of the rows were scored in their time, the champion's own predictions
     of them are taken. Rows that the version was trained on are left out.
     """
-    from tasks.ledger.ledger import ledger_of
-
     ledger, name, roles = ledger_of(pipeline), pipeline.config.name, champion.roles
     served = ledger.window_rows(name, window, roles)
     own = ledger.window_rows(name, window, roles, role="shadow", version=champion.version)

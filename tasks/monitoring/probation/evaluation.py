@@ -13,10 +13,12 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.runtime.libraries import pd
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
 from tasks.monitoring.probation.verdict import judge_probation
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.version_predictions import predictions_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -70,8 +72,6 @@ def _former(pipeline: Pipeline, look: Look, earlier: Sequence[Decision]) -> Mode
 
 def _shadow(pipeline: Pipeline, snapshot: Snapshot, former: ModelVersion) -> None:
     """Keep what the former champion would have said; without its columns it says nothing."""
-    from tasks.ledger.ledger import ledger_of
-
     if not snapshot.rows:
         return
     try:
@@ -102,8 +102,6 @@ def _windows(look: Look, earlier: Sequence[Decision]) -> list[Window]:
 def _judged(
     pipeline: Pipeline, champion: ModelVersion, former: ModelVersion, windows: Sequence[Window]
 ) -> ProbationVerdict:
-    from tasks.registry.version_files.holdouts import reference_predictions
-
     config, store = pipeline.config, store_of(pipeline.state)
     ours = [_rows(pipeline, champion, window) for window in windows]
     theirs = [_rows(pipeline, former, window) for window in windows]
@@ -123,8 +121,6 @@ def _judged(
 
 
 def _rows(pipeline: Pipeline, version: ModelVersion, window: Window) -> pd.DataFrame:
-    from tasks.ledger.ledger import ledger_of
-
     rows = ledger_of(pipeline).window_rows(
         pipeline.config.name, window, version.roles, role="shadow", version=version.version
     )
@@ -138,8 +134,6 @@ def _concluded(
     verdict: ProbationVerdict,
     now: datetime,
 ) -> Decision | None:
-    from tasks.ledger.ledger import ledger_of
-
     name, champion = pipeline.config.name, look.champion
     version, other, sentence = champion.version, former.version, verdict.sentence
     if verdict.state == "rolled_back":

@@ -11,6 +11,7 @@ import numpy as np
 from tasks.base.loop import Decision, Window
 from tasks.base.records import Record
 from tasks.monitoring.windows.grid import grid
+from tasks.serving.answered_rows import monitored_times
 
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
@@ -133,8 +134,6 @@ def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -
     windows
         Of one length, in the order of time.
     """
-    from tasks.serving.answered_rows import monitored_times
-
     span = Window(start=windows[0].start, end=windows[-1].end)
     times = monitored_times(pipeline, ledger, span)
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")

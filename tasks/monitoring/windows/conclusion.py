@@ -33,12 +33,13 @@ from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.monitoring_run import page_folder
-from tasks.policy.admission import answer_alarm
+from tasks.policy.admission import answer, answer_alarm
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.tracking.monitoring_runs import experiment_name, record_window
 
 _DIGITS = 16
 _NOT_YET = PolicyDecision(
@@ -400,8 +401,6 @@ def _policy(
     earlier: Sequence[Decision],
     now: datetime,
 ) -> PolicyDecision:
-    from tasks.policy.admission import answer
-
     known_now = Decision(
         id="", pipeline=pipeline.config.name, kind="monitored", at=now, correlation="",
         sentence="", version=look.champion.version, window=look.window,
@@ -426,8 +425,6 @@ def _policy(
 def _log(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, contract: ContractResult, found: Findings
 ) -> str:
-    from tasks.registry.tracking.monitoring_runs import record_window
-
     return record_window(
         store_of(pipeline.state),
         pipeline.config.name,
@@ -499,8 +496,6 @@ def _monitored(
 
 def links_of(pipeline: Pipeline, outcome: MonitoringOutcome) -> dict[str, str]:
     """Return what to open about a pass."""
-    from tasks.registry.tracking.monitoring_runs import experiment_name
-
     store = store_of(pipeline.state)
     experiment = store.experiment(experiment_name(pipeline.config.name))
     links = {

@@ -10,6 +10,9 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look
+from tasks.monitoring.performance.measured_gain import measure_gain
+from tasks.monitoring.performance.window_performance import performances_of
+from tasks.monitoring.probation.evaluation import try_champion
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.policy.triggers import gain_of
 
@@ -18,9 +21,6 @@ def judge(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult, now: datetime
 ) -> Findings:
     """Return the findings of the window so far; a failed probation has moved the alias."""
-    from tasks.monitoring.performance.window_performance import performances_of
-    from tasks.monitoring.probation.evaluation import try_champion
-
     earlier = ledger_of(pipeline).decisions(
         pipeline.config.name, kinds=("monitored", "promoted", "confirmed", "rolled_back")
     )
@@ -37,8 +37,6 @@ def judge(
 
 def with_gain(pipeline: Pipeline, look: Look, found: Findings) -> Findings:
     """Return the findings with what retraining would bring, where something new is known of it."""
-    from tasks.monitoring.performance.measured_gain import measure_gain
-
     if found.decided is not None and found.decided.kind == "rolled_back":
         # Another version scores now.
         return found

@@ -19,6 +19,16 @@ from tasks.base.records import (
     Snapshot,
 )
 from tasks.base.runtime.libraries import pd
+from tasks.base.sampling import spread
+from tasks.data.snapshots import open_table, read_frame
+from tasks.ledger.ledger import ledger_of
+from tasks.monitoring.drift.column_values import naive_times
+from tasks.monitoring.drift.compared_rows import Side
+from tasks.monitoring.drift.detector import measure, watched
+from tasks.monitoring.drift.evidently_page import write_page
+from tasks.monitoring.drift.harm.evidence import evidence_of
+from tasks.monitoring.drift.harm.segments import harm_of_segments, segment_values, with_segments
+from tasks.monitoring.drift.reference_store import reference_of, reference_rows, training_rows
 from tasks.monitoring.incidents.contract_stops import contract_digest
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.backlog import (
@@ -30,6 +40,8 @@ from tasks.monitoring.windows.backlog import (
 )
 from tasks.monitoring.windows.grid import latest_complete, mostly_before, parse_windows
 from tasks.registry.mlflow.shared_stores import champion_if_any, store_of
+from tasks.registry.version_files.holdouts import reference_predictions
+from tasks.scoring.predictions import score_frame
 from tasks.scoring.version_predictions import predictions_of
 from tasks.serving.answered_rows import monitored_rows, newest_monitored
 
@@ -96,8 +108,6 @@ def choose_looks(
 
 
 def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backlog:
-    from tasks.ledger.ledger import ledger_of
-
     config = pipeline.config.monitoring
     ledger = ledger_of(pipeline)
     newest = newest_monitored(pipeline, ledger, now)
@@ -146,13 +156,6 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     The champion's predictions of the window go into the ledger too, as shadow predictions, so
     that performance is known of windows that were never scored.
     """
-    from tasks.data.snapshots import read_frame
-    from tasks.ledger.ledger import ledger_of
-    from tasks.monitoring.drift.detector import measure, watched
-    from tasks.monitoring.drift.harm.evidence import evidence_of
-    from tasks.monitoring.drift.reference_store import reference_of
-    from tasks.registry.version_files.holdouts import reference_predictions
-
     champion, roles = look.champion, look.champion.roles
     config, importance = pipeline.config.monitoring, importance_of(champion)
     frame = read_frame(snapshot.path, columns=list(watched_columns(look, snapshot)))
@@ -199,16 +202,6 @@ def _with_segments(
     evidence: Evidence,
 ) -> DriftResult:
     """Return the drift of a window with that of the segments that the file names."""
-    from tasks.data.snapshots import read_frame
-    from tasks.monitoring.drift.compared_rows import Side
-    from tasks.monitoring.drift.detector import watched
-    from tasks.monitoring.drift.harm.segments import (
-        harm_of_segments,
-        segment_values,
-        with_segments,
-    )
-    from tasks.monitoring.drift.reference_store import training_rows
-
     config, kinds = pipeline.config.monitoring, look.champion.roles.features
     rows = training_rows(pipeline, look.champion)
     columns = [c for c in config.segments if c in rows.columns and c in kinds]
@@ -229,8 +222,6 @@ def _with_segments(
 
 
 def _times_of(rows: pd.DataFrame, roles: Schema) -> NDArray[np.datetime64] | None:
-    from tasks.monitoring.drift.column_values import naive_times
-
     if roles.time_column is None or roles.time_column not in rows:
         return None
     return naive_times(rows[roles.time_column])
@@ -240,8 +231,6 @@ def _predictor(
     pipeline: Pipeline, champion: ModelVersion
 ) -> Callable[[pd.DataFrame], NDArray[Any]]:
     """Return what scores rows as the champion does."""
-    from tasks.scoring.predictions import score_frame
-
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
 
     def predict(rows: pd.DataFrame) -> NDArray[Any]:
@@ -270,8 +259,6 @@ def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
 
     A column without a value in the window is another window's.
     """
-    from tasks.data.snapshots import open_table
-
     roles = look.champion.roles
     known = {*roles.features, *roles.dropped, roles.target, roles.time_column, *roles.id_columns}
     new = {column: kind for column, kind in snapshot.kinds.items() if column not in known}
@@ -312,11 +299,6 @@ def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftRe
     file
         Empty where none was written.
     """
-    from tasks.base.sampling import spread
-    from tasks.data.snapshots import read_frame
-    from tasks.monitoring.drift.evidently_page import write_page
-    from tasks.monitoring.drift.reference_store import reference_rows
-
     if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""
     champion, most = look.champion, pipeline.config.monitoring.sample_rows

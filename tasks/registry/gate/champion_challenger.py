@@ -39,6 +39,7 @@ from tasks.evaluation.leaderboard import (
 )
 from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.models.execution.child_calls import predict_rows
 from tasks.models.postprocessing.adjustment import as_served
 from tasks.registry.gate.equal_age import ends_before, fit_twin
 from tasks.registry.gate.gate import decide, incomplete_words
@@ -312,8 +313,6 @@ def champion_predictions(
     mask: NDArray[np.bool_],
 ) -> tuple[Predictions | None, str]:
     """Return what the champion predicts of the rows, or None and why it can't."""
-    from tasks.models.execution.child_calls import predict_rows
-
     theirs = champion.roles
     schema = basis.roles
     if theirs.task != schema.task or theirs.target != schema.target:

@@ -15,6 +15,7 @@ from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.moments import as_utc
 from tasks.base.records import Basis, CandidateResult, ModelVersion
 from tasks.models.fitting import objective_of
+from tasks.models.recipe import fit_recipe
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
 
@@ -34,8 +35,6 @@ def fit_twin(
 
     The predictions are of today's holdout, classes in the order of today's schema.
     """
-    from tasks.models.recipe import fit_recipe
-
     why = f"Champion v{champion.version} knows newer rows than the challenger, and "
     recipe, theirs, today = recipe_of_version(store, champion), champion.roles, basis.roles
     if recipe is None:

@@ -20,8 +20,12 @@ from tasks.base.runtime.files import digest_of, read_unchanged
 from tasks.base.runtime.libraries import pa, pd, pq
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.sampling import spread
+from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of
 from tasks.data.snapshots import read_frame
+from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
+from tasks.models.persistence.artifacts import kept
+from tasks.models.postprocessing.adjustment import as_served
 from tasks.registry.mlflow.store import Store
 
 if TYPE_CHECKING:
@@ -174,14 +178,10 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
 
 
 def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
-    from tasks.models.persistence.artifacts import kept
-
     return kept(Path(basis.prepared.folder) / "candidates", winner.candidate)
 
 
 def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
-    from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
-
     predictions = read_predictions(judged.predictions_path)
     queries = holdout_queries(basis)
     rows = (
@@ -198,9 +198,6 @@ def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
 
 def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, int] | None:
     """Return predictions of training rows out of fold, and how many rows their span holds."""
-    from tasks.data.column_kinds import target_values
-    from tasks.models.postprocessing.adjustment import as_served
-
     folder = Path(judged.predictions_path).parent
     held = as_served(folder.parent, folder.name, basis.roles)
     if held is None or not len(held):

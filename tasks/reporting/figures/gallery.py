@@ -14,6 +14,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.permutation_importance import permutation_importance
 from tasks.evaluation.explanation.shap_values import outputs_of, summary
@@ -21,6 +22,16 @@ from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_p
 from tasks.models.execution.child_calls import call
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
+from tasks.reporting.figures.diagnostic_figures import draw_contributions, draw_dependence
+from tasks.reporting.figures.ranking_figures import draw_ranking
+from tasks.reporting.figures.training_figures import (
+    diagnose,
+    draw_importance,
+    draw_leaderboard,
+    draw_learning,
+    save_figures,
+)
+from tasks.reporting.figures.tuning_figures import draw_search
 
 if TYPE_CHECKING:
     from tasks.evaluation.explanation.permutation_importance import Importance
@@ -72,8 +83,6 @@ def _draw(
     training: TrainingConfig,
     folder: Path,
 ) -> Figures:
-    from tasks.reporting.figures.training_figures import draw_leaderboard, save_figures
-
     challenger = next(r for r in results if r.candidate == assessment.challenger)
     metric = basis.prepared.metric
     y_true, queries = holdout_target(basis), holdout_queries(basis)
@@ -120,8 +129,6 @@ def _of_candidate(
     result: CandidateResult, y_true: NDArray[Any], basis: Basis, assessment: Assessment
 ) -> tuple[Drawing, ...]:
     """Return the figures of one candidate's predictions and of how it learned."""
-    from tasks.reporting.figures.training_figures import diagnose, draw_learning
-
     predictions = read_predictions(result.predictions_path)
     evaluation = assessment.of(result.candidate)
     diagnosed = diagnose(y_true, predictions, basis.roles, evaluation)
@@ -135,8 +142,6 @@ def _searched(
     result = next(r for r in results if r.candidate == name)
     if not result.trials:
         return None
-    from tasks.reporting.figures.tuning_figures import draw_search
-
     return draw_search(result, metric, training)
 
 
@@ -147,9 +152,6 @@ def _of_ranking(
     queries: RankingGroups,
 ) -> tuple[Drawing, ...]:
     """Return the figures of how one candidate ranks the holdout and of how it learned."""
-    from tasks.reporting.figures.ranking_figures import draw_ranking
-    from tasks.reporting.figures.training_figures import draw_learning
-
     predicted = {r.candidate: read_predictions(r.predictions_path).predicted for r in fitted}
     ranked = draw_ranking(result.candidate, y_true, predicted, queries)
     return (*ranked, *draw_learning(result.candidate, result.curves, result.curves_of))
@@ -163,9 +165,6 @@ def _explained(
     seed: int,
 ) -> tuple[Importance | None, list[Drawing | None]]:
     """Return what the challenger relies on, from a sample of the holdout, and its figures."""
-    from tasks.data.snapshots import read_frame
-    from tasks.reporting.figures.training_figures import draw_importance
-
     rows = np.load(basis.split.holdout_path)
     chosen = spread(len(rows), _IMPORTANCE_ROWS)
     if queries is not None:
@@ -195,8 +194,6 @@ def _moved(
     challenger: CandidateResult,
 ) -> list[Drawing | None]:
     """Return how the prediction moves with the columns that matter most, and what moves it."""
-    from tasks.reporting.figures.diagnostic_figures import draw_contributions, draw_dependence
-
     schema = basis.roles
     top = list(challenger.importance) if importance is None else _by_loss(importance)
     label = _explained_class(basis, X, pipeline)

@@ -23,6 +23,7 @@ from tasks.base.records import (
 )
 from tasks.base.text.numbers import metric_words, mode_words, moment, number
 from tasks.evaluation.findings import Diagnosis
+from tasks.reporting.report.page_environment import page_environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHORT = 1_200
@@ -232,8 +233,6 @@ def _escaped(text: str) -> str:
 def card_html(card: Card) -> str:
     """Return the card as one page of HTML that loads nothing; every value is escaped."""
     from markupsafe import Markup
-
-    from tasks.reporting.report.page_environment import page_environment
 
     environment = page_environment(_TEMPLATES)
     style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704

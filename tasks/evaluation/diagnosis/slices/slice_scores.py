@@ -8,8 +8,9 @@ import numpy as np
 
 from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
+from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
-from tasks.evaluation.diagnosis.slices.weak_slices import LEAST_ROWS
+from tasks.evaluation.diagnosis.slices.weak_slices import LEAST_ROWS, MOST_ROWS, weak_slices
 from tasks.evaluation.findings import WeakSlice
 from tasks.metrics.losses import expected_losses
 
@@ -19,9 +20,6 @@ _LEAST_UNITS = 10
 
 def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
     """Return the slices on which the challenger is weaker, and a sentence."""
-    from tasks.data.snapshots import read_frame
-    from tasks.evaluation.diagnosis.slices.weak_slices import MOST_ROWS, weak_slices
-
     rows = np.load(case.basis.split.holdout_path)
     chosen = subsample_evenly(len(rows), MOST_ROWS)
     names = list(case.schema.features)

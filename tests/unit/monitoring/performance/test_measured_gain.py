@@ -47,7 +47,7 @@ def monitored(number: int, gain: Gain) -> Decision:
 @pytest.fixture(autouse=True)
 def _without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tasks.registry.version_files.version_recipes.recipe_of_version",
+        "tasks.monitoring.performance.measured_gain.recipe_of_version",
         lambda _store, _version: None,
     )
 

@@ -196,7 +196,7 @@ def test_a_twin_that_cannot_be_fitted_has_its_reason(
     def failing(*_: Any, **__: Any) -> None:
         raise InfrastructureError("mlp could not be fitted.")
 
-    monkeypatch.setattr("tasks.models.recipe.fit_recipe", failing)
+    monkeypatch.setattr(equal_age, "fit_recipe", failing)
     twin, why = fit_twin(store, CONFIG, champion(700), basis)  # type: ignore[arg-type]
     assert twin is None
     assert "mlp could not be fitted" in why
