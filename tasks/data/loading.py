@@ -62,6 +62,7 @@ class _Wanted:
     forms: Mapping[str, ColumnForm]
     since: datetime | None = None
     until: datetime | None = None
+    scratch: Path | None = None
 
     @property
     def bounded(self) -> bool:
@@ -110,7 +111,7 @@ def load_window(
     known_forms = declared_forms(config.kinds, forms or {}) | spelled_target(config)
     wanted = replace(
         _wanted(config, base, for_scoring=for_scoring),
-        forms=known_forms, since=since, until=until,
+        forms=known_forms, since=since, until=until, scratch=folder,
     )  # fmt: skip
     record = _record(wanted, folder)
     if record is not None and not fresh:
@@ -330,6 +331,7 @@ def _rows(
         expected=reading_kinds(wanted.forms),
         written=writings(wanted.forms),
         may_be_empty=wanted.for_scoring,
+        scratch=wanted.scratch,
     )
 
 

@@ -78,7 +78,8 @@ def within(table: Any, time_column: str, start: datetime | None, end: datetime |
     for moment, compare in ((start, pc.greater_equal), (end, pc.less)):
         if moment is not None:
             keep = pc.and_kleene(keep, compare(column, moment_scalar(moment, column.type)))
-    return table.filter(keep)
+    # A table that is mapped from disk stays so.
+    return table if pc.all(keep, skip_nulls=False).as_py() else table.filter(keep)
 
 
 def moment_scalar(moment: datetime, kind: Any) -> Any:

@@ -6,7 +6,7 @@ write is one transaction, and written again it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,6 +36,8 @@ from tasks.ledger.storage.database import Database, address_of
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from tasks.ledger.predictions import Part
 
 
 def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
@@ -121,7 +123,7 @@ class Ledger:
     def write_predictions(
         self,
         pipeline: str,
-        predictions: pd.DataFrame,
+        predictions: pd.DataFrame | Iterable[Part],
         schema: Schema,
         *,
         version: str,
@@ -140,7 +142,8 @@ class Ledger:
         Parameters
         ----------
         predictions
-            As `tasks.scoring.predictions.score_frame` returns them.
+            As `tasks.scoring.predictions.score_frame` returns them; or part by part, each with its
+            `rows`.
         batch
             Digest of the data that was scored.
         rows
@@ -205,18 +208,18 @@ class Ledger:
         outbox.unmark(self.database, pipeline, batch)
 
     def in_batch(
-        self, pipeline: str, rows: pd.DataFrame, schema: Schema, batch: str
-    ) -> NDArray[np.bool_]:
-        """Return which rows were first predicted in `batch`, as a mask of shape (n_rows,).
+        self, pipeline: str, parts: Iterable[pd.DataFrame], schema: Schema, batch: str
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield which rows were first predicted in `batch`, a mask of shape (n_rows,) a part.
 
         Parameters
         ----------
-        rows
+        parts
             What was scored, with ids, time and features under their own names.
         batch
             Digest of the data that was scored.
         """
-        return in_batch(self.database, pipeline, rows, schema, batch)
+        return in_batch(self.database, pipeline, parts, schema, batch)
 
     def predicted_before(
         self, pipeline: str, rows: pd.DataFrame, schema: Schema, since: datetime | None

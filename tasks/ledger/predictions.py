@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from itertools import count, repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from tasks.ledger.storage import cell_values
 from tasks.ledger.storage.answered_cells import forms_text
 from tasks.ledger.storage.bulk_insert import staged
 from tasks.ledger.storage.database import Database, lock
-from tasks.ledger.storage.row_keys import row_keys, times_of
+from tasks.ledger.storage.row_keys import BatchKeys, row_keys, times_of
 from tasks.ledger.storage.tables import (
     batches,
     insert_absent,
@@ -31,13 +33,17 @@ from tasks.ledger.storage.tables import (
     stored_time,
 )
 
+if TYPE_CHECKING:
+    Part = tuple[pd.DataFrame, pd.DataFrame | None]
+    """Predictions, and the rows they are of: ids, time and features under their own names."""
+
 _MARKS = frozenset({"prediction", "model_name", "model_version", "run_id", "batch"})
 
 
 def write(
     database: Database,
     pipeline: str,
-    frame: pd.DataFrame,
+    predicted: pd.DataFrame | Iterable[Part],
     schema: Schema,
     *,
     version: str,
@@ -49,15 +55,13 @@ def write(
     answered: AnsweredCells | None = None,
 ) -> Written:
     """Write the predictions of one batch in one transaction; see `Ledger.write_predictions`."""
-    source = _as_read(frame, schema) if rows is None else rows
-    if len(source) != len(frame):
-        raise DataError(f"{len(frame):,} predictions were made of {len(source):,} rows.")
-    keys = row_keys(source, schema, batch)
-    repeated = pd.Series(keys).duplicated().to_numpy(dtype=bool)
-    cells = [None] * len(frame) if answered is None else answered.cells
-    columns = (keys, _times(source, schema), *_predicted(frame, schema), cells)
-    parts = zip(*columns, strict=True)
-    kept = (row for row, double in zip(parts, repeated, strict=True) if not double)
+    parts: Iterable[tuple[pd.DataFrame, pd.DataFrame | None, Iterable[Any]]]
+    if isinstance(predicted, pd.DataFrame):
+        parts = [(predicted, rows, repeat(None) if answered is None else answered.cells)]
+    else:
+        parts = ((frame, source, repeat(None)) for frame, source in predicted)
+    keys, places = BatchKeys(schema, batch), count()
+    staged_rows = (row for part in parts for row in _staged_rows(*part, schema, keys, places))
     with database.writing("predictions") as connection:
         lock(connection, f"keepfit predictions {pipeline}")
         forms = None if answered is None else forms_text(answered.forms)
@@ -66,6 +70,7 @@ def write(
             connection,
             "keepfit_staged_predictions",
             [
+                sa.Column("place", sa.BigInteger),
                 sa.Column("key", sa.Text),
                 sa.Column("time", sa.DateTime),
                 sa.Column("predicted", sa.Text),
@@ -73,8 +78,12 @@ def write(
                 sa.Column("probabilities", sa.Text),
                 sa.Column("cells", sa.Text),
             ],
-            kept,
+            staged_rows,
         )
+        total, doubles = next(places), 0
+        if keys.may_repeat:
+            distinct = sa.select(sa.func.count(stage.c.key.distinct()))
+            doubles = total - int(connection.execute(distinct).scalar_one())
         reach("ledger.predictions.halfway")
         new = _take(connection, stage, pipeline, role, version, number)
         if to_send and new:
@@ -82,17 +91,31 @@ def write(
         connection.execute(
             sa.update(batches)
             .where(batches.c.id == number)
-            .values(rows=len(frame), new=batches.c.new + new)
+            .values(rows=total, new=batches.c.new + new)
         )
-    doubles = int(repeated.sum())
-    return Written(rows=len(frame), new=new, known=len(frame) - new - doubles, repeated=doubles)
+    return Written(rows=total, new=new, known=total - new - doubles, repeated=doubles)
+
+
+def _staged_rows(
+    frame: pd.DataFrame,
+    rows: pd.DataFrame | None,
+    cells: Iterable[Any],
+    schema: Schema,
+    keys: BatchKeys,
+    places: Iterator[int],
+) -> Iterator[tuple[Any, ...]]:
+    source = _as_read(frame, schema) if rows is None else rows
+    if len(source) != len(frame):
+        raise DataError(f"{len(frame):,} predictions were made of {len(source):,} rows.")
+    columns = (keys.of(source), _times(source, schema), *_predicted(frame, schema))
+    for row, answered in zip(zip(*columns, strict=True), cells, strict=False):
+        yield next(places), *row, answered
 
 
 def in_batch(
-    database: Database, pipeline: str, rows: pd.DataFrame, schema: Schema, batch: str
-) -> NDArray[np.bool_]:
-    """Return which rows' served predictions belong to a batch; see `Ledger.in_batch`."""
-    keys = pd.Series(row_keys(rows, schema, batch))
+    database: Database, pipeline: str, parts: Iterable[pd.DataFrame], schema: Schema, batch: str
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield which rows' served predictions belong to a batch; see `Ledger.in_batch`."""
     held = (
         sa.select(predictions.c.key)
         .join(batches, batches.c.id == predictions.c.batch)
@@ -105,8 +128,12 @@ def in_batch(
     )
     with database.reading() as connection:
         found = set(connection.execute(held).scalars())
-    mask: NDArray[np.bool_] = (keys.isin(found) & ~keys.duplicated()).to_numpy(dtype=bool)
-    return mask
+    whole = BatchKeys(schema, batch)
+    for rows in parts:
+        keys = pd.Series(whole.of(rows))
+        mask: NDArray[np.bool_] = (keys.isin(found) & ~keys.duplicated()).to_numpy(dtype=bool)
+        found.difference_update(keys[mask])
+        yield mask
 
 
 def predicted_before(
@@ -215,11 +242,12 @@ def _take(
         "version": version,
         "batch": batch,
     }
-    given = [column.name for column in stage.c]
-    chosen = sa.select(*(sa.literal(value).label(name) for name, value in shared.items()), *stage.c)
+    cells = [column for column in stage.c if column.name != "place"]
+    given = [column.name for column in cells]
+    chosen = sa.select(*(sa.literal(value).label(name) for name, value in shared.items()), *cells)
     # SQLite takes ON CONFLICT after a SELECT only where that has a WHERE; in key order the
-    # index grows at its end.
-    chosen = chosen.where(sa.true()).order_by(stage.c.key)
+    # index grows at its end. Of a key that comes twice the first row is the one that stays.
+    chosen = chosen.where(sa.true()).order_by(stage.c.key, stage.c.place)
     insert = insert_absent(connection, predictions).from_select([*shared, *given], chosen)
     return int(connection.execute(insert).rowcount)
 

@@ -11,6 +11,9 @@ from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import reach
+from tasks.base.runtime.files import private_folder
+from tasks.base.runtime.libraries import pd
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import with_stem
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import known_contract
@@ -18,15 +21,14 @@ from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.incremental import record_recovered
-from tasks.scoring.predictions import best
+from tasks.scoring.predicted_parts import PredictedParts, predicted_parts
 from tasks.scoring.sinks import write_predictions
-from tasks.scoring.version_predictions import empty_predictions, predictions_of
+from tasks.scoring.version_predictions import empty_predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from tasks.registry.mlflow.store import Store
-    from tasks.scoring.version_predictions import Predicted
 
 
 def champion_of(pipeline: Pipeline) -> ModelVersion:
@@ -101,25 +103,28 @@ def score_batch(
     of this batch, and before them those of batches that a crash kept from it; these wait where a
     person `named` the output.
     """
-    predicted = predictions_of(pipeline, snapshot, champion, _known_categories(pipeline))
+    with temporary_folder(private_folder(pipeline.work)) as folder:
+        predicted = predicted_parts(
+            pipeline, snapshot, champion, folder, _known_categories(pipeline)
+        )
+        written = ledger_of(pipeline).write_predictions(
+            pipeline.config.name,
+            zip(predicted.frames(), predicted.rows(), strict=True),
+            champion.roles,
+            version=champion.version,
+            run_id=champion.run_id,
+            batch=snapshot.digest,
+            to_send=newcomers,
+        )
+        reach("scoring.sink.before")
+        if newcomers:
+            output, sent = send_newcomers(pipeline, snapshot, champion, predicted, named=named)
+        else:
+            sink = _sink(pipeline, snapshot.digest, newcomers=False)
+            output, sent = _written(
+                predicted.best(pipeline.config.scoring.top_k), sink, pipeline.base
+            )
     counts = predicted.counts
-    written = ledger_of(pipeline).write_predictions(
-        pipeline.config.name,
-        predicted.predictions,
-        champion.roles,
-        version=champion.version,
-        run_id=champion.run_id,
-        batch=snapshot.digest,
-        rows=predicted.rows,
-        to_send=newcomers,
-    )
-    reach("scoring.sink.before")
-    if newcomers:
-        output, sent = send_newcomers(pipeline, snapshot, champion, predicted, named=named)
-    else:
-        rows = best(predicted.predictions, pipeline.config.scoring.top_k)
-        sink = _sink(pipeline, snapshot.digest, newcomers=False)
-        output, sent = write_predictions(rows, sink, pipeline.base), len(rows)
     return ScoringOutcome(
         pipeline=pipeline.config.name,
         rows=counts.rows,
@@ -158,7 +163,8 @@ def score_nothing(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
     sink = _sink(pipeline, snapshot.digest, newcomers=False)
     if sink.kind == "sql":
         return outcome
-    output = write_predictions(empty_predictions(pipeline, snapshot, champion), sink, pipeline.base)
+    empty = iter([empty_predictions(pipeline, snapshot, champion)])
+    output, _ = _written(empty, sink, pipeline.base)
     return outcome.model_copy(update={"output": output, "written": 0})
 
 
@@ -166,7 +172,7 @@ def send_newcomers(
     pipeline: Pipeline,
     snapshot: Snapshot,
     champion: ModelVersion,
-    predicted: Predicted,
+    predicted: PredictedParts,
     *,
     named: bool = False,
 ) -> tuple[str, int]:
@@ -183,7 +189,7 @@ def send_newcomers(
         version, found = champion, predicted
         if pending.version != champion.version:
             version = store.version(name, pending.version) or champion
-            found = predictions_of(pipeline, snapshot, version)
+            found = predicted_parts(pipeline, snapshot, version, predicted.files[0].parent)
         output, rows = _send(pipeline, version, found, pending.batch)
         record_recovered(ledger, name, pending.batch, version, output, rows)
     output, rows = _send(pipeline, champion, predicted, snapshot.digest, named=named)
@@ -194,18 +200,32 @@ def send_newcomers(
 def _send(
     pipeline: Pipeline,
     version: ModelVersion,
-    predicted: Predicted,
+    predicted: PredictedParts,
     batch: str,
     *,
     named: bool = False,
 ) -> tuple[str, int]:
-    name = pipeline.config.name
-    held = ledger_of(pipeline).in_batch(name, predicted.rows, version.roles, batch)
-    if not held.any():
+
+    held = list(
+        ledger_of(pipeline).in_batch(pipeline.config.name, predicted.rows(), version.roles, batch)
+    )
+    if not any(mask.any() for mask in held):
         return "", 0
-    rows = best(predicted.predictions[held].reset_index(drop=True), pipeline.config.scoring.top_k)
+    sent = predicted.best(pipeline.config.scoring.top_k, held)
     sink = _sink(pipeline, batch, newcomers=not named)
-    return write_predictions(rows.assign(batch=batch), sink, pipeline.base), len(rows)
+    return _written((rows.assign(batch=batch) for rows in sent), sink, pipeline.base)
+
+
+def _written(parts: Iterator[pd.DataFrame], sink: Sink, base: Path) -> tuple[str, int]:
+    """Write to the sink; return where to, and how many rows."""
+    rows = [0]
+
+    def counted() -> Iterator[pd.DataFrame]:
+        for frame in parts:
+            rows[0] += len(frame)
+            yield frame
+
+    return write_predictions(counted(), sink, base), rows[0]
 
 
 def _sink(pipeline: Pipeline, batch: str, *, newcomers: bool) -> Sink:

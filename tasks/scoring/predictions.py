@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -37,6 +38,14 @@ class ScoringCounts(Record):
     rows: int
     unseen: dict[str, int] = Field(default_factory=dict)
     predicted: dict[str, int] = Field(default_factory=dict)
+
+    def __add__(self, other: ScoringCounts) -> ScoringCounts:
+        """Return the counts of both parts of a batch."""
+        return ScoringCounts(
+            rows=self.rows + other.rows,
+            unseen=dict(Counter(self.unseen) + Counter(other.unseen)),
+            predicted=dict(Counter(self.predicted) + Counter(other.predicted)),
+        )
 
 
 def score_frame(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 from uuid import uuid4
 
 from tasks.base.config import Sink
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.environment import mode_beside
-from tasks.base.runtime.libraries import pd
+from tasks.base.runtime.libraries import pa, pd, pq
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import is_object
 from tasks.data.files.object_stores import put
@@ -23,8 +24,10 @@ _RUN_BY_SPREADSHEETS = r"^[=+\-@\t\r]"
 _SIGNED_NUMBER = r"[+-][0-9]+(?:\.[0-9]+)?"  # such as a telephone number: it runs nothing
 
 
-def write_predictions(frame: pd.DataFrame, sink: Sink, base: Path) -> str:
-    """Write predictions and return where to, in words without secrets.
+def write_predictions(
+    predictions: pd.DataFrame | Iterable[pd.DataFrame], sink: Sink, base: Path
+) -> str:
+    """Write predictions, at once or part by part, and return where to, in words without secrets.
 
     A reader sees the file or table as it was or with the whole batch.
 
@@ -40,9 +43,10 @@ def write_predictions(frame: pd.DataFrame, sink: Sink, base: Path) -> str:
     InfrastructureError
         When the disk, the database or the store fails.
     """
+    parts = [predictions] if isinstance(predictions, pd.DataFrame) else predictions
     if sink.kind == "sql":
-        return write_table(frame, sink.url.get_secret_value(), sink.table, base)
-    write = _as_csv(frame) if sink.kind == "csv" else _as_parquet(frame)
+        return write_table(parts, sink.url.get_secret_value(), sink.table, base)
+    write = partial(_write_csv if sink.kind == "csv" else _write_parquet, parts)
     if is_object(sink.path):
         with temporary_folder() as folder:
             file = folder / "predictions"
@@ -73,27 +77,38 @@ def without_formulas(column: pd.Series[str]) -> pd.Series[str]:
     return column.mask(risky, "'" + column) if risky.any() else column
 
 
-def _as_parquet(frame: pd.DataFrame) -> Callable[[Path], None]:
-    return lambda path: frame.to_parquet(path, index=False, engine="pyarrow")
+def _write_parquet(parts: Iterable[pd.DataFrame], path: Path) -> None:
+    with ExitStack() as stack:
+        writer = None
+        for frame in parts:
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            if writer is None:
+                schema = table.schema
+                writer = stack.enter_context(pq.ParquetWriter(path, schema))
+            # A part without nulls may have another type than the first: whole numbers, not floats.
+            writer.write_table(table.cast(schema))
 
 
-def _as_csv(frame: pd.DataFrame) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        safe = frame.copy(deep=False)
-        places = range(frame.shape[1])
-        for place in places:
-            column = frame.iloc[:, place]
-            if _is_text(column):
-                safe.isetitem(place, _safe_texts(column).array)
-        safe.columns = pd.Index(
-            without_formulas(pd.Series([str(c) for c in frame.columns], dtype="str"))
-        )
-        # By default a carriage return is not quoted, and a reader would break the line there.
-        returns = any(_is_text(safe.iloc[:, i]) and _has_return(safe.iloc[:, i]) for i in places)
-        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-        safe.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", quoting=quoting)
+def _write_csv(parts: Iterable[pd.DataFrame], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, frame in enumerate(parts):
+            _append_csv(frame, file, header=number == 0)
 
-    return write
+
+def _append_csv(frame: pd.DataFrame, file: TextIO, *, header: bool) -> None:
+    safe = frame.copy(deep=False)
+    places = range(frame.shape[1])
+    for place in places:
+        column = frame.iloc[:, place]
+        if _is_text(column):
+            safe.isetitem(place, _safe_texts(column).array)
+    safe.columns = pd.Index(
+        without_formulas(pd.Series([str(c) for c in frame.columns], dtype="str"))
+    )
+    # By default a carriage return is not quoted, and a reader would break the line there.
+    returns = any(_is_text(safe.iloc[:, i]) and _has_return(safe.iloc[:, i]) for i in places)
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    safe.to_csv(file, index=False, header=header, lineterminator="\n", quoting=quoting)
 
 
 def _is_text(column: pd.Series[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ _NAME_BYTES = 63
 """PostgreSQL cuts longer names silently."""
 
 
-def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str:
-    """Write `frame` to the table `name`, made if it is absent, and return where to.
+def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Path) -> str:
+    """Write the parts of a batch to the table `name`, made if it is absent, and return where to.
 
     Rows of the same batch are replaced in the same transaction, so a batch written twice is
     there once.
@@ -40,7 +41,7 @@ def write_table(frame: pd.DataFrame, address: str, name: str, base: Path) -> str
     place = f"{without_credentials(engine.url.set(query={}).render_as_string())} table {name}"
     try:
         with engine.begin() as connection:
-            _write(connection, frame, name)
+            _write(connection, parts, name)
     except KeepfitError:
         raise
     except sa.exc.ProgrammingError as error:
@@ -120,7 +121,7 @@ def _cut(name: str, most: int) -> str:
     return name.replace("\x00", "").encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
-def _write(connection: sa.Connection, frame: pd.DataFrame, name: str) -> None:
+def _write(connection: sa.Connection, parts: Iterable[pd.DataFrame], name: str) -> None:
     if connection.dialect.name == "postgresql":
         # Two writers of one batch would each delete nothing and both insert.
         connection.execute(
@@ -129,11 +130,20 @@ def _write(connection: sa.Connection, frame: pd.DataFrame, name: str) -> None:
     elif connection.dialect.name == "sqlite":
         # Locked before it is asked whether the table is there: else two writers would make it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    names = column_names([str(column) for column in frame.columns])
-    table = _table(connection, frame, name, names)
-    batches = [str(batch) for batch in frame[BATCH].unique()]
-    if batches:
-        connection.execute(sa.delete(table).where(table.c[BATCH].in_(batches)))
+    replaced: set[str] = set()
+    for frame in parts:
+        names = column_names([str(column) for column in frame.columns])
+        table = _table(connection, frame, name, names)
+        batches = {str(batch) for batch in frame[BATCH].unique()} - replaced
+        if batches:
+            connection.execute(sa.delete(table).where(table.c[BATCH].in_(batches)))
+        replaced |= batches
+        _insert(connection, table, frame, names)
+
+
+def _insert(
+    connection: sa.Connection, table: sa.Table, frame: pd.DataFrame, names: list[str]
+) -> None:
     for start in range(0, len(frame), _ROWS_AT_ONCE):
         part = frame.iloc[start : start + _ROWS_AT_ONCE]
         columns = [_plain(part.iloc[:, place]) for place in range(part.shape[1])]

@@ -49,7 +49,7 @@ def predictions_of(
     """
     require_hooks(pipeline.config, pipeline.base, version)
     roles = version.roles
-    columns = [c for c in _columns(roles) if c in snapshot.kinds]
+    columns = [c for c in scored_columns(roles) if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=columns)
     predictions, counts = score_frame(
         frame,
@@ -68,7 +68,7 @@ def empty_predictions(
     pipeline: Pipeline, snapshot: Snapshot, version: ModelVersion
 ) -> pd.DataFrame:
     """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
-    roles, columns = version.roles, _columns(version.roles)
+    roles, columns = version.roles, scored_columns(version.roles)
     found = [c for c in columns if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=found) if found else pd.DataFrame()
     empty = {c: frame[c] if c in frame else pd.Series(dtype="str") for c in columns}
@@ -82,7 +82,7 @@ def empty_predictions(
     )[0]
 
 
-def _columns(roles: Schema) -> list[str]:
+def scored_columns(roles: Schema) -> list[str]:
     """Return the columns that a prediction needs or keeps."""
     time = [roles.time_column] if roles.time_column else []
     group = [roles.group] if roles.group else []

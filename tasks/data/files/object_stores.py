@@ -39,7 +39,7 @@ _ENVIRONMENT = {
     "AZURE_STORAGE_SAS_TOKEN, or an identity that Azure's tools find",
 }
 _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE", "403", "401", "PERMISSION")
-_ABSENT = ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "404", "ContainerNotFound")
+_ABSENT = ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "404", "ContainerNotFound", "No such file")
 
 
 def object_names(

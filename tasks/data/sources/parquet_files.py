@@ -14,6 +14,7 @@ from tasks.base.records import Kind
 from tasks.base.runtime.libraries import ds, pa, pc, pq
 from tasks.base.text.phrases import listed
 from tasks.data.files.file_columns import changed_columns
+from tasks.data.files.mapped_tables import mapped
 from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named
 from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range, within
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
@@ -23,6 +24,8 @@ from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules
 
 _RULES = TextRules(loose=False)
+# So many cells, about 400 MB, are read at once; of a larger table one column at a time.
+_LARGE_CELLS = 50_000_000
 _DIGITS_OF_INT64, _DECIMAL128 = 19, 38
 # Where a writer left checksums, a page that changed on disk is an error and not other numbers.
 
@@ -48,8 +51,15 @@ def read_parquet(
     expected: Mapping[str, Kind] | None = None,
     written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
+    scratch: Path | None = None,
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
+
+    Parameters
+    ----------
+    scratch
+        Folder for the columns of a large table, which are then mapped from disk; None: they are
+        all in memory.
 
     Raises
     ------
@@ -64,14 +74,22 @@ def read_parquet(
     if columns is not None:
         asked = set(columns)
         columns = [name for name in data.schema.names if name in asked]
-    table = _rows(source, base, data, columns, _time_filter(data, time_column, start, end))
-    if not (table.num_rows or may_be_empty or start or end):
+    condition = _time_filter(data, time_column, start, end)
+    names = list(data.schema.names if columns is None else columns)
+    large = data.count_rows() * len(names) > _LARGE_CELLS
+    columns_read: dict[str, Any] = {}
+    rows = 0
+    for chosen in [[name] for name in names] if large and scratch is not None else [names]:
+        part = _rows(source, base, data, chosen, condition)
+        rows = part.num_rows
+        plain = plain_table(part, findings)
+        if large and scratch is not None:
+            plain = mapped(plain, scratch)
+        columns_read.update(zip(plain.column_names, plain.columns, strict=True))
+        del part, plain
+    if not (rows or may_be_empty or start or end):
         raise DataError(f"{source.path}: no row.", "Name a file with at least one row.")
     typing = Typing(_RULES, expected, written)
-    plain = plain_table(table, findings)
-    del table
-    columns_read = dict(zip(plain.column_names, plain.columns, strict=True))
-    del plain
     table = typing.columns(columns_read)
     require_readable(time_column, table, findings)
     table = require_times(table, time_column, notes)

@@ -64,6 +64,7 @@ def read_source(
     expected: Mapping[str, Kind] | None = None,
     written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
+    scratch: Path | None = None,
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
 
@@ -80,6 +81,9 @@ def read_source(
         Column to how its text was written at an earlier reading; see `ColumnForm`.
     may_be_empty
         Whether a source without rows is a table of none instead of an error.
+    scratch
+        Folder for columns of large Parquet files, which are then mapped from disk; None: what is
+        read is all in memory.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def read_source(
     if isinstance(source, ParquetSource):
         return read_parquet(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected, written=written, may_be_empty=may_be_empty,
+            expected=expected, written=written, may_be_empty=may_be_empty, scratch=scratch,
         )  # fmt: skip
     if isinstance(source, SqlSource):
         return read_sql(

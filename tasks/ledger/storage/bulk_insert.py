@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from tasks.base.runtime.libraries import sa
+
+_ROWS_AT_ONCE = 50_000
 
 
 def staged(
@@ -28,7 +31,8 @@ def staged(
     table.drop(connection, checkfirst=True)
     table.create(connection)
     marks = ", ".join("?" for _ in columns)
-    if values := list(rows):
+    remaining = iter(rows)
+    while values := list(islice(remaining, _ROWS_AT_ONCE)):
         connection.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608 - names of our own
     return table
 

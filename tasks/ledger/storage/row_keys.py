@@ -47,15 +47,67 @@ def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.obje
     >>> row_keys(pd.DataFrame({"day": ["mon", None], "no": [3.0, 4.0]}), flights, "").tolist()
     ['["mon","3"]', '[null,"4"]']
     """
-    if schema.id_columns:
-        return _keys_of_ids(frame, schema.id_columns, batch)
-    columns = list(schema.features)
-    if schema.time_column in frame and schema.time_column not in columns:
-        columns.append(str(schema.time_column))
-    return _keys_of_content(frame, columns)
+    return BatchKeys(schema, batch).of(frame)
 
 
-def _keys_of_ids(frame: pd.DataFrame, ids: Sequence[str], batch: str) -> NDArray[np.object_]:
+class BatchKeys:
+    """The keys of a batch, part by part: the same as `row_keys` gives of the whole.
+
+    Parameters
+    ----------
+    schema, batch
+        As for `row_keys`.
+
+    Attributes
+    ----------
+    may_repeat
+        Whether a key may have come twice so far; where this is False none did.
+    """
+
+    def __init__(self, schema: Schema, batch: str) -> None:
+        self._schema = schema
+        self._batch = batch
+        self._nameless = 0
+        self._seen = np.empty(0, np.uint64)  # hashes of the parts so far, sorted
+        self.may_repeat = False
+
+    def of(self, frame: pd.DataFrame) -> NDArray[np.object_]:
+        """Return the keys of the next rows, shape (n_rows,)."""
+        ids = self._schema.id_columns
+        if not ids:
+            columns = list(self._schema.features)
+            time = self._schema.time_column
+            if time in frame and time not in columns:
+                columns.append(str(time))
+            hashes, numbers = self._numbered(_content_hashes(frame, columns))
+            keys = np.array([f"hash:{value:016x}" for value in hashes.tolist()], dtype=object)
+            for place in np.flatnonzero(numbers):
+                keys[place] = f"{keys[place]}#{numbers[place]}"
+            return keys
+        keys, nameless = _keys_of_ids(frame, ids)
+        for place in np.flatnonzero(nameless):
+            keys[place] = f"{keys[place]}#{self._batch[:32]}.{self._nameless}"
+            self._nameless += 1
+        _, numbers = self._numbered(pd.util.hash_array(keys, categorize=False))
+        self.may_repeat |= bool(numbers.any())
+        return keys
+
+    def _numbered(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return the hashes, and of each how often it came before."""
+        left, right = (np.searchsorted(self._seen, hashes, side) for side in ("left", "right"))
+        numbers = (right - left).astype(np.int64)
+        series = pd.Series(hashes)
+        if not series.is_unique:
+            numbers += series.groupby(series, sort=False).cumcount().to_numpy()
+        # Two sorted runs are merged in one pass.
+        self._seen = np.sort(np.concatenate([self._seen, np.sort(hashes)]), kind="stable")
+        return hashes, numbers
+
+
+def _keys_of_ids(
+    frame: pd.DataFrame, ids: Sequence[str]
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Return the keys, and which rows have no id at all."""
     _require(frame, ids, "id columns")
     comma = pa.scalar(",", pa.large_string())
     texts = [_id_texts(frame[name]) for name in ids]
@@ -70,10 +122,10 @@ def _keys_of_ids(frame: pd.DataFrame, ids: Sequence[str], batch: str) -> NDArray
     keys: NDArray[np.object_] = whole.to_numpy(zero_copy_only=False).astype(object)
     for place in np.flatnonzero(pc.greater(pc.binary_length(whole), _MOST_BYTES).to_numpy(False)):
         keys[place] = "sha256:" + hashlib.sha256(keys[place].encode()).hexdigest()
-    nameless = np.logical_and.reduce([pc.is_null(t).to_numpy(False) for t in texts])
-    for number, place in enumerate(np.flatnonzero(nameless)):
-        keys[place] = f"{keys[place]}#{batch[:32]}.{number}"
-    return keys
+    nameless: NDArray[np.bool_] = np.logical_and.reduce(
+        [pc.is_null(t).to_numpy(False) for t in texts]
+    )
+    return keys, nameless
 
 
 def _id_texts(column: pd.Series[Any]) -> Any:
@@ -96,17 +148,9 @@ def _quoted(texts: Any) -> Any:
     return pc.replace_with_mask(plain, risky, pa.array(escaped, pa.large_string()))
 
 
-def _keys_of_content(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.object_]:
+def _content_hashes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.uint64]:
     _require(frame, columns, "features, by which rows without id columns are known:")
-    table = pa.table({name: _cells(frame[name]) for name in columns})
-    hashes = row_hashes(table, columns)
-    keys = np.array([f"hash:{value:016x}" for value in hashes.tolist()], dtype=object)
-    series = pd.Series(hashes)
-    if not series.is_unique:
-        number = series.groupby(series, sort=False).cumcount().to_numpy()
-        for place in np.flatnonzero(number):
-            keys[place] = f"{keys[place]}#{number[place]}"
-    return keys
+    return row_hashes(pa.table({name: _cells(frame[name]) for name in columns}), columns)
 
 
 def _cells(column: pd.Series[Any]) -> Any:

@@ -81,6 +81,25 @@ def test_versions_of_one_number_are_told_apart_by_their_runs(ledger: Ledger) -> 
     assert made_by(read, again)["key"].tolist() == ['["3"]']
 
 
+@pytest.mark.parametrize("ids", [("id",), ()])
+def test_parts_of_a_batch_are_what_the_whole_is(ledger: Ledger, ids: tuple[str, ...]) -> None:
+    roles = schema(id_columns=ids)
+    held = {"id": ["a", None, "b", "a", None, "c"], "distance": [1, 2, 3, 1, 2, 6], "carrier": "x"}
+    whole = predictions(6, **held)
+    features = whole.assign(time=whole["time"].iloc[0])
+    parts = [(whole.iloc[i : i + 2], features.iloc[i : i + 2]) for i in (0, 2, 4)]
+    marks = {"version": "1", "run_id": "r", "batch": "b1"}
+    at_once = ledger.write_predictions("whole", whole, roles, rows=features, **marks)
+    found = ledger.write_predictions("parts", parts, roles, **marks)
+    assert found == at_once
+    assert found.repeated == (1 if ids else 0)
+    pd.testing.assert_frame_equal(
+        ledger.window_rows("parts", None, roles), ledger.window_rows("whole", None, roles)
+    )
+    masks = ledger.in_batch("parts", (rows for _, rows in parts), roles, "b1")
+    assert np.concatenate(list(masks)).sum() == found.new
+
+
 def test_a_batch_written_twice_is_there_once(ledger: Ledger) -> None:
     write(ledger, predictions())
     assert write(ledger, predictions()) == Written(rows=4, new=0, known=4)

@@ -24,6 +24,7 @@ from tasks.base.runtime.failpoints import VARIABLE
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.scoring import predicted_parts
 from tasks.scoring.batches import champion_of, score_batch, score_nothing
 from tasks.scoring.incremental import record_batch, scored_since
 from tests.unit.registry.trained import SCHEMA, rows, train
@@ -82,6 +83,23 @@ def test_every_scoring_is_in_the_ledger_once(
     assert stored["prediction"].tolist()[:40] == written["prediction"].tolist()
     assert stored["probability_yes"].tolist()[:40] == written["probability_yes"].tolist()
     assert len(stored) == 60
+
+
+def test_a_batch_scored_in_parts_is_what_it_is_at_once(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = snapshot(rows(30, seed=8), tmp_path)
+    whole = pd.read_parquet(score_batch(pipeline, batch, PASSED, champion).output)
+    monkeypatch.setattr(predicted_parts, "PART_ROWS", 7)
+    again = score_batch(pipeline, batch, PASSED, champion)
+    assert (again.rows, again.written, again.ledger_known) == (30, 30, 30)
+    pd.testing.assert_frame_equal(pd.read_parquet(again.output), whole)
+    later = rows(20, seed=9).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=900))
+    more = pd.concat([rows(30, seed=8), later])
+    new = score_batch(pipeline, snapshot(more, tmp_path), PASSED, champion, newcomers=True)
+    assert (new.ledger_new, new.written) == (20, 20)
+    assert len(pd.read_parquet(new.output)) == 20
+    ledger_of(pipeline).sent("mine", new.batch)
 
 
 def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
@@ -71,18 +72,38 @@ def test_an_earlier_file_is_replaced_whole_or_kept(
     write_predictions(predictions(), sink, tmp_path)
     before = (tmp_path / "p.parquet").read_bytes()
 
-    def full(self: pd.DataFrame, path: Path, **_: object) -> None:
-        path.write_bytes(b"half")
+    def full(self: pq.ParquetWriter, table: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pd.DataFrame, "to_parquet", full)
+        patch.setattr(pq.ParquetWriter, "write_table", full)
         with pytest.raises(InfrastructureError, match="No space left"):
             write_predictions(predictions(8), sink, tmp_path)
     assert (tmp_path / "p.parquet").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
     write_predictions(predictions(8), sink, tmp_path)
     assert len(pd.read_parquet(tmp_path / "p.parquet")) == 8
+
+
+@pytest.mark.parametrize(
+    "sink", [ParquetSink(kind="parquet", path="p.parquet"), CsvSink(kind="csv", path="p.csv")]
+)
+def test_parts_of_a_batch_make_the_same_file(sink: ParquetSink | CsvSink, tmp_path: Path) -> None:
+    whole = predictions(6).assign(number=[1.0, np.nan, 2, 3, 4, 5])
+    # Of a column of whole numbers only the part with nulls is of floats.
+    parts = [whole.iloc[:2], whole.iloc[2:].astype({"number": np.int64})]
+    write_predictions(whole, sink, tmp_path / "whole")
+    write_predictions(iter(parts), sink, tmp_path / "parts")
+    read = pd.read_parquet if sink.kind == "parquet" else pd.read_csv
+    pd.testing.assert_frame_equal(
+        read(tmp_path / "whole" / sink.path), read(tmp_path / "parts" / sink.path)
+    )
+
+
+def test_parts_of_a_batch_fill_one_table_and_replace_it_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        write_predictions((predictions(2, start=n) for n in (0, 2, 4)), sql(), tmp_path)
+    assert [row[0] for row in stored(tmp_path / "out/p.db")] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

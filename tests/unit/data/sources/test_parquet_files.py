@@ -14,6 +14,7 @@ import pytest
 from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import UnreadColumn
+from tasks.data.sources import parquet_files
 from tasks.data.sources.source import column_names, newest_time, read_source
 
 T0 = datetime(2024, 1, 1)
@@ -225,3 +226,26 @@ def test_a_footer_that_claims_more_rows_than_the_file_holds_is_refused(tmp_path:
 
     with pytest.raises(SourceError, match=r"4,096 rows, where the file states 1,0"):
         read_source(source("t.parquet"), tmp_path)
+
+
+def test_a_large_table_is_read_column_by_column_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = hours(0, 40).append_column("text", [[None, *map(str, range(39))]])
+    for part, place in enumerate((0, 20)):
+        pq.write_table(table.slice(place, 20), tmp_path / f"{part}.parquet", row_group_size=7)
+    window = {
+        "time_column": "at", "start": datetime(2024, 1, 1, 3, tzinfo=UTC),
+        "end": datetime(2024, 1, 2, 3, tzinfo=UTC),
+    }  # fmt: skip
+    scratch = tmp_path / "scratch"
+    for given in ({}, window):
+        at_once = read_source(source("*.parquet"), tmp_path, scratch=scratch, **given)
+        assert not scratch.exists()
+        with monkeypatch.context() as patch:
+            patch.setattr(parquet_files, "_LARGE_CELLS", 10)
+            mapped = read_source(source("*.parquet"), tmp_path, scratch=scratch, **given)
+        assert mapped.table.equals(at_once.table)
+        assert mapped.latest == at_once.latest
+        assert list(scratch.iterdir()) == []
+        scratch.rmdir()
