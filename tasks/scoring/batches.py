@@ -21,7 +21,7 @@ from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.incremental import record_recovered
-from tasks.scoring.predicted_parts import PredictedParts, predicted_parts
+from tasks.scoring.prediction_parts import PredictionParts, predicted_parts
 from tasks.scoring.sinks import write_predictions
 from tasks.scoring.version_predictions import empty_predictions
 
@@ -172,7 +172,7 @@ def send_newcomers(
     pipeline: Pipeline,
     snapshot: Snapshot,
     champion: ModelVersion,
-    predicted: PredictedParts,
+    predicted: PredictionParts,
     *,
     named: bool = False,
 ) -> tuple[str, int]:
@@ -200,7 +200,7 @@ def send_newcomers(
 def _send(
     pipeline: Pipeline,
     version: ModelVersion,
-    predicted: PredictedParts,
+    predicted: PredictionParts,
     batch: str,
     *,
     named: bool = False,

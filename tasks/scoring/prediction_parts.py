@@ -21,7 +21,7 @@ PART_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class PredictedParts:
+class PredictionParts:
     """What a version predicts of a snapshot, in files of a part each: no more need be in memory.
 
     Attributes
@@ -61,7 +61,7 @@ def predicted_parts(
     version: ModelVersion,
     folder: Path,
     known: Mapping[str, Collection[str]] | None = None,
-) -> PredictedParts:
+) -> PredictionParts:
     """Predict every row of `snapshot`, part by part, into files in `folder`.
 
     Of a ranking there is one part: a row's rank is among all of its group.
@@ -84,7 +84,7 @@ def predicted_parts(
         table = pa.Table.from_pandas(found, preserve_index=False)
         with pa.OSFile(str(files[-1]), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
             out.write_table(table)
-    return PredictedParts(snapshot, columns, tuple(files), counts)
+    return PredictionParts(snapshot, columns, tuple(files), counts)
 
 
 def _parts(rows: int, number: int) -> list[NDArray[np.int64]]:
