@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -115,6 +116,7 @@ class PredictionServer:
                 Route("/metrics", self._count),
                 Route("/openapi.json", self._openapi),
             ],
+            exception_handlers={HTTPException: _no_such_address},
             lifespan=self._lifespan,
         )
 
@@ -342,6 +344,15 @@ class PredictionServer:
 
     async def _openapi(self, _: Request) -> Response:
         return _json(openapi(self._champions.values(), token=self._token))
+
+
+def _no_such_address(request: Request, error: Exception) -> Response:
+    """Answer a path or a method that is not served as every error is answered."""
+    if not isinstance(error, HTTPException):
+        raise error
+    message = f"{request.method} {shorten(request.url.path, 60)}: {error.detail}."
+    remedy = "What is served stands in /openapi.json; rows go by POST to /pipelines/NAME/predict."
+    return _json(_error("usage", message, remedy), error.status_code, error.headers)
 
 
 def _identity(request: Request) -> str:

@@ -263,3 +263,15 @@ def test_on_loopback_another_account_or_a_page_of_another_site_gets_nothing(
     rebound = behind.post(PATH, content=body, headers={**headers, "host": "evil.example"})
 
     assert [a.status_code for a in (account, own, other, rebound)] == [403, 200, 403, 400]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/pipelines/mine/predict"), ("POST", "/no")])
+def test_an_address_that_is_not_served_is_answered_as_every_error_is(
+    tmp_path: Path, model: ServedModel, method: str, path: str
+) -> None:
+    with client(tmp_path, model) as asking:
+        answered = asking.request(method, path)
+
+    assert answered.status_code == (405 if method == "GET" else 404)
+    assert answered.json()["error"]["kind"] == "usage"
+    assert path in answered.json()["error"]["message"]
