@@ -27,6 +27,7 @@ from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import object_fault, store_secrets
 from tasks.base.text.phrases import listed
 from tasks.base.text.redaction import redact
+from tasks.data.files.delta_tables import LOG
 
 _CHUNK = 8 << 20
 # A store's clock counts seconds: what was fetched in the second of its change may have changed on.
@@ -165,6 +166,12 @@ def _listed(
         every = store.get_file_info(selector)
     except FileNotFoundError:  # of a bucket that is not there, another error says so
         every = []
+    if any(f"/{LOG}/" in info.path for info in every):
+        raise SourceError(
+            f"{address} holds a Delta table, whose log says which of its files are valid now; that "
+            "is read of local folders only.",
+            "Copy the table, or name a folder of plain Parquet files.",
+        )
     found = [info for info in every if info.type == pafs.FileType.File and wanted(info)]
     if not found:
         raise SourceError(

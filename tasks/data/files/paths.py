@@ -10,6 +10,7 @@ from typing import Literal
 from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import SourceError
 from tasks.base.settings.object_addresses import is_object
+from tasks.data.files.delta_tables import LOG, delta_files
 from tasks.data.files.object_stores import copies_of, object_names
 
 CSV_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
@@ -93,6 +94,13 @@ def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
 def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
     if full.is_file():
         return (full,)
+    if (full / LOG).is_dir():
+        return delta_files(full)
+    if any((full / "metadata").glob("*.metadata.json")):
+        raise SourceError(
+            f"{path} is an Iceberg table: its folder also holds files that are not valid now.",
+            "Write its rows to Parquet, or read them with `kind: sql` through Trino or Spark.",
+        )
     if full.is_dir():
         found = _below(full, endings)
         if not found:
