@@ -34,6 +34,8 @@ from tasks.monitoring.incidents.run_failures import has_done_its_work, note_canc
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
 from tasks.orchestration.current_run import deployment_id, is_scheduled, run_id, was_terminated
 from tasks.orchestration.declarations import Parameters
+from tasks.registry.manual_promotion import record_moves
+from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -90,6 +92,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         if not was_terminated():
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
+            _tried(lambda: record_moves(pipeline, store_of(pipeline.state), ledger_of(pipeline)))
             refresh(pipeline)
 
 

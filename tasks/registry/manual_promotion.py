@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tasks.base.loop import Decision, decision_id, new_correlation
+from tasks.base.loop import Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.registry.alias.champion_alias import Moved
+from tasks.registry.alias.journal import Intent, unrecorded
+from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -22,17 +24,8 @@ def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: s
     EvidenceError
         When there is no such version, or it was never verified.
     """
-    name = pipeline.config.name
-    moved = store.promote_by_hand(name, version.removeprefix("v"))
-    now = datetime.now(UTC)
-    if moved.former == moved.version.version:
-        sentence = f"Version {moved.former} is champion already; nothing was moved."
-        return _decision(pipeline, moved, now, sentence, "promoted")
-    former = f" for version {moved.former}" if moved.former else ""
-    sentence = f"Promoted by hand: version {moved.version.version} scores from now on{former}."
-    decision = _decision(pipeline, moved, now, sentence, "promoted")
-    ledger.record(decision)
-    return decision
+    moved = store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
+    return _recorded(pipeline, store, ledger, moved, "promote")
 
 
 def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decision:
@@ -44,30 +37,57 @@ def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decis
         When there is nothing to go back to.
     """
     moved = store.rollback(pipeline.config.name)
-    sentence = (
-        f"Rolled back by hand: version {moved.version.version} scores again, "
-        f"version {moved.former} does not."
-    )
-    decision = _decision(pipeline, moved, datetime.now(UTC), sentence, "rolled_back")
-    ledger.record(decision)
-    return decision
+    return _recorded(pipeline, store, ledger, moved, "rollback")
 
 
-def _decision(
-    pipeline: Pipeline, moved: Moved, now: datetime, sentence: str, kind: str
+def record_moves(pipeline: Pipeline, store: Store, ledger: Ledger) -> None:
+    """Record moves by hand that the ledger lacks: their processes were killed before they could."""
+    for file, intent in unrecorded(store.state / PROMOTIONS, pipeline.config.name):
+        version = store.found(intent.name, intent.version)
+        ledger.record(_decision(pipeline, intent, version.run_id if version else ""))
+        file.unlink(missing_ok=True)
+
+
+def _recorded(
+    pipeline: Pipeline,
+    store: Store,
+    ledger: Ledger,
+    moved: Moved,
+    reason: Literal["promote", "rollback"],
 ) -> Decision:
-    name = pipeline.config.name
+    """Return what became of a move; others at the same time may have recorded it meanwhile."""
+    record_moves(pipeline, store, ledger)
+    intent = Intent(
+        name=pipeline.config.name, version=moved.version.version, previous=moved.former,
+        written=moved.at or datetime.now(UTC), reason=reason,
+    )  # fmt: skip
+    return _decision(pipeline, intent, moved.version.run_id)
+
+
+def _decision(pipeline: Pipeline, intent: Intent, run_id: str) -> Decision:
+    kind = "promoted" if intent.reason == "promote" else "rolled_back"
+    named = decision_id(intent.name, kind, intent.version, intent.written.isoformat())
     return Decision.model_validate(
         {
-            "id": decision_id(name, kind, moved.version.version, now.isoformat()),
-            "pipeline": name,
+            "id": named,
+            "pipeline": intent.name,
             "kind": kind,
-            "at": now,
-            "correlation": new_correlation(),
-            "sentence": sentence,
-            "version": moved.version.version,
+            "at": intent.written,
+            "correlation": named,
+            "sentence": _sentence(intent),
+            "version": intent.version,
             "config_digest": pipeline.digest,
-            "mlflow_run": moved.version.run_id,
-            "evidence": {"former": moved.former, "by": "hand"},
+            "mlflow_run": run_id,
+            "evidence": {"former": intent.previous, "by": "hand"},
         }
     )
+
+
+def _sentence(intent: Intent) -> str:
+    version, former = intent.version, intent.previous
+    if version == former:
+        return f"Version {former} is champion already; nothing was moved."
+    if intent.reason == "promote":
+        left = f" for version {former}" if former else ""
+        return f"Promoted by hand: version {version} scores from now on{left}."
+    return f"Rolled back by hand: version {version} scores again, version {former} does not."

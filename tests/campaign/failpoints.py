@@ -59,6 +59,7 @@ def killing_at(point: Point, folder: Path) -> Callable[[], None]:
 
     def any_event() -> None:
         if getattr(thread, "due", False):
+            thread.due = False  # the kill is an event as well
             _die()
 
     return lambda: _watch(folder, passed, any_event)

@@ -20,7 +20,13 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.locks import locked
 from tasks.base.text.commands import command
-from tasks.registry.alias.journal import Intent, journal_file, lock_file, read_intent
+from tasks.registry.alias.journal import (
+    Intent,
+    close_journal,
+    journal_file,
+    lock_file,
+    read_intent,
+)
 
 VERIFIED = "keepfit.verified"
 PROMOTED = "keepfit.promoted_at"
@@ -58,6 +64,7 @@ class Moved(Record):
 
     version: ModelVersion
     former: str | None
+    at: datetime | None = None
 
 
 Across = Callable[[str], AbstractContextManager[None]]
@@ -116,7 +123,7 @@ def promote_by_hand(
         if current is not None and current.version == version:
             return Moved(version=current, former=version)
         held = current.version if current else None
-        return _moved(registry, folder, wanted, held, "promote")
+        return _moved(registry, folder, wanted, held, "promote", by_hand=True)
 
 
 def rollback(
@@ -134,7 +141,7 @@ def rollback(
     Parameters
     ----------
     expected
-        The champion to roll back from; None: whichever it is.
+        The champion to roll back from; None, as a person asks: whichever it is.
 
     Raises
     ------
@@ -156,7 +163,8 @@ def rollback(
                 f"Look at it with `{command('status')}`.",
             )
         wanted = _before(registry, current)
-        return _moved(registry, folder, wanted, current.version, "rollback")
+        by_hand = expected is None
+        return _moved(registry, folder, wanted, current.version, "rollback", by_hand=by_hand)
 
 
 def recover(registry: Registry, folder: Path, across: Across = on_this_host) -> tuple[Intent, ...]:
@@ -193,6 +201,7 @@ def _finish(registry: Registry, journal: Path) -> Intent | None:
             _revert(registry, intent, current)
         else:
             _carry_out(registry, intent, wanted)
+            close_journal(journal, intent)
         _LOGGER.warning("%s: finished an interrupted %s", intent.name, _WORDS[intent.reason])
     journal.unlink(missing_ok=True)
     return intent
@@ -204,6 +213,8 @@ def _moved(
     wanted: ModelVersion,
     previous: str | None,
     reason: Literal["promote", "rollback"],
+    *,
+    by_hand: bool = False,
 ) -> Moved:
     """Write the intent, carry it out, remove it."""
     intent = Intent(
@@ -212,6 +223,7 @@ def _moved(
         previous=previous,
         written=datetime.now(UTC),
         reason=reason,
+        by_hand=by_hand,
     )
     journal = journal_file(folder, wanted.name)
     reach("registry.journal.before_write")
@@ -219,11 +231,12 @@ def _moved(
     reach("registry.journal.after_write")
     _carry_out(registry, intent, wanted)
     reach("registry.journal.before_removal")
-    journal.unlink()
+    close_journal(journal, intent)
     reach("registry.journal.after_removal")
     found = registry.found(wanted.name, wanted.version) or wanted
     aliases = tuple(dict.fromkeys((*found.aliases, "champion")))
-    return Moved(version=found.model_copy(update={"aliases": aliases}), former=previous)
+    version = found.model_copy(update={"aliases": aliases})
+    return Moved(version=version, former=previous, at=intent.written)
 
 
 def _before(registry: Registry, current: ModelVersion) -> ModelVersion:

@@ -21,6 +21,7 @@ class Intent(Record):
     previous: str | None
     written: datetime
     reason: Literal["promote", "rollback"] = "promote"
+    by_hand: bool = False
 
 
 def read_intent(journal: Path) -> Intent | None:
@@ -45,6 +46,20 @@ def read_intent(journal: Path) -> Intent | None:
 def journal_file(folder: Path, name: str) -> Path:
     """Return the journal of the model `name`."""
     return folder / f"{_plain(name)}.journal"
+
+
+def close_journal(journal: Path, intent: Intent) -> None:
+    """Remove a journal; what a person asked for is kept until the ledger holds it."""
+    if intent.by_hand:
+        journal.replace(journal.with_suffix(f".{intent.written:%Y%m%dT%H%M%S%f}.moved"))
+    else:
+        journal.unlink(missing_ok=True)
+
+
+def unrecorded(folder: Path, name: str) -> list[tuple[Path, Intent]]:
+    """Return the moves by hand that the ledger may not hold yet, the oldest first."""
+    files = sorted(folder.glob(f"{_plain(name)}.*.moved"))
+    return [(file, intent) for file in files if (intent := read_intent(file)) is not None]
 
 
 def lock_file(folder: Path, name: str) -> Path:
