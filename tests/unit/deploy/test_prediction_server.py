@@ -275,3 +275,19 @@ def test_an_address_that_is_not_served_is_answered_as_every_error_is(
     assert answered.status_code == (405 if method == "GET" else 404)
     assert answered.json()["error"]["kind"] == "usage"
     assert path in answered.json()["error"]["message"]
+
+
+def test_every_route_is_decided_with_a_token_and_without(asking: TestClient) -> None:
+    routes = {route.path for route in asking.app.routes}  # type: ignore[attr-defined]
+    assert routes == {
+        "/pipelines/{name}/predict", "/pipelines/{name}", "/health", "/ready", "/metrics",
+        "/openapi.json",
+    }  # fmt: skip
+    other_account = TestClient(guarded(asking.app, 4290, None), base_url="http://127.0.0.1:4290")
+    nobody = TestClient(guarded(asking.app, 4290, "t" * 32), base_url="http://127.0.0.1:4290")
+
+    for path in routes:
+        for method in ("GET", "POST", "DELETE"):
+            refused = other_account.request(method, path).status_code == 403
+            assert refused is ((method, path) != ("GET", "/health")), (method, path)
+            assert (nobody.request(method, path).status_code == 401) is (path not in OPEN_PATHS)
