@@ -28,7 +28,7 @@ KEPT = ROOT / "dist" / "gallery"
 PIPELINES = ("credit", "diabetes", "digits", "movielens", "parkinsons")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 # What a page of the gallery cannot lead to: servers that ran, and Evidently's five megabytes.
-_DEAD = re.compile(r'\s(?:xlink:)?href="(?:http://127\.0\.0\.1[^"]*|evidently\.html)"')
+_DEAD = re.compile(r'\s(?:xlink:)?href="(?:http://127\.0\.0\.1[^"]*|[^"]*evidently\.html)"')
 _DUE = re.compile(r'\sdata-due="[^"]*"')
 _PATIENCE = 600.0
 

@@ -30,6 +30,12 @@ _COLOURS = 128
 _SIZE = {"width": 1280, "height": 1440}
 _ASSISTANT = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 
+# The commands as a reader in the folder would write them.
+_SHORTER = (
+    "folder => document.querySelectorAll('code').forEach("
+    "code => { code.textContent = code.textContent.replaceAll(folder, '') })"
+)
+
 
 def take(tutorial: Tutorial, folder: Path = FOLDER) -> None:
     """Take dashboard, report and MLflow's comparison of the first training's candidates."""
@@ -42,6 +48,7 @@ def take(tutorial: Tutorial, folder: Path = FOLDER) -> None:
     with _browser() as page:
         page.goto(tutorial.command("link late").strip())
         page.get_by_role("heading", name="Decisions").wait_for()
+        page.evaluate(_SHORTER, f"{tutorial.folder}/")
         _keep(page, folder / "dashboard.png")
         page.goto(report.as_uri())
         _keep(page, folder / "report.png")
