@@ -55,7 +55,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Add to the page of the gallery what leads to its pages."""
-    return f"{markdown}\n{_gallery()}" if page.file.src_uri == "gallery.md" else markdown
+    return (
+        markdown.replace("<!-- pages -->", _gallery())
+        if page.file.src_uri == "gallery.md"
+        else markdown
+    )
 
 
 def _gallery_pages() -> list[str]:
