@@ -14,13 +14,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from expectations.engine.lazy_imports import Deferred
 from flows.cli import answering
 from flows.terminal.output import echo
 from tasks.base.errors import UsageError
 from tasks.base.settings.object_addresses import is_object
 
 if TYPE_CHECKING:
+    from deploy.doctor import report as examination
+    from deploy.remote import remote_deployment
     from deploy.remote.remote_deployment import Applied, PoolKind
+    from deploy.retention import backups
+    from deploy.serving import app as serving_app
+    from deploy.serving import server as serving
+    from deploy.stack import stack
+    from deploy.web import access, page_server
+    from tasks.base import pipeline_file
+else:
+    examination = Deferred("deploy.doctor.report")
+    remote_deployment = Deferred("deploy.remote.remote_deployment")
+    backups = Deferred("deploy.retention.backups")
+    serving_app = Deferred("deploy.serving.app")
+    serving = Deferred("deploy.serving.server")
+    stack = Deferred("deploy.stack.stack")
+    access = Deferred("deploy.web.access")
+    page_server = Deferred("deploy.web.page_server")
+    pipeline_file = Deferred("tasks.base.pipeline_file")
 
 _FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -49,10 +68,8 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     terminal, or that `keepfit link` prints later. Ctrl-C stops it and leaves nothing behind;
     schedules go on at the next start.
     """
-    from deploy.stack.stack import up as run_stack
-
     shown = (sys.stderr if as_json else sys.stdout).isatty()
-    status = run_stack(files, **options, link=shown, out=lambda line: echo(line, err=as_json))
+    status = stack.up(files, **options, link=shown, out=lambda line: echo(line, err=as_json))
     sys.exit(status)
 
 
@@ -70,10 +87,8 @@ def link(
     With --env variables by which programs of yours, and the commands `prefect` and `mlflow`, use
     it: eval "$(keepfit link --env mine)".
     """
-    from deploy.web.access import running_access
-
-    stack, access = running_access(_state(file, state), file)
-    address = "" if as_variables else access.new_link(stack.page)
+    stack, links = access.running_access(_state(file, state), file)
+    address = "" if as_variables else links.new_link(stack.page)
     if not as_json:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
         echo("\n".join(lines) if as_variables else address)
@@ -114,9 +129,7 @@ def deploy(
     start the training, and a run on a worker, where one is online, that it reaches the same state
     folder, MLflow, ledger and source.
     """
-    from deploy.remote.remote_deployment import deploy as apply
-
-    applied = apply(
+    applied = remote_deployment.deploy(
         files,
         pool=pool,
         kind=kind,
@@ -157,15 +170,13 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
     the pipeline FILE. With KEEPFIT_PAGE_AUTH=user:password, which must be set beyond loopback, the
     browser asks for it; without, the printed link lets one browser in, once and within an hour.
     """
-    from deploy.web.page_server import serve_page
-
     found = _state(file, state)
 
     def told(address: str) -> None:
         answer = {"page": address, "state": str(found)}
         echo(json.dumps(answer) if as_json else f"keepfit  {address}")
 
-    serve_page(found, host, port, out=told)
+    page_server.serve_page(found, host, port, out=told)
 
 
 @click.command()
@@ -201,13 +212,11 @@ def serve(
     POST /pipelines/NAME/predict takes {"rows": [{…}, …]}; /openapi.json describes it. Every
     answered row gets into the ledger. Beyond loopback KEEPFIT_SERVE_TOKEN must be set.
     """
-    from deploy.serving.app import Limits
-    from deploy.serving.server import serve as run
 
     def told(address: str) -> None:
         echo(json.dumps({"address": address}) if as_json else f"keepfit  {address}")
 
-    run(files, host, port, Limits(max_rows, max_bytes, rate), out=told)
+    serving.serve(files, host, port, serving_app.Limits(max_rows, max_bytes, rate), out=told)
 
 
 @click.command()
@@ -223,13 +232,11 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
     event → training → decision → alert; everything of it is removed afterwards. Exit status 1
     when a check failed.
     """
-    from deploy.doctor.report import examine, table
-
-    report = examine(files, loop=loop, alerts=alerts)
+    report = examination.examine(files, loop=loop, alerts=alerts)
     if as_json:
         echo(json.dumps(report.answer(), ensure_ascii=False, allow_nan=False))
     else:
-        echo(table(report))
+        echo(examination.table(report))
     sys.exit(0 if report.healthy else 1)
 
 
@@ -244,11 +251,9 @@ def backup(target: str, file: str | None, state: Path | None, as_json: bool) -> 
 
     The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state.
     """
-    from deploy.retention.backups import backup as copy_out
-
     target, pipeline = _archive_first(target, file)
     found = _state(pipeline, state)
-    answer = _answer(copy_out(found, target))
+    answer = _answer(backups.backup(found, target))
     if not as_json:
         echo(f"{found} is copied to {target}.")
     return {"state": str(found), "target": str(target), **answer}
@@ -269,11 +274,9 @@ def restore(
     The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state. One
     that holds something is replaced with --force only.
     """
-    from deploy.retention.backups import restore as copy_in
-
     source, pipeline = _archive_first(source, file)
     found = _state(pipeline, state)
-    restored = copy_in(source, found, force=force)
+    restored = backups.restore(source, found, force=force)
     if not as_json:
         echo(f"{found} is as {source} has it.")
         if restored.kept:
@@ -310,9 +313,7 @@ def _state(file: Path | None, stated: Path | None) -> Path:
         stated = Path(os.environ["KEEPFIT_STATE"])
     if stated is not None:
         return stated.expanduser().resolve()
-    from tasks.base.pipeline_file import load_pipeline
-
-    return load_pipeline(file, contract_exists=False).state
+    return pipeline_file.load_pipeline(file, contract_exists=False).state
 
 
 def _answer(result: Any) -> dict[str, Any]:

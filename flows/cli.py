@@ -17,11 +17,38 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from expectations.engine.lazy_imports import Deferred
 from flows.terminal.output import echo, make_logs_safe
 from tasks.base.runtime.temporary import drop_temporary, keep_temporary_together
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from flows import cli_actions as actions
+    from flows import commands
+    from flows.terminal import backtest_results, documentation, loop_results, results
+    from tasks.base import key_reference, pipeline_file
+    from tasks.base.settings import object_addresses
+    from tasks.contracts import snapshot_check
+    from tasks.models.execution import plugin_checks
+    from tasks.projects import contracts
+    from tasks.projects import draft as drafts
+    from tasks.registry import version_keys
+else:
+    actions = Deferred("flows.cli_actions")
+    commands = Deferred("flows.commands")
+    backtest_results = Deferred("flows.terminal.backtest_results")
+    documentation = Deferred("flows.terminal.documentation")
+    loop_results = Deferred("flows.terminal.loop_results")
+    results = Deferred("flows.terminal.results")
+    key_reference = Deferred("tasks.base.key_reference")
+    pipeline_file = Deferred("tasks.base.pipeline_file")
+    object_addresses = Deferred("tasks.base.settings.object_addresses")
+    snapshot_check = Deferred("tasks.contracts.snapshot_check")
+    plugin_checks = Deferred("tasks.models.execution.plugin_checks")
+    contracts = Deferred("tasks.projects.contracts")
+    version_keys = Deferred("tasks.registry.version_keys")
+    drafts = Deferred("tasks.projects.draft")
 
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -171,16 +198,12 @@ def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[
     Never asks a question, never overwrites. Says what it assumed and where to change it. The
     password of a database's URL is not written; the file names the variable that has to hold it.
     """
-    from tasks.base.settings.object_addresses import is_object
-    from tasks.projects.draft import Request, draft_project
-
-    url = data if data is not None and "://" in data and not is_object(data) else None
+    read_as_files = data is None or "://" not in data or object_addresses.is_object(data)
+    url = None if read_as_files else data
     file = None if url is not None else data
-    draft = draft_project(Request(folder=folder, data=file, url=url, **options))
+    draft = drafts.draft_project(drafts.Request(folder=folder, data=file, url=url, **options))
     if not as_json:
-        from flows.terminal.results import show_draft
-
-        show_draft(draft)
+        results.show_draft(draft)
     return draft.model_dump(mode="json")
 
 
@@ -198,13 +221,9 @@ def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str,
     With --refit the champion's family, columns and settings are fitted once on newer rows, and
     the gate asks that this is not worse by more than a margin.
     """
-    from flows.commands import run_training
-
-    outcome = run_training(file, fresh=fresh, refit=refit)
+    outcome = commands.run_training(file, fresh=fresh, refit=refit)
     if not as_json:
-        from flows.terminal.results import show_training
-
-        show_training(outcome)
+        results.show_training(outcome)
     return outcome.answer()
 
 
@@ -228,15 +247,11 @@ def score(
     training and the last scoring, as the schedule does; with --all every row. Without --output
     they go to the sink of the file, or to a Parquet file in the state folder.
     """
-    from flows.commands import run_scoring
-
-    outcome = run_scoring(
+    outcome = commands.run_scoring(
         file, input_path=input_path, output_path=output_path, everything=everything
     )
     if not as_json:
-        from flows.terminal.results import show_scoring
-
-        show_scoring(outcome)
+        results.show_scoring(outcome)
     return outcome.answer()
 
 
@@ -256,13 +271,9 @@ def monitor(
     `monitoring.catch_up` of them, the newest in any case. Exit status 3 means that the newest
     window's rows broke the contract, 4 (only with --check) that a window is an alarm.
     """
-    from flows.commands import run_monitoring
-
-    outcome = run_monitoring(file, window=window, every=every)
+    outcome = commands.run_monitoring(file, window=window, every=every)
     if not as_json:
-        from flows.terminal.loop_results import show_monitoring
-
-        show_monitoring(outcome)
+        loop_results.show_monitoring(outcome)
     if check and (outcome.alarm or any(one.alarm for one in outcome.windows)):
         click.get_current_context().call_on_close(functools.partial(sys.exit, 4))
     return outcome.answer()
@@ -286,13 +297,9 @@ def backtest(file: Path | None, as_json: bool, **options: Any) -> dict[str, Any]
     window, monitors, decides, and goes on, by the functions that production calls. Champion,
     ledger and alerts are not touched. A replay that was stopped goes on where it was.
     """
-    from flows.commands import run_backtest
-
-    outcome = run_backtest(file, **options)
+    outcome = commands.run_backtest(file, **options)
     if not as_json:
-        from flows.terminal.backtest_results import show_backtest
-
-        show_backtest(outcome)
+        backtest_results.show_backtest(outcome)
     return outcome.answer()
 
 
@@ -303,13 +310,9 @@ def backtest(file: Path | None, as_json: bool, **options: Any) -> dict[str, Any]
 @answering
 def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
     """Make VERSION the champion by hand; recorded like any other decision."""
-    from flows.cli_actions import promote_by_hand
-
-    decision = promote_by_hand(file, version)
+    decision = actions.promote_by_hand(file, version)
     if not as_json:
-        from flows.terminal.loop_results import show_move
-
-        show_move(decision, file)
+        loop_results.show_move(decision, file)
     return decision.model_dump(mode="json")
 
 
@@ -319,13 +322,9 @@ def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def rollback(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Let the former champion score again; recorded like any other decision."""
-    from flows.cli_actions import roll_back_by_hand
-
-    decision = roll_back_by_hand(file)
+    decision = actions.roll_back_by_hand(file)
     if not as_json:
-        from flows.terminal.loop_results import show_move
-
-        show_move(decision, file)
+        loop_results.show_move(decision, file)
     return decision.model_dump(mode="json")
 
 
@@ -341,22 +340,16 @@ def why(version: str | None, file: Path | None, row: str | None, as_json: bool) 
     `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it tells
     which columns pushed the prediction of one row of the scoring source.
     """
-    from flows.cli_actions import explain_row, read_chain
-
     if version is not None and file is None and not version.removeprefix("v").isdigit():
         file, version = Path(version), None
     if row is not None:
-        explained = explain_row(file, row, version)
+        explained = actions.explain_row(file, row, version)
         if not as_json:
-            from flows.terminal.results import show_row
-
-            show_row(explained)
+            results.show_row(explained)
         return explained.answer()
-    chain = read_chain(file, version)
+    chain = actions.read_chain(file, version)
     if not as_json:
-        from flows.terminal.loop_results import show_chain
-
-        show_chain(chain)
+        loop_results.show_chain(chain)
     return chain.answer()
 
 
@@ -369,16 +362,10 @@ def status(file: Path | None, as_json: bool) -> dict[str, Any]:
 
     FILE's pipeline comes first, with its last trainings.
     """
-    from flows.cli_actions import read_health
-    from flows.commands import read_status
-
-    found, health = read_status(file), read_health(file)
+    found, health = commands.read_status(file), actions.read_health(file)
     if not as_json:
-        from flows.terminal.loop_results import show_overview
-        from flows.terminal.results import show_trainings
-
-        show_overview(health)
-        show_trainings(found)
+        loop_results.show_overview(health)
+        results.show_trainings(found)
     return {
         **found.model_dump(mode="json"),
         "health": health[0].answer(),
@@ -398,14 +385,11 @@ def contract() -> None:
 @answering
 def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dict[str, Any]:
     """Write an editable contract from the training window."""
-    from tasks.base.pipeline_file import load_pipeline
-    from tasks.projects.contracts import infer_contract_file
-
-    written = infer_contract_file(load_pipeline(file, contract_exists=False), output)
+    written = contracts.infer_contract_file(
+        pipeline_file.load_pipeline(file, contract_exists=False), output
+    )
     if not as_json:
-        from flows.terminal.results import show_contract
-
-        show_contract(written)
+        results.show_contract(written)
     return written.model_dump(mode="json")
 
 
@@ -416,17 +400,11 @@ def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dic
 @answering
 def contract_check(file: Path | None, input_path: str | None, as_json: bool) -> dict[str, Any]:
     """Check the source, or --input, against the contract; exit status 3 when it is broken."""
-    from tasks.base.pipeline_file import load_pipeline
-    from tasks.contracts.snapshot_check import require_passed
-    from tasks.projects.contracts import check_contract_file
-
-    pipeline = load_pipeline(file)
-    result = check_contract_file(pipeline, input_path)
-    require_passed(result, file=pipeline.path, rows=input_path or "")
+    pipeline = pipeline_file.load_pipeline(file)
+    result = contracts.check_contract_file(pipeline, input_path)
+    snapshot_check.require_passed(result, file=pipeline.path, rows=input_path or "")
     if not as_json:
-        from flows.terminal.results import show_contract_result
-
-        show_contract_result(result)
+        results.show_contract_result(result)
     return result.model_dump(mode="json")
 
 
@@ -437,14 +415,9 @@ def contract_check(file: Path | None, input_path: str | None, as_json: bool) -> 
 @answering
 def contract_diff(file: Path | None, input_path: str | None, as_json: bool) -> dict[str, Any]:
     """Show how the source, or --input, differs from the contract, rule by rule."""
-    from tasks.base.pipeline_file import load_pipeline
-    from tasks.projects.contracts import diff_contract
-
-    found = diff_contract(load_pipeline(file), input_path)
+    found = contracts.diff_contract(pipeline_file.load_pipeline(file), input_path)
     if not as_json:
-        from flows.terminal.results import show_contract_diff
-
-        show_contract_diff(found)
+        results.show_contract_diff(found)
     return found.model_dump(mode="json")
 
 
@@ -458,17 +431,12 @@ def contract_accept(rules: tuple[str, ...], input_path: str | None, as_json: boo
 
     `keepfit contract accept [RULE…] [FILE]`: without a rule all that `diff` proposes.
     """
-    from tasks.base.pipeline_file import load_pipeline
-    from tasks.projects.contracts import accept_rules
-
     file, names = None, rules
     if rules and (rules[-1].endswith((".yaml", ".yml")) or Path(rules[-1]).exists()):
         file, names = Path(rules[-1]), rules[:-1]
-    found = accept_rules(load_pipeline(file), names, input_path)
+    found = contracts.accept_rules(pipeline_file.load_pipeline(file), names, input_path)
     if not as_json:
-        from flows.terminal.results import show_contract_diff
-
-        show_contract_diff(found)
+        results.show_contract_diff(found)
     return found.model_dump(mode="json")
 
 
@@ -480,7 +448,7 @@ def contract_accept(rules: tuple[str, ...], input_path: str | None, as_json: boo
 @answering
 def export(version: str, folder: Path, file: Path | None, as_json: bool) -> dict[str, Any]:
     """Copy the files of VERSION into the new FOLDER, compared with its signature."""
-    found: dict[str, Any] = _actions().copy_version(file, version, folder)
+    found = actions.copy_version(file, version, folder)
     if not as_json:
         echo(f"{found['model']} v{found['version']}, as it was signed: {found['folder']}")
     return found
@@ -496,7 +464,7 @@ def keys() -> None:
 @answering
 def keys_show(as_json: bool) -> dict[str, Any]:
     """Show the public key of this host and those that are trusted."""
-    found: dict[str, Any] = _actions().version_keys.shown_keys()
+    found: dict[str, Any] = version_keys.shown_keys()
     if not as_json:
         echo(f"signs by  {found['key'] or 'a key that the first training makes'}")
         echo(f"from      {found['from']}")
@@ -511,7 +479,7 @@ def keys_show(as_json: bool) -> dict[str, Any]:
 @answering
 def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
-    found: dict[str, Any] = _actions().version_keys.trust_key(key)
+    found = version_keys.trust_key(key)
     if not as_json:
         echo(f"trusted   {key}")
     return found
@@ -523,7 +491,7 @@ def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY no longer: versions signed by it are refused."""
-    found: dict[str, Any] = _actions().version_keys.distrust_key(key)
+    found = version_keys.distrust_key(key)
     if not as_json:
         known = found["removed"]
         echo("no longer trusted" if known else "the file of trusted keys does not name it")
@@ -536,7 +504,7 @@ def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_rotate(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Sign by a new key from now on, and the versions of FILE again."""
-    found: dict[str, Any] = _actions().rotate_key(file)
+    found = actions.rotate_key(file)
     if not as_json:
         _show_signed(found)
     return found
@@ -549,16 +517,10 @@ def keys_rotate(file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def keys_sign(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
     """Sign VERSION as it is stored, and so accept it; `all`: those signed by a trusted key."""
-    found: dict[str, Any] = _actions().sign_versions(file, version)
+    found = actions.sign_versions(file, version)
     if not as_json:
         _show_signed(found)
     return found
-
-
-def _actions() -> Any:
-    from flows import cli_actions
-
-    return cli_actions
 
 
 def _show_signed(found: dict[str, Any]) -> None:
@@ -582,12 +544,10 @@ def config() -> None:
 @answering
 def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
-    from tasks.base.pipeline_file import load_pipeline
     from tasks.base.text.commands import command
-    from tasks.models.execution.plugin_checks import check_hooks
 
-    pipeline = load_pipeline(file)
-    check_hooks(pipeline.config, pipeline.base)
+    pipeline = pipeline_file.load_pipeline(file)
+    plugin_checks.check_hooks(pipeline.config, pipeline.base)
     if not as_json:
         echo(f"{pipeline.path} is right. State: {pipeline.state}")
         echo(f"Next: {command('run', file=pipeline.path)}")
@@ -603,9 +563,7 @@ def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
 @answering
 def config_schema(as_json: bool) -> None:
     """Print the JSON schema of the pipeline file, for editors."""
-    from tasks.base.key_reference import schema
-
-    echo(json.dumps(schema(), indent=None if as_json else 2))
+    echo(json.dumps(key_reference.schema(), indent=None if as_json else 2))
 
 
 @config.command("explain")
@@ -614,9 +572,7 @@ def config_schema(as_json: bool) -> None:
 @answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     """Say what KEY means (training.budget, say), its type and its default; all keys without one."""
-    from tasks.base.key_reference import explain
-
-    entries = explain(key)
+    entries = key_reference.explain(key)
     if not as_json:
         for entry in entries:
             echo(entry.sentence())
@@ -629,11 +585,13 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
 @answering
 def docs(page: str, as_json: bool) -> dict[str, Any]:
     """Show a PAGE of the documentation; report, alarm or contract, say."""
-    from flows.terminal.documentation import page_text, pages, show_page
-
     if not as_json:
-        show_page(page)
-    return {"page": page, "pages": list(pages()), "text": page_text(page)}
+        documentation.show_page(page)
+    return {
+        "page": page,
+        "pages": list(documentation.pages()),
+        "text": documentation.page_text(page),
+    }
 
 
 @main.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expectations.engine.lazy_imports import Deferred
 from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
@@ -16,11 +17,28 @@ from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
     from tasks.base.loop import Decision
+    from tasks.dashboard import refresh as dashboard
     from tasks.evaluation.explanation.shap_values import RowExplanation
+    from tasks.history import overview as health
+    from tasks.history import state_sizes
     from tasks.history.overview import PipelineHealth
     from tasks.ledger.ledger import Ledger
+    from tasks.lineage import chain
     from tasks.lineage.chain import Chain
+    from tasks.monitoring.alerts import notification
+    from tasks.plugins import versions
     from tasks.registry.mlflow.store import Store
+    from tasks.scoring import batches, row_explanation, version_predictions
+else:
+    dashboard = Deferred("tasks.dashboard.refresh")
+    health = Deferred("tasks.history.overview")
+    state_sizes = Deferred("tasks.history.state_sizes")
+    chain = Deferred("tasks.lineage.chain")
+    notification = Deferred("tasks.monitoring.alerts.notification")
+    versions = Deferred("tasks.plugins.versions")
+    batches = Deferred("tasks.scoring.batches")
+    row_explanation = Deferred("tasks.scoring.row_explanation")
+    version_predictions = Deferred("tasks.scoring.version_predictions")
 
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
@@ -67,40 +85,29 @@ def rotate_key(file: Path | None) -> dict[str, object]:
 
 def load_estimator(file: Path | None, version: str | None) -> Any:
     """Return the champion, or another version, fitted, as scoring loads it."""
-    from tasks.plugins.versions import require_hooks
-    from tasks.scoring.batches import version_of
-    from tasks.scoring.version_predictions import load_version
-
     with _steered(file) as pipeline:
-        found = version_of(pipeline, version)
-        require_hooks(pipeline.config, pipeline.base, found)
-        return load_version(pipeline, found)
+        found = batches.version_of(pipeline, version)
+        versions.require_hooks(pipeline.config, pipeline.base, found)
+        return version_predictions.load_version(pipeline, found)
 
 
 def read_chain(file: Path | None, version: str | None) -> Chain:
     """Return the chain of evidence behind a version, or behind the champion."""
-    from tasks.lineage.chain import explain_version
-
     with _steered(file) as pipeline:
-        return explain_version(pipeline, version)
+        return chain.explain_version(pipeline, version)
 
 
 def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
     """Return which columns pushed the prediction of one row."""
-    from tasks.scoring.row_explanation import explain_row as explain
-
     with _steered(file) as pipeline:
-        return explain(pipeline, row, version)
+        return row_explanation.explain_row(pipeline, row, version)
 
 
 def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
     """Return how the pipeline of `file` is, and after it the others of its state folder."""
-    from tasks.history.overview import overview
-    from tasks.history.state_sizes import sizes
-
     with _steered(file) as pipeline:
         others = [p for p in known_pipelines(pipeline.state) if p.work != pipeline.work]
-        return overview([pipeline, *others], sizes=sizes(pipeline.state))
+        return health.overview([pipeline, *others], sizes=state_sizes.sizes(pipeline.state))
 
 
 @contextlib.contextmanager
@@ -113,8 +120,5 @@ def _steered(file: Path | None) -> Iterator[Pipeline]:
 
 
 def _tell(pipeline: Pipeline, decision: Decision) -> None:
-    from tasks.dashboard.refresh import refresh
-    from tasks.monitoring.alerts.notification import tell
-
-    tell(pipeline, decision)
-    refresh(pipeline)
+    notification.tell(pipeline, decision)
+    dashboard.refresh(pipeline)

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from expectations.engine.lazy_imports import Deferred
 from flows.prefect_runs import end_left
 from flows.terminal.results import progress
 from tasks.base.errors import InfrastructureError, KeepfitError, ModelRefusedError
@@ -42,7 +43,26 @@ from tasks.registry.mlflow.shared_stores import (
 from tasks.training.warm_start import remember_training, trained_before
 
 if TYPE_CHECKING:
+    from flows import backtesting as backtesting_flow
+    from flows import monitoring as monitoring_flow
+    from flows import scoring as scoring_flow
+    from flows import training as training_flow
+    from tasks.backtest import history
+    from tasks.backtest import run as backtest_run
     from tasks.backtest.results import BacktestOutcome
+    from tasks.contracts import snapshot_check
+    from tasks.history import state_sizes
+    from tasks.ledger import training_outcomes
+else:
+    backtesting_flow = Deferred("flows.backtesting")
+    monitoring_flow = Deferred("flows.monitoring")
+    scoring_flow = Deferred("flows.scoring")
+    training_flow = Deferred("flows.training")
+    history = Deferred("tasks.backtest.history")
+    backtest_run = Deferred("tasks.backtest.run")
+    snapshot_check = Deferred("tasks.contracts.snapshot_check")
+    state_sizes = Deferred("tasks.history.state_sizes")
+    training_outcomes = Deferred("tasks.ledger.training_outcomes")
 
 _LEAST_FREE_BYTES = 200_000_000
 _LEAST_ADDRESSES = 800_000_000
@@ -57,10 +77,8 @@ def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False)
         _require_space(pipeline)
         known = not fresh and trained_before(pipeline)
         with _companions(pipeline, checks=not known, fits=not known):
-            from flows.training import training
-
             given: dict[str, Any] = {"fresh": fresh, "cause": by_hand(), "refit": refit}
-            answer: Any = training(str(pipeline.path), **given)
+            answer: Any = training_flow.training(str(pipeline.path), **given)
         remember_training(pipeline)
         outcome: TrainingOutcome = answer.model_copy(update={"seconds": monotonic() - began})
         if not outcome.unchanged:
@@ -79,9 +97,7 @@ def run_scoring(
     began = monotonic()
     pipeline = load_pipeline(file)
     with progress(), _contacted(pipeline), _companions(pipeline, checks=True, fits=False):
-        from flows.scoring import scoring
-
-        outcome = scoring(
+        outcome = scoring_flow.scoring(
             str(pipeline.path),
             str(input_path) if input_path else None,
             str(output_path) if output_path else None,
@@ -102,26 +118,21 @@ def run_monitoring(
         _contacted(pipeline),
         _companions(pipeline, checks=True, fits=False, keep=True),
     ):
-        from flows.monitoring import monitoring
-
-        outcome = monitoring(str(pipeline.path), window, cause=by_hand(), every=every)
+        outcome = monitoring_flow.monitoring(
+            str(pipeline.path), window, cause=by_hand(), every=every
+        )
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
 def run_backtest(file: Path | None, **options: Any) -> BacktestOutcome:
     """Run the backtesting flow of `file` once, in this process."""
-    from tasks.backtest.history import lengths_of
-    from tasks.backtest.run import BacktestRequest
-
     began = monotonic()
-    asked = BacktestRequest(**options)
+    asked = backtest_run.BacktestRequest(**options)
     pipeline = load_pipeline(file)
-    lengths_of(pipeline, asked.every, asked.label_delay)
+    history.lengths_of(pipeline, asked.every, asked.label_delay)
     with progress(), _contacted(pipeline), _companions(pipeline, checks=False, fits=True):
         _require_space(pipeline)
-        from flows.backtesting import backtesting
-
-        outcome = backtesting(str(pipeline.path), asked)
+        outcome = backtesting_flow.backtesting(str(pipeline.path), asked)
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
@@ -132,12 +143,9 @@ def by_hand() -> Cause:
 
 def read_status(file: Path | None) -> PipelineStatus:
     """Return the champion of `file` and its last trainings."""
-    from tasks.history.state_sizes import bytes_in
-    from tasks.ledger.training_outcomes import last_outcomes
-
     pipeline = load_pipeline(file)
     name = pipeline.config.name
-    trainings = last_outcomes(pipeline.work)
+    trainings = training_outcomes.last_outcomes(pipeline.work)
     champion, uri = None, ""
     if trainings or os.environ.get("MLFLOW_TRACKING_URI"):
         uri = shown_address(pipeline.state)
@@ -157,7 +165,7 @@ def read_status(file: Path | None) -> PipelineStatus:
         trainings=trainings,
         mlflow_uri=uri,
         state=str(pipeline.state),
-        state_bytes=bytes_in(pipeline.state),
+        state_bytes=state_sizes.bytes_in(pipeline.state),
         next_command=command("score" if champion else "run", file=pipeline.path),
     )
 
@@ -238,8 +246,6 @@ def _companions(
     keep
         Whether contracts will be checked several times, and runs logged early.
     """
-    from tasks.contracts.snapshot_check import start_checker, stop_checker
-
     stack = running_stack(pipeline.state)
     configured = stack.prefect_api if stack else configured_api()
     named = os.environ.get("PREFECT_API_URL")
@@ -248,7 +254,7 @@ def _companions(
         use_api(configured, stack.credentials if stack is not None else "")
     try:
         if checks:
-            start_checker(keep=keep)
+            snapshot_check.start_checker(keep=keep)
         if fits:
             worker_pool.warm_up()
         elif keep or not read_directly(pipeline.state):
@@ -258,7 +264,7 @@ def _companions(
         worker_pool.close_all()
         raise
     finally:
-        stop_checker()
+        snapshot_check.stop_checker()
         if configured is not None and named is None:
             use_api(None)
 

@@ -112,7 +112,10 @@ def _imported(
     tree: ast.AST, defined: dict[str, dict[str, ast.AST]], *, inside: bool
 ) -> dict[str, str]:
     """Return names to places or modules."""
-    nodes = ast.walk(tree) if inside else getattr(tree, "body", [])
+    body = getattr(tree, "body", [])
+    # What a module defers is imported for the type checker.
+    body = [*body, *(node for part in body if isinstance(part, ast.If) for node in part.body)]
+    nodes = ast.walk(tree) if inside else body
     return {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
         if f"{node.module}.{alias.name}" in defined
