@@ -22,6 +22,9 @@ PARTS: dict[str, str] = {
     "stack": "tests.campaign.stack",
     "races": "tests.campaign.races",
     "configurations": "tests.campaign.configurations",
+    "mutations": "tests.campaign.mutations",
+    "stateful": "tests.campaign.stateful",
+    "machine": "tests.campaign.machine",
 }
 """Name of each part to the module that runs it, in the order of the table."""
 
