@@ -24,4 +24,5 @@ def test_a_share_of_the_campaign_breaks_no_invariant(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     parts = {row["part"] for row in json.loads(rows.read_text())}
-    assert {"kills", "failpoints", "races"} <= parts
+    wanted = {"kills", "failpoints", "races", "configurations", "mutations", "stateful"}
+    assert wanted <= parts
