@@ -243,6 +243,8 @@ class Watch:
     def _hook(self, event: str, given: tuple[Any, ...]) -> None:
         if self.seen is None:
             return
+        if event == "subprocess.Popen" and given[0] in ("file", "uname"):
+            return  # of `platform`, which libraries ask at their import
         if event in _FORBIDDEN:
             self.seen.append(f"{event} {given[:2]}")
         elif (
@@ -300,7 +302,7 @@ def _watch() -> Watch:
 def _files(folder: Path, watch: Watch, options: Options) -> Row:
     found = payloads()[:: 4 if options.share else 1]
     for entry in _ENTRIES:  # what is imported once makes folders of its own
-        (folder / "keepfit.yaml").write_text("schedules: {training: x}")
+        (folder / "keepfit.yaml").write_text(f"{GOOD}schedules: {{training: x}}\n")
         CliRunner().invoke(main, [*entry, "--json"])
     entries = _ENTRIES[:1] if options.share else _ENTRIES
     failures: list[str] = []
@@ -370,9 +372,7 @@ def _tried(
 def _foreign(what: str) -> bool:
     """Return whether something is no work of a command's own: its state, its own processes."""
     started = what.startswith("subprocess.Popen")
-    return started and not what.startswith(
-        tuple(f"subprocess.Popen ('{name}'" for name in (sys.executable, "uname", "file"))
-    )
+    return started and not what.startswith(f"subprocess.Popen ('{sys.executable}'")
 
 
 def _clean(out: str, folder: Path) -> Iterator[str]:
