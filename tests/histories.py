@@ -428,6 +428,9 @@ class Listed:
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self._all = tuple(decisions)
 
+    def answered_at(self, pipeline: str) -> datetime | None:  # noqa: ARG002
+        return None
+
     def decisions(self, pipeline: str | None = None, **how: Any) -> tuple[Decision, ...]:
         """Return decisions, newest first."""
         found = sorted(self._matching(pipeline, **how), key=lambda d: d.at, reverse=True)

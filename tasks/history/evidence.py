@@ -51,6 +51,9 @@ class Accounts(Protocol):
     ) -> tuple[Decision, ...]:
         """Return decisions, newest first."""
 
+    def answered_at(self, pipeline: str) -> datetime | None:
+        """Return when rows answered over HTTP came last."""
+
 
 class NoAccounts:
     """A ledger in which nothing was written yet."""
@@ -67,6 +70,10 @@ class NoAccounts:
     ) -> tuple[Decision, ...]:
         """Return nothing."""
         return ()
+
+    def answered_at(self, pipeline: str) -> datetime | None:  # noqa: ARG002
+        """Return no time."""
+        return None
 
 
 def accounts_of(pipeline: Pipeline) -> Accounts:

@@ -84,9 +84,17 @@ class AskedTraining(Record):
 
 
 def last_runs(
-    decisions: Iterable[Decision], outcomes: Sequence[TrainingOutcome] = ()
+    decisions: Iterable[Decision],
+    outcomes: Sequence[TrainingOutcome] = (),
+    served: datetime | None = None,
 ) -> dict[str, LastRun]:
-    """Return flow to what it did last, or how it failed."""
+    """Return flow to what it did last, or how it failed.
+
+    Parameters
+    ----------
+    served
+        When rows answered over HTTP came last: a scoring too.
+    """
     last: dict[str, LastRun] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
         flow = evidence.flow_of(decision)
@@ -96,6 +104,10 @@ def last_runs(
         newest = outcomes[0]
         kind = "promoted" if newest.verdict.promoted else "refused"
         last["training"] = LastRun(at=newest.finished, kind=kind, sentence=newest.verdict.sentence)
+    if served is not None and ("scoring" not in last or last["scoring"].at < served):
+        last["scoring"] = LastRun(
+            at=served, kind="scored", sentence="Rows were answered over HTTP."
+        )
     return {flow: last[flow] for flow in FLOWS if flow in last}
 
 

@@ -143,7 +143,7 @@ def _health_of(
     champion = champion_of(moves, trained, outcomes, registered)
     gone = champion if answered and registered is None else None
     champion = None if gone else champion
-    last = last_runs((*decisions, *scored), outcomes)
+    last = last_runs((*decisions, *scored), outcomes, ledger.answered_at(name))
     shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
     aside = waiting(pipeline)
     asked = _asked(ledger, name)

@@ -187,6 +187,10 @@ class Ledger:
         """
         return answered_cells.read(self.database, pipeline, window, arrived)
 
+    def answered_at(self, pipeline: str) -> datetime | None:
+        """Return when rows answered over HTTP were last written, in UTC; None where none were."""
+        return answered_cells.last_written(self.database, pipeline)
+
     def answered_times(
         self, pipeline: str, window: Window | None, until: datetime | None = None
     ) -> Sequence[datetime]:

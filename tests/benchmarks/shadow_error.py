@@ -110,7 +110,8 @@ def main() -> None:
         World("no better, 31 uneven days", days=31),
         World("better, independent rows", gain=0.12),
     )
-    print(f"{'':30}{'gate':>22}{'by its answers':>22}{'together':>22}{'looked at often':>22}")
+    heads = ["gate", "by its answers", "together", *(["looked at often"] if given.often else [])]
+    print(f"{'':30}{''.join(f'{head:>22}' for head in heads)}")
     for world in worlds:
         found = np.array(
             [
@@ -119,7 +120,7 @@ def main() -> None:
             ]
         )
         gate, shadow, often = found.T
-        columns = (gate, shadow, gate | shadow, gate | often)
+        columns = (gate, shadow, gate | shadow, gate | often)[: len(heads)]
         shares = (f"{_share(int(c.sum()), len(c)):>22}" for c in columns)
         print(f"{world.name:30}{''.join(shares)}", flush=True)
 

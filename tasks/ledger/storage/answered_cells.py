@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tasks.base.loop import Window
 from tasks.base.runtime.libraries import sa
@@ -67,6 +67,16 @@ def times(
             connection.execute(newest if window is None else asked).scalars().all()
         )
     return found
+
+
+def last_written(database: Database, pipeline: str) -> datetime | None:
+    """Return when such rows were last written."""
+    newest = sa.select(sa.func.max(batches.c.written_at)).where(
+        batches.c.pipeline == pipeline, batches.c.forms.is_not(None)
+    )
+    with database.reading() as connection:
+        found: datetime | None = connection.execute(newest).scalar()
+    return None if found is None else found.replace(tzinfo=UTC)
 
 
 def _kept(pipeline: str, window: Window | None) -> list[sa.ColumnElement[bool]]:

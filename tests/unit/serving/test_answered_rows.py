@@ -63,6 +63,8 @@ def test_a_window_of_answered_rows_alone_is_what_a_source_with_them_would_give(
         read_frame(found.path, shared), read_frame(theirs.path, shared), check_dtype=False
     )
     assert (found.rows, found.start, found.end) == (18, theirs.start, theirs.end)
+    assert ledger_of(pipeline).answered_at("mine") is not None
+    assert ledger_of(pipeline).answered_at("another") is None
     times = monitored_times(pipeline, ledger_of(pipeline), WINDOW)
     assert len(times) == 36
     assert newest_monitored(pipeline, ledger_of(pipeline), NOW) == datetime(
