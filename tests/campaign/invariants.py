@@ -160,17 +160,18 @@ def training_faults(place: Place) -> Iterator[str]:
         elif kind == "promoted" and evidence.get("by") == "gate":
             promoted[f"{body['data_digest']}/{body['config_digest']}/{version}"] += 1
         if kind in ("promoted", "rolled_back"):
-            moved.add(str(version))
+            moved.add((body["pipeline"], str(version)))
     registered = Counter(value for (value,) in _rows(
         place.registry, "SELECT value FROM model_version_tags WHERE key = 'keepfit.training_key'"
     ))  # fmt: skip
     for what, counts in (("trained", trained), ("promoted", promoted), ("registered", registered)):
         yield from (f"{key[:16]} was {what} {n} times" for key, n in counts.items() if n > 1)
-    for (version,) in _rows(
-        place.registry, "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
+    for name, version in _rows(
+        place.registry,
+        "SELECT name, version FROM registered_model_aliases WHERE alias = 'champion'",
     ):
-        if str(version) not in moved:
-            yield f"version {version} became champion and no decision says so"
+        if (name, str(version)) not in moved:
+            yield f"version {version} of {name} became champion and no decision says so"
 
 
 def unfinished(place: Place) -> Iterator[str]:

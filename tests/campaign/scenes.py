@@ -61,6 +61,9 @@ class Prepared:
         self.work.mkdir()
         os.environ["CAMPAIGN_ALERT"] = f"json://keepfit:{CANARY}@127.0.0.1:9/"
         write_pipeline(self.work, write_churn(self.work / "c.csv", _ROWS), _FILE, time=True)
+        first = write_pipeline(self.work / "first", self.work / "c.csv", _FILE, time=True)
+        text = first.read_text("utf-8").replace("name: churn", "name: first")
+        first.write_text(f"{text}state: ../.keepfit\n")
         self._done("run")
         self._arrive(_ROWS)
         self._done("score")
@@ -181,7 +184,10 @@ def _nothing(work: Path) -> list[str]:
 
 
 SCENES = (
-    Scene("run", ("run",), partial(_once, "trained"), 2),
+    # Another pipeline of the same state, which has no champion: what it trains is promoted.
+    Scene("first run", ("run", "first"), _both(partial(_once, "trained"),
+          partial(_once, "promoted")), 1),
+    Scene("run", ("run",), partial(_once, "trained"), 1),
     Scene("score", ("score",), _both(partial(_once, "scored"), _scored_once), 3),
     Scene("refused score", ("score", "--input", "bad.csv"), _nothing, 0, (3,)),
     # The newest window is looked at again whenever it is asked for.

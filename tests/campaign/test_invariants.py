@@ -78,7 +78,12 @@ def place(tmp_path: Path) -> Place:
     add(state / "ledger.db", "keepfit_batches", (1, "champion", BATCH, "1", "r1", 2))
     for key in ("a", "b"):
         add(state / "ledger.db", "keepfit_predictions", (json.dumps([key]), "1", 1))
-    body = {"data_digest": "d", "config_digest": "c", "evidence": {"key": "k1", "by": "gate"}}
+    body = {
+        "pipeline": "churn",
+        "data_digest": "d",
+        "config_digest": "c",
+        "evidence": {"key": "k1", "by": "gate"},
+    }
     for kind in ("trained", "promoted"):
         add(state / "ledger.db", "keepfit_decisions", (kind, "1", json.dumps(body)))
     output(state, ["a", "b"])
