@@ -25,6 +25,7 @@ from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.tracking import training_runs
 from tasks.training.completion import conclude, finished_training
 from tasks.training.decisions import earlier_refits, record_training, record_unchanged, require_news
+from tasks.training.interrupted_promotion import judged_once, registered_once
 
 
 @task(name="find training")
@@ -73,10 +74,16 @@ def judge_challenger(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
-    store = store_of(pipeline.state)
-    earlier = earlier_refits(pipeline, basis.prepared.metric, assessment.challenger)
-    verdict = judge(
-        store, pipeline.config, basis, results, assessment.challenger, assessment.skipped, earlier
+    store, challenger = store_of(pipeline.state), assessment.challenger
+    earlier = earlier_refits(pipeline, basis.prepared.metric, challenger)
+    verdict = judged_once(
+        pipeline,
+        store,
+        basis.prepared.key,
+        challenger,
+        lambda: judge(
+            store, pipeline.config, basis, results, challenger, assessment.skipped, earlier
+        ),
     )
     leave(
         "markdown",
@@ -99,16 +106,23 @@ def register_challenger(
     runs: Mapping[str, str],
 ) -> ModelVersion:
     """Register the model, verify it, and move the alias if the gate said so."""
-    store = store_of(pipeline.state)
-    version = training_runs.register_challenger(
-        store,
+    store, challenger = store_of(pipeline.state), assessment.challenger
+    version = registered_once(
         pipeline,
-        basis,
-        winner,
-        assessment,
+        store,
+        basis.prepared.key,
+        challenger,
         verdict,
-        runs[assessment.challenger],
-        figures.importance,
+        lambda: training_runs.register_challenger(
+            store,
+            pipeline,
+            basis,
+            winner,
+            assessment,
+            verdict,
+            runs[challenger],
+            figures.importance,
+        ),
     )
     report(Step("register", f"{version.name} v{version.version}"))
     return version

@@ -18,6 +18,7 @@ from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.champion_challenger import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.training.interrupted_promotion import forget_verdict
 from tasks.training.refit_candidacy import require_newer_rows
 
 
@@ -29,11 +30,13 @@ def record_training(
     verdict = _verdict(outcome, trained)
     ledger = ledger_of(pipeline)
     known = ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
-    if any(d.mlflow_run == trained.mlflow_run for d in known):
-        return False
-    # The verdict first: a training that is recorded is recorded whole.
-    ledger.record(verdict)
-    return ledger.record(trained)
+    new = False
+    if not any(d.mlflow_run == trained.mlflow_run for d in known):
+        # The verdict first: a training that is recorded is recorded whole.
+        ledger.record(verdict)
+        new = ledger.record(trained)
+    forget_verdict(pipeline, outcome.key)
+    return new
 
 
 def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:

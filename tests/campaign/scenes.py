@@ -63,7 +63,7 @@ class Prepared:
         write_pipeline(self.work, write_churn(self.work / "c.csv", _ROWS), _FILE, time=True)
         first = write_pipeline(self.work / "first", self.work / "c.csv", _FILE, time=True)
         text = first.read_text("utf-8").replace("name: churn", "name: first")
-        first.write_text(f"{text}state: ../.keepfit\n")
+        first.write_text(f"{text}state: {self.work}/.keepfit\n")
         self._done("run")
         self._arrive(_ROWS)
         self._done("score")
