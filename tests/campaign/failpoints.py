@@ -32,6 +32,10 @@ _CHANGING = re.compile(r"\s*(PRAGMA journal_mode|VACUUM|COMMIT|CREATE|DROP)", re
 _PARTLY = re.compile(r"[0-9a-f]{6,}|(?<=[._-])[a-z0-9_]{8}(?=\.|$)|\d+")
 
 
+_NOT = ("tmp/", ".out", ".err")
+"""What the harness reads or nobody keeps."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A moment: the `nth` time (from 1) that the side effect `name` happens, before or after."""
@@ -154,7 +158,7 @@ def _watch(folder: Path, passed: Callable[[str, int], None], any_event: Callable
 def _at(what: str, path: object, root: str, reach: Callable[[str], None]) -> None:
     text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else ""
     full = os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118 - run at every file that is opened
-    if text and full.startswith(root) and not full.startswith((f"{root}.out", f"{root}.err")):
+    if text and full.startswith(root) and not full.startswith(tuple(root + name for name in _NOT)):
         reach(f"{what} {_PARTLY.sub('#', full.removeprefix(root))}")
 
 

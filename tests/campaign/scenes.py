@@ -188,9 +188,9 @@ SCENES = (
     Scene("first run", ("run", "first"), _both(partial(_once, "trained"),
           partial(_once, "promoted")), 1),
     Scene("run", ("run",), partial(_once, "trained"), 1),
-    Scene("score", ("score",), _both(partial(_once, "scored"), _scored_once), 3),
+    Scene("score", ("score",), _both(partial(_once, "scored", most=2), _scored_once), 3),
     Scene("refused score", ("score", "--input", "bad.csv"), _nothing, 0, (3,)),
-    # The newest window is looked at again whenever it is asked for.
+    # The newest rows and the newest window are looked at again whenever they are asked for.
     Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),
     Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)), 3),
     Scene("rollback", ("rollback",), _both(partial(_once, "rolled_back"), partial(_champion, 1)),
