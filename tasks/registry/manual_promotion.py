@@ -24,8 +24,11 @@ def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: s
     EvidenceError
         When there is no such version, or it was never verified.
     """
-    moved = store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
-    return _recorded(pipeline, store, ledger, moved, "promote")
+    try:
+        moved = store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
+    finally:
+        record_moves(pipeline, store, ledger)
+    return _decided(pipeline, moved, "promote")
 
 
 def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decision:
@@ -36,8 +39,12 @@ def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decis
     EvidenceError, UsageError
         When there is nothing to go back to.
     """
-    moved = store.rollback(pipeline.config.name)
-    return _recorded(pipeline, store, ledger, moved, "rollback")
+    try:
+        moved = store.rollback(pipeline.config.name)
+    finally:
+        # Where nothing is left to do, a killed process may have done it.
+        record_moves(pipeline, store, ledger)
+    return _decided(pipeline, moved, "rollback")
 
 
 def record_moves(pipeline: Pipeline, store: Store, ledger: Ledger) -> None:
@@ -48,15 +55,8 @@ def record_moves(pipeline: Pipeline, store: Store, ledger: Ledger) -> None:
         file.unlink(missing_ok=True)
 
 
-def _recorded(
-    pipeline: Pipeline,
-    store: Store,
-    ledger: Ledger,
-    moved: Moved,
-    reason: Literal["promote", "rollback"],
-) -> Decision:
-    """Return what became of a move; others at the same time may have recorded it meanwhile."""
-    record_moves(pipeline, store, ledger)
+def _decided(pipeline: Pipeline, moved: Moved, reason: Literal["promote", "rollback"]) -> Decision:
+    """Return what became of a move; others at the same time may have recorded it."""
     intent = Intent(
         name=pipeline.config.name, version=moved.version.version, previous=moved.former,
         written=moved.at or datetime.now(UTC), reason=reason,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.base.errors import UsageError
 from tasks.base.loop import Decision
 from tasks.registry import manual_promotion
 from tasks.registry.alias import champion_alias
@@ -88,6 +89,23 @@ def test_what_a_process_moved_and_could_not_record_the_next_one_records(store: A
 
     assert decision.sentence.startswith("Version 2 is champion already")
     assert ledger.told == [("promoted", "1", None), ("promoted", "2", "1")]
+
+
+def test_a_rollback_that_a_killed_process_made_is_recorded_by_one_that_finds_none_left(
+    store: Any,
+) -> None:
+    ledger: Any = Ledger()
+    for version in ("1", "2"):
+        manual_promotion.promote_by_hand(PLAN, store, ledger, version)
+    ledger.killed = True
+    with pytest.raises(Killed):
+        manual_promotion.roll_back_by_hand(PLAN, store, ledger)
+    ledger.killed = False
+
+    with pytest.raises(UsageError):
+        manual_promotion.roll_back_by_hand(PLAN, store, ledger)
+
+    assert ledger.told[2:] == [("rolled_back", "1", "2")]
 
 
 @pytest.mark.parametrize("effects", range(4))
