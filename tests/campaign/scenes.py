@@ -187,15 +187,15 @@ SCENES = (
     # Another pipeline of the same state, which has no champion: what it trains is promoted.
     Scene("first run", ("run", "first"), _both(partial(_once, "trained"),
           partial(_once, "promoted")), 1),
-    Scene("run", ("run",), partial(_once, "trained"), 1),
-    Scene("score", ("score",), _both(partial(_once, "scored", most=2), _scored_once), 3),
+    Scene("run", ("run",), partial(_once, "trained")),
+    Scene("score", ("score",), _both(partial(_once, "scored", most=2), _scored_once), 2),
     Scene("refused score", ("score", "--input", "bad.csv"), _nothing, 0, (3,)),
     # The newest rows and the newest window are looked at again whenever they are asked for.
     Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),
-    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)), 3),
+    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)), 2),
     Scene("rollback", ("rollback",), _both(partial(_once, "rolled_back"), partial(_champion, 1)),
-          3, (0, 2)),
-    Scene("backup", ("backup", "backup.tar"), _whole_backup, 3, (0, 2)),
+          2, (0, 2)),
+    Scene("backup", ("backup", "backup.tar"), _whole_backup, 2, (0, 2)),
     Scene("refit", ("run", "--refit"), partial(_once, "trained")),
     Scene("replay", ("backtest", "--quick"), _nothing),
 )  # fmt: skip
@@ -213,7 +213,9 @@ _PREPARED: list[Prepared] = []
 def prepared(options: Options) -> Prepared:
     """Return the prepared state of this process, made when it is first asked for."""
     if not _PREPARED:
-        _PREPARED.append(Prepared(options.folder.parent, [scene for scene, _ in chosen(options)]))
+        # A few trials import for themselves: to learn costs as much as a trial.
+        learned = [] if options.share else [scene for scene, _ in chosen(options)]
+        _PREPARED.append(Prepared(options.folder.parent, learned))
     return _PREPARED[0]
 
 
