@@ -237,3 +237,12 @@ def test_every_decision_record_is_numbered_without_gaps() -> None:
     numbers = sorted(int(p.name[:4]) for p in (ROOT / ".github/adr").glob("[0-9]*.md"))
 
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_no_change_stands_in_the_changelog_twice() -> None:
+    """Merging by union repeats lines that the other side moved: keep theirs, add yours on top."""
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    changes = [line for line in lines if line.startswith("- ")]
+
+    assert len(changes) > 150
+    assert sorted(changes) == sorted(set(changes))
