@@ -11,6 +11,7 @@ from uuid import UUID
 from tasks.base.runtime.running_flows import left_on, unmark
 from tasks.base.servers.stack_file import running_stack
 from tasks.monitoring.incidents.run_outcomes import EndedRun
+from tasks.orchestration.libraries import filters, objects, prefect_client, run_states
 from tasks.orchestration.prefect_api import answers, configured_api
 
 if TYPE_CHECKING:
@@ -50,19 +51,19 @@ def end_left(state: Path) -> None:
     left = left_on(state, api)
     if not left or running_stack(state) is not None or not answers(api, _ANSWER_SECONDS):
         return
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.states import Crashed
 
-    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run) for run in left]))
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    wanted = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[UUID(run) for run in left]))
+    with (
+        temporary_settings({PREFECT_API_URL: api}),
+        prefect_client.get_client(sync_client=True) as client,
+    ):
         for run in client.read_flow_runs(flow_run_filter=wanted, limit=_MOST):
             now, marked = run.state, left[str(run.id)]
             # One that has been started anew since is not the dead process's.
             if now and not now.is_final() and not now.is_scheduled() and now.timestamp <= marked:
                 message = "Its process has ended without a word."
-                client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+                client.set_flow_run_state(run.id, run_states.Crashed(message=message), force=True)
     for one in left:
         unmark(state, one)
 
@@ -92,27 +93,21 @@ def unsuccessful_runs(
 
 
 def _flows(client: SyncPrefectClient) -> dict[UUID, str]:
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-
-    wanted = FlowFilter(name=FlowFilterName(any_=list(WATCHED)))
+    wanted = filters.FlowFilter(name=filters.FlowFilterName(any_=list(WATCHED)))
     return {flow.id: flow.name for flow in client.read_flows(flow_filter=wanted)}
 
 
 def _ended(
     client: SyncPrefectClient, name: str, flows: dict[UUID, str], since: datetime
 ) -> Iterable[EndedRun]:
-    from prefect.client.schemas.filters import FlowRunFilterEndTime
-    from prefect.client.schemas.objects import StateType
-
-    kinds = {
-        StateType.FAILED: "failed", StateType.CRASHED: "crashed", StateType.CANCELLED: "cancelled",
-    }  # fmt: skip
-    runs = _runs(client, name, list(kinds), end_time=FlowRunFilterEndTime(after_=since))
+    kind = objects.StateType
+    kinds = {kind.FAILED: "failed", kind.CRASHED: "crashed", kind.CANCELLED: "cancelled"}
+    runs = _runs(client, name, list(kinds), end_time=filters.FlowRunFilterEndTime(after_=since))
     for run in runs:
         if run.state is None or run.flow_id not in flows:
             continue
         # What was cancelled before it began was one too many, or was missed. It has a start time.
-        if run.state.type == StateType.CANCELLED and not run.run_count:
+        if run.state.type == objects.StateType.CANCELLED and not run.run_count:
             continue
         yield _ended_run(run, flows[run.flow_id], kinds[run.state.type], run.state.name or "")
 
@@ -125,19 +120,16 @@ def _late(
     now: datetime,
 ) -> Iterable[EndedRun]:
     """Yield the longest awaited run of each flow of which none runs."""
-    from prefect.client.schemas.filters import FlowRunFilterExpectedStartTime
-    from prefect.client.schemas.objects import StateType
-
-    due = FlowRunFilterExpectedStartTime(after_=since, before_=now - _LATE)
+    due = filters.FlowRunFilterExpectedStartTime(after_=since, before_=now - _LATE)
     late: dict[str, FlowRun] = {}
-    for run in _runs(client, name, [StateType.SCHEDULED], expected_start_time=due):
+    for run in _runs(client, name, [objects.StateType.SCHEDULED], expected_start_time=due):
         if run.flow_id in flows and run.expected_start_time is not None:
             first = late.setdefault(flows[run.flow_id], run)
             if _expected(run) < _expected(first):
                 late[flows[run.flow_id]] = run
     if not late:
         return
-    going = _runs(client, name, [StateType.RUNNING, StateType.PENDING])
+    going = _runs(client, name, [objects.StateType.RUNNING, objects.StateType.PENDING])
     busy = {flows.get(run.flow_id) for run in going}
     for flow, run in late.items():
         if flow not in busy:
@@ -146,19 +138,12 @@ def _late(
 
 
 def _runs(
-    client: SyncPrefectClient, name: str, states: Sequence[Any], **filters: Any
+    client: SyncPrefectClient, name: str, states: Sequence[Any], **further: Any
 ) -> list[FlowRun]:
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-        FlowRunFilterTags,
-    )
-
-    wanted = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[pipeline_tag(name)]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-        **filters,
+    wanted = filters.FlowRunFilter(
+        tags=filters.FlowRunFilterTags(all_=[pipeline_tag(name)]),
+        state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=list(states))),
+        **further,
     )
     return list(client.read_flow_runs(flow_run_filter=wanted, limit=_MOST))
 

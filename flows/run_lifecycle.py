@@ -34,6 +34,7 @@ from tasks.monitoring.incidents.run_failures import has_done_its_work, note_canc
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
 from tasks.orchestration.current_run import deployment_id, is_scheduled, run_id, was_terminated
 from tasks.orchestration.declarations import Parameters
+from tasks.orchestration.libraries import prefect_client
 from tasks.registry.manual_promotion import record_moves
 from tasks.registry.mlflow.shared_stores import store_of
 
@@ -134,9 +135,7 @@ def _compare(pipeline: Pipeline) -> None:
 
 
 def _client() -> SyncPrefectClient:
-    from prefect.client.orchestration import get_client
-
-    return get_client(sync_client=True)
+    return prefect_client.get_client(sync_client=True)
 
 
 def _tried(action: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
 from tasks.monitoring.alerts.apprise_channel import Delivery
 from tasks.monitoring.alerts.notification import tell
+from tasks.monitoring.incidents import run_failures
 from tasks.monitoring.incidents.contract_stops import record_set_aside, record_stop, to_tell
 from tasks.orchestration.declarations import task
 
@@ -32,9 +33,7 @@ def note_failure(
     pipeline: Pipeline, flow_run: str, flow: str, state: str, message: str
 ) -> Decision:
     """Record that a run failed; return what to tell of it."""
-    from tasks.monitoring.incidents.run_failures import note_failure
-
-    return note_failure(pipeline, flow_run, flow, state, message)
+    return run_failures.note_failure(pipeline, flow_run, flow, state, message)
 
 
 @task(name="tell what was decided")

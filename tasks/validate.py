@@ -11,6 +11,7 @@ from tasks.contracts.changed_columns import naming_changes
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import held, require_passed
 from tasks.orchestration.declarations import BRIEF, task
+from tasks.scoring import quarantine
 
 
 @task(name="check contract", retried=BRIEF)
@@ -37,10 +38,8 @@ def admit_rows(
 
     Rows that break it are set aside in a file, and the others go on.
     """
-    from tasks.scoring.quarantine import admit_rows
-
     with naming_changes(snapshot.findings):
-        admitted = admit_rows(pipeline, snapshot, champion, cause, scope)
+        admitted = quarantine.admit_rows(pipeline, snapshot, champion, cause, scope)
     aside = admitted.aside
     kept = f"{aside.rows:,} of {aside.of:,} rows set aside: {aside.file}" if aside else ""
     report(Step("contract", kept or held(admitted.contract)))
@@ -50,10 +49,8 @@ def admit_rows(
 @task(name="admit window", retried=BRIEF)
 def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
     """Check a window as rows to score are checked; rows at fault are left out of it."""
-    from tasks.scoring.quarantine import admit_window
-
     with naming_changes(snapshot.findings):
-        admitted = admit_window(pipeline, snapshot, champion)
+        admitted = quarantine.admit_window(pipeline, snapshot, champion)
     left_out = admitted.contract.aside
     said = f"{left_out:,} rows at fault are left out" if left_out else held(admitted.contract)
     report(Step("contract", said))

@@ -15,9 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
+
+from packaging.requirements import Requirement
 
 from deploy.prefect.api import connected, deployment_named, speaking_to
 from deploy.prefect.automations import standing_automations
@@ -34,6 +37,7 @@ from tasks.monitoring.alerts.apprise_channel import send as send_message
 from tasks.monitoring.alerts.apprise_channel import unknown_channels
 from tasks.monitoring.alerts.messages import Message
 from tasks.orchestration.current_run import AUTO_SCHEDULED
+from tasks.orchestration.libraries import filters, objects
 from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
@@ -93,8 +97,6 @@ def python_version() -> Found:
 
 def library_versions() -> Found:
     """Compare the installed libraries with the ranges that keepfit was tested with."""
-    from packaging.requirements import Requirement
-
     wrong, count = [], 0
     for line in requires("keepfit") or ():
         wanted = Requirement(line)
@@ -216,8 +218,6 @@ def prefect_database(state: Path) -> Found:
 
 def _prefect_revisions() -> tuple[set[str], set[str]]:
     """Return the migrations that the installed Prefect knows for SQLite, and their heads."""
-    from importlib.util import find_spec
-
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
@@ -365,21 +365,15 @@ def _is_scheduled(pipeline: Pipeline, row: Deployed) -> bool:
 
 
 def _has_next_run(client: SyncPrefectClient, deployment: UUID) -> bool:
-    from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterId,
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-        FlowRunFilterTags,
+    waiting = filters.FlowRunFilterState(
+        type=filters.FlowRunFilterStateType(any_=[objects.StateType.SCHEDULED])
     )
-    from prefect.client.schemas.objects import StateType
-
-    waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-    by_calendar = FlowRunFilterTags(all_=[AUTO_SCHEDULED])
+    by_calendar = filters.FlowRunFilterTags(all_=[AUTO_SCHEDULED])
     found = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=waiting, tags=by_calendar),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        flow_run_filter=filters.FlowRunFilter(state=waiting, tags=by_calendar),
+        deployment_filter=filters.DeploymentFilter(
+            id=filters.DeploymentFilterId(any_=[deployment])
+        ),
         limit=1,
     )
     return bool(found)

@@ -35,6 +35,7 @@ from tasks.base.runtime.environment import module_command
 from tasks.base.runtime.files import private_folder
 from tasks.base.servers.stack_file import RunningStack, running_stack
 from tasks.ledger.ledger import ledger_of
+from tasks.orchestration.libraries import filters, prefect_errors
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -189,13 +190,11 @@ class _Trip:
         return time.monotonic() - began
 
     def _deployment(self, flow: str) -> UUID | None:
-        from prefect.exceptions import ObjectNotFound
-
         if not standing_automations(self._client, self._name):
             return None
         try:
             return self._client.read_deployment_by_name(f"{flow}/{self._name}").id
-        except ObjectNotFound:
+        except prefect_errors.ObjectNotFound:
             return None
 
     def _decision(
@@ -272,16 +271,13 @@ def _runner(stack: RunningStack, pipeline: Pipeline) -> Iterator[None]:
 
 def _forget(client: SyncPrefectClient, name: str) -> None:
     """Remove the deployments, runs and automations of the pipeline `name` from the server."""
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
-    from prefect.exceptions import ObjectNotFound
-
     remove_automations([name])
     for row in DEPLOYED:
         try:
             deployment = client.read_deployment_by_name(f"{row.flow}/{name}").id
-        except ObjectNotFound:
+        except prefect_errors.ObjectNotFound:
             continue
-        wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+        wanted = filters.DeploymentFilter(id=filters.DeploymentFilterId(any_=[deployment]))
         while runs := client.read_flow_runs(deployment_filter=wanted):
             for run in runs:
                 client.delete_flow_run(run.id)

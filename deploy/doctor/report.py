@@ -9,6 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from deploy.doctor import checks
 from deploy.doctor.loop_probe import run_loop
 from tasks.base.errors import KeepfitError
@@ -157,10 +161,6 @@ def _without(check: Check, secrets: Sequence[str]) -> Check:
 
 def table(report: Report) -> str:
     """Return `report` for a terminal, without a final line break."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     marks = {"ok": "ok", "warning": "odd", "failed": "FAILED"}
     rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for check in report.checks:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import InfrastructureError, KeepfitError, TransientError, UsageError
 from tasks.base.servers.stack_file import running_stack
+from tasks.orchestration.libraries import prefect_client, prefect_errors
 from tasks.orchestration.prefect_api import check_configured, configured_api
 
 if TYPE_CHECKING:
@@ -76,10 +77,9 @@ def connected() -> Iterator[SyncPrefectClient]:
         When it refuses what it is asked.
     """
     import httpx
-    from prefect.client.orchestration import get_client
 
     try:
-        with get_client(sync_client=True) as client:
+        with prefect_client.get_client(sync_client=True) as client:
             yield client
     except KeepfitError:
         raise
@@ -114,11 +114,9 @@ def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse
     InfrastructureError
         When there is none.
     """
-    from prefect.exceptions import ObjectNotFound
-
     try:
         return client.read_deployment_by_name(name)
-    except ObjectNotFound:
+    except prefect_errors.ObjectNotFound:
         raise InfrastructureError(
             f"The Prefect API has no deployment {name}.",
             "`keepfit up` or `keepfit deploy --pool NAME` makes it.",

@@ -15,6 +15,7 @@ from deploy.prefect.deployments import TAG
 from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
 from flows.prefect_runs import WATCHED, pipeline_tag
 from tasks.base.pipeline_file import Pipeline
+from tasks.orchestration.libraries import automation_schemas, event_actions, objects
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -130,18 +131,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _core(name: str, title: str, **parts: Any) -> AutomationCore:
-    from prefect.events.schemas.automations import AutomationCore
-
-    return AutomationCore(
+def _core(name: str, title: str, **parts: Any) -> automation_schemas.AutomationCore:
+    return automation_schemas.AutomationCore(
         name=f"keepfit {name}: {title}", enabled=True, tags=[TAG, pipeline_tag(name)], **parts
     )
 
 
 def _alarm(name: str, training: UUID) -> AutomationCore:
-    from prefect.events.actions import RunDeployment
-    from prefect.events.schemas.automations import EventTrigger, Posture
-
     return _core(
         name,
         "alarm → training",
@@ -149,16 +145,16 @@ def _alarm(name: str, training: UUID) -> AutomationCore:
             f"When monitoring asks for a retraining of {name}, its training starts, with the "
             "alarm as its cause; at most once a minute, however many alarms come."
         ),
-        trigger=EventTrigger(
+        trigger=automation_schemas.EventTrigger(
             expect={ALARM},
             match={"prefect.resource.id": resource_of(name), "keepfit.retrain": "true"},
             for_each={"prefect.resource.id", PROBE_LABEL},
-            posture=Posture.Reactive,
+            posture=automation_schemas.Posture.Reactive,
             threshold=1,
             within=STORM,
         ),
         actions=[
-            RunDeployment(
+            event_actions.RunDeployment(
                 source="selected",
                 deployment_id=training,
                 parameters={"cause": _json("{{ event.payload.cause | tojson }}")},
@@ -168,15 +164,12 @@ def _alarm(name: str, training: UUID) -> AutomationCore:
 
 
 def _failure(name: str, noticing: UUID) -> AutomationCore:
-    from prefect.events.actions import RunDeployment
-    from prefect.events.schemas.automations import EventTrigger, Posture
-
     message = f"(event.resource['prefect.state-message'] or '')[:{_MESSAGE_LENGTH}]"
     return _core(
         name,
         "failed run → notice",
         description=f"When a run of {name} fails or crashes, somebody is told.",
-        trigger=EventTrigger(
+        trigger=automation_schemas.EventTrigger(
             # States of these types have other names too, such as TimedOut.
             expect={"prefect.flow-run.*"},
             match={
@@ -188,12 +181,12 @@ def _failure(name: str, noticing: UUID) -> AutomationCore:
                 {"prefect.resource.role": "flow", "prefect.resource.name": list(WATCHED)},
             ],
             for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
+            posture=automation_schemas.Posture.Reactive,
             threshold=1,
             within=timedelta(0),
         ),
         actions=[
-            RunDeployment(
+            event_actions.RunDeployment(
                 source="selected",
                 deployment_id=noticing,
                 parameters={
@@ -211,10 +204,6 @@ def _failure(name: str, noticing: UUID) -> AutomationCore:
 
 
 def _silence(name: str) -> AutomationCore:
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import EventTrigger, Posture
-
     heartbeat = "prefect.flow-run.heartbeat"
     ends = (
         "Completed", "Skipped", "Failed", "TimedOut", "Cancelled", "Crashed", "Paused", "Suspended",
@@ -227,19 +216,19 @@ def _silence(name: str) -> AutomationCore:
             f"When a run of {name} gives no sign of life for {seconds} s, it counts as crashed; "
             "that is then told like any failure."
         ),
-        trigger=EventTrigger(
+        trigger=automation_schemas.EventTrigger(
             after={heartbeat},
             expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ends)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related={"prefect.resource.id": f"prefect.tag.{pipeline_tag(name)}"},
             for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
+            posture=automation_schemas.Posture.Proactive,
             threshold=1,
             within=SILENCE,
         ),
         actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
+            event_actions.ChangeFlowRunState(
+                state=objects.StateType.CRASHED,
                 message=f"No sign of life for {seconds} s: its process has died or stands still.",
             )
         ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flows import deployed
 from flows.prefect_runs import pipeline_tag
 from tasks.base.pipeline_file import Pipeline
+from tasks.orchestration.libraries import deployment_runner, objects
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -92,7 +93,7 @@ def runner_deployments(pipelines: Sequence[Pipeline]) -> list[RunnerDeployment]:
 
 def deployment_of(
     pipeline: Pipeline, row: Deployed, job_variables: Mapping[str, Any] | None = None
-) -> RunnerDeployment:
+) -> deployment_runner.RunnerDeployment:
     """Return the deployment of one flow for one pipeline.
 
     Parameters
@@ -100,16 +101,14 @@ def deployment_of(
     job_variables
         What its work pool's jobs get; only for deployments that have a work pool.
     """
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.deployments.runner import RunnerDeployment
     from prefect.types.entrypoint import EntrypointType
 
     name = pipeline.config.name
     limit = None
     if row.at_once is not None:
-        strategy = ConcurrencyLimitStrategy(row.collision)
-        limit = ConcurrencyLimitConfig(limit=row.at_once, collision_strategy=strategy)
-    deployment: RunnerDeployment = RunnerDeployment.from_flow(
+        strategy = objects.ConcurrencyLimitStrategy(row.collision)
+        limit = objects.ConcurrencyLimitConfig(limit=row.at_once, collision_strategy=strategy)
+    deployment: deployment_runner.RunnerDeployment = deployment_runner.RunnerDeployment.from_flow(
         getattr(deployed, row.flow),
         name=name,
         parameters=parameters_of(pipeline),

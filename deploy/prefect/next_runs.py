@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from tasks.base.pipeline_file import Pipeline
 from tasks.history import schedule
 
@@ -66,10 +70,6 @@ def soonest(runs: Sequence[NextRun]) -> dict[str, datetime | None]:
 
 def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:
     """Return `runs` as a table of at most 80 columns, ending without a line break."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     moment = datetime.now(UTC) if now is None else now
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("deployment", overflow="ellipsis", no_wrap=True, max_width=34)

@@ -12,6 +12,7 @@ from deploy.prefect.automations import ALARM, PROBE_LABEL, resource_of
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Cause, new_correlation
 from tasks.base.records import Record
+from tasks.orchestration.libraries import filters, prefect_errors
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -109,19 +110,15 @@ def emit_alarm(
 
 def run_caused_by(client: SyncPrefectClient, deployment: UUID, correlation: str) -> FlowRun | None:
     """Return the newest run of `deployment` whose cause carries `correlation`."""
-    from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterId,
-        FlowRunFilter,
-        FlowRunFilterExpectedStartTime,
-    )
     from prefect.client.schemas.sorting import FlowRunSort
 
     # The calendar's runs of months ahead stand on the server too.
-    soon = FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + _SOON)
+    soon = filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + _SOON)
     runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(expected_start_time=soon),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        flow_run_filter=filters.FlowRunFilter(expected_start_time=soon),
+        deployment_filter=filters.DeploymentFilter(
+            id=filters.DeploymentFilterId(any_=[deployment])
+        ),
         sort=FlowRunSort.ID_DESC,
         limit=50,
     )
@@ -136,13 +133,11 @@ def _moments(began: float, seconds: float) -> Iterator[float]:
 
 
 def _remove(client: SyncPrefectClient, run: FlowRun) -> bool:
-    from prefect.exceptions import ObjectNotFound
-
     if run.state is None or not run.state.is_scheduled():
         return False
     try:
         client.delete_flow_run(run.id)
-    except ObjectNotFound:
+    except prefect_errors.ObjectNotFound:
         return False
     return True
 

@@ -22,6 +22,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.environment import REGISTERED_VARIABLE, turn_telemetry_off
 from tasks.base.text.redaction import without_credentials
+from tasks.orchestration.libraries import deployment_runner, objects, prefect_errors
 from tasks.projects.reach import Reach
 
 if TYPE_CHECKING:
@@ -161,11 +162,9 @@ def pipelines_of(files: Sequence[Path]) -> tuple[Pipeline, ...]:
 def _pool(
     client: SyncPrefectClient, name: str, kind: PoolKind | None, image: str | None
 ) -> WorkPool:
-    from prefect.exceptions import ObjectNotFound
-
     try:
         found = client.read_work_pool(name)
-    except ObjectNotFound:
+    except prefect_errors.ObjectNotFound:
         raise UsageError(
             f"The Prefect API has no work pool {name}.",
             f"Make it: prefect work-pool create {name} --type {kind or 'process'}",
@@ -228,21 +227,17 @@ def _apply(
     pool: str,
     following: Mapping[str, datetime | None],
 ) -> AppliedDeployment:
-    from prefect.client.schemas.objects import VersionInfo
-    from prefect.deployments.runner import DeploymentApplyError
-    from prefect.exceptions import ObjectNotFound
-
     change: Literal["created", "updated", "unchanged"] = "updated"
     try:
         if _same(client.read_deployment_by_name(wanted.full_name), wanted, pool):
             change = "unchanged"
-    except ObjectNotFound:
+    except prefect_errors.ObjectNotFound:
         change = "created"
     if change != "unchanged":
-        stated = VersionInfo(type="prefect:simple", version=version("keepfit"))
+        stated = objects.VersionInfo(type="prefect:simple", version=version("keepfit"))
         try:
             wanted.apply(work_pool_name=pool, version_info=stated)
-        except DeploymentApplyError as error:
+        except deployment_runner.DeploymentApplyError as error:
             raise InfrastructureError(
                 f"The Prefect API refused the deployment {wanted.full_name}: {error}",
                 "`keepfit doctor` compares the server's version with the tested ones.",

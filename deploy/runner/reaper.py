@@ -30,6 +30,7 @@ from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
 from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
+from tasks.orchestration.libraries import filters, objects, run_states
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -82,11 +83,13 @@ class Reaper:
 
     def reap(self) -> tuple[str, ...]:
         """End and tell what has died since the last time; return the ids of those runs."""
-        from prefect.client.schemas.objects import StateType
-
         self._end_stopped()
         with connected() as client:
-            open_states = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+            open_states = (
+                objects.StateType.RUNNING,
+                objects.StateType.PENDING,
+                objects.StateType.CANCELLING,
+            )
             for run in _runs(client, open_states):
                 if not self._ours(run):
                     continue
@@ -97,7 +100,7 @@ class Reaper:
             since = self._since - _CRASHED_WITHIN
             crashed = [
                 run
-                for run in _runs(client, (StateType.CRASHED,), ended_after=since)
+                for run in _runs(client, (objects.StateType.CRASHED,), ended_after=since)
                 if run.id not in self._told and self._ours(run)
             ]
             return tuple(str(run.id) for run in crashed if self._tell(client, run))
@@ -132,8 +135,6 @@ class Reaper:
 
         Their processes stand still meanwhile, so that none reports a failure of its own.
         """
-        from prefect.client.schemas.objects import StateType
-
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self._runner).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
@@ -141,7 +142,7 @@ class Reaper:
         with connected() as client:
             going = [
                 run
-                for run in _runs(client, (StateType.RUNNING, StateType.PENDING))
+                for run in _runs(client, (objects.StateType.RUNNING, objects.StateType.PENDING))
                 if run.deployment_id is not None and not self._pipelines.keys().isdisjoint(run.tags)
             ]
             for run in going:
@@ -153,18 +154,15 @@ class Reaper:
 
         Returns how many were cancelled.
         """
-        from prefect.client.schemas.objects import StateType
-        from prefect.states import Cancelled
-
         with connected() as client:
             late: dict[UUID, list[FlowRun]] = {}
-            for run in _runs(client, (StateType.SCHEDULED,), due_before=datetime.now(UTC)):
+            for run in _runs(client, (objects.StateType.SCHEDULED,), due_before=datetime.now(UTC)):
                 if run.auto_scheduled and run.deployment_id is not None and self._ours(run):
                     late.setdefault(run.deployment_id, []).append(run)
             missed = [run for runs in late.values() for run in sorted(runs, key=_due)[:-1]]
             for run in missed:
                 message = "Missed while the stack did not run; only the latest is made up for."
-                client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+                client.set_flow_run_state(run.id, run_states.Cancelled(message=message), force=True)
         return len(missed)
 
     def _ours(self, run: FlowRun) -> bool:
@@ -218,8 +216,6 @@ class Reaper:
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun) -> None:
         """Cancel a run that ends with the stack, and ask for it again at the next start."""
-        from prefect.states import Cancelled
-
         flow = client.read_flow(run.flow_id).name
         if any(
             has_done_its_work(pipeline, str(run.id))
@@ -227,10 +223,10 @@ class Reaper:
             if (pipeline := self._pipelines.get(tag)) is not None
         ):
             message = "keepfit up was stopped when the run had done its work."
-            client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+            client.set_flow_run_state(run.id, run_states.Cancelled(message=message), force=True)
             return
         message = "keepfit up was stopped; the run is asked for again at its next start."
-        client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+        client.set_flow_run_state(run.id, run_states.Cancelled(message=message), force=True)
         again = self._ask_again(client, run, flow)
         for tag in run.tags:
             if (pipeline := self._pipelines.get(tag)) is not None and flow in WATCHED:
@@ -240,10 +236,8 @@ class Reaper:
                 )
 
     def _crash(self, client: SyncPrefectClient, run: FlowRun) -> None:
-        from prefect.states import Crashed
-
         message = "Its process has ended without a word."
-        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+        client.set_flow_run_state(run.id, run_states.Crashed(message=message), force=True)
 
     def _end_processes_of_crashed(self, client: SyncPrefectClient) -> None:
         """End what goes on although its run counts as over, and forget what has ended."""
@@ -316,31 +310,21 @@ def _runs(
     ended_after: datetime | None = None,
     due_before: datetime | None = None,
 ) -> list[FlowRun]:
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterEndTime,
-        FlowRunFilterNextScheduledStartTime,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
-
-    wanted = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-        end_time=FlowRunFilterEndTime(after_=ended_after) if ended_after else None,
+    wanted = filters.FlowRunFilter(
+        state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=list(states))),
+        end_time=filters.FlowRunFilterEndTime(after_=ended_after) if ended_after else None,
         next_scheduled_start_time=(
-            FlowRunFilterNextScheduledStartTime(before_=due_before) if due_before else None
+            filters.FlowRunFilterNextScheduledStartTime(before_=due_before) if due_before else None
         ),
     )
     return _all(client, wanted)
 
 
 def _runs_named(client: SyncPrefectClient, ids: Iterable[str]) -> list[FlowRun]:
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
     wanted = [UUID(one) for one in ids]
     if not wanted:
         return []
-    return _all(client, FlowRunFilter(id=FlowRunFilterId(any_=wanted)))
+    return _all(client, filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=wanted)))
 
 
 def _all(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import uvicorn
 from starlette.types import ASGIApp
 
 from deploy.child_processes import end, end_with, launch
@@ -73,8 +74,6 @@ def run(
     pipelines: Sequence[Pipeline], listener: socket.socket, limits: Limits, token: str | None
 ) -> None:
     """Serve on a socket; requests under way get ten seconds when a signal ends it."""
-    import uvicorn
-
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     sys.setswitchinterval(_SWITCH_SECONDS)
     champions = [CurrentChampion(pipeline) for pipeline in pipelines]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 
+import uvicorn
 from starlette.types import ASGIApp
 
 
 def run_server(app: ASGIApp, listener: socket.socket) -> None:
     """Serve `app` until a signal says to stop; a request gets two seconds to end."""
-    import uvicorn
-
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -6,6 +6,8 @@ from importlib.metadata import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.markdown import Markdown
+
 from flows.terminal.safe_console import results_console
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import nearest
@@ -38,8 +40,6 @@ def page_text(name: str) -> str:
 
 def show_page(name: str) -> None:
     """Print a page."""
-    from rich.markdown import Markdown
-
     results_console().print(Markdown(page_text(name)))
 
 

@@ -28,6 +28,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tasks.base.own_code import SMALLER_IS_BETTER, HooksConfig, OwnName
 from tasks.base.records import Kind, Task
 from tasks.base.runtime.libraries import croniter
+from tasks.base.settings import search_spaces
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
 from tasks.base.settings.object_addresses import object_fault
 from tasks.base.settings.ranking_rules import contradiction
@@ -239,14 +240,12 @@ def _known_spaces(
     given: dict[str, dict[str, SpaceConfig]],
 ) -> dict[str, dict[str, SpaceConfig]]:
     """Refuse hyperparameters that keepfit's own candidates do not have, each at its line."""
-    from tasks.base.settings.search_spaces import fault_of
-
     findings: list[InitErrorDetails] = []
     for candidate, spaces in given.items():
         if candidate not in get_args(CandidateName):
             continue  # a person's own, or nobody's: told once the hooks are known
         for name, space in spaces.items():
-            fault = fault_of(candidate, name, space.low, space.high, space.choices)
+            fault = search_spaces.fault_of(candidate, name, space.low, space.high, space.choices)
             if fault:
                 findings.append(_finding_at((candidate,), name, fault))
     if findings:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.base.loop import own_run_id
+from tasks.orchestration.libraries import run_states
 
 AUTO_SCHEDULED = "auto-scheduled"
 
@@ -70,9 +71,7 @@ def completed(message: str, name: str = "Completed") -> Any:
     """Return the state in which a flow ends that has only `message` to say; None alone."""
     if not in_prefect():
         return None
-    from prefect.states import Completed
-
-    return Completed(name=name, message=message)
+    return run_states.Completed(name=name, message=message)
 
 
 def skipped(reason: str) -> Any:

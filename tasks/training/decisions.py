@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,8 +69,6 @@ def earlier_refits(pipeline: Pipeline, metric: str, family: str) -> list[RefitGa
 
 def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause) -> None:
     """Record that an alarm or the calendar found nothing new to train on."""
-    from datetime import UTC, datetime
-
     if cause.kind == "manual":
         return
     sentence = (

@@ -7,10 +7,22 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from expectations.engine.lazy_imports import Deferred
 from tasks.base.errors import ConfigError
 from tasks.base.text.terminal import know_names
+
+if TYPE_CHECKING:
+    from ruamel import yaml
+    from ruamel.yaml import comments as yaml_comments
+    from ruamel.yaml import error as yaml_error
+    from ruamel.yaml import scalarstring as yaml_scalars
+else:
+    yaml = Deferred("ruamel.yaml")
+    yaml_comments = Deferred("ruamel.yaml.comments")
+    yaml_error = Deferred("ruamel.yaml.error")
+    yaml_scalars = Deferred("ruamel.yaml.scalarstring")
 
 Location = tuple[str | int, ...]
 
@@ -69,23 +81,20 @@ def read_yaml(path: Path, example: str = "keepfit init") -> Document:
 
 def parse_yaml(text: str, path: Path) -> Document:
     """Parse `text`; `path` only names it in errors."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     lines: dict[Location, int] = {}
     try:
-        loader = YAML(typ="safe", pure=True)
+        loader = yaml.YAML(typ="safe", pure=True)
         _refuse_indirection(loader, text, path)
         node = loader.compose(text)
         constructor = loader.constructor
         values = {} if node is None else _plain(node, constructor, path, (), lines)
-    except MarkedYAMLError as error:
+    except yaml_error.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(
             f"{path}, line {line}: not valid YAML: {error.problem or error.context}."
         ) from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (yaml_error.YAMLError, ValueError, RecursionError) as error:
         line = text.count("\n", 0, getattr(error, "position", None) or 0) + 1
         raise ConfigError(
             f"{path}, line {line}: not valid YAML: {str(error).splitlines()[0]}."
@@ -173,10 +182,7 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
     edits
         Location and plain value; `gone` takes the key out. What leads to a location is made.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.comments import CommentedMap
-
-    editor = YAML(typ="rt", pure=True)
+    editor = yaml.YAML(typ="rt", pure=True)
     editor.preserve_quotes = True
     editor.allow_unicode = True
     editor.width = 1_000_000
@@ -186,7 +192,7 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
         here = document
         for part in location[:-1]:
             if isinstance(part, str) and here.get(part) is None:
-                here[part] = CommentedMap()
+                here[part] = yaml_comments.CommentedMap()
             here = here[part]
         if value is gone:
             here.pop(location[-1], None)
@@ -203,9 +209,7 @@ def dump_yaml(values: Any) -> str:
     What is short and innermost stands on one line. No text is ever wrapped: a key in two lines
     would not be read again.
     """
-    from ruamel.yaml import YAML
-
-    writer = YAML(typ="rt", pure=True)
+    writer = yaml.YAML(typ="rt", pure=True)
     writer.allow_unicode = True
     writer.width = 1_000_000
     writer.indent(mapping=2, sequence=4, offset=2)
@@ -215,18 +219,18 @@ def dump_yaml(values: Any) -> str:
 
 
 def _laid_out(value: Any) -> Any:
-    from ruamel.yaml.comments import CommentedMap, CommentedSeq
-
     if isinstance(value, str):
         return _quoted(value)
     if not isinstance(value, dict | list):
         return value
     made: Any
     if isinstance(value, dict):
-        made = CommentedMap((_laid_out(key), _laid_out(inner)) for key, inner in value.items())
+        made = yaml_comments.CommentedMap(
+            (_laid_out(key), _laid_out(inner)) for key, inner in value.items()
+        )
         inner_values = list(value.values())
     else:
-        made = CommentedSeq(_laid_out(inner) for inner in value)
+        made = yaml_comments.CommentedSeq(_laid_out(inner) for inner in value)
         inner_values = value
     innermost = not any(isinstance(inner, dict | list) and inner for inner in inner_values)
     if innermost and len(str(value)) <= _ONE_LINE:
@@ -241,10 +245,12 @@ def _quoted(text: str) -> str:
 
     ruamel.yaml quotes what would be read as another type, but writes ``? y`` in a list bare.
     """
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
-
     if _HARMLESS.fullmatch(text):
         return text
-    made = SingleQuotedScalarString if text.isprintable() else DoubleQuotedScalarString
+    made = (
+        yaml_scalars.SingleQuotedScalarString
+        if text.isprintable()
+        else yaml_scalars.DoubleQuotedScalarString
+    )
     quoted: str = made(text)
     return quoted

@@ -40,8 +40,9 @@ from tasks.evaluation.findings import (
     Suspicion,
 )
 from tasks.evaluation.fold_evidence import fold_evidence, fold_suspicions
-from tasks.evaluation.leaderboard import BASELINE, holdout_groups
+from tasks.evaluation.leaderboard import holdout_groups
 from tasks.metrics.losses import level_texts
+from tasks.models.run_context import BASELINE, ENSEMBLE
 
 if TYPE_CHECKING:
     from tasks.metrics.bootstrap import Ints
@@ -104,8 +105,6 @@ class TrainingDiagnosis(Case):
         """Return the learning curve, which costs fits, where it is asked for."""
         if self.training.diagnosis != "full":
             return None
-        from tasks.models.run_context import BASELINE, ENSEMBLE
-
         order = [row.candidate for row in self.assessment.leaderboard]
         able = [r for r in self.fitted if r.candidate not in (BASELINE, ENSEMBLE)]
         able.sort(key=lambda r: (r is not self.challenger, order.index(r.candidate)))

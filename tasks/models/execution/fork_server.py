@@ -26,6 +26,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from threadpoolctl import threadpool_limits
+
 from tasks.base.runtime.environment import return_freed_memory
 from tasks.models.execution.child_calls import answer_call
 from tasks.models.execution.jobs import perform
@@ -147,8 +149,6 @@ def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:
 
 def _do(command: dict[str, Any], out: int) -> None:
     if command["do"] == "call":
-        from threadpoolctl import threadpool_limits
-
         with threadpool_limits(1):
             answer_call(command)
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tasks.base.errors import DataError
 from tasks.base.sampling import subsample_evenly
@@ -18,12 +19,14 @@ from tasks.data.snapshots import read_frame
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold, Positions, make_folds
+from tasks.models.validation.baselines import fit_baseline
+from tasks.models.validation.candidate_fit import fit_candidate
+from tasks.models.validation.encoded_matrices import encode
+from tasks.models.validation.objective import try_params
 
 
 def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     """Do the task that `command` names; `say` tells how far it is."""
-    from threadpoolctl import threadpool_limits
-
     run = FitRun.of(command["run"])
 
     def tell(stage: str) -> None:
@@ -33,24 +36,16 @@ def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> N
         if command["do"] == "prepare":
             prepare(run, tell)
         elif command["do"] == "encode":
-            from tasks.models.validation.encoded_matrices import encode
-
             encode(run, command["about"], tell)
         elif command["do"] == "trial":
-            from tasks.models.validation.objective import try_params
-
             answer, threads = Path(command["answer"]), int(command["threads"])
             try_params(run, command["about"], command["trial"], answer, threads, tell)
         else:
-            from tasks.models.validation.candidate_fit import fit_candidate
-
             fit_candidate(run, command["about"], int(command["threads"]), tell)
 
 
 def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
     """Read targets, make folds, fit the baseline: what every other task builds on."""
-    from tasks.models.validation.baselines import fit_baseline
-
     tell("reading the target")
     positions = np.load(run.split.train_path).astype(np.int64, copy=False)
     if run.whole:

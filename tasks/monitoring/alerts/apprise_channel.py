@@ -18,12 +18,18 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from expectations.engine.lazy_imports import Deferred
 from tasks.base.records import Record
 from tasks.base.runtime.environment import module_command
 from tasks.monitoring.alerts.messages import Message
+
+if TYPE_CHECKING:
+    import apprise
+else:
+    apprise = Deferred("apprise")  # 0.2 s
 
 _START_SECONDS = 30.0  # for the process and its imports on a busy machine
 _WAITS = (0.5, 1.5)  # seconds before the second and the third try
@@ -177,8 +183,6 @@ def _verdict(log: str) -> tuple[bool, str]:
 
 def _asset() -> Any:
     """Return Apprise's settings: nothing stored, no redirect followed, no picture linked."""
-    import apprise
-
     return apprise.AppriseAsset(
         storage_mode=apprise.PersistentStoreMode.MEMORY,
         app_id="keepfit",
@@ -195,8 +199,6 @@ def _asset() -> Any:
 
 def _plugin(url: str) -> Any:
     """Return what sends to `url`, or None when Apprise does not know it."""
-    import apprise
-
     try:
         return apprise.Apprise.instantiate(url, asset=_asset())
     except Exception:  # noqa: BLE001 - whatever a plugin makes of an address
@@ -205,8 +207,6 @@ def _plugin(url: str) -> Any:
 
 def _shown(url: str) -> str:
     """Return scheme and host of `url` where they are public, after a space."""
-    import apprise
-
     scheme = url.partition("://")[0].lower()
     known = apprise.NotificationManager()
     if "://" not in url or scheme not in known:
@@ -274,8 +274,6 @@ def _send_all(request: dict[str, Any]) -> list[str]:
 
 
 def _bound(plugin: Any, url: str, timeout: float) -> None:
-    import apprise
-
     plugin.socket_connect_timeout = plugin.socket_read_timeout = timeout
     if "overflow=" not in url:
         plugin.overflow_mode = apprise.OverflowMode.TRUNCATE

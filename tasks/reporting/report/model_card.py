@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from markupsafe import Markup
+
 from tasks.base.records import (
     Assessment,
     Basis,
@@ -232,8 +234,6 @@ def _escaped(text: str) -> str:
 
 def card_html(card: Card) -> str:
     """Return the card as one page of HTML that loads nothing; every value is escaped."""
-    from markupsafe import Markup
-
     environment = page_environment(_TEMPLATES)
     style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
     page = environment.get_template("card.html.j2").render(card=card, style=style)
