@@ -247,7 +247,9 @@ def _dispose(engine: sa.Engine, process: int) -> Callable[[], None]:
 def _opened(connection: Any, _: object) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
-    connection.execute("PRAGMA temp_store=MEMORY")
+    # A batch of any size is staged: what goes beyond the cache goes to a temporary file.
+    connection.execute("PRAGMA temp_store=FILE")
+    connection.execute(f"PRAGMA temp.cache_size=-{_CACHE_KB}")
     connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
 
 
