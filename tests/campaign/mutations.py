@@ -110,7 +110,7 @@ def _retyped(column: pd.Series[Any], _rng: np.random.Generator) -> Any:
 
 
 def _scaled(by: float) -> Callable[..., Any]:
-    return lambda column, _: column * by if _numbers(column) else None
+    return lambda column, _: column.astype("float64") * by if _numbers(column) else None
 
 
 MUTATIONS = (
@@ -302,5 +302,9 @@ def _try(
 def _row(mutation: Mutation, counts: Counts) -> Row:
     caught = counts.stopped + counts.named
     figure = f"contract {counts.stopped}, named {counts.named}"
-    figure += f", recall {caught / counts.trials:.0%}" if counts.trials and mutation.must else ""
+    figure += (
+        f", recall {caught / counts.trials:.0%}"
+        if counts.trials and STOPPED in mutation.must
+        else ""
+    )
     return Row("mutations", mutation.name, counts.trials, counts.silent, figure)
