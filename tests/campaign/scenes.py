@@ -159,7 +159,7 @@ def _champion(version: int, work: Path) -> list[str]:
 def _scored_once(work: Path) -> list[str]:
     import pandas as pd
 
-    outputs = (work / ".keepfit" / "pipelines" / "churn" / "predictions").glob("*.parquet")
+    outputs = (work / ".keepfit" / "pipelines" / "churn" / "predictions").glob("[!.]*.parquet")
     counts = pd.concat([pd.read_parquet(o) for o in outputs])["customer"].value_counts()
     wrong = {key: int(counts.get(key, 0)) for key in _LATER if counts.get(key, 0) != 1}
     return [f"rows are not once in the outputs: {wrong}"] if wrong else []
