@@ -20,7 +20,7 @@ from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import PATIENT, task
-from tasks.registry.gate.champion_challenger import judge
+from tasks.registry.gate.holdout_verdict import judge
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.tracking import training_runs
 from tasks.training.completion import conclude, finished_training

@@ -11,7 +11,7 @@ from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.phrases import KINDS, minute, plural
 from tasks.history import evidence
-from tasks.monitoring.alerts.message_text import cleaned
+from tasks.monitoring.alerts.markup import cleaned
 
 _LONGEST = 160
 _SILENT = {"alerted", "collected"}

@@ -18,7 +18,7 @@ from tasks.base.config import greater_is_better
 from tasks.base.records import CandidateResult, Rounds
 from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import FoldEvidence, Suspicion
-from tasks.models.validation.early_stopping import LEAST_PARTS, noise, shared_rows
+from tasks.models.validation.round_choice import LEAST_PARTS, noise, shared_rows
 
 
 def fold_evidence(

@@ -15,7 +15,7 @@ from tasks.base.records import Basis, RefitGain, TrainingMode, Verdict
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.ledger.ledger import ledger_of
 from tasks.policy.admission import record_skip, seen_until
-from tasks.registry.gate.champion_challenger import newest_labelled
+from tasks.registry.gate.holdout_verdict import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.interrupted_promotion import forget_verdict

@@ -29,8 +29,8 @@ from tasks.models.persistence.prediction import in_order, outputs_of_matrix
 from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold
 from tasks.models.tuning.sampler import spaces_for
-from tasks.models.validation.early_stopping import choose_rounds, even, shared_rows, usual_better
 from tasks.models.validation.encoded_matrices import Rows, matrix, read_folds
+from tasks.models.validation.round_choice import choose_rounds, even, shared_rows, usual_better
 
 Curves = dict[str, tuple[float, ...]]
 """Name to its value at each iteration."""

@@ -20,7 +20,7 @@ from tasks.base.loop import (
     Window,
 )
 from tasks.base.records import MetricValue
-from tasks.monitoring.alerts.message_text import cleaned, code, listed
+from tasks.monitoring.alerts.markup import cleaned, code, listed
 from tasks.policy.gain_sentences import gain_method, gain_sentence
 from tasks.policy.triggers import triggers_of
 

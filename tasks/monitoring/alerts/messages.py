@@ -27,7 +27,7 @@ from tasks.monitoring.alerts.alarm_summary import (
     statement,
     what_moved,
 )
-from tasks.monitoring.alerts.message_text import (
+from tasks.monitoring.alerts.markup import (
     TITLE_LENGTH,
     as_markdown,
     as_text,

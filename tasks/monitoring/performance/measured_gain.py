@@ -38,7 +38,7 @@ from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
 from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import gain_of, start_of, watched
-from tasks.registry.gate.champion_challenger import champion_predictions, newer_rows
+from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.version_files.version_recipes import recipe_of_version
 from tasks.training.plan import prepare

@@ -67,8 +67,8 @@ def judge_trial(
 
     It is asked once, when `policy.probation` windows can be judged (one where that is 0): more
     looks at growing evidence would promote a version that is no better more often than stated. It
-    is the gate of a training at half its level, since that has judged the version before: each of
-    them is exceeded by chance in 2.5 and 1.25 % of cases at a confidence of 0.95. The trivial
+    is the gate of a training at a quarter of its level, since that has judged the version before:
+    they are exceeded by chance in 0.6 and 2.5 % of cases at a confidence of 0.95. The trivial
     baseline is the best constant of these very rows; latency and size are those of the training.
 
     Parameters
@@ -86,7 +86,7 @@ def judge_trial(
     if len(usable) < needed:
         return Trial(windows=len(usable), needed=needed)
     ours, theirs = both(pd.concat(usable[:needed], ignore_index=True), roles)
-    gate = config.gate.model_copy(update={"confidence": 1 - (1 - config.gate.confidence) / 2})
+    gate = config.gate.model_copy(update={"confidence": 1 - (1 - config.gate.confidence) / 4})
     held = refused.evidence
     evidence = paired_evidence(
         metric,

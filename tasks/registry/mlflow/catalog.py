@@ -14,7 +14,7 @@ from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted
 from tasks.registry.packaging import provenance
-from tasks.registry.signing import version_folder, version_signature
+from tasks.registry.signing import version_check, version_signature
 
 ALIAS = "champion"
 
@@ -89,7 +89,7 @@ class Catalog(Connected):
         ModelRefusedError
             When it is not signed or not what was signed.
         """
-        version_folder.check_stored(version, self._source(version), self.artifacts)
+        version_check.check_stored(version, self._source(version), self.artifacts)
 
     @store_errors.guarded
     def aliased(self, name: str) -> frozenset[str]:

@@ -24,7 +24,7 @@ from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog
 from tasks.registry.mlflow.client import quoted
 from tasks.registry.packaging import provenance
-from tasks.registry.signing.version_folder import local_folder
+from tasks.registry.signing.version_check import local_folder
 
 PIPELINE_TAG = "keepfit.pipeline"
 ROLE_TAG = "keepfit.role"

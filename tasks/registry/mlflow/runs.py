@@ -18,7 +18,7 @@ from tasks.base.text.redaction import without_credentials
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted
 from tasks.registry.packaging import model_folder, provenance
-from tasks.registry.signing.version_folder import local_folder
+from tasks.registry.signing.version_check import local_folder
 
 _MARK_TAG = "keepfit.mark"
 _COLUMN_TYPES = {"numeric": "double", "boolean": "boolean", "datetime": "datetime"}

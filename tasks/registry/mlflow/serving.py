@@ -25,7 +25,7 @@ from tasks.data.sources.frames import typed_frame
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE, METHOD, METHODS, ServedColumns
-from tasks.registry.signing.version_folder import MODEL_FILE
+from tasks.registry.signing.version_check import MODEL_FILE
 
 
 class ServedModel:

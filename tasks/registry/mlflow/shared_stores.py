@@ -18,7 +18,7 @@ from tasks.base.text.redaction import without_credentials
 from tasks.registry.mlflow import sqlite_database
 from tasks.registry.mlflow.catalog import ALIAS
 from tasks.registry.mlflow.sqlite_reader import reader_of
-from tasks.registry.signing.version_folder import check_stored
+from tasks.registry.signing.version_check import check_stored
 from tasks.registry.signing.version_signature import trusted
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from tasks.registry.mlflow.catalog import Catalog, recorded
 from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 from tasks.registry.packaging import model_folder, provenance
 from tasks.registry.packaging.mlmodel import COLUMNS_FILE, mlmodel, served_columns, signature_of
-from tasks.registry.signing import version_folder, version_signature
-from tasks.registry.signing.version_folder import local_folder
+from tasks.registry.signing import version_check, version_signature
+from tasks.registry.signing.version_check import local_folder
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
 
 ROUNDING = 1e-6
@@ -102,7 +102,7 @@ class Versions(Catalog):
             )
             write_whole(scratch / COLUMNS_FILE, columns.model_dump_json(indent=1))
             write_whole(scratch / "MLmodel", text)
-            files = version_folder.files_of(scratch)
+            files = version_check.files_of(scratch)
             self._client().log_model_artifacts(logged.model_id, str(scratch))
         self._finish_model(run_id, logged.model_id, metrics or {})
         version = self._create_version(name, run_id, logged, given, description)
@@ -180,15 +180,15 @@ class Versions(Catalog):
             When the file is absent, leads out of its folder or differs from what was registered.
         """
         source, fresh = self._source(version), self._fresh(version)
-        path = version_folder.check_stored(fresh, source, self.artifacts)
+        path = version_check.check_stored(fresh, source, self.artifacts)
         if path is not None:
             return path
         manifest = version_signature.manifest_of(fresh)
-        digest = manifest.files.get(version_folder.MODEL_FILE, "none")
+        digest = manifest.files.get(version_check.MODEL_FILE, "none")
         folder = sqlite_database.private_folder(self.state / "models" / digest)
-        if changed_file(folder, {version_folder.MODEL_FILE: digest}):
-            self._download(f"{source.rstrip('/')}/{version_folder.MODEL_FILE}", folder)
-        path = version_folder.confined(folder)
+        if changed_file(folder, {version_check.MODEL_FILE: digest}):
+            self._download(f"{source.rstrip('/')}/{version_check.MODEL_FILE}", folder)
+        path = version_check.confined(folder)
         read_unchanged(path, digest, f"{version.name} version {version.version}")
         return path
 
@@ -216,9 +216,9 @@ class Versions(Catalog):
             else:
                 self.require_intact(version)
                 shutil.copytree(local, folder)
-            (folder / version_folder.LEFT_BY_MLFLOW).unlink(missing_ok=True)
+            (folder / version_check.LEFT_BY_MLFLOW).unlink(missing_ok=True)
             # What is checked is the copy, which nobody else writes to.
-            version_folder.check_folder(version, folder)
+            version_check.check_folder(version, folder)
             folder.rename(target)
 
     @store_errors.guarded
@@ -244,10 +244,10 @@ class Versions(Catalog):
                 self._download(source, scratch)
                 local = scratch
             else:
-                version_folder.confined(local, root=self.artifacts)
-            files = version_folder.files_of(local)
+                version_check.confined(local, root=self.artifacts)
+            files = version_check.files_of(local)
         recorded_digest = version.model_digest
-        if files.get(version_folder.MODEL_FILE) != recorded_digest or "" in files.values():
+        if files.get(version_check.MODEL_FILE) != recorded_digest or "" in files.values():
             raise ModelRefusedError(
                 f"{version.name} version {version.version}: its files are not those that were "
                 "registered.",

@@ -21,7 +21,7 @@ from tasks.base.runtime.libraries import pd
 from tasks.data.sources.frames import forms_of_frame, padded_codes
 from tasks.data.typing.storage import ColumnForm
 from tasks.registry.packaging.model_folder import EXAMPLE_FILE, SERVING_FILE
-from tasks.registry.signing.version_folder import MODEL_FILE
+from tasks.registry.signing.version_check import MODEL_FILE
 
 LOADER = "tasks.registry.mlflow.serving"
 """Stored with every version: the module must stay importable by this name."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
-from tasks.registry.signing.version_folder import MODEL_FILE
+from tasks.registry.signing.version_check import MODEL_FILE
 
 EXAMPLE_FILE = "input_example.json"
 SERVING_FILE = "serving_input_example.json"

@@ -34,7 +34,7 @@ from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.ensemble.blend_call import made_of
 from tasks.plugins.versions import hooks_tags
-from tasks.registry.gate.champion_challenger import version_tags
+from tasks.registry.gate.holdout_verdict import version_tags
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import git_commit

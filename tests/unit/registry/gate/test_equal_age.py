@@ -31,9 +31,9 @@ from tasks.base.records import (
 )
 from tasks.data.snapshots import write_snapshot
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.registry.gate import champion_challenger, equal_age
-from tasks.registry.gate.champion_challenger import RULE_TAG, judge
+from tasks.registry.gate import equal_age, holdout_verdict
 from tasks.registry.gate.equal_age import ends_before, fit_twin
+from tasks.registry.gate.holdout_verdict import RULE_TAG, judge
 
 ROWS = 1_000
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,9 +118,9 @@ def verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ve
             with np.load(known.predictions_path) as kept:
                 return Predictions(kept["predicted"][given[3]]), ""
 
-        monkeypatch.setattr(champion_challenger, "champion_predictions", registered)
+        monkeypatch.setattr(holdout_verdict, "champion_predictions", registered)
         fitted = (None, why) if why else (twin, "")
-        monkeypatch.setattr(champion_challenger, "fit_twin", lambda *_: fitted)
+        monkeypatch.setattr(holdout_verdict, "fit_twin", lambda *_: fitted)
         results = [
             predicting(tmp_path, basis, name, error)
             for name, error in (("challenger", 1.0), ("baseline", 3.0))

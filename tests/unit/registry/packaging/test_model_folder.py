@@ -14,7 +14,7 @@ from tasks.registry.packaging.model_folder import (
     fill_folder,
     requirements,
 )
-from tasks.registry.signing.version_folder import MODEL_FILE, confined
+from tasks.registry.signing.version_check import MODEL_FILE, confined
 
 
 def test_requirements_name_what_is_installed() -> None:

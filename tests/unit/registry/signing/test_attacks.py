@@ -21,7 +21,7 @@ import pytest
 from tasks.base.errors import KeepfitError, ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.records import MODEL_DIGEST_TAG, SNAPSHOT_TAG, ModelVersion
 from tasks.registry.mlflow.store import Store
-from tasks.registry.signing.version_folder import MODEL_FILE, files_of
+from tasks.registry.signing.version_check import MODEL_FILE, files_of
 from tasks.registry.signing.version_signature import SIGNATURE_TAG, signature_of
 from tests.unit.registry.trained import SCHEMA, Trained, train
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.base.records import Kind, Rounds
 from tasks.models.execution import worker_pool
 from tasks.models.fitting import fit_candidates
-from tasks.models.validation.early_stopping import choose_rounds, shared_rows, usual_better
+from tasks.models.validation.round_choice import choose_rounds, shared_rows, usual_better
 from tests.unit.models.factories import snapshot, training
 
 FALLS = [1 / (1 + n) for n in range(40)]
