@@ -67,14 +67,16 @@ def judged(
     )
 
 
-def test_a_version_that_answers_better_passes_the_gate_at_half_its_level(tmp_path: Path) -> None:
+def test_a_version_that_answers_better_passes_the_gate_at_a_quarter_of_its_level(
+    tmp_path: Path,
+) -> None:
     good = weeks(2)
 
     trial = judged(tmp_path, [paired(one, blurred(one, 1.5)) for one in good])
 
     assert trial.verdict is not None
     assert trial.verdict.promoted
-    assert trial.verdict.confidence == pytest.approx(0.975)
+    assert trial.verdict.confidence == pytest.approx(0.9875)
     assert trial.verdict.evidence is not None
     assert trial.verdict.evidence.rows == 1600
 
