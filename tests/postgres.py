@@ -61,7 +61,8 @@ def running_server() -> Iterator[Server]:
     root = os.geteuid() == 0
     if root and (shutil.which("runuser") is None or not _known("postgres")):
         pytest.skip("PostgreSQL does not run as root, and there is no user `postgres`")
-    home = Path(tempfile.mkdtemp(prefix="keepfit-pg-"))
+    # Not in TMPDIR: keepfit's is a folder that the server's account cannot enter.
+    home = Path(tempfile.mkdtemp(prefix="keepfit-pg-", dir="/tmp"))
     try:
         if root:
             shutil.chown(home, "postgres")

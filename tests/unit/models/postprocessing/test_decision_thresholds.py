@@ -203,7 +203,7 @@ def test_an_objective_that_does_not_suit_the_target_is_refused(
         ({"cost": {}}, "needs `false_positive`"),
         ({"cost": {"false_positive": 1}}, "needs `false_positive`"),
         ({"cost": {"false_positive": -1, "false_negative": 1}}, "finite number from 0"),
-        ({"cost": {"false_positive": float("nan"), "false_negative": 1}}, "finite number from 0"),
+        ({"cost": {"false_positive": float("nan"), "false_negative": 1}}, "finite number"),
         ({"cost": {"false_positive": 0, "false_negative": 0}}, "more than 0"),
         ({"cost": {"a": {"b": 1}, "b": 2}}, "mapping for each class"),
     ],
