@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
+import jinja2
+
 from expectations.contract import Contract
 from expectations.results import CheckOutcome, CheckResult
 from expectations.text.phrases import say_rows, say_share
@@ -32,8 +34,6 @@ def render_page(outcome: CheckOutcome, contract: Contract, *, title: str) -> str
     Names of columns and values are hostile: all are escaped, and the page's own policy forbids
     scripts and anything from elsewhere.
     """
-    import jinja2
-
     source = resources.files("expectations").joinpath("page.html.j2").read_text("utf-8")
     # Newlines after blocks are dropped so that a wide table stays a small file.
     environment = jinja2.Environment(

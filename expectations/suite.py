@@ -151,18 +151,18 @@ def _great_expectations() -> Any:
         shown = warnings.showwarning
         with warnings.catch_warnings(), only_when_used(*_RARELY_USED), without(*_NOT_USED):
             warnings.simplefilter("ignore")
-            import great_expectations.expectations
+            import great_expectations.expectations  # defers great-expectations
 
             if warnings.showwarning is not shown:
                 # GX sends every warning of the process to the log; that is not its decision.
                 logging.captureWarnings(False)
-    import great_expectations
+    import great_expectations  # defers great-expectations
 
     return great_expectations
 
 
 def _context(gx: Any) -> Any:
-    from great_expectations.data_context.types import base
+    from great_expectations.data_context.types import base  # defers great-expectations
 
     # In memory and without its site of documents, for which GX makes a folder.
     config = base.DataContextConfig(
@@ -202,7 +202,9 @@ def _without_fingerprint() -> Iterator[None]:
 
     On 3.3 million ids that hash takes 10 of 11 seconds and four times the table's memory.
     """
-    from great_expectations.execution_engine import pandas_execution_engine as engine
+    from great_expectations.execution_engine import (
+        pandas_execution_engine as engine,
+    )  # defers great-expectations
 
     known = getattr(engine, "hash_pandas_dataframe", None)
     if known is None:
@@ -329,7 +331,7 @@ def _meta(column: str | None, rule: str, severity: str) -> dict[str, Any]:
 
 
 def _written(index: int, rule: Rule) -> Any:
-    from great_expectations.expectations.registry import (
+    from great_expectations.expectations.registry import (  # defers great-expectations
         get_expectation_impl,
         list_registered_expectation_implementations,
     )

@@ -1,6 +1,7 @@
 """The front door: arguments → configuration → one flow.
 
-Only click and the standard library are imported here; a command imports what it needs.
+Only click, the standard library and modules that import nothing else are imported here; whatever
+is behind `Deferred` is imported when a command uses it.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import functools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.shell_completion import get_completion_class
 
 from expectations.engine.lazy_imports import Deferred
 from flows.terminal.output import echo, make_logs_safe
+from tasks.base.errors import KeepfitError
+from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
 from tasks.base.runtime.temporary import drop_temporary, keep_temporary_together
+from tasks.base.text.commands import command
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     from flows import cli_actions as actions
     from flows import commands
     from flows.terminal import backtest_results, documentation, loop_results, results
@@ -75,9 +80,6 @@ def answering(command: Command) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
-        from tasks.base.errors import KeepfitError
-        from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
-
         keep_temporary_together()
         turn_telemetry_off()
         return_freed_memory()
@@ -132,8 +134,6 @@ def _fail(kind: str, message: str, remedy: str, status: int, as_json: bool) -> N
 
 def _added() -> dict[str, EntryPoint]:
     """Return the commands that the storey above brings, by name; none is imported yet."""
-    from importlib.metadata import distribution
-
     found = distribution("keepfit").entry_points
     return {entry.name: entry for entry in found if entry.group == "keepfit.commands"}
 
@@ -544,8 +544,6 @@ def config() -> None:
 @answering
 def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
-    from tasks.base.text.commands import command
-
     pipeline = pipeline_file.load_pipeline(file)
     plugin_checks.check_hooks(pipeline.config, pipeline.base)
     if not as_json:
@@ -598,8 +596,6 @@ def docs(page: str, as_json: bool) -> dict[str, Any]:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what lets SHELL complete commands and options: eval "$(keepfit completion bash)"."""
-    from click.shell_completion import get_completion_class
-
     source = get_completion_class(shell)
     if source is not None:
         for line in source(main, {}, "keepfit", "_KEEPFIT_COMPLETE").source().splitlines():
@@ -618,8 +614,6 @@ def program() -> NoReturn:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - printed as Python would, then the same way out
-        import traceback
-
         traceback.print_exc()
         status = 1
     _leave(status)

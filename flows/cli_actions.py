@@ -12,6 +12,7 @@ from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.registry import manual_promotion, version_keys
 from tasks.registry.mlflow.shared_stores import store_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tasks.history import overview as health
     from tasks.history import state_sizes
     from tasks.history.overview import PipelineHealth
-    from tasks.ledger.ledger import Ledger
     from tasks.lineage import chain
     from tasks.lineage.chain import Chain
     from tasks.monitoring.alerts import notification
@@ -58,8 +58,6 @@ def roll_back_by_hand(file: Path | None) -> Decision:
 
 
 def _opened(pipeline: Pipeline) -> tuple[Store, Ledger]:
-    from tasks.ledger.ledger import ledger_of
-
     return store_of(pipeline.state), ledger_of(pipeline)
 
 

@@ -51,7 +51,7 @@ def end_left(state: Path) -> None:
     left = left_on(state, api)
     if not left or running_stack(state) is not None or not answers(api, _ANSWER_SECONDS):
         return
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # defers prefect
 
     wanted = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[UUID(run) for run in left]))
     with (

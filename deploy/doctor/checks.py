@@ -218,8 +218,8 @@ def prefect_database(state: Path) -> Found:
 
 def _prefect_revisions() -> tuple[set[str], set[str]]:
     """Return the migrations that the installed Prefect knows for SQLite, and their heads."""
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+    from alembic.config import Config  # defers alembic
+    from alembic.script import ScriptDirectory  # defers alembic
 
     spec = find_spec("prefect")
     if spec is None or spec.origin is None:

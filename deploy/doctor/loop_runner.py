@@ -20,7 +20,7 @@ from tasks.base.runtime.environment import RUNNER_VARIABLE
 
 async def run(pipeline: Pipeline) -> None:
     """Make the pipeline's deployments and automations, then start what is due."""
-    from prefect.runner import Runner
+    from prefect.runner import Runner  # defers prefect
 
     runner = Runner(name="keepfit doctor", query_seconds=2, pause_on_shutdown=False)
     for deployment in await asyncio.to_thread(runner_deployments, [pipeline]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import InfrastructureError, KeepfitError, TransientError, UsageError
 from tasks.base.servers.stack_file import running_stack
-from tasks.orchestration.libraries import prefect_client, prefect_errors
+from tasks.orchestration.libraries import httpx, prefect_client, prefect_errors
 from tasks.orchestration.prefect_api import check_configured, configured_api
 
 if TYPE_CHECKING:
@@ -58,7 +58,11 @@ def speaking_to(api: str, credentials: str = "") -> Iterator[None]:
     credentials
         ``user:password``; empty: as the environment states them.
     """
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        temporary_settings,
+    )  # defers prefect
 
     login = {PREFECT_API_AUTH_STRING: credentials} if credentials else {}
     with temporary_settings({PREFECT_API_URL: api, **login}):
@@ -76,8 +80,6 @@ def connected() -> Iterator[SyncPrefectClient]:
     InfrastructureError
         When it refuses what it is asked.
     """
-    import httpx
-
     try:
         with prefect_client.get_client(sync_client=True) as client:
             yield client

@@ -107,7 +107,7 @@ def _apply(client: SyncPrefectClient, pipeline: Pipeline) -> Iterable[str]:
 
 def standing_automations(client: SyncPrefectClient, name: str) -> list[Automation]:
     """Return the automations of the pipeline `name` that the server holds."""
-    from prefect.events.filters import AutomationFilter, AutomationFilterTags
+    from prefect.events.filters import AutomationFilter, AutomationFilterTags  # defers prefect
 
     wanted = AutomationFilter(tags=AutomationFilterTags(all_=[TAG, pipeline_tag(name)]))
     return client.read_automations(automations=wanted)

@@ -101,7 +101,7 @@ def deployment_of(
     job_variables
         What its work pool's jobs get; only for deployments that have a work pool.
     """
-    from prefect.types.entrypoint import EntrypointType
+    from prefect.types.entrypoint import EntrypointType  # defers prefect
 
     name = pipeline.config.name
     limit = None
@@ -125,7 +125,7 @@ def deployment_of(
 
 
 def _schedules(pipeline: Pipeline, row: Deployed) -> list[Schedule]:
-    from prefect.schedules import Cron
+    from prefect.schedules import Cron  # defers prefect
 
     stated = pipeline.config.schedules
     return [

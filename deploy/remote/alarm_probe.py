@@ -110,7 +110,7 @@ def emit_alarm(
 
 def run_caused_by(client: SyncPrefectClient, deployment: UUID, correlation: str) -> FlowRun | None:
     """Return the newest run of `deployment` whose cause carries `correlation`."""
-    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.client.schemas.sorting import FlowRunSort  # defers prefect
 
     # The calendar's runs of months ahead stand on the server too.
     soon = filters.FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + _SOON)

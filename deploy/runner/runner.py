@@ -51,7 +51,7 @@ _CANCEL_SECONDS = 8.0
 
 async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
     """Make the deployments and automations what the files say, then start what is due."""
-    from prefect.runner import Runner
+    from prefect.runner import Runner  # defers prefect
 
     await _api_answers()
     files = await asyncio.to_thread(WatchedFiles, pipelines)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from starlette.types import ASGIApp
+from uvicorn.importer import import_from_string
 
 from deploy.child_processes import end_with
 from deploy.web.access import Access
@@ -32,7 +33,7 @@ MLFLOW_CLOSED = frozenset(
 
 def prefect_app(state: Path) -> ASGIApp:  # noqa: ARG001 - one signature for all
     """Return Prefect's server with its pages and services, as the environment configures it."""
-    from prefect.server.api.server import create_app
+    from prefect.server.api.server import create_app  # defers prefect
 
     return create_app()
 
@@ -47,8 +48,6 @@ def mlflow_app(state: Path) -> ASGIApp:
     os.environ["_MLFLOW_SERVER_REGISTRY_STORE"] = store.uri
     os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = (artifacts / "default").as_uri()
     os.environ["_MLFLOW_IN_JOB_EXECUTOR"] = "false"
-    from uvicorn.importer import import_from_string
-
     app: ASGIApp = import_from_string("mlflow.server.fastapi_app:app")
     return app
 

@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
     """Import what is behind a name when it is first used: pandas and the commands take a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from flows.notebook import pipeline
+    from flows.notebook import pipeline  # defers pandas
 
     return getattr(pipeline, name)
 

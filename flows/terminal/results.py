@@ -374,7 +374,7 @@ def show_contract_diff(found: ContractDiff) -> None:
 
 def show_contract_result(result: ContractResult) -> None:
     """Print that the contract held, and what it warned of."""
-    from tasks.contracts.snapshot_check import describe
+    from tasks.contracts.snapshot_check import describe  # defers numpy
 
     console = results_console()
     held = sum(rule.passed for rule in result.rules)

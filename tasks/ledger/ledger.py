@@ -18,6 +18,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
 from tasks.ledger import coverage, decisions, idempotency_keys, outbox, retention, run_requests
+from tasks.ledger.labels import write as write_labels
 from tasks.ledger.outbox import Unsent
 from tasks.ledger.predictions import in_batch, predicted_before, read, write
 from tasks.ledger.records import (
@@ -253,9 +254,7 @@ class Ledger:
         DataError
             When a column is missing.
         """
-        from tasks.ledger.labels import write
-
-        return write(self.database, pipeline, labels, schema)
+        return write_labels(self.database, pipeline, labels, schema)
 
     def window_rows(
         self,

@@ -20,7 +20,7 @@ def leave(
         row.
     """
     if in_prefect():
-        from prefect import artifacts
+        from prefect import artifacts  # defers prefect
 
         create = getattr(artifacts, f"create_{kind}_artifact")
         create(key=key, description=description, **what)
@@ -30,7 +30,7 @@ def emit(event: str, resource: Mapping[str, str], payload: dict[str, Any]) -> st
     """Emit an event that automations answer; return its id, empty where nobody receives it."""
     if not in_prefect():
         return ""
-    from prefect.events import emit_event
+    from prefect.events import emit_event  # defers prefect
 
     emitted = emit_event(event=event, resource=dict(resource), payload=payload)
     return str(emitted.id) if emitted else ""

@@ -123,6 +123,6 @@ def _terminating() -> Iterator[None]:
 
 
 def _runtime() -> Any:
-    from prefect import runtime
+    from prefect import runtime  # defers prefect
 
     return runtime

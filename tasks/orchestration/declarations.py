@@ -90,7 +90,7 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def prefect(self) -> prefect.Task[P, R]:
         """The task as Prefect knows it."""
-        import prefect.cache_policies
+        import prefect.cache_policies  # defers prefect
 
         return prefect.task(
             name=self.name,
@@ -148,7 +148,7 @@ class Flow(Generic[P, R]):
     @functools.cached_property
     def prefect(self) -> prefect.Flow[P, R]:
         """The flow as Prefect knows it; its deployments load this."""
-        import prefect.runtime
+        import prefect.runtime  # defers prefect
 
         given = self.run_name
 

@@ -1,4 +1,4 @@
-"""Modules of Prefect, here imported when something of them is first used; see the base's.
+"""Modules of Prefect, and its HTTP client, imported when first used; see those of the base.
 
 Prefect takes 0.8 s to import, and few commands come to speak to it.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from expectations.engine.lazy_imports import Deferred
 
 if TYPE_CHECKING:
+    import httpx
     from prefect import exceptions as prefect_errors
     from prefect import states as run_states
     from prefect.client import orchestration as prefect_client
@@ -23,6 +24,7 @@ else:
     event_actions = Deferred("prefect.events.actions")
     prefect_client = Deferred("prefect.client.orchestration")
     prefect_errors = Deferred("prefect.exceptions")
+    httpx = Deferred("httpx")
     objects = Deferred("prefect.client.schemas.objects")
     filters = Deferred("prefect.client.schemas.filters")
     run_states = Deferred("prefect.states")
@@ -32,6 +34,7 @@ __all__ = [
     "deployment_runner",
     "event_actions",
     "filters",
+    "httpx",
     "objects",
     "prefect_client",
     "prefect_errors",

@@ -10,6 +10,7 @@ from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import write_whole
 from tasks.contracts.contract_files import contract_file
+from tasks.data.sources.source import fingerprint
 
 
 def trained_before(pipeline: Pipeline) -> bool:
@@ -32,8 +33,6 @@ def _file(pipeline: Pipeline) -> Path:
 
 
 def _marks(pipeline: Pipeline) -> list[str | int | None]:
-    from tasks.data.sources.source import fingerprint
-
     contract = contract_file(pipeline)
     changed = contract.stat().st_mtime_ns if contract.exists() else None
     source = fingerprint(pipeline.config.source, pipeline.base)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from expectations.engine.lazy_imports import Deferred
 
 if TYPE_CHECKING:
+    import charset_normalizer
     import croniter
     import lightgbm
     import matplotlib as mpl
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import sklearn
     import sqlalchemy as sa
 else:
+    charset_normalizer = Deferred("charset_normalizer")
     croniter = Deferred("croniter")
     lightgbm = Deferred("lightgbm")  # 1.0 s
     agg = Deferred("matplotlib.backends.backend_agg")
@@ -47,6 +49,7 @@ else:
 __all__ = [
     "agg",
     "arrow_csv",
+    "charset_normalizer",
     "croniter",
     "ds",
     "lightgbm",

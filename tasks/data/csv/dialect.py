@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from tasks.base.errors import SourceError
+from tasks.base.runtime.libraries import charset_normalizer
 from tasks.data.csv.preamble import below, find_preamble, stated_separator
 
 CHUNK = 1 << 22
@@ -215,9 +216,7 @@ def _guess(data: bytes) -> tuple[str, bool]:
     words = [w for w in _WORD.findall(data) if not w.isascii()]
     high = sum(sum(byte > 127 for byte in word) for word in words[:5000])
     if words and high > 0.5 * sum(map(len, words[:5000])):
-        from charset_normalizer import from_bytes
-
-        best = from_bytes(data[:200_000]).best()
+        best = charset_normalizer.from_bytes(data[:200_000]).best()
         if best is not None:
             return best.encoding, True
     try:

@@ -180,7 +180,7 @@ def _fitted(
     parts: _Parts, chosen: Ints, candidate: Candidate, training: TrainingConfig, basis: Basis
 ) -> tuple[float, float]:
     """Return the metric on a part of the rows fitted on, and on the validation rows."""
-    from tasks.models.features.preprocessing import build_encoder
+    from tasks.models.features.preprocessing import build_encoder  # defers scikit-learn
 
     roles = basis.roles
     X, y = parts.X.iloc[chosen].reset_index(drop=True), parts.y[chosen]

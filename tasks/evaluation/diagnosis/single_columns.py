@@ -123,7 +123,7 @@ def _each(
     seed: int,
 ) -> dict[str, float]:
     """Return how far each source column gets alone."""
-    from tasks.models.features.preprocessing import build_encoder
+    from tasks.models.features.preprocessing import build_encoder  # defers scikit-learn
 
     part = schema.model_copy(update={"features": {n: schema.features[n] for n in given.columns}})
     encoder = build_encoder("tree", part, given, seed)

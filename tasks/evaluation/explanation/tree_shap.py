@@ -66,7 +66,7 @@ def explained(model: Any) -> Explained | None:
     Trees are LightGBM's, and decision trees and forests of scikit-learn. Of two classes the second
     is the one output.
     """
-    from tasks.models.postprocessing.adjusted_classifier import innermost
+    from tasks.models.postprocessing.adjusted_classifier import innermost  # defers scikit-learn
 
     inside = innermost(model)
     return _lightgbm(inside) or _of_sklearn(inside)

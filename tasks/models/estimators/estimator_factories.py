@@ -172,7 +172,10 @@ def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitCont
 
 def mlp(at: FitContext, params: Params) -> Any:
     """Return a network that stops early, or after known iterations."""
-    from tasks.models.estimators.early_stopping_mlp import EarlyMLPClassifier, EarlyMLPRegressor
+    from tasks.models.estimators.early_stopping_mlp import (
+        EarlyMLPClassifier,
+        EarlyMLPRegressor,
+    )  # defers scikit-learn
 
     large = at.scale > 20_000
     batch = np.clip(2 ** round(np.log2(at.rows / 100)), 32, 512)

@@ -60,7 +60,9 @@ class Adjustment:
         costs = decided.costs
         if self.calibration.method == "none" and decided.threshold is None and costs is None:
             return model
-        from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
+        from tasks.models.postprocessing.adjusted_classifier import (
+            AdjustedClassifier,
+        )  # defers scikit-learn
 
         if costs is not None:
             seen = [classes.index(str(label)) for label in model.classes_]

@@ -206,8 +206,8 @@ def _evidently(columns: Sequence[_Column]) -> str:
     with warnings.catch_warnings():
         # Constant columns and small samples; the pictures are drawn all the same.
         warnings.simplefilter("ignore")
-        from evidently import DataDefinition, Dataset, Report
-        from evidently.presets import DataDriftPreset
+        from evidently import DataDefinition, Dataset, Report  # defers evidently
+        from evidently.presets import DataDriftPreset  # defers evidently
 
         definition = DataDefinition(
             numerical_columns=[column.name for column in columns if column.numeric],
@@ -237,8 +237,11 @@ def _evidently(columns: Sequence[_Column]) -> str:
 
 def _verdict(place: int, finding: ColumnFinding) -> Any:
     """Return a test of Evidently's that answers what keepfit found."""
-    from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
-    from evidently.legacy.core import ColumnType
+    from evidently.legacy.calculations.stattests.registry import (
+        StatTest,
+        register_stattest,
+    )  # defers evidently
+    from evidently.legacy.core import ColumnType  # defers evidently
 
     def answer(*_: object) -> tuple[float, bool]:
         return finding.statistic or 0.0, finding.drifted

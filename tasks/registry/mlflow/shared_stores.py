@@ -95,6 +95,6 @@ def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
 
 @lru_cache(maxsize=8)
 def _store(state: Path, uri: str) -> Store:  # noqa: ARG001 - the address is part of the key
-    from tasks.registry.mlflow.store import Store
+    from tasks.registry.mlflow.store import Store  # defers numpy
 
     return Store.open(state)

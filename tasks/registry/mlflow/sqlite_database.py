@@ -184,10 +184,8 @@ def reachable(address: str) -> None:
 
     MLflow by itself would try for a minute and a half before it says that nobody is there.
     """
-    import sqlalchemy
-
     timeout = {"connect_timeout": 5} if "postgresql" in address else {}
-    engine = sqlalchemy.create_engine(address, connect_args=timeout)
+    engine = sa.create_engine(address, connect_args=timeout)
     with engine.connect():
         pass
     engine.dispose()

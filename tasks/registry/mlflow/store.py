@@ -100,12 +100,12 @@ class Store(Runs, Versions, Collecting):
     @property
     def _entities(self) -> Any:
         self._client()
-        from mlflow import entities
+        from mlflow import entities  # defers mlflow
 
         return entities
 
     def _download(self, address: str, folder: Path) -> None:
-        from mlflow.artifacts import download_artifacts
+        from mlflow.artifacts import download_artifacts  # defers mlflow
 
         download_artifacts(
             artifact_uri=address,
@@ -115,7 +115,9 @@ class Store(Runs, Versions, Collecting):
         )
 
     def _delete_artifacts(self, address: str) -> None:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.artifact_repository_registry import (
+            get_artifact_repository,
+        )  # defers mlflow
 
         repository = get_artifact_repository(address, tracking_uri=self.uri)
         repository.delete_artifacts()  # type: ignore[no-untyped-call]
@@ -141,7 +143,7 @@ class Store(Runs, Versions, Collecting):
             os.environ.setdefault(name, value)
         # Of a kernel without widgets, when the progress bars are imported that nobody is shown.
         warnings.filterwarnings("ignore", "IProgress not found")
-        from mlflow.tracking import MlflowClient
+        from mlflow.tracking import MlflowClient  # defers mlflow
 
         if os.environ["MLFLOW_LOGGING_LEVEL"] == "WARNING":
             # It may have been imported before, with its own idea.
@@ -156,9 +158,9 @@ class Store(Runs, Versions, Collecting):
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def _probe(self) -> None:
-        from mlflow.exceptions import MlflowException
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
+        from mlflow.exceptions import MlflowException  # defers mlflow
+        from mlflow.utils.credentials import get_default_host_creds  # defers mlflow
+        from mlflow.utils.rest_utils import http_request  # defers mlflow
 
         try:
             http_request(  # type: ignore[no-untyped-call]
@@ -188,7 +190,7 @@ class Store(Runs, Versions, Collecting):
 
 
 def _create(address: str, artifacts: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # defers mlflow
 
     # Without it the default experiment would keep artifacts in the working folder.
     made = SqlAlchemyStore(address, (artifacts / "default").as_uri())  # type: ignore[no-untyped-call]
