@@ -26,8 +26,7 @@ from tasks.metrics.bootstrap import Ints, independent
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import evaluate
-
-BASELINE = "baseline"
+from tasks.models.run_context import BASELINE
 
 
 def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Assessment:

@@ -23,7 +23,7 @@ from tasks.base.text.commands import command
 from tasks.base.text.durations import format_duration
 from tasks.evaluation.explanation.shap_values import looked_at
 from tasks.evaluation.findings import Diagnosis
-from tasks.evaluation.leaderboard import BASELINE
+from tasks.models.run_context import BASELINE
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import keepfit_version
 from tasks.registry.tracking.training_runs import flat, source_words

@@ -161,6 +161,7 @@ class Typing:
         """Refuse numbers in another unit than an earlier reading of the column had.
 
         An amount without a currency may be in the known one; per cents may be shares, and are not.
+        Noughts alone are the same in both.
         """
         if name not in self.declared or (not pa.types.is_floating(typed.type) and not (
             pa.types.is_integer(typed.type)
@@ -169,6 +170,8 @@ class Typing:
         writing = Writing.of(self.declared[name])
         known, found = ("" if writing is None else writing.unit), self._units.get(name, "")
         if known == found or (not (known and found) and not {known, found} & set("%‰")):
+            return
+        if not (known and found) and pc.all(pc.equal(typed, 0)).as_py():
             return
         raise UnitError(name, found, known)
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tasks.base.config import ReportConfig, TrainingConfig
 from tasks.base.records import Assessment, Basis, CandidateResult
 from tasks.evaluation.leaderboard import (
-    BASELINE,
     holdout_groups,
     holdout_target,
     holdout_times,
@@ -20,6 +19,7 @@ from tasks.evaluation.leaderboard import (
 from tasks.metrics.bootstrap import independent, whole
 from tasks.metrics.losses import row_losses
 from tasks.metrics.scorer import sampled
+from tasks.models.run_context import BASELINE
 
 if TYPE_CHECKING:
     from tasks.metrics.bootstrap import Ints

@@ -15,11 +15,11 @@ from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.overfitting import fit_verdict
 from tasks.evaluation.findings import FitVerdict
-from tasks.evaluation.leaderboard import BASELINE
 from tasks.metrics.bootstrap import Floats, interval, resampling, whole
 from tasks.metrics.scorer import sampled
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model
+from tasks.models.run_context import BASELINE
 
 _OWN_ROWS = 3_000
 _REPLICATES = 100

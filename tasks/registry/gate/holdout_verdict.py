@@ -30,7 +30,6 @@ from tasks.base.records import (
 )
 from tasks.data.splits import split_rows
 from tasks.evaluation.leaderboard import (
-    BASELINE,
     holdout_groups,
     holdout_queries,
     holdout_target,
@@ -38,6 +37,7 @@ from tasks.evaluation.leaderboard import (
     read_predictions,
 )
 from tasks.metrics.bootstrap import independent
+from tasks.models.run_context import BASELINE
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.models.execution.child_calls import predict_rows
 from tasks.models.postprocessing.adjustment import as_served

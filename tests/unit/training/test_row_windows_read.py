@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from expectations.contract import Contract
@@ -255,6 +255,8 @@ def read_first(pipeline: Pipeline) -> Snapshot:
     delimiter=st.sampled_from([",", ";"]),
     init=st.booleans(),
 )
+# A part whose per cents are noughts without a sign.
+@example(columns=["per_cent", "visit"], time_column=None, cut=1, delimiter=",", init=True)
 def test_a_csv_file_is_read_alike_by_init_run_score_and_monitor(
     columns: list[str], time_column: str | None, cut: int, delimiter: str, init: bool
 ) -> None:
