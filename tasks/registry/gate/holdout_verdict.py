@@ -37,10 +37,10 @@ from tasks.evaluation.leaderboard import (
     read_predictions,
 )
 from tasks.metrics.bootstrap import independent
-from tasks.models.run_context import BASELINE
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.models.execution.child_calls import predict_rows
 from tasks.models.postprocessing.adjustment import as_served
+from tasks.models.run_context import BASELINE
 from tasks.registry.gate.equal_age import ends_before, fit_twin
 from tasks.registry.gate.gate import decide, incomplete_words
 from tasks.registry.gate.recipe_comparison import compared
