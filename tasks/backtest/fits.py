@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.backtest.history import History
-from tasks.base.config import PipelineConfig, TrainingConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
+from tasks.base.settings.training import TrainingConfig
 from tasks.base.text.durations import parse_duration
 from tasks.evaluation.leaderboard import choose
 from tasks.metrics.paired_bootstrap import Predictions

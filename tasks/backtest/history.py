@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import PipelineConfig, default_metric
+from tasks.base.config import PipelineConfig
 from tasks.base.errors import DataError, UsageError
 from tasks.base.loop import Window
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.base.settings.evaluation import default_metric
 from tasks.base.text.durations import format_duration, parse_delay, parse_duration
 from tasks.data.column_kinds import build_schema, infer_kinds, target_values
 from tasks.data.loading import load_window

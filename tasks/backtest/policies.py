@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from tasks.base.config import PipelineConfig, PolicyConfig, SchedulesConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.records import Record
+from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tasks.base.text.durations import format_duration
 
 Sense = Literal["drift", "realised", "estimated", "performance", "gain"]

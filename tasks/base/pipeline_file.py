@@ -12,10 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import ContractConfig, FilesSource, PipelineConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.object_addresses import is_object, store_secrets
+from tasks.base.settings.scoring import ContractConfig
+from tasks.base.settings.sources import FilesSource
 from tasks.base.settings.yaml_document import Document, Location, read_yaml
 from tasks.base.text.commands import DEFAULT_FILE as DEFAULT_FILE
 from tasks.base.text.commands import command

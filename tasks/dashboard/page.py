@@ -9,11 +9,11 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from tasks.base.config import greater_is_better
 from tasks.base.loop import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import write_whole
 from tasks.base.servers.stack_file import running_stack
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.commands import command
 from tasks.base.text.numbers import number
 from tasks.base.text.phrases import KINDS, Tone, valued

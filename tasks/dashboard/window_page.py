@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.base.config import greater_is_better
 from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, SegmentPerformance
 from tasks.base.records import MetricValue
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words
 from tasks.base.text.phrases import Tone, span, valued
 from tasks.dashboard.page_environment import render

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import greater_is_better
 from tasks.base.errors import FitError
 from tasks.base.records import (
     Assessment,
@@ -18,6 +17,7 @@ from tasks.base.records import (
     LeaderboardRow,
 )
 from tasks.base.runtime.progress import Step, report
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import group_codes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from tasks.base.config import SchedulesConfig
 from tasks.base.runtime.libraries import croniter
+from tasks.base.settings.monitoring import SchedulesConfig
 
 FLOWS = ("scoring", "monitoring", "training")
 _LONGEST_SHIFT = timedelta(hours=3)

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from tasks.base.config import TrainingConfig
 from tasks.base.records import NUMBERS, Recipe, Schema, Split
 from tasks.base.runtime.temporary import temporary_folder
+from tasks.base.settings.training import TrainingConfig
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import log
 
-from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, GainAnswer
 from tasks.base.runtime.libraries import scipy
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.policy.ageing import SHARE
 
 

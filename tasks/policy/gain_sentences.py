@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.base.config import greater_is_better
 from tasks.base.loop import Gain, GainAnswer, Window
 from tasks.base.records import MetricValue
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.base.text.phrases import plural, valued
 

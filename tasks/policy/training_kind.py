@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, Decision, WindowFlag
 from tasks.base.moments import as_utc
 from tasks.base.records import TrainingKind
+from tasks.base.settings.monitoring import PolicyConfig
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import SqlSource
 from tasks.base.errors import UsageError
 from tasks.base.runtime.libraries import sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
+from tasks.base.settings.sources import SqlSource
 from tasks.data.sources.sql_connections import connected
 
 _PASSWORD = re.compile(r"^(?P<head>[\w+.-]+://[^:/@]*:)(?P<password>[^@]+)(?P<tail>@.*)$")

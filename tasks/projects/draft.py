@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import PipelineConfig, default_metric
+from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, UsageError
 from tasks.base.key_reference import schema as json_schema
 from tasks.base.outcomes import Draft, DraftedColumn
@@ -17,6 +17,7 @@ from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_o
 from tasks.base.reading_notes import note_text
 from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.files import write_whole
+from tasks.base.settings.evaluation import default_metric
 from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.text.commands import command

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.base.config import ParquetSink, Sink
 from tasks.base.errors import UsageError
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -15,6 +14,7 @@ from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import pd
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import with_stem
+from tasks.base.settings.scoring import ParquetSink, Sink
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import known_contract
 from tasks.ledger.ledger import ledger_of

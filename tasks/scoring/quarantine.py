@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import ContractError
 from tasks.base.loop import Cause
 from tasks.base.outcomes import ScoringScope
@@ -28,6 +27,7 @@ from tasks.base.records import (
 )
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pa, pq
+from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import known_contract

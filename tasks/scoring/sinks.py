@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal, TextIO
 from uuid import uuid4
 
-from tasks.base.config import Sink
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.environment import mode_beside
 from tasks.base.runtime.libraries import pa, pd, pq
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import is_object
+from tasks.base.settings.scoring import Sink
 from tasks.data.files.object_stores import put
 from tasks.scoring.sql_tables import write_table
 

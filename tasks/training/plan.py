@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.base.config import default_metric, metrics_of
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Prepared, Schema, Snapshot, TrainingMode
 from tasks.base.runtime.environment import give_back_memory
+from tasks.base.settings.evaluation import default_metric, metrics_of
 from tasks.contracts.contract_files import contract_digest, late_labels
 from tasks.data.column_kinds import build_schema
 from tasks.data.row_hashes import row_hashes

@@ -279,7 +279,7 @@ def _pipeline(known: Known, history: pd.DataFrame, folder: Path) -> Pipeline:
 
 def _frame(known: Known) -> pd.DataFrame:
     if known.name == "demo flights":
-        from tasks.base.config import DemoSource
+        from tasks.base.settings.sources import DemoSource
         from tasks.data.sources.source import read_source
 
         demo = DemoSource(kind="demo", name="flights")

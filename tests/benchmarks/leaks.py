@@ -16,9 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Grid
 
-from tasks.base.config import ReportConfig
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import Basis, ContractResult
+from tasks.base.settings.evaluation import ReportConfig
 from tasks.models.execution import worker_pool
 
 

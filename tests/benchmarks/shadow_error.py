@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from tasks.base.config import PipelineConfig, PolicyConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.records import Schema
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.monitoring.probation.verdict import paired
 from tasks.monitoring.trial.challenger_trial import judge_trial
 

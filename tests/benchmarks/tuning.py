@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.base.config import greater_is_better
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import CandidateResult, Prepared, Snapshot
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.models.execution import worker_pool
 
 

@@ -34,9 +34,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid
 
-from tasks.base.config import greater_is_better
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import Schema
+from tasks.base.settings.evaluation import greater_is_better
 from tests.benchmarks.measured import measure
 from tests.benchmarks.tuning import TABLES as TUNED
 from tests.benchmarks.tuning import Table

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import ReadingNote, SeveralUnits, SkippedLines
 from tasks.base.records import Kind
 from tasks.base.runtime.libraries import arrow_csv, pa, pc
+from tasks.base.settings.sources import CsvSource
 from tasks.base.text.phrases import listed
 from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey

@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from tasks.base.config import CsvSource, ParquetSource
 from tasks.base.errors import SourceError
 from tasks.base.settings.object_addresses import is_object
+from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.data.files.delta_tables import LOG, delta_files
 from tasks.data.files.object_stores import copies_of, object_names
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.config import DemoName
 from tasks.base.errors import SourceError
 from tasks.base.runtime.libraries import arrow_csv, pa, pc, pd, sklearn
+from tasks.base.settings.sources import DemoName
 from tasks.data.sources.movielens import rating_lists
 
 Demo = DemoName

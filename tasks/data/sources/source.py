@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from tasks.base.config import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.moments import latest_believed
 from tasks.base.records import Kind
+from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.data.csv.reader import csv_columns, csv_paths, read_csv
 from tasks.data.files.paths import identity
 from tasks.data.source_table import SourceTable, require_few_columns, time_range, within

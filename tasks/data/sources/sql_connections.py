@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tasks.base.config import SqlSource
 from tasks.base.errors import SourceError, TransientError
 from tasks.base.runtime.libraries import sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
+from tasks.base.settings.sources import SqlSource
 from tasks.base.text.redaction import redact
 
 _PASSING = (

@@ -18,8 +18,8 @@ import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from tasks.base.config import greater_is_better
 from tasks.base.records import MetricValue
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import Diagnosis, Fit, FitVerdict
 

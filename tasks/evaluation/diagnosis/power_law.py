@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.base.config import greater_is_better
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import CurvePoint, LearningCurve
 from tasks.metrics.bootstrap import Floats

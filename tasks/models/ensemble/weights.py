@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import greater_is_better
 from tasks.base.errors import KeepfitError
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.metrics.bootstrap import interval, resampling
 from tasks.metrics.scorer import sampled, score
 from tasks.models.out_of_fold import OutOfFold

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import ConfigError
 from tasks.base.records import NUMBERS, Schema
+from tasks.base.settings.evaluation import ObjectiveConfig
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.base.config import PolicyConfig
 from tasks.base.errors import ContractError
 from tasks.base.loop import (
     CALLING,
@@ -27,6 +26,7 @@ from tasks.base.reading_notes import note_text
 from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.runtime.files import write_whole
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_is_named, prefect_run_page
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.ledger.ledger import ledger_of

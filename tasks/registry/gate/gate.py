@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from tasks.base.config import GateConfig, greater_is_better
 from tasks.base.records import GateEvidence, RefitGain, Verdict
+from tasks.base.settings.evaluation import GateConfig, greater_is_better
 from tasks.base.text.numbers import number
 from tasks.registry.gate.probability_gain import ProbabilityGain, probability_gain
 from tasks.registry.gate.recipe_comparison import Joined, joined

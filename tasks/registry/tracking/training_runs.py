@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.config import greater_is_better
 from tasks.base.errors import ModelRefusedError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
@@ -28,6 +27,7 @@ from tasks.base.records import (
 )
 from tasks.base.runtime.files import changed_file
 from tasks.base.sampling import spread
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import mode_words
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.findings import Diagnosis

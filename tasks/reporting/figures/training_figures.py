@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tasks.base.config import greater_is_better
 from tasks.base.records import Evaluation, LeaderboardRow, Schema
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import mpl
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import number
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.metrics.bootstrap import Floats

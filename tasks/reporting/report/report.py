@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from tasks.base.config import greater_is_better
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text import numbers as words
 from tasks.reporting.report import report_rows as view
 from tasks.reporting.report.gain_scale import gains

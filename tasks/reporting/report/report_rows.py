@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
 
-from tasks.base.config import greater_is_better
 from tasks.base.records import (
     ContractResult,
     Evaluation,
@@ -19,6 +18,7 @@ from tasks.base.records import (
     Schema,
     Snapshot,
 )
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import ABSENT, metric_words, number, seconds, size
 
 if TYPE_CHECKING:

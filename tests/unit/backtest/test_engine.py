@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.backtest.comparison import Comparison
-from tasks.base.config import PolicyConfig, SchedulesConfig
+from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tests.unit.backtest.replays import (
     WEEK,
     config_of,

@@ -11,10 +11,10 @@ from tasks.backtest.policies import Policy
 from tasks.backtest.recommendation import recommend
 from tasks.backtest.results import PolicyResult, Recommendation
 from tasks.backtest.run import apply_settings
-from tasks.base.config import PolicyConfig
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import MetricValue
+from tasks.base.settings.monitoring import PolicyConfig
 from tests.tables import write_churn, write_pipeline
 from tests.unit.backtest.replays import config_of
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.config import CandidateName, PipelineConfig, greater_is_better
+from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.settings.training import CandidateName
 
 GOOD = "name: p\ntarget: y\nsource: {kind: demo, name: credit}\n"
 ESTIMATOR = "hooks: {estimators: {mine: 'm:C'}}\n"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.base.config import CsvSource, PipelineConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.records import Kind, Schema, Snapshot
+from tasks.base.settings.sources import CsvSource
 from tasks.data.column_kinds import build_schema, infer_kinds
 from tasks.data.snapshots import write_snapshot
 from tasks.data.sources.source import SourceTable, read_source

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.config import GateConfig
 from tasks.base.records import (
     ContractResult,
     LeaderboardRow,
@@ -21,6 +20,7 @@ from tasks.base.records import (
     Split,
     Trial,
 )
+from tasks.base.settings.evaluation import GateConfig
 from tasks.evaluation.explanation.partial_dependence import Dependence
 from tasks.evaluation.explanation.permutation_importance import ColumnImportance, Importance
 from tasks.evaluation.findings import (

@@ -235,7 +235,7 @@ def test_a_version_made_anew_under_an_earlier_number_is_not_taken_for_that(tmp_p
 
 def test_next_runs_observe_daylight_saving(tmp_path: Path) -> None:
     made = pipeline(tmp_path, "other", "")
-    from tasks.base.config import SchedulesConfig
+    from tasks.base.settings.monitoring import SchedulesConfig
     from tasks.history.schedule import next_runs
 
     schedules = SchedulesConfig(scoring="0 6 * * *", timezone="Europe/Berlin")

@@ -9,8 +9,8 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.base.config import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from tasks.base.errors import EvidenceError
+from tasks.base.settings.evaluation import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from tasks.metrics import classification
 from tasks.metrics import regression as regression_metrics
 from tasks.metrics.bootstrap import Plan

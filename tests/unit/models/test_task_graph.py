@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.config import TrainingConfig
+from tasks.base.settings.training import TrainingConfig
 from tasks.models.task_graph import plan, ready, seconds_left
 
 CANDIDATES = TrainingConfig().candidates

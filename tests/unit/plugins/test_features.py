@@ -7,10 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.base.config import DemoSource, PipelineConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion
+from tasks.base.settings.sources import DemoSource
 from tasks.data.loading import load_window
 from tasks.plugins.features import feature_function, hooks_identity, with_features
 from tasks.plugins.versions import HOOKS_TAG, hooks_tags, require_hooks

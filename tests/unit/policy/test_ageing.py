@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.base.config import CostConfig, PolicyConfig
 from tasks.base.loop import AgedGain, Gain
+from tasks.base.settings.monitoring import CostConfig, PolicyConfig
 from tasks.policy.ageing import MOST, with_ageing
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_headline, gain_sentence

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, PolicyDecision, Window, WindowFlag
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.policy.retraining import decide
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=UTC)

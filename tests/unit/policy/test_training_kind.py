@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.base.config import PolicyConfig
 from tasks.base.loop import CauseKind, Decision, Window, WindowFlag
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.policy.training_kind import LastTraining, choose_kind
 
 SEEN = datetime(2026, 3, 9, tzinfo=UTC)

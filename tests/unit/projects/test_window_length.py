@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.base.config import MonitoringConfig
+from tasks.base.settings.monitoring import MonitoringConfig
 from tasks.projects.window_length import window_length
 
 

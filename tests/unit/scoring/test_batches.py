@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from tasks.base.config import ParquetSink
 from tasks.base.errors import ConfigError
 from tasks.base.loop import Cause
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import VARIABLE
+from tasks.base.settings.scoring import ParquetSink
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of

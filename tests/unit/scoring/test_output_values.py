@@ -16,9 +16,9 @@ from sklearn.dummy import DummyRegressor
 from sklearn.pipeline import Pipeline as Fitted
 from sklearn.preprocessing import FunctionTransformer
 
-from tasks.base.config import CsvSink, ParquetSink
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion, Schema
+from tasks.base.settings.scoring import CsvSink, ParquetSink
 from tasks.data.snapshots import read_frame
 from tasks.scoring.predictions import score_frame
 from tasks.scoring.sinks import write_predictions

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from tasks.base.config import CsvSink, ParquetSink, SqlSink
 from tasks.base.errors import ConfigError, InfrastructureError, TransientError
+from tasks.base.settings.scoring import CsvSink, ParquetSink, SqlSink
 from tasks.scoring.sinks import write_predictions
 from tasks.scoring.sql_tables import column_names
 

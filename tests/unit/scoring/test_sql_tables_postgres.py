@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from tasks.base.config import SqlSink
 from tasks.base.errors import InfrastructureError, TransientError
+from tasks.base.settings.scoring import SqlSink
 from tasks.scoring.sinks import write_predictions
 from tests.postgres import Server, postgres_server
 

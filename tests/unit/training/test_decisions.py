@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.base.config import GateConfig
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.settings.evaluation import GateConfig
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.gate.gate import decide
 from tasks.training.decisions import earlier_refits

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import make_url
 
 from deploy.stack.environments import MLFLOW_DATABASE, PREFECT_DATABASE, databases
-from tasks.base.config import SqlSink, SqlSource
 from tasks.base.errors import ConfigError, KeepfitError, SourceError, UsageError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.settings.database_addresses import fault_of, no_driver
+from tasks.base.settings.scoring import SqlSink
+from tasks.base.settings.sources import SqlSource
 from tasks.data.sources.sql_connections import connected
 from tasks.registry.mlflow.sqlite_database import check_tracking
 from tasks.scoring.sql_tables import _engine

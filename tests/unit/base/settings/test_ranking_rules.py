@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.config import default_metric
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.settings.evaluation import default_metric
 
 HEAD = "name: films\ntarget: stars\nsource: {kind: csv, path: films.csv}\n"
 RANKING = f"{HEAD}task: ranking\ngroup: user\nid_columns: [user, film]\n"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.config import SpaceConfig, TrainingConfig
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.settings.search_spaces import SPACES, fault_of, spaces_of
+from tasks.base.settings.training import SpaceConfig, TrainingConfig
 from tasks.models.estimators.candidates import CANDIDATES
 
 HEAD = "name: t\ntarget: y\nsource: {kind: csv, path: x.csv}\ntraining:\n"

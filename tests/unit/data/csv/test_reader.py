@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.base.config import CsvSource
 from tasks.base.errors import DataError, SourceError
+from tasks.base.settings.sources import CsvSource
 from tasks.data.csv.reader import unique_names
 from tasks.data.sources.source import column_names, read_source
 from tests.unit.data.tables_made import csv_read

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from tasks.base.config import ParquetSource
 from tasks.base.errors import SourceError
+from tasks.base.settings.sources import ParquetSource
 from tasks.data.sources.source import fingerprint, read_source
 
 SOURCE = ParquetSource(kind="parquet", path="sales")

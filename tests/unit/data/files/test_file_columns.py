@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.base.config import CsvSource, ParquetSource, Source
 from tasks.base.errors import ContractError, SourceError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.reading_notes import ChangedColumns, note_text
+from tasks.base.settings.sources import CsvSource, ParquetSource, Source
 from tasks.contracts.changed_columns import naming_changes
 from tasks.data.files.file_columns import changed_columns, renamed
 from tasks.data.sources.source import column_names, read_source

@@ -11,8 +11,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.base.config import CsvSource, ParquetSink, ParquetSource
 from tasks.base.errors import ConfigError, InfrastructureError, SourceError, TransientError
+from tasks.base.settings.scoring import ParquetSink
+from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.data.files import object_stores
 from tasks.data.files.object_stores import fetch, put
 from tasks.data.files.paths import files_of, storage_kind

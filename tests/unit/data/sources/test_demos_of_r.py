@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tasks.base.config import DEMO_NAMES
 from tasks.base.errors import SourceError
+from tasks.base.settings.sources import DEMO_NAMES
 from tasks.data.sources.demos import demo_columns, demo_table, demo_version
 from tasks.projects.demos import DEMOS
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.base.config import ParquetSource
 from tasks.base.errors import DataError, SourceError
 from tasks.base.reading_notes import UnreadColumn
+from tasks.base.settings.sources import ParquetSource
 from tasks.data.sources import parquet_files
 from tasks.data.sources.source import column_names, newest_time, read_source
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from tasks.base.config import TrainingConfig
 from tasks.base.records import CandidateResult, Trial
+from tasks.base.settings.training import TrainingConfig
 from tasks.evaluation.diagnosis.recommendations import next_steps
 from tasks.evaluation.findings import (
     Diagnosis,

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from sklearn.pipeline import Pipeline
 
-from tasks.base.config import CsvSource, PipelineConfig
+from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.own_code import HooksConfig
 from tasks.base.records import ModelVersion, Schema
+from tasks.base.settings.sources import CsvSource
 from tasks.models.ensemble.blend_call import made_of
 from tasks.models.estimators.candidates import find
 from tasks.models.estimators.fit_context import FitContext

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.base.config import ObjectiveConfig
 from tasks.base.errors import ConfigError
 from tasks.base.records import Schema
+from tasks.base.settings.evaluation import ObjectiveConfig
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import check_objective, cost_matrix
 from tasks.models.postprocessing.cutoffs import (

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.base.config import PolicyConfig
 from tasks.base.loop import Gain, Window, WindowDifference
 from tasks.base.records import Schema
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.monitoring.performance.gain import inside, material, measured
 from tasks.monitoring.performance.gain_sequence import log_evidence

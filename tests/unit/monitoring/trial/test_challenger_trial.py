@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.config import GateConfig
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import SCHEMA_TAG, ModelVersion, Schema, Verdict
+from tasks.base.settings.evaluation import GateConfig
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.probation.verdict import paired
 from tasks.monitoring.trial.challenger_trial import Trial, judge_trial, try_challenger
