@@ -141,6 +141,83 @@ def test_everything_printed_goes_through_one_door() -> None:
     assert found == set()
 
 
+UNPICKLING = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "read_pickle", "shelve"}
+PICKLED_DEMOS = "tasks/data/sources/demos.py: read_pickle"
+"""Files of an installed package, as much a part of it as its modules are."""
+
+
+def names_in(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import():
+            return [part for alias in node.names for part in alias.name.split(".")]
+        case ast.ImportFrom():
+            return [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+        case ast.Attribute():
+            return [node.attr]
+        case ast.Call(func=ast.Name(id="Deferred" | "import_module"), args=[ast.Constant(), *_]):
+            return str(ast.literal_eval(node.args[0])).split(".")
+        case ast.keyword(arg="allow_pickle") if ast.unparse(node.value) != "False":
+            return ["pickle"]
+    return []
+
+
+def unpickling(tree: ast.AST) -> set[str]:
+    return {name for node in ast.walk(tree) for name in names_in(node)} & UNPICKLING
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import pickle as p", {"pickle"}),
+        ("from joblib import load", {"joblib"}),
+        ("from pandas import read_pickle", {"read_pickle"}),
+        ("frame = pd.read_pickle(path)", {"read_pickle"}),
+        ("sums = Deferred('cloudpickle')", {"cloudpickle"}),
+        ("np.load(file, allow_pickle=True)", {"pickle"}),
+        ("np.load(file, allow_pickle=False)", set()),
+        ("held = {'pickled_model': MODEL_FILE}", set()),
+    ],
+)
+def test_what_reads_pickles_is_recognised(code: str, found: set[str]) -> None:
+    assert unpickling(ast.parse(code)) == found
+
+
+def test_nothing_is_read_from_a_pickle() -> None:
+    # Linters do not know which library a deferred one is.
+    found = {
+        f"{file.relative_to(ROOT).as_posix()}: {name}"
+        for file in modules()
+        for name in unpickling(ast.parse(file.read_text("utf-8")))
+    }
+
+    assert found == {PICKLED_DEMOS}
+
+
+DEFERRING = {
+    "deploy/commands.py",  # A command imports what it runs, as do those of `flows`.
+    "expectations/engine/lazy_imports.py",
+    "expectations/engine/libraries.py",
+    "flows/cli.py",
+    "flows/cli_actions.py",
+    "flows/commands.py",
+    "tasks/base/runtime/libraries.py",
+    "tasks/base/settings/yaml_document.py",  # The only module that imports ruamel.yaml.
+    "tasks/monitoring/alerts/apprise_channel.py",  # The only module that imports apprise.
+    "tasks/orchestration/libraries.py",
+}
+
+
+def test_imports_are_deferred_in_the_modules_of_libraries_and_commands_only() -> None:
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for file in modules()
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Deferred")
+    }
+
+    assert found == DEFERRING
+
+
 def test_rooms_open_ledger_and_registry_ever_less() -> None:
     found = sum(
         isinstance(node, ast.Call)
