@@ -8,7 +8,7 @@ wrong, but many are useful, section 3: any model, any loss.
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -22,9 +22,11 @@ from tasks.base.settings.evaluation import greater_is_better
 from tasks.metrics.bootstrap import Floats, interval, resampling
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
+from tasks.models.execution.time_budget import Budget
 
 _PREDICTED = 60_000
 _LEAST_ROWS = 300
+_SECONDS = 20.0
 
 Predict = Callable[["pd.DataFrame"], tuple[ArrayLike, NDArray[np.float64] | None]]
 
@@ -69,7 +71,7 @@ def permutation_importance(
     most_rows: int = 2_000,
     most_columns: int = 30,
     repeats: int = 3,
-    seconds: float = 20.0,
+    budget: Budget | None = None,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Importance | None:
@@ -90,9 +92,10 @@ def permutation_importance(
         over all of them. None where the task is no ranking.
     first
         Columns to try first, such as the ones that the model's own importance ranks highest.
-    seconds
-        No further column is started after this time: a bound for very slow models, as it makes
-        the result depend on the machine.
+    budget
+        No further column is started once it is used up, 20 s where absent: a bound for very slow
+        models. It counts what the machine gave, as drift's limits depend on the result, which a
+        busy hour must not change.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def permutation_importance(
     """
     if X.empty:
         return None
-    started = time.monotonic()
+    budget = budget or Budget(_SECONDS)
     rng = np.random.default_rng(seed)
     columns = _ordered(list(X.columns), first)
     tried = columns[:most_columns]
@@ -128,7 +131,8 @@ def permutation_importance(
         return None
     found: list[ColumnImportance] = []
     for column in tried:
-        if found and time.monotonic() - started > seconds:
+        budget.count([os.getpid()])
+        if found and budget.over:
             break
         orders = [rng.permutation(n_rows) for _ in range(repeats)]
         runs = scored([_shuffled(frame, column, order) for order in orders])

@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tasks.evaluation.explanation.permutation_importance import Importance, permutation_importance
+from tasks.models.execution.time_budget import Budget
 from tests.unit.evaluation.problems import schema_of
+from tests.unit.models.execution.test_time_budget import Machine, budget_of
 
 
 def _frame(rows: int = 500) -> tuple[pd.DataFrame, np.ndarray]:
@@ -51,9 +54,24 @@ def test_rows_and_columns_are_bounded_and_what_is_left_out_is_named() -> None:
 
 
 def test_no_time_left_stops_after_the_first_column() -> None:
-    found = _importance(*_frame(), seconds=0.0)
+    found = _importance(*_frame(), budget=Budget(0.0))
     assert len(found.columns) == 1
     assert len(found.left_out) == 2
+
+
+@pytest.mark.parametrize(("share", "tried"), [(1.0, 1), (0.1, 3)])
+def test_the_share_that_a_busy_machine_gave_decides_what_is_tried(share: float, tried: int) -> None:
+    X, y = _frame()
+    machine = Machine()
+
+    def predict(frame: pd.DataFrame) -> tuple[np.ndarray, None]:
+        machine.passes(25.0, share)
+        return frame["strong"].to_numpy(), None
+
+    budget = budget_of(machine, 20.0)
+    found = permutation_importance(predict, X, y, schema_of(), "rmse", budget=budget)
+    assert found is not None
+    assert len(found.columns) == tried
 
 
 def test_a_seed_makes_it_repeatable() -> None:
