@@ -29,6 +29,7 @@ from deploy.remote.alarm_probe import run_caused_by
 from deploy.stack.environments import of_runner
 from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import Record
 from tasks.base.runtime.environment import module_command
@@ -164,7 +165,7 @@ class _Trip:
         received = self._await("the alarm's event", lambda: self._event(alarm.correlation))
         yield Leg(name="event", seconds=_between(alarm.at, received), what="keepfit.alarm received")
         run = self._await("the training's start", lambda: self._started(alarm.correlation))
-        started = run.start_time or datetime.now(UTC)
+        started = as_utc(run.start_time or datetime.now(UTC))
         yield Leg(name="training run", seconds=_between(received, started), what=run.name)
         decided = self._decision(_DECIDED, since=started, correlation=alarm.correlation)
         yield Leg(name="decision", seconds=_between(started, decided.at), what=decided.sentence)

@@ -22,6 +22,7 @@ import psutil
 from deploy.prefect.api import connected
 from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
 from tasks.base.loop import Decision, decision_id, new_correlation
+from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, marked_at, runner_of, unmark
@@ -282,14 +283,14 @@ class Reaper:
 
 def _tell_left(pipeline: Pipeline, ledger: Ledger, run: FlowRun) -> None:
     """Report what the run had decided and died before it reported; nothing is reported twice."""
-    made = ledger.decisions(pipeline.config.name, since=run.start_time or run.created)
+    made = ledger.decisions(pipeline.config.name, since=_since(run))
     for decision in reversed(made):
         if decision.prefect_run == str(run.id) and decision.kind not in ("reaped", "failed"):
             tell(pipeline, decision)
 
 
 def _reaped(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> Decision:
-    since = run.start_time or run.created
+    since = _since(run)
     then = "It was asked for again." if again else "It was not asked for again."
     return Decision(
         id=decision_id(pipeline.config.name, "reaped", str(run.id)),
@@ -339,6 +340,11 @@ def _all(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:
 def _by_alarm(run: FlowRun) -> bool:
     cause = run.parameters.get("cause")
     return isinstance(cause, dict) and cause.get("kind") == "alarm"
+
+
+def _since(run: FlowRun) -> datetime | None:
+    moment = run.start_time or run.created
+    return None if moment is None else as_utc(moment)
 
 
 def _due(run: FlowRun) -> datetime:

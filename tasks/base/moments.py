@@ -24,9 +24,13 @@ def latest_believed(now: datetime) -> datetime:
 def as_utc(moment: datetime) -> datetime:
     """Return `moment` in UTC; one without a zone is taken as UTC.
 
+    A moment of Prefect's, which is a datetime of another library, becomes a plain one.
+
     Examples
     --------
     >>> as_utc(datetime(2013, 1, 1)).isoformat()
     '2013-01-01T00:00:00+00:00'
     """
+    if type(moment) is not datetime:
+        moment = datetime.fromisoformat(moment.isoformat())
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
