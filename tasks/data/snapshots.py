@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from tasks.base.reading_notes import ReadingNote
 from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import digest_of, digest_of_bytes, private_folder, write_whole
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.base.runtime.temporary import file_replacing
 from tasks.base.text.terminal import know_names
 from tasks.data.source_table import time_range
 from tasks.data.typing.arrow_types import plain_table
@@ -185,15 +185,12 @@ def _text_buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
 def _write(table: Any, path: Path) -> None:
     try:
         private_folder(path.parent)
-        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        try:
-            with pa.OSFile(beside, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_table(table, max_chunksize=_BATCH_ROWS)
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        with (
+            file_replacing(path) as beside,
+            pa.OSFile(str(beside), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
+            writer.write_table(table, max_chunksize=_BATCH_ROWS)
     except OSError as error:
         raise InfrastructureError(
             f"{path.parent}: the snapshot ({table.nbytes:,} bytes) cannot be written "

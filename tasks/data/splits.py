@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.records import NUMBERS, Schema, Snapshot, Split
 from tasks.base.runtime.libraries import pa
+from tasks.base.runtime.temporary import file_replacing
 from tasks.base.text.phrases import listed
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import (
@@ -251,14 +250,8 @@ def _check(parts: _Parts, rows: int, holdout: float) -> None:
 def _save(positions: Positions, path: Path) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.save(file, positions.astype(np.int64, copy=False))
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        with file_replacing(path) as beside, beside.open("wb") as file:
+            np.save(file, positions.astype(np.int64, copy=False))
     except OSError as error:
         raise InfrastructureError(
             f"{path}: the split cannot be written ({error.strerror or error}).", "Free some space."

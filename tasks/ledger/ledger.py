@@ -213,9 +213,14 @@ class Ledger:
         outbox.unmark(self.database, pipeline, batch)
 
     def in_batch(
-        self, pipeline: str, parts: Iterable[pd.DataFrame], schema: Schema, batch: str
+        self,
+        pipeline: str,
+        parts: Iterable[pd.DataFrame],
+        schema: Schema,
+        batch: str,
+        version: str,
     ) -> Iterator[NDArray[np.bool_]]:
-        """Yield which rows were first predicted in `batch`, a mask of shape (n_rows,) a part.
+        """Yield which rows `version` predicted first in `batch`, a mask of shape (n_rows,) a part.
 
         Parameters
         ----------
@@ -224,7 +229,7 @@ class Ledger:
         batch
             Digest of the data that was scored.
         """
-        return in_batch(self.database, pipeline, parts, schema, batch)
+        return in_batch(self.database, pipeline, parts, schema, batch, version)
 
     def predicted_before(
         self, pipeline: str, rows: pd.DataFrame, schema: Schema, since: datetime | None

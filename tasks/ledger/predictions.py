@@ -113,7 +113,12 @@ def _staged_rows(
 
 
 def in_batch(
-    database: Database, pipeline: str, parts: Iterable[pd.DataFrame], schema: Schema, batch: str
+    database: Database,
+    pipeline: str,
+    parts: Iterable[pd.DataFrame],
+    schema: Schema,
+    batch: str,
+    version: str,
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield which rows' served predictions belong to a batch; see `Ledger.in_batch`."""
     held = (
@@ -124,6 +129,7 @@ def in_batch(
             predictions.c.role == "champion",
             batches.c.pipeline == pipeline,
             batches.c.batch == batch,
+            batches.c.version == version,
         )
     )
     with database.reading() as connection:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.base.errors import UsageError
 from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ContractResult, ModelVersion, Snapshot
+from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import pd
@@ -190,25 +190,26 @@ def send_newcomers(
         if pending.version != champion.version:
             version = store.version(name, pending.version) or champion
             found = predicted_parts(pipeline, snapshot, version, predicted.files[0].parent)
-        output, rows = _send(pipeline, version, found, pending.batch)
+        output, rows = _send(pipeline, version.roles, found, pending.batch, pending.version)
         record_recovered(ledger, name, pending.batch, version, output, rows)
-    output, rows = _send(pipeline, champion, predicted, snapshot.digest, named=named)
+    output, rows = _send(
+        pipeline, champion.roles, predicted, snapshot.digest, champion.version, named=named
+    )
     reach("scoring.sink.after")
     return output, rows
 
 
 def _send(
     pipeline: Pipeline,
-    version: ModelVersion,
+    roles: Schema,
     predicted: PredictionParts,
     batch: str,
+    version: str,
     *,
     named: bool = False,
 ) -> tuple[str, int]:
-
-    held = list(
-        ledger_of(pipeline).in_batch(pipeline.config.name, predicted.rows(), version.roles, batch)
-    )
+    name = pipeline.config.name
+    held = list(ledger_of(pipeline).in_batch(name, predicted.rows(), roles, batch, version))
     if not any(mask.any() for mask in held):
         return "", 0
     sent = predicted.best(pipeline.config.scoring.top_k, held)

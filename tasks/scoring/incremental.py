@@ -71,13 +71,15 @@ def learned_rows(
 def record_batch(
     pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str
 ) -> None:
-    """Record what a scoring wrote; the same batch with nothing new is recorded once.
+    """Record what a scoring wrote; the same batch of the same version is recorded once.
 
     Until then the batch counts as one that the sink may lack: where the process is killed before,
-    the next scoring sends it again and records it.
+    the next scoring sends it again and records it, with the rows that the killed one had written.
     """
     name, ledger = pipeline.config.name, ledger_of(pipeline)
     new = outcome.ledger_new
+    if not new and outcome.batch in {pending.batch for pending in ledger.unsent(name)}:
+        new = outcome.written or 0
     aside = tuple(map(note_text, outcome.aside))
     if outcome.scope == "new":
         scored = f"{new:,} new rows scored by v{outcome.version}"
@@ -87,7 +89,7 @@ def record_batch(
     page = prefect_run_page(pipeline.state, prefect_run)
     ledger.record(
         Decision(
-            id=decision_id(name, "scored", outcome.batch, outcome.version, str(new), *aside),
+            id=decision_id(name, "scored", outcome.batch, outcome.version, *aside),
             pipeline=name,
             kind="scored",
             at=datetime.now(UTC),
@@ -122,7 +124,7 @@ def record_recovered(
     if batch not in known:
         ledger.record(
             Decision(
-                id=decision_id(name, "scored", batch, version.version, "recovered"),
+                id=decision_id(name, "scored", batch, version.version),
                 pipeline=name,
                 kind="scored",
                 at=datetime.now(UTC),

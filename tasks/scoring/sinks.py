@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Literal, TextIO
-from uuid import uuid4
 
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.runtime.environment import mode_beside
 from tasks.base.runtime.libraries import pa, pd, pq
-from tasks.base.runtime.temporary import temporary_folder
+from tasks.base.runtime.temporary import file_replacing, temporary_folder
 from tasks.base.settings.object_addresses import is_object
 from tasks.base.settings.scoring import Sink
 from tasks.data.files.object_stores import put
@@ -128,19 +127,15 @@ def _safe_texts(column: pd.Series[str]) -> pd.Series[str]:
 
 
 def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
-    beside = path.with_name(f".{path.stem[:40]}-{uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        beside.chmod(mode_beside(path.parent))
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with file_replacing(path) as beside:
+            write(beside)
+            beside.chmod(mode_beside(path.parent))
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
     except OSError as error:
         raise _failed(path, error) from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def _failed(path: Path, error: OSError) -> InfrastructureError:

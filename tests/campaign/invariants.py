@@ -142,8 +142,11 @@ def batch_faults(place: Place) -> Iterator[str]:
                     "WHERE batch NOT IN (SELECT id FROM keepfit_batches)")  # fmt: skip
     if orphans[:1] not in ([], [(0,)]):
         yield f"{orphans[0][0]} predictions are of no batch"
-    for file in sorted(place.state.glob("pipelines/*/predictions/[!.]*.parquet")):
-        yield from _output_faults(place, file)
+    for file in sorted(place.state.glob("pipelines/*/predictions/*")):
+        if file.name.startswith("."):
+            yield f"{file.name} is left of an output that was not finished"
+        else:
+            yield from _output_faults(place, file)
 
 
 def training_faults(place: Place) -> Iterator[str]:
@@ -218,7 +221,7 @@ def changed(place: Place) -> Iterator[str]:
 def digests(state: Path) -> dict[str, str]:
     """Return the SHA-256 of the champion's files and of every output, by path below `state`."""
     kept = [*state.glob("mlflow/artifacts/*/models/*/artifacts/*"),
-            *state.glob("pipelines/*/predictions/[!.]*")]  # fmt: skip
+            *state.glob("pipelines/*/predictions/*")]  # fmt: skip
     return {str(file.relative_to(state)): _digest(file) for file in kept if file.is_file()}
 
 

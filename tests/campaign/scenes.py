@@ -8,11 +8,13 @@ import shutil
 import sqlite3
 import sys
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.campaign import invariants, trials
 from tests.campaign.table import Options
@@ -131,7 +133,7 @@ def _unkind(ended: Ended) -> list[str]:
             for word in ("Traceback", "looks like a bug") if word in ended.err]  # fmt: skip
 
 
-def _decided(work: Path, kind: str, since: int) -> list[dict[str, object]]:
+def _decided(work: Path, kind: str, since: int) -> list[dict[str, Any]]:
     """Return the decisions of a kind that were made after the number `since`."""
     with closing(sqlite3.connect(work / ".keepfit" / "ledger.db")) as connection:
         found = connection.execute(
@@ -140,11 +142,16 @@ def _decided(work: Path, kind: str, since: int) -> list[dict[str, object]]:
     return [json.loads(text) for (text,) in found]
 
 
-def _once(kind: str, work: Path, most: int = 1) -> list[str]:
-    """Return a fault unless one decision of a kind was made since the prepared state."""
+def _last_prepared(work: Path) -> int:
+    """Return the number of the newest decision of the prepared state."""
     with closing(sqlite3.connect(work.parent / "kept" / ".keepfit" / "ledger.db")) as connection:
         (last,) = connection.execute("SELECT max(number) FROM keepfit_decisions").fetchone()
-    found = _decided(work, kind, last)
+    return int(last)
+
+
+def _once(kind: str, work: Path, most: int = 1) -> list[str]:
+    """Return a fault unless one decision of a kind was made since the prepared state."""
+    found = _decided(work, kind, _last_prepared(work))
     return [] if 1 <= len(found) <= most else [f"{len(found)} decisions are {kind}"]
 
 
@@ -154,6 +161,20 @@ def _champion(version: int, work: Path) -> list[str]:
             "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
         ).fetchall()
     return [] if found == [(version,)] else [f"the champion is {found}, not version {version}"]
+
+
+def _recorded_once(work: Path) -> list[str]:
+    """Return a fault for rows that no decision names, or that two do.
+
+    Run again the command reads other rows beside them, which are another batch without a new row.
+    """
+    found = _decided(work, "scored", _last_prepared(work))
+    batches = Counter(str(body["data_digest"]) for body in found)
+    new = [body["evidence"]["new"] for body in found]
+    faults = [f"batch {batch[:16]} was recorded {n} times" for batch, n in batches.items() if n > 1]
+    if sum(new) != _MORE:
+        faults.append(f"decisions name {new} new rows of {_MORE}")
+    return faults
 
 
 def _scored_once(work: Path) -> list[str]:
@@ -188,7 +209,7 @@ SCENES = (
     Scene("first run", ("run", "first"), _both(partial(_once, "trained"),
           partial(_once, "promoted")), 1),
     Scene("run", ("run",), partial(_once, "trained")),
-    Scene("score", ("score",), _both(partial(_once, "scored", most=2), _scored_once), 2),
+    Scene("score", ("score",), _both(_recorded_once, _scored_once), 2),
     Scene("refused score", ("score", "--input", "bad.csv"), _nothing, 0, (3,)),
     # The newest rows and the newest window are looked at again whenever they are asked for.
     Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),

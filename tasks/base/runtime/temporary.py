@@ -1,4 +1,4 @@
-"""Temporary folders that nobody keeps: the next process removes what a dead one left."""
+"""Temporary files and folders: the next process removes what a dead one left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = ".keepfit-temporary-"
-_NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
+_NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}(\.\w+)?")
+_FOLDER, _FILE = os.O_RDONLY | os.O_DIRECTORY, os.O_RDWR
 _TRIES = 10
 _HELD: dict[int, ExitStack] = {}
 
@@ -33,14 +34,31 @@ def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
         Folder in which it is made; None: where the system keeps what is temporary.
     """
     parent = Path(beside or tempfile.gettempdir())
-    for path in parent.glob(f"{_PREFIX}*"):
-        if _NAME.fullmatch(path.name):
-            _remove_if_left(path)
+    _remove_left(parent, _FOLDER)
     folder, descriptor = _new(parent)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def file_replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden file of this user alone beside `path`, whose place it takes at the end.
+
+    Where that fails it is removed. What processes that were killed left in the folder is removed
+    first, as by `temporary_folder`; never where the folder lies on a share without locks.
+    """
+    _remove_left(path.parent, _FILE)
+    beside, descriptor = _new_file(path)
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    finally:
         os.close(descriptor)
 
 
@@ -74,23 +92,38 @@ def _new(parent: Path) -> tuple[Path, int]:
     raise OSError(errno.ENOLCK, "folders cannot be locked", str(parent))
 
 
-def _locked(folder: Path) -> tuple[Path, int] | None:
-    """Return the folder and the descriptor that locks it; None where it is held or gone."""
+def _new_file(path: Path) -> tuple[Path, int]:
+    for _ in range(_TRIES):
+        descriptor, name = tempfile.mkstemp(path.suffix, _PREFIX, path.parent)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return Path(name), descriptor
+        os.close(descriptor)  # taken for left before it was locked
+    raise OSError(errno.EAGAIN, "temporary files are removed as they are made", str(path.parent))
+
+
+def _locked(path: Path, flags: int = _FOLDER) -> tuple[Path, int] | None:
+    """Return a folder or file and the descriptor that locks it; None where it is held or gone."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         mine = os.fstat(descriptor)
         # Nobody else's: others may put folders of this name where everybody writes.
-        if mine.st_uid == os.getuid() and os.path.samestat(mine, folder.lstat()):
-            return folder, descriptor
+        if mine.st_uid == os.getuid() and os.path.samestat(mine, path.lstat()):
+            return path, descriptor
     os.close(descriptor)
     return None
 
 
-def _remove_if_left(folder: Path) -> None:
-    if (found := _locked(folder)) is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(found[1])
+def _remove_left(parent: Path, flags: int) -> None:
+    for path in parent.glob(f"{_PREFIX}*"):
+        if _NAME.fullmatch(path.name) and (found := _locked(path, flags)) is not None:
+            if flags == _FOLDER:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            os.close(found[1])

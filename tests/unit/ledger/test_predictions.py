@@ -96,7 +96,7 @@ def test_parts_of_a_batch_are_what_the_whole_is(ledger: Ledger, ids: tuple[str, 
     pd.testing.assert_frame_equal(
         ledger.window_rows("parts", None, roles), ledger.window_rows("whole", None, roles)
     )
-    masks = ledger.in_batch("parts", (rows for _, rows in parts), roles, "b1")
+    masks = ledger.in_batch("parts", (rows for _, rows in parts), roles, "b1", "1")
     assert np.concatenate(list(masks)).sum() == found.new
 
 

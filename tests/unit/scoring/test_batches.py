@@ -22,6 +22,7 @@ from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import VARIABLE
 from tasks.base.settings.scoring import ParquetSink
 from tasks.data.snapshots import write_snapshot
+from tasks.ledger import outbox
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring import prediction_parts
@@ -220,6 +221,28 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
     moments = pd.to_datetime(written["moment"])
     assert sorted(moments) == sorted([*first["moment"], *later["moment"]])
     assert written["batch"].nunique() == 2
+
+
+def test_a_batch_is_recorded_once_wherever_its_scoring_was_killed(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
+) -> None:
+    later = rows(12, seed=77).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=3000))
+    batch, ledger = snapshot(later, tmp_path), ledger_of(pipeline)
+
+    def score() -> None:
+        done = score_batch(pipeline, batch, PASSED, champion, newcomers=True)
+        record_batch(pipeline, done.model_copy(update={"scope": "new"}), BY_HAND, "")
+
+    killed_at("scoring.sink.after", pipeline, batch)
+    score()
+    with ledger.database.writing("test") as connection:  # as one killed after its record leaves it
+        outbox.mark(connection, "mine", batch.digest, champion.version)
+    score()
+    score()
+
+    recorded = ledger.decisions("mine", kinds=("scored",))
+    assert [d.evidence["new"] for d in recorded if d.data_digest == batch.digest] == [12]
+    assert ledger.unsent("mine") == ()
 
 
 def test_after_retention_nothing_is_scored_anew(

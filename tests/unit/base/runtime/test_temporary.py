@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.runtime.temporary import temporary_folder
+from tasks.base.runtime.temporary import file_replacing, temporary_folder
 
 ROOT = Path(__file__).parents[4]
 KILLED = (
@@ -73,3 +73,36 @@ def test_folders_of_other_people_stay(tmp_path: Path, monkeypatch: pytest.Monkey
         pass
 
     assert left.exists()
+
+
+def test_a_file_takes_its_place_at_the_end_and_goes_where_that_fails(tmp_path: Path) -> None:
+    target = tmp_path / "p.parquet"
+    target.write_text("old")
+
+    def fail(beside: Path) -> None:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), file_replacing(target) as beside:
+        fail(beside)
+    assert target.read_text() == "old"
+    with file_replacing(target) as beside:
+        beside.write_text("new")
+    assert (target.read_text(), list(tmp_path.iterdir())) == ("new", [target])
+
+
+def test_files_of_killed_writers_go_with_the_next_and_those_in_use_stay(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from tasks.base.runtime.temporary import file_replacing\n"
+        "with file_replacing(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = [sys.executable, "-c", code, str(tmp_path / "other.csv")]
+    subprocess.run(killed, cwd=ROOT, check=False)
+    (left,) = tmp_path.iterdir()
+    mine = tmp_path / ".keepfit-temporary-notes.txt"
+    mine.write_text("of a person")
+
+    with file_replacing(tmp_path / "p.csv") as first, file_replacing(tmp_path / "p.csv") as second:
+        assert {first, second, mine} == set(tmp_path.iterdir())
+        assert left not in (first, second)
