@@ -51,7 +51,7 @@ ROUTES: dict[str, dict[str, str]] = {
                 "api/block_documents", "api/block_schemas", "api/block_types", "api/collections",
                 "api/concurrency_limits", "api/csrf-token", "api/deployments", "api/docs",
                 "api/events", "api/flow_run_states", "api/flow_runs", "api/flows", "api/health",
-                "api/hello", "api/logs", "api/observed-states", "api/openapi.json", "api/ready",
+                "api/hello", "api/logs", "api/openapi.json", "api/ready",
                 "api/redoc",
                 "api/saved_searches", "api/static", "api/task_run_states", "api/task_runs",
                 "api/task_workers", "api/templates", "api/ui", "api/v2", "api/variables",
