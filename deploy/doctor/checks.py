@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 Status = Literal["ok", "warning", "failed"]
 
 _PYTHON = ((3, 11), (3, 12))
+_SCHEDULER_PATIENCE = 30.0
+"""Seconds in which Prefect's server has scheduled what was deployed just now."""
 _LEAST_FREE_BYTES = 200_000_000
 _LITTLE_FREE_BYTES = 2_000_000_000
 _SKEW_SECONDS = 5.0
@@ -346,7 +348,14 @@ def deployments(pipeline: Pipeline, stack: RunningStack) -> Found:
         paused = [n for n in names if deployment_named(client, n).paused]
         standing = standing_automations(client, name)
         scheduled = [f"{r.flow}/{name}" for r in DEPLOYED if _is_scheduled(pipeline, r)]
-        idle = [n for n in scheduled if not _has_next_run(client, deployment_named(client, n).id)]
+        idle = scheduled
+        deadline = time.monotonic() + _SCHEDULER_PATIENCE
+        while idle := [
+            n for n in idle if not _has_next_run(client, deployment_named(client, n).id)
+        ]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
     off = [a.name for a in standing if not a.enabled]
     if paused or off or not standing:
         what = ", ".join(f"{one} is off" for one in (*paused, *off)) or "there are no automations"

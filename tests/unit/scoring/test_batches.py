@@ -226,7 +226,7 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
 def test_a_batch_is_recorded_once_wherever_its_scoring_was_killed(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
-    later = rows(12, seed=77).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=3000))
+    later = rows(12, seed=77).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=1900))
     batch, ledger = snapshot(later, tmp_path), ledger_of(pipeline)
 
     def score() -> None:
