@@ -176,11 +176,19 @@ class Watcher(threading.Thread):
                             self.far.add(f"{one.raddr.ip}: {' '.join(process.cmdline())[:200]}")
 
     def _begun(self) -> Iterator[psutil.Process]:
+        mine = self._below.cmdline()
         for child in self._below.children():
-            if child not in self._before:
+            # One that has not become its program yet still holds this process' own sockets.
+            if child not in self._before and _cmdline(child) not in ([], mine):
                 yield child
                 with suppress(psutil.Error):
                     yield from child.children(recursive=True)
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 @pytest.fixture(scope="module")
