@@ -193,3 +193,14 @@ def _log_prior(deviations: Floats, scale: float, freedom: float) -> Floats:
     if freedom == inf:
         return np.asarray(-0.5 * squares)
     return np.asarray(-0.5 * (freedom + 1) * np.log1p(squares / freedom))
+
+
+def standard_error(low: float, high: float, confidence: float) -> float:
+    """Return the standard error that a two-sided interval has.
+
+    Examples
+    --------
+    >>> round(standard_error(-0.0196, 0.0196, 0.95), 4)
+    0.01
+    """
+    return (high - low) / (2 * float(scipy.special.ndtri((1 + confidence) / 2)))

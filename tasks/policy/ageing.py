@@ -21,8 +21,7 @@ import numpy as np
 
 from tasks.base.loop import AgedGain, Gain
 from tasks.base.moments import as_utc
-from tasks.base.runtime.libraries import scipy
-from tasks.metrics.random_effects import random_effects
+from tasks.metrics.random_effects import random_effects, standard_error
 
 MOST = 24
 """Measurements that count, the newest: a table may age faster or slower than it did."""
@@ -63,7 +62,7 @@ def with_ageing(
     if found.boundary is None or found.newest is None:
         return found.model_copy(update={"aged": known})
     ahead = (as_utc(found.boundary) - as_utc(learned)) / length
-    error = _error(found.low, found.high, found.confidence)
+    error = standard_error(found.low, found.high, found.confidence)
     if ahead <= 0 or error <= 0:
         return found.model_copy(update={"aged": known})
     known = (*known, AgedGain(gain=found.gain, error=error, ahead=ahead * length))[-MOST:]
@@ -76,7 +75,3 @@ def with_ageing(
             "expected": rate * ((as_utc(found.newest) - as_utc(learned)) / length),
         }
     )
-
-
-def _error(low: float, high: float, confidence: float) -> float:
-    return (high - low) / (2 * float(scipy.special.ndtri((1 + confidence) / 2)))

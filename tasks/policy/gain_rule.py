@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import log
 
 from tasks.base.loop import Gain, GainAnswer
-from tasks.base.runtime.libraries import scipy
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.metrics.random_effects import standard_error
 from tasks.policy.ageing import SHARE
 
 
@@ -75,7 +75,7 @@ def expected_gain(gain: Gain) -> float:
     """
     if gain.gain is None or gain.low is None or gain.high is None or gain.gain <= 0:
         return 0.0
-    error = (gain.high - gain.low) / (2 * float(scipy.special.ndtri((1 + gain.confidence) / 2)))
+    error = standard_error(gain.low, gain.high, gain.confidence)
     return float(gain.gain * max(0.0, 1 - (error / gain.gain) ** 2))
 
 

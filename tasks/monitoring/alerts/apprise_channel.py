@@ -118,8 +118,6 @@ def schemes() -> frozenset[str]:
     """Return the schemes of the addresses that Apprise can send to, such as ``slack``."""
     with warnings.catch_warnings():  # it imports what Python means to remove
         warnings.simplefilter("ignore", DeprecationWarning)
-        import apprise  # defers apprise
-
         return frozenset(apprise.NotificationManager().schemas())
 
 
@@ -148,8 +146,6 @@ class _Channel:
                 return
 
     def _try(self, message: Message) -> bool:
-        import apprise  # defers apprise
-
         box = apprise.Apprise(asset=_asset())
         box.add(self.plugin)
         marked = self.plugin.notify_format == apprise.NotifyFormat.MARKDOWN

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from tasks.base.records import GateEvidence
-from tasks.registry.gate.refit_history import standard_error
+from tasks.metrics.random_effects import standard_error
 
 
 @dataclass(frozen=True)

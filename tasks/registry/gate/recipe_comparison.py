@@ -32,8 +32,8 @@ from tasks.base.records import GateEvidence, RecipeGain, Schema
 from tasks.base.sampling import spread
 from tasks.base.settings.evaluation import GateConfig
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.random_effects import standard_error
 from tasks.models.out_of_fold import OutOfFold
-from tasks.registry.gate.refit_history import standard_error
 
 WEIGHT = sqrt(0.5)
 """Of the folds' score beside the holdout's."""

@@ -28,7 +28,7 @@ import numpy as np
 from tasks.base.moments import as_utc
 from tasks.base.records import GateEvidence, RefitGain, Verdict
 from tasks.base.runtime.libraries import scipy
-from tasks.metrics.random_effects import random_effects
+from tasks.metrics.random_effects import random_effects, standard_error
 
 MOST = 12
 """Earlier refits that count, the newest: a recipe's fitness may change."""
@@ -102,14 +102,3 @@ def judged_before(earlier: Sequence[RefitGain], boundary: datetime | None) -> li
     if boundary is None:
         return []
     return [one for one in earlier if one.until and as_utc(one.until) < as_utc(boundary)]
-
-
-def standard_error(low: float, high: float, confidence: float) -> float:
-    """Return the standard error that a two-sided interval has.
-
-    Examples
-    --------
-    >>> round(standard_error(-0.0196, 0.0196, 0.95), 4)
-    0.01
-    """
-    return (high - low) / (2 * float(scipy.special.ndtri((1 + confidence) / 2)))
