@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 WATCHED = ("training", "scoring", "monitoring")
+GONE = "Its process has ended without a word."
 _LATE = timedelta(minutes=15)
 _MOST = 200
 _ANSWER_SECONDS = 2.0
@@ -62,10 +63,26 @@ def end_left(state: Path) -> None:
             now, marked = run.state, left[str(run.id)]
             # One that has been started anew since is not the dead process's.
             if now and not now.is_final() and not now.is_scheduled() and now.timestamp <= marked:
-                message = "Its process has ended without a word."
-                client.set_flow_run_state(run.id, run_states.Crashed(message=message), force=True)
+                end_run(client, run, run_states.Crashed(message=GONE))
     for one in left:
         unmark(state, one)
+
+
+def end_run(client: SyncPrefectClient, run: FlowRun, state: Any) -> None:
+    """Give a run whose process is gone a final state, and its tasks that count as open."""
+    open_states = filters.TaskRunFilterState(
+        type=filters.TaskRunFilterStateType(
+            any_=[kind for kind in objects.StateType if kind not in objects.TERMINAL_STATES]
+        )
+    )
+    tasks = client.read_task_runs(
+        flow_run_filter=filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id])),
+        task_run_filter=filters.TaskRunFilter(state=open_states),
+        limit=_MOST,
+    )
+    for task in tasks:
+        client.set_task_run_state(task.id, state, force=True)
+    client.set_flow_run_state(run.id, state, force=True)
 
 
 def unsuccessful_runs(

@@ -11,6 +11,7 @@ from tasks.base.runtime.progress import Step, report
 from tasks.models.execution.plugin_checks import check_hooks
 from tasks.monitoring.windows.monitoring_run import champion_until
 from tasks.orchestration.declarations import BRIEF, task
+from tasks.registry.mlflow.shared_stores import require_intact_champion
 from tasks.scoring.incremental import scored_since
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import candidacy
@@ -22,8 +23,10 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
     """Read the training window into a snapshot; an unchanged source is not read again.
 
     Files that are still being written are refused, or left aside where not all must be `whole`.
+    A champion that is not what was signed, as where the state folder was moved, is refused before.
     """
     check_hooks(pipeline.config, pipeline.base)
+    require_intact_champion(pipeline)
     snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
     report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
     return snapshot

@@ -264,9 +264,19 @@ def _unpack(source: Path, folder: Path) -> Manifest:
     return manifest
 
 
+def _is_kept(path: PurePosixPath) -> bool:
+    """Return whether `backup` writes such a file: no key, lock or version of a pipeline file."""
+    name, parts = path.as_posix(), path.parts
+    if name in (MANIFEST, *_DATABASES) or name.startswith(tuple(f"{f}/" for f in _FOLDERS)):
+        return True
+    if len(parts) < 3 or parts[0] != "pipelines":
+        return False
+    return parts[2] in (_FILES if len(parts) == 3 else _ROOMS)
+
+
 def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> str:
     path = PurePosixPath(entry.name)
-    if not entry.isreg() or path.is_absolute() or ".." in path.parts or not path.parts:
+    if not entry.isreg() or ".." in path.parts or not _is_kept(path):
         raise ValueError(f"it holds {entry.name!r}, which is no file of a state folder")
     target = folder.joinpath(*path.parts)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -20,7 +20,14 @@ from uuid import UUID
 import psutil
 
 from deploy.prefect.api import connected
-from flows.prefect_runs import WATCHED, correlation_of, pipeline_tag, unsuccessful_runs
+from flows.prefect_runs import (
+    GONE,
+    WATCHED,
+    correlation_of,
+    end_run,
+    pipeline_tag,
+    unsuccessful_runs,
+)
 from tasks.base.loop import Decision, decision_id, new_correlation
 from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
@@ -213,7 +220,7 @@ class Reaper:
         if stopped and began and began <= stopped and run.deployment_id is not None:
             self._cancel(client, run)
         else:
-            self._crash(client, run)
+            end_run(client, run, run_states.Crashed(message=GONE))
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun) -> None:
         """Cancel a run that ends with the stack, and ask for it again at the next start."""
@@ -224,10 +231,10 @@ class Reaper:
             if (pipeline := self._pipelines.get(tag)) is not None
         ):
             message = "keepfit up was stopped when the run had done its work."
-            client.set_flow_run_state(run.id, run_states.Cancelled(message=message), force=True)
+            end_run(client, run, run_states.Cancelled(message=message))
             return
         message = "keepfit up was stopped; the run is asked for again at its next start."
-        client.set_flow_run_state(run.id, run_states.Cancelled(message=message), force=True)
+        end_run(client, run, run_states.Cancelled(message=message))
         again = self._ask_again(client, run, flow)
         for tag in run.tags:
             if (pipeline := self._pipelines.get(tag)) is not None and flow in WATCHED:
@@ -235,10 +242,6 @@ class Reaper:
                 note_cancelled(
                     pipeline, str(run.id), flow, correlation, by="keepfit up", again=again
                 )
-
-    def _crash(self, client: SyncPrefectClient, run: FlowRun) -> None:
-        message = "Its process has ended without a word."
-        client.set_flow_run_state(run.id, run_states.Crashed(message=message), force=True)
 
     def _end_processes_of_crashed(self, client: SyncPrefectClient) -> None:
         """End what goes on although its run counts as over, and forget what has ended."""

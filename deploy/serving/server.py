@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from deploy.child_processes import end, end_with, launch
@@ -25,6 +24,7 @@ from deploy.serving.bearer import BearerAuthentication, token_for
 from deploy.stack.environments import common
 from deploy.web.addresses import listening
 from deploy.web.guard import Guard
+from deploy.web.uvicorn_server import run_server
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_private, module_command, turn_telemetry_off
@@ -84,19 +84,11 @@ def run(
     server = PredictionServer(
         champions, limits, token=token is not None, background=lambda: _deliveries(pipelines)
     )
-    config = uvicorn.Config(
-        guarded(server.app(), int(listener.getsockname()[1]), token),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        lifespan="on",
-        ws="none",
-    )
     # It stops by them itself, and then raises them again for whoever handled them before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    app = guarded(server.app(), int(listener.getsockname()[1]), token)
+    run_server(app, listener, grace=_GRACE_SECONDS, web_sockets=False)
 
 
 def guarded(app: ASGIApp, port: int, token: str | None) -> ASGIApp:

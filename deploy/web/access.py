@@ -1,7 +1,8 @@
 """Who may use the servers of a stack: programs that have its key, and browsers that were let in.
 
 A browser is let in by a link that works once. It then holds a cookie that is signed with the key,
-so that the servers share no memory, and a new key ends every session.
+so that the servers share no memory, and a new key ends every session. Browsers send it to whatever
+listens on another port of this machine too: it is good only for the account that was let in.
 """
 
 from __future__ import annotations
@@ -55,8 +56,14 @@ class Access:
         (self._links / _digest(code)).touch(mode=0o600)
         return f"{page}{SIGN_IN}{code}"
 
-    def redeemed(self, code: str) -> str:
-        """Use a link up; return the header that sets the cookie, empty where it is not valid."""
+    def redeemed(self, code: str, account: int | None = None) -> str:
+        """Use a link up; return the header that sets the cookie, empty where it is not valid.
+
+        Parameters
+        ----------
+        account
+            User id of the browser; None where the kernel does not say.
+        """
         link = self._links / _digest(code)
         try:
             age = time.time() - link.stat().st_mtime
@@ -67,12 +74,18 @@ class Access:
             return ""
         issued = str(int(time.time()))
         return (
-            f"{self.cookie}={issued}.{self._signature(issued)}; Path=/; HttpOnly; "
+            f"{self.cookie}={issued}.{self._signature(issued, account)}; Path=/; HttpOnly; "
             f"SameSite=Strict; Max-Age={_SESSION_SECONDS}"
         )
 
-    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Return whether a request comes from a program with the key or a browser let in."""
+    def admits(self, headers: Mapping[bytes, bytes], account: int | None = None) -> bool:
+        """Return whether a request comes from a program with the key or a browser let in.
+
+        Parameters
+        ----------
+        account
+            As in `redeemed`.
+        """
         given = basic_credentials(headers)
         if given is not None:
             return hmac.compare_digest(given, self._credentials)
@@ -82,12 +95,14 @@ class Access:
             return False
         found = cookies.get(self.cookie)
         issued, _, signature = found.value.partition(".") if found is not None else ("", "", "")
-        if not hmac.compare_digest(signature.encode(), self._signature(issued).encode()):
+        expected = self._signature(issued, account)
+        if not hmac.compare_digest(signature.encode(), expected.encode()):
             return False
         return time.time() - int(issued) <= _SESSION_SECONDS
 
-    def _signature(self, issued: str) -> str:
-        return hmac.new(self._key, f"session:{issued}".encode(), hashlib.sha256).hexdigest()
+    def _signature(self, issued: str, account: int | None) -> str:
+        session = f"session:{issued}:{account}".encode()
+        return hmac.new(self._key, session, hashlib.sha256).hexdigest()
 
 
 def _digest(code: str) -> str:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.web.access import SIGN_IN, Access
 from deploy.web.addresses import is_loopback
-from deploy.web.peer import is_of_this_user
+from deploy.web.peer import account_of, is_of_this_user
 
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _OPEN = frozenset({"/health", "/api/health"})
@@ -92,7 +92,7 @@ class Guard:
         asks_health = _reads(scope) and scope["path"] in _OPEN
         if self._access is None:
             return 0 if asks_health or is_of_this_user(scope) else 403
-        return 0 if asks_health or self._access.admits(headers) else 401
+        return 0 if asks_health or self._access.admits(headers, account_of(scope)) else 401
 
     def _own(self, origin: str, host: str, scope: Scope) -> bool:
         if not origin or _reads(scope):
@@ -114,7 +114,7 @@ class Guard:
         path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
         cookie = ""
         if self._access is not None and _signs_in(scope):
-            cookie = self._access.redeemed(path.removeprefix(SIGN_IN))
+            cookie = self._access.redeemed(path.removeprefix(SIGN_IN), account_of(scope))
         if cookie or not status:
             await _answer(200, "Signed in.", send, cookie=cookie, onward="/")
         elif _reads(scope) and dict(scope["headers"]).get(b"sec-fetch-site") == b"cross-site":

@@ -21,13 +21,18 @@ def is_of_this_user(scope: Scope) -> bool:
 
     False as well where the kernel does not say so.
     """
+    return account_of(scope) in {_ROOT, os.getuid()}
+
+
+def account_of(scope: Scope) -> int | None:
+    """Return the user id at the other end of a request; None where the kernel does not say."""
     client, server = scope.get("client"), scope.get("server")
     if not client or not server or not server[1]:
-        return False
+        return None
     try:
-        return owner_of((client[0], client[1]), (server[0], server[1])) in {_ROOT, os.getuid()}
+        return owner_of((client[0], client[1]), (server[0], server[1]))
     except (OSError, ValueError, struct.error):
-        return False
+        return None
 
 
 def owner_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:

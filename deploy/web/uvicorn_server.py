@@ -8,15 +8,20 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
-def run_server(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve `app` until a signal says to stop; a request gets two seconds to end."""
+def run_server(
+    app: ASGIApp, listener: socket.socket, *, grace: int = 2, web_sockets: bool = True
+) -> None:
+    """Serve `app` until a signal says to stop; a request gets `grace` seconds to end."""
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=2,
+        # By such a header anybody on this machine would state whose connection theirs is.
+        proxy_headers=False,
+        timeout_graceful_shutdown=grace,
         lifespan="on",
+        ws="auto" if web_sockets else "none",
         ws_max_size=1_000_000,
     )
     uvicorn.Server(config).run(sockets=[listener])

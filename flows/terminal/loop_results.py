@@ -18,6 +18,7 @@ from tasks.base.text import numbers
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import (
     KINDS,
+    UNRECORDED,
     brief,
     elapsed,
     harm_words,
@@ -137,6 +138,8 @@ def _health(console: Console, health: PipelineHealth) -> None:
         score = f", holdout {champion.metric} {valued(champion.score)}" if champion.score else ""
         candidate = f" {champion.candidate}" if champion.candidate else ""
         _line(console, "champion", f"v{champion.version}{candidate}{age}{score}")
+        if champion.unrecorded:
+            _line(console, "", UNRECORDED[champion.unrecorded])
     if health.performance is not None:
         _line(console, "performance", _performance(health.performance))
     if health.gain is not None:

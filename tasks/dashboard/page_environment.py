@@ -37,7 +37,7 @@ def _style() -> Markup:
 @cache
 def _environment() -> Environment:
     environment = page_environment(_TEMPLATES)
-    environment.globals["command"] = command
+    environment.globals |= {"command": command, "unrecorded": phrases.UNRECORDED}
     environment.filters |= {
         "answered": answered,
         "brief": phrases.brief,

@@ -38,6 +38,9 @@ class Champion(Record):
         Of the holdout, in `metric`; None where it is not recorded.
     former
         The version it replaced.
+    unrecorded
+        Who moved the alias without a decision in the ledger: a person by a command that was
+        killed, whose record the next pass writes, or whoever writes to the registry.
     """
 
     version: str
@@ -46,6 +49,7 @@ class Champion(Record):
     metric: str = ""
     score: MetricValue | None = None
     former: str | None = None
+    unrecorded: Literal["", "hand", "registry"] = ""
 
 
 class LastRun(Record):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pydantic import Field
@@ -31,7 +32,9 @@ from tasks.history.health import (
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.ledger.training_outcomes import last_outcomes
+from tasks.registry.alias.journal import unrecorded
 from tasks.registry.mlflow.shared_stores import champion_if_any, require_intact
+from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 from tasks.scoring.quarantine_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
@@ -140,7 +143,7 @@ def _health_of(
     trained = ledger.decisions(name, kinds=("trained",), most=50)
     outcomes = last_outcomes(pipeline.work, most=50)
     answered, registered, refused = known
-    champion = champion_of(moves, trained, outcomes, registered)
+    champion = champion_of(moves, trained, outcomes, registered, _moves_by_hand(pipeline))
     gone = champion if answered and registered is None else None
     champion = None if gone else champion
     last = last_runs((*decisions, *scored), outcomes, ledger.answered_at(name))
@@ -224,6 +227,7 @@ def champion_of(
     trained: Sequence[Decision],
     outcomes: Sequence[TrainingOutcome],
     known: ModelVersion | None = None,
+    by_hand: Collection[str] = (),
 ) -> Champion | None:
     """Return the version that scores now: as the registry says, else the newest record.
 
@@ -231,9 +235,14 @@ def champion_of(
     ----------
     moves, trained, outcomes
         Decisions and trainings, newest first.
+    by_hand
+        Versions that commands made champion and were killed before they recorded it.
     """
     version, since, former = _newest_move(moves, outcomes)
-    if known is not None and (known.version != version or not _recorded(known, trained)):
+    if known is not None and known.version != version:
+        mover = "hand" if known.version in by_hand else "registry" if moves or outcomes else ""
+        return _registered(known).model_copy(update={"unrecorded": mover})
+    if known is not None and not _recorded(known, trained):
         return _registered(known)
     if version is None:
         return None
@@ -290,9 +299,14 @@ def _same(made: TrainingOutcome, move: Decision) -> bool:
     return made.model is not None and made.model.version == move.version
 
 
-def _registered(version: ModelVersion | None) -> Champion | None:
-    if version is None:
-        return None
+def _moves_by_hand(pipeline: Pipeline) -> frozenset[str]:
+    with contextlib.suppress(InfrastructureError, OSError):
+        moves = unrecorded(pipeline.state / PROMOTIONS, pipeline.config.name)
+        return frozenset(intent.version for _, intent in moves)
+    return frozenset()
+
+
+def _registered(version: ModelVersion) -> Champion:
     score = version.tags.get("keepfit.score", "None")
     promoted = version.tags.get("keepfit.promoted_at")
     former = version.tags.get("keepfit.replaced", "none")

@@ -12,6 +12,10 @@ from tasks.base.text.numbers import ABSENT, number
 
 Tone = Literal["good", "bad", "warn", "plain", "quiet"]
 
+UNRECORDED = {
+    "hand": "moved by hand; the next run records it",
+    "registry": "moved in the registry; no decision of it is recorded",
+}
 # In the order of a loop's turn; the word and the tone in which it is said.
 KINDS: dict[DecisionKind, tuple[str, Tone]] = {
     "trained": ("trained", "plain"),

@@ -6,7 +6,9 @@ model that crashes native code takes only the child with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -45,24 +47,19 @@ def call(function: str, *, within: float | None = None, **arguments: Any) -> Any
     KeepfitError
         As the function raised it.
     InfrastructureError
-        When it failed otherwise, or its process died.
+        When it failed otherwise, or its process died twice.
     """
     with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder:
+        code = -signal.SIGKILL
         asked, answer = Path(folder, "asked.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps({"function": function, "arguments": arguments}))
         log = Path(folder, "call.log")
-        with worker_pool.borrowed() as worker:
-            worker.send(
-                {
-                    "task": 0,
-                    "do": "call",
-                    "about": function,
-                    "asked": str(asked),
-                    "answer": str(answer),
-                    "log": str(log),
-                }
-            )
-            code = _ended(worker, within)
+        files = {"asked": str(asked), "answer": str(answer), "log": str(log)}
+        command = {"task": 0, "do": "call", "about": function, **files}
+        with contextlib.suppress(worker_pool.WorkerEndedError):
+            code = _performed(command, within)
+        if code < 0:  # what was killed is started again once
+            code = _performed(command, within)
         if code != 0:
             raise _failure(function, code, log)
         return json.loads(answer.read_text())
@@ -140,6 +137,12 @@ def predict_into(
     np.savez(out, **kept)  # type: ignore[arg-type]
 
 
+def _performed(command: dict[str, Any], within: float | None) -> int:
+    with worker_pool.borrowed() as worker:
+        worker.send(command)
+        return _ended(worker, within)
+
+
 def _ended(worker: worker_pool.Lease, within: float | None) -> int:
     until = None if within is None else time.monotonic() + within
     stopped = False
@@ -163,7 +166,11 @@ def _failure(function: str, code: int, log: Path) -> KeepfitError:
     try:
         told = json.loads(log.with_suffix(".error").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return InfrastructureError(f"{function} ended with status {code}.")
+        again = ", also when started again" if code < 0 else ""
+        return InfrastructureError(
+            f"the process of {function} ended{again} ({worker_pool.ended_by(code)}).",
+            "Run again; if it happens again, free memory first.",
+        )
     known = getattr(errors, told["name"], None)
     if isinstance(known, type) and issubclass(known, KeepfitError):
         return known(told["text"])

@@ -94,24 +94,19 @@ class Fits:
         self._stopped: set[int] = set()
         self._put_off: set[int] = set()
         self._processes: dict[int, int] = {}
+        self._sent: dict[int, dict[str, Any]] = {}
+        self._again: set[int] = set()
         self._first: str | None = None
         self._sole: Task | None = None
         self._sampled = 0.0
 
     def results(self) -> dict[str, CandidateResult]:
         """Do all tasks and return what became of each candidate."""
-        plain = self._run.plain()
-        with worker_pool.borrowed() as worker, self._asked() as asked:
-            while not self._over():
-                if self._first is None and asked.done():
-                    self._first = asked.result()
-                for task, more in self._startable():
-                    self._begun.add(task.number)
-                    worker.send({**self._command(task), **more, "run": plain})
-                for message in worker.hear(self._patience()):
-                    self._heard(message)
-                self._budget.count((worker.process, *self._processes.values()))
-                self._keep_to_time(worker)
+        with self._asked() as asked:
+            try:
+                self._perform(asked)
+            except worker_pool.WorkerEndedError:
+                self._perform(asked)
         first = self._failed.get(0)
         if first is not None:
             raise _error_of(*first)
@@ -120,6 +115,37 @@ class Fits:
                 raise ConfigError(reason)
         named = (BASELINE, *self._run.names)
         return {name: self._result(name) for name in named}
+
+    def _perform(self, asked: Future[str | None]) -> None:
+        """Do what is left, with a worker process that is alive."""
+        plain = self._run.plain()
+        with worker_pool.borrowed() as worker:
+            self._resume(worker)
+            while not self._over():
+                if self._first is None and asked.done():
+                    self._first = asked.result()
+                for task, more in self._startable():
+                    self._begun.add(task.number)
+                    self._sent[task.number] = {**self._command(task), **more, "run": plain}
+                    worker.send(self._sent[task.number])
+                for message in worker.hear(self._patience()):
+                    self._heard(message, worker)
+                self._budget.count((worker.process, *self._processes.values()))
+                self._keep_to_time(worker)
+
+    def _resume(self, worker: worker_pool.Lease) -> None:
+        """Start again what a worker process left when it died; nothing was begun at first."""
+        self._processes.clear()
+        for number in sorted(self._begun - self._ended):
+            if self._is_stopped(number):
+                killed = {"event": "ended", "task": number, "code": -signal.SIGKILL}
+                self._heard(killed, worker)
+            else:
+                worker.send(self._sent[number])
+
+    def _is_stopped(self, number: int) -> bool:
+        """Return whether this side ended the process of a task, or wants it ended."""
+        return number in self._put_off | self._stopped or number in self._failed
 
     def _keep_to_time(self, worker: worker_pool.Lease) -> None:
         """Stop what has had its time."""
@@ -214,7 +240,7 @@ class Fits:
         left = self._budget.left
         return min(_POLL_SECONDS, left) if left > 0 else _POLL_SECONDS
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _heard(self, message: dict[str, Any], worker: worker_pool.Lease) -> None:
         if message["event"] == "step":
             about = message["candidate"]
             stage = message["stage"]
@@ -225,6 +251,11 @@ class Fits:
         elif message["event"] == "ended":
             task = self._tasks[int(message["task"])]
             self._processes.pop(task.number, None)
+            first = task.number not in self._again
+            if message["code"] < 0 and first and not self._is_stopped(task.number):
+                self._again.add(task.number)
+                worker.send(self._sent[task.number])
+                return
             put_off = task.number in self._put_off
             self._put_off.discard(task.number)
             if put_off and message["code"]:
@@ -291,9 +322,7 @@ class Fits:
 
     def _why(self, task: Task, code: int) -> tuple[str, str]:
         if code < 0:
-            name = signal.Signals(-code).name
-            hint = "; it may have run out of memory" if name == "SIGKILL" else ""
-            return "failed", f"its process was ended by {name}{hint}"
+            return "failed", f"its process was ended twice by {worker_pool.ended_by(code)}"
         try:
             told = json.loads(self._log(task).with_suffix(".error").read_text(encoding="utf-8"))
         except (OSError, ValueError):

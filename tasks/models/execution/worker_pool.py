@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +41,34 @@ _START = (
 
 # Task numbers of one borrower are below it.
 _SPAN = 100_000
+
+
+class WorkerEndedError(InfrastructureError):
+    """The worker process ended, which only its end by a person or the system does."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(
+            f"the process that fits models ended unexpectedly ({ended_by(code)}).",
+            "Run again; finished candidates are kept. If it happens again, free memory first.",
+        )
+
+
+def ended_by(code: int | None) -> str:
+    """Return by what a process ended, from its exit status.
+
+    Examples
+    --------
+    >>> ended_by(-9)
+    'SIGKILL; it may have run out of memory'
+    >>> ended_by(1)
+    'exit status 1'
+    """
+    if code is None or code >= 0:
+        return f"exit status {code}"
+    name = signal.Signals(-code).name
+    return f"{name}; it may have run out of memory" if name == "SIGKILL" else name
+
+
 _running: list[Worker] = []
 _lock = threading.Lock()
 
@@ -98,14 +127,14 @@ class Worker:
 
         Raises
         ------
-        InfrastructureError
+        WorkerEndedError
             If the worker process is gone.
         """
         try:
             with self._sending:
                 self._in.write((json.dumps(command) + "\n").encode())
         except (BrokenPipeError, ValueError):
-            raise _gone(self._process.poll()) from None
+            raise WorkerEndedError(self._process.poll()) from None
 
     def hear(self, place: int, seconds: float) -> list[dict[str, Any]]:
         """Return messages to a borrower, waiting at most `seconds` for one.
@@ -114,7 +143,7 @@ class Worker:
 
         Raises
         ------
-        InfrastructureError
+        WorkerEndedError
             If the worker process is gone.
         """
         deadline = time.monotonic() + seconds
@@ -126,11 +155,14 @@ class Worker:
         return heard
 
     def _read(self, seconds: float) -> None:
-        if not self._selector.select(seconds):
-            return
-        data = os.read(self._out.fileno(), 65_536)
+        try:
+            if not self._selector.select(seconds):
+                return
+            data = os.read(self._out.fileno(), 65_536)
+        except ValueError:  # another borrower has found it dead and closed it
+            data = b""
         if not data:
-            raise _gone(self._process.wait())
+            raise WorkerEndedError(self._process.wait())
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -176,17 +208,10 @@ class Lease:
 
     def give_back(self) -> None:
         """End the tasks that still go on."""
-        with contextlib.suppress(InfrastructureError):
+        with contextlib.suppress(WorkerEndedError):
             for task in sorted(self._open):
                 self.send({"do": "kill", "task": task})
         self._worker.take_back(self._place)
-
-
-def _gone(code: int | None) -> InfrastructureError:
-    return InfrastructureError(
-        f"the process that fits models ended unexpectedly (exit status {code}).",
-        "Run again; finished candidates are kept. If it happens again, free memory first.",
-    )
 
 
 def warm_up() -> None:

@@ -93,6 +93,13 @@ def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
         check_stored(version, source, sqlite_database.artifacts_folder(pipeline.state, uri))
 
 
+def require_intact_champion(pipeline: Pipeline) -> None:
+    """Compare the champion, where there is one, with its signature; see `require_intact`."""
+    champion = champion_if_any(pipeline)
+    if champion is not None:
+        require_intact(pipeline, champion)
+
+
 @lru_cache(maxsize=8)
 def _store(state: Path, uri: str) -> Store:  # noqa: ARG001 - the address is part of the key
     from tasks.registry.mlflow.store import Store  # defers numpy

@@ -8,8 +8,10 @@ import pytest
 
 from tasks.base.loop import Decision, DriftResult, Gain
 from tasks.base.records import ModelVersion
+from tasks.base.runtime.files import write_whole
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
+from tasks.registry.alias.journal import Intent, close_journal, journal_file
 from tests.histories import Listed, demand, flights, pipeline
 
 QUIET = "schedules: {}\n"
@@ -212,6 +214,26 @@ def test_what_the_registry_says_goes_before_the_records(tmp_path: Path) -> None:
 
     assert found.champion is not None
     assert (found.champion.version, found.champion.candidate) == ("9", "svm")
+    assert found.champion.unrecorded == "registry"
+
+
+@pytest.mark.parametrize(("version", "mover"), [("9", "hand"), ("2", "")])
+def test_a_move_by_hand_that_was_killed_before_its_record_is_shown(
+    version: str, mover: str, tmp_path: Path
+) -> None:
+    plan = pipeline(tmp_path, "flights")
+    intent = Intent(
+        name="flights", version=version, previous="2", written=datetime.now(UTC), by_hand=True
+    )
+    journal = journal_file(plan.state / "promotions", "flights")
+    write_whole(journal, intent.model_dump_json())
+    close_journal(journal, intent)
+    at = ModelVersion(name="flights", version=version, run_id="r", tags={})
+
+    found = health(tmp_path, flights(), champions={"flights": at})
+
+    assert found.champion is not None
+    assert (found.champion.version, found.champion.unrecorded) == (version, mover)
 
 
 def test_a_champion_that_was_deleted_in_mlflow_does_not_score(tmp_path: Path) -> None:

@@ -167,19 +167,24 @@ def test_a_candidate_that_fails_is_told_with_its_reason_and_the_rest_go_on(
     assert "\n" not in results[2].reason
 
 
-def test_a_child_that_is_killed_is_told_by_its_signal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_child_that_is_killed_is_started_again_once(times: int, tmp_path: Path) -> None:
     X = frame(3_000)
     given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
+    killed: list[int] = []
 
     def kill(progress: Progress) -> None:
-        if progress.candidate == "mlp" and progress.stage.startswith("fold 1"):
+        if progress.stage.startswith("fold 1") and len(killed) < times:
+            killed.extend(fits())
             for child in fits():
                 os.kill(child, signal.SIGKILL)
 
     results = fit_candidates(*given, training("mlp"), "roc_auc", tmp_path / "o", progress=kill)
-    assert results[1].status == "failed"
-    assert "SIGKILL" in results[1].reason
-    assert "memory" in results[1].reason
+    assert len(set(killed)) == times
+    assert results[1].status == ("ok" if times == 1 else "failed")
+    if times == 2:
+        assert "twice by SIGKILL" in results[1].reason
+        assert "memory" in results[1].reason
 
 
 def test_a_caller_that_gives_up_leaves_no_process_behind(tmp_path: Path) -> None:
@@ -200,9 +205,24 @@ def test_a_caller_that_gives_up_leaves_no_process_behind(tmp_path: Path) -> None
         assert time.monotonic() < deadline
 
 
-def test_a_worker_process_that_dies_is_an_error_and_the_next_call_has_another(
-    tmp_path: Path,
-) -> None:
+def test_a_worker_process_that_dies_is_started_again_and_goes_on(tmp_path: Path) -> None:
+    X = frame(120)
+    given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
+    killed: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.candidate == "decision_tree" and not killed:
+            killed.extend(fitters())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    config = training(*QUICK, tuning={"trials": 3})
+    results = fit_candidates(*given, config, "roc_auc", tmp_path / "o", progress=kill)
+    assert len(killed) == 1
+    assert {r.status for r in results} == {"ok"}
+
+
+def test_one_that_dies_again_is_an_error_and_the_next_call_has_another(tmp_path: Path) -> None:
     X = frame(120)
     given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
 

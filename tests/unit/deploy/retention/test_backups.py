@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sqlite3
@@ -228,8 +229,10 @@ def pack(target: Path, files: dict[str, bytes], *, link: str = "") -> Path:
 
 
 @pytest.mark.parametrize(
-    "damage", ["changed", "missing", "added", "outside", "link", "cut", "none"]
-)
+    "damage",
+    ["changed", "missing", "added", "outside", "link", "cut", "none", "stack.key",
+     "pipelines/flights/accepted.yaml", "pipelines/flights/fits/a/model.skops"],
+)  # fmt: skip
 def test_a_backup_that_is_not_as_it_was_written_changes_nothing(
     tmp_path: Path, damage: str
 ) -> None:
@@ -251,6 +254,12 @@ def test_a_backup_that_is_not_as_it_was_written_changes_nothing(
         link = "/etc/passwd"
     elif damage == "none":
         del files[MANIFEST]
+    elif "." in damage:
+        # What whoever writes backups would like to bring along.
+        files[damage] = b"theirs"
+        stated = json.loads(files[MANIFEST])
+        stated["files"][damage] = hashlib.sha256(b"theirs").hexdigest()
+        files[MANIFEST] = json.dumps(stated).encode()
     pack(bad, files, link=link)
     if damage == "cut":
         bad.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])

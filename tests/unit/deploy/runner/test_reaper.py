@@ -87,6 +87,15 @@ def mark_with_a_killed_process(plan: Pipeline, run: Any) -> None:
     subprocess.run(command, cwd=ROOT, check=False)
 
 
+def running_task(client: Any, run: Any) -> Any:
+    """Return a task run of a flow run, which its process never ends."""
+    import prefect
+    from prefect.states import Running
+
+    fit = prefect.task(name="fit candidates")(running_task)
+    return client.create_task_run(fit, run.id, dynamic_key="0", state=Running())
+
+
 def again(client: Any, run: Any) -> list[Any]:
     return [r for r in client.read_flow_runs(limit=200) if r.idempotency_key == f"again:{run.id}"]
 
@@ -98,6 +107,7 @@ def name_of(client: Any, run: Any) -> str:
 def test_a_dead_run_is_ended_recorded_and_asked_for_again_once(client: Any, plan: Pipeline) -> None:
     reaper = reaper_of(plan)
     run = running(client, deployment(client))
+    task = running_task(client, run)
     mark_with_a_killed_process(plan, run)
 
     assert str(run.id) in reaper.reap()
@@ -105,6 +115,7 @@ def test_a_dead_run_is_ended_recorded_and_asked_for_again_once(client: Any, plan
     reaper_of(plan).reap()
 
     assert name_of(client, run) == "Crashed"
+    assert client.read_task_run(task.id).state.name == "Crashed"
     retried = again(client, run)
     assert len(retried) == 1
     assert retried[0].parameters == run.parameters
@@ -118,11 +129,14 @@ def test_without_a_stack_the_next_command_ends_dead_runs_of_its_own_and_no_other
     client: Any, plan: Pipeline
 ) -> None:
     mine, others = (running(client, deployment(client)) for _ in range(2))
+    tasks = [running_task(client, run) for run in (mine, others)]
     mark_with_a_killed_process(plan, mine)
 
     end_left(plan.state)
 
     assert (name_of(client, mine), name_of(client, others)) == ("Crashed", "Running")
+    states = [client.read_task_run(task.id).state.name for task in tasks]
+    assert states == ["Crashed", "Running"]
     assert marked(plan.state) == ()
 
 

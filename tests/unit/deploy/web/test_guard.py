@@ -26,7 +26,7 @@ class Owner(Access):
     def __init__(self) -> None:
         pass
 
-    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+    def admits(self, headers: Mapping[bytes, bytes], account: int | None = None) -> bool:  # noqa: ARG002
         return LOGIN.items() <= headers.items()
 
 

@@ -57,6 +57,29 @@ def test_a_worker_that_dies_is_said_and_replaced() -> None:
     assert call("os:getppid") != first
 
 
+@pytest.mark.parametrize("victim", ["os:getpid", "os:getppid"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_call_whose_process_is_killed_is_made_again_once(
+    times: int, victim: str, tmp_path: Path
+) -> None:
+    call_it = "tests.unit.models.execution.killed:end_a_process"
+    given = {"victim": victim, "times": times, "log": str(tmp_path / "log")}
+    if times == 1:
+        assert call(call_it, **given) == "done"
+    else:
+        with pytest.raises(InfrastructureError, match="SIGKILL"):
+            call(call_it, **given)
+    assert (tmp_path / "log").read_text() == "x" * times
+
+
+def test_a_borrower_of_a_worker_that_another_found_dead_is_told_so() -> None:
+    with worker_pool.borrowed() as lease:
+        os.kill(lease.process, signal.SIGKILL)
+        assert call("builtins:pow", base=3, exp=2) == 9
+        with pytest.raises(worker_pool.WorkerEndedError):
+            lease.hear(30.0)
+
+
 def _pause(lease: worker_pool.Lease, task: int, folder: Path) -> None:
     asked = folder / "asked.json"
     asked.write_text('{"function": "signal:pause", "arguments": {}}')
