@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -32,9 +31,8 @@ from tasks.history.health import (
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.ledger.training_outcomes import last_outcomes
-from tasks.registry.alias.journal import unrecorded
+from tasks.registry.manual_promotion import moved_unrecorded
 from tasks.registry.mlflow.shared_stores import champion_if_any, require_intact
-from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 from tasks.scoring.quarantine_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
@@ -143,7 +141,7 @@ def _health_of(
     trained = ledger.decisions(name, kinds=("trained",), most=50)
     outcomes = last_outcomes(pipeline.work, most=50)
     answered, registered, refused = known
-    champion = champion_of(moves, trained, outcomes, registered, _moves_by_hand(pipeline))
+    champion = champion_of(moves, trained, outcomes, registered, moved_unrecorded(pipeline))
     gone = champion if answered and registered is None else None
     champion = None if gone else champion
     last = last_runs((*decisions, *scored), outcomes, ledger.answered_at(name))
@@ -297,13 +295,6 @@ def _newest_move(
 
 def _same(made: TrainingOutcome, move: Decision) -> bool:
     return made.model is not None and made.model.version == move.version
-
-
-def _moves_by_hand(pipeline: Pipeline) -> frozenset[str]:
-    with contextlib.suppress(InfrastructureError, OSError):
-        moves = unrecorded(pipeline.state / PROMOTIONS, pipeline.config.name)
-        return frozenset(intent.version for _, intent in moves)
-    return frozenset()
 
 
 def _registered(version: ModelVersion) -> Champion:

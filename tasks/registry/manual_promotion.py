@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.registry.alias.champion_alias import Moved
@@ -53,6 +55,14 @@ def record_moves(pipeline: Pipeline, store: Store, ledger: Ledger) -> None:
         version = store.found(intent.name, intent.version)
         ledger.record(_decision(pipeline, intent, version.run_id if version else ""))
         file.unlink(missing_ok=True)
+
+
+def moved_unrecorded(pipeline: Pipeline) -> frozenset[str]:
+    """Return the versions of moves by hand that the ledger may not hold yet."""
+    with contextlib.suppress(InfrastructureError):
+        moves = unrecorded(pipeline.state / PROMOTIONS, pipeline.config.name)
+        return frozenset(intent.version for _, intent in moves)
+    return frozenset()
 
 
 def _decided(pipeline: Pipeline, moved: Moved, reason: Literal["promote", "rollback"]) -> Decision:
