@@ -84,9 +84,9 @@ def rotate_key(file: Path | None) -> dict[str, object]:
 def load_estimator(file: Path | None, version: str | None) -> Any:
     """Return the champion, or another version, fitted, as scoring loads it."""
     with _steered(file) as pipeline:
-        found = batches.version_of(pipeline, version)
+        found = batches.version_of(pipeline, store_of(pipeline.state), version)
         versions.require_hooks(pipeline.config, pipeline.base, found)
-        return version_predictions.load_version(pipeline, found)
+        return version_predictions.load_version(pipeline, store_of(pipeline.state), found)
 
 
 def read_chain(file: Path | None, version: str | None) -> Chain:
@@ -98,7 +98,7 @@ def read_chain(file: Path | None, version: str | None) -> Chain:
 def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
     """Return which columns pushed the prediction of one row."""
     with _steered(file) as pipeline:
-        return row_explanation.explain_row(pipeline, row, version)
+        return row_explanation.explain_row(pipeline, store_of(pipeline.state), row, version)
 
 
 def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:

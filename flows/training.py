@@ -15,6 +15,7 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis
 from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
+from tasks.ledger.ledger import ledger_of
 from tasks.load import load_window, split_window
 from tasks.orchestration.current_run import run_id, skipped
 from tasks.orchestration.declarations import Parameters, flow
@@ -28,6 +29,7 @@ from tasks.promote import (
     record_decisions,
     register_challenger,
 )
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.train import fit_candidates, refit_winner
 from tasks.training.single_training import admitted, hold_back
 from tasks.validate import check_contract
@@ -61,7 +63,10 @@ def training(
         has too few newer rows.
     """
     plan = pipeline_of_run(pipeline)
-    with answerable(plan, "training", cause) as why, admitted(plan, why, refit=refit) as answer:
+    with (
+        answerable(plan, "training", cause) as why,
+        admitted(plan, ledger_of(plan), store_of(plan.state), why, refit=refit) as answer,
+    ):
         if not answer.retrain:
             tell_decided(plan, why.correlation)
             return skipped(answer.sentence)
@@ -70,7 +75,7 @@ def training(
         except NoNewerRowsError as error:
             if why.kind == "manual":
                 raise
-            waits = hold_back(plan, why, error)
+            waits = hold_back(plan, ledger_of(plan), why, error)
             tell_decided(plan, why.correlation)
             return skipped(waits.sentence)
         tell_decided(plan, why.correlation)

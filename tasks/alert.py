@@ -9,6 +9,7 @@ from tasks.base.loop import Cause, Decision, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import Delivery
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents import run_failures
@@ -40,7 +41,7 @@ def note_failure(
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Tell what was decided under one correlation, each decision once; return how many."""
     told = 0
-    for decision in to_tell(pipeline, correlation):
+    for decision in to_tell(pipeline, ledger_of(pipeline), correlation):
         delivery = tell(pipeline, decision)
         told += bool(delivery and delivery.sent)
     if told:
@@ -61,7 +62,9 @@ def note_stop(
 ) -> None:
     """Record that rows broke their contract, those of `window` where one was looked at."""
     now = datetime.now(UTC)
-    stop = record_stop(pipeline, flow, cause, message, remedy, prefect_run, now, window, aside)
+    stop = record_stop(
+        pipeline, ledger_of(pipeline), flow, cause, message, remedy, prefect_run, now, window, aside
+    )
     if window is None:
         tell(pipeline, stop)
 
@@ -72,7 +75,7 @@ def note_set_aside(
 ) -> None:
     """Record that rows were set aside, and tell people unless they know it of the same rules."""
     decision, is_new = record_set_aside(
-        pipeline, aside, cause, prefect_run or "", datetime.now(UTC)
+        pipeline, ledger_of(pipeline), aside, cause, prefect_run or "", datetime.now(UTC)
     )
     if is_new:
         tell(pipeline, decision)

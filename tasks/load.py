@@ -8,10 +8,11 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import note_text
 from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.runtime.progress import Step, report
+from tasks.ledger.ledger import ledger_of
 from tasks.models.execution.plugin_checks import check_hooks
 from tasks.monitoring.windows.monitoring_run import champion_until
 from tasks.orchestration.declarations import BRIEF, task
-from tasks.registry.mlflow.shared_stores import require_intact_champion
+from tasks.registry.mlflow.shared_stores import require_intact_champion, store_of
 from tasks.scoring.incremental import scored_since
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import candidacy
@@ -37,7 +38,7 @@ def load_rows(
     pipeline: Pipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
 ) -> Snapshot:
     """Read the rows to score into a snapshot: those of a file, all, or what is new."""
-    since = scored_since(pipeline, champion) if scope == "new" else None
+    since = scored_since(pipeline, ledger_of(pipeline), champion) if scope == "new" else None
     settled = cause.kind != "manual"
     snapshot = scoring_snapshot(pipeline, since, whole=scope == "file", settled=settled)
     for note in snapshot.findings:
@@ -51,7 +52,7 @@ def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    refit = candidacy(pipeline, answer, strict=cause.kind == "manual")
+    refit = candidacy(pipeline, store_of(pipeline.state), answer, strict=cause.kind == "manual")
     until, reason = champion_until(pipeline), answer.training_reason
     prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)
     report(Step("split", _parts(prepared.split)))

@@ -40,7 +40,9 @@ def choose_windows(
 ) -> Watch:
     """Return the windows that were asked for, or all that have come since the last pass."""
     now = datetime.now(UTC)
-    watch = choose_looks(pipeline, champion, cause, now, asked=asked, every=every)
+    watch = choose_looks(
+        pipeline, ledger_of(pipeline), champion, cause, now, asked=asked, every=every
+    )
     if len(watch.looks) > 1:
         report(Step("windows", f"{len(watch.looks)} to look at, {watch.waiting} wait"))
     return watch
@@ -50,7 +52,7 @@ def choose_windows(
 def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     report(Step("window", str(look.window or "all rows to score")))
-    snapshot = window_snapshot(pipeline, look)
+    snapshot = window_snapshot(pipeline, ledger_of(pipeline), look)
     report(Step("load", f"{snapshot.rows:,} rows"))
     return snapshot
 
@@ -58,7 +60,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
 @task(name="measure drift", retried=PATIENT)
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
-    drift = drift_of(pipeline, look, snapshot)
+    drift = drift_of(pipeline, ledger_of(pipeline), store_of(pipeline.state), look, snapshot)
     report(Step("drift", drift.sentence))
     if drift.harm_sentence:
         report(Step("harm", drift.harm_sentence))
@@ -76,7 +78,15 @@ def judge_window(
     pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult
 ) -> Findings:
     """Judge performance where labels have arrived, and the champion's probation."""
-    findings = judge(pipeline, look, snapshot, drift, datetime.now(UTC))
+    findings = judge(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        look,
+        snapshot,
+        drift,
+        datetime.now(UTC),
+    )
     for performance in findings.performance:
         report(Step("labels", performance.sentence))
     if findings.moved:
@@ -87,7 +97,7 @@ def judge_window(
 @task(name="measure gain", retried=PATIENT)
 def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
-    findings = with_gain(pipeline, look, findings)
+    findings = with_gain(pipeline, ledger_of(pipeline), store_of(pipeline.state), look, findings)
     if findings.gain is not None:
         answer = weigh(pipeline.config.policy, findings.gain)
         report(Step("gain", gain_sentence(findings.gain, answer)))
@@ -106,7 +116,16 @@ def conclude_window(
     """Record what was found of a window, on a page, in MLflow and in the ledger."""
     now = datetime.now(UTC)
     return conclude_look(
-        pipeline, look, snapshot, contract, findings, prefect_run, now, window_html
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        look,
+        snapshot,
+        contract,
+        findings,
+        prefect_run,
+        now,
+        window_html,
     )
 
 
@@ -116,7 +135,17 @@ def note_stopped_window(
 ) -> MonitoringOutcome:
     """Record that the rows of a window broke their contract."""
     now = datetime.now(UTC)
-    record_stop(pipeline, "monitoring", look.cause, message, remedy, prefect_run, now, look.window)
+    record_stop(
+        pipeline,
+        ledger_of(pipeline),
+        "monitoring",
+        look.cause,
+        message,
+        remedy,
+        prefect_run,
+        now,
+        look.window,
+    )
     return stopped_look(pipeline, look, message)
 
 
@@ -143,7 +172,9 @@ def conclude_monitoring(
     pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
 ) -> MonitoringOutcome:
     """Ask the policy, and record an alarm where windows call for action that none told of."""
-    outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
+    outcome = conclude_pass(
+        pipeline, ledger_of(pipeline), store_of(pipeline.state), watch, seen, datetime.now(UTC)
+    )
     leave(
         "markdown",
         key=f"monitoring-{pipeline.key}",

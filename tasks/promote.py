@@ -18,6 +18,7 @@ from tasks.base.records import (
 )
 from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
+from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import PATIENT, task
 from tasks.registry.gate.holdout_verdict import judge
@@ -37,14 +38,15 @@ def find_training(
     Without one, a refit that has too few newer rows ends here. Where everything is to be computed
     anew, only what another run did while this one waited for it counts.
     """
-    found = finished_training(pipeline, basis.prepared.key, cause.at if fresh else None)
+    ledger, store = ledger_of(pipeline), store_of(pipeline.state)
+    found = finished_training(pipeline, store, basis.prepared.key, cause.at if fresh else None)
     if found is not None:
         report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
         # A process that was killed may have left its last step undone.
-        if not record_training(pipeline, basis, found, cause, found.seconds):
-            record_unchanged(pipeline, found, cause)
+        if not record_training(pipeline, ledger, store, basis, found, cause, found.seconds):
+            record_unchanged(pipeline, ledger, found, cause)
     elif not fresh:
-        require_news(pipeline, basis, cause)
+        require_news(pipeline, ledger, basis, cause)
     return found
 
 
@@ -75,7 +77,7 @@ def judge_challenger(
 ) -> Verdict:
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
     store, challenger = store_of(pipeline.state), assessment.challenger
-    earlier = earlier_refits(pipeline, basis.prepared.metric, challenger)
+    earlier = earlier_refits(pipeline, ledger_of(pipeline), basis.prepared.metric, challenger)
     verdict = judged_once(
         pipeline,
         store,
@@ -145,6 +147,7 @@ def conclude_training(
     """Write the report, end the MLflow run, keep the outcome."""
     outcome = conclude(
         pipeline,
+        store_of(pipeline.state),
         basis,
         results,
         assessment,
@@ -189,7 +192,9 @@ def record_decisions(
     pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> None:
     """Record in the ledger that the training ended and what the gate decided."""
-    record_training(pipeline, basis, outcome, cause, seconds)
+    record_training(
+        pipeline, ledger_of(pipeline), store_of(pipeline.state), basis, outcome, cause, seconds
+    )
 
 
 def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:

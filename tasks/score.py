@@ -9,10 +9,12 @@ from tasks.base.outcomes import ScoringOutcome, ScoringScope
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.contract_stops import record_stale_files
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of, nothing_new, score_batch, score_nothing
 from tasks.scoring.incremental import record_batch
 from tasks.scoring.quarantine_files import mark_scored
@@ -21,7 +23,7 @@ from tasks.scoring.quarantine_files import mark_scored
 @task(name="find champion", retried=BRIEF)
 def find_champion(pipeline: Pipeline) -> ModelVersion:
     """Return the version that scores now."""
-    champion = champion_of(pipeline)
+    champion = champion_of(pipeline, store_of(pipeline.state))
     report(Step("champion", f"{champion.name} v{champion.version}"))
     return champion
 
@@ -46,6 +48,8 @@ def score_rows(
     """
     outcome = score_batch(
         pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
         admitted.snapshot,
         admitted.contract,
         champion,
@@ -71,7 +75,7 @@ def nothing_to_score(
     if scope == "new":
         outcome = nothing_new(pipeline, snapshot, champion)
     else:
-        outcome = score_nothing(pipeline, snapshot, champion)
+        outcome = score_nothing(pipeline, store_of(pipeline.state), snapshot, champion)
     return outcome.model_copy(update={"scope": scope})
 
 
@@ -84,9 +88,11 @@ def record_scoring(
     input_path: str | None = None,
 ) -> None:
     """Record the batch among the decisions, and report files that are no longer written."""
-    record_batch(pipeline, outcome, cause, prefect_run or "")
+    record_batch(pipeline, ledger_of(pipeline), outcome, cause, prefect_run or "")
     now = datetime.now(UTC)
-    for decision in record_stale_files(pipeline, outcome.aside, cause, prefect_run or "", now):
+    for decision in record_stale_files(
+        pipeline, ledger_of(pipeline), outcome.aside, cause, prefect_run or "", now
+    ):
         tell(pipeline, decision)
     if outcome.quarantined is None:
         mark_scored(pipeline, input_path)

@@ -10,6 +10,7 @@ from tasks.base.runtime.progress import Step, report
 from tasks.contracts.changed_columns import naming_changes
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import held, require_passed
+from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.declarations import BRIEF, task
 from tasks.scoring import quarantine
 
@@ -39,7 +40,9 @@ def admit_rows(
     Rows that break it are set aside in a file, and the others go on.
     """
     with naming_changes(snapshot.findings):
-        admitted = quarantine.admit_rows(pipeline, snapshot, champion, cause, scope)
+        admitted = quarantine.admit_rows(
+            pipeline, ledger_of(pipeline), snapshot, champion, cause, scope
+        )
     aside = admitted.aside
     kept = f"{aside.rows:,} of {aside.of:,} rows set aside: {aside.file}" if aside else ""
     report(Step("contract", kept or held(admitted.contract)))

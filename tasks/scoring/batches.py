@@ -17,9 +17,8 @@ from tasks.base.settings.object_addresses import with_stem
 from tasks.base.settings.scoring import ParquetSink, Sink
 from tasks.base.text.commands import command
 from tasks.contracts.contract_files import known_contract
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.training_outcomes import last_outcomes
-from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.incremental import record_recovered
 from tasks.scoring.prediction_parts import PredictionParts, predicted_parts
 from tasks.scoring.sinks import write_predictions
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
 
-def champion_of(pipeline: Pipeline) -> ModelVersion:
+def champion_of(pipeline: Pipeline, store: Store) -> ModelVersion:
     """Return the champion.
 
     Raises
@@ -39,9 +38,9 @@ def champion_of(pipeline: Pipeline) -> ModelVersion:
     UsageError
         When there is none yet.
     """
-    champion = store_of(pipeline.state).champion(pipeline.config.name)
+    champion = store.champion(pipeline.config.name)
     if champion is None:
-        raise _no_champion(pipeline)
+        raise _no_champion(pipeline, store)
     return champion
 
 
@@ -51,7 +50,7 @@ def challenger_of(store: Store, champion: ModelVersion) -> ModelVersion | None:
     return next((v for v in newest if int(v.version) > int(champion.version)), None)
 
 
-def version_of(pipeline: Pipeline, version: str | None) -> ModelVersion:
+def version_of(pipeline: Pipeline, store: Store, version: str | None) -> ModelVersion:
     """Return a version, with or without a leading `v`; the champion when None.
 
     Raises
@@ -60,9 +59,9 @@ def version_of(pipeline: Pipeline, version: str | None) -> ModelVersion:
         When there is no such version.
     """
     if version is None:
-        return champion_of(pipeline)
+        return champion_of(pipeline, store)
     number = version.removeprefix("v")
-    found = store_of(pipeline.state).version(pipeline.config.name, number)
+    found = store.version(pipeline.config.name, number)
     if found is None:
         raise UsageError(
             f"{pipeline.config.name} has no version {number}.",
@@ -71,9 +70,9 @@ def version_of(pipeline: Pipeline, version: str | None) -> ModelVersion:
     return found
 
 
-def _no_champion(pipeline: Pipeline) -> UsageError:
+def _no_champion(pipeline: Pipeline, store: Store) -> UsageError:
     name, train = pipeline.config.name, command("run", file=pipeline.path)
-    left = [v.version for v in store_of(pipeline.state).versions(name)]
+    left = [v.version for v in store.versions(name)]
     if not left and not last_outcomes(pipeline.work, 1):
         return UsageError(
             f"{name} has no champion yet, so there is nothing to score with.",
@@ -89,6 +88,8 @@ def _no_champion(pipeline: Pipeline) -> UsageError:
 
 def score_batch(
     pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
     snapshot: Snapshot,
     contract: ContractResult,
     champion: ModelVersion,
@@ -105,9 +106,9 @@ def score_batch(
     """
     with temporary_folder(private_folder(pipeline.work)) as folder:
         predicted = predicted_parts(
-            pipeline, snapshot, champion, folder, _known_categories(pipeline)
+            pipeline, store, snapshot, champion, folder, _known_categories(pipeline)
         )
-        written = ledger_of(pipeline).write_predictions(
+        written = ledger.write_predictions(
             pipeline.config.name,
             zip(predicted.frames(), predicted.rows(), strict=True),
             champion.roles,
@@ -118,7 +119,9 @@ def score_batch(
         )
         reach("scoring.sink.before")
         if newcomers:
-            output, sent = send_newcomers(pipeline, snapshot, champion, predicted, named=named)
+            output, sent = send_newcomers(
+                pipeline, ledger, store, snapshot, champion, predicted, named=named
+            )
         else:
             sink = _sink(pipeline, snapshot.digest, newcomers=False)
             output, sent = _written(
@@ -157,19 +160,23 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
     )
 
 
-def score_nothing(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
+def score_nothing(
+    pipeline: Pipeline, store: Store, snapshot: Snapshot, champion: ModelVersion
+) -> ScoringOutcome:
     """Write an output without rows, with the columns that rows would have; not into a table."""
     outcome = nothing_new(pipeline, snapshot, champion)
     sink = _sink(pipeline, snapshot.digest, newcomers=False)
     if sink.kind == "sql":
         return outcome
-    empty = iter([empty_predictions(pipeline, snapshot, champion)])
+    empty = iter([empty_predictions(pipeline, store, snapshot, champion)])
     output, _ = _written(empty, sink, pipeline.base)
     return outcome.model_copy(update={"output": output, "written": 0})
 
 
 def send_newcomers(
     pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
     snapshot: Snapshot,
     champion: ModelVersion,
     predicted: PredictionParts,
@@ -182,18 +189,18 @@ def send_newcomers(
     that one which the sink had after all is there once. This batch counts as sent when it is
     recorded. Returns where it went, and how many rows of it.
     """
-    ledger, name, store = ledger_of(pipeline), pipeline.config.name, store_of(pipeline.state)
+    name = pipeline.config.name
     for pending in ledger.unsent(name):
         if named or pending.batch == snapshot.digest:
             continue
         version, found = champion, predicted
         if pending.version != champion.version:
             version = store.version(name, pending.version) or champion
-            found = predicted_parts(pipeline, snapshot, version, predicted.files[0].parent)
-        output, rows = _send(pipeline, version.roles, found, pending.batch, pending.version)
+            found = predicted_parts(pipeline, store, snapshot, version, predicted.files[0].parent)
+        output, rows = _send(pipeline, ledger, version.roles, found, pending.batch, pending.version)
         record_recovered(ledger, name, pending.batch, version, output, rows)
     output, rows = _send(
-        pipeline, champion.roles, predicted, snapshot.digest, champion.version, named=named
+        pipeline, ledger, champion.roles, predicted, snapshot.digest, champion.version, named=named
     )
     reach("scoring.sink.after")
     return output, rows
@@ -201,6 +208,7 @@ def send_newcomers(
 
 def _send(
     pipeline: Pipeline,
+    ledger: Ledger,
     roles: Schema,
     predicted: PredictionParts,
     batch: str,
@@ -209,7 +217,7 @@ def _send(
     named: bool = False,
 ) -> tuple[str, int]:
     name = pipeline.config.name
-    held = list(ledger_of(pipeline).in_batch(name, predicted.rows(), roles, batch, version))
+    held = list(ledger.in_batch(name, predicted.rows(), roles, batch, version))
     if not any(mask.any() for mask in held):
         return "", 0
     sent = predicted.best(pipeline.config.scoring.top_k, held)

@@ -17,7 +17,6 @@ from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table
-from tasks.ledger.ledger import ledger_of
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 DATA_DIGEST_TAG = "keepfit.data_digest"
 
 
-def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
+def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> datetime | None:
     """Return from when on rows are read for a scheduled scoring; None reads all.
 
     One monitoring window before the newest scored row, so that rows that came late are scored
@@ -35,7 +34,7 @@ def scored_since(pipeline: Pipeline, champion: ModelVersion) -> datetime | None:
     """
     if pipeline.config.time_column is None:
         return None
-    ledger, name = ledger_of(pipeline), pipeline.config.name
+    name = pipeline.config.name
     now = datetime.now(UTC)
     # A row dated in the future must not hide what comes before its time.
     oldest, newest = ledger.ends(name, until=latest_believed(now))
@@ -69,14 +68,14 @@ def learned_rows(
 
 
 def record_batch(
-    pipeline: Pipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str
+    pipeline: Pipeline, ledger: Ledger, outcome: ScoringOutcome, cause: Cause, prefect_run: str
 ) -> None:
     """Record what a scoring wrote; the same batch of the same version is recorded once.
 
     Until then the batch counts as one that the sink may lack: where the process is killed before,
     the next scoring sends it again and records it, with the rows that the killed one had written.
     """
-    name, ledger = pipeline.config.name, ledger_of(pipeline)
+    name = pipeline.config.name
     new = outcome.ledger_new
     if not new and outcome.batch in {pending.batch for pending in ledger.unsent(name)}:
         new = outcome.written or 0

@@ -14,6 +14,7 @@ from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.runtime.libraries import pa, pd
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
+from tasks.registry.mlflow.store import Store
 from tasks.scoring.predictions import ScoringCounts, best, score_frame
 from tasks.scoring.version_predictions import load_version, scored_columns
 
@@ -57,6 +58,7 @@ class PredictionParts:
 
 def predicted_parts(
     pipeline: Pipeline,
+    store: Store,
     snapshot: Snapshot,
     version: ModelVersion,
     folder: Path,
@@ -67,7 +69,7 @@ def predicted_parts(
     Of a ranking there is one part: a row's rank is among all of its group.
     """
     require_hooks(pipeline.config, pipeline.base, version)
-    roles, model = version.roles, load_version(pipeline, version)
+    roles, model = version.roles, load_version(pipeline, store, version)
     columns = tuple(c for c in scored_columns(roles) if c in snapshot.kinds)
     places = places_of(snapshot)
     counts = ScoringCounts(rows=0)

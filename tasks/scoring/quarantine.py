@@ -35,7 +35,7 @@ from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import describe, require_passed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.scoring.incomplete_files import lacking_files
 from tasks.scoring.incremental import learned_rows
 from tasks.scoring.quarantine_files import Kept, all_kept, folder_of, mark_scored, waiting
@@ -47,6 +47,7 @@ WHOLE = 0.5
 
 def admit_rows(
     pipeline: Pipeline,
+    ledger: Ledger,
     snapshot: Snapshot,
     champion: ModelVersion,
     cause: Cause,
@@ -69,11 +70,11 @@ def admit_rows(
         return Admitted(snapshot=snapshot, contract=result)
     skipped = np.zeros(snapshot.rows, dtype=bool)
     judged = np.arange(snapshot.rows, dtype=np.int64)
-    _settle(pipeline, champion)
+    _settle(pipeline, ledger, champion)
     if scope == "new" and snapshot.rows:
         if cause.kind != "manual":
             skipped = _set_aside_before(pipeline, snapshot)
-        known = _scored_before(pipeline, snapshot, champion)
+        known = _scored_before(pipeline, ledger, snapshot, champion)
         if not (known | skipped).all():
             skipped = skipped | (learned_rows(pipeline, snapshot, champion) & ~known)
         judged = np.flatnonzero(~skipped & ~known)
@@ -237,7 +238,7 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
     return mask
 
 
-def _settle(pipeline: Pipeline, champion: ModelVersion) -> None:
+def _settle(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> None:
     """Take down that rows wait no longer that were mended at their source and scored since."""
     roles = champion.roles
     if not roles.id_columns:
@@ -247,7 +248,7 @@ def _settle(pipeline: Pipeline, champion: ModelVersion) -> None:
         if table is None or not {*roles.id_columns} <= {*table.column_names}:
             continue
         rows = table.select([c for c in table.column_names if c in _keys(roles)]).to_pandas()
-        known = ledger_of(pipeline).predicted_before(pipeline.config.name, rows, roles, None)
+        known = ledger.predicted_before(pipeline.config.name, rows, roles, None)
         if known.all():
             mark_scored(pipeline, kept.aside.file)
 
@@ -256,7 +257,9 @@ def _keys(roles: Schema) -> set[str]:
     return {*roles.id_columns, *([roles.time_column] if roles.time_column else [])}
 
 
-def _scored_before(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Mask:
+def _scored_before(
+    pipeline: Pipeline, ledger: Ledger, snapshot: Snapshot, champion: ModelVersion
+) -> Mask:
     roles = champion.roles
     wanted = [*(roles.id_columns or roles.features)]
     if roles.time_column and not roles.id_columns:
@@ -264,7 +267,7 @@ def _scored_before(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersio
     if not set(wanted) <= set(snapshot.kinds):
         return np.zeros(snapshot.rows, dtype=bool)
     frame = read_frame(snapshot.path, columns=list(dict.fromkeys(wanted)))
-    return ledger_of(pipeline).predicted_before(pipeline.config.name, frame, roles, snapshot.start)
+    return ledger.predicted_before(pipeline.config.name, frame, roles, snapshot.start)
 
 
 def _without(pipeline: Pipeline, snapshot: Snapshot, skipped: Mask) -> Snapshot:

@@ -19,7 +19,7 @@ from tasks.evaluation.explanation.shap_values import RowExplanation, explain_fra
 from tasks.models.execution.child_calls import call
 from tasks.models.persistence.skops_io import load_model
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.scoring.batches import version_of
 from tasks.training.row_windows import scoring_snapshot
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _BACKGROUND = 200
 
 
-def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> RowExplanation:
+def explain_row(
+    pipeline: Pipeline, store: Store, row: str, version: str | None = None
+) -> RowExplanation:
     """Return which columns pushed the prediction of one row of the scoring source.
 
     Parameters
@@ -47,7 +49,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
     ModelRefusedError
         When the version needs a hook that the pipeline file does not name.
     """
-    asked = version_of(pipeline, version)
+    asked = version_of(pipeline, store, version)
     require_hooks(pipeline.config, pipeline.base, asked)
     snapshot = scoring_snapshot(pipeline)
     ids = [c for c in asked.roles.id_columns if c in snapshot.kinds]
@@ -60,7 +62,7 @@ def explain_row(pipeline: Pipeline, row: str, version: str | None = None) -> Row
         np.save(positions, others)
         told = call(
             "tasks.scoring.row_explanation:explain_plain",
-            model=str(store_of(pipeline.state).model_file(asked)),
+            model=str(store.model_file(asked)),
             digest=asked.model_digest,
             snapshot=snapshot.path,
             schema=asked.roles.running(own).model_dump(mode="json"),

@@ -12,7 +12,7 @@ from tasks.base.records import ModelVersion, Schema, Snapshot
 from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.scoring.predictions import score_frame
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ class Predicted:
     rows: pd.DataFrame
 
 
-def load_version(pipeline: Pipeline, version: ModelVersion) -> Any:
+def load_version(pipeline: Pipeline, store: Store, version: ModelVersion) -> Any:
     """Return the fitted pipeline of `version`, its signature checked first."""
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
-    return store_of(pipeline.state).load(version, own)
+    return store.load(version, own)
 
 
 def predictions_of(
     pipeline: Pipeline,
+    store: Store,
     snapshot: Snapshot,
     version: ModelVersion,
     known: Mapping[str, Collection[str]] | None = None,
@@ -54,7 +55,7 @@ def predictions_of(
     predictions, counts = score_frame(
         frame,
         roles,
-        load_version(pipeline, version),
+        load_version(pipeline, store, version),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,
@@ -65,7 +66,7 @@ def predictions_of(
 
 
 def empty_predictions(
-    pipeline: Pipeline, snapshot: Snapshot, version: ModelVersion
+    pipeline: Pipeline, store: Store, snapshot: Snapshot, version: ModelVersion
 ) -> pd.DataFrame:
     """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
     roles, columns = version.roles, scored_columns(version.roles)
@@ -75,7 +76,7 @@ def empty_predictions(
     return score_frame(
         pd.DataFrame(empty),
         roles,
-        load_version(pipeline, version),
+        load_version(pipeline, store, version),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,

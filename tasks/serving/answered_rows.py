@@ -16,7 +16,7 @@ from tasks.base.runtime.libraries import pa, pd
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.typing.distinct_values import texts_of
 from tasks.data.typing.storage import ColumnForm
-from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.row_keys import row_keys
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
@@ -24,7 +24,11 @@ from tasks.training.row_windows import newest_row, row_times, scoring_snapshot
 
 
 def monitored_rows(
-    pipeline: Pipeline, roles: Schema, window: Window | None, now: datetime | None = None
+    pipeline: Pipeline,
+    ledger: Ledger,
+    roles: Schema,
+    window: Window | None,
+    now: datetime | None = None,
 ) -> Snapshot:
     """Return the rows of a window: those of the source, and those answered over HTTP.
 
@@ -41,7 +45,7 @@ def monitored_rows(
     arrived = None
     if window is None:
         arrived = (now or datetime.now(UTC)) - config.monitoring.window
-    answered = ledger_of(pipeline).answered(config.name, window, arrived)
+    answered = ledger.answered(config.name, window, arrived)
     if window is not None:
         snapshot = scoring_snapshot(pipeline, window.start, window.end)
     elif answered and config.scoring.source is None:

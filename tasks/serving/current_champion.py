@@ -73,7 +73,7 @@ class CurrentChampion:
         self._follow_file()
         beside, before = self._marks(), self._beside
         # Without an alias this raises, and the version that answered goes on.
-        champion = champion_of(self.pipeline)
+        champion = champion_of(self.pipeline, store_of(self.pipeline.state))
         known = self.model
         same = known is not None and known.version.version == champion.version
         if not same or beside != before:

@@ -21,13 +21,13 @@ from tasks.base.servers.mlflow_pages import MlflowPages, pages_of
 from tasks.base.text.commands import command
 from tasks.evaluation.findings import Diagnosis
 from tasks.ledger.training_outcomes import find_outcome, save_outcome
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking import training_runs
 from tasks.training.report_contents import card_of, report_html
 
 
 def finished_training(
-    pipeline: Pipeline, key: str, computed_since: datetime | None = None
+    pipeline: Pipeline, store: Store, key: str, computed_since: datetime | None = None
 ) -> TrainingOutcome | None:
     """Return the outcome with `key` if all that it names is still there.
 
@@ -47,7 +47,6 @@ def finished_training(
         or not Path(found.report).exists()
     ):
         return None
-    store = store_of(pipeline.state)
     if store.version(found.model.name, found.model.version) is None:
         return None
     champion = store.champion(pipeline.config.name)
@@ -76,6 +75,7 @@ def _pages(pipeline: Pipeline, outcome: TrainingOutcome) -> MlflowPages | None:
 
 def conclude(
     pipeline: Pipeline,
+    store: Store,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
@@ -90,7 +90,6 @@ def conclude(
     """Write the report, end the MLflow run, and keep the outcome; the last of these is the mark
     that the training is done.
     """  # noqa: D205
-    store = store_of(pipeline.state)
     champion = store.champion(pipeline.config.name)
     report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.v{version.version}.html"
     outcome = TrainingOutcome(

@@ -13,22 +13,27 @@ from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Basis, RefitGain, TrainingMode, Verdict
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.holdout_verdict import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.training.interrupted_promotion import forget_verdict
 from tasks.training.refit_candidacy import require_newer_rows
 
 
 def record_training(
-    pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    basis: Basis,
+    outcome: TrainingOutcome,
+    cause: Cause,
+    seconds: float,
 ) -> bool:
     """Record that a training ended and what the gate decided; return whether that was new."""
-    trained = _trained(pipeline, basis, outcome, cause, seconds)
+    trained = _trained(pipeline, store, basis, outcome, cause, seconds)
     verdict = _verdict(outcome, trained)
-    ledger = ledger_of(pipeline)
     known = ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
     new = False
     if not any(d.mlflow_run == trained.mlflow_run for d in known):
@@ -39,7 +44,7 @@ def record_training(
     return new
 
 
-def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:
+def require_news(pipeline: Pipeline, ledger: Ledger, basis: Basis, cause: Cause) -> None:
     """Raise where a refit has nothing newer to learn from, or the last training saw all of it.
 
     Raises
@@ -47,15 +52,15 @@ def require_news(pipeline: Pipeline, basis: Basis, cause: Cause) -> None:
     NoNewerRowsError
         A person's refit is not held to what the last training saw.
     """
-    trained = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",))
+    trained = ledger.decisions(pipeline.config.name, kinds=("trained",))
     seen = None if cause.kind == "manual" else seen_until(trained)
     require_newer_rows(basis.prepared.mode, newest_labelled(basis), seen)
 
 
-def earlier_refits(pipeline: Pipeline, metric: str, family: str) -> list[RefitGain]:
+def earlier_refits(pipeline: Pipeline, ledger: Ledger, metric: str, family: str) -> list[RefitGain]:
     """Return what earlier refits of a family showed in `metric` at the gate, the newest last."""
     found = []
-    for trained in ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",)):
+    for trained in ledger.decisions(pipeline.config.name, kinds=("trained",)):
         stated, until = trained.evidence, trained.evidence.get("seen_until")
         named = (stated.get("training"), stated.get("metric"), stated.get("challenger"))
         if named != ("refit", metric, family):
@@ -67,7 +72,9 @@ def earlier_refits(pipeline: Pipeline, metric: str, family: str) -> list[RefitGa
     return [one for one in reversed(found) if one is not None]
 
 
-def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause) -> None:
+def record_unchanged(
+    pipeline: Pipeline, ledger: Ledger, outcome: TrainingOutcome, cause: Cause
+) -> None:
     """Record that an alarm or the calendar found nothing new to train on."""
     if cause.kind == "manual":
         return
@@ -76,11 +83,16 @@ def record_unchanged(pipeline: Pipeline, outcome: TrainingOutcome, cause: Cause)
         f"{outcome.finished:%Y-%m-%d %H:%M} UTC."
     )
     decision = PolicyDecision(retrain=False, withheld="unchanged", sentence=sentence)
-    record_skip(pipeline, cause, decision, datetime.now(UTC))
+    record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
 
 
 def _trained(
-    pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
+    pipeline: Pipeline,
+    store: Store,
+    basis: Basis,
+    outcome: TrainingOutcome,
+    cause: Cause,
+    seconds: float,
 ) -> Decision:
     score = outcome.metrics.get(outcome.metric)
     end = newest_labelled(basis)
@@ -122,7 +134,7 @@ def _trained(
         prefect_run=outcome.prefect_run_id or "",
         mlflow_run=outcome.mlflow_run_id,
         evidence={**evidence, "window": _span(evidence["window"])},
-        links=_links(pipeline, outcome),
+        links=_links(pipeline, store, outcome),
     )
 
 
@@ -166,8 +178,8 @@ def _identity(outcome: TrainingOutcome) -> str:
     return f"{outcome.key} {outcome.mlflow_run_id}"
 
 
-def _links(pipeline: Pipeline, outcome: TrainingOutcome) -> dict[str, str]:
-    experiment = store_of(pipeline.state).experiment(pipeline.config.name)
+def _links(pipeline: Pipeline, store: Store, outcome: TrainingOutcome) -> dict[str, str]:
+    experiment = store.experiment(pipeline.config.name)
     pages = outcome.mlflow_pages
     shown = pages is not None and not pages.server
     links = {

@@ -19,7 +19,7 @@ from tasks.base.records import (
 )
 from tasks.base.text.commands import command
 from tasks.data.snapshots import read_frame
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
 
 _METRIC_TAG, _DATA_TAG = "keepfit.metric", "keepfit.data_digest"
@@ -42,11 +42,12 @@ class Candidacy:
     strict: bool
 
 
-def candidacy(pipeline: Pipeline, answer: PolicyDecision, *, strict: bool) -> Candidacy | None:
+def candidacy(
+    pipeline: Pipeline, store: Store, answer: PolicyDecision, *, strict: bool
+) -> Candidacy | None:
     """Return what the registry knows of the champion for a refit; None where a search is due."""
     if answer.training != "refit":
         return None
-    store = store_of(pipeline.state)
     champion = store.champion(pipeline.config.name)
     recipe = None if champion is None else recipe_of_version(store, champion)
     return Candidacy(champion, recipe, answer.training_reason, strict)

@@ -11,28 +11,33 @@ from tasks.base.errors import NoNewerRowsError
 from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
 from tasks.policy.admission import admit, record_skip
+from tasks.registry.mlflow.store import Store
 
 _POLL_SECONDS = 0.5
 
 
 @contextmanager
-def admitted(pipeline: Pipeline, cause: Cause, *, refit: bool = False) -> Iterator[PolicyDecision]:
+def admitted(
+    pipeline: Pipeline, ledger: Ledger, store: Store, cause: Cause, *, refit: bool = False
+) -> Iterator[PolicyDecision]:
     """Hold the pipeline's flight and yield what the policy says to `cause`.
 
     A person who asks while another training goes on waits for it, and then finds its work done;
     an alarm or the calendar does not wait: the refusal is recorded.
     """
     with ExitStack() as held:
-        if not _take_off(pipeline, cause, held):
-            yield _running(pipeline, cause)
+        if not _take_off(pipeline, ledger, cause, held):
+            yield _running(pipeline, ledger, cause)
             return
-        yield admit(pipeline, cause, datetime.now(UTC), refit=refit)
+        yield admit(pipeline, ledger, store, cause, datetime.now(UTC), refit=refit)
 
 
-def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
+def hold_back(
+    pipeline: Pipeline, ledger: Ledger, cause: Cause, error: NoNewerRowsError
+) -> PolicyDecision:
     """Record that a refit waits for rows; return the decision."""
     decision = PolicyDecision(
         retrain=False,
@@ -40,12 +45,12 @@ def hold_back(pipeline: Pipeline, cause: Cause, error: NoNewerRowsError) -> Poli
         withheld="rows",
         sentence=f"Not trained: {error.message}",
     )
-    record_skip(pipeline, cause, decision, datetime.now(UTC))
+    record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
     return decision
 
 
-def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:
-    ledger, said = ledger_of(pipeline), False
+def _take_off(pipeline: Pipeline, ledger: Ledger, cause: Cause, held: ExitStack) -> bool:
+    said = False
     while True:
         try:
             held.enter_context(ledger.flight(pipeline.config.name))
@@ -60,12 +65,12 @@ def _take_off(pipeline: Pipeline, cause: Cause, held: ExitStack) -> bool:
             return True
 
 
-def _running(pipeline: Pipeline, cause: Cause) -> PolicyDecision:
+def _running(pipeline: Pipeline, ledger: Ledger, cause: Cause) -> PolicyDecision:
     decision = PolicyDecision(
         retrain=False,
         reasons=cause.reasons,
         withheld="running",
         sentence="Not trained: another training of this pipeline is going on.",
     )
-    record_skip(pipeline, cause, decision, datetime.now(UTC))
+    record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
     return decision

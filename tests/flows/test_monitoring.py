@@ -14,6 +14,7 @@ import pytest
 from tasks.base.loop import Decision
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of
 from tasks.serving.delivery import announce, deliver, record_of, spool_folder
 from tasks.serving.served_model import ServedModel
@@ -255,7 +256,7 @@ def test_a_column_that_is_new_in_the_windows_is_named_and_no_alarm(watched: Watc
 
 def test_a_week_that_was_only_answered_over_http_raises_the_alarm(watched: Watched) -> None:
     pipeline = load_pipeline(watched.folder)
-    model = ServedModel.load(pipeline, champion_of(pipeline))
+    model = ServedModel.load(pipeline, champion_of(pipeline, store_of(pipeline.state)))
     announce(pipeline, model)
     rows = calls(17, new=True)
     rows["at"] = rows["at"].astype(str)

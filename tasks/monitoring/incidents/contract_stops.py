@@ -14,7 +14,7 @@ from tasks.base.records import SetAside
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.policy.triggers import start_of
 
 _QUIET = timedelta(days=7)
@@ -32,6 +32,7 @@ TOLD = (
 
 def record_stop(
     pipeline: Pipeline,
+    ledger: Ledger,
     flow: str,
     cause: Cause,
     message: str,
@@ -78,12 +79,17 @@ def record_stop(
         },
         links={"prefect": page} if page else {},
     )
-    ledger_of(pipeline).record(decision)
+    ledger.record(decision)
     return decision
 
 
 def record_set_aside(
-    pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str, now: datetime
+    pipeline: Pipeline,
+    ledger: Ledger,
+    aside: SetAside,
+    cause: Cause,
+    prefect_run: str,
+    now: datetime,
 ) -> tuple[Decision, bool]:
     """Record that rows were set aside, each file once.
 
@@ -93,7 +99,7 @@ def record_set_aside(
         And whether people do not know it yet: the same rules of the same contract are told once
         in a week.
     """
-    ledger, name = ledger_of(pipeline), pipeline.config.name
+    name = pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
     rest = aside.of - aside.rows
     plural = "row" if aside.rows == 1 else "rows"
@@ -124,7 +130,12 @@ def record_set_aside(
 
 
 def record_stale_files(
-    pipeline: Pipeline, files: Sequence[FileAside], cause: Cause, prefect_run: str, now: datetime
+    pipeline: Pipeline,
+    ledger: Ledger,
+    files: Sequence[FileAside],
+    cause: Cause,
+    prefect_run: str,
+    now: datetime,
 ) -> tuple[Decision, ...]:
     """Record files whose rows are not scored, as they are not whole and no longer written.
 
@@ -133,7 +144,7 @@ def record_stale_files(
     decisions
         Those that people do not know of yet: each file is recorded once.
     """
-    name, ledger = pipeline.config.name, ledger_of(pipeline)
+    name = pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
     made = [
         Decision(
@@ -188,14 +199,12 @@ def contract_digest(pipeline: Pipeline) -> str:
     return contract.digest() if contract is not None else ""
 
 
-def to_tell(pipeline: Pipeline, correlation: str) -> tuple[Decision, ...]:
+def to_tell(pipeline: Pipeline, ledger: Ledger, correlation: str) -> tuple[Decision, ...]:
     """Return the decisions under one correlation that people may be told of, oldest first.
 
     Of several windows that a pass found broken, the newest stands for all.
     """
-    found = ledger_of(pipeline).decisions(
-        pipeline.config.name, kinds=TOLD, correlation=correlation, most=200
-    )
+    found = ledger.decisions(pipeline.config.name, kinds=TOLD, correlation=correlation, most=200)
     broken = [d for d in found if d.kind == "stopped" and d.window is not None]
     newest = max(broken, key=lambda d: start_of(d.window), default=None)
     return tuple(d for d in reversed(found) if d not in broken or d is newest)

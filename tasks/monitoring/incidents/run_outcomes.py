@@ -53,10 +53,10 @@ class EndedRun(Record):
     began: bool = True
 
 
-def request_training(pipeline: Pipeline, cause: Cause, now: datetime) -> datetime:
+def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: datetime) -> datetime:
     """Record that an alarm asks for a training; return when its outcome is due."""
-    due = now + answer_time(pipeline)
-    ledger_of(pipeline).request_run(
+    due = now + answer_time(pipeline, ledger)
+    ledger.request_run(
         RunRequest(
             pipeline=pipeline.config.name,
             key=_key(cause),
@@ -69,12 +69,12 @@ def request_training(pipeline: Pipeline, cause: Cause, now: datetime) -> datetim
     return due
 
 
-def answer_time(pipeline: Pipeline) -> timedelta:
+def answer_time(pipeline: Pipeline, ledger: Ledger) -> timedelta:
     """Return within what time a requested training should have ended.
 
     Five budgets or three times what the last one took, and a quarter of an hour at least.
     """
-    last = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("trained",), most=1)
+    last = ledger.decisions(pipeline.config.name, kinds=("trained",), most=1)
     stated = last[0].evidence.get("seconds") if last else None
     usual = float(stated) if isinstance(stated, int | float) else 0.0
     return max(

@@ -39,7 +39,7 @@ from tasks.monitoring.performance.gain import inside, interval_confidence, measu
 from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import gain_of, start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import Candidacy
@@ -54,6 +54,7 @@ class _Asked:
     """What one measurement is about."""
 
     pipeline: Pipeline
+    store: Store
     champion: ModelVersion
     until: datetime
     windows: tuple[Window, ...]
@@ -62,6 +63,7 @@ class _Asked:
 
 def measure_gain(
     pipeline: Pipeline,
+    store: Store,
     look: Look,
     performance: Sequence[Performance],
     earlier: Sequence[Decision],
@@ -93,7 +95,7 @@ def measure_gain(
     if last is not None and last.skipped != "failed" and last.until and last.until >= until:
         return None
     rows = [stated[window].rows for window in mature[-4:]]
-    asked = _Asked(pipeline, champion, until, mature, round(sum(rows) / len(rows)))
+    asked = _Asked(pipeline, store, champion, until, mature, round(sum(rows) / len(rows)))
     began = monotonic()
     try:
         found = _measured(asked, [d for g in reversed(known.gains) for d in g.differences])
@@ -124,7 +126,7 @@ def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> t
 
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     pipeline, champion = asked.pipeline, asked.champion
-    recipe = recipe_of_version(store_of(pipeline.state), champion)
+    recipe = recipe_of_version(asked.store, champion)
     if recipe is None:
         return _skipped(asked, "no recipe")
     snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
@@ -186,7 +188,7 @@ def _compared(
 ) -> Gain:
     """Return the gain on the holdout rows of `mask`."""
     pipeline, champion = asked.pipeline, asked.champion
-    theirs, problem = champion_predictions(store_of(pipeline.state), champion, basis, mask)
+    theirs, problem = champion_predictions(asked.store, champion, basis, mask)
     times = holdout_times(basis)
     if theirs is None or times is None:
         return _skipped(asked, "failed", problem)

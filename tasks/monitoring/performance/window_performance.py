@@ -17,7 +17,7 @@ from tasks.base.records import ModelVersion, Schema, Snapshot
 from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import open_table, read_frame
 from tasks.ledger.labels import read_labels
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.storage.row_keys import row_keys
 from tasks.monitoring.drift.harm.segments import segment_values
 from tasks.monitoring.drift.reference_store import training_rows
@@ -27,13 +27,15 @@ from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.monitoring.performance.segments import Scored, judge_segments, with_segments
 from tasks.policy.triggers import start_of, watched
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
 from tasks.serving.answered_rows import monitored_rows
 
 
 def performances_of(
     pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
     look: Look,
     snapshot: Snapshot,
     earlier: Sequence[Decision],
@@ -55,19 +57,21 @@ def performances_of(
         if pipeline.config.scoring.source is None:
             # Without a time nothing tells these rows from those of the training.
             return ()
-        problem = _collect(pipeline, look.champion, None)
-        return (_measured(pipeline, look.champion, None, now, problem),)
+        problem = _collect(pipeline, ledger, look.champion, None)
+        return (_measured(pipeline, ledger, store, look.champion, None, now, problem),)
     unsettled = _unsettled(earlier, look) if look.last else []
     if not unsettled:
-        problem = _collect(pipeline, look.champion, look.window)
-        return (_measured(pipeline, look.champion, look.window, now, problem, snapshot),)
+        problem = _collect(pipeline, ledger, look.champion, look.window)
+        return (
+            _measured(pipeline, ledger, store, look.champion, look.window, now, problem, snapshot),
+        )
     span = Window(
         start=min(look.window.start, *(p.window.start for p in unsettled if p.window)),
         end=max(look.window.end, *(p.window.end for p in unsettled if p.window)),
     )
-    problem, config = _collect(pipeline, look.champion, span), pipeline.config.monitoring
-    due = [p.window for p in unsettled if _has_more_labels(pipeline, look.champion, p, now)]
-    given = (pipeline, look.champion)
+    problem, config = _collect(pipeline, ledger, look.champion, span), pipeline.config.monitoring
+    due = [p.window for p in unsettled if _has_more_labels(pipeline, ledger, look.champion, p, now)]
+    given = (pipeline, ledger, store, look.champion)
     settled = [_measured(*given, w, now, problem) for w in due[: config.catch_up]]
     return (*settled, _measured(*given, look.window, now, problem, snapshot))
 
@@ -80,10 +84,10 @@ def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:
 
 
 def _has_more_labels(
-    pipeline: Pipeline, champion: ModelVersion, stated: Performance, now: datetime
+    pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, stated: Performance, now: datetime
 ) -> bool:
     """Return whether the ledger knows more labels of a window than was stated of it."""
-    ledger, name = ledger_of(pipeline), pipeline.config.name
+    name = pipeline.config.name
     known = (
         ledger.coverage(name, stated.window),
         ledger.coverage(name, stated.window, role="shadow", version=champion.version),
@@ -95,12 +99,14 @@ def _has_more_labels(
     )
 
 
-def _collect(pipeline: Pipeline, champion: ModelVersion, span: Window | None) -> str:
+def _collect(
+    pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, span: Window | None
+) -> str:
     """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
     ends, schema = (span.start, span.end) if span else (None, None), _roles(pipeline, champion)
     try:
         frame = read_labels(pipeline, schema, *ends)
-        ledger_of(pipeline).write_labels(pipeline.config.name, frame, schema)
+        ledger.write_labels(pipeline.config.name, frame, schema)
     except TransientError:
         raise
     except KeepfitError as error:
@@ -114,6 +120,8 @@ def _roles(pipeline: Pipeline, champion: ModelVersion) -> Schema:
 
 def _measured(
     pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
     champion: ModelVersion,
     window: Window | None,
     now: datetime,
@@ -121,9 +129,9 @@ def _measured(
     snapshot: Snapshot | None = None,
 ) -> Performance:
 
-    config, store = pipeline.config, store_of(pipeline.state)
+    config = pipeline.config
     metric = champion.tags.get("keepfit.metric", config.metric or "")
-    rows, version = judged_rows(pipeline, champion, window)
+    rows, version = judged_rows(pipeline, ledger, store, champion, window)
     reference, shift = reference_predictions(store, version), None
     if snapshot is not None and reference is not None:
         shift = shift_of(pipeline, version, rows, reference, snapshot)
@@ -147,7 +155,7 @@ def _measured(
         found = found.model_copy(update={"sentence": found.sentence + problem})
     if window is None or not config.monitoring.segments or not found.labelled:
         return found
-    return with_segments(found, _segments(pipeline, champion, version, window))
+    return with_segments(found, _segments(pipeline, ledger, store, champion, version, window))
 
 
 def shift_of(
@@ -191,11 +199,16 @@ _WINDOWS_OF_SEGMENTS = 3
 
 
 def _segments(
-    pipeline: Pipeline, champion: ModelVersion, version: ModelVersion, window: Window
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    champion: ModelVersion,
+    version: ModelVersion,
+    window: Window,
 ) -> tuple[SegmentPerformance, ...]:
     """Return how `version` did in each segment of a window, or of three where rows are few."""
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
-    before = reference_predictions(store_of(pipeline.state), version)
+    before = reference_predictions(store, version)
     columns = [c for c in config.segments if c in roles.features]
     path = training_rows(pipeline, version).path
     present = [c for c in columns if c in open_table(path).column_names]
@@ -205,7 +218,7 @@ def _segments(
     answers = answers_of(before, roles)
     start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
     span = Window(start=start, end=window.end)
-    rows, values = _with_values(pipeline, champion, span, present)
+    rows, values = _with_values(pipeline, ledger, store, champion, span, present)
     own = pd.to_datetime(rows["time"], utc=True) >= pd.Timestamp(window.start)
     scored = []
     for chosen in (own.to_numpy(), np.ones(len(rows), dtype=bool)):
@@ -224,11 +237,16 @@ def _segments(
 
 
 def _with_values(
-    pipeline: Pipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    champion: ModelVersion,
+    span: Window,
+    columns: Sequence[str],
 ) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
     """Return the judged rows of a span, and for each column their values, empty where unknown."""
-    rows, _ = judged_rows(pipeline, champion, span)
-    snapshot = monitored_rows(pipeline, champion.roles, span)
+    rows, _ = judged_rows(pipeline, ledger, store, champion, span)
+    snapshot = monitored_rows(pipeline, ledger, champion.roles, span)
     frame = read_frame(snapshot.path)
     keys = row_keys(frame, champion.roles, snapshot.digest)
     place = pd.Series(np.arange(len(keys)), index=keys)
@@ -241,21 +259,21 @@ def _with_values(
 
 
 def judged_rows(
-    pipeline: Pipeline, champion: ModelVersion, window: Window | None
+    pipeline: Pipeline, ledger: Ledger, store: Store, champion: ModelVersion, window: Window | None
 ) -> tuple[pd.DataFrame, ModelVersion]:
     """Return the predictions that were served in the window, with labels, and who made most.
 
     Where fewer than half of the rows were scored in their time, the champion's own predictions
     of them are taken. Rows that the version was trained on are left out.
     """
-    ledger, name, roles = ledger_of(pipeline), pipeline.config.name, champion.roles
+    name, roles = pipeline.config.name, champion.roles
     served = ledger.window_rows(name, window, roles)
     own = ledger.window_rows(name, window, roles, role="shadow", version=champion.version)
     version = champion
     if 2 * len(served) >= len(own) and len(served):
         most = str(served["version"].astype(str).mode().iloc[0])
         served = served[served["version"].astype(str) == most]
-        version = store_of(pipeline.state).version(name, most) or champion
+        version = store.version(name, most) or champion
         served = made_by(served, version)
     own = made_by(own, champion)
     rows = served if 2 * len(served) >= len(own) else own

@@ -13,11 +13,11 @@ from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.runtime.libraries import pd
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
 from tasks.monitoring.probation.verdict import judge_probation
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.version_predictions import predictions_of
 
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 
 def try_champion(
-    pipeline: Pipeline, look: Look, snapshot: Snapshot, earlier: Sequence[Decision], now: datetime
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    look: Look,
+    snapshot: Snapshot,
+    earlier: Sequence[Decision],
+    now: datetime,
 ) -> tuple[ProbationVerdict | None, Decision | None]:
     """Judge the champion's probation with this window; move the alias back where it failed.
 
@@ -44,20 +50,22 @@ def try_champion(
     decision
         Of kind ``confirmed`` or ``rolled_back``, recorded; None while it goes on.
     """
-    former = _former(pipeline, look, earlier)
+    former = _former(pipeline, store, look, earlier)
     if former is None or look.window is None:
         return None, None
-    _shadow(pipeline, snapshot, former)
+    _shadow(pipeline, ledger, store, snapshot, former)
     windows = _windows(look, earlier)
     if not windows:
         return None, None
-    verdict = _judged(pipeline, look.champion, former, windows)
+    verdict = _judged(pipeline, ledger, store, look.champion, former, windows)
     if verdict.state == "running":
         return verdict, None
-    return verdict, _concluded(pipeline, look, former, verdict, now)
+    return verdict, _concluded(pipeline, ledger, store, look, former, verdict, now)
 
 
-def _former(pipeline: Pipeline, look: Look, earlier: Sequence[Decision]) -> ModelVersion | None:
+def _former(
+    pipeline: Pipeline, store: Store, look: Look, earlier: Sequence[Decision]
+) -> ModelVersion | None:
     """Return the version that the champion replaced, while it is on probation."""
     if not pipeline.config.policy.probation:
         return None
@@ -67,20 +75,22 @@ def _former(pipeline: Pipeline, look: Look, earlier: Sequence[Decision]) -> Mode
     former = moves[0].evidence.get("former")
     if not isinstance(former, str):
         return None
-    return store_of(pipeline.state).version(pipeline.config.name, former)
+    return store.version(pipeline.config.name, former)
 
 
-def _shadow(pipeline: Pipeline, snapshot: Snapshot, former: ModelVersion) -> None:
+def _shadow(
+    pipeline: Pipeline, ledger: Ledger, store: Store, snapshot: Snapshot, former: ModelVersion
+) -> None:
     """Keep what the former champion would have said; without its columns it says nothing."""
     if not snapshot.rows:
         return
     try:
-        found = predictions_of(pipeline, snapshot, former)
+        found = predictions_of(pipeline, store, snapshot, former)
     except TransientError:
         raise
     except KeepfitError:
         return
-    ledger_of(pipeline).write_predictions(
+    ledger.write_predictions(
         pipeline.config.name, found.predictions, former.roles, version=former.version,
         run_id=former.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
     )  # fmt: skip
@@ -100,11 +110,16 @@ def _windows(look: Look, earlier: Sequence[Decision]) -> list[Window]:
 
 
 def _judged(
-    pipeline: Pipeline, champion: ModelVersion, former: ModelVersion, windows: Sequence[Window]
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    champion: ModelVersion,
+    former: ModelVersion,
+    windows: Sequence[Window],
 ) -> ProbationVerdict:
-    config, store = pipeline.config, store_of(pipeline.state)
-    ours = [_rows(pipeline, champion, window) for window in windows]
-    theirs = [_rows(pipeline, former, window) for window in windows]
+    config = pipeline.config
+    ours = [_rows(pipeline, ledger, champion, window) for window in windows]
+    theirs = [_rows(pipeline, ledger, former, window) for window in windows]
     return judge_probation(
         ours,
         theirs,
@@ -120,8 +135,10 @@ def _judged(
     )
 
 
-def _rows(pipeline: Pipeline, version: ModelVersion, window: Window) -> pd.DataFrame:
-    rows = ledger_of(pipeline).window_rows(
+def _rows(
+    pipeline: Pipeline, ledger: Ledger, version: ModelVersion, window: Window
+) -> pd.DataFrame:
+    rows = ledger.window_rows(
         pipeline.config.name, window, version.roles, role="shadow", version=version.version
     )
     return unseen_rows(made_by(rows, version), version)
@@ -129,6 +146,8 @@ def _rows(pipeline: Pipeline, version: ModelVersion, window: Window) -> pd.DataF
 
 def _concluded(
     pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
     look: Look,
     former: ModelVersion,
     verdict: ProbationVerdict,
@@ -138,7 +157,7 @@ def _concluded(
     version, other, sentence = champion.version, former.version, verdict.sentence
     if verdict.state == "rolled_back":
         try:
-            moved = store_of(pipeline.state).rollback(name, champion.version)
+            moved = store.rollback(name, champion.version)
         except TransientError:
             raise
         except KeepfitError as error:
@@ -164,5 +183,5 @@ def _concluded(
             "by": "probation",
         },
     )
-    ledger_of(pipeline).record(decision)
+    ledger.record(decision)
     return decision

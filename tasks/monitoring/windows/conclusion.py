@@ -29,7 +29,7 @@ from tasks.base.servers.stack_file import mlflow_run_page, prefect_is_named, pre
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.monitoring_run import page_folder
@@ -38,7 +38,7 @@ from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.monitoring_runs import experiment_name, record_window
 
 _DIGITS = 16
@@ -61,6 +61,8 @@ class Findings(Record):
 
 def conclude_look(
     pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
     look: Look,
     snapshot: Snapshot,
     contract: ContractResult,
@@ -78,12 +80,11 @@ def conclude_look(
     html_of
         Returns the page of a window from its decision.
     """
-    ledger = ledger_of(pipeline)
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
     reasons = reasons_of(found, look, earlier, pipeline.config.policy)
-    decision = _policy(pipeline, look, found, earlier, now) if look.last else _NOT_YET
-    run = _log(pipeline, look, snapshot, contract, found)
+    decision = _policy(pipeline, ledger, look, found, earlier, now) if look.last else _NOT_YET
+    run = _log(pipeline, store, look, snapshot, contract, found)
     page = page_folder(pipeline, look) / "index.html"
     outcome = MonitoringOutcome(
         pipeline=pipeline.config.name,
@@ -107,9 +108,9 @@ def conclude_look(
         prefect_run_id=prefect_run,
         next_command=_next(pipeline, decision),
     )
-    monitored = _monitored(pipeline, look, snapshot, contract, found, outcome, now)
+    monitored = _monitored(pipeline, store, look, snapshot, contract, found, outcome, now)
     write_whole(page, html_of(monitored))
-    store_of(pipeline.state).log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
+    store.log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
     ledger.record(monitored)
     _restate_pages(found, look, earlier, html_of)
     return outcome
@@ -158,7 +159,12 @@ def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutc
 
 
 def conclude_pass(
-    pipeline: Pipeline, watch: Watch, seen: Sequence[MonitoringOutcome], now: datetime
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    watch: Watch,
+    seen: Sequence[MonitoringOutcome],
+    now: datetime,
 ) -> MonitoringOutcome:
     """Return the newest window's outcome with all windows of the pass; record one alarm for all.
 
@@ -166,16 +172,14 @@ def conclude_pass(
     before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
     was cut short. None tells of a version that was replaced during the pass.
     """
-    ledger, newest = ledger_of(pipeline), seen[-1]
-    successor = None if any(one.moved for one in seen) else _successor(pipeline, newest)
+    newest = seen[-1]
+    successor = None if any(one.moved for one in seen) else _successor(pipeline, store, newest)
     if successor is not None:
         return _superseded(watch, seen, successor)
     champion = watch.looks[-1].champion
     if newest.version != champion.version:
         # The probation moved the alias back during this pass.
-        champion = (
-            store_of(pipeline.state).version(pipeline.config.name, newest.version) or champion
-        )
+        champion = store.version(pipeline.config.name, newest.version) or champion
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds)
     known, policy = watched(earlier, champion), pipeline.config.policy
@@ -184,7 +188,7 @@ def conclude_pass(
     if newest.stopped or (fresh and not decision.retrain):
         calls = newest_of(fresh)
         decision = answer_alarm(
-            pipeline, known.flags(), calls, earlier, champion, now, handled=False
+            pipeline, ledger, known.flags(), calls, earlier, champion, now, handled=False
         )
     outcome = newest.model_copy(
         update={
@@ -202,15 +206,15 @@ def conclude_pass(
     cause = _cause(outcome, window, known, calling, policy, now)
     outcome = outcome.model_copy(update={"cause": cause})
     answered = decision.retrain and prefect_is_named()
-    due = request_training(pipeline, cause, now) if answered else None
+    due = request_training(pipeline, ledger, cause, now) if answered else None
     if fresh:
         ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
     return outcome
 
 
-def _successor(pipeline: Pipeline, newest: MonitoringOutcome) -> ModelVersion | None:
+def _successor(pipeline: Pipeline, store: Store, newest: MonitoringOutcome) -> ModelVersion | None:
     """Return the version that scores by now, where it is another than the one looked at."""
-    scores = store_of(pipeline.state).champion(pipeline.config.name)
+    scores = store.champion(pipeline.config.name)
     return scores if scores is not None and scores.version != newest.version else None
 
 
@@ -396,6 +400,7 @@ def _gain_told(
 
 def _policy(
     pipeline: Pipeline,
+    ledger: Ledger,
     look: Look,
     found: Findings,
     earlier: Sequence[Decision],
@@ -412,7 +417,7 @@ def _policy(
         },
     )  # fmt: skip
     flags = watched([known_now, *earlier], look.champion).flags()
-    found_now = answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
+    found_now = answer(pipeline, ledger, "alarm", flags, earlier, look.champion, now, handled=False)
     if not found_now.retrain:
         return found_now
     last, by = LastTraining.of(earlier), found_now.by
@@ -423,10 +428,15 @@ def _policy(
 
 
 def _log(
-    pipeline: Pipeline, look: Look, snapshot: Snapshot, contract: ContractResult, found: Findings
+    pipeline: Pipeline,
+    store: Store,
+    look: Look,
+    snapshot: Snapshot,
+    contract: ContractResult,
+    found: Findings,
 ) -> str:
     return record_window(
-        store_of(pipeline.state),
+        store,
         pipeline.config.name,
         look.champion,
         look.window,
@@ -444,6 +454,7 @@ def _log(
 
 def _monitored(
     pipeline: Pipeline,
+    store: Store,
     look: Look,
     snapshot: Snapshot,
     contract: ContractResult,
@@ -486,7 +497,7 @@ def _monitored(
         prefect_run=outcome.prefect_run_id or "",
         mlflow_run=outcome.mlflow_run_id,
         evidence=evidence,
-        links=links_of(pipeline, outcome),
+        links=links_of(pipeline, store, outcome),
     )
     # The same statement about the same rows is made once.
     said = hashlib.sha256(stated.model_dump_json(include={"evidence"}).encode()).hexdigest()
@@ -494,9 +505,8 @@ def _monitored(
     return stated.model_copy(update={"id": decision_id(*parts)})
 
 
-def links_of(pipeline: Pipeline, outcome: MonitoringOutcome) -> dict[str, str]:
+def links_of(pipeline: Pipeline, store: Store, outcome: MonitoringOutcome) -> dict[str, str]:
     """Return what to open about a pass."""
-    store = store_of(pipeline.state)
     experiment = store.experiment(experiment_name(pipeline.config.name))
     links = {
         "report": outcome.report,

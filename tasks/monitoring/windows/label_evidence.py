@@ -8,24 +8,31 @@ from datetime import datetime
 from tasks.base.loop import Decision, DriftResult, Gain
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Snapshot
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.measured_gain import measure_gain
 from tasks.monitoring.performance.window_performance import performances_of
 from tasks.monitoring.probation.evaluation import try_champion
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.policy.triggers import gain_of
+from tasks.registry.mlflow.store import Store
 
 
 def judge(
-    pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult, now: datetime
+    pipeline: Pipeline,
+    ledger: Ledger,
+    store: Store,
+    look: Look,
+    snapshot: Snapshot,
+    drift: DriftResult,
+    now: datetime,
 ) -> Findings:
     """Return the findings of the window so far; a failed probation has moved the alias."""
-    earlier = ledger_of(pipeline).decisions(
+    earlier = ledger.decisions(
         pipeline.config.name, kinds=("monitored", "promoted", "confirmed", "rolled_back")
     )
-    performance = performances_of(pipeline, look, snapshot, earlier, now)
-    verdict, moved = try_champion(pipeline, look, snapshot, earlier, now)
+    performance = performances_of(pipeline, ledger, store, look, snapshot, earlier, now)
+    verdict, moved = try_champion(pipeline, ledger, store, look, snapshot, earlier, now)
     return Findings(
         drift=drift,
         performance=performance,
@@ -35,13 +42,15 @@ def judge(
     )
 
 
-def with_gain(pipeline: Pipeline, look: Look, found: Findings) -> Findings:
+def with_gain(
+    pipeline: Pipeline, ledger: Ledger, store: Store, look: Look, found: Findings
+) -> Findings:
     """Return the findings with what retraining would bring, where something new is known of it."""
     if found.decided is not None and found.decided.kind == "rolled_back":
         # Another version scores now.
         return found
-    earlier = ledger_of(pipeline).decisions(pipeline.config.name, kinds=("monitored",))
-    gain = measure_gain(pipeline, look, found.performance, earlier)
+    earlier = ledger.decisions(pipeline.config.name, kinds=("monitored",))
+    gain = measure_gain(pipeline, store, look, found.performance, earlier)
     return found.model_copy(update={"gain": gain or _measured_before(look, earlier)})
 
 

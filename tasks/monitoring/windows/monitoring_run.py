@@ -21,7 +21,7 @@ from tasks.base.records import (
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.data.snapshots import open_table, read_frame
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.monitoring.drift.column_values import naive_times
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure, watched
@@ -39,7 +39,8 @@ from tasks.monitoring.windows.backlog import (
     watched_since,
 )
 from tasks.monitoring.windows.grid import latest_complete, mostly_before, parse_windows
-from tasks.registry.mlflow.shared_stores import champion_if_any, store_of
+from tasks.registry.mlflow.shared_stores import champion_if_any
+from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.predictions import score_frame
 from tasks.scoring.version_predictions import predictions_of
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 def choose_looks(
     pipeline: Pipeline,
+    ledger: Ledger,
     champion: ModelVersion,
     cause: Cause,
     now: datetime,
@@ -92,7 +94,7 @@ def choose_looks(
     if asked is not None:
         found = Backlog(windows=parse_windows(asked, every))
     else:
-        found = _backlog(pipeline, champion, now)
+        found = _backlog(pipeline, ledger, champion, now)
     looks = tuple(
         Look(
             champion=champion,
@@ -107,9 +109,8 @@ def choose_looks(
     return Watch(looks=looks, waiting=found.waiting, empty=found.empty)
 
 
-def _backlog(pipeline: Pipeline, champion: ModelVersion, now: datetime) -> Backlog:
+def _backlog(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, now: datetime) -> Backlog:
     config = pipeline.config.monitoring
-    ledger = ledger_of(pipeline)
     newest = newest_monitored(pipeline, ledger, now)
     if newest is None:
         raise DataError(
@@ -145,12 +146,14 @@ def champion_until(pipeline: Pipeline) -> datetime | None:
     return None if champion is None else champion.trained_until
 
 
-def window_snapshot(pipeline: Pipeline, look: Look) -> Snapshot:
+def window_snapshot(pipeline: Pipeline, ledger: Ledger, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
-    return monitored_rows(pipeline, look.champion.roles, look.window)
+    return monitored_rows(pipeline, ledger, look.champion.roles, look.window)
 
 
-def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
+def drift_of(
+    pipeline: Pipeline, ledger: Ledger, store: Store, look: Look, snapshot: Snapshot
+) -> DriftResult:
     """Compare the window's features and predictions with the champion's training rows.
 
     The champion's predictions of the window go into the ledger too, as shadow predictions, so
@@ -162,19 +165,19 @@ def drift_of(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     reference = reference_of(pipeline, champion)
     predicted, then, times, evidence = None, None, None, None
     if snapshot.rows:
-        found = predictions_of(pipeline, snapshot, champion)
+        found = predictions_of(pipeline, store, snapshot, champion)
         predictions = found.predictions
-        ledger_of(pipeline).write_predictions(
+        ledger.write_predictions(
             pipeline.config.name, predictions, roles, version=champion.version,
             run_id=champion.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
         )  # fmt: skip
-        unseen = reference_predictions(store_of(pipeline.state), champion, even=True)
+        unseen = reference_predictions(store, champion, even=True)
         if unseen is not None:
             predicted, then = _scores(predictions, champion), _scores(unseen, champion)
             times = unseen["time"].to_numpy() if "time" in unseen else None
         evidence = evidence_of(
             pipeline, champion, reference, watched(reference, importance),
-            times=_times_of(found.rows, roles), predict=_predictor(pipeline, champion),
+            times=_times_of(found.rows, roles), predict=_predictor(pipeline, store, champion),
         )  # fmt: skip
     drift = measure(
         reference,
@@ -228,13 +231,13 @@ def _times_of(rows: pd.DataFrame, roles: Schema) -> NDArray[np.datetime64] | Non
 
 
 def _predictor(
-    pipeline: Pipeline, champion: ModelVersion
+    pipeline: Pipeline, store: Store, champion: ModelVersion
 ) -> Callable[[pd.DataFrame], NDArray[Any]]:
     """Return what scores rows as the champion does."""
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
 
     def predict(rows: pd.DataFrame) -> NDArray[Any]:
-        model = store_of(pipeline.state).load(champion, own)
+        model = store.load(champion, own)
         scored, _ = score_frame(
             rows, champion.roles, model, version=champion, run_id=champion.run_id, batch=""
         )

@@ -61,7 +61,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture
 def champion(pipeline: Pipeline) -> ModelVersion:
-    return champion_of(pipeline)
+    return champion_of(pipeline, store_of(pipeline.state))
 
 
 def snapshot(frame: pd.DataFrame, folder: Path) -> Snapshot:
@@ -72,12 +72,33 @@ def snapshot(frame: pd.DataFrame, folder: Path) -> Snapshot:
 def test_every_scoring_is_in_the_ledger_once(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
-    first = score_batch(pipeline, snapshot(rows(40), tmp_path), PASSED, champion)
+    first = score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(rows(40), tmp_path),
+        PASSED,
+        champion,
+    )
     assert (first.rows, first.ledger_new, first.ledger_known) == (40, 40, 0)
-    again = score_batch(pipeline, snapshot(rows(40), tmp_path), PASSED, champion)
+    again = score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(rows(40), tmp_path),
+        PASSED,
+        champion,
+    )
     assert (again.ledger_new, again.ledger_known) == (0, 40)
     overlapping = pd.concat([rows(40).iloc[30:], rows(60, seed=1).iloc[40:]])
-    more = score_batch(pipeline, snapshot(overlapping, tmp_path), PASSED, champion)
+    more = score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(overlapping, tmp_path),
+        PASSED,
+        champion,
+    )
     assert (more.rows, more.ledger_new, more.ledger_known) == (30, 20, 10)
     stored = ledger_of(pipeline).window_rows("mine", None, champion.roles)
     written = pd.read_parquet(first.output)
@@ -90,14 +111,28 @@ def test_a_batch_scored_in_parts_is_what_it_is_at_once(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = snapshot(rows(30, seed=8), tmp_path)
-    whole = pd.read_parquet(score_batch(pipeline, batch, PASSED, champion).output)
+    whole = pd.read_parquet(
+        score_batch(
+            pipeline, ledger_of(pipeline), store_of(pipeline.state), batch, PASSED, champion
+        ).output
+    )
     monkeypatch.setattr(prediction_parts, "PART_ROWS", 7)
-    again = score_batch(pipeline, batch, PASSED, champion)
+    again = score_batch(
+        pipeline, ledger_of(pipeline), store_of(pipeline.state), batch, PASSED, champion
+    )
     assert (again.rows, again.written, again.ledger_known) == (30, 30, 30)
     pd.testing.assert_frame_equal(pd.read_parquet(again.output), whole)
     later = rows(20, seed=9).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=900))
     more = pd.concat([rows(30, seed=8), later])
-    new = score_batch(pipeline, snapshot(more, tmp_path), PASSED, champion, newcomers=True)
+    new = score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(more, tmp_path),
+        PASSED,
+        champion,
+        newcomers=True,
+    )
     assert (new.ledger_new, new.written) == (20, 20)
     assert len(pd.read_parquet(new.output)) == 20
     ledger_of(pipeline).sent("mine", new.batch)
@@ -115,8 +150,10 @@ def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(
 
     broken = replace(pipeline, config=config.model_copy(update={"scoring": scoring}))
     with pytest.raises(ConfigError, match="this is a folder"):
-        score_batch(broken, batch, PASSED, champion)
-    mended = score_batch(pipeline, batch, PASSED, champion)
+        score_batch(broken, ledger_of(broken), store_of(broken.state), batch, PASSED, champion)
+    mended = score_batch(
+        pipeline, ledger_of(pipeline), store_of(pipeline.state), batch, PASSED, champion
+    )
     assert (mended.ledger_new, mended.ledger_known) == (0, 10)
     assert len(pd.read_parquet(mended.output)) == 10
 
@@ -125,8 +162,15 @@ def test_a_batch_without_rows_is_written_with_the_columns_of_others(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
     empty = snapshot(rows(1).iloc[:0], tmp_path)
-    done = score_nothing(pipeline, empty, champion)
-    full = score_batch(pipeline, snapshot(rows(3), tmp_path), PASSED, champion)
+    done = score_nothing(pipeline, store_of(pipeline.state), empty, champion)
+    full = score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(rows(3), tmp_path),
+        PASSED,
+        champion,
+    )
     assert (done.rows, done.written, done.ledger_new) == (0, 0, 0)
     written, like = pd.read_parquet(done.output), pd.read_parquet(full.output)
     assert len(written) == 0
@@ -142,13 +186,27 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     named = replace(pipeline, config=config.model_copy(update={"scoring": scoring}))
     fresh = rows(10, seed=4).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=300))
     again = pd.concat([fresh.iloc[:4], fresh.iloc[4:].assign(moment=fresh["moment"])])
-    score_batch(pipeline, snapshot(fresh.iloc[:6], tmp_path), PASSED, champion)
+    score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(fresh.iloc[:6], tmp_path),
+        PASSED,
+        champion,
+    )
     done = score_batch(
-        named, snapshot(again, tmp_path), PASSED, champion, newcomers=True, named=True
+        named,
+        ledger_of(named),
+        store_of(named.state),
+        snapshot(again, tmp_path),
+        PASSED,
+        champion,
+        newcomers=True,
+        named=True,
     )
     assert done.output == str(tmp_path / "named.parquet")
     assert (done.ledger_new, done.written) == (4, 4)
-    record_batch(named, done.model_copy(update={"scope": "new"}), BY_HAND, "")
+    record_batch(named, ledger_of(named), done.model_copy(update={"scope": "new"}), BY_HAND, "")
     assert ledger_of(pipeline).unsent("mine") == ()
     recorded = [d.sentence for d in ledger_of(pipeline).decisions("mine", kinds=("scored",))]
     assert recorded == ["4 new rows scored by v1."], "not the known ones that were read again"
@@ -157,11 +215,18 @@ def test_new_rows_go_to_the_output_that_a_person_names(
 def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
-    before = scored_since(pipeline, champion)
+    before = scored_since(pipeline, ledger_of(pipeline), champion)
     later = rows(1, seed=9)
     later["moment"] += pd.Timedelta(days=60 * 365)
-    score_batch(pipeline, snapshot(later, tmp_path), PASSED, champion)
-    assert scored_since(pipeline, champion) == before
+    score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(later, tmp_path),
+        PASSED,
+        champion,
+    )
+    assert scored_since(pipeline, ledger_of(pipeline), champion) == before
 
 
 BY_HAND = Cause(kind="manual", correlation="c", at=datetime.now(UTC))
@@ -200,15 +265,23 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
 
     killed_at(place, mine, snapshot(first, tmp_path))
     assert len(ledger_of(mine).unsent("mine")) == 1
-    since = scored_since(mine, champion_of(mine))
+    since = scored_since(mine, ledger_of(mine), champion_of(mine, store_of(mine.state)))
     assert since is not None
     assert since.replace(tzinfo=None) <= first["moment"].min(), "older than one window, still read"
     both = snapshot(pd.concat([first, later]), tmp_path)
-    done = score_batch(mine, both, PASSED, champion_of(mine), newcomers=True)
+    done = score_batch(
+        mine,
+        ledger_of(mine),
+        store_of(mine.state),
+        both,
+        PASSED,
+        champion_of(mine, store_of(mine.state)),
+        newcomers=True,
+    )
 
     assert done.ledger_new == 10
     assert [b.batch for b in ledger_of(mine).unsent("mine")] == [done.batch], "until it is recorded"
-    record_batch(mine, done, BY_HAND, "")
+    record_batch(mine, ledger_of(mine), done, BY_HAND, "")
     assert ledger_of(mine).unsent("mine") == ()
     recorded = {d.data_digest: d.evidence["new"] for d in ledger_of(mine).decisions("mine")}
     assert recorded[snapshot(first, tmp_path).digest] == 30, "the killed one's is recorded too"
@@ -251,7 +324,15 @@ def test_after_retention_nothing_is_scored_anew(
     """Rows that were scored long ago: retention leaves what scoring goes on from."""
     fortnight = rows(300, seed=7)
     fortnight["moment"] += pd.Timedelta(days=2200)
-    score_batch(pipeline, snapshot(fortnight, tmp_path), PASSED, champion, newcomers=True)
+    score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(fortnight, tmp_path),
+        PASSED,
+        champion,
+        newcomers=True,
+    )
     ledger = ledger_of(pipeline)
     with ledger.database.writing("test") as connection:
         connection.execute(sa.text("UPDATE keepfit_batches SET written_at = '2021-01-01'"))
@@ -259,9 +340,17 @@ def test_after_retention_nothing_is_scored_anew(
     gone = ledger.prune(datetime(2040, 1, 1, tzinfo=UTC), pipeline.config.monitoring.window)
     assert gone.predictions > 100
 
-    since = scored_since(pipeline, champion)
+    since = scored_since(pipeline, ledger_of(pipeline), champion)
     assert since is not None
     newer = fortnight[fortnight["moment"] >= since.replace(tzinfo=None)]
-    again = score_batch(pipeline, snapshot(newer, tmp_path), PASSED, champion, newcomers=True)
+    again = score_batch(
+        pipeline,
+        ledger_of(pipeline),
+        store_of(pipeline.state),
+        snapshot(newer, tmp_path),
+        PASSED,
+        champion,
+        newcomers=True,
+    )
     assert 0 < again.rows < 300
     assert again.ledger_new == 0

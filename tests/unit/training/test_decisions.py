@@ -44,7 +44,7 @@ def test_refits_of_the_same_family_by_the_same_metric_are_read_in_order(tmp_path
     ):  # fmt: skip
         ledger_of(pipeline).record(decision)
 
-    found = earlier_refits(pipeline, "roc_auc", "lightgbm")
+    found = earlier_refits(pipeline, ledger_of(pipeline), "roc_auc", "lightgbm")
 
     assert [one.gain for one in found] == [0.01, 0.02]
     assert found[0].until == NOW + timedelta(days=1)

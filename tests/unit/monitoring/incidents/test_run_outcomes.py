@@ -29,7 +29,7 @@ def test_a_training_that_an_alarm_asked_for_and_that_never_starts_is_reported_on
     tmp_path: Path,
 ) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, CAUSE, NOW)
+    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
 
     assert compare(plan, (), due - timedelta(seconds=1)) == ()
     (overdue,) = compare(plan, (), due)
@@ -43,7 +43,7 @@ def test_a_training_that_an_alarm_asked_for_and_that_never_starts_is_reported_on
 
 def test_a_training_that_was_taken_up_and_does_not_end_is_reported(tmp_path: Path) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, CAUSE, NOW)
+    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
     ledger_of(plan).take_up("flights", ALARM, "training", "run-1")
 
     (overdue,) = compare(plan, (), due)
@@ -66,7 +66,7 @@ def test_a_training_that_was_taken_up_and_does_not_end_is_reported(tmp_path: Pat
 )
 def test_an_answer_closes_the_request(tmp_path: Path, answer: Decision) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, CAUSE, NOW)
+    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
     ledger = ledger_of(plan)
     ledger.take_up("flights", ALARM, "training", "run-1")
     ledger.record(answer)
@@ -88,7 +88,7 @@ def test_an_answer_closes_the_request(tmp_path: Path, answer: Decision) -> None:
 )
 def test_what_is_no_answer_leaves_it_open(tmp_path: Path, other: Decision) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, CAUSE, NOW)
+    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
     ledger_of(plan).record(other)
 
     assert len(compare(plan, (), due)) == 1
@@ -96,12 +96,12 @@ def test_what_is_no_answer_leaves_it_open(tmp_path: Path, other: Decision) -> No
 
 def test_the_time_for_an_answer_follows_the_budget_and_the_last_training(tmp_path: Path) -> None:
     plan = pipeline(tmp_path, extra="training: {budget: 10m}\n")
-    assert answer_time(plan) == timedelta(minutes=50)
-    assert answer_time(pipeline(tmp_path)) == timedelta(minutes=15)
+    assert answer_time(plan, ledger_of(plan)) == timedelta(minutes=50)
+    assert answer_time(pipeline(tmp_path), ledger_of(pipeline(tmp_path))) == timedelta(minutes=15)
 
     ledger_of(plan).record(decision("trained", {"seconds": 3600.0}))
 
-    assert answer_time(plan) == timedelta(hours=3)
+    assert answer_time(plan, ledger_of(plan)) == timedelta(hours=3)
 
 
 @pytest.mark.parametrize("kind", ["failed", "crashed", "late"])

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from tasks.base.loop import Cause, Decision, Gain, Performance, Window
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Split
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance import measured_gain
 from tasks.monitoring.performance.measured_gain import bounded, measure_gain
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tests.histories import pipeline
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
@@ -25,6 +28,10 @@ CHAMPION = ModelVersion(
 
 def week(number: int) -> Window:
     return Window(start=START + number * WEEK, end=START + (number + 1) * WEEK)
+
+
+def opened(plan: Pipeline) -> tuple[Pipeline, Store]:
+    return plan, store_of(plan.state)
 
 
 def look(number: int) -> Look:
@@ -53,24 +60,24 @@ def _without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_measured_before_labels_are_mature(tmp_path: Path) -> None:
-    given = (pipeline(tmp_path), look(1))
+    given = (*opened(pipeline(tmp_path)), look(1))
     assert measure_gain(*given, [stated(1, mature=False)], []) is None
     assert measure_gain(*given, [], []) is None
 
 
 def test_windows_that_the_champion_was_trained_on_are_not_judged(tmp_path: Path) -> None:
-    assert measure_gain(pipeline(tmp_path), look(1), [stated(-1)], []) is None
+    assert measure_gain(*opened(pipeline(tmp_path)), look(1), [stated(-1)], []) is None
 
 
 def test_a_version_without_a_recipe_is_skipped_with_that_reason(tmp_path: Path) -> None:
-    found = measure_gain(pipeline(tmp_path), look(1), [stated(0), stated(1)], [])
+    found = measure_gain(*opened(pipeline(tmp_path)), look(1), [stated(0), stated(1)], [])
     assert found is not None
     assert (found.skipped, found.until, found.rows_expected) == ("no recipe", week(1).end, 900)
 
 
 def test_it_is_measured_once_for_each_newest_mature_window(tmp_path: Path) -> None:
     before = Gain(version="1", metric="roc_auc", skipped="no recipe", until=week(1).end)
-    given = (pipeline(tmp_path), look(2))
+    given = (*opened(pipeline(tmp_path)), look(2))
     assert measure_gain(*given, [stated(0), stated(1)], [monitored(1, before)]) is None
     assert measure_gain(*given, [stated(1), stated(2)], [monitored(1, before)]) is not None
     failed = before.model_copy(update={"skipped": "failed"})
@@ -79,7 +86,7 @@ def test_it_is_measured_once_for_each_newest_mature_window(tmp_path: Path) -> No
 
 def test_a_file_that_does_not_name_gain_measures_none(tmp_path: Path) -> None:
     old = pipeline(tmp_path, more="policy: {retrain_on: [drift, performance]}\n")
-    assert measure_gain(old, look(1), [stated(1)], []) is None
+    assert measure_gain(*opened(old), look(1), [stated(1)], []) is None
 
 
 def test_a_huge_table_is_fitted_on_an_even_sample_kept_apart(

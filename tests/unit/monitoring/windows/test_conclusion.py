@@ -13,7 +13,6 @@ from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look, Watch
-from tasks.monitoring.windows import conclusion
 from tasks.monitoring.windows.conclusion import conclude_pass
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import drifted, monitored, week
@@ -34,11 +33,10 @@ class Registry:
 
 @pytest.mark.parametrize(("scores", "alarms"), [("1", 1), ("2", 0)])
 def test_no_alarm_tells_of_a_version_that_was_replaced_during_the_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: str, alarms: int
+    tmp_path: Path, scores: str, alarms: int
 ) -> None:
     plan = pipeline(tmp_path)
     registry: Any = Registry(scores)
-    monkeypatch.setattr(conclusion, "store_of", lambda _: registry)
     looked = monitored(0, drifted("distance")).model_copy(update={"version": "1"})
     ledger_of(plan).record(looked)
     champion = ModelVersion(name="flights", version="1", run_id="run")
@@ -49,7 +47,7 @@ def test_no_alarm_tells_of_a_version_that_was_replaced_during_the_pass(
         decision=PolicyDecision(retrain=True, sentence="Trains: drift in the last window."),
     )  # fmt: skip
 
-    outcome = conclude_pass(plan, watch, (seen,), NOW)
+    outcome = conclude_pass(plan, ledger_of(plan), registry, watch, (seen,), NOW)
 
     assert len(ledger_of(plan).decisions("flights", kinds=("alarmed",))) == alarms
     assert (outcome.cause is not None, outcome.decision.retrain) == (bool(alarms), bool(alarms))
