@@ -25,7 +25,7 @@ class Registry:
         monkeypatch.setattr(current_champion, "store_of", lambda _: self)
         monkeypatch.setattr(ServedModel, "load", self.load)
 
-    def champion_of(self, _: Any) -> ModelVersion:
+    def champion_of(self, _pipeline: Any, _store: Any) -> ModelVersion:
         if not self.champion:
             raise UsageError("mine has no champion yet.", "Train one.")
         return version(self.champion)
