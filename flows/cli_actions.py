@@ -64,21 +64,21 @@ def _opened(pipeline: Pipeline) -> tuple[Store, Ledger]:
 def sign_versions(file: Path | None, version: str) -> dict[str, object]:
     """Sign versions as they are stored."""
     with _steered(file) as pipeline:
-        return version_keys.sign_versions(pipeline, version)
+        return version_keys.sign_versions(pipeline, store_of(pipeline.state), version)
 
 
 def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:
     """Copy a version's files, compared with its signature, into a new folder."""
     with _steered(file) as pipeline:
-        return version_keys.copy_version(pipeline, version, target)
+        return version_keys.copy_version(pipeline, store_of(pipeline.state), version, target)
 
 
 def rotate_key(file: Path | None) -> dict[str, object]:
     """Make a new signing key, and sign the versions of the pipeline again where one is named."""
     if file is None:
-        return version_keys.rotate_key(None)
+        return version_keys.rotate_key()
     with _steered(file) as pipeline:
-        return version_keys.rotate_key(pipeline)
+        return version_keys.rotate_key(pipeline, store_of(pipeline.state))
 
 
 def load_estimator(file: Path | None, version: str | None) -> Any:

@@ -8,6 +8,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.declarations import task
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.fits import fit_all, winner_of
 
 
@@ -16,7 +17,7 @@ def fit_candidates(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate side by side within the time budget; finished ones are reused."""
-    results = fit_all(pipeline, basis, fresh=fresh)
+    results = fit_all(pipeline, store_of(pipeline.state), basis, fresh=fresh)
     fitted = sum(result.status == "ok" for result in results)
     report(Step("fit", f"{fitted} of {len(results)} fitted, the baseline among them"))
     return results

@@ -25,7 +25,7 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml
 from tasks.base.text.commands import command
 from tasks.base.text.durations import format_duration
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.training.identity import fit_key
 
 
@@ -115,6 +115,7 @@ def more_policies(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
 
 def conclude_replay(
     pipeline: Pipeline,
+    store: Store,
     asked: BacktestRequest,
     replay: Replay,
     states: Sequence[State],
@@ -159,15 +160,14 @@ def conclude_replay(
     file = folder_of(pipeline) / "index.html"
     outcome = outcome.model_copy(update={"report": str(file)})
     write_whole(file, page.render_page(outcome))
-    return outcome.model_copy(update={"mlflow_run_id": record(pipeline, outcome)})
+    return outcome.model_copy(update={"mlflow_run_id": record(store, outcome)})
 
 
-def record(pipeline: Pipeline, outcome: BacktestOutcome) -> str:
+def record(store: Store, outcome: BacktestOutcome) -> str:
     """Log the backtest to MLflow, a run a policy below one of all; return that one's id.
 
     They stand in an experiment of their own, and a step is a window.
     """
-    store = store_of(pipeline.state)
     name = outcome.pipeline
     experiment = store.experiment(f"{name}-backtest", metric="loss", greater_is_better=False)
     note = (

@@ -22,7 +22,7 @@ from tasks.base.text.redaction import redact
 from tasks.data.sources.source import column_names
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.storage.database import address_of
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.shared_stores import shown_address, store_of
 
 _LONGEST = 300
 
@@ -107,7 +107,7 @@ def _address(pipeline: Pipeline, store: str) -> str:
     if store == "state":
         return str(pipeline.state)
     if store == "MLflow":
-        return store_of(pipeline.state).address
+        return shown_address(pipeline.state)
     source = pipeline.config.source
     if store == "source":
         if source.kind == "sql":

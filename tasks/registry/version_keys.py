@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.base.errors import ModelRefusedError, UsageError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.base.text.commands import command
-from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.signing import keys
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
+
+if TYPE_CHECKING:
+    from tasks.registry.mlflow.store import Store
 
 ALL = "all"
 
@@ -35,7 +38,7 @@ def distrust_key(key: str) -> dict[str, object]:
     return {"distrusted": key, "removed": keys.distrust(key)}
 
 
-def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
+def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, object]:
     """Sign versions by this host's key as they are stored.
 
     Parameters
@@ -51,13 +54,12 @@ def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
     ModelRefusedError
         When the one that is named is not what was signed or registered.
     """
-    store, name = store_of(pipeline.state), pipeline.config.name
     if version != ALL:
-        found = _named(pipeline, version)
+        found = _named(pipeline, store, version)
         store.sign_version(found)
         return {"key": keys.own_key(), "signed": [found.version], "refused": {}}
     signed, refused = [], {}
-    for one in store.versions(name):
+    for one in store.versions(pipeline.config.name):
         if SIGNATURE_TAG not in one.tags:
             refused[one.version] = "It was never signed: accept it by its number."
             continue
@@ -70,7 +72,7 @@ def sign_versions(pipeline: Pipeline, version: str) -> dict[str, object]:
     return {"key": keys.own_key(), "signed": signed, "refused": refused}
 
 
-def copy_version(pipeline: Pipeline, version: str, target: Path) -> dict[str, object]:
+def copy_version(pipeline: Pipeline, store: Store, version: str, target: Path) -> dict[str, object]:
     """Copy the files of a version, compared with its signature, into the new folder `target`.
 
     Raises
@@ -80,14 +82,14 @@ def copy_version(pipeline: Pipeline, version: str, target: Path) -> dict[str, ob
     ModelRefusedError
         When it is not what was signed.
     """
-    found = _named(pipeline, version)
-    store_of(pipeline.state).copy_version(found, target)
+    found = _named(pipeline, store, version)
+    store.copy_version(found, target)
     return {"model": found.name, "version": found.version, "folder": str(target)}
 
 
-def _named(pipeline: Pipeline, version: str) -> ModelVersion:
+def _named(pipeline: Pipeline, store: Store, version: str) -> ModelVersion:
     name = pipeline.config.name
-    found = store_of(pipeline.state).found(name, version.removeprefix("v"))
+    found = store.found(name, version.removeprefix("v"))
     if found is None:
         raise UsageError(
             f"{name} has no version {version}.",
@@ -96,11 +98,13 @@ def _named(pipeline: Pipeline, version: str) -> ModelVersion:
     return found
 
 
-def rotate_key(pipeline: Pipeline | None) -> dict[str, object]:
-    """Sign by a new key from now on, and the versions of `pipeline` again.
+def rotate_key(pipeline: Pipeline | None = None, store: Store | None = None) -> dict[str, object]:
+    """Sign by a new key from now on, and the versions of `pipeline` in `store` again.
 
     The former key stays trusted, as other pipelines' versions are signed by it.
     """
     former, _ = keys.rotate()
     found: dict[str, object] = {"key": keys.own_key(), "signed": [], "refused": {}}
-    return {**(found if pipeline is None else sign_versions(pipeline, ALL)), "former": former}
+    if pipeline is not None and store is not None:
+        found = sign_versions(pipeline, store, ALL)
+    return {**found, "former": former}

@@ -10,6 +10,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ModelVersion
 from tasks.contracts.contract_files import contract_file
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.scoring.batches import challenger_of, champion_of
 from tasks.serving.delivery import announce
 from tasks.serving.served_model import ServedModel
@@ -72,31 +73,32 @@ class CurrentChampion:
     def _look(self) -> bool:
         self._follow_file()
         beside, before = self._marks(), self._beside
+        store = store_of(self.pipeline.state)
         # Without an alias this raises, and the version that answered goes on.
-        champion = champion_of(self.pipeline, store_of(self.pipeline.state))
+        champion = champion_of(self.pipeline, store)
         known = self.model
         same = known is not None and known.version.version == champion.version
         if not same or beside != before:
-            model = ServedModel.load(self.pipeline, champion)
+            model = ServedModel.load(self.pipeline, store, champion)
             announce(self.pipeline, model)
             self.model, self._beside = model, beside
             logger.warning("%s: v%s answers", self.name, champion.version)
         self.problem = None
-        self._follow_challenger(champion, again=beside != before)
+        self._follow_challenger(store, champion, again=beside != before)
         return self.model is not known
 
-    def _follow_challenger(self, champion: ModelVersion, *, again: bool) -> None:
+    def _follow_challenger(self, store: Store, champion: ModelVersion, *, again: bool) -> None:
         """Load the newest version after the champion; one that cannot be loaded is left alone."""
         wanted = None
         if self.pipeline.config.scoring.shadow is not None:
-            wanted = challenger_of(store_of(self.pipeline.state), champion)
+            wanted = challenger_of(store, champion)
         if wanted is None or wanted.version == self._unfit:
             self.shadow = None
             return
         if self.shadow is not None and self.shadow.version.version == wanted.version and not again:
             return
         try:
-            shadow = ServedModel.load(self.pipeline, wanted)
+            shadow = ServedModel.load(self.pipeline, store, wanted)
             announce(self.pipeline, shadow)
         except KeepfitError as error:
             self.shadow, self._unfit = None, wanted.version

@@ -25,7 +25,7 @@ from tasks.data.typing.storage import ColumnForm, declared_forms
 from tasks.models.features.columns import CategoryCodes
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.scoring.predictions import ranks
 from tasks.serving.feature_hook import FeatureHook
 from tasks.serving.request_columns import (
@@ -106,7 +106,7 @@ class ServedModel:
     hook: FeatureHook | None = None
 
     @classmethod
-    def load(cls, pipeline: Pipeline, version: ModelVersion) -> ServedModel:
+    def load(cls, pipeline: Pipeline, store: Store, version: ModelVersion) -> ServedModel:
         """Load a version through the registry's checks.
 
         Raises
@@ -116,7 +116,7 @@ class ServedModel:
         """
         require_hooks(pipeline.config, pipeline.base, version)
         own = OwnCode.of(pipeline.config.hooks, pipeline.base)
-        fitted = store_of(pipeline.state).load(version, own)
+        fitted = store.load(version, own)
         contract = known_contract(pipeline)
         hook = FeatureHook.of(pipeline, version)
         return cls.of(version, fitted, contract, pipeline.config.kinds, hook)

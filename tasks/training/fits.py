@@ -13,7 +13,7 @@ from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, V
 from tasks.base.runtime import progress
 from tasks.models.fitting import fit_candidates, objective_of, refit
 from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 
 if TYPE_CHECKING:
     from tasks.models.fitting import Progress
@@ -23,7 +23,7 @@ _CHEAP = 30.0
 
 
 def fit_all(
-    pipeline: Pipeline, basis: Basis, *, fresh: bool = False
+    pipeline: Pipeline, store: Store, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate; those that an earlier run of the same fits finished are reused.
 
@@ -55,14 +55,14 @@ def fit_all(
         folder,
         progress=_tell,
         objective=objective_of(pipeline.config),
-        champion=lambda: _family(pipeline),
+        champion=lambda: _family(store, pipeline.config.name),
     )
 
 
-def _family(pipeline: Pipeline) -> str | None:
+def _family(store: Store, name: str) -> str | None:
     """Return the candidate that the champion is; None where there is none, or no registry now."""
     try:
-        champion = store_of(pipeline.state).champion(pipeline.config.name)
+        champion = store.champion(name)
     except KeepfitError:
         return None
     return None if champion is None else champion.tags.get(FAMILY_TAG)

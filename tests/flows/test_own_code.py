@@ -101,9 +101,10 @@ def test_over_http_it_makes_its_columns_and_answers_as_a_scoring(loans: Loans) -
     scored = keepfit("score", loans.file, "--all", "--output", output)
     assert scored.status == 0, scored.err
     pipeline = load_pipeline(loans.file, {})
-    champion = store_of(loans.folder / ".keepfit").champion("loans")
+    store = store_of(loans.folder / ".keepfit")
+    champion = store.champion("loans")
     assert champion is not None
-    model = ServedModel.load(pipeline, champion)
+    model = ServedModel.load(pipeline, store, champion)
     rows = read_source(pipeline.config.source, pipeline.base).table.drop_columns(["status"])
     assert "left" not in rows.column_names
 

@@ -33,7 +33,7 @@ class Registry:
     def versions(self, _: str) -> tuple[ModelVersion, ...]:
         return tuple(map(version, self.newest))
 
-    def load(self, _: Any, wanted: ModelVersion) -> ServedModel:
+    def load(self, _: Any, __: Any, wanted: ModelVersion) -> ServedModel:
         self.loaded.append(wanted.version)
         if wanted.version in self.refused:
             raise ModelRefusedError("It is another file.")
