@@ -72,7 +72,33 @@ _STATED = {
 }  # fmt: skip
 """What the system refuses, in words, and what mends it."""
 
-Command = Callable[..., dict[str, Any] | None]
+_RIGHT = "{file} is right. State: {state}\nNext: {next}"
+
+Command = Callable[..., Any]
+
+
+def answers(show: Callable[[Any], None]) -> Callable[[Command], Callable[..., None]]:
+    """Let a command answer by what it returns: in words by `show`, or with ``--json`` as JSON."""
+
+    def decorate(command: Command) -> Callable[..., None]:
+        @functools.wraps(command)
+        def shown(*args: Any, as_json: bool, **kwargs: Any) -> dict[str, Any]:
+            found = command(*args, **kwargs)
+            if not as_json:
+                show(found)
+            return found if isinstance(found, dict) else json_of(found)
+
+        return _JSON(answering(shown))
+
+    return decorate
+
+
+def json_of(found: Any) -> dict[str, Any]:
+    """Return what a command found as ``--json`` prints it."""
+    answer: dict[str, Any] = (
+        found.answer() if hasattr(found, "answer") else found.model_dump(mode="json")
+    )
+    return answer
 
 
 def answering(command: Command) -> Callable[..., None]:
@@ -190,9 +216,8 @@ def main() -> None:
     ),
     help="Bundled real data instead of --data.",
 )
-@_JSON
-@answering
-def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[str, Any]:
+@answers(lambda found: results.show_draft(found))
+def init(folder: Path, data: str | None, **options: Any) -> Any:
     """Write a working pipeline into FOLDER: keepfit.yaml and its inferred contract.
 
     Never asks a question, never overwrites. Says what it assumed and where to change it. The
@@ -201,19 +226,15 @@ def init(folder: Path, data: str | None, as_json: bool, **options: Any) -> dict[
     read_as_files = data is None or "://" not in data or object_addresses.is_object(data)
     url = None if read_as_files else data
     file = None if url is not None else data
-    draft = drafts.draft_project(drafts.Request(folder=folder, data=file, url=url, **options))
-    if not as_json:
-        results.show_draft(draft)
-    return draft.model_dump(mode="json")
+    return drafts.draft_project(drafts.Request(folder=folder, data=file, url=url, **options))
 
 
 @main.command()
 @_FILE
 @click.option("--fresh", is_flag=True, help="Recompute everything; reuse nothing.")
 @click.option("--refit", is_flag=True, help="Fit the champion's recipe on newer rows; no search.")
-@_JSON
-@answering
-def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: results.show_training(found))
+def run(file: Path | None, fresh: bool, refit: bool) -> Any:
     """Train once: contract, candidates, gate, registry, report.
 
     FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done
@@ -221,10 +242,7 @@ def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str,
     With --refit the champion's family, columns and settings are fitted once on newer rows, and
     the gate asks that this is not worse by more than a margin.
     """
-    outcome = commands.run_training(file, fresh=fresh, refit=refit)
-    if not as_json:
-        results.show_training(outcome)
-    return outcome.answer()
+    return commands.run_training(file, fresh=fresh, refit=refit)
 
 
 @main.command()
@@ -232,27 +250,15 @@ def run(file: Path | None, fresh: bool, refit: bool, as_json: bool) -> dict[str,
 @click.option("--input", "input_path", help="New rows to score.")
 @click.option("--output", "output_path", help=".parquet or .csv")
 @click.option("--all", "everything", is_flag=True, help="Every row of the source, known or not.")
-@_JSON
-@answering
-def score(
-    file: Path | None,
-    input_path: str | None,
-    output_path: str | None,
-    everything: bool,
-    as_json: bool,
-) -> dict[str, Any]:
+@answers(lambda found: results.show_scoring(found))
+def score(file: Path | None, **options: Any) -> Any:
     """Score new rows with the champion.
 
     Without --input those rows of the pipeline's own source are scored that have come since the
     training and the last scoring, as the schedule does; with --all every row. Without --output
     they go to the sink of the file, or to a Parquet file in the state folder.
     """
-    outcome = commands.run_scoring(
-        file, input_path=input_path, output_path=output_path, everything=everything
-    )
-    if not as_json:
-        results.show_scoring(outcome)
-    return outcome.answer()
+    return commands.run_scoring(file, **options)
 
 
 @main.command()
@@ -260,11 +266,8 @@ def score(
 @click.option("--window", help="A..B, dates or times; absent: all that have come since.")
 @click.option("--every", help="Cut --window into windows of this length, such as 7d.")
 @click.option("--check", is_flag=True, help="Exit with status 4 when there is an alarm.")
-@_JSON
-@answering
-def monitor(
-    file: Path | None, window: str | None, every: str | None, check: bool, as_json: bool
-) -> dict[str, Any]:
+@answers(lambda found: loop_results.show_monitoring(found))
+def monitor(file: Path | None, window: str | None, every: str | None, check: bool) -> Any:
     """Look at windows: contract, drift, performance, and what the policy says.
 
     Without --window every complete window of the scoring source since the last pass, at most
@@ -272,11 +275,9 @@ def monitor(
     window's rows broke the contract, 4 (only with --check) that a window is an alarm.
     """
     outcome = commands.run_monitoring(file, window=window, every=every)
-    if not as_json:
-        loop_results.show_monitoring(outcome)
     if check and (outcome.alarm or any(one.alarm for one in outcome.windows)):
         click.get_current_context().call_on_close(functools.partial(sys.exit, 4))
-    return outcome.answer()
+    return outcome
 
 
 @main.command()
@@ -288,53 +289,45 @@ def monitor(
 )
 @click.option("--apply", is_flag=True, help="Write the recommended settings into FILE.")
 @click.option("--fresh", is_flag=True, help="Fit everything again; reuse nothing.")
-@_JSON
-@answering
-def backtest(file: Path | None, as_json: bool, **options: Any) -> dict[str, Any]:
+@answers(lambda found: backtest_results.show_backtest(found))
+def backtest(file: Path | None, **options: Any) -> Any:
     """Replay the history under several policies and recommend one.
 
     The source is cut into windows; each policy trains on what was known then, scores the next
     window, monitors, decides, and goes on, by the functions that production calls. Champion,
     ledger and alerts are not touched. A replay that was stopped goes on where it was.
     """
-    outcome = commands.run_backtest(file, **options)
-    if not as_json:
-        backtest_results.show_backtest(outcome)
-    return outcome.answer()
+    return commands.run_backtest(file, **options)
 
 
 @main.command()
 @click.argument("version")
 @_FILE
-@_JSON
-@answering
-def promote(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: loop_results.show_move(found, _stated_file()))
+def promote(version: str, file: Path | None) -> Any:
     """Make VERSION the champion by hand; recorded like any other decision."""
-    decision = actions.promote_by_hand(file, version)
-    if not as_json:
-        loop_results.show_move(decision, file)
-    return decision.model_dump(mode="json")
+    return actions.promote_by_hand(file, version)
 
 
 @main.command()
 @_FILE
-@_JSON
-@answering
-def rollback(file: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: loop_results.show_move(found, _stated_file()))
+def rollback(file: Path | None) -> Any:
     """Let the former champion score again; recorded like any other decision."""
-    decision = actions.roll_back_by_hand(file)
-    if not as_json:
-        loop_results.show_move(decision, file)
-    return decision.model_dump(mode="json")
+    return actions.roll_back_by_hand(file)
+
+
+def _stated_file() -> Path | None:
+    file: Path | None = click.get_current_context().params["file"]
+    return file
 
 
 @main.command()
 @click.argument("version", required=False)
 @_FILE
 @click.option("--row", help="Explain the prediction of the row with this id instead.")
-@_JSON
-@answering
-def why(version: str | None, file: Path | None, row: str | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: _show_reasons(found))
+def why(version: str | None, file: Path | None, row: str | None) -> Any:
     """Show the whole chain of evidence behind VERSION; the champion's when absent.
 
     `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it tells
@@ -343,14 +336,13 @@ def why(version: str | None, file: Path | None, row: str | None, as_json: bool) 
     if version is not None and file is None and not version.removeprefix("v").isdigit():
         file, version = Path(version), None
     if row is not None:
-        explained = actions.explain_row(file, row, version)
-        if not as_json:
-            results.show_row(explained)
-        return explained.answer()
-    chain = actions.read_chain(file, version)
-    if not as_json:
-        loop_results.show_chain(chain)
-    return chain.answer()
+        return actions.explain_row(file, row, version)
+    return actions.read_chain(file, version)
+
+
+def _show_reasons(found: Any) -> None:
+    show = results.show_row if hasattr(found, "pushes") else loop_results.show_chain
+    show(found)
 
 
 @main.command()
@@ -381,52 +373,40 @@ def contract() -> None:
 @contract.command("infer")
 @_FILE
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; never overwrites.")
-@_JSON
-@answering
-def contract_infer(file: Path | None, output: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: results.show_contract(found))
+def contract_infer(file: Path | None, output: Path | None) -> Any:
     """Write an editable contract from the training window."""
-    written = contracts.infer_contract_file(
+    return contracts.infer_contract_file(
         pipeline_file.load_pipeline(file, contract_exists=False), output
     )
-    if not as_json:
-        results.show_contract(written)
-    return written.model_dump(mode="json")
 
 
 @contract.command("check")
 @_FILE
 @click.option("--input", "input_path", help="Rows to check.")
-@_JSON
-@answering
-def contract_check(file: Path | None, input_path: str | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: results.show_contract_result(found))
+def contract_check(file: Path | None, input_path: str | None) -> Any:
     """Check the source, or --input, against the contract; exit status 3 when it is broken."""
     pipeline = pipeline_file.load_pipeline(file)
     result = contracts.check_contract_file(pipeline, input_path)
     snapshot_check.require_passed(result, file=pipeline.path, rows=input_path or "")
-    if not as_json:
-        results.show_contract_result(result)
-    return result.model_dump(mode="json")
+    return result
 
 
 @contract.command("diff")
 @_FILE
 @click.option("--input", "input_path", help="Rows to compare.")
-@_JSON
-@answering
-def contract_diff(file: Path | None, input_path: str | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: results.show_contract_diff(found))
+def contract_diff(file: Path | None, input_path: str | None) -> Any:
     """Show how the source, or --input, differs from the contract, rule by rule."""
-    found = contracts.diff_contract(pipeline_file.load_pipeline(file), input_path)
-    if not as_json:
-        results.show_contract_diff(found)
-    return found.model_dump(mode="json")
+    return contracts.diff_contract(pipeline_file.load_pipeline(file), input_path)
 
 
 @contract.command("accept")
 @click.argument("rules", nargs=-1)
 @click.option("--input", "input_path", help="Rows to compare.")
-@_JSON
-@answering
-def contract_accept(rules: tuple[str, ...], input_path: str | None, as_json: bool) -> Any:
+@answers(lambda found: results.show_contract_diff(found))
+def contract_accept(rules: tuple[str, ...], input_path: str | None) -> Any:
     """Take what the source, or --input, shows into the contract: RULES as `diff` names them.
 
     `keepfit contract accept [RULE…] [FILE]`: without a rule all that `diff` proposes.
@@ -434,24 +414,17 @@ def contract_accept(rules: tuple[str, ...], input_path: str | None, as_json: boo
     file, names = None, rules
     if rules and (rules[-1].endswith((".yaml", ".yml")) or Path(rules[-1]).exists()):
         file, names = Path(rules[-1]), rules[:-1]
-    found = contracts.accept_rules(pipeline_file.load_pipeline(file), names, input_path)
-    if not as_json:
-        results.show_contract_diff(found)
-    return found.model_dump(mode="json")
+    return contracts.accept_rules(pipeline_file.load_pipeline(file), names, input_path)
 
 
 @main.command()
 @click.argument("version")
 @click.argument("folder", type=click.Path(path_type=Path))
 @_FILE
-@_JSON
-@answering
-def export(version: str, folder: Path, file: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: echo("{model} v{version}, as it was signed: {folder}".format(**found)))
+def export(version: str, folder: Path, file: Path | None) -> Any:
     """Copy the files of VERSION into the new FOLDER, compared with its signature."""
-    found = actions.copy_version(file, version, folder)
-    if not as_json:
-        echo(f"{found['model']} v{found['version']}, as it was signed: {found['folder']}")
-    return found
+    return actions.copy_version(file, version, folder)
 
 
 @main.group()
@@ -475,14 +448,10 @@ def keys_show(as_json: bool) -> dict[str, Any]:
 
 @keys.command("trust")
 @click.argument("key")
-@_JSON
-@answering
-def keys_trust(key: str, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: echo(f"trusted   {found['trusted']}"))
+def keys_trust(key: str) -> Any:
     """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
-    found = version_keys.trust_key(key)
-    if not as_json:
-        echo(f"trusted   {key}")
-    return found
+    return version_keys.trust_key(key)
 
 
 @keys.command("distrust")
@@ -500,27 +469,19 @@ def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
 
 @keys.command("rotate")
 @_FILE
-@_JSON
-@answering
-def keys_rotate(file: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: _show_signed(found))
+def keys_rotate(file: Path | None) -> Any:
     """Sign by a new key from now on, and the versions of FILE again."""
-    found = actions.rotate_key(file)
-    if not as_json:
-        _show_signed(found)
-    return found
+    return actions.rotate_key(file)
 
 
 @keys.command("sign")
 @click.argument("version")
 @_FILE
-@_JSON
-@answering
-def keys_sign(version: str, file: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: _show_signed(found))
+def keys_sign(version: str, file: Path | None) -> Any:
     """Sign VERSION as it is stored, and so accept it; `all`: those signed by a trusted key."""
-    found = actions.sign_versions(file, version)
-    if not as_json:
-        _show_signed(found)
-    return found
+    return actions.sign_versions(file, version)
 
 
 def _show_signed(found: dict[str, Any]) -> None:
@@ -540,20 +501,12 @@ def config() -> None:
 
 @config.command("check")
 @_FILE
-@_JSON
-@answering
-def config_check(file: Path | None, as_json: bool) -> dict[str, Any]:
+@answers(lambda found: echo(_RIGHT.format(**found, next=command("run", file=found["file"]))))
+def config_check(file: Path | None) -> Any:
     """Check a pipeline file without touching data; exit status 2 when it is wrong."""
-    pipeline = pipeline_file.load_pipeline(file)
-    plugin_checks.check_hooks(pipeline.config, pipeline.base)
-    if not as_json:
-        echo(f"{pipeline.path} is right. State: {pipeline.state}")
-        echo(f"Next: {command('run', file=pipeline.path)}")
-    return {
-        "file": str(pipeline.path),
-        "pipeline": pipeline.config.name,
-        "state": str(pipeline.state),
-    }
+    found = pipeline_file.load_pipeline(file)
+    plugin_checks.check_hooks(found.config, found.base)
+    return {"file": str(found.path), "pipeline": found.config.name, "state": str(found.state)}
 
 
 @config.command("schema")

@@ -13,9 +13,14 @@ from tasks.ledger.storage.tables import batches, labels, predictions, stored_tim
 
 
 def coverage(
-    database: Database, pipeline: str, window: Window | None, *, role: Role, version: str | None
+    database: Database,
+    pipeline: str,
+    window: Window | None,
+    *,
+    role: Role = "champion",
+    version: str | None = None,
 ) -> Coverage:
-    """Return how many rows of a window were predicted; see `Ledger.coverage`."""
+    """Return how many rows of a window were predicted, and of how many the label is known."""
     counted = (
         sa.select(sa.func.count(), sa.func.count(labels.c.key), sa.func.max(predictions.c.time))
         .select_from(with_labels())
@@ -27,9 +32,13 @@ def coverage(
 
 
 def ends(
-    database: Database, pipeline: str, role: Role, until: datetime | None = None
+    database: Database, pipeline: str, role: Role = "champion", *, until: datetime | None = None
 ) -> tuple[datetime | None, datetime | None]:
-    """Return the least and the greatest time among the rows predicted; see `Ledger.ends`."""
+    """Return the least and the greatest time among the rows that scorings predicted, in UTC.
+
+    Rows whose time is not before `until` are left out, and those answered over HTTP: they come
+    as they happen, and say nothing of how far the source was read.
+    """
     asked = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
         predictions.c.pipeline == pipeline, predictions.c.role == role
     )

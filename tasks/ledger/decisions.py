@@ -13,9 +13,9 @@ from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import decisions, insert_absent, stored_time
 
 
-def record(database: Database, decision: Decision, secrets: Collection[str]) -> bool:
-    """Write a decision without `secrets`; return whether its id was not there yet."""
-    plain = Decision.model_validate(_cleaned(decision.model_dump(), secrets))
+def record(database: Database, decision: Decision) -> bool:
+    """Append a decision, without secrets; return False when its id is there already."""
+    plain = Decision.model_validate(_cleaned(decision.model_dump(), database.secrets))
     row = {
         "id": plain.id,
         "pipeline": plain.pipeline,
@@ -44,15 +44,25 @@ def _cleaned(value: Any, secrets: Collection[str]) -> Any:
 
 def read(
     database: Database,
-    pipeline: str | None,
+    pipeline: str | None = None,
     *,
-    kinds: Collection[str],
-    correlation: str | None,
-    version: str | None,
-    since: datetime | None,
-    most: int | None,
+    kinds: Collection[str] = (),
+    correlation: str | None = None,
+    version: str | None = None,
+    since: datetime | None = None,
+    most: int | None = None,
 ) -> tuple[Decision, ...]:
-    """Return decisions, newest first; see `Ledger.decisions`."""
+    """Return decisions, newest first.
+
+    Parameters
+    ----------
+    pipeline, kinds, correlation, version
+        Only those; None or nothing for all.
+    since
+        Only those made then or later.
+    most
+        At most so many.
+    """
     chosen = sa.select(decisions.c.body).order_by(decisions.c.at.desc(), decisions.c.number.desc())
     equal = {"pipeline": pipeline, "correlation": correlation, "version": version}
     for name, value in equal.items():

@@ -8,7 +8,13 @@ from tasks.ledger.storage.tables import claims, insert_absent, now
 
 
 def claim(database: Database, pipeline: str, key: str, correlation: str) -> bool:
-    """Return whether nobody had claimed `key`; it is claimed from now on."""
+    """Claim an idempotency key, once for ever unless it is released.
+
+    Returns
+    -------
+    won
+        Whether nobody had it: then, and only then, do what it stands for.
+    """
     row = {"pipeline": pipeline, "key": key, "correlation": correlation, "claimed_at": now()}
     with database.writing("claims") as connection:
         done = connection.execute(insert_absent(connection, claims).values(row))
@@ -16,7 +22,7 @@ def claim(database: Database, pipeline: str, key: str, correlation: str) -> bool
 
 
 def release(database: Database, pipeline: str, key: str) -> None:
-    """Let `key` be claimed again."""
+    """Let an idempotency key be claimed again."""
     with database.writing("release") as connection:
         connection.execute(sa.delete(claims).where(_of(pipeline, key)))
 

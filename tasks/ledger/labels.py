@@ -130,7 +130,19 @@ def _kind_of_target(schema: Schema) -> Kind:
 
 
 def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema) -> LabelsWritten:
-    """Write labels in one transaction; see `Ledger.write_labels`."""
+    """Write labels of rows that were predicted, in one transaction; a later one replaces.
+
+    Parameters
+    ----------
+    labels
+        Id columns and target; without id columns features, time column and target. A null,
+        blank text and, for regression, what is not finite is no label.
+
+    Raises
+    ------
+    DataError
+        When a column is missing.
+    """
     if schema.target not in frame:
         raise DataError(
             f"The labels lack the target {schema.target!r}.",

@@ -48,12 +48,12 @@ def mark(connection: sa.Connection, pipeline: str, batch: str, version: str) -> 
 
 
 def unmark(database: Database, pipeline: str, batch: str) -> None:
-    """Say that a batch is in the sink."""
+    """Take down that the sink has a batch."""
     claiming.release(database, pipeline, f"{_PREFIX}{batch}")
 
 
 def unsent(database: Database, pipeline: str) -> tuple[Unsent, ...]:
-    """Return the batches that are marked, oldest mark first."""
+    """Return the batches written to be sent of which `sent` was not told yet."""
     marked = (
         sa.select(claims.c.key, claims.c.correlation)
         .where(claims.c.pipeline == pipeline, claims.c.key.startswith(_PREFIX, autoescape=True))

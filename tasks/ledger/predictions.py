@@ -49,12 +49,36 @@ def write(
     version: str,
     run_id: str,
     batch: str,
-    role: Role,
-    rows: pd.DataFrame | None,
-    to_send: bool,
+    role: Role = "champion",
+    rows: pd.DataFrame | None = None,
+    to_send: bool = False,
     answered: AnsweredCells | None = None,
 ) -> Written:
-    """Write the predictions of one batch in one transaction; see `Ledger.write_predictions`."""
+    """Write a batch of predictions in one transaction.
+
+    The first prediction of a row stays: it is the one that was served. Of a shadow, each
+    version's first one stays.
+
+    Parameters
+    ----------
+    predictions
+        As `tasks.scoring.predictions.score_frame` returns them; or part by part, each with its
+        `rows`.
+    batch
+        Digest of the data that was scored.
+    rows
+        What was scored, row by row, with ids, time and features under their own names. It is
+        needed where there are no id columns: a row is then known by what it holds.
+    to_send
+        Whether the sink gets what is new of it, see `unsent`.
+    answered
+        What rows answered over HTTP hold, which no source has.
+
+    Raises
+    ------
+    DataError
+        When a column is missing that rows are known by.
+    """
     parts: Iterable[tuple[pd.DataFrame, pd.DataFrame | None, Iterable[Any]]]
     if isinstance(predicted, pd.DataFrame):
         parts = [(predicted, rows, repeat(None) if answered is None else answered.cells)]
@@ -120,7 +144,15 @@ def in_batch(
     batch: str,
     version: str,
 ) -> Iterator[NDArray[np.bool_]]:
-    """Yield which rows' served predictions belong to a batch; see `Ledger.in_batch`."""
+    """Yield which rows `version` predicted first in `batch`, a mask of shape (n_rows,) a part.
+
+    Parameters
+    ----------
+    parts
+        What was scored, with ids, time and features under their own names.
+    batch
+        Digest of the data that was scored.
+    """
     held = (
         sa.select(predictions.c.key)
         .join(batches, batches.c.id == predictions.c.batch)
@@ -145,7 +177,15 @@ def in_batch(
 def predicted_before(
     database: Database, pipeline: str, rows: pd.DataFrame, schema: Schema, since: datetime | None
 ) -> NDArray[np.bool_]:
-    """Return which rows have a served prediction; see `Ledger.predicted_before`."""
+    """Return which rows have a served prediction, as a mask of shape (n_rows,).
+
+    Parameters
+    ----------
+    rows
+        Rows to score, with ids, time and features under their own names.
+    since
+        The least time among them; None where they have none.
+    """
     keys = pd.Series(row_keys(rows, schema, ""))
     asked = sa.select(predictions.c.key).where(
         predictions.c.pipeline == pipeline, predictions.c.role == "champion"
@@ -264,10 +304,26 @@ def read(
     window: Window | None,
     schema: Schema,
     *,
-    role: Role,
-    version: str | None,
+    role: Role = "champion",
+    version: str | None = None,
 ) -> pd.DataFrame:
-    """Return the predictions of a window beside their labels; see `Ledger.window_rows`."""
+    """Return the predicted rows of a window beside their labels, in order of time.
+
+    Returns
+    -------
+    rows
+        ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``run_id`` (MLflow's,
+        as numbers are given again), ``prediction``, ``probability_<class>`` per class of the
+        schema (NaN for one the model did not know) and ``label``. Predictions and labels are
+        texts, for regression float64; a label that is not known is null.
+
+    Parameters
+    ----------
+    window
+        None for all rows, also those without a time.
+    version
+        Only predictions of that version.
+    """
     chosen = (
         sa.select(
             predictions.c.key,

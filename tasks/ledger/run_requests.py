@@ -39,7 +39,7 @@ class RunRequest(Record):
 
 
 def add(database: Database, request: RunRequest) -> bool:
-    """Write a request; return False, and change nothing, while one under its key is open."""
+    """Record that a run is asked for; return False while its key has an open request."""
     row = {
         "pipeline": request.pipeline,
         "key": request.key,
@@ -59,7 +59,7 @@ def add(database: Database, request: RunRequest) -> bool:
 
 
 def take_up(database: Database, pipeline: str, correlation: str, flow: str, flow_run: str) -> None:
-    """Write which Prefect run works on the open request of this correlation and flow."""
+    """Record which Prefect run answers an open request."""
     chosen = sa.and_(
         run_requests.c.pipeline == pipeline,
         run_requests.c.correlation == correlation,
@@ -71,7 +71,7 @@ def take_up(database: Database, pipeline: str, correlation: str, flow: str, flow
 
 
 def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
-    """Write what became of a request; return False where it was closed before."""
+    """Record what became of a requested run; return False where that was known before."""
     chosen = _of(pipeline, key) & run_requests.c.closed_at.is_(None)
     with database.writing("run request") as connection:
         done = connection.execute(
@@ -81,7 +81,7 @@ def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
 
 
 def read_open(database: Database, pipeline: str) -> tuple[RunRequest, ...]:
-    """Return the requests without an outcome, the oldest first."""
+    """Return the requested runs whose outcome is not recorded, the oldest first."""
     chosen = (
         sa.select(run_requests)
         .where(run_requests.c.pipeline == pipeline, run_requests.c.closed_at.is_(None))

@@ -26,16 +26,17 @@ class Busy(KeepfitError):  # noqa: N818 - a state, not a fault
 
 
 @contextmanager
-def flight(database: Database, state: Path, pipeline: str) -> Iterator[None]:
-    """Hold the pipeline while the block runs.
+def flight(database: Database, pipeline: str) -> Iterator[None]:
+    """Hold the pipeline while a block trains it; its holder's end frees it, however it ends.
 
     Raises
     ------
     Busy
-        At once, when another living process holds it.
+        On entering, at once, when another living process holds it.
     """
+    path = database.state / "flights" / f"{pipeline}.lock"
     with ExitStack() as stack:
-        stack.enter_context(_on_this_host(state / "flights" / f"{pipeline}.lock", pipeline))
+        stack.enter_context(_on_this_host(path, pipeline))
         if database.file is None:
             stack.enter_context(_everywhere(database, pipeline))
         reach("ledger.flight.held")

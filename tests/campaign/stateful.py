@@ -193,7 +193,7 @@ class Stores(RuleBasedStateMachine):
     @rule(start=st.integers(0, 40), place=st.sampled_from(("before", "before_commit",
           "after_commit")))  # fmt: skip
     def killed_score(self, start: int, place: str) -> None:
-        opened(self.state).database.engine.dispose()
+        opened(self.state).engine.dispose()
         killed = Forked(
             lambda: _score(self.state, self.model.champion, start, 7), f"ledger.predictions.{place}"
         ).killed()
@@ -269,7 +269,7 @@ def _answer(state: Path) -> dict[str, Any]:
     store, ledger = Store.open(state), opened(state)
     store.warm_up()
     champion = store.champion(NAME)
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         rows = connection.exec_driver_sql("SELECT key, version FROM keepfit_predictions").fetchall()
     return {
         "champion": champion.version if champion else None,

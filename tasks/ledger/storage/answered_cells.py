@@ -21,9 +21,17 @@ def forms_text(forms: Mapping[str, ColumnForm]) -> str:
 
 
 def read(
-    database: Database, pipeline: str, window: Window | None, arrived: datetime | None
+    database: Database, pipeline: str, window: Window | None, arrived: datetime | None = None
 ) -> tuple[AnsweredCells, ...]:
-    """Return what rows hold, one entry for each way in which cells are stored."""
+    """Return what the rows of a window hold that were answered over HTTP, in order of time.
+
+    Parameters
+    ----------
+    window
+        None: rows without a time.
+    arrived
+        Only rows that were written then or later.
+    """
     where = [*_kept(pipeline, window)]
     if window is None:
         where.append(predictions.c.time.is_(None))
@@ -52,9 +60,15 @@ def read(
 
 
 def times(
-    database: Database, pipeline: str, window: Window | None, until: datetime | None
+    database: Database, pipeline: str, window: Window | None, until: datetime | None = None
 ) -> Sequence[datetime]:
-    """Return the times of rows in a window; without one that of the newest row."""
+    """Return the times of rows answered over HTTP, naive and in UTC.
+
+    Parameters
+    ----------
+    window
+        None: only the newest row that lies before `until`.
+    """
     where = _kept(pipeline, window)
     if until is not None:
         where.append(predictions.c.time < stored_time(until))
@@ -70,7 +84,7 @@ def times(
 
 
 def last_written(database: Database, pipeline: str) -> datetime | None:
-    """Return when such rows were last written."""
+    """Return when rows answered over HTTP were last written, in UTC; None where none were."""
     newest = sa.select(sa.func.max(batches.c.written_at)).where(
         batches.c.pipeline == pipeline, batches.c.forms.is_not(None)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,18 @@ class Database:
     ----------
     url
         Address of a SQLite file or of a PostgreSQL database.
+    state
+        Folder of the locks that this host's processes share.
     patience
         Seconds for which a locked SQLite file, or a lock in PostgreSQL, is awaited.
+    secrets
+        Values that never get into a decision.
     """
 
-    def __init__(self, url: sa.URL, patience: float = 60.0) -> None:
-        self.url = url
+    def __init__(
+        self, url: sa.URL, state: Path, patience: float = 60.0, secrets: Sequence[str] = ()
+    ) -> None:
+        self.url, self.state, self.secrets = url, state, secrets
         self.patience = patience
         self.place = without_credentials(url.set(query={}).render_as_string())
         self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None

@@ -48,4 +48,4 @@ def url(request: pytest.FixtureRequest) -> str | None:
 def ledger(url: str | None, tmp_path: Path) -> Iterator[Ledger]:
     ledger = opened(tmp_path, url)
     yield ledger
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()

@@ -17,7 +17,7 @@ from tasks.base.loop import Decision
 from tasks.base.records import Schema
 from tasks.base.runtime.failpoints import VARIABLE
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.storage.database import Database, address_of
+from tasks.ledger.storage.database import address_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,9 @@ NAME = "flights"
 
 
 def opened(state: Path, url: str | None = None, patience: float = 60.0, **more: Any) -> Ledger:
-    database = Database(address_of(url, state, state), patience)
-    database.prepare()
-    return Ledger(database, state, **more)
+    ledger = Ledger(address_of(url, state, state), state, patience, **more)
+    ledger.prepare()
+    return ledger
 
 
 def schema(**changes: Any) -> Schema:

@@ -81,7 +81,7 @@ def test_no_secret_gets_in(url: str | None, tmp_path: Path) -> None:
     assert secret not in repr(ledger)
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
     assert b"c4n" not in stored
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
 
 def test_what_databases_refuse_is_written_without_it(ledger: Ledger) -> None:

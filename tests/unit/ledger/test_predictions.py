@@ -274,7 +274,7 @@ def test_no_rows_are_written_and_read(ledger: Ledger) -> None:
 def test_a_batch_carries_version_run_and_digest(ledger: Ledger) -> None:
     write(ledger, predictions(), batch="digest")
     write(ledger, predictions(6), batch="digest")
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         rows = connection.execute(
             sa.text("SELECT batch, version, run_id, rows, new FROM keepfit_batches")
         ).all()
@@ -297,7 +297,7 @@ def test_a_writer_killed_on_its_way_neither_loses_nor_doubles_a_row(
     assert Forked(lambda: written(tmp_path, url, 500)).answer() == str(3500 - there)
     read = ledger.window_rows(NAME, None, schema())
     assert read["key"].tolist() == [f'["{i}"]' for i in range(3500)]
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         batch = "SELECT rows, new FROM keepfit_batches WHERE batch = '500'"
         assert tuple(connection.execute(sa.text(batch)).one()) == (3000, 2500)
 

@@ -20,7 +20,7 @@ def write(ledger: Ledger, frame: pd.DataFrame, batch: str = "b1") -> None:
 
 def aged(ledger: Ledger) -> None:
     """Let everything have been written in the middle of 2020."""
-    with ledger.database.writing("test") as connection:
+    with ledger.writing("test") as connection:
         earlier = "UPDATE keepfit_batches SET written_at = '2020-06-01 00:00:00.000000'"
         connection.execute(sa.text(earlier))
 

@@ -58,17 +58,17 @@ def test_old_closed_requests_are_pruned_and_open_ones_stay(ledger: Ledger) -> No
 
     ledger.prune(datetime.now(UTC) + timedelta(days=100), timedelta(days=90))
 
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         assert connection.execute(sa.select(run_requests.c.key)).scalars().all() == ["alarm:v2"]
 
 
 def test_tables_of_version_1_get_the_requests(ledger: Ledger) -> None:
-    with ledger.database.writing("test") as connection:
+    with ledger.writing("test") as connection:
         run_requests.drop(connection)
         connection.execute(sa.delete(schema_version))
         connection.execute(sa.insert(schema_version), {"version": 1})
 
-    with ledger.database.writing("migration") as connection:
+    with ledger.writing("migration") as connection:
         migrate(connection, "here")
 
     assert ledger.request_run(request())

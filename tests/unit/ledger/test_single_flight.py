@@ -88,7 +88,7 @@ def test_hosts_that_share_a_ledger_exclude_each_other(postgres_url: str, tmp_pat
         assert here.claim(NAME, "k", "c")
     with there.flight(NAME):
         pass
-    here.database.engine.dispose()
+    here.engine.dispose()
 
 
 @pytest.mark.postgres
@@ -97,7 +97,7 @@ def test_nothing_stays_of_a_flight(postgres_url: str, tmp_path: Path) -> None:
     for _ in range(20):
         with ledger.flight(NAME):
             pass
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
         assert connection.execute(sa.text(locks)).scalar() == 0
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()

@@ -58,9 +58,9 @@ def test_a_pipelines_address_and_secret_come_from_the_environment(
     ledger = ledger_of(load_pipeline(file, {"LEDGER": plain}))
     ledger.record(decision(sentence=f"at {plain}"))
     assert ledger.decisions()[0].sentence == "at ***"
-    assert postgres_server.password not in f"{ledger!r}{ledger.database.place}"
+    assert postgres_server.password not in f"{ledger!r}{ledger.place}"
     assert not (tmp_path / ".keepfit" / "ledger.db").exists()
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
 
 def test_eight_processes_that_start_at_once_make_one_ledger(
@@ -74,10 +74,10 @@ def test_eight_processes_that_start_at_once_make_one_ledger(
     assert [one.answer() for one in started] == ["True"] * 8
     ledger = opened(state, url)
     assert len(ledger.decisions()) == 8
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         versions = connection.execute(sa.text("SELECT version FROM keepfit_ledger_schema"))
         assert versions.scalars().all() == [VERSION]
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
 
 @pytest.mark.parametrize("moment", ["before", "halfway", "before_commit"])
@@ -87,20 +87,20 @@ def test_a_process_killed_while_it_makes_the_tables_leaves_none(
     assert Forked(lambda: opened(tmp_path, url), f"ledger.migration.{moment}").killed()
     ledger = opened(tmp_path, url)
     assert ledger.record(decision())
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
 
 def test_a_ledger_of_a_newer_keepfit_is_left_alone(ledger: Ledger) -> None:
-    with ledger.database.writing("test") as connection:
+    with ledger.writing("test") as connection:
         connection.execute(sa.text("INSERT INTO keepfit_ledger_schema VALUES (99)"))
     with pytest.raises(InfrastructureError, match=f"has version 99; this keepfit knows {VERSION}"):
-        ledger.database.prepare()
+        ledger.prepare()
 
 
 def test_a_ledger_whose_folder_was_removed_is_made_anew(tmp_path: Path) -> None:
     ledger = opened(tmp_path)
     ledger.record(decision())
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
     for file in tmp_path.iterdir():
         file.unlink()
     again = opened(tmp_path)
@@ -172,7 +172,7 @@ def test_a_lock_of_postgresql_that_stays_is_transient(postgres_url: str, tmp_pat
             ledger.claim(NAME, "k", "c")
     engine.dispose()
     assert ledger.claim(NAME, "k", "c")
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
 
 def write(ledger: Ledger, n: int = 4) -> int:
@@ -191,14 +191,14 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(tmp_path: Path) -> None
             pages = connection.execute("PRAGMA page_count").fetchone()[0]
             connection.execute(f"PRAGMA max_page_count={pages}")
 
-    ledger.database.engine.dispose()
-    sa.event.listen(ledger.database.engine, "connect", limit)
+    ledger.engine.dispose()
+    sa.event.listen(ledger.engine, "connect", limit)
     with pytest.raises(InfrastructureError, match="is full") as caught:
         write(ledger, 5000)
     assert not isinstance(caught.value, TransientError)
     assert "Free space" in caught.value.remedy
     full[0] = False
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
     assert ledger.coverage(NAME, None).rows == 4
     assert write(ledger, 5000) == 4996
 
@@ -236,7 +236,7 @@ def test_a_connection_that_was_cut_is_made_anew(postgres_url: str, tmp_path: Pat
         connection.execute(sa.text(cut)).all()
     engine.dispose()
     assert ledger.record(decision(1))
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
 
 # Addresses
@@ -256,4 +256,4 @@ def test_a_folder_of_any_name_holds_a_ledger(tmp_path: Path) -> None:
     odd = tmp_path / "a ?b#c%20ü'"
     assert opened(odd).record(decision())
     assert (odd / "ledger.db").is_file()
-    assert Database(address_of("sqlite:///x.db", odd, odd)).file == odd / "x.db"
+    assert Database(address_of("sqlite:///x.db", odd, odd), odd).file == odd / "x.db"

@@ -28,7 +28,7 @@ def kept(tmp_path: Path) -> Ledger:
 
 
 def columns(ledger: Ledger) -> dict[str, set[str]]:
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         found = sa.inspect(connection)
         return {
             name: {column["name"] for column in found.get_columns(name)}
@@ -37,7 +37,7 @@ def columns(ledger: Ledger) -> dict[str, set[str]]:
 
 
 def test_its_tables_become_those_of_today(kept: Ledger, tmp_path: Path) -> None:
-    with kept.database.reading() as connection:
+    with kept.reading() as connection:
         versions = connection.execute(sa.text("SELECT version FROM keepfit_ledger_schema"))
         assert set(versions.scalars()) == {1, VERSION}
     assert columns(kept) == columns(opened(tmp_path / "new"))
