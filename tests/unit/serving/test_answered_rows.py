@@ -106,7 +106,7 @@ def test_what_a_row_held_goes_when_it_is_older_than_the_retention(
     pipeline = learned(tmp_path)
     answered(pipeline, model, frame(40))
     ledger = ledger_of(pipeline)
-    with ledger.database.writing("test") as connection:
+    with ledger.writing("test") as connection:
         connection.execute(
             sa.text("UPDATE keepfit_batches SET written_at = '2020-01-02 00:00:00.000000'")
         )
@@ -130,7 +130,7 @@ def test_a_ledger_without_what_rows_held_is_brought_up_to_date(
     pipeline = learned(tmp_path)
     answered(pipeline, model, frame(5))
     ledger = ledger_of(pipeline)
-    with ledger.database.writing("test") as connection:
+    with ledger.writing("test") as connection:
         for change in (
             "ALTER TABLE keepfit_batches DROP COLUMN forms",
             "ALTER TABLE keepfit_predictions DROP COLUMN cells",
