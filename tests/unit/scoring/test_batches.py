@@ -308,7 +308,7 @@ def test_a_batch_is_recorded_once_wherever_its_scoring_was_killed(
 
     killed_at("scoring.sink.after", pipeline, batch)
     score()
-    with ledger.database.writing("test") as connection:  # as one killed after its record leaves it
+    with ledger.writing("test") as connection:  # as one killed after its record leaves it
         outbox.mark(connection, "mine", batch.digest, champion.version)
     score()
     score()
@@ -334,7 +334,7 @@ def test_after_retention_nothing_is_scored_anew(
         newcomers=True,
     )
     ledger = ledger_of(pipeline)
-    with ledger.database.writing("test") as connection:
+    with ledger.writing("test") as connection:
         connection.execute(sa.text("UPDATE keepfit_batches SET written_at = '2021-01-01'"))
 
     gone = ledger.prune(datetime(2040, 1, 1, tzinfo=UTC), pipeline.config.monitoring.window)

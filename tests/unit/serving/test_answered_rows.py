@@ -116,7 +116,7 @@ def test_what_a_row_held_goes_when_it_is_older_than_the_retention(
         )
     assert ledger.prune(NOW, timedelta(hours=10)).predictions > 0
 
-    with ledger.database.reading() as connection:
+    with ledger.reading() as connection:
         left = connection.execute(sa.text("SELECT key, time, cells FROM keepfit_predictions")).all()
     assert [row.cells for row in left if row.time is None] == [None]
     assert {json.loads(row.cells)[-1] for row in left if row.time is not None} <= {
@@ -137,7 +137,7 @@ def test_a_ledger_without_what_rows_held_is_brought_up_to_date(
             "UPDATE keepfit_ledger_schema SET version = 2",
         ):
             connection.execute(sa.text(change))
-    ledger.database.engine.dispose()
+    ledger.engine.dispose()
 
     answered(pipeline, model, frame(8))
 
