@@ -34,22 +34,26 @@ def next_time(expression: str, timezone: str, now: datetime) -> datetime:
     """Return when a schedule runs next after `now`, in UTC, as Prefect's server does it.
 
     A time that the clock shows twice counts once, the first; one that it leaves out is an hour
-    earlier.
+    later, so that it may come after the time that follows it.
 
     Examples
     --------
     >>> next_time("30 1 * * *", "America/New_York", datetime(2026, 11, 1, 6, tzinfo=UTC)).day
     2
+    >>> next_time("30 2 * * *", "America/New_York", datetime(2027, 3, 14, 7, tzinfo=UTC)).hour
+    7
     """
     zone = ZoneInfo(timezone)
-    wall = croniter.croniter(expression, now.astimezone(zone).replace(tzinfo=None))
+    before = now.astimezone(zone).replace(tzinfo=None) - _LONGEST_SHIFT
+    wall = croniter.croniter(expression, before)
+    soonest: datetime | None = None
     while True:
         shown: datetime = wall.get_next(datetime)
         moment = shown.replace(tzinfo=zone).astimezone(UTC)
-        if moment.astimezone(zone).replace(tzinfo=None) != shown:
-            moment = shown.replace(tzinfo=zone, fold=1).astimezone(UTC)
-        if moment > now:
-            return moment
+        if moment > now and (soonest is None or moment < soonest):
+            soonest = moment
+        if soonest is not None and shown >= soonest.astimezone(zone).replace(tzinfo=None):
+            return soonest
 
 
 def time_before(expression: str, timezone: str, now: datetime, count: int) -> datetime:
