@@ -58,19 +58,19 @@ def roll_back_by_hand(file: Path | None) -> Decision:
 
 
 def _opened(pipeline: Pipeline) -> tuple[Store, Ledger]:
-    return store_of(pipeline.state), ledger_of(pipeline)
+    return store_of(pipeline), ledger_of(pipeline)
 
 
 def sign_versions(file: Path | None, version: str) -> dict[str, object]:
     """Sign versions as they are stored."""
     with _steered(file) as pipeline:
-        return version_keys.sign_versions(pipeline, store_of(pipeline.state), version)
+        return version_keys.sign_versions(pipeline, store_of(pipeline), version)
 
 
 def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:
     """Copy a version's files, compared with its signature, into a new folder."""
     with _steered(file) as pipeline:
-        return version_keys.copy_version(pipeline, store_of(pipeline.state), version, target)
+        return version_keys.copy_version(pipeline, store_of(pipeline), version, target)
 
 
 def rotate_key(file: Path | None) -> dict[str, object]:
@@ -78,15 +78,15 @@ def rotate_key(file: Path | None) -> dict[str, object]:
     if file is None:
         return version_keys.rotate_key()
     with _steered(file) as pipeline:
-        return version_keys.rotate_key(pipeline, store_of(pipeline.state))
+        return version_keys.rotate_key(pipeline, store_of(pipeline))
 
 
 def load_estimator(file: Path | None, version: str | None) -> Any:
     """Return the champion, or another version, fitted, as scoring loads it."""
     with _steered(file) as pipeline:
-        found = batches.version_of(pipeline, store_of(pipeline.state), version)
+        found = batches.version_of(pipeline, store_of(pipeline), version)
         versions.require_hooks(pipeline.config, pipeline.base, found)
-        return version_predictions.load_version(pipeline, store_of(pipeline.state), found)
+        return version_predictions.load_version(pipeline, store_of(pipeline), found)
 
 
 def read_chain(file: Path | None, version: str | None) -> Chain:
@@ -98,7 +98,7 @@ def read_chain(file: Path | None, version: str | None) -> Chain:
 def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
     """Return which columns pushed the prediction of one row."""
     with _steered(file) as pipeline:
-        return row_explanation.explain_row(pipeline, store_of(pipeline.state), row, version)
+        return row_explanation.explain_row(pipeline, store_of(pipeline), row, version)
 
 
 def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:

@@ -274,6 +274,6 @@ def _connect_early(pipeline: Pipeline) -> None:
 
     def connect() -> None:
         with contextlib.suppress(KeepfitError):
-            store_of(pipeline.state).warm_up()
+            store_of(pipeline).warm_up()
 
     threading.Thread(target=connect, daemon=True).start()

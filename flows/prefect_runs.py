@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,26 +87,31 @@ def end_run(client: SyncPrefectClient, run: FlowRun, state: Any) -> None:
 
 def unsuccessful_runs(
     client: SyncPrefectClient,
-    name: str,
+    names: Iterable[str],
     since: datetime,
     now: datetime,
     awake: datetime | None = None,
-) -> tuple[EndedRun, ...]:
-    """Return the runs of the pipeline `name` that failed since then or are late to start.
+) -> dict[str, tuple[EndedRun, ...]]:
+    """Return pipeline to its runs that failed since then or are late to start, where it has some.
+
+    However many pipelines there are, the API is asked the same few questions.
 
     Parameters
     ----------
+    names
+        The pipelines.
     since
         Runs that ended, or should have started, before are left out.
     awake
         Since when runs can start at all, where that is known: those that were due while nobody
         could start them are not late at once.
     """
+    tags = {pipeline_tag(name): name for name in names}
     flows = _flows(client)
-    ended = tuple(_ended(client, name, flows, since))
-    if awake is not None and now - awake < _LATE:
-        return ended
-    return (*ended, *_late(client, name, flows, since, now))
+    found = list(_ended(client, tags, flows, since))
+    if awake is None or now - awake >= _LATE:
+        found += _late(client, tags, flows, since, now)
+    return {name: tuple(run for of, run in found if of == name) for name in {of for of, _ in found}}
 
 
 def _flows(client: SyncPrefectClient) -> dict[UUID, str]:
@@ -115,54 +120,61 @@ def _flows(client: SyncPrefectClient) -> dict[UUID, str]:
 
 
 def _ended(
-    client: SyncPrefectClient, name: str, flows: dict[UUID, str], since: datetime
-) -> Iterable[EndedRun]:
+    client: SyncPrefectClient, tags: Mapping[str, str], flows: dict[UUID, str], since: datetime
+) -> Iterable[tuple[str, EndedRun]]:
     kind = objects.StateType
     kinds = {kind.FAILED: "failed", kind.CRASHED: "crashed", kind.CANCELLED: "cancelled"}
-    runs = _runs(client, name, list(kinds), end_time=filters.FlowRunFilterEndTime(after_=since))
-    for run in runs:
+    ended = filters.FlowRunFilterEndTime(after_=since)
+    for name, run in _runs(client, tags, list(kinds), end_time=ended):
         if run.state is None or run.flow_id not in flows:
             continue
         # What was cancelled before it began was one too many, or was missed. It has a start time.
         if run.state.type == objects.StateType.CANCELLED and not run.run_count:
             continue
-        yield _ended_run(run, flows[run.flow_id], kinds[run.state.type], run.state.name or "")
+        kind_of_end = kinds[run.state.type]
+        yield name, _ended_run(run, flows[run.flow_id], kind_of_end, run.state.name or "")
 
 
 def _late(
     client: SyncPrefectClient,
-    name: str,
+    tags: Mapping[str, str],
     flows: dict[UUID, str],
     since: datetime,
     now: datetime,
-) -> Iterable[EndedRun]:
-    """Yield the longest awaited run of each flow of which none runs."""
+) -> Iterable[tuple[str, EndedRun]]:
+    """Yield the longest awaited run of each flow of a pipeline of which none runs."""
     due = filters.FlowRunFilterExpectedStartTime(after_=since, before_=now - _LATE)
-    late: dict[str, FlowRun] = {}
-    for run in _runs(client, name, [objects.StateType.SCHEDULED], expected_start_time=due):
+    late: dict[tuple[str, str], FlowRun] = {}
+    for name, run in _runs(client, tags, [objects.StateType.SCHEDULED], expected_start_time=due):
         if run.flow_id in flows and run.expected_start_time is not None:
-            first = late.setdefault(flows[run.flow_id], run)
+            first = late.setdefault((name, flows[run.flow_id]), run)
             if _expected(run) < _expected(first):
-                late[flows[run.flow_id]] = run
+                late[name, flows[run.flow_id]] = run
     if not late:
         return
-    going = _runs(client, name, [objects.StateType.RUNNING, objects.StateType.PENDING])
-    busy = {flows.get(run.flow_id) for run in going}
-    for flow, run in late.items():
-        if flow not in busy:
+    going = _runs(client, tags, [objects.StateType.RUNNING, objects.StateType.PENDING])
+    busy = {(name, flows.get(run.flow_id)) for name, run in going}
+    for (name, flow), run in late.items():
+        if (name, flow) not in busy:
             said = f"It was due at {_expected(run):%Y-%m-%d %H:%M} UTC and has not started."
-            yield _ended_run(run, flow, "late", "Late", said)
+            yield name, _ended_run(run, flow, "late", "Late", said)
 
 
 def _runs(
-    client: SyncPrefectClient, name: str, states: Sequence[Any], **further: Any
-) -> list[FlowRun]:
+    client: SyncPrefectClient, tags: Mapping[str, str], states: Sequence[Any], **further: Any
+) -> list[tuple[str, FlowRun]]:
+    """Return runs of the pipelines that `tags` name, each with its pipeline."""
     wanted = filters.FlowRunFilter(
-        tags=filters.FlowRunFilterTags(all_=[pipeline_tag(name)]),
+        tags=filters.FlowRunFilterTags(any_=list(tags)),
         state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=list(states))),
         **further,
     )
-    return list(client.read_flow_runs(flow_run_filter=wanted, limit=_MOST))
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=wanted, limit=_MOST, offset=len(found)):
+        found += page
+        if len(page) < _MOST:
+            break
+    return [(tags[tag], run) for run in found for tag in run.tags if tag in tags]
 
 
 def _ended_run(run: FlowRun, flow: str, kind: Any, state: str, message: str = "") -> EndedRun:

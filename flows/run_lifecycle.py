@@ -93,8 +93,8 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         if not was_terminated():
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
-            _tried(lambda: record_moves(pipeline, store_of(pipeline.state), ledger_of(pipeline)))
-            refresh(pipeline)
+            _tried(lambda: record_moves(pipeline, store_of(pipeline), ledger_of(pipeline)))
+            _show(pipeline)
 
 
 def pipeline_of_run(file: str, *, edited: bool = False) -> Pipeline:
@@ -129,9 +129,16 @@ def _compare(pipeline: Pipeline) -> None:
     now = datetime.now(UTC)
     ended: tuple[EndedRun, ...] = ()
     if deployment_id():
+        name = pipeline.config.name
         with _client() as client:
-            ended = unsuccessful_runs(client, pipeline.config.name, now - BACK, now)
+            ended = unsuccessful_runs(client, [name], now - BACK, now).get(name, ())
     report_outcomes(pipeline, ended, now)
+
+
+def _show(pipeline: Pipeline) -> None:
+    """Write the page; of a stack the runner does so, which sees what was decided."""
+    if RUNNER_VARIABLE not in os.environ:
+        refresh(pipeline)
 
 
 def _client() -> SyncPrefectClient:

@@ -65,7 +65,7 @@ def training(
     plan = pipeline_of_run(pipeline)
     with (
         answerable(plan, "training", cause) as why,
-        admitted(plan, ledger_of(plan), store_of(plan.state), why, refit=refit) as answer,
+        admitted(plan, ledger_of(plan), store_of(plan), why, refit=refit) as answer,
     ):
         if not answer.retrain:
             tell_decided(plan, why.correlation)

@@ -52,7 +52,7 @@ def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    refit = candidacy(pipeline, store_of(pipeline.state), answer, strict=cause.kind == "manual")
+    refit = candidacy(pipeline, store_of(pipeline), answer, strict=cause.kind == "manual")
     until, reason = champion_until(pipeline), answer.training_reason
     prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)
     report(Step("split", _parts(prepared.split)))

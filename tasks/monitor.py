@@ -60,7 +60,7 @@ def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
 @task(name="measure drift", retried=PATIENT)
 def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
-    drift = drift_of(pipeline, ledger_of(pipeline), store_of(pipeline.state), look, snapshot)
+    drift = drift_of(pipeline, ledger_of(pipeline), store_of(pipeline), look, snapshot)
     report(Step("drift", drift.sentence))
     if drift.harm_sentence:
         report(Step("harm", drift.harm_sentence))
@@ -81,7 +81,7 @@ def judge_window(
     findings = judge(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         look,
         snapshot,
         drift,
@@ -97,7 +97,7 @@ def judge_window(
 @task(name="measure gain", retried=PATIENT)
 def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
-    findings = with_gain(pipeline, ledger_of(pipeline), store_of(pipeline.state), look, findings)
+    findings = with_gain(pipeline, ledger_of(pipeline), store_of(pipeline), look, findings)
     if findings.gain is not None:
         answer = weigh(pipeline.config.policy, findings.gain)
         report(Step("gain", gain_sentence(findings.gain, answer)))
@@ -118,7 +118,7 @@ def conclude_window(
     return conclude_look(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         look,
         snapshot,
         contract,
@@ -156,7 +156,7 @@ def judge_shadow(pipeline: Pipeline, watch: Watch) -> str:
     decision = try_challenger(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         look.champion,
         look.cause.correlation,
         datetime.now(UTC),
@@ -173,7 +173,7 @@ def conclude_monitoring(
 ) -> MonitoringOutcome:
     """Ask the policy, and record an alarm where windows call for action that none told of."""
     outcome = conclude_pass(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), watch, seen, datetime.now(UTC)
+        pipeline, ledger_of(pipeline), store_of(pipeline), watch, seen, datetime.now(UTC)
     )
     leave(
         "markdown",

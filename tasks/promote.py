@@ -38,7 +38,7 @@ def find_training(
     Without one, a refit that has too few newer rows ends here. Where everything is to be computed
     anew, only what another run did while this one waited for it counts.
     """
-    ledger, store = ledger_of(pipeline), store_of(pipeline.state)
+    ledger, store = ledger_of(pipeline), store_of(pipeline)
     found = finished_training(pipeline, store, basis.prepared.key, cause.at if fresh else None)
     if found is not None:
         report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
@@ -53,7 +53,7 @@ def find_training(
 @task(name="open run", retried=PATIENT)
 def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the training's MLflow run, with a link to the Prefect run."""
-    return training_runs.open_run(store_of(pipeline.state), pipeline, basis, prefect_run)
+    return training_runs.open_run(store_of(pipeline), pipeline, basis, prefect_run)
 
 
 @task(name="record candidates", retried=PATIENT)
@@ -65,7 +65,7 @@ def record_candidates(
     run_id: str,
 ) -> dict[str, str]:
     """Log a child run for every candidate; return their ids by name."""
-    store = store_of(pipeline.state)
+    store = store_of(pipeline)
     runs = training_runs.record_candidates(store, pipeline, basis, results, assessment, run_id)
     report(Step("record", f"{len(runs)} candidates logged to MLflow"))
     return runs
@@ -76,7 +76,7 @@ def judge_challenger(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
-    store, challenger = store_of(pipeline.state), assessment.challenger
+    store, challenger = store_of(pipeline), assessment.challenger
     earlier = earlier_refits(pipeline, ledger_of(pipeline), basis.prepared.metric, challenger)
     verdict = judged_once(
         pipeline,
@@ -108,7 +108,7 @@ def register_challenger(
     runs: Mapping[str, str],
 ) -> ModelVersion:
     """Register the model, verify it, and move the alias if the gate said so."""
-    store, challenger = store_of(pipeline.state), assessment.challenger
+    store, challenger = store_of(pipeline), assessment.challenger
     version = registered_once(
         pipeline,
         store,
@@ -147,7 +147,7 @@ def conclude_training(
     """Write the report, end the MLflow run, keep the outcome."""
     outcome = conclude(
         pipeline,
-        store_of(pipeline.state),
+        store_of(pipeline),
         basis,
         results,
         assessment,
@@ -193,13 +193,13 @@ def record_decisions(
 ) -> None:
     """Record in the ledger that the training ended and what the gate decided."""
     record_training(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), basis, outcome, cause, seconds
+        pipeline, ledger_of(pipeline), store_of(pipeline), basis, outcome, cause, seconds
     )
 
 
 def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:
     """Mark the MLflow run that a failed flow left open."""
-    store = store_of(pipeline.state)
+    store = store_of(pipeline)
     left = store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")
     if left is not None:
         store.finish_run(left.run_id, "FAILED")

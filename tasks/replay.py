@@ -67,7 +67,7 @@ def compare_policies(
 ) -> BacktestOutcome:
     """Compare the policies on the same rows, recommend one, write page and MLflow runs."""
     outcome = conclude_replay(
-        pipeline, store_of(pipeline.state), asked, replay, states, time.monotonic() - began
+        pipeline, store_of(pipeline), asked, replay, states, time.monotonic() - began
     )
     report(Step("compare", f"{len(outcome.policies)} policies"))
     return outcome

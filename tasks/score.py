@@ -23,7 +23,7 @@ from tasks.scoring.quarantine_files import mark_scored
 @task(name="find champion", retried=BRIEF)
 def find_champion(pipeline: Pipeline) -> ModelVersion:
     """Return the version that scores now."""
-    champion = champion_of(pipeline, store_of(pipeline.state))
+    champion = champion_of(pipeline, store_of(pipeline))
     report(Step("champion", f"{champion.name} v{champion.version}"))
     return champion
 
@@ -49,7 +49,7 @@ def score_rows(
     outcome = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         admitted.snapshot,
         admitted.contract,
         champion,
@@ -75,7 +75,7 @@ def nothing_to_score(
     if scope == "new":
         outcome = nothing_new(pipeline, snapshot, champion)
     else:
-        outcome = score_nothing(pipeline, store_of(pipeline.state), snapshot, champion)
+        outcome = score_nothing(pipeline, store_of(pipeline), snapshot, champion)
     return outcome.model_copy(update={"scope": scope})
 
 

@@ -17,7 +17,7 @@ def fit_candidates(
     pipeline: Pipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate side by side within the time budget; finished ones are reused."""
-    results = fit_all(pipeline, store_of(pipeline.state), basis, fresh=fresh)
+    results = fit_all(pipeline, store_of(pipeline), basis, fresh=fresh)
     fitted = sum(result.status == "ok" for result in results)
     report(Step("fit", f"{fitted} of {len(results)} fitted, the baseline among them"))
     return results

@@ -53,8 +53,14 @@ def postgres_server() -> Iterator[Server]:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """Run a server; raise pytest's exception of skipped tests where it can't be had."""
+def running_server(host: str = "127.0.0.1", network: str = "") -> Iterator[Server]:
+    """Run a server; raise pytest's exception of skipped tests where it can't be had.
+
+    Parameters
+    ----------
+    network
+        From where others may log in, besides this machine.
+    """
     folder = programs()
     if folder is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
@@ -66,7 +72,10 @@ def running_server() -> Iterator[Server]:
     try:
         if root:
             shutil.chown(home, "postgres")
-        yield from _running(folder, home, ["runuser", "-u", "postgres", "--"] if root else [])
+        runs_as = ["runuser", "-u", "postgres", "--"] if root else []
+        yield from _running(
+            folder, home, runs_as, Server(host, free_port(), secrets.token_hex(12)), network
+        )
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -81,14 +90,18 @@ def _known(user: str) -> bool:
     return True
 
 
-def _running(folder: Path, home: Path, prefix: list[str]) -> Iterator[Server]:
-    server = Server("127.0.0.1", free_port(), secrets.token_hex(12))
+def _running(
+    folder: Path, home: Path, prefix: list[str], server: Server, network: str
+) -> Iterator[Server]:
     secret = home / "secret"
     secret.write_text(server.password)
     secret.chmod(0o644)  # the folder is the owner's alone
     data = home / "data"
     _call([*prefix, str(folder / "initdb"), "-D", str(data), "-U", _USER, "-A", "scram-sha-256",
            f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C"])  # fmt: skip
+    if network:
+        with (data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} scram-sha-256\n")
     # It runs apart from this process: tests end whatever they find below themselves.
     options = f"-p {server.port} -h {server.host} -k {home} -F -c max_connections=60"
     program = [*prefix, str(folder / "pg_ctl"), "-D", str(data)]

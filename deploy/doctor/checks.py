@@ -171,7 +171,7 @@ def champion(pipeline: Pipeline) -> Found:
     name = pipeline.config.name
     if not _has_store(pipeline.state):
         return warning("no champion yet", command("run", file=pipeline.path))
-    store = store_of(pipeline.state)
+    store = store_of(pipeline)
     with working_on(pipeline.path):
         found = store.champion(name)
         if found is None:
@@ -180,11 +180,11 @@ def champion(pipeline: Pipeline) -> Found:
     return ok(f"version {found.version} loads")
 
 
-def mlflow_store(state: Path) -> Found:
+def mlflow_store(pipeline: Pipeline) -> Found:
     """Reach MLflow's store; it refuses a database whose migrations are not current."""
-    if not _has_store(state):
+    if not _has_store(pipeline.state):
         return ok("not made yet")
-    store = store_of(state)
+    store = store_of(pipeline)
     store.champion("keepfit-doctor")
     return ok(f"{store.address} answers, migrations current")
 

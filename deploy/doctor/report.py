@@ -81,8 +81,8 @@ def examine(files: Sequence[Path], *, loop: bool = False, alerts: bool = False) 
         except KeepfitError as error:
             done.append(_made(f"file {file}", partial(checks.explained, error)))
     secrets = tuple(secret for p in pipelines for secret in p.secrets)
-    for state in dict.fromkeys(p.state for p in pipelines):
-        done += [_made(name, check) for name, check in _of_state(state)]
+    for pipeline in {p.state: p for p in pipelines}.values():
+        done += [_made(name, check) for name, check in _of_state(pipeline)]
     for pipeline in pipelines:
         done += [_made(name, check) for name, check in _of_pipeline(pipeline, alerts or loop)]
     result = None
@@ -94,11 +94,12 @@ def examine(files: Sequence[Path], *, loop: bool = False, alerts: bool = False) 
     return Report(checks=tuple(shown), loop=legs)
 
 
-def _of_state(state: Path) -> Iterator[tuple[str, Callable[[], checks.Found]]]:
+def _of_state(pipeline: Pipeline) -> Iterator[tuple[str, Callable[[], checks.Found]]]:
+    state = pipeline.state
     stack = running_stack(state)
     yield "permissions", partial(checks.permissions, state)
     yield "disk", partial(checks.disk, state)
-    yield "MLflow's store", partial(checks.mlflow_store, state)
+    yield "MLflow's store", partial(checks.mlflow_store, pipeline)
     yield "Prefect's database", partial(checks.prefect_database, state)
     servers = [] if stack is None else [f"{stack.prefect_api}/health"]
     yield "clock", partial(checks.clock, state, servers)

@@ -40,7 +40,7 @@ def kept_versions(
     """
     if not has_registry(pipeline):
         return {}
-    store, name = store_of(pipeline.state), pipeline.config.name
+    store, name = store_of(pipeline), pipeline.config.name
     champion, versions = store.pointed(name), store.versions(name)
     moves = ledger.decisions(name, kinds=("promoted", "rolled_back"), most=1)
     reasons = [
@@ -99,7 +99,7 @@ def collect_registry(
     """
     if not has_registry(pipeline):
         return 0
-    store, name, gone = store_of(pipeline.state), pipeline.config.name, 0
+    store, name, gone = store_of(pipeline), pipeline.config.name, 0
     for version in store.versions(name):
         if version.version not in kept and _is_old(version, before):
             gone += _collected(store, ledger, version, now)

@@ -35,20 +35,23 @@ class Chronicle:
         self._seen: dict[str, datetime] = {}
         self.look(pipelines, silent=True)
 
-    def look(self, pipelines: Sequence[Pipeline], *, silent: bool = False) -> None:
-        """Say what was decided since the last look, oldest first."""
+    def look(self, pipelines: Sequence[Pipeline], *, silent: bool = False) -> bool:
+        """Say what was decided since the last look, oldest first; return whether anything was."""
         since = self._since - _OVERLAP
         began = datetime.now(UTC)
-        for pipeline in pipelines:
-            ledger = evidence.accounts_of(pipeline)
-            for decision in reversed(ledger.decisions(pipeline.config.name, since=since)):
+        new = False
+        for ledger, of in evidence.each_accounts(pipelines):
+            names = [pipeline.config.name for pipeline in of]
+            for decision in reversed(ledger.decisions(names, since=since)):
                 known = decision.id in self._seen or silent
+                new = new or not known
                 if not known and (line := line_of(decision)):
                     self._say(line)
                 self._seen[decision.id] = decision.at
         self._since = began
         kept = began - 2 * _OVERLAP
         self._seen = {one: at for one, at in self._seen.items() if at >= kept}
+        return new
 
 
 def line_of(decision: Decision) -> str:

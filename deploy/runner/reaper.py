@@ -34,7 +34,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, marked_at, runner_of, unmark
 from tasks.base.servers.stack_file import stopped_at
-from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.ledger import Ledger, each_ledger, ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
 from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
@@ -128,14 +128,18 @@ class Reaper:
     def report(self) -> int:
         """Record and tell what became of runs and requests unless it was; return how many."""
         now, number = datetime.now(UTC), 0
+        pipelines = {pipeline.config.name: pipeline for pipeline in self._pipelines.values()}
         with connected() as client:
-            for pipeline in self._pipelines.values():
-                found = unsuccessful_runs(
-                    client, pipeline.config.name, now - BACK, now, self._since
-                )
-                new = tuple(run for run in found if f"{run.id} {run.kind}" not in self._reported)
-                number += report_outcomes(pipeline, new, now)
-                self._reported |= {f"{run.id} {run.kind}" for run in new}
+            found = unsuccessful_runs(client, pipelines, now - BACK, now, self._since)
+        for ledger, of in each_ledger(pipelines.values()):
+            asked = {request.pipeline for request in ledger.open_requests()}
+            for pipeline in of:
+                name = pipeline.config.name
+                ended = found.get(name, ())
+                new = tuple(run for run in ended if f"{run.id} {run.kind}" not in self._reported)
+                if new or name in asked:
+                    number += report_outcomes(pipeline, new, now)
+                    self._reported |= {f"{run.id} {run.kind}" for run in new}
         return number
 
     def cancel_open(self) -> int:

@@ -2,13 +2,14 @@
 
 `python -m deploy.runner.runner DESCRIPTOR PARENT STATE FILE…` writes a line to the descriptor every
 two seconds while it is well: an empty one, or what the person who watches should know. It takes up
-edits of the pipeline files, writes keepfit's page anew every minute, and when it is asked to end
-it cancels what runs.
+edits of the pipeline files, writes keepfit's page anew after what was decided and every minute, and
+when it is asked to end it cancels what runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -45,6 +46,8 @@ _BEAT_SECONDS = 2.0
 _REAP_SECONDS = 20.0
 _WATCH_SECONDS = 2.0
 _NEWS_SECONDS = 3.0
+_PAGE_SHARE = 9.0
+"""Seconds without the page's writing for each second of it."""
 _API_SECONDS = 1_700.0
 _CANCEL_SECONDS = 8.0
 
@@ -67,7 +70,7 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
     await asyncio.to_thread(apply_automations, pipelines)
     reaper = Reaper(state, pipelines, os.getpid(), say)
     chronicle = await asyncio.to_thread(Chronicle, pipelines, say)
-    stopping = asyncio.Event()
+    stopping, news = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stop_soon(*_: object) -> None:
@@ -84,12 +87,8 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
         asyncio.create_task(_every(_BEAT_SECONDS, lambda: _done(say, ""))),
         asyncio.create_task(_every(_REAP_SECONDS, lambda: asyncio.to_thread(_looked, reaper))),
         asyncio.create_task(_every(_WATCH_SECONDS, lambda: _watch(runner, files, reaper, say))),
-        asyncio.create_task(
-            _every(_NEWS_SECONDS, lambda: asyncio.to_thread(chronicle.look, files.pipelines))
-        ),
-        asyncio.create_task(
-            _every(EVERY_SECONDS, lambda: asyncio.to_thread(refresh, files.pipelines[0]))
-        ),
+        asyncio.create_task(_every(_NEWS_SECONDS, lambda: _tell(chronicle, files, news))),
+        asyncio.create_task(_every(0.0, lambda: _page(files, news))),
     ]
     work = asyncio.create_task(runner.start())
     stop = asyncio.create_task(stopping.wait())
@@ -155,6 +154,27 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
         return f"{edit.sentence}; nothing of it is scheduled"
     at, first = min(soon)
     return f"{edit.sentence}; next: {first} {at:%a %d %b %H:%M %Z}"
+
+
+async def _tell(chronicle: Chronicle, files: WatchedFiles, news: asyncio.Event) -> None:
+    """Say what was decided; the page is written anew where something was."""
+    if await asyncio.to_thread(chronicle.look, files.pipelines):
+        news.set()
+
+
+async def _page(files: WatchedFiles, news: asyncio.Event) -> None:
+    """Write the page, and return when it is time to write it again.
+
+    That is after news, a minute at the latest; but of many pipelines it takes seconds, and at
+    most a tenth of the time is spent on it.
+    """
+    news.clear()
+    began = time.monotonic()
+    await asyncio.to_thread(refresh, files.pipelines[0])
+    pause = _PAGE_SHARE * (time.monotonic() - began)
+    await asyncio.sleep(pause)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(news.wait(), max(0.0, EVERY_SECONDS - pause))
 
 
 async def _api_answers() -> None:

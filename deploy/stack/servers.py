@@ -41,7 +41,8 @@ def prefect_app(state: Path) -> ASGIApp:  # noqa: ARG001 - one signature for all
 def mlflow_app(state: Path) -> ASGIApp:
     """Return MLflow's server on the store of `state`, whose database is made first."""
     store = Store.open(state)
-    store.warm_up()
+    # What an interrupted promotion left is finished by whoever knows the ledger and its lock.
+    store.prepare()
     artifacts = store.artifacts or state / "mlflow" / "artifacts"
     # As `mlflow server` hands its options to the processes that it starts.
     os.environ["_MLFLOW_SERVER_FILE_STORE"] = store.uri

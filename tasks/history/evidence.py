@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from math import isfinite
 from typing import Protocol, TypeVar
@@ -22,7 +22,7 @@ from tasks.base.loop import (
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import Record, Verdict
-from tasks.ledger.ledger import ledger_of
+from tasks.ledger.ledger import each_ledger, ledger_of
 
 _R = TypeVar("_R", bound=Record)
 # The kinds after which another version scores.
@@ -41,7 +41,7 @@ class Accounts(Protocol):
 
     def decisions(
         self,
-        pipeline: str | None = None,
+        pipeline: str | Collection[str] | None = None,
         *,
         kinds: Collection[str] = (),
         correlation: str | None = None,
@@ -60,7 +60,7 @@ class NoAccounts:
 
     def decisions(
         self,
-        pipeline: str | None = None,  # noqa: ARG002
+        pipeline: str | Collection[str] | None = None,  # noqa: ARG002
         *,
         kinds: Collection[str] = (),  # noqa: ARG002
         correlation: str | None = None,  # noqa: ARG002
@@ -78,10 +78,16 @@ class NoAccounts:
 
 def accounts_of(pipeline: Pipeline) -> Accounts:
     """Return the ledger of `pipeline`; reading never creates one."""
-    if pipeline.config.ledger.url is None and not (pipeline.state / "ledger.db").exists():
-        return NoAccounts()
-    ledger: Accounts = ledger_of(pipeline)
-    return ledger
+    return ledger_of(pipeline) if _has_ledger(pipeline) else NoAccounts()
+
+
+def each_accounts(pipelines: Iterable[Pipeline]) -> list[tuple[Accounts, tuple[Pipeline, ...]]]:
+    """Return every ledger that is there once, with the pipelines that keep theirs in it."""
+    return [*each_ledger(pipeline for pipeline in pipelines if _has_ledger(pipeline))]
+
+
+def _has_ledger(pipeline: Pipeline) -> bool:
+    return pipeline.config.ledger.url is not None or (pipeline.state / "ledger.db").exists()
 
 
 def has_registry(pipeline: Pipeline) -> bool:

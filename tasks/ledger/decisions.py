@@ -44,7 +44,7 @@ def _cleaned(value: Any, secrets: Collection[str]) -> Any:
 
 def read(
     database: Database,
-    pipeline: str | None = None,
+    pipeline: str | Collection[str] | None = None,
     *,
     kinds: Collection[str] = (),
     correlation: str | None = None,
@@ -57,13 +57,15 @@ def read(
     Parameters
     ----------
     pipeline, kinds, correlation, version
-        Only those; None or nothing for all.
+        Only those, of one or several pipelines; None or nothing for all.
     since
         Only those made then or later.
     most
         At most so many.
     """
     chosen = sa.select(decisions.c.body).order_by(decisions.c.at.desc(), decisions.c.number.desc())
+    if not (pipeline is None or isinstance(pipeline, str)):
+        chosen, pipeline = chosen.where(decisions.c.pipeline.in_(sorted(pipeline))), None
     equal = {"pipeline": pipeline, "correlation": correlation, "version": version}
     for name, value in equal.items():
         if value is not None:

@@ -6,7 +6,10 @@ write is one transaction, and written again it changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.runtime.libraries import sa
 from tasks.ledger import coverage as window_coverage
 from tasks.ledger import decisions as recorded
 from tasks.ledger import (
@@ -41,12 +44,42 @@ def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
     InfrastructureError
         When it refuses, or a newer keepfit wrote it.
     """
-    url = pipeline.config.ledger.url
-    stated = None if url is None else url.get_secret_value()
-    address = address_of(stated, pipeline.state, pipeline.base)
+    return _opened(_address(pipeline), pipeline, patience)
+
+
+def each_ledger(pipelines: Iterable[Pipeline]) -> list[tuple[Ledger, tuple[Pipeline, ...]]]:
+    """Return every ledger of some pipelines once, with those that keep theirs in it."""
+    found: dict[sa.URL, list[Pipeline]] = {}
+    for pipeline in pipelines:
+        found.setdefault(_address(pipeline), []).append(pipeline)
+    return [(_opened(address, of[0]), tuple(of)) for address, of in found.items()]
+
+
+def shared_address(pipeline: Pipeline) -> str:
+    """Return the address of the PostgreSQL database of the ledger; empty where it is a file.
+
+    Raises
+    ------
+    ConfigError
+        When `ledger.url` is no address, or one of another kind of database.
+    """
+    if pipeline.config.ledger.url is None:
+        return ""
+    address = _address(pipeline)
+    file = address.get_backend_name() == "sqlite"
+    return "" if file else address.render_as_string(hide_password=False)
+
+
+def _opened(address: sa.URL, pipeline: Pipeline, patience: float = 60.0) -> Ledger:
     ledger = Ledger(address, pipeline.state, patience, pipeline.secrets)
     ledger.prepare()
     return ledger
+
+
+def _address(pipeline: Pipeline) -> sa.URL:
+    url = pipeline.config.ledger.url
+    stated = None if url is None else url.get_secret_value()
+    return address_of(stated, pipeline.state, pipeline.base)
 
 
 class Ledger(Database):

@@ -80,13 +80,18 @@ def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
         return bool(done.rowcount)
 
 
-def read_open(database: Database, pipeline: str) -> tuple[RunRequest, ...]:
-    """Return the requested runs whose outcome is not recorded, the oldest first."""
-    chosen = (
-        sa.select(run_requests)
-        .where(run_requests.c.pipeline == pipeline, run_requests.c.closed_at.is_(None))
-        .order_by(run_requests.c.asked_at)
-    )
+def read_open(database: Database, pipeline: str | None = None) -> tuple[RunRequest, ...]:
+    """Return the requested runs whose outcome is not recorded, the oldest first.
+
+    Parameters
+    ----------
+    pipeline
+        Only its runs; None for those of all.
+    """
+    chosen = sa.select(run_requests).where(run_requests.c.closed_at.is_(None))
+    if pipeline is not None:
+        chosen = chosen.where(run_requests.c.pipeline == pipeline)
+    chosen = chosen.order_by(run_requests.c.asked_at)
     with database.reading() as connection:
         rows = connection.execute(chosen).mappings().all()
     return tuple(

@@ -313,7 +313,7 @@ def _training_links(known: Known, run: str) -> dict[str, str]:
 def _mlflow_page(known: Known, run: str) -> str | None:
     if mlflow_run_page(known.pipeline.state, "0", run) is None:
         return None
-    experiment = store_of(known.pipeline.state).experiment(known.pipeline.config.name)
+    experiment = store_of(known.pipeline).experiment(known.pipeline.config.name)
     return mlflow_run_page(known.pipeline.state, experiment, run)
 
 

@@ -61,7 +61,7 @@ def marked(pipeline: Pipeline, mark: str) -> Iterator[None]:
     try:
         write_whole(file, mark)
         ledger.claim(name, _key(mark), mark)
-        store_of(pipeline.state).mark_experiment(name, mark)
+        store_of(pipeline).mark_experiment(name, mark)
         yield
     finally:
         file.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def reach(pipeline: Pipeline, mark: str, columns: str) -> Reach:
     name = pipeline.config.name
     looks: dict[Literal["state", "MLflow", "ledger", "source"], Callable[[], bool]] = {
         "state": lambda: _mark_file(pipeline, mark).is_file(),
-        "MLflow": lambda: store_of(pipeline.state).mark_of(name) == mark,
+        "MLflow": lambda: store_of(pipeline).mark_of(name) == mark,
         "ledger": lambda: ledger_of(pipeline, patience=10.0).holder(name, _key(mark)) == mark,
         "source": lambda: (found := columns_digest(pipeline)) == (columns or found),
     }

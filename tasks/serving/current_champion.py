@@ -73,7 +73,7 @@ class CurrentChampion:
     def _look(self) -> bool:
         self._follow_file()
         beside, before = self._marks(), self._beside
-        store = store_of(self.pipeline.state)
+        store = store_of(self.pipeline)
         # Without an alias this raises, and the version that answered goes on.
         champion = champion_of(self.pipeline, store)
         known = self.model

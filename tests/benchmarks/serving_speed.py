@@ -124,7 +124,7 @@ async def once(port: int, sent: bytes) -> Any:
 
 def bodies(pipeline: Pipeline, rows: pd.DataFrame) -> tuple[bytes, bytes]:
     """Return what both servers are sent for some rows."""
-    roles = champion_of(pipeline, store_of(pipeline.state)).roles
+    roles = champion_of(pipeline, store_of(pipeline)).roles
     given = rows.copy()
     for name in given.columns[given.dtypes.map(lambda kind: kind.kind == "M")]:
         given[name] = given[name].dt.strftime("%Y-%m-%dT%H:%M:%S.%f")

@@ -66,7 +66,7 @@ def alarm_of(plan: Pipeline, name: str) -> Cause:
     """
     from tasks.registry.mlflow.shared_stores import store_of
 
-    champion = store_of(plan.state).champion("churn")
+    champion = store_of(plan).champion("churn")
     assert champion is not None
     now = datetime.now(UTC)
     drift = DriftResult(

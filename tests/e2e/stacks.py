@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -37,7 +37,13 @@ PATIENCE = 300.0
 class Stack:
     """A started stack; its output lies in `out` and `err` of `folder`."""
 
-    def __init__(self, folder: Path, ports: dict[str, int] | None = None, **environ: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ports: dict[str, int] | None = None,
+        files: Sequence[Path] = (),
+        **environ: str,
+    ) -> None:
         self.folder = folder
         self.state = folder / ".keepfit"
         number = len(list(folder.glob("*.out")))
@@ -45,7 +51,7 @@ class Stack:
         code = _UP.replace("{ports}", repr(ANY if ports is None else ports))
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code, str(folder)],
+                [sys.executable, "-c", code, *map(str, files or [folder])],
                 env={**os.environ, "PYTHONPATH": str(ROOT), **environ}, stdout=out, stderr=err,
             )  # fmt: skip
 
@@ -124,9 +130,9 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, **environ: str) -> Iterator[Stack]:
+def running(folder: Path, files: Sequence[Path] = (), **environ: str) -> Iterator[Stack]:
     """Yield a stack that is up; afterwards nothing of it is left, whatever happened."""
-    stack = Stack(folder, **environ)
+    stack = Stack(folder, files=files, **environ)
     try:
         stack.wait_up()
         yield stack

@@ -54,7 +54,7 @@ def test_promotions_by_hand_that_race_follow_each_other(raced: tuple[Path, list[
     add_rows(folder, 60, 21)
     assert keepfit("run", folder, "--json").status == 0
     plan = load_pipeline(folder)
-    store = store_of(plan.state)
+    store = store_of(plan)
     before = store.champion("churn")
     assert before is not None
     racing = [Going(folder, "promote", v, folder, "--json") for v in ("1", "2", "1", "2")]

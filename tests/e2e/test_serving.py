@@ -41,7 +41,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
         "name: mine\ntarget: spät?\nsource: {kind: parquet, path: x.parquet}\ntime_column: moment\n"
     )
     pipeline = load_pipeline(tmp_path / "keepfit.yaml", {})
-    store = store_of(pipeline.state)
+    store = store_of(pipeline)
     for seed in range(2):
         trained = train(tmp_path, seed)
         run_id = store.start_run(store.experiment("mine"), f"training {seed}")
@@ -124,7 +124,7 @@ def test_a_kill_loses_no_answer_and_a_new_champion_no_request(pipeline: Pipeline
     with serving(pipeline, port) as process:
         assert client.ask(100)
         assert set(client.versions) == {"1"}
-        store_of(pipeline.state).promote_by_hand("mine", "2")
+        store_of(pipeline).promote_by_hand("mine", "2")
         deadline, number = time.monotonic() + 60, 101
         while client.versions[-1] == "1" and time.monotonic() < deadline:
             assert client.ask(number)

@@ -39,10 +39,10 @@ def test_a_backtest_recommends_and_touches_neither_champion_nor_ledger(tmp_path:
     )
     assert policies["hindsight"]["loss"] <= policies["never"]["loss"]
     assert said["recommendation"]["sentence"]
-    assert store_of(pipeline.state).champion("churn") is None
+    assert store_of(pipeline).champion("churn") is None
     assert not ledger_of(pipeline).decisions("churn")
     assert "# every two days" in file.read_text(encoding="utf-8")
     page = Path(said["report"]).read_text(encoding="utf-8")
     assert said["recommendation"]["policy"] in page
-    runs = store_of(pipeline.state).find_run({"keepfit.role": "backtest"}, status=None)
+    runs = store_of(pipeline).find_run({"keepfit.role": "backtest"}, status=None)
     assert runs is not None

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import ModelVersion
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tests.program import keepfit
 
 PIPELINES = Path(__file__).parents[2] / "deploy" / "pipelines"
@@ -65,7 +65,7 @@ def test_the_default_pipeline_runs_with_all_its_candidates(tmp_path: Path) -> No
     assert answer["verdict"]["promoted"] is True
     assert all(row["status"] in {"ok", "skipped"} for row in answer["leaderboard"])
     leaks = {"dep_delay", "arr_delay", "dep_time", "arr_time", "air_time"}
-    champion = store_of(tmp_path / "s").champion("flights")
+    champion = Store.open(tmp_path / "s").champion("flights")
     assert champion is not None
     assert champion.roles.features
     assert leaks.isdisjoint(champion.roles.features)
@@ -87,7 +87,7 @@ def test_a_loan_is_decided_by_its_costs(tmp_path: Path) -> None:
     scored = keepfit("score", tmp_path / "loans", "--output", tmp_path / "scored.parquet")
     assert scored.status == 0, scored.err
 
-    champion = store_of(tmp_path / "loans" / ".keepfit").champion("loans")
+    champion = Store.open(tmp_path / "loans" / ".keepfit").champion("loans")
     assert champion is not None
     params = json.loads(champion.tags["keepfit.params"])
     assert 0.1 < params["threshold"] < 0.25
@@ -99,7 +99,7 @@ def test_a_loan_is_decided_by_its_costs(tmp_path: Path) -> None:
 
 
 def champion_threshold(folder: Path, champion: ModelVersion) -> float:
-    return float(store_of(folder / ".keepfit").load(champion)[-1].threshold)
+    return float(Store.open(folder / ".keepfit").load(champion)[-1].threshold)
 
 
 def test_the_demos_of_init_are_the_bundled_pipelines() -> None:

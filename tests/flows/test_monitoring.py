@@ -256,7 +256,7 @@ def test_a_column_that_is_new_in_the_windows_is_named_and_no_alarm(watched: Watc
 
 def test_a_week_that_was_only_answered_over_http_raises_the_alarm(watched: Watched) -> None:
     pipeline = load_pipeline(watched.folder)
-    store = store_of(pipeline.state)
+    store = store_of(pipeline)
     model = ServedModel.load(pipeline, store, champion_of(pipeline, store))
     announce(pipeline, model)
     rows = calls(17, new=True)

@@ -16,7 +16,7 @@ from tasks.base.errors import ModelRefusedError
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
 from tasks.data.sources.source import read_source
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tasks.serving.served_model import ServedModel
 from tests.program import Ran, keepfit
 
@@ -72,7 +72,7 @@ def test_it_trains_is_chosen_and_is_loaded_back_only_by_name(loans: Loans) -> No
     assert ran.answer["challenger"] == max(board, key=lambda name: board[name]) == "nearest"
     assert "profit" in ran.answer["verdict"]["reason"]
     assert ran.answer["metrics"]["profit"] > 0
-    store = store_of(loans.folder / ".keepfit")
+    store = Store.open(loans.folder / ".keepfit")
     champion = store.champion("loans")
     assert champion is not None
     assert "left" in champion.roles.features
@@ -101,7 +101,7 @@ def test_over_http_it_makes_its_columns_and_answers_as_a_scoring(loans: Loans) -
     scored = keepfit("score", loans.file, "--all", "--output", output)
     assert scored.status == 0, scored.err
     pipeline = load_pipeline(loans.file, {})
-    store = store_of(loans.folder / ".keepfit")
+    store = Store.open(loans.folder / ".keepfit")
     champion = store.champion("loans")
     assert champion is not None
     model = ServedModel.load(pipeline, store, champion)

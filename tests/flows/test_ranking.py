@@ -13,7 +13,7 @@ import pytest
 
 from tasks.data.sources.demos import demo_table
 from tasks.metrics.ranking import RankingGroups, by_group
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.mlflow.store import Store
 from tests.program import Ran, keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -66,7 +66,7 @@ def test_lambdarank_beats_popularity_and_is_registered(project: Project) -> None
     assert board["lightgbm"] > board["baseline"] + 0.003
     assert answer["verdict"]["promoted"] is True
     assert answer["verdict"]["interval"][0] > 0
-    store = store_of(project.file.parent / ".keepfit")
+    store = Store.open(project.file.parent / ".keepfit")
     champion = store.champion("movielens")
     assert champion is not None
     assert champion.roles.group == "list_id"
@@ -109,7 +109,7 @@ def test_realised_performance_is_the_ndcg_of_the_window(project: Project) -> Non
     performance: dict[str, Any] = watched.answer["performance"]
     assert performance["metric"] == "ndcg_at_10"
     assert performance["labelled"] == len(project.new)
-    store = store_of(project.file.parent / ".keepfit")
+    store = Store.open(project.file.parent / ".keepfit")
     champion = store.champion("movielens")
     assert champion is not None
     expected = _ndcg(project.new, store.load(champion).predict(project.new), champion.roles)

@@ -96,9 +96,9 @@ def test_the_report_needs_nothing_but_itself(trained: Trained) -> None:
 
 
 def test_mlflow_holds_a_parent_a_child_each_and_the_champion(trained: Trained) -> None:
-    from tasks.registry.mlflow.shared_stores import store_of
+    from tasks.registry.mlflow.store import Store
 
-    store = store_of(trained.folder / ".keepfit")
+    store = Store.open(trained.folder / ".keepfit")
     parent = trained.first.answer["mlflow_run_id"]
     found = store.find_run({"keepfit.role": "training", "keepfit.pipeline": "churn"})
     children = store.children(parent)

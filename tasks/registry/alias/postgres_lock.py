@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 from tasks.base.errors import TransientError
 from tasks.base.runtime.libraries import sa
+from tasks.base.text.redaction import without_credentials
 
 _BETWEEN = 0.05
 
@@ -32,7 +33,7 @@ def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
     Raises
     ------
     TransientError
-        When another host held it all the time.
+        When another host held it all the time, or the database does not answer.
     """
     key = number_of(name)
     engine = sa.create_engine(
@@ -41,15 +42,23 @@ def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
         isolation_level="AUTOCOMMIT",
         connect_args={"connect_timeout": 5},
     )
-    with engine.connect() as connection:
-        deadline = time.monotonic() + seconds
-        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
-            if time.monotonic() >= deadline:
-                raise TransientError(
-                    f"{name}: another host holds the lock on its champion.",
-                    "Wait for it to end and run the command again.",
-                )
-            time.sleep(_BETWEEN)
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(engine.connect())
+            deadline = time.monotonic() + seconds
+            while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+                if time.monotonic() >= deadline:
+                    raise TransientError(
+                        f"{name}: another host holds the lock on its champion.",
+                        "Wait for it to end and run the command again.",
+                    )
+                time.sleep(_BETWEEN)
+        except sa.exc.OperationalError:
+            raise TransientError(
+                f"{name}: {without_credentials(address)}, which holds the lock on its champion, "
+                "does not answer.",
+                "See that the database is up; the champion stays as it was.",
+            ) from None
         yield
 
 

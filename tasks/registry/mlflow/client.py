@@ -21,6 +21,7 @@ class Connected(ABC):
     uri: str
     artifacts: Path | None
     state: Path
+    ledger: str
 
     @abstractmethod
     def _client(self) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion
 from tasks.base.text.redaction import without_credentials
+from tasks.ledger.ledger import shared_address
 from tasks.registry.mlflow import sqlite_database
 from tasks.registry.mlflow.catalog import ALIAS
 from tasks.registry.mlflow.sqlite_reader import reader_of
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
 
-def store_of(state: Path) -> Store:
-    """Return the store of `state`, or of ``MLFLOW_TRACKING_URI`` where it is set."""
-    return _store(state, os.environ.get("MLFLOW_TRACKING_URI", ""))
+def store_of(pipeline: Pipeline) -> Store:
+    """Return the store of the state folder, or of ``MLFLOW_TRACKING_URI`` where it is set.
+
+    Its alias moves under a lock in the pipeline's ledger, where that is a PostgreSQL database.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return _store(pipeline.state, uri, shared_address(pipeline))
 
 
 def shown_address(state: Path) -> str:
@@ -62,7 +67,7 @@ def pointed(pipeline: Pipeline) -> ModelVersion | None:
     if (reader := reader_of(uri, pipeline.state)) is not None:
         with contextlib.suppress(sqlite3.Error):
             return reader.champion(name, ALIAS)
-    return store_of(pipeline.state).pointed(name)
+    return store_of(pipeline).pointed(name)
 
 
 def versions_of(pipeline: Pipeline) -> tuple[ModelVersion, ...]:
@@ -71,7 +76,7 @@ def versions_of(pipeline: Pipeline) -> tuple[ModelVersion, ...]:
     if (reader := reader_of(uri, pipeline.state)) is not None:
         with contextlib.suppress(sqlite3.Error):
             return reader.versions(pipeline.config.name)
-    return store_of(pipeline.state).versions(pipeline.config.name)
+    return store_of(pipeline).versions(pipeline.config.name)
 
 
 def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
@@ -88,7 +93,7 @@ def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
         with contextlib.suppress(sqlite3.Error):
             source = reader.source(version)
     if source is None:
-        store_of(pipeline.state).require_intact(version)
+        store_of(pipeline).require_intact(version)
     else:
         check_stored(version, source, sqlite_database.artifacts_folder(pipeline.state, uri))
 
@@ -101,7 +106,7 @@ def require_intact_champion(pipeline: Pipeline) -> None:
 
 
 @lru_cache(maxsize=8)
-def _store(state: Path, uri: str) -> Store:  # noqa: ARG001 - the address is part of the key
+def _store(state: Path, uri: str, ledger: str) -> Store:  # noqa: ARG001 - part of the key
     from tasks.registry.mlflow.store import Store  # defers numpy
 
-    return Store.open(state)
+    return Store.open(state, ledger)

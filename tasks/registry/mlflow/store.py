@@ -48,10 +48,14 @@ class Store(Runs, Versions, Collecting):
         Folder for artifacts; None where the server decides.
     state
         Folder for the journal of promotions and for downloaded models.
+    ledger
+        Address of the PostgreSQL database whose lock guards the champions; empty where the
+        ledger is a file of this host: then the store's own database has it, if it is PostgreSQL.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None, state: Path) -> None:
+    def __init__(self, uri: str, artifacts: Path | None, state: Path, ledger: str = "") -> None:
         self.uri = uri
+        self.ledger = ledger
         self.artifacts = artifacts
         self.state = state
         self._experiments = {}
@@ -59,7 +63,7 @@ class Store(Runs, Versions, Collecting):
         self._opened: MlflowClient | None = None
 
     @classmethod
-    def open(cls, state: Path) -> Store:
+    def open(cls, state: Path, ledger: str = "") -> Store:
         """Return the store that ``MLFLOW_TRACKING_URI`` names, else the one in `state`.
 
         Nothing heavy is imported and nothing connected before the first use; `warm_up` does
@@ -67,12 +71,17 @@ class Store(Runs, Versions, Collecting):
         """
         folder = sqlite_database.private_folder(state)
         uri = sqlite_database.tracking_address(folder)
-        return cls(uri, sqlite_database.artifacts_folder(folder, uri), folder)
+        return cls(uri, sqlite_database.artifacts_folder(folder, uri), folder, ledger)
 
     @property
     def address(self) -> str:
         """The address without credentials."""
         return without_credentials(self.uri)
+
+    @store_errors.guarded
+    def prepare(self) -> None:
+        """Make or migrate the database, and look at nothing in it."""
+        self._connect()
 
     @store_errors.guarded
     def warm_up(self) -> None:

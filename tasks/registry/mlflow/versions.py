@@ -349,10 +349,11 @@ class Versions(Catalog):
 
     @property
     def _across(self) -> champion_alias.Across:
-        """The lock that other hosts see too, where the store's database has one."""
-        if not postgres_lock.is_postgresql(self.uri):
+        """The lock that other hosts see too: the ledger's, else the store's, where one has it."""
+        address = self.ledger or self.uri
+        if not postgres_lock.is_postgresql(address):
             return champion_alias.on_this_host
-        return partial(postgres_lock.held, self.uri)
+        return partial(postgres_lock.held, address)
 
     @property
     def _promotions(self) -> Path:

@@ -61,18 +61,14 @@ def test_by_hand_is_always_done(pipeline: Pipeline) -> None:
     ledger_of(pipeline).record(trained(cause("manual", ""), NOW - timedelta(minutes=5)))
 
     assert (
-        admit(
-            pipeline, ledger_of(pipeline), store_of(pipeline.state), cause("manual", ""), NOW
-        ).retrain
+        admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("manual", ""), NOW).retrain
         is True
     )
 
 
 def test_a_probe_never_trains_and_is_recorded(pipeline: Pipeline) -> None:
     assert (
-        admit(
-            pipeline, ledger_of(pipeline), store_of(pipeline.state), cause("probe", ""), NOW
-        ).withheld
+        admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("probe", ""), NOW).withheld
         == "probe"
     )
     (skipped,) = ledger_of(pipeline).decisions("churn", kinds=("skipped",))
@@ -81,9 +77,7 @@ def test_a_probe_never_trains_and_is_recorded(pipeline: Pipeline) -> None:
 
 def test_the_calendar_does_not_wait_for_the_cooldown(pipeline: Pipeline) -> None:
     ledger_of(pipeline).record(trained(cause("manual", ""), NOW - timedelta(hours=3)))
-    answer = admit(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), cause("schedule", ""), NOW
-    )
+    answer = admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", ""), NOW)
 
     assert answer.retrain is True
 
@@ -94,7 +88,7 @@ def test_what_was_acted_on_is_a_duplicate_whoever_asks_how_often(pipeline: Pipel
         admit(
             pipeline,
             ledger_of(pipeline),
-            store_of(pipeline.state),
+            store_of(pipeline),
             cause(),
             NOW + timedelta(seconds=n),
         )
@@ -117,12 +111,12 @@ def test_while_one_trains_the_calendar_is_refused_and_the_next_one_admitted(
     with (
         ledger_of(pipeline).flight("churn"),
         admitted(
-            pipeline, ledger_of(pipeline), store_of(pipeline.state), cause("schedule", "")
+            pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", "")
         ) as answer,
     ):
         assert answer.withheld == "running"
     with admitted(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), cause("schedule", "")
+        pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", "")
     ) as answer:
         assert answer.retrain is True
 
@@ -167,13 +161,11 @@ def test_an_alarm_of_an_earlier_window_trains_though_the_newest_is_quiet(
 
 
 def test_the_answer_states_whether_to_refit_or_to_search(pipeline: Pipeline) -> None:
-    searched = admit(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), cause("schedule", ""), NOW
-    )
+    searched = admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", ""), NOW)
     refitted = admit(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         cause("manual", ""),
         NOW,
         refit=True,

@@ -47,7 +47,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         "name: mine\ntarget: spät?\nsource: {kind: parquet, path: x.parquet}\ntime_column: moment\n"
     )
     pipeline = load_pipeline(folder / "keepfit.yaml", {})
-    store, trained = store_of(pipeline.state), train(folder)
+    store, trained = store_of(pipeline), train(folder)
     run_id = store.start_run(store.experiment("mine"), "training")
     version = store.register(
         "mine", run_id=run_id, model=trained.path, sample=trained.X, schema=SCHEMA,
@@ -61,7 +61,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture
 def champion(pipeline: Pipeline) -> ModelVersion:
-    return champion_of(pipeline, store_of(pipeline.state))
+    return champion_of(pipeline, store_of(pipeline))
 
 
 def snapshot(frame: pd.DataFrame, folder: Path) -> Snapshot:
@@ -75,7 +75,7 @@ def test_every_scoring_is_in_the_ledger_once(
     first = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(rows(40), tmp_path),
         PASSED,
         champion,
@@ -84,7 +84,7 @@ def test_every_scoring_is_in_the_ledger_once(
     again = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(rows(40), tmp_path),
         PASSED,
         champion,
@@ -94,7 +94,7 @@ def test_every_scoring_is_in_the_ledger_once(
     more = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(overlapping, tmp_path),
         PASSED,
         champion,
@@ -113,13 +113,11 @@ def test_a_batch_scored_in_parts_is_what_it_is_at_once(
     batch = snapshot(rows(30, seed=8), tmp_path)
     whole = pd.read_parquet(
         score_batch(
-            pipeline, ledger_of(pipeline), store_of(pipeline.state), batch, PASSED, champion
+            pipeline, ledger_of(pipeline), store_of(pipeline), batch, PASSED, champion
         ).output
     )
     monkeypatch.setattr(prediction_parts, "PART_ROWS", 7)
-    again = score_batch(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), batch, PASSED, champion
-    )
+    again = score_batch(pipeline, ledger_of(pipeline), store_of(pipeline), batch, PASSED, champion)
     assert (again.rows, again.written, again.ledger_known) == (30, 30, 30)
     pd.testing.assert_frame_equal(pd.read_parquet(again.output), whole)
     later = rows(20, seed=9).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=900))
@@ -127,7 +125,7 @@ def test_a_batch_scored_in_parts_is_what_it_is_at_once(
     new = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(more, tmp_path),
         PASSED,
         champion,
@@ -150,10 +148,8 @@ def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(
 
     broken = replace(pipeline, config=config.model_copy(update={"scoring": scoring}))
     with pytest.raises(ConfigError, match="this is a folder"):
-        score_batch(broken, ledger_of(broken), store_of(broken.state), batch, PASSED, champion)
-    mended = score_batch(
-        pipeline, ledger_of(pipeline), store_of(pipeline.state), batch, PASSED, champion
-    )
+        score_batch(broken, ledger_of(broken), store_of(broken), batch, PASSED, champion)
+    mended = score_batch(pipeline, ledger_of(pipeline), store_of(pipeline), batch, PASSED, champion)
     assert (mended.ledger_new, mended.ledger_known) == (0, 10)
     assert len(pd.read_parquet(mended.output)) == 10
 
@@ -162,11 +158,11 @@ def test_a_batch_without_rows_is_written_with_the_columns_of_others(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
     empty = snapshot(rows(1).iloc[:0], tmp_path)
-    done = score_nothing(pipeline, store_of(pipeline.state), empty, champion)
+    done = score_nothing(pipeline, store_of(pipeline), empty, champion)
     full = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(rows(3), tmp_path),
         PASSED,
         champion,
@@ -189,7 +185,7 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(fresh.iloc[:6], tmp_path),
         PASSED,
         champion,
@@ -197,7 +193,7 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     done = score_batch(
         named,
         ledger_of(named),
-        store_of(named.state),
+        store_of(named),
         snapshot(again, tmp_path),
         PASSED,
         champion,
@@ -221,7 +217,7 @@ def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
     score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(later, tmp_path),
         PASSED,
         champion,
@@ -265,17 +261,17 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
 
     killed_at(place, mine, snapshot(first, tmp_path))
     assert len(ledger_of(mine).unsent("mine")) == 1
-    since = scored_since(mine, ledger_of(mine), champion_of(mine, store_of(mine.state)))
+    since = scored_since(mine, ledger_of(mine), champion_of(mine, store_of(mine)))
     assert since is not None
     assert since.replace(tzinfo=None) <= first["moment"].min(), "older than one window, still read"
     both = snapshot(pd.concat([first, later]), tmp_path)
     done = score_batch(
         mine,
         ledger_of(mine),
-        store_of(mine.state),
+        store_of(mine),
         both,
         PASSED,
-        champion_of(mine, store_of(mine.state)),
+        champion_of(mine, store_of(mine)),
         newcomers=True,
     )
 
@@ -327,7 +323,7 @@ def test_after_retention_nothing_is_scored_anew(
     score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(fortnight, tmp_path),
         PASSED,
         champion,
@@ -346,7 +342,7 @@ def test_after_retention_nothing_is_scored_anew(
     again = score_batch(
         pipeline,
         ledger_of(pipeline),
-        store_of(pipeline.state),
+        store_of(pipeline),
         snapshot(newer, tmp_path),
         PASSED,
         champion,

@@ -31,7 +31,7 @@ def week(number: int) -> Window:
 
 
 def opened(plan: Pipeline) -> tuple[Pipeline, Store]:
-    return plan, store_of(plan.state)
+    return plan, store_of(plan)
 
 
 def look(number: int) -> Look:

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import TransientError
+from tasks.base.pipeline_file import load_pipeline
 from tasks.registry.alias.postgres_lock import held, number_of
+from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store
 from tests.postgres import Server, postgres_server
+from tests.tables import write_pipeline
 from tests.unit.registry.trained import SCHEMA, train
 
 __all__ = ["postgres_server"]
@@ -76,6 +79,32 @@ def test_the_lock_dies_with_its_holder(postgres_server: Server) -> None:
     holder.communicate()
     with held(postgres_server.url(), "flights", 120):
         pass
+
+
+@pytest.mark.parametrize("registry", ["", "http://127.0.0.1:9"])
+def test_the_ledgers_database_has_the_lock_whatever_the_registry_is(
+    postgres_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry)
+    monkeypatch.setattr("tasks.registry.alias.postgres_lock.held.__wrapped__.__defaults__", (0.0,))
+    file = write_pipeline(
+        tmp_path, tmp_path / "c.csv", f"ledger: {{url: '{postgres_server.url()}'}}\n"
+    )
+    store = store_of(load_pipeline(file, {}))
+
+    with held(postgres_server.url(), "churn"), pytest.raises(TransientError, match="another host"):
+        store._across("churn").__enter__()
+    with store._across("churn"):
+        pass
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    with (
+        pytest.raises(TransientError, match="holds the lock") as raised,
+        held("postgresql+psycopg://me:s3cret@127.0.0.1:9/ledger", "churn"),
+    ):
+        pass
+    assert "s3cret" not in str(raised.value)
 
 
 def test_models_have_locks_of_their_own() -> None:

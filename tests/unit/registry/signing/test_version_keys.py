@@ -26,7 +26,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     write_pipeline(tmp_path, write_churn(tmp_path / "rows.csv", 50))
     made = load_pipeline(tmp_path)
-    store, name, trained = store_of(made.state), made.config.name, train(tmp_path)
+    store, name, trained = store_of(made), made.config.name, train(tmp_path)
     for _ in range(2):
         run_id = store.start_run(store.experiment(name), "training")
         version = store.register(
@@ -39,7 +39,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def test_a_version_from_before_is_accepted_by_its_number_only(pipeline: Pipeline) -> None:
-    store, name = store_of(pipeline.state), pipeline.config.name
+    store, name = store_of(pipeline), pipeline.config.name
     with pytest.raises(UnsignedVersionError) as caught:
         store.promote_by_hand(name, "1")
     assert "keepfit keys sign 1" in caught.value.remedy
@@ -51,7 +51,7 @@ def test_a_version_from_before_is_accepted_by_its_number_only(pipeline: Pipeline
 
 
 def test_one_command_rotates_the_key_and_signs_again(pipeline: Pipeline) -> None:
-    store, name = store_of(pipeline.state), pipeline.config.name
+    store, name = store_of(pipeline), pipeline.config.name
     found = rotate_key(pipeline, store)
     assert found["signed"] == ["2"]
     assert keys.distrust(str(found["former"]))
@@ -62,11 +62,11 @@ def test_one_command_rotates_the_key_and_signs_again(pipeline: Pipeline) -> None
 
 def test_a_version_that_is_not_there_is_a_mistake_of_the_command_line(pipeline: Pipeline) -> None:
     with pytest.raises(UsageError, match="no version 9"):
-        sign_versions(pipeline, store_of(pipeline.state), "9")
+        sign_versions(pipeline, store_of(pipeline), "9")
 
 
 def test_status_says_why_a_champion_is_refused_and_why_refuses_it(pipeline: Pipeline) -> None:
-    store, name = store_of(pipeline.state), pipeline.config.name
+    store, name = store_of(pipeline), pipeline.config.name
     store.point_alias(name, "2")
     version = store.found(name, "2")
     assert version is not None
