@@ -97,7 +97,8 @@ def judge_window(
 @task(name="measure gain", retried=PATIENT)
 def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
-    findings = with_gain(pipeline, ledger_of(pipeline), store_of(pipeline), look, findings)
+    now = datetime.now(UTC)
+    findings = with_gain(pipeline, ledger_of(pipeline), store_of(pipeline), look, findings, now)
     if findings.gain is not None:
         answer = weigh(pipeline.config.policy, findings.gain)
         report(Step("gain", gain_sentence(findings.gain, answer)))

@@ -32,6 +32,7 @@ from tasks.base.runtime.libraries import croniter
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
+from tasks.policy.triggers import flags_with_gain
 from tasks.training.refit_candidacy import rows_needed
 
 
@@ -152,7 +153,7 @@ class Replay:
         span = range(champion.since, window + 1)
         flags = tuple(self._flag(state, one, now, place) for place, one in enumerate(span))
         gains, answer = self._gains(state, window)
-        flags = tuple(_with_gain(flag, gains) for flag in flags)
+        flags = flags_with_gain(flags, gains[::-1])
         known = {alarm.window for alarm in state.alarmed}
         moved = {
             one: f.enough and (f.drifted or f.worse) for one, f in zip(span, flags, strict=True)
@@ -314,9 +315,3 @@ class Replay:
 def _needed(champion: Champion) -> frozenset[tuple[str, float]]:
     models = (champion.model, *((champion.judged,) if champion.judged is not None else ()))
     return frozenset((model.key, model.seconds) for model in models)
-
-
-def _with_gain(flag: WindowFlag, gains: Sequence[Gain]) -> WindowFlag:
-    """Return the flag with the latest measurement that judged its rows."""
-    found = next((g for g in reversed(gains) if flag.window in g.windows), None)
-    return flag if found is None else flag.model_copy(update={"gain": found})

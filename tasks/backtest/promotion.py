@@ -68,7 +68,8 @@ def measured_gain(
 ) -> Gain | None:
     """Return what retraining would bring at the end of `window`; None where nothing is new.
 
-    The refreshed model is the one that the gate of a refit would judge.
+    The refreshed model is the one that the gate of a refit would judge. Windows that a former
+    champion scored are judged too where they are newer than what the champion learned from.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def measured_gain(
     held = judged_rows(history, config, champion, now, first)
     mature = tuple(
         w
-        for w in history.windows[champion.since : window + 1]
+        for w in history.windows[: window + 1]
         if w.end + history.delay <= now and history.place(w.end) > champion.model.last
     )
     if not mature or held <= champion.model.last or held >= last:

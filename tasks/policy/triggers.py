@@ -68,7 +68,6 @@ class Watched:
 
     def flags(self) -> tuple[WindowFlag, ...]:
         """Return what the policy reads, the newest window last."""
-        gain = self.gain
         flags = (
             WindowFlag(
                 window=window,
@@ -76,11 +75,10 @@ class Watched:
                 enough=self.enough[window],
                 worse=window in self.performances and self.performances[window].worse,
                 settled=window in self.performances and self.performances[window].mature,
-                gain=gain if gain is not None and window in gain.windows else None,
             )
             for window, drifted in self.drifted.items()
         )
-        return tuple(sorted(flags, key=lambda flag: start_of(flag.window)))
+        return flags_with_gain(sorted(flags, key=lambda flag: start_of(flag.window)), self.gains)
 
     def reason(self, trigger: Trigger, policy: PolicyConfig) -> str:
         """Return the sentence that a trigger rests on."""
@@ -90,6 +88,30 @@ class Watched:
         if trigger.by == "drift":
             return self.sentences.get(trigger.window, "")
         return self.performances[trigger.window].sentence
+
+
+def flags_with_gain(flags: Sequence[WindowFlag], gains: Sequence[Gain]) -> tuple[WindowFlag, ...]:
+    """Return the flags with the newest gain that was measured, on each window that it judged.
+
+    Where it judged none of them, as only windows of the former champion have labels yet, it stands
+    on the newest.
+
+    Parameters
+    ----------
+    flags
+        The newest window last.
+    gains
+        The newest measurement first.
+    """
+    gain = next((gain for gain in gains if gain.gain is not None), None)
+    if gain is None or not flags:
+        return tuple(flags)
+    judged = [flag.window in gain.windows for flag in flags]
+    judged[-1] |= not any(judged)
+    return tuple(
+        flag.model_copy(update={"gain": gain}) if one else flag
+        for flag, one in zip(flags, judged, strict=True)
+    )
 
 
 def start_of(window: Window | None) -> datetime:

@@ -32,10 +32,13 @@ from tasks.evaluation.leaderboard import (
     holdout_times,
     read_predictions,
 )
+from tasks.ledger.ledger import Ledger
 from tasks.models.fitting import objective_of
 from tasks.models.recipe import fit_recipe
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.gain import inside, interval_confidence, measured
+from tasks.monitoring.performance.realised import is_mature
+from tasks.monitoring.performance.window_performance import former_windows
 from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import gain_of, start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
@@ -63,16 +66,19 @@ class _Asked:
 
 def measure_gain(
     pipeline: Pipeline,
+    ledger: Ledger,
     store: Store,
     look: Look,
     performance: Sequence[Performance],
     earlier: Sequence[Decision],
+    now: datetime,
 ) -> Gain | None:
     """Return what retraining would bring; None where nothing new is known of it.
 
     The champion's recipe is fitted on the training window without the newest labelled rows, as a
     refit would be judged, so that a training that follows finds the fit done. Rows whose labels
-    are due are judged. It is measured once for each newest mature window.
+    are due are judged, of windows that a former champion scored too: where labels come late, no
+    others are known for long after a promotion. It is measured once for each newest mature window.
 
     Parameters
     ----------
@@ -87,15 +93,16 @@ def measure_gain(
         return None
     known = watched(earlier, champion)
     stated = known.performances | {p.window: p for p in performance}
-    mature = _mature(stated, learned)
+    rows = _mature(stated, learned) | _of_former(pipeline, ledger, look, earlier, now)
+    mature = tuple(sorted(rows, key=start_of))
     if not mature:
         return None
     until = as_utc(mature[-1].end)
     last = known.gains[0] if known.gains else None
     if last is not None and last.skipped != "failed" and last.until and last.until >= until:
         return None
-    rows = [stated[window].rows for window in mature[-4:]]
-    asked = _Asked(pipeline, store, champion, until, mature, round(sum(rows) / len(rows)))
+    newest = [rows[window] for window in mature[-4:]]
+    asked = _Asked(pipeline, store, champion, until, mature, round(sum(newest) / len(newest)))
     began = monotonic()
     try:
         found = _measured(asked, [d for g in reversed(known.gains) for d in g.differences])
@@ -118,10 +125,23 @@ def _length(windows: Sequence[Window]) -> timedelta:
     return as_utc(windows[-1].end) - as_utc(windows[-1].start)
 
 
-def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> tuple[Window, ...]:
-    """Return the windows with mature labels that are newer than the training, oldest first."""
-    found = [w for w, p in stated.items() if w is not None and p.mature and as_utc(w.end) > learned]
-    return tuple(sorted(found, key=start_of))
+def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> dict[Window, int]:
+    """Return the rows of each window with mature labels that is newer than the training."""
+    return {
+        w: p.rows
+        for w, p in stated.items()
+        if w is not None and p.mature and as_utc(w.end) > learned
+    }
+
+
+def _of_former(
+    pipeline: Pipeline, ledger: Ledger, look: Look, earlier: Sequence[Decision], now: datetime
+) -> dict[Window, int]:
+    """Return the same of windows that a former champion scored."""
+    config = pipeline.config
+    known = {w: ledger.coverage(config.name, w) for w in former_windows(earlier, look)}
+    delay = config.monitoring.label_delay
+    return {w: c.rows for w, c in known.items() if is_mature(c.labelled, c.rows, w, delay, now)}
 
 
 def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:

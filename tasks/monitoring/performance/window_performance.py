@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
+from tasks.base.moments import as_utc
 from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import ModelVersion, Schema, Snapshot
@@ -60,20 +61,34 @@ def performances_of(
         problem = _collect(pipeline, ledger, look.champion, None)
         return (_measured(pipeline, ledger, store, look.champion, None, now, problem),)
     unsettled = _unsettled(earlier, look) if look.last else []
-    if not unsettled:
-        problem = _collect(pipeline, ledger, look.champion, look.window)
-        return (
-            _measured(pipeline, ledger, store, look.champion, look.window, now, problem, snapshot),
-        )
-    span = Window(
-        start=min(look.window.start, *(p.window.start for p in unsettled if p.window)),
-        end=max(look.window.end, *(p.window.end for p in unsettled if p.window)),
-    )
+    # Labels of a former champion's windows tell what retraining would bring.
+    former = former_windows(earlier, look) if look.last else ()
+    known = [look.window, *former, *(p.window for p in unsettled if p.window)]
+    span = Window(start=min(w.start for w in known), end=max(w.end for w in known))
     problem, config = _collect(pipeline, ledger, look.champion, span), pipeline.config.monitoring
     due = [p.window for p in unsettled if _has_more_labels(pipeline, ledger, look.champion, p, now)]
     given = (pipeline, ledger, store, look.champion)
     settled = [_measured(*given, w, now, problem) for w in due[: config.catch_up]]
     return (*settled, _measured(*given, look.window, now, problem, snapshot))
+
+
+def former_windows(earlier: Sequence[Decision], look: Look) -> tuple[Window, ...]:
+    """Return the windows of former champions that are newer than what this one learned from.
+
+    Parameters
+    ----------
+    earlier
+        Decisions of kind ``monitored``.
+    """
+    learned = look.champion.trained_until
+    ours = {d.window for d in earlier if d.version == look.champion.version} | {look.window}
+    found = {
+        d.window
+        for d in earlier
+        if d.kind == "monitored" and d.window is not None and d.window not in ours
+    }
+    newer = (w for w in found if learned is not None and as_utc(w.end) > learned)
+    return tuple(sorted(newer, key=start_of))
 
 
 def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:

@@ -43,14 +43,14 @@ def judge(
 
 
 def with_gain(
-    pipeline: Pipeline, ledger: Ledger, store: Store, look: Look, found: Findings
+    pipeline: Pipeline, ledger: Ledger, store: Store, look: Look, found: Findings, now: datetime
 ) -> Findings:
     """Return the findings with what retraining would bring, where something new is known of it."""
     if found.decided is not None and found.decided.kind == "rolled_back":
         # Another version scores now.
         return found
     earlier = ledger.decisions(pipeline.config.name, kinds=("monitored",))
-    gain = measure_gain(pipeline, store, look, found.performance, earlier)
+    gain = measure_gain(pipeline, ledger, store, look, found.performance, earlier, now)
     return found.model_copy(update={"gain": gain or _measured_before(look, earlier)})
 
 

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.backtest.comparison import Comparison
+from tasks.backtest.observation import Champion
+from tasks.backtest.promotion import measured_gain
 from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tests.unit.backtest.replays import (
     WEEK,
@@ -100,6 +102,21 @@ def test_labels_that_come_late_are_learned_late(tmp_path: Path) -> None:
     for window, champion in enumerate(every.served):
         newest = history.moment(champion.model.last - 1)
         assert newest + 2 * WEEK < history.windows[window].start
+
+
+def test_where_labels_come_late_a_new_champion_is_measured_on_windows_of_the_former(
+    tmp_path: Path,
+) -> None:
+    history, config = history_of(table(), delay=2 * WEEK), config_of()
+    fits = replay_of(history, config, tmp_path).fits
+    model = fits.of(*history.trained(history.windows[4].end, 3 * WEEK))
+    champion = Champion(model=model, since=5)
+
+    found = measured_gain(history, config, fits, champion, 5, 3 * WEEK, ())
+
+    assert found is not None
+    assert found.gain is not None
+    assert found.windows == (history.windows[3],)
 
 
 def test_the_files_calendar_of_refits_is_replayed(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.base.loop import Decision, Gain, Performance, Window
+from tasks.base.loop import Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.records import ModelVersion
 from tasks.base.settings.monitoring import PolicyConfig
-from tasks.policy.triggers import Trigger, newest_of, untold, watched
+from tasks.policy.triggers import Trigger, flags_with_gain, newest_of, untold, watched
 
 CHAMPION = ModelVersion(name="churn", version="1", run_id="r")
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -106,3 +106,13 @@ def test_a_gain_that_pays_calls_for_action_once_until_newer_windows_are_judged()
     assert untold(triggers, [alarm, first], CHAMPION) == ()
     later = watched([measured(FIRST, SECOND, at=10), alarm, first], CHAMPION).triggers(policy)
     assert untold(later, [alarm, first], CHAMPION) == (Trigger(window=SECOND, by="gain"),)
+
+
+def test_a_gain_on_windows_of_a_former_champion_stands_on_the_newest() -> None:
+    gain = Gain(version="1", metric="mae", gain=3.0, low=2.0, high=4.0, windows=(FIRST,), rows=500)
+    flags = [WindowFlag(window=SECOND, drifted=False)]
+
+    assert [flag.gain for flag in flags_with_gain(flags, [gain])] == [gain]
+    both = [WindowFlag(window=FIRST, drifted=False), *flags]
+    assert [flag.gain for flag in flags_with_gain(both, [gain])] == [gain, None]
+    assert flags_with_gain((), [gain]) == ()
