@@ -85,7 +85,7 @@ def _look_at(
     except ContractError as error:
         error.noted = True
         stops.append(error)
-        return note_stopped_window(plan, look, error.message, error.remedy, run)
+        return note_stopped_window(plan, look, error, run)
     drift = measure_drift(plan, look, snapshot)
     drawing = draw_drift.submit(plan, look, snapshot, drift)
     findings = judge_window(plan, look, snapshot, drift)

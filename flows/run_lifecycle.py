@@ -73,7 +73,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             yield why
     except ContractError as error:
         if not error.noted:
-            note_stop(pipeline, flow, why, error.message, error.remedy, run, aside=error.aside)
+            note_stop(pipeline, flow, why, error, run)
         raise
     except KeyboardInterrupt:
         # What was submitted is waited for, and much of it waits for these.

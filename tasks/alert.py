@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks.base.loop import Cause, Decision, Window
+from tasks.base.errors import ContractError
+from tasks.base.loop import Cause, Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
@@ -54,19 +55,12 @@ def note_stop(
     pipeline: Pipeline,
     flow: str,
     cause: Cause,
-    message: str,
-    remedy: str,
+    error: ContractError,
     prefect_run: str,
-    window: Window | None = None,
-    aside: SetAside | None = None,
 ) -> None:
-    """Record that rows broke their contract, those of `window` where one was looked at."""
+    """Record that rows broke their contract, and tell people."""
     now = datetime.now(UTC)
-    stop = record_stop(
-        pipeline, ledger_of(pipeline), flow, cause, message, remedy, prefect_run, now, window, aside
-    )
-    if window is None:
-        tell(pipeline, stop)
+    tell(pipeline, record_stop(pipeline, ledger_of(pipeline), flow, cause, error, prefect_run, now))
 
 
 @task(name="note rows set aside")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tasks.base.errors import ContractError
 from tasks.base.loop import Cause, DriftResult
 from tasks.base.outcomes import MonitoringOutcome
 from tasks.base.pipeline_file import Pipeline
@@ -132,22 +133,12 @@ def conclude_window(
 
 @task(name="note stopped window", retried=PATIENT)
 def note_stopped_window(
-    pipeline: Pipeline, look: Look, message: str, remedy: str, prefect_run: str
+    pipeline: Pipeline, look: Look, error: ContractError, prefect_run: str
 ) -> MonitoringOutcome:
     """Record that the rows of a window broke their contract."""
-    now = datetime.now(UTC)
-    record_stop(
-        pipeline,
-        ledger_of(pipeline),
-        "monitoring",
-        look.cause,
-        message,
-        remedy,
-        prefect_run,
-        now,
-        look.window,
-    )
-    return stopped_look(pipeline, look, message)
+    ledger, now = ledger_of(pipeline), datetime.now(UTC)
+    record_stop(pipeline, ledger, "monitoring", look.cause, error, prefect_run, now, look.window)
+    return stopped_look(pipeline, look, error.head)
 
 
 @task(name="judge shadow", retried=PATIENT)

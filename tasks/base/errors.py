@@ -21,9 +21,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Sequence
 
-    from tasks.base.records import SetAside
+    from tasks.base.records import RuleResult, SetAside
 
 
 class KeepfitError(Exception):
@@ -82,6 +82,14 @@ class ContractError(DataError):
 
     Parameters
     ----------
+    message
+        What happened, in one sentence.
+    lines
+        A line for each rule that a person should read of; the message ends with them.
+    rules
+        All rules that were broken.
+    page
+        The page of the whole result.
     aside
         The file in which they are kept, and what they broke.
     absent
@@ -89,6 +97,8 @@ class ContractError(DataError):
 
     Attributes
     ----------
+    head
+        The message without its lines.
     noted
         Whether the stop was recorded, and people were told.
     """
@@ -101,10 +111,14 @@ class ContractError(DataError):
         message: str,
         remedy: str = "",
         *,
+        lines: Iterable[str] = (),
+        rules: Sequence[RuleResult] = (),
+        page: str = "",
         aside: SetAside | None = None,
         absent: Collection[str] = (),
     ) -> None:
-        super().__init__(message, remedy)
+        super().__init__("\n".join((message, *lines)), remedy)
+        self.head, self.rules, self.page = message, tuple(rules), page
         self.aside = aside
         self.absent = frozenset(absent)
 

@@ -173,9 +173,11 @@ def require_passed(
     else:
         remedy = f"Mend the source; or, if the change is meant: {accepting}"
     raise ContractError(
-        f"The data broke {len(broken)} {plural} of its contract; nothing was fitted or scored.\n"
-        + "\n".join(lines),
+        f"The data broke {len(broken)} {plural} of its contract; nothing was fitted or scored.",
         f"The whole result: {result.page}. {remedy}",
+        lines=lines,
+        rules=broken,
+        page=result.page,
         absent=result.lacking,
     )
 

@@ -137,12 +137,14 @@ def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:
     remedy = "Mend them at their source"
     if aside.accept_command:
         remedy = f"Mend them at their source, or take in what changed: `{aside.accept_command}`"
-    lines = "\n".join(describe(rule) for rule in aside.rules[:12])
     return ContractError(
         f"The data broke {len(aside.rules)} {rules} of its contract: none of the {aside.of:,} rows "
-        f"was scored, all are set aside.\n{lines}",
+        "was scored, all are set aside.",
         f"The whole result: {result.page}. The rows are kept in {aside.file}. {remedy}; then "
         f"`{aside.score_command}`.",
+        lines=map(describe, aside.rules[:12]),
+        rules=aside.rules,
+        page=result.page,
         aside=aside,
         absent=result.lacking,
     )

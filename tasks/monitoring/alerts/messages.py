@@ -6,7 +6,6 @@ next step. Values of rows never stand in it, and names of columns cannot act in 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -210,14 +209,11 @@ def _alarm(found: Moved) -> str:
 
 def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
     flow = str(decision.evidence.get("flow", ""))
-    rules = [str(rule).partition(" e.g. ")[0] for rule in _items(decision.evidence, "rules")]
+    rules = [str(rule) for rule in _items(decision.evidence, "rules")]
     nothing = {"scoring": "nothing scored", "training": "nothing trained"}.get(
         flow, "window not judged"
     )
-    more = re.fullmatch(r"… and (\d+) more.*", rules[-1].strip()) if rules else None
-    if more is not None:
-        rules.pop()
-    number_of = len(rules) + (int(more[1]) if more else 0)
+    number_of = int(str(decision.evidence.get("rules_broken") or len(rules)))
     count = f"{number_of} contract rule{'' if number_of == 1 else 's'}" if rules else "contract"
     draft = _Draft(f"{count} broken, {nothing}", "failure")
     shown = [code(rule, 120) for rule in rules[:_MOST_RULES]]
@@ -232,9 +228,7 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     windows = sorted(others - {decision.window}, key=lambda w: w.start)
     draft.say("Also", _named_windows(windows))
     draft.say("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
-    remedy = str(decision.evidence.get("remedy") or "").removeprefix("The whole result: ")
-    page = decision.evidence.get("page") or remedy.partition(". ")[0]
-    draft.say("Page", cleaned(page, 200))
+    draft.say("Page", cleaned(decision.evidence.get("page") or "", 200))
     if decision.evidence.get("file"):
         _say_kept(draft, decision)
         return draft

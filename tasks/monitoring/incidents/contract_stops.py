@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
+from tasks.base.errors import ContractError
 from tasks.base.loop import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.reading_notes import FileAside
-from tasks.base.records import SetAside
+from tasks.base.records import RuleResult, SetAside
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
@@ -18,6 +19,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.policy.triggers import start_of
 
 _QUIET = timedelta(days=7)
+_MOST_RULES = 12
 TOLD = (
     "alarmed",
     "stopped",
@@ -35,12 +37,10 @@ def record_stop(
     ledger: Ledger,
     flow: str,
     cause: Cause,
-    message: str,
-    remedy: str,
+    error: ContractError,
     prefect_run: str,
     now: datetime,
     window: Window | None = None,
-    aside: SetAside | None = None,
 ) -> Decision:
     """Record that rows broke their contract and `flow` made nothing of them.
 
@@ -53,29 +53,29 @@ def record_stop(
         The one whose rows they are; a training's rows are those of no window, whatever window
         its cause names.
     """
-    head, *lines = [line.strip() for line in message.splitlines() if line.strip()]
-    # Samples are values of rows: they stand on the contract's page only.
-    rules = [line.partition(" e.g. ")[0] for line in lines]
     page = prefect_run_page(pipeline.state, prefect_run)
     digest = contract_digest(pipeline) if window is not None else ""
     of = f"{window} {digest}" if window is not None else f"{now:%Y-%m-%d}"
     decision = Decision(
-        id=decision_id(pipeline.config.name, "stopped", flow, of, *map(_without_counts, rules)),
+        id=decision_id(pipeline.config.name, "stopped", flow, of, *map(_broken, error.rules)),
         pipeline=pipeline.config.name,
         kind="stopped",
         at=now,
         correlation=cause.correlation,
-        sentence=f"{flow}: {head}",
+        sentence=f"{flow}: {error.head}",
         window=window,
         contract_digest=digest,
         config_digest=pipeline.digest,
         prefect_run=prefect_run,
         evidence={
-            "rules": list(rules),
+            # Samples are values of rows: they stand on the contract's page only.
+            "rules": [describe(rule, sample=False).strip() for rule in error.rules[:_MOST_RULES]],
+            "rules_broken": len(error.rules),
+            "page": error.page,
             "flow": flow,
-            "remedy": remedy,
+            "remedy": error.remedy,
             "cause": cause.model_dump(mode="json"),
-            **(_kept(aside) if aside else {}),
+            **(_kept(error.aside) if error.aside else {}),
         },
         links={"prefect": page} if page else {},
     )
@@ -170,9 +170,9 @@ def record_stale_files(
     return tuple(decision for decision in made if ledger.record(decision))
 
 
-def _without_counts(rule: str) -> str:
+def _broken(rule: RuleResult) -> str:
     """Return what was broken, without how much: more rows of the same fault are no new one."""
-    return rule.partition(": expected ")[0]
+    return f"{rule.column}: {rule.rule}" if rule.column else rule.rule
 
 
 def _same_rules(one: Decision, other: Decision) -> bool:

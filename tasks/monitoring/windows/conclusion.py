@@ -142,7 +142,7 @@ def _restate_pages(
             write_whole(page, html_of(stated.model_copy(update={"evidence": evidence})))
 
 
-def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutcome:
+def stopped_look(pipeline: Pipeline, look: Look, sentence: str) -> MonitoringOutcome:
     """Return what there is to say of a window whose rows broke their contract."""
     return MonitoringOutcome(
         pipeline=pipeline.config.name,
@@ -151,7 +151,7 @@ def stopped_look(pipeline: Pipeline, look: Look, message: str) -> MonitoringOutc
         rows=0,
         alarm=False,
         stopped=True,
-        sentence=message.splitlines()[0],
+        sentence=sentence,
         decision=_NOT_YET,
         correlation=look.cause.correlation,
         next_command=command("contract", "check", file=pipeline.path),
