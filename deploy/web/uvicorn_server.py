@@ -7,6 +7,8 @@ import socket
 import uvicorn
 from starlette.types import ASGIApp
 
+from deploy.web.bounded_http import BoundedHttp
+
 
 def run_server(
     app: ASGIApp, listener: socket.socket, *, grace: int = 2, web_sockets: bool = True
@@ -14,6 +16,7 @@ def run_server(
     """Serve `app` until a signal says to stop; a request gets `grace` seconds to end."""
     config = uvicorn.Config(
         app,
+        http=BoundedHttp,
         log_level="warning",
         access_log=False,
         server_header=False,

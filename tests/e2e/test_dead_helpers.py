@@ -26,23 +26,23 @@ def run_killing(folder: Path, helper: str, times: int) -> tuple[int, dict[str, o
     -------
     status, answer, killed
     """
-    command = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", str(folder), "--fresh", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "TMPDIR": str(folder / "tmp")},
-    )  # fmt: skip
-    killed: set[int] = set()
-    while command.poll() is None:
-        with suppress(psutil.Error):
-            for child in psutil.Process(command.pid).children():
-                if child.pid not in killed and helper in " ".join(child.cmdline()):
-                    works = helper != "fork_server" or child.children()
-                    if works and len(killed) < times:
-                        child.kill()
-                        killed.add(child.pid)
-        time.sleep(0.005)
-    assert command.stdout is not None
-    return command.returncode, json.loads(command.stdout.read()), len(killed)
+    ) as command:  # fmt: skip
+        killed: set[int] = set()
+        while command.poll() is None:
+            with suppress(psutil.Error):
+                for child in psutil.Process(command.pid).children():
+                    if child.pid not in killed and helper in " ".join(child.cmdline()):
+                        works = helper != "fork_server" or child.children()
+                        if works and len(killed) < times:
+                            child.kill()
+                            killed.add(child.pid)
+            time.sleep(0.005)
+        assert command.stdout is not None
+        return command.returncode, json.loads(command.stdout.read()), len(killed)
 
 
 @pytest.mark.parametrize("helper", HELPERS)
