@@ -393,7 +393,7 @@ def test_a_broken_automation_fails_the_probe_with_what_to_look_at(
 
 
 def test_schedules_and_automations_survive_the_server(
-    server: PrefectServer, project: Callable[..., Pipeline]
+    server: PrefectServer, project: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = project("lasting")
     _deploy(pipeline)
@@ -413,6 +413,8 @@ def test_schedules_and_automations_survive_the_server(
         sound = checks.deployments(pipeline, stack)
         for one in _runs(client, "training/lasting", scheduled=True):
             client.delete_flow_run(one.id)
+        # The server schedules anew what was deleted, within a minute.
+        monkeypatch.setattr(checks, "_SCHEDULER_PATIENCE", 0.0)
         idle = checks.deployments(pipeline, stack)
     assert Cause.model_validate(run.parameters["cause"]) == cause
     assert (sound.status, idle.status) == ("ok", "failed")

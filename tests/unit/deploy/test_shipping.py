@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from tests.shipped import (
     DEPLOY,
@@ -135,6 +137,13 @@ def test_the_image_gets_every_package_and_extra_and_no_secret() -> None:
     extras = set(re.findall(r"--extra (\w+)", DOCKERFILE))
     assert extras == set(project["project"]["optional-dependencies"])
     assert {"**/.env", "**/secrets.env", ".keepfit"} <= set(ignored)
+
+
+def test_the_compose_file_keeps_to_its_schema() -> None:
+    # github.com/compose-spec/compose-spec, of 2026-06-23. The gate checks the manifests likewise.
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text(encoding="utf-8"))
+
+    assert [error.message for error in Draft7Validator(schema).iter_errors(COMPOSE)] == []
 
 
 def test_compose_names_only_what_it_has() -> None:
