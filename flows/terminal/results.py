@@ -157,7 +157,7 @@ def show_findings(console: Console, findings: Sequence[ReadingNote]) -> None:
         console.print(table)
 
 
-def _diagnosis(console: Console, lines: tuple[str, ...]) -> None:
+def _diagnosis(console: Console, lines: tuple[tuple[str, str], ...]) -> None:
     """Print what the training teaches: a word in the margin, a sentence or two beside it."""
     if not lines:
         return
@@ -165,8 +165,7 @@ def _diagnosis(console: Console, lines: tuple[str, ...]) -> None:
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=10, style="dim")
     table.add_column(overflow="fold")
-    for line in lines:
-        name, _, text = line.partition(": ")
+    for name, text in lines:
         table.add_row(name, escape(text))
     console.print(table)
     console.print()

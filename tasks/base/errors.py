@@ -3,6 +3,7 @@
 KeepfitError                 exit status, kind, message, remedy
 ├── UsageError               2  the command line is wrong
 ├── ConfigError              2  the pipeline file or a contract file is wrong
+│   └── OwnMetricError       2  a metric of the person's own fails
 ├── SourceError              2  the source cannot be read as the file says
 ├── DataError                3  the rows cannot be trained or scored
 │   └── ContractError        3  the rows broke their contract
@@ -61,6 +62,10 @@ class ConfigError(KeepfitError):
 
     exit_status = 2
     kind = "configuration"
+
+
+class OwnMetricError(ConfigError):
+    """A person's metric fails, or gives no finite number: no candidate can be compared by it."""
 
 
 class SourceError(KeepfitError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tasks.base.loop import Cause, DriftResult, Gain, Performance, PolicyDecision, Window
 from tasks.base.reading_notes import FileAside, ReadingNote
@@ -24,6 +24,12 @@ from tasks.base.servers.mlflow_pages import MlflowPages
 
 ScoringScope = Literal["new", "all", "file"]
 """What a scoring reads: the source's rows that are new, all of them, or those of a named file."""
+
+
+def _line_of_old(line: Any) -> Any:
+    """Return a line of a diagnosis; former outcomes hold it as one text."""
+    return line.partition(": ")[::2] if isinstance(line, str) else line
+
 
 _ANSWERED = {"candidate", "status", "cv_mean", "cv_std", "holdout", "fit_seconds"}
 
@@ -74,7 +80,7 @@ class TrainingOutcome(Record):
     contract_warnings: int = 0
     assumptions: tuple[str, ...] = ()
     findings: tuple[ReadingNote, ...] = ()
-    diagnosis: tuple[str, ...] = ()
+    diagnosis: tuple[Annotated[tuple[str, str], BeforeValidator(_line_of_old)], ...] = ()
     reused: tuple[str, ...] = ()
     unchanged: bool = False
     data_digest: str = ""
@@ -123,7 +129,7 @@ class TrainingOutcome(Record):
             "contract": {"page": self.contract_page, "warnings": self.contract_warnings},
             "assumptions": list(self.assumptions),
             "findings": [note.model_dump(mode="json") for note in self.findings],
-            "diagnosis": list(self.diagnosis),
+            "diagnosis": [f"{word}: {sentence}" for word, sentence in self.diagnosis],
             "reused": list(self.reused),
             "unchanged": self.unchanged,
             "data_digest": self.data_digest,

@@ -110,6 +110,8 @@ class Schema(Record):
         Columns that are read for evaluation only: excluded, and named to judge or report by.
     dropped
         Column that is no feature to the reason why.
+    leaks
+        Features that look like leaks, with the sentence that says why.
     own
         Estimators and metrics of the running pipeline file; never stored with a version.
     twins
@@ -132,6 +134,7 @@ class Schema(Record):
     id_columns: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
+    leaks: dict[str, str] = {}
     assumptions: tuple[str, ...] = ()
     twins: tuple[LabelTwins, ...] = ()
     group: str | None = None

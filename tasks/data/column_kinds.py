@@ -14,7 +14,7 @@ from tasks.base.errors import ConfigError, DataError
 from tasks.base.records import Kind, Schema, Snapshot
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.phrases import listed
-from tasks.data.leaks import suspicions
+from tasks.data.leaks import suspicions, twins
 from tasks.data.ranking_groups import check_groups
 from tasks.data.snapshots import open_table
 from tasks.data.source_table import nearest
@@ -189,7 +189,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         )
     if config.group is not None:
         check_groups(table[config.group], config.group)
-    said = suspicions(table, features, config.target, judged, config.time_column)
+    leaks = suspicions(table, features, config.target, judged, config.time_column)
     return Schema(
         target=config.target,
         task=judged.task,
@@ -200,7 +200,8 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
         id_columns=config.id_columns,
         aside=config.aside,
         dropped=dropped,
-        assumptions=(*judged.assumptions, *said),
+        leaks=leaks,
+        assumptions=(*judged.assumptions, *leaks.values(), *twins(table, features)),
         group=config.group,
         item=config.item,
         twins=judged.twins,

@@ -26,8 +26,8 @@ def suspicions(
     target: str,
     judged: Judged,
     time_column: str | None = None,
-) -> tuple[str, ...]:
-    """Return a sentence on each feature that looks like a leak or equals another one.
+) -> dict[str, str]:
+    """Return each feature that looks like a leak, with a sentence on it.
 
     Judged on at most 20,000 rows. A feature is suspicious when it equals the target, when it
     alone reaches a ROC AUC above 0.99 (binary), gives each row's class (multiclass), or ranks
@@ -38,9 +38,9 @@ def suspicions(
     schema = Schema(target=target, task=judged.task, features={}, classes=judged.classes)
     y, keep = labels_of(sample[target], schema)
     if len(y) < 20:
-        return ()
+        return {}
     codes = y if judged.task in NUMBERS else np.unique(y, return_inverse=True)[1]
-    said = []
+    said = {}
     for name, kind in features.items():
         values = _values(sample[name], keep)
         if values is not None:
@@ -48,11 +48,11 @@ def suspicions(
         else:
             why = _afterwards(sample, name, time_column)
         if why:
-            said.append(
+            said[name] = (
                 f"{name!r} looks like a leak: {why}; unless it is known before the prediction is "
                 "made, put it under `exclude`"
             )
-    return (*said, *_twins(table, features))
+    return said
 
 
 def _sampled(table: Any, features: int) -> Any:
@@ -195,7 +195,7 @@ def _purity(values: NDArray[np.float64], y: NDArray[Any]) -> float:
     return float(np.mean(guess[codes[~half]] == y[~half]))
 
 
-def _twins(table: Any, features: Mapping[str, Kind]) -> list[str]:
+def twins(table: Any, features: Mapping[str, Kind]) -> list[str]:
     """Return a sentence on each feature that equals an earlier one in every row."""
     first: dict[tuple[Any, ...], list[str]] = {}
     said = []

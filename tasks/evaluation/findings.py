@@ -234,7 +234,7 @@ class Diagnosis(Record):
     groups: tuple[GroupDifference, ...] = ()
     steps: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    lines: tuple[str, ...] = ()
+    lines: tuple[tuple[str, str], ...] = ()
     left_out: str = ""
 
     def of(self, candidate: str) -> FitVerdict | None:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.errors import ConfigError
+from tasks.base.errors import OwnMetricError
 from tasks.base.own_code import OwnCode
 from tasks.metrics.bootstrap import Floats, Ints, Plan
 from tasks.metrics.label_codes import encode, encode_truth
@@ -231,6 +231,6 @@ def function_of(own: OwnCode, metric: str) -> Callable[..., Any]:
     return found
 
 
-def wrong(own: OwnCode, metric: str, what: str, remedy: str = "") -> ConfigError:
+def wrong(own: OwnCode, metric: str, what: str, remedy: str = "") -> OwnMetricError:
     """Return the error that names the hook and what is wrong with it."""
-    return ConfigError(f"`hooks.metrics.{metric}: {own.metrics[metric].call}` {what}.", remedy)
+    return OwnMetricError(f"`hooks.metrics.{metric}: {own.metrics[metric].call}` {what}.", remedy)

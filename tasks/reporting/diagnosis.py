@@ -21,7 +21,7 @@ from tasks.reporting.figures import diagnostic_figures
 from tasks.reporting.figures.training_figures import save_figures
 
 NOT_OF_RANKINGS = (
-    "Not diagnosed: verdicts on the fit, weak slices and suspects look at single rows, and a "
+    "Verdicts on the fit, weak slices and suspects look at single rows, and a "
     "ranking is judged by its groups; the figures show the first places and the sizes of groups."
 )
 TASKS = frozenset({"binary", "multiclass", "regression"})
@@ -32,7 +32,7 @@ def diagnose_training(
 ) -> Diagnosis:
     """Return what the training teaches; of a ranking only that this is not looked at."""
     if basis.roles.task not in TASKS:
-        return Diagnosis(lines=(NOT_OF_RANKINGS,))
+        return Diagnosis(lines=(("left out", NOT_OF_RANKINGS),))
     config = pipeline.config
     found = call(
         "tasks.reporting.diagnosis:diagnose_plain",

@@ -21,7 +21,7 @@ from expectations.text.phrases import say_value, shorten
 from tasks.base.errors import DataError
 from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd
-from tasks.data.sources.frames import typed_frame
+from tasks.data.sources.frames import LostDigitsError, typed_frame
 from tasks.data.typing.storage import ColumnForm
 
 Cells = list[Any]
@@ -184,8 +184,8 @@ class Column:
         remedy = f"Send {_TYPES[self.type]}, or null where the value is not known."
         if self.padded and isinstance(value, int | float):
             remedy = f"Send the code as text, such as {self.padded!r}: numbers lose leading zeros."
-        if value is not None and not isinstance(value, dict | list) and "row" not in error.message:
-            shown += f" ({shorten(error.message, 120)})" if "lost digits" in error.message else ""
+        if isinstance(error, LostDigitsError):
+            shown += f" ({shorten(error.message, 120)})"
         message = f"{shorten(self.name, 60)} takes {_TYPES[self.type]}; got {shown}."
         return Fault(self.name, "kind", message, remedy)
 

@@ -76,6 +76,10 @@ def open_bytes(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
 
 
+class DamagedError(SourceError):
+    """A packed file cannot be unpacked: it was cut short, or is still written."""
+
+
 def survey(path: Path, max_bytes: int, encoding: str | None = None) -> Survey:
     """Read `path` once and return what its bytes show.
 
@@ -88,7 +92,7 @@ def survey(path: Path, max_bytes: int, encoding: str | None = None) -> Survey:
         stat = path.stat()
         return _known(path, max_bytes, encoding, (stat.st_size, stat.st_mtime_ns))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path.name}: the gzip file is damaged ({error}).") from None
+        raise DamagedError(f"{path.name}: the gzip file is damaged ({error}).") from None
     except OSError as error:
         raise SourceError(f"{path.name}: cannot be read ({error.strerror or error}).") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks.base.errors import SourceError
 from tasks.base.reading_notes import FileAside
 from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
-from tasks.data.csv.dialect import detect_delimiter, survey
+from tasks.data.csv.dialect import DamagedError, detect_delimiter, survey
 from tasks.data.csv.reader import csv_paths, read_csv
 from tasks.data.sources.parquet_files import parquet_paths
 
@@ -75,8 +75,10 @@ def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | N
     if head.startswith(b"\x1f\x8b"):
         try:
             survey(file, source.max_bytes, source.encoding)
-        except SourceError as error:
-            return _aside(file, size) if "damaged" in error.message else None
+        except DamagedError:
+            return _aside(file, size)
+        except SourceError:
+            return None  # reading it says what
         return None
     if settled and not ended and time.time() - file.stat().st_mtime < _WRITING_SECONDS:
         return _aside(file, size)

@@ -27,6 +27,10 @@ _WORDS: dict[Storage, str] = {
 }  # fmt: skip
 
 
+class LostDigitsError(DataError):
+    """Whole numbers became floats on the way and lost digits."""
+
+
 def forms_of_frame(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, ColumnForm]:
     """Return how the columns of a snapshot's frame are stored; None for one without a value.
 
@@ -115,7 +119,7 @@ def _plain(values: Any, name: str, form: ColumnForm) -> Any:
     if form.kind not in ("numeric", "boolean", "datetime") and pa.types.is_floating(plain.type):
         largest = pc.max(pc.abs(plain)).as_py()
         if largest is not None and largest >= _EXACT:
-            raise DataError(
+            raise LostDigitsError(
                 f"Column {name!r} holds whole numbers that lost digits on the way.",
                 "Send them as text: beside a null, JSON's long numbers become floats.",
             )

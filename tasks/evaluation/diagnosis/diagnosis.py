@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,14 +126,13 @@ class TrainingDiagnosis(Case):
         features = list(self.schema.features)
         found = duplicates(self.basis.snapshot.path, features, train, holdout)
         leaks = [
-            Suspicion(about="leak", level="warning", sentence=line)
-            for line in self.schema.assumptions
-            if "looks like a leak" in line
+            Suspicion(about="leak", level="warning", sentence=sentence)
+            for sentence in self.schema.leaks.values()
         ]
         told = [
             *leaks,
             *label_suspicions(self.schema),
-            *self._alone(train, holdout, leaks),
+            *self._alone(train, holdout),
             *fold_suspicions(folds, self.challenger, self.metric),
             *few_groups(self.basis.split.group, holdout_groups(self.basis)),
             *too_good(
@@ -147,14 +145,12 @@ class TrainingDiagnosis(Case):
         ]
         return tuple(sorted(told, key=lambda s: s.level != "warning"))
 
-    def _alone(
-        self, train: Ints, holdout: Ints, leaks: Sequence[Suspicion]
-    ) -> tuple[Suspicion, ...]:
+    def _alone(self, train: Ints, holdout: Ints) -> tuple[Suspicion, ...]:
         """Return that a column alone nearly decides, unless it is told to be a leak already."""
         importance = self.challenger.importance
         given = (self.schema, train, holdout, self.model, importance, self.seed)
         found = alone(self.basis.snapshot.path, *given)
-        if found is not None and any(s.sentence.startswith(repr(found.column)) for s in leaks):
+        if found is not None and found.column in self.schema.leaks:
             return ()
         return alone_suspicion(found)
 

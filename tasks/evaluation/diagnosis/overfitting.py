@@ -187,8 +187,11 @@ def _plural(kind: str, names: Sequence[str]) -> str:
     return kind if len(names) == 1 else kind.removesuffix("s")
 
 
-def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
-    """Return lines for a terminal: fit, what was asked for, weak rows, mistakes, doubts, steps."""
+def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
+    """Return words and sentences for a terminal.
+
+    On the fit, what was asked for, weak rows, mistakes, doubts and next steps.
+    """
     lines = [("fit", headline(found.fits, challenger)), *_made(found.made)]
     if found.learning is not None:
         lines.append(("data", found.learning.sentence))
@@ -201,7 +204,7 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[str, ...]:
         lines.append(("groups", " ".join(g.sentence for g in found.groups)))
     lines.append(("try next", " ".join(found.steps[:2])))
     lines.append(("left out", found.left_out))
-    return tuple(f"{name}: {text}" for name, text in lines if text)
+    return tuple((name, text) for name, text in lines if text)
 
 
 _MADE = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.base.errors import ConfigError, DataError, InfrastructureError
+from tasks.base.errors import ConfigError, DataError, InfrastructureError, OwnMetricError
 from tasks.base.records import CandidateResult, Trial
 from tasks.base.text.durations import format_duration
 from tasks.models.estimators.candidates import find
@@ -111,7 +111,7 @@ class Fits:
         if first is not None:
             raise _error_of(*first)
         for status, reason in self._failed.values():
-            if status == ConfigError.kind and "`hooks.metrics" in reason:
+            if status == OwnMetricError.__name__:
                 raise ConfigError(reason)
         named = (BASELINE, *self._run.names)
         return {name: self._result(name) for name in named}
@@ -327,6 +327,8 @@ class Fits:
             told = json.loads(self._log(task).with_suffix(".error").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return "failed", f"its process ended with status {code}"
+        if told["name"] == OwnMetricError.__name__:
+            return told["name"], told["text"]
         if told["kind"]:
             return told["kind"], told["text"]
         return "failed", f"{told['name']}: {told['text']}"
@@ -422,7 +424,7 @@ class Fits:
 
 
 def _error_of(status: str, reason: str) -> ConfigError | DataError | InfrastructureError:
-    if status == ConfigError.kind:
+    if status in {ConfigError.kind, OwnMetricError.__name__}:
         return ConfigError(reason)
     if status == DataError.kind:
         return DataError(reason)

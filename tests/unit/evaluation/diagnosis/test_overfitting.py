@@ -180,7 +180,7 @@ def test_a_terminal_is_told_what_became_of_all_that_was_asked_for() -> None:
         "'bad' is predicted from a probability of 0.2 on, which is cheaper out of fold",
         "cost a row on the holdout 0.5, against 0.9 at 0.5",
     )
-    lines = dict(line.split(": ", 1) for line in lines_of(Diagnosis(made=made), "svm"))
+    lines = dict(lines_of(Diagnosis(made=made), "svm"))
     assert list(lines) == ["tuning", "calibrated", "decides", "doubt"]
     assert lines["decides"].startswith("'bad' is predicted from a probability of 0.2 on")
     assert lines["decides"].endswith("Cost a row on the holdout 0.5, against 0.9 at 0.5.")
