@@ -80,8 +80,8 @@ def line_of(decision: Decision) -> str:
 
 def _is_of_a_stop(decision: Decision) -> bool:
     """Return whether a run failed because of its rows, which is a decision of its own."""
-    message = evidence.text_of(decision, "message")
-    return decision.kind == "failed" and message.startswith(ContractError.__name__)
+    error = evidence.text_of(decision, "error")
+    return decision.kind == "failed" and error == ContractError.__name__
 
 
 def _scored(decision: Decision) -> str:

@@ -478,6 +478,9 @@ class CandidateResult(Record):
         Which fit the curves are of, in words; empty where it is the one on all training rows.
     importance
         Feature to its share of the model's own importance, where the model has one.
+    asked
+        Those of the notes that say what became of what the pipeline file asks for: of ``tuning``,
+        the ``mixture``, what is ``calibrated``, and what ``decides``.
     trials
         What tuning tried, in the order of the numbers; empty without tuning.
     rounds
@@ -507,6 +510,7 @@ class CandidateResult(Record):
     curves_of: str = ""
     importance: dict[str, float] = {}
     notes: tuple[str, ...] = ()
+    asked: dict[str, tuple[str, ...]] = {}
     trials: tuple[Trial, ...] = ()
     rounds: Rounds | None = None
     out_of_time: bool = False

@@ -205,6 +205,8 @@ class Diagnosis(Record):
     ----------
     made
         How the challenger came about: what tuning, calibration, threshold and mixing found.
+    asked
+        Those of `made` on what the pipeline file asks for, by what they are about.
     trials
         Candidate to what tuning tried of it, the challenger first.
     folds
@@ -214,12 +216,13 @@ class Diagnosis(Record):
     steps
         What to try next, what matters most first; or to stop.
     lines
-        What a terminal prints: a word, a colon and a sentence or two each.
+        What a terminal prints: a word, and a sentence or two, each.
     left_out
         What a refit's diagnosis does without, in a sentence; empty of a search.
     """
 
     made: tuple[str, ...] = ()
+    asked: dict[str, tuple[str, ...]] = Field({})
     trials: dict[str, tuple[Trial, ...]] = Field({})
     fits: tuple[FitVerdict, ...] = ()
     learning: LearningCurve | None = None

@@ -217,10 +217,11 @@ def refit(
     if result.cached:
         return result
     validated = ("cv_mean", "cv_std", "cv_folds", "trials")
-    notes = winner.notes if winner.candidate == ENSEMBLE else ()
+    notes, asked = (winner.notes, winner.asked) if winner.candidate == ENSEMBLE else ((), {})
     update = {
         **{field: getattr(winner, field) for field in validated},
         "notes": (*notes, *result.notes, _agreement(winner, result)),
+        "asked": {**asked, **result.asked},
     }
     result = result.model_copy(update=update)
     keep_result(folder, result)

@@ -72,6 +72,7 @@ class TrainingDiagnosis(Case):
         errors = tuple(s for s in (mistakes(*given, self.schema, lean=not chosen), labels) if s)
         found = Diagnosis(
             made=self.challenger.notes,
+            asked=self.challenger.asked,
             trials=self._trials(),
             fits=tuple(fits),
             learning=learning,

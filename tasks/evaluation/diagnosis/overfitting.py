@@ -14,7 +14,6 @@ bias-variance trade-off, PNAS 116: a perfect score on the training rows need not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
@@ -192,7 +191,7 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
 
     On the fit, what was asked for, weak rows, mistakes, doubts and next steps.
     """
-    lines = [("fit", headline(found.fits, challenger)), *_made(found.made)]
+    lines = [("fit", headline(found.fits, challenger)), *_made(found.asked)]
     if found.learning is not None:
         lines.append(("data", found.learning.sentence))
     lines.append(("weak", found.slices_sentence))
@@ -207,22 +206,9 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in lines if text)
 
 
-_MADE = {
-    "tuning": re.compile(r"^tuning made"),
-    "mixture": re.compile(r"^a mixture of|out of fold better than"),
-    "calibrated": re.compile(r"^probabilities (are left|calibrated)"),
-    "decides": re.compile(r"is predicted from a probability|^decides by|on the holdout"),
-}
-"""What a person asked for, by how its note is told."""
-
-
-def _made(notes: Sequence[str]) -> list[tuple[str, str]]:
+def _made(asked: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """Return what became of tuning, mixing, calibration and the rule of decision."""
-    told = {
-        word: " ".join(capitalised(note) for note in notes if pattern.search(note))
-        for word, pattern in _MADE.items()
-    }
-    return [(word, text) for word, text in told.items() if text]
+    return [(about, " ".join(map(capitalised, notes))) for about, notes in asked.items()]
 
 
 def capitalised(text: str) -> str:

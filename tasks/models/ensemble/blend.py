@@ -61,12 +61,14 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
     adjustment = adjust(asked, mixed)
     scores = adjustment.scores or part_scores(asked, mixed)
     made = _result(results, weights)
+    notes = (words, f"a mixture of {made.params['members']}")
     result = made.model_copy(
         update={
             "cv_mean": float(np.mean(scores)),
             "cv_std": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
             "cv_folds": len(scores),
-            "notes": (words, f"a mixture of {made.params['members']}"),
+            "notes": notes,
+            "asked": {"mixture": notes},
         }
     )
     _keep(asked, weights, replace(adjustment, held=adjustment.held or mixed), result)
@@ -132,7 +134,11 @@ def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: Candida
     write_whole(run.candidate(ENSEMBLE) / BLEND_FILE, json.dumps(weights))
     told = keep_adjustment(run, ENSEMBLE, adjustment)
     result = result.model_copy(
-        update={"params": {**result.params, **told.params}, "notes": (*result.notes, *told.notes)}
+        update={
+            "params": {**result.params, **told.params},
+            "notes": (*result.notes, *told.notes),
+            "asked": {**result.asked, **told.asked},
+        }
     )
     keep(run, result, SameColumns(list(run.schema.features)), model)
 

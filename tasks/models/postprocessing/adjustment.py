@@ -41,6 +41,8 @@ class Adjustment:
 
     Attributes
     ----------
+    notes
+        What there is to say of ``calibrated`` and of ``decides``.
     held
         Out-of-fold predictions as the adjusted model would have made them.
     scores
@@ -50,7 +52,7 @@ class Adjustment:
     calibration: Calibration = field(default_factory=Calibration)
     decision: Decision = field(default_factory=Decision)
     params: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
     held: OutOfFold | None = None
     scores: tuple[float, ...] | None = None
 
@@ -84,7 +86,7 @@ class Adjustment:
             "calibration": self.calibration.plain(),
             "decision": self.decision.plain(),
             "params": dict(self.params or {}),
-            "notes": list(self.notes),
+            "notes": dict(self.notes),
         }
         write_whole(folder / _FILE, json.dumps(values))
 
@@ -97,7 +99,8 @@ class Adjustment:
             Calibration.of(values["calibration"]),
             Decision.of(values["decision"]),
             values["params"],
-            tuple(values["notes"]),
+            # Recipes of before have a list, which does not say what each note is about.
+            notes if isinstance(notes := values["notes"], dict) else {},
         )
 
 
@@ -136,7 +139,7 @@ def adjust(run: FitRun, held: OutOfFold | None) -> Adjustment:
     params = dict(chosen.params)
     if decision.threshold is not None:
         params["threshold"] = round(decision.threshold, 6)
-    notes = tuple(note for note in (chosen.note, decision.note) if note)
+    notes = {"calibrated": chosen.note, "decides": decision.note}
     scores = part_scores(run, held, _decided(held, objective, run))
     return Adjustment(chosen.calibration, decision, params, notes, held, scores)
 
@@ -193,10 +196,15 @@ def part_scores(
 
 @dataclass(frozen=True)
 class Told:
-    """Parameters and notes that an adjustment adds to the candidate's."""
+    """Parameters and notes, by what they are about, that an adjustment adds to the candidate's."""
 
     params: dict[str, Any]
-    notes: tuple[str, ...]
+    asked: dict[str, tuple[str, ...]]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All notes."""
+        return tuple(text for texts in self.asked.values() for text in texts)
 
 
 def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
@@ -205,10 +213,10 @@ def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
     The predictions of the holdout have to be kept already.
     """
     note, params = told_of_holdout(run, name, adjustment)
-    told = Told(
-        {**(adjustment.params or {}), **params},
-        tuple(text for text in (*adjustment.notes, note) if text),
-    )
+    notes = {about: (text,) for about, text in adjustment.notes.items() if text}
+    if note:
+        notes["decides"] = (*notes.get("decides", ()), note)
+    told = Told({**(adjustment.params or {}), **params}, notes)
     if adjustment.held is not None:
         adjustment.held.save(run.candidate(name))
     adjustment.save(run.candidate(name))

@@ -59,6 +59,7 @@ def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
     predicted = _predict_holdout(run, candidate, model, raw)
     decided = keep_adjustment(run, name, adjustment)
     curves = learned.curves or found.curves
+    tuned = {"tuning": (choice.note,)} if choice.note else {}
     result = CandidateResult(
         candidate=name,
         status="ok",
@@ -76,11 +77,12 @@ def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
         importance=_importance(learned, encoder, X),
         notes=(
             *_notes(run, name, setting, rows),
-            *((choice.note,) if choice.note else ()),
+            *tuned.get("tuning", ()),
             *found.notes,
             *learned.notes,
             *decided.notes,
         ),
+        asked={**tuned, **decided.asked},
         trials=choice.trials,
         rounds=found.rounds,
     )

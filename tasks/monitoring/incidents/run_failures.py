@@ -128,6 +128,7 @@ def _failure(
     name = pipeline.config.name
     page = prefect_run_page(pipeline.state, flow_run)
     said = redact(public(message), secrets_of(pipeline))
+    raised = _EXCEPTION.search(message)
     return Decision(
         id=decision_id(name, "failed", flow_run),
         pipeline=name,
@@ -136,7 +137,12 @@ def _failure(
         correlation=correlation,
         sentence=f"{flow} ended as {state}" + (f": {said}" if said else "."),
         prefect_run=flow_run,
-        evidence={"flow": flow, "state": state, "message": said},
+        evidence={
+            "flow": flow,
+            "state": state,
+            "message": said,
+            "error": raised[1] if raised else "",
+        },
         links={"prefect": page} if page else {},
     )
 

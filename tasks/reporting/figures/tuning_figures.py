@@ -28,7 +28,6 @@ from tasks.reporting.figures.training_figures import Drawing
 
 _EDGE = 0.03
 _FAR = 5.0
-_NOTE = "tuning made"
 
 
 def draw_search(result: CandidateResult, metric: str, training: TrainingConfig) -> Drawing | None:
@@ -178,7 +177,7 @@ def _legend(figure: mpl.figure.Figure, pruned: bool) -> None:
 
 
 def _caption(result: CandidateResult, spaces: Sequence[Space], metric: str) -> str:
-    said = [f"{note[:1].upper()}{note[1:]}." for note in result.notes if note.startswith(_NOTE)]
+    said = [f"{note[:1].upper()}{note[1:]}." for note in result.asked.get("tuning", ())]
     edges = _edges(result, spaces)
     if edges:
         said.append(

@@ -173,14 +173,15 @@ def test_the_headline_speaks_of_the_challenger_and_names_who_fails() -> None:
 
 
 def test_a_terminal_is_told_what_became_of_all_that_was_asked_for() -> None:
-    made = (
-        "folds are made of 30,000 of 39,236 rows, evenly spread",
-        "tuning made 3 trials (3 complete): none beats the untuned settings, which are kept",
-        "probabilities calibrated by sigmoid, out of fold: log loss 0.5 → 0.4",
-        "'bad' is predicted from a probability of 0.2 on, which is cheaper out of fold",
-        "cost a row on the holdout 0.5, against 0.9 at 0.5",
-    )
-    lines = dict(lines_of(Diagnosis(made=made), "svm"))
+    asked: dict[str, tuple[str, ...]] = {
+        "tuning": ("tuning made 3 trials (3 complete): none beats the untuned settings",),
+        "calibrated": ("probabilities calibrated by sigmoid, out of fold: log loss 0.5 → 0.4",),
+        "decides": (
+            "'bad' is predicted from a probability of 0.2 on, which is cheaper out of fold",
+            "cost a row on the holdout 0.5, against 0.9 at 0.5",
+        ),
+    }
+    lines = dict(lines_of(Diagnosis(asked=asked), "svm"))
     assert list(lines) == ["tuning", "calibrated", "decides", "doubt"]
     assert lines["decides"].startswith("'bad' is predicted from a probability of 0.2 on")
     assert lines["decides"].endswith("Cost a row on the holdout 0.5, against 0.9 at 0.5.")

@@ -23,7 +23,9 @@ def test_a_failure_is_recorded_once_for_a_run(tmp_path: Path) -> None:
     (kept,) = ledger_of(plan).decisions("flights")
     assert kept.kind == "failed"
     assert kept.prefect_run == "run-1"
-    assert kept.evidence == {"flow": "training", "state": "Failed", "message": "it fell over"}
+    assert kept.evidence == {
+        "flow": "training", "state": "Failed", "message": "it fell over", "error": "",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "done"), [("trained", True), ("monitored", False)])

@@ -44,7 +44,8 @@ def test_every_trial_stands_at_its_value_and_early_stops_at_the_foot() -> None:
         trial(1, 0.72, 64, chosen=True),
         trial(2, 0.40, 8, "pruned"),
         trial(3, 0.71, 16),
-        notes=("tuning made 4 trials: trial 1 is 0.02 better", "another note"),
+        notes=("another note",),
+        asked={"tuning": ("tuning made 4 trials: trial 1 is 0.02 better",)},
     )
     drawing = draw_search(given, "roc_auc", TRAINING)
     assert drawing is not None
