@@ -25,8 +25,7 @@ from deploy.stack.environments import common
 from deploy.web.addresses import listening
 from deploy.web.guard import Guard
 from deploy.web.uvicorn_server import run_server
-from tasks.base.errors import UsageError
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipelines
 from tasks.base.runtime.environment import keep_private, module_command, turn_telemetry_off
 from tasks.serving.current_champion import CurrentChampion
 
@@ -63,7 +62,7 @@ def serve(
     turn_telemetry_off()
     keep_private()
     token = token_for(host)
-    pipelines = _pipelines(files)
+    pipelines = load_pipelines(files)
     listener = listening(host, port, "predictions", backlog=2048)
     bound = int(listener.getsockname()[1])
     out(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
@@ -122,26 +121,13 @@ def _started(pipelines: Sequence[Pipeline]) -> subprocess.Popen[bytes]:
     return launch(command, environ, state / "logs" / "delivery.log", state)
 
 
-def _pipelines(files: Sequence[Path]) -> list[Pipeline]:
-    pipelines = [load_pipeline(file) for file in files or (None,)]
-    names: set[str] = set()
-    for pipeline in pipelines:
-        if pipeline.config.name in names:
-            raise UsageError(
-                f"Two of the files name their pipeline {pipeline.config.name!r}.",
-                "Names tell the pipelines of a server apart: rename one.",
-            )
-        names.add(pipeline.config.name)
-    return pipelines
-
-
 def _main(descriptor: str, parent: str, *files: str) -> None:
     end_with(int(parent))
     os.umask(0o077)
     turn_telemetry_off()
     listener = socket.socket(fileno=int(descriptor))
     token = token_for("127.0.0.1")
-    run(_pipelines([Path(file) for file in files]), listener, Limits(), token)
+    run(load_pipelines([Path(file) for file in files]), listener, Limits(), token)
 
 
 if __name__ == "__main__":

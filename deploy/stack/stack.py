@@ -31,7 +31,7 @@ from deploy.stack.supervisor import Supervisor
 from deploy.web.access import Access
 from flows.terminal import output
 from tasks.base.errors import UsageError
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipelines
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off
 from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.base.servers.stack_file import (
@@ -101,7 +101,7 @@ def up(
     """
     turn_telemetry_off()
     keep_private()
-    pipelines = [load_pipeline(file) for file in files or (None,)]
+    pipelines = load_pipelines(files)
     state = _shared_state(pipelines)
     stores = databases(prefect_database, mlflow_database)
     with _alone(state), contextlib.ExitStack() as closing:
@@ -187,14 +187,6 @@ def _shared_state(pipelines: Sequence[Pipeline]) -> Path:
             "them in one folder: export KEEPFIT_STATE=… before `keepfit run`; what was trained "
             "elsewhere stays there.",
         )
-    names: set[str] = set()
-    for pipeline in pipelines:
-        if pipeline.config.name in names:
-            raise UsageError(
-                f"Two of the files name their pipeline {pipeline.config.name!r}.",
-                "Names tell pipelines of one state folder apart: rename one.",
-            )
-        names.add(pipeline.config.name)
     return next(iter(states))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.config import PipelineConfig
-from tasks.base.errors import ConfigError
+from tasks.base.errors import ConfigError, UsageError
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.object_addresses import is_object, store_secrets
 from tasks.base.settings.scoring import ContractConfig
@@ -126,6 +126,27 @@ def load_pipeline(
         With file, line, what was wrong, what is allowed and the nearest valid name.
     """
     return pipeline_of(read_yaml(find_file(path)), environ, contract_exists=contract_exists)
+
+
+def load_pipelines(files: Sequence[Path]) -> list[Pipeline]:
+    """Read and check the files of one process, the default one without any.
+
+    Raises
+    ------
+    ConfigError
+        As `load_pipeline` does.
+    UsageError
+        When two of them have one name.
+    """
+    pipelines = [load_pipeline(file) for file in files or (None,)]
+    names = [pipeline.config.name for pipeline in pipelines]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"Two of the files name their pipeline {twice!r}.",
+            "Names tell the pipelines of one process apart: rename one.",
+        )
+    return pipelines
 
 
 def pipeline_of(

@@ -195,6 +195,18 @@ def _log_prior(deviations: Floats, scale: float, freedom: float) -> Floats:
     return np.asarray(-0.5 * (freedom + 1) * np.log1p(squares / freedom))
 
 
+def is_worse(gain: float, low: float, high: float, confidence: float) -> bool:
+    """Return whether a gain with a two-sided interval is shown to be negative, one-sided.
+
+    Examples
+    --------
+    >>> is_worse(-0.03, -0.06, 0.0, 0.95), is_worse(-0.01, -0.06, 0.04, 0.95)
+    (True, False)
+    """
+    upper = gain + float(scipy.special.ndtri(confidence)) * standard_error(low, high, confidence)
+    return bool(upper < 0)
+
+
 def standard_error(low: float, high: float, confidence: float) -> float:
     """Return the standard error that a two-sided interval has.
 

@@ -15,7 +15,7 @@ from tasks.models.features.preprocessing import FeatureEncoder
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs
 from tasks.models.run_context import BASELINE, FitRun
-from tasks.models.validation.cross_validation import score_part
+from tasks.models.validation.cross_validation import score_part, validation_of
 from tasks.models.validation.encoded_matrices import read_folds, read_rows
 from tasks.models.validation.popularity_fit import fit_popularity
 
@@ -48,7 +48,6 @@ def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
         queries = None if rows.queries is None else rows.queries.only(fold.valid)
         part = score_part(run, model, *_constant(model, len(y)), y, notes, queries)
         found.append(part[0] if part else None)
-    scores = [score for score in found if score is not None]
     started = time.perf_counter()
     model = fitted(rows.y)
     seconds = time.perf_counter() - started
@@ -59,10 +58,7 @@ def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
     result = CandidateResult(
         candidate=BASELINE,
         status="ok",
-        cv_mean=float(np.mean(scores)) if scores else None,
-        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        cv_folds=len(scores),
-        cv_scores=tuple(found),
+        **validation_of(found),
         fit_seconds=seconds,
         predict_seconds=time.perf_counter() - started,
         rows_fitted=len(rows),

@@ -22,7 +22,13 @@ from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjustment import adjust, keep_adjustment
 from tasks.models.run_context import FitRun
 from tasks.models.tuning.selection import read_choice
-from tasks.models.validation.cross_validation import Validated, fit_all_rows, validate, validated
+from tasks.models.validation.cross_validation import (
+    Validated,
+    fit_all_rows,
+    validate,
+    validated,
+    validation_of,
+)
 from tasks.models.validation.encoded_matrices import Rows, matrix, read_rows
 
 Tell = Callable[[str], None]
@@ -53,7 +59,6 @@ def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
     )  # fmt: skip
     tell("holdout")
     adjustment = adjust(run, found.held)
-    scores = list(found.known if adjustment.scores is None else adjustment.scores)
     model = adjustment.wrap(learned.estimator, run.schema.classes)
     raw = learned.estimator if adjustment.calibration.method != "none" else None
     predicted = _predict_holdout(run, candidate, model, raw)
@@ -63,10 +68,7 @@ def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
     result = CandidateResult(
         candidate=name,
         status="ok",
-        cv_mean=float(np.mean(scores)) if scores else None,
-        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        cv_folds=len(scores),
-        cv_scores=found.scores if adjustment.scores is None else tuple(adjustment.scores),
+        **validation_of(found.scores if adjustment.scores is None else adjustment.scores),
         fit_seconds=seconds,
         predict_seconds=predicted,
         rows_fitted=setting.rows,

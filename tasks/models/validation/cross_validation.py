@@ -430,6 +430,17 @@ def _weight(run: FitRun, candidate: Candidate) -> str | None:
     return None if tuned == NO_WEIGHT else str(tuned)
 
 
+def validation_of(scores: Sequence[float | None]) -> dict[str, Any]:
+    """Return the fields of a `CandidateResult` on its folds; a score is None where not defined."""
+    known = [score for score in scores if score is not None]
+    return {
+        "cv_mean": float(np.mean(known)) if known else None,
+        "cv_std": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "cv_folds": len(known),
+        "cv_scores": tuple(scores),
+    }
+
+
 def score_part(
     run: FitRun,
     model: Any,

@@ -18,7 +18,7 @@ from tasks.models.features.preprocessing import FeatureEncoder
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs
 from tasks.models.run_context import BASELINE, FitRun
-from tasks.models.validation.cross_validation import score_part
+from tasks.models.validation.cross_validation import score_part, validation_of
 from tasks.models.validation.encoded_matrices import read_folds, read_rows
 
 _MOST_ITEMS = 10_000_000
@@ -36,7 +36,6 @@ def fit_popularity(run: FitRun, tell: Callable[[str], None]) -> None:
         queries = None if rows.queries is None else rows.queries.only(fold.valid)
         part = score_part(run, model, predicted, None, rows.y[fold.valid], notes, queries)
         found.append(part[0] if part else None)
-    scores = [score for score in found if score is not None]
     started = time.perf_counter()
     encoder, model = _fitted(run, rows.positions, rows.y)
     seconds = time.perf_counter() - started
@@ -46,10 +45,7 @@ def fit_popularity(run: FitRun, tell: Callable[[str], None]) -> None:
     result = CandidateResult(
         candidate=BASELINE,
         status="ok",
-        cv_mean=float(np.mean(scores)) if scores else None,
-        cv_std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        cv_folds=len(scores),
-        cv_scores=tuple(found),
+        **validation_of(found),
         fit_seconds=seconds,
         predict_seconds=time.perf_counter() - started,
         rows_fitted=len(rows),

@@ -96,7 +96,7 @@ def decide(
         if not settled or _known(evidence.baseline_low) <= 0:
             support = probability_gain(evidence, gate.confidence) or support
     elif not first and stop is None and gate.rule == "superior":
-        least = gate.min_gain + _rounding(evidence)
+        least = _least(evidence, gate)
         if _known(evidence.low) <= least:
             support = joined(evidence, least, gate.confidence)
     rule = stop[0] if stop else "first champion" if first else "refit" if refit else gate.rule
@@ -219,8 +219,7 @@ def _refusals(
     if _known(evidence.baseline_low) <= 0 and not likelier:
         measured = _measured(evidence, gate, first=True)
         found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
-    least = _bound(gate) + (_rounding(evidence) if gate.rule == "superior" else 0.0)
-    shown = _known(evidence.low) > least if champion_version is not None else True
+    shown = champion_version is None or _known(evidence.low) > _least(evidence, gate)
     if not shown and not _passes(support, gate):
         words = "beat" if gate.rule == "superior" else "be about as good as"
         measured = _measured(evidence, gate, first=False)
@@ -253,6 +252,11 @@ def _guardrails(evidence: GateEvidence, gate: GateConfig) -> list[str]:
 def _bound(gate: GateConfig) -> float:
     """Return what the lower end of the gain must exceed."""
     return gate.min_gain if gate.rule == "superior" else -gate.margin if gate.margin else 0.0
+
+
+def _least(evidence: GateEvidence, gate: GateConfig) -> float:
+    """Return the bound with what rounding may add where the challenger has to be superior."""
+    return _bound(gate) + (_rounding(evidence) if gate.rule == "superior" else 0.0)
 
 
 def _rounding(evidence: GateEvidence) -> float:

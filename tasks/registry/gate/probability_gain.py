@@ -14,10 +14,9 @@ Gneiting and Raftery (2007), Strictly proper scoring rules, prediction, and esti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from tasks.base.records import GateEvidence
-from tasks.metrics.random_effects import standard_error
+from tasks.metrics.random_effects import is_worse
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ def probability_gain(evidence: GateEvidence, confidence: float) -> ProbabilityGa
         return None
     if evidence.difference is None or evidence.low is None or evidence.high is None:
         return None
-    error = standard_error(evidence.low, evidence.high, confidence)
-    if evidence.difference + NormalDist().inv_cdf(confidence) * error < 0:
+    if is_worse(evidence.difference, evidence.low, evidence.high, confidence):
         return None
     return ProbabilityGain(*evidence.log_loss)

@@ -27,8 +27,7 @@ import numpy as np
 
 from tasks.base.moments import as_utc
 from tasks.base.records import GateEvidence, RefitGain, Verdict
-from tasks.base.runtime.libraries import scipy
-from tasks.metrics.random_effects import random_effects, standard_error
+from tasks.metrics.random_effects import is_worse, random_effects, standard_error
 
 MOST = 12
 """Earlier refits that count, the newest: a recipe's fitness may change."""
@@ -82,7 +81,7 @@ def together(
         earlier=len(known),
         mean=found.centre,
         low=found.centre_quantile((1 - confidence) / 2),
-        worse=bool(evidence.difference + float(scipy.special.ndtri(confidence)) * error < 0),
+        worse=is_worse(evidence.difference, evidence.low, evidence.high, confidence),
     )
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from tasks.base.records import LeaderboardRow
-from tasks.base.runtime.libraries import agg, mpl
+from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import number, seconds
 from tasks.evaluation.explanation.partial_dependence import Dependence
@@ -25,6 +25,7 @@ from tasks.reporting.figures.style import (
     grid,
     legend,
     name_axes,
+    panels,
     plain,
 )
 from tasks.reporting.figures.training_figures import Drawing
@@ -193,8 +194,9 @@ def draw_groups(groups: GroupDifference) -> Drawing | None:
         return None
     shown = [n for n in names if any(g.rates[n].value is not None for g in groups.groups)]
     labels = [plain(g.value, 18) for g in groups.groups]
-    figure, panels = _panels(len(shown), 1, 1.0 + 0.24 * len(labels))
-    for axes, name in zip(panels, shown, strict=True):
+    height = 1.0 + 0.24 * len(labels)
+    figure, shown_in = panels(len(shown), 1, 0.2 + height * len(shown))
+    for axes, name in zip(shown_in, shown, strict=True):
         for place, group in enumerate(groups.groups):
             value = group.rates[name]
             if value.value is None:
@@ -220,11 +222,11 @@ def draw_dependence(found: Sequence[Dependence], of: str) -> Drawing | None:
     """Return the partial dependence of the features that matter most."""
     if not found:
         return None
-    figure, panels = _panels(len(found), 2, 1.55)
+    figure, shown_in = panels(len(found), 2, 0.2 + 1.55 * -(-len(found) // 2))
     low = min(float(d.y.min()) for d in found)
     high = max(float(d.y.max()) for d in found)
     room = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
-    for axes, one in zip(panels, found, strict=True):
+    for axes, one in zip(shown_in, found, strict=True):
         grid(axes)
         if one.labels is None:
             axes.plot(one.x, one.y, color=BLUE, lw=1.6, marker="o", ms=2.5)
@@ -265,26 +267,3 @@ def draw_contributions(sizes: Mapping[str, float], scale: str) -> Drawing | None
         "prediction. Unlike shuffling, this counts what the model uses, whether it helps or not."
     )
     return Drawing("contributions", "What moves its predictions", caption, figure)
-
-
-def _panels(
-    count: int, across: int, height: float
-) -> tuple[mpl.figure.Figure, list[mpl.axes.Axes]]:
-    """Return small sets of axes, `across` in a row, styled like `drawing.canvas`."""
-    down = -(-count // across)
-    figure = mpl.figure.Figure(
-        figsize=(4.4, 0.2 + height * down), layout="constrained", facecolor="none"
-    )
-    agg.FigureCanvasAgg(figure)
-    panels = []
-    for place in range(count):
-        axes = figure.add_subplot(down, across, place + 1, facecolor="none")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        for side in ("left", "bottom"):
-            axes.spines[side].set(color=INK, alpha=0.5, linewidth=0.8)
-        axes.tick_params(colors=INK, labelsize=8, length=3, width=0.8)
-        axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-        axes.set_axisbelow(True)
-        panels.append(axes)
-    return figure, panels

@@ -64,19 +64,32 @@ def compact(value: float, _place: int | None = None) -> str:
 
 def canvas(width: float = 4.4, height: float = 3.3) -> tuple[mpl.figure.Figure, mpl.axes.Axes]:
     """Return an empty figure with one set of axes; width and height in inches."""
-    figure = mpl.figure.Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    agg.FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor="none")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set(color=INK, alpha=0.5, linewidth=0.8)
-    axes.tick_params(colors=INK, labelsize=_SIZE, length=3, width=0.8)
+    figure, (axes,) = panels(1, 1, height, width=width)
+    axes.tick_params(labelsize=_SIZE)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(mpl.ticker.FuncFormatter(compact))
         axis.set_major_locator(mpl.ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axes.set_axisbelow(True)
     return figure, axes
+
+
+def panels(
+    count: int, across: int, height: float, *, width: float = 4.4
+) -> tuple[mpl.figure.Figure, list[mpl.axes.Axes]]:
+    """Return an empty figure of some size with small sets of axes, `across` in a row."""
+    figure = mpl.figure.Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    agg.FigureCanvasAgg(figure)
+    made = []
+    for place in range(count):
+        axes = figure.add_subplot(-(-count // across), across, place + 1, facecolor="none")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set(color=INK, alpha=0.5, linewidth=0.8)
+        axes.tick_params(colors=INK, labelsize=8, length=3, width=0.8)
+        axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        axes.set_axisbelow(True)
+        made.append(axes)
+    return figure, made
 
 
 def grid(axes: mpl.axes.Axes, which: Any = "both") -> None:

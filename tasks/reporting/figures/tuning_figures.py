@@ -12,7 +12,6 @@ from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.evaluation import CLASSIFICATION_METRICS, greater_is_better
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.base.settings.training import TrainingConfig
-from tasks.reporting.figures.diagnostic_figures import _panels
 from tasks.reporting.figures.style import (
     BLUE,
     GREEN,
@@ -22,6 +21,7 @@ from tasks.reporting.figures.style import (
     compact,
     grid,
     name_axes,
+    panels,
     plain,
 )
 from tasks.reporting.figures.training_figures import Drawing
@@ -40,11 +40,11 @@ def draw_search(result: CandidateResult, metric: str, training: TrainingConfig) 
     spaces = _spaces(result, metric, training)
     if len(complete) < 2 or not spaces:
         return None
-    figure, panels = _panels(len(spaces), 2, 1.5)
+    figure, drawn = panels(len(spaces), 2, 0.2 + 1.5 * -(-len(spaces) // 2))
     scores = [float(t.score or 0.0) for t in complete]
     floor = _floor(scores, metric)
     ends = _ends(scores, floor, metric)
-    for place, (axes, space) in enumerate(zip(panels, spaces, strict=True)):
+    for place, (axes, space) in enumerate(zip(drawn, spaces, strict=True)):
         _panel(axes, space, result.trials, floor, metric)
         axes.set_ylim(*ends)
         name_axes(axes, plain(space.name, 24), plain(metric, 12) if place % 2 == 0 else "")
