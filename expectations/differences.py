@@ -108,7 +108,7 @@ def _of_table(
         listed = ", ".join(shorten(name, 40) for name in new[:5])
         return f"with {listed}", tuple(Edit(("columns", name), values[name]) for name in new)
     if result.rule == "unique":
-        left = [k for k in contract.table.unique if not result.expected.endswith(" + ".join(k))]
+        left = [k for k in contract.table.unique if tuple(k) != result.key]
         value = [list(key) for key in left] if left else GONE
         return "not asked", (Edit(("table", "unique"), value),)
     return "", ()

@@ -124,17 +124,10 @@ def _rows_of_column(result: CheckResult, rule: ColumnRule, read: Read) -> Mask |
     return None
 
 
-def _rows_of_unique(result: CheckResult, read: Read, contract: Contract) -> Mask | None:
+def _rows_of_unique(result: CheckResult, read: Read, contract: Contract) -> Mask:
     """Return rows whose id another row has; of rows that agree in all columns the first is good."""
-    if result.column is not None:
-        key: tuple[str, ...] = (result.column,)
-    else:
-        found = [k for k in contract.table.unique if result.expected.endswith(" + ".join(k))]
-        if not found:
-            return None
-        key = found[0]
     frame = read(list(contract.columns))
-    mask = repeated(frame, list(key))
+    mask = repeated(frame, list(result.key or (str(result.column),)))
     try:
         copies = frame.duplicated(keep=False) & ~frame.duplicated(keep="first")
     except TypeError:

@@ -28,6 +28,8 @@ class CheckResult:
         values are not judged; None for a rule on the whole table.
     sample
         Up to five different values that broke it, each of at most 40 characters.
+    key
+        Of the table's rule ``unique``: the columns that no two rows share the values of.
     """
 
     column: str | None
@@ -39,6 +41,7 @@ class CheckResult:
     failed_rows: int = 0
     failed_share: float | None = None
     sample: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,38 @@ def test_rooms_open_ledger_and_registry_ever_less() -> None:
     assert found <= MOST_OPENINGS_IN_ROOMS
 
 
+SENTENCES = {
+    "message", "sentence", "remedy", "reason", "notes", "assumptions", "observed", "expected",
+}  # fmt: skip
+READING = {
+    "split", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix",
+    "removesuffix", "find", "index", "search", "match", "fullmatch", "findall", "finditer",
+}  # fmt: skip
+SHORTENED = {"deploy/runner/chronicle.py"}
+"""A decision in one line of a terminal: its first sentence."""
+
+
+def reads_a_sentence(node: ast.AST) -> bool:
+    """Return whether words for people are searched for a fact, which a field should hold."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        read = [node.func.value, *node.args] if node.func.attr in READING else []
+    elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+        read = node.comparators if isinstance(node.left, ast.Constant | ast.Name) else []
+    else:
+        return False
+    return any(isinstance(part, ast.Attribute) and part.attr in SENTENCES for part in read)
+
+
+def test_no_fact_is_read_back_out_of_a_sentence() -> None:
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for file in modules()
+        if any(map(reads_a_sentence, ast.walk(ast.parse(file.read_text("utf-8")))))
+    }
+
+    assert found == SHORTENED
+
+
 TWO_FORMS = {("check", "checker"), ("weight", "weighted"), ("adjusted", "adjustment")}
 """A process that checks; and modules whose names stand in saved models."""
 

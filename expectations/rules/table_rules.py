@@ -124,7 +124,7 @@ def _unique(
     named = " + ".join(shorten(column, 40) for column in columns)
     result = CheckResult(
         columns[0] if len(columns) == 1 else None, "unique", "error", True,
-        f"no two rows with the same {named}", "no two rows", 0, 0.0,
+        f"no two rows with the same {named}", "no two rows", 0, 0.0, key=columns,
     )  # fmt: skip
     absent = [column for column in columns if column not in frame.columns]
     if absent:

@@ -279,6 +279,8 @@ class RuleResult(Record):
         Fraction of the rows checked that broke the rule; None for a rule on the whole table.
     sample
         Up to a handful of the values that broke it, as text.
+    key
+        Of the table's rule ``unique``: the columns that no two rows share the values of.
     """
 
     column: str | None
@@ -290,6 +292,7 @@ class RuleResult(Record):
     failed_rows: int = 0
     failed_share: float | None = None
     sample: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
