@@ -213,7 +213,9 @@ def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
     The predictions of the holdout have to be kept already.
     """
     note, params = told_of_holdout(run, name, adjustment)
-    notes = {about: (text,) for about, text in adjustment.notes.items() if text}
+    notes: dict[str, tuple[str, ...]] = {
+        about: (text,) for about, text in adjustment.notes.items() if text
+    }
     if note:
         notes["decides"] = (*notes.get("decides", ()), note)
     told = Told({**(adjustment.params or {}), **params}, notes)
