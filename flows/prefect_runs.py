@@ -11,7 +11,13 @@ from uuid import UUID
 from tasks.base.runtime.running_flows import left_on, unmark
 from tasks.base.servers.stack_file import running_stack
 from tasks.monitoring.incidents.run_outcomes import EndedRun
-from tasks.orchestration.libraries import filters, objects, prefect_client, run_states
+from tasks.orchestration.libraries import (
+    filters,
+    objects,
+    prefect_client,
+    prefect_settings,
+    run_states,
+)
 from tasks.orchestration.prefect_api import answers, configured_api
 
 if TYPE_CHECKING:
@@ -52,11 +58,9 @@ def end_left(state: Path) -> None:
     left = left_on(state, api)
     if not left or running_stack(state) is not None or not answers(api, _ANSWER_SECONDS):
         return
-    from prefect.settings import PREFECT_API_URL, temporary_settings  # defers prefect
-
     wanted = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[UUID(run) for run in left]))
     with (
-        temporary_settings({PREFECT_API_URL: api}),
+        prefect_settings.temporary_settings({prefect_settings.PREFECT_API_URL: api}),
         prefect_client.get_client(sync_client=True) as client,
     ):
         for run in client.read_flow_runs(flow_run_filter=wanted, limit=_MOST):

@@ -32,6 +32,7 @@ from tasks.models.execution import worker_pool
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
+from tasks.orchestration import artifacts
 from tasks.orchestration.current_run import deployment_id, is_scheduled, run_id, was_terminated
 from tasks.orchestration.declarations import Parameters
 from tasks.orchestration.libraries import prefect_client
@@ -91,6 +92,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         unmark(pipeline.state, run)
         # A process that is asked to end has no time for more; the next run does it.
         if not was_terminated():
+            artifacts.wait()
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
             _tried(lambda: record_moves(pipeline, store_of(pipeline), ledger_of(pipeline)))

@@ -16,9 +16,12 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
+from pydantic_core import to_jsonable_python
+
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.current_run import alone, in_prefect, submitted_to
+from tasks.orchestration.libraries import prefect_settings
 
 if TYPE_CHECKING:
     import prefect
@@ -130,7 +133,11 @@ class Flow(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run with Prefect where ``PREFECT_API_URL`` names its API; else in this process alone."""
         if os.environ.get("PREFECT_API_URL"):
-            return self.prefect(*args, **kwargs)
+            # Prefect waits up to a second for the thread that sends heartbeats; what watches for
+            # them watches the runs of deployments, which do not come through here.
+            silent = {prefect_settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            with prefect_settings.temporary_settings(silent):
+                return self.prefect(*args, **kwargs)
         given = inspect.signature(self.fn).bind(*args, **kwargs).arguments
         with alone(functools.partial(self._unsuccessful, given)):
             return self.fn(*args, **kwargs)
@@ -163,13 +170,16 @@ class Flow(Generic[P, R]):
             self._unsuccessful(flow_run.parameters, str(flow_run.id))
 
         hooks: list[Any] = [unsuccessful] if self.on_unsuccessful is not None else []
-        return prefect.flow(
+        flow = prefect.flow(
             name=self.name,
             flow_run_name=given if isinstance(given, str) else run_name,
             on_failure=hooks,
             on_crashed=hooks,
             on_cancellation=hooks,
         )(self.fn)
+        # Prefect's own imports FastAPI for it.
+        flow.serialize_parameters = to_jsonable_python  # type: ignore[assignment,method-assign]
+        return flow
 
 
 def task(

@@ -12,6 +12,7 @@ from expectations.engine.lazy_imports import Deferred
 if TYPE_CHECKING:
     import httpx
     from prefect import exceptions as prefect_errors
+    from prefect import settings as prefect_settings
     from prefect import states as run_states
     from prefect.client import orchestration as prefect_client
     from prefect.client.schemas import filters, objects
@@ -24,6 +25,7 @@ else:
     event_actions = Deferred("prefect.events.actions")
     prefect_client = Deferred("prefect.client.orchestration")
     prefect_errors = Deferred("prefect.exceptions")
+    prefect_settings = Deferred("prefect.settings")
     httpx = Deferred("httpx")
     objects = Deferred("prefect.client.schemas.objects")
     filters = Deferred("prefect.client.schemas.filters")
@@ -38,5 +40,6 @@ __all__ = [
     "objects",
     "prefect_client",
     "prefect_errors",
+    "prefect_settings",
     "run_states",
 ]

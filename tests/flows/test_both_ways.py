@@ -69,6 +69,7 @@ def test_with_prefect_and_without_the_flows_give_one_result(
     }  # fmt: skip
     assert {"fit candidates", "judge challenger", "score rows", "measure drift"} <= runs["tasks"]
     assert {"leaderboard-churn", "verdict-churn", "scoring-churn"} <= runs["artifacts"]
+    assert not runs["heartbeats"], "they make a command by hand wait up to a second"
 
 
 def runs_of(api: str) -> dict[str, Any]:
@@ -76,10 +77,13 @@ def runs_of(api: str) -> dict[str, Any]:
         flows = client.post("/flow_runs/filter", json={}).json()
         tasks = client.post("/task_runs/filter", json={}).json()
         artifacts = client.post("/artifacts/latest/filter", json={}).json()
+        beats = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
+        heartbeats = client.post("/events/filter", json=beats).json()["events"]
     return {
         "flows": {run["name"]: run["state_type"] for run in flows},
         "tasks": {run["name"].rpartition("-")[0] for run in tasks},
         "artifacts": {one["key"] for one in artifacts},
+        "heartbeats": heartbeats,
     }
 
 

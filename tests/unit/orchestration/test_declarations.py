@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.base.errors import ContractError, TransientError
-from tasks.orchestration import declarations
+from tasks.orchestration import artifacts, declarations
 from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.current_run import (
     completed,
@@ -138,6 +138,25 @@ def test_alone_nothing_is_sent_to_prefect() -> None:
         return event, completed("nothing to do"), in_prefect(), deployment_id(), is_scheduled()
 
     assert quiet() == ("", None, False, "", False)
+
+
+def test_an_artifact_that_prefect_refuses_ends_no_run_and_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = []
+
+    def create(**what: Any) -> None:
+        sent.append((what["key"], threading.current_thread() is threading.main_thread()))
+        raise OSError("no answer")
+
+    monkeypatch.setattr(artifacts, "in_prefect", lambda: True)
+    monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", create)
+    leave("markdown", "key", "what", markdown="text")
+    artifacts.wait()
+    artifacts.wait()
+
+    assert sent == [("key", False)]
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["no answer"]
 
 
 def test_what_could_not_be_cleared_is_said_in_a_line_without_a_traceback(
