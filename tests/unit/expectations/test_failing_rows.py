@@ -148,3 +148,21 @@ def test_a_contract_of_the_first_version_keeps_its_meaning() -> None:
     assert contract.version == 1
     assert not outcome.passed
     assert np.array_equal(faults(frame, contract).rows, frame["change"].isna())
+
+
+def test_rows_that_share_a_key_of_several_columns_are_found_whatever_its_names() -> None:
+    long = "number_of_the_till_in_the_shop_and_of_the_day"
+    rows = delivery().rename(columns={"id": long})
+    kinds = {long if name == "id" else name: kind for name, kind in KINDS.items()}
+    contract = infer_contract(rows, kinds, target="late", time_column="when", now=NOW)
+    columns = {name: rule.model_copy(update={"unique": False}) for name, rule in
+               contract.columns.items()}  # fmt: skip
+    table = contract.table.model_copy(update={"unique": ((long, "shop"),)})
+    contract = contract.model_copy(update={"columns": columns, "table": table})
+    again = rows.copy()
+    again.loc[1, [long, "shop"]] = again.loc[0, [long, "shop"]].to_numpy()
+
+    found = faults(again, contract.feature_part([name for name in kinds if name != "late"]))
+
+    assert not found.whole
+    assert np.flatnonzero(found.rows).tolist() == [0, 1]
