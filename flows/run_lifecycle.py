@@ -95,6 +95,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             artifacts.wait()
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
+            _tried(store_of(pipeline).reap)
             _tried(lambda: record_moves(pipeline, store_of(pipeline), ledger_of(pipeline)))
             _show(pipeline)
 

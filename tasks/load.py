@@ -10,10 +10,10 @@ from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.runtime.progress import Step, report
 from tasks.ledger.ledger import ledger_of
 from tasks.models.execution.plugin_checks import check_hooks
-from tasks.monitoring.windows.monitoring_run import champion_until
 from tasks.orchestration.declarations import BRIEF, task
 from tasks.registry.mlflow.shared_stores import require_intact_champion, store_of
 from tasks.scoring.incremental import scored_since
+from tasks.training.interrupted_promotion import settled_champion
 from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import candidacy
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
@@ -52,8 +52,9 @@ def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    refit = candidacy(pipeline, store_of(pipeline), answer, strict=cause.kind == "manual")
-    until, reason = champion_until(pipeline), answer.training_reason
+    champion = settled_champion(pipeline, store_of(pipeline))
+    refit = candidacy(store_of(pipeline), champion, answer, strict=cause.kind == "manual")
+    until, reason = champion and champion.trained_until, answer.training_reason
     prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)
     report(Step("split", _parts(prepared.split)))
     return prepared

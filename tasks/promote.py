@@ -25,7 +25,13 @@ from tasks.registry.gate.holdout_verdict import judge
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.tracking import training_runs
 from tasks.training.completion import conclude, finished_training
-from tasks.training.decisions import earlier_refits, record_training, record_unchanged, require_news
+from tasks.training.decisions import (
+    earlier_refits,
+    record_training,
+    record_unchanged,
+    recorded_versions,
+    require_news,
+)
 from tasks.training.interrupted_promotion import judged_once, registered_once
 
 
@@ -124,6 +130,7 @@ def register_challenger(
             verdict,
             runs[challenger],
             figures.importance,
+            recorded_versions(pipeline, ledger_of(pipeline)),
         ),
     )
     report(Step("register", f"{version.name} v{version.version}"))

@@ -67,7 +67,8 @@ class Supervisor:
         Raises
         ------
         InfrastructureError
-            When one ends, or stands still and is not well in time, with the end of its log.
+            When one ends by itself, is killed twice, or stands still and is not well in time, with
+            the end of its log.
         """
         for watch in self._watched:
             self._start(watch)
@@ -85,8 +86,15 @@ class Supervisor:
 
     def _expect(self, watch: _Watch) -> None:
         status = watch.part.ended()
+        if status is not None and status < 0 and not watch.failures:
+            # Killed from outside, as where memory is short: that may pass.
+            watch.failures += 1
+            self._say(f"{watch.part.name} ended with {_words(status)}; it is started again")
+            self._sweep()
+            self._start(watch)
+            return
         if status is not None:
-            what = f"ended with status {status}"
+            what = f"ended with {_words(status)}"
         elif self._stands_still(watch, watch.began, _START_SECONDS, _START_SLOW_SECONDS):
             what = f"is not well after {time.monotonic() - watch.began:.0f} s"
         else:

@@ -44,6 +44,12 @@ def record_training(
     return new
 
 
+def recorded_versions(pipeline: Pipeline, ledger: Ledger) -> frozenset[str]:
+    """Return the versions whose training is recorded."""
+    trained = ledger.decisions(pipeline.config.name, kinds=("trained",))
+    return frozenset(d.version for d in trained if d.version is not None)
+
+
 def require_news(pipeline: Pipeline, ledger: Ledger, basis: Basis, cause: Cause) -> None:
     """Raise where a refit has nothing newer to learn from, or the last training saw all of it.
 

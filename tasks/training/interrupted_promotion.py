@@ -15,9 +15,26 @@ from pydantic import ValidationError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import FAMILY_TAG, ModelVersion, Verdict
 from tasks.base.runtime.files import write_whole
+from tasks.registry.mlflow.shared_stores import champion_if_any
 
 if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
+
+
+def settled_champion(pipeline: Pipeline, store: Store) -> ModelVersion | None:
+    """Return the champion, or the one before it where no training is recorded for it yet.
+
+    Done again, that training finds the champion that it was planned against, and so itself.
+    """
+    champion = champion_if_any(pipeline)
+    if champion is None or not (key := champion.tags.get("keepfit.training_key", "")):
+        return champion
+    for file in (pipeline.work / "verdicts").glob(f"{key}*.json"):
+        left = _left(pipeline, store, file.stem, champion.tags.get(FAMILY_TAG, ""))
+        if left is not None:
+            former = left[0].champion_version
+            return None if former is None else store.version(champion.name, former)
+    return champion
 
 
 def judged_once(

@@ -43,12 +43,11 @@ class Candidacy:
 
 
 def candidacy(
-    pipeline: Pipeline, store: Store, answer: PolicyDecision, *, strict: bool
+    store: Store, champion: ModelVersion | None, answer: PolicyDecision, *, strict: bool
 ) -> Candidacy | None:
     """Return what the registry knows of the champion for a refit; None where a search is due."""
     if answer.training != "refit":
         return None
-    champion = store.champion(pipeline.config.name)
     recipe = None if champion is None else recipe_of_version(store, champion)
     return Candidacy(champion, recipe, answer.training_reason, strict)
 

@@ -39,7 +39,6 @@ from tasks.monitoring.windows.backlog import (
     watched_since,
 )
 from tasks.monitoring.windows.grid import latest_complete, mostly_before, parse_windows
-from tasks.registry.mlflow.shared_stores import champion_if_any
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.predictions import score_frame
@@ -138,12 +137,6 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
         f"The window starts before {until:%Y-%m-%d %H:%M} UTC, up to when the champion was "
         "trained: drift and performance look better there than they are.",
     )
-
-
-def champion_until(pipeline: Pipeline) -> datetime | None:
-    """Return the time of the newest row that the champion was trained on; None without one."""
-    champion = champion_if_any(pipeline)
-    return None if champion is None else champion.trained_until
 
 
 def window_snapshot(pipeline: Pipeline, ledger: Ledger, look: Look) -> Snapshot:

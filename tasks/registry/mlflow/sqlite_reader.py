@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tasks.base.records import ModelVersion
 from tasks.registry.mlflow import limits, sqlite_database
+from tasks.registry.packaging.provenance import PROCESS_TAG
 
 PROMOTIONS = "promotions"
 """Folder of the state folder with the journals of alias moves."""
@@ -85,6 +86,16 @@ class SqliteReader:
                 (_WORKSPACE, name),
             ).fetchone()
         return str(found[0]) if found else None
+
+    def runners(self) -> tuple[str, ...]:
+        """Return the processes that started the runs which count as running."""
+        with self._connection() as connection:
+            found = connection.execute(
+                "SELECT value FROM runs JOIN tags USING (run_uuid) "
+                "WHERE status = 'RUNNING' AND lifecycle_stage = 'active' AND key = ?",
+                (PROCESS_TAG,),
+            ).fetchall()
+        return tuple(str(value) for (value,) in found)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

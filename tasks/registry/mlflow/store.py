@@ -6,8 +6,10 @@ threads and several stores of one process do not meet.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sqlite3
 import threading
 import warnings
 from pathlib import Path
@@ -16,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from tasks.base.errors import TransientError
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.locks import locked
+from tasks.base.runtime.process_identity import has_ended
 from tasks.base.text.redaction import without_credentials
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.deletion import Collecting
 from tasks.registry.mlflow.runs import Runs
+from tasks.registry.mlflow.sqlite_reader import reader_of
 from tasks.registry.mlflow.versions import Versions
 
 if TYPE_CHECKING:
@@ -99,11 +103,22 @@ class Store(Runs, Versions, Collecting):
         """Mark what ended processes left, runs and versions; return what was marked."""
         return (*self.close_dead_runs(), *self.mark_unfinished())
 
+    def reap(self) -> None:
+        """Close what ended processes left in a local database; nothing is connected for nothing.
+
+        On a server the next training does it.
+        """
+        reader = reader_of(self.uri, self.state)
+        with contextlib.suppress(sqlite3.Error):
+            if reader is not None and any(map(has_ended, reader.runners())):
+                self.close_leftovers()
+
     def _client(self) -> MlflowClient:
         with self._lock:
             if self._opened is None:
                 self._opened = self._connect()
                 self.recover()
+                self.reap()
             return self._opened
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tasks.base.errors import ModelRefusedError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import (
     FAMILY_TAG,
+    MODEL_DIGEST_TAG,
     RECIPE_OF_TAG,
     TRAINING_TAG,
     Assessment,
@@ -25,7 +26,7 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
-from tasks.base.runtime.files import changed_file
+from tasks.base.runtime.files import changed_file, digest_of
 from tasks.base.sampling import spread
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import mode_words
@@ -34,6 +35,7 @@ from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.ensemble.blend_call import made_of
 from tasks.plugins.versions import hooks_tags
+from tasks.registry.alias.champion_alias import VERIFIED
 from tasks.registry.gate.holdout_verdict import version_tags
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.mlflow.store import Store
@@ -43,6 +45,7 @@ from tasks.registry.version_files.holdouts import keep_holdout
 from tasks.registry.version_files.version_recipes import keep_recipe, recipe_for
 from tasks.reporting.report.model_card import Card, card_html, card_markdown
 
+KEY_TAG, VERDICT_TAG = "keepfit.training_key", "keepfit.verdict"
 _DIGITS = 16
 _NO_PARAMETERS = {
     "alerts", "schedules", "kinds", "ledger", "monitoring", "policy", "retention",
@@ -132,7 +135,7 @@ def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
         "keepfit.data_digest": basis.snapshot.digest[:_DIGITS],
         "keepfit.contract_digest": basis.contract.contract_digest[:_DIGITS],
         "keepfit.config_digest": pipeline.digest[:_DIGITS],
-        "keepfit.training_key": basis.prepared.key[:_DIGITS],
+        KEY_TAG: basis.prepared.key[:_DIGITS],
     }
     commit = git_commit(pipeline.base)
     return {**tags, "keepfit.git_commit": commit} if commit else tags
@@ -236,7 +239,7 @@ def close_run(
     evaluation = assessment.of(assessment.challenger)
     tags = {
         "keepfit.challenger": assessment.challenger,
-        "keepfit.verdict": "promoted" if verdict.promoted else "refused",
+        VERDICT_TAG: _said(verdict),
         "keepfit.reason": verdict.reason,
         "keepfit.model_version": version.version,
         **({"keepfit.skipped": ", ".join(verdict.skipped)} if verdict.skipped else {}),
@@ -277,11 +280,13 @@ def register_challenger(
     verdict: Verdict,
     run_id: str,
     importance: Mapping[str, float],
+    recorded: Collection[str] = (),
 ) -> ModelVersion:
     """Register a model and load it back; then, if the gate says so, let it be champion.
 
     What the judged model predicted of the holdout is stored under the run, see
-    `tasks.registry.version_files.holdouts.holdout_of`.
+    `tasks.registry.version_files.holdouts.holdout_of`. What a process registered that was killed
+    before the training was recorded is not registered again.
 
     Parameters
     ----------
@@ -291,17 +296,62 @@ def register_challenger(
         The challenger's own run.
     importance
         Source column to what the metric loses when it is shuffled.
+    recorded
+        Versions whose training is recorded.
     """
+    _require_unchanged(winner)
+    version = left_version(store, pipeline, basis, winner, verdict, recorded) or _register(
+        store, pipeline, basis, winner, assessment, verdict, run_id, importance
+    )
+    named = f"{version.name} version {version.version}"
+    require_reproduced(basis, winner, store.model_file(version), named)
+    version = store.confirm(version)
+    if not verdict.promoted:
+        return version
+    return store.set_champion(version.name, version.version, verdict.champion_version)
+
+
+def left_version(
+    store: Store,
+    pipeline: Pipeline,
+    basis: Basis,
+    winner: CandidateResult,
+    verdict: Verdict,
+    recorded: Collection[str],
+) -> ModelVersion | None:
+    """Return the verified version of this model that a killed process left; None without one."""
+    wanted = {
+        KEY_TAG: basis.prepared.key[:_DIGITS],
+        FAMILY_TAG: winner.candidate,
+        VERDICT_TAG: _said(verdict),
+        MODEL_DIGEST_TAG: digest_of(Path(winner.model_path)),
+        VERIFIED: "true",
+    }
+    for version in store.versions(pipeline.config.name):
+        if version.version not in recorded and wanted.items() <= version.tags.items():
+            return version
+    return None
+
+
+def _register(
+    store: Store,
+    pipeline: Pipeline,
+    basis: Basis,
+    winner: CandidateResult,
+    assessment: Assessment,
+    verdict: Verdict,
+    run_id: str,
+    importance: Mapping[str, float],
+) -> ModelVersion:
     roles, metric = basis.roles, basis.prepared.metric
     rows = _sample_rows(basis.snapshot)
     sample = read_frame(basis.snapshot.path, columns=list(roles.features), rows=rows)
-    _require_unchanged(winner)
     predicted = np.asarray(read_predictions(winner.predictions_path).predicted)
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and verdict.complete and basis.prepared.refit
     held = keep_holdout(store, basis, winner, run_id, refitted=refitted)
-    version = store.register(
+    return store.register(
         pipeline.config.name,
         run_id=run_id,
         model=Path(winner.model_path),
@@ -320,7 +370,7 @@ def register_challenger(
             FAMILY_TAG: winner.candidate,
             **_mode_tags(basis.prepared.mode),
             "keepfit.score": repr(value.value),
-            "keepfit.verdict": "promoted" if verdict.promoted else "refused",
+            VERDICT_TAG: _said(verdict),
             "keepfit.refitted": str(refitted).lower(),
             "keepfit.rows_fitted": str(winner.rows_fitted),
             "keepfit.params": json.dumps(winner.params),
@@ -333,12 +383,10 @@ def register_challenger(
             + ("\n\nFitted once more on the whole window after the verdict." if refitted else "")
         ),
     )
-    named = f"{version.name} version {version.version}"
-    require_reproduced(basis, winner, store.model_file(version), named)
-    version = store.confirm(version)
-    if not verdict.promoted:
-        return version
-    return store.set_champion(version.name, version.version, verdict.champion_version)
+
+
+def _said(verdict: Verdict) -> str:
+    return "promoted" if verdict.promoted else "refused"
 
 
 def _require_unchanged(winner: CandidateResult) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.base.records import ModelVersion, Verdict
+from tasks.training import interrupted_promotion
 from tasks.training.interrupted_promotion import forget_verdict, judged_once, registered_once
 
 KEY, FAMILY = "ab" * 32, "lightgbm"
@@ -37,10 +38,13 @@ class Store:
     def champion(self, name: str) -> ModelVersion:  # noqa: ARG002
         return self.held
 
+    def version(self, name: str, number: str) -> ModelVersion:  # noqa: ARG002
+        return version(number)
+
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Any:
-    return SimpleNamespace(work=tmp_path, config=SimpleNamespace(name="flights"))
+    return SimpleNamespace(work=tmp_path, state=tmp_path, config=SimpleNamespace(name="flights"))
 
 
 def killed_after_move(plan: Any, store: Any, moved: ModelVersion) -> None:
@@ -62,6 +66,31 @@ def test_what_was_decided_holds_when_the_alias_had_moved(plan: Any) -> None:
     killed_after_move(plan, store, version("2"))
 
     assert again(plan, store) == (OVER_1, version("2"))
+
+
+def settled(plan: Any, store: Any, monkeypatch: pytest.MonkeyPatch) -> ModelVersion | None:
+    monkeypatch.setattr(interrupted_promotion, "champion_if_any", lambda _: store.held)
+    return interrupted_promotion.settled_champion(plan, store)
+
+
+def test_a_training_done_again_is_planned_against_the_champion_before_its_own_version(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(version("1", "cd" * 32))
+    killed_after_move(plan, store, version("2"))
+
+    assert settled(plan, store, monkeypatch) == version("1")
+    forget_verdict(plan, KEY)
+    assert settled(plan, store, monkeypatch) == version("2")
+
+
+def test_a_training_killed_before_its_promotion_is_planned_against_the_champion(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(version("1", "cd" * 32))
+    killed_after_move(plan, store, version("1", "cd" * 32))
+
+    assert settled(plan, store, monkeypatch) == version("1", "cd" * 32)
 
 
 def test_it_is_judged_again_when_the_alias_had_not_moved(plan: Any) -> None:

@@ -190,6 +190,26 @@ class FakePart:
         return "no memory"
 
 
+@pytest.mark.parametrize(("statuses", "starts"), [((-9,), 2), ((-9, -9), 2), ((3,), 1)])
+def test_a_part_that_is_killed_as_it_starts_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...], starts: int
+) -> None:
+    monkeypatch.setattr(supervising, "end_orphans", lambda _: 0)
+    part = FakePart("Prefect")
+    ends = dict(enumerate(statuses, 1))
+    monkeypatch.setattr(part, "ended", lambda: ends.get(part.starts))
+    monkeypatch.setattr(part, "well", lambda: part.starts not in ends)
+    supervisor = Supervisor(cast("list[Part]", [part]), lambda _: None)
+
+    if statuses == (-9,):
+        supervisor.start()
+    else:
+        with pytest.raises(InfrastructureError, match="Prefect ended with s"):
+            supervisor.start()
+
+    assert part.starts == starts
+
+
 def test_what_a_lost_part_started_does_not_go_on(running: Running) -> None:
     _, two = running.pids()
     below = psutil.Process(two).children()

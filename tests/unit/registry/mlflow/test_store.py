@@ -379,6 +379,19 @@ def test_runs_of_ended_processes_are_closed_and_living_ones_left(
     assert run_of(store, foreign).info.status == "RUNNING"
 
 
+def test_the_next_store_that_is_connected_closes_what_ended_processes_left(
+    store: Store, experiment: str
+) -> None:
+    mine = store.start_run(experiment, "living")
+    store.reap()
+    dead = store.start_run(experiment, "dead", tags={PROCESS_TAG: ended()})
+
+    Store(store.uri, store.artifacts, store.state).warm_up()
+
+    assert run_of(store, dead).info.status == "KILLED"
+    assert run_of(store, mine).info.status == "RUNNING"
+
+
 # Versions
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,16 +12,20 @@ import pytest
 from tasks.base.errors import TransientError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import (
+    MODEL_DIGEST_TAG,
     Assessment,
     Basis,
     CandidateResult,
     Evaluation,
     LeaderboardRow,
     MetricValue,
+    ModelVersion,
     Trial,
+    Verdict,
 )
+from tasks.base.runtime.files import digest_of
 from tasks.registry.mlflow.store import Store
-from tasks.registry.tracking.training_runs import open_run, record_candidates
+from tasks.registry.tracking.training_runs import left_version, open_run, record_candidates
 from tests.tables import write_churn, write_pipeline
 from tests.unit.registry.version_files.test_holdouts import basis_of
 
@@ -121,6 +126,43 @@ def test_whichever_write_fails_every_run_is_there_once_and_whole(
         assert store.find_run({"keepfit.role": "training"}, status="RUNNING") is None
         trainings = store._search({"keepfit.role": "training"}, None, 1000)
         assert len(trainings) == at + 1
+
+
+VERDICT = Verdict(
+    promoted=False, rule="superior", reason="is no better", sentence="Kept: it is no better.",
+    reasons=("is no better",), champion_version="1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "recorded", "found"),
+    [
+        ({}, (), True),
+        ({}, ("2",), False),
+        ({"keepfit.verified": "collected"}, (), False),
+        ({"keepfit.verdict": "promoted"}, (), False),
+        ({"keepfit.training_key": "another"}, (), False),
+        ({MODEL_DIGEST_TAG: "0" * 64}, (), False),
+    ],
+)
+def test_a_version_that_no_training_is_recorded_for_is_registered_only_once(
+    pipeline: Pipeline, tmp_path: Path, changes: dict[str, str], recorded: tuple[str, ...],
+    found: bool,
+) -> None:  # fmt: skip
+    basis, model = basis_of(tmp_path), tmp_path / "model.skops"
+    model.write_bytes(b"model")
+    winner = RESULTS[1].model_copy(update={"model_path": str(model)})
+    tags = {
+        "keepfit.training_key": basis.prepared.key[:16], "keepfit.candidate": winner.candidate,
+        "keepfit.verdict": "refused", "keepfit.verified": "true",
+        MODEL_DIGEST_TAG: digest_of(model),
+    }  # fmt: skip
+    left = ModelVersion(name="churn", version="2", run_id="r", tags={**tags, **changes})
+    store: Any = SimpleNamespace(versions=lambda name: (left,) if name == "churn" else ())
+
+    again = left_version(store, pipeline, basis, winner, VERDICT, recorded)
+
+    assert (again == left) is found
 
 
 def test_the_ends_of_intervals_are_listed_below_the_metrics(
