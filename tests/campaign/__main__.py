@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import sys
 import tempfile
 from dataclasses import replace
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", action="store_true", help="the share that the gate runs")
     parser.add_argument("--among", help="commands or faults of a part, separated by commas")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of each row at most")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     asked = parser.parse_args(arguments)
     names = asked.only.split(",") if asked.only else list(PARTS)
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory(prefix="keepfit-campaign-") as folder:
         among = tuple(asked.among.split(",")) if asked.among else ()
-        options = Options(Path(folder), asked.trials, asked.seed, asked.share, among)
+        options = Options(Path(folder), asked.trials, asked.seed, asked.share, among, asked.minutes)
         rows = run_parts(names, options)
     print(render(rows))
     if asked.json:

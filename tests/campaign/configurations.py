@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -306,6 +307,7 @@ def _files(folder: Path, watch: Watch, options: Options) -> Row:
         CliRunner().invoke(main, [*entry, "--json"])
     entries = _ENTRIES[:1] if options.share else _ENTRIES
     failures: list[str] = []
+    began = time.monotonic()
     for number, payload in enumerate(found):
         (folder / "keepfit.yaml").write_bytes(payload.raw)
         # Every entry point reads the file by one function: of most payloads two are enough.
@@ -316,8 +318,9 @@ def _files(folder: Path, watch: Watch, options: Options) -> Row:
             if faults:
                 break  # what is no error would begin to work
     (folder / "keepfit.yaml").unlink()
-    return Row("configurations", "hostile pipeline files", len(found), failures,
-               "executed 0, escaped 0" if not failures else "")  # fmt: skip
+    figure = "executed 0, escaped 0" if not failures else ""
+    took = time.monotonic() - began
+    return Row("configurations", "hostile pipeline files", len(found), failures, figure, took)
 
 
 def _refused(payload: Payload, entry: Sequence[str], folder: Path, watch: Watch) -> Iterator[str]:
@@ -344,6 +347,7 @@ def _refused(payload: Payload, entry: Sequence[str], folder: Path, watch: Watch)
 def _words(folder: Path, watch: Watch, options: Options) -> Row:
     (folder / "keepfit.yaml").write_text(GOOD)
     failures: list[str] = []
+    began = time.monotonic()
     places = _PLACES[::5] if options.share else _PLACES
     words = WORDS[::3] if options.share else WORDS
     for place in places:
@@ -355,7 +359,11 @@ def _words(folder: Path, watch: Watch, options: Options) -> Row:
                 faults.append(f"ended with {status}: {out[-200:]}")
             failures += [f"{' '.join(place)} {word[:30]!r}: {fault}" for fault in faults]
     return Row(
-        "configurations", "hostile words at entry points", len(places) * len(words), failures
+        "configurations",
+        "hostile words at entry points",
+        len(places) * len(words),
+        failures,
+        seconds=time.monotonic() - began,
     )
 
 

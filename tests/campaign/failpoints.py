@@ -4,24 +4,29 @@ Python itself announces what a program does to the world: files opened for writi
 removed, folders made, processes started (PEP 578), and SQLite each statement. A hook in a forked
 trial gives these moments names, such as ``rename ledger.json``, counts them, and at the one that
 is asked for sends this process SIGKILL: before the effect, or at the next thing that the same
-thread does. A first run without a kill lists them. What libraries in C write on their own is
-followed by a rename or a commit, which is a point; in the midst of it only random kills strike.
+thread does. A first run without a kill lists them. The processes that a command starts have points
+of their own, at which they alone die, however often they are started again. What libraries in C
+write on their own is followed by a rename or a commit, which is a point; in the midst of it only
+random kills strike.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import re
 import signal
 import sqlite3
 import sys
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.campaign import trials
 from tests.campaign.scenes import Prepared, Scene, chosen, prepared, say
 from tests.campaign.table import Options, Row
 
@@ -32,7 +37,9 @@ _CHANGING = re.compile(r"\s*(PRAGMA journal_mode|VACUUM|COMMIT|CREATE|DROP)", re
 _PARTLY = re.compile(r"[0-9a-f]{6,}|(?<=[._-])[a-z0-9_]{8}(?=\.|$)|\d+")
 
 
-_NOT = ("tmp/", ".out", ".err")
+_STRUCK = ".struck"
+"""File that a process makes as it dies at its point."""
+_NOT = ("tmp/", ".out", ".err", _STRUCK)
 """What the harness reads or nobody keeps."""
 
 
@@ -59,12 +66,12 @@ def killing_at(point: Point, folder: Path) -> Callable[[], None]:
         if point.after:
             thread.due = True
         else:
-            _die()
+            _die(folder)
 
     def any_event() -> None:
         if getattr(thread, "due", False):
             thread.due = False  # the kill is an event as well
-            _die()
+            _die(folder)
 
     return lambda: _watch(folder, passed, any_event)
 
@@ -82,7 +89,7 @@ def recording(folder: Path, file: Path) -> Callable[[], None]:
 def points_in(file: Path) -> list[Point]:
     """Return what `recording` wrote, each point before and after."""
     found = []
-    for line in file.read_text("utf-8").splitlines():
+    for line in dict.fromkeys(file.read_text("utf-8").splitlines()):
         nth, _, name = line.partition("\t")
         found += [Point(name, int(nth)), Point(name, int(nth), after=True)]
     return found
@@ -91,46 +98,49 @@ def points_in(file: Path) -> list[Point]:
 def run(options: Options) -> list[Row]:
     """Kill each command at its points, as many of them as asked, evenly over its whole work."""
     state = prepared(options)
-    return [_at_points(state, scene, most, options.folder) for scene, most in chosen(options)]
+    return [_at_points(state, scene, most, options) for scene, most in chosen(options)]
 
 
-def _at_points(state: Prepared, scene: Scene, most: int, folder: Path) -> Row:
-    file = folder / f"{scene.name}.points"
+def _at_points(state: Prepared, scene: Scene, most: int, options: Options) -> Row:
+    file = options.folder / f"{scene.name}.points"
     assert state.start(scene, recording(state.work, file)).ended().status in scene.statuses
     points = points_in(file)
     step = max(1.0, len(points) / most)
-    tried = [points[int(i * step)] for i in range(int(len(points) / step))]
-    failures, reached = [], 0
-    for point in tried:
+    some = [points[int(i * step)] for i in range(int(len(points) / step))]
+    random.Random(options.seed).shuffle(some)
+    failures, tried, reached, began = [], 0, 0, time.monotonic()
+    for number in options.trying(len(some)):
+        point, tried = some[number], tried + 1
         first = state.start(scene, killing_at(point, state.work)).ended()
         dies = first.status == -signal.SIGKILL
-        reached += dies
+        reached += (state.work / _STRUCK).exists()
         faults, _ = state.judge(scene, first, dies)
         failures += [f"{point}: {fault}" for fault in faults]
         if faults:
             say(f"{scene.name}: {failures[-len(faults) :]}")
-    say(f"{scene.name}: {len(tried)} of {len(points)} points, {len(failures)} faults")
+    say(f"{scene.name}: {tried} of {len(points)} points, {len(failures)} faults")
     figure = f"{len(points)} points, {reached} reached"
-    return Row("failpoints", scene.name, len(tried), failures, figure)
+    return Row("failpoints", scene.name, tried, failures, figure, time.monotonic() - began)
 
 
-def _die() -> None:
+def _die(folder: Path) -> None:
+    (folder / _STRUCK).touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _watch(folder: Path, passed: Callable[[str, int], None], any_event: Callable[[], None]) -> None:
-    root, process, counts = f"{folder}/", os.getpid(), Counter[str]()
-    lock, inside = threading.Lock(), threading.local()
+    root, process, inside = f"{folder}/", os.getpid(), threading.local()
+    counts: dict[str, itertools.count[int]] = {}
 
     def reach(name: str) -> None:
-        if getattr(inside, "now", False) or os.getpid() != process:
+        helper = trials.helper()
+        if getattr(inside, "now", False) or (os.getpid() != process and not helper):
             return
         inside.now = True
+        name = f"{helper}: {name}" if helper else name
         try:
-            with lock:
-                counts[name] += 1
-                nth = counts[name]
-            passed(name, nth)
+            # Without a lock, which a thread could hold while another forks.
+            passed(name, next(counts.setdefault(name, itertools.count(1))))
         finally:
             inside.now = False
 

@@ -165,7 +165,10 @@ def training_faults(place: Place) -> Iterator[str]:
         if kind in ("promoted", "rolled_back"):
             moved.add((body["pipeline"], str(version)))
     registered = Counter(value for (value,) in _rows(
-        place.registry, "SELECT value FROM model_version_tags WHERE key = 'keepfit.training_key'"
+        # What was given up before it was verified is marked so, and is no training.
+        place.registry, "SELECT value FROM model_version_tags t WHERE key = 'keepfit.training_key' "
+        "AND NOT EXISTS (SELECT 1 FROM model_version_tags o WHERE o.key = 'keepfit.incomplete' "
+        "AND o.name = t.name AND o.version = t.version)"
     ))  # fmt: skip
     for what, counts in (("trained", trained), ("promoted", promoted), ("registered", registered)):
         yield from (f"{key[:16]} was {what} {n} times" for key, n in counts.items() if n > 1)

@@ -10,6 +10,7 @@ KEEPFIT_TABLES names the folder of the tables; without it made ones stand in.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,7 +104,7 @@ def _texts(column: pd.Series[Any]) -> bool:
 
 
 def _retyped(column: pd.Series[Any], _rng: np.random.Generator) -> Any:
-    if _numbers(column):
+    if _numbers(column) or pd.to_numeric(column, errors="coerce").notna().mean() > 0.5:
         return "about " + column.astype(str)
     codes, _ = pd.factorize(column)
     return pd.Series(codes + 0.5, index=column.index)
@@ -149,6 +150,7 @@ class Counts:
     trials: int = 0
     stopped: int = 0
     named: int = 0
+    seconds: float = 0.0
     silent: list[str] = field(default_factory=list)
 
 
@@ -288,7 +290,9 @@ def _try(
     broken = mutation.breaks(batch, name, rng)
     if broken is None:
         return
+    began = time.monotonic()
     outcome = production.outcome(broken, name)
+    counts.seconds += time.monotonic() - began
     counts.trials += 1
     counts.stopped += outcome == STOPPED
     counts.named += outcome == NAMED
@@ -307,4 +311,4 @@ def _row(mutation: Mutation, counts: Counts) -> Row:
         if counts.trials and STOPPED in mutation.must
         else ""
     )
-    return Row("mutations", mutation.name, counts.trials, counts.silent, figure)
+    return Row("mutations", mutation.name, counts.trials, counts.silent, figure, counts.seconds)

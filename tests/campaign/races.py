@@ -123,7 +123,7 @@ def _race(name: str, place: Place, folder: Path, options: Options) -> Row:
     failures += faults_of(moves, "1", place.champion())  # type: ignore[arg-type]
     figure = (f"{_PROCESSES} × {turns}, {len(place.states)} hosts: {len(moves)} won, the rest "
               f"refused, {seconds:.0f} s")  # fmt: skip
-    return Row("races", name, _PROCESSES * turns, failures, figure)
+    return Row("races", name, _PROCESSES * turns, failures, figure, seconds)
 
 
 def _forked(work: Callable[[], None]) -> int:
@@ -163,7 +163,7 @@ def _promote(state: Path, number: int, file: Path, turns: int, chance: random.Ra
 
     Each process has versions of its own: to promote what another just did is no race.
     """
-    from tasks.base.errors import EvidenceError
+    from tasks.base.errors import EvidenceError, TransientError
     from tasks.registry.mlflow.store import Store
 
     store = Store.open(state)
@@ -172,7 +172,8 @@ def _promote(state: Path, number: int, file: Path, turns: int, chance: random.Ra
         assert champion is not None
         mine = range(number + 1, _VERSIONS + 1, _PROCESSES)
         version = chance.choice([str(v) for v in mine if str(v) != champion.version])
-        with contextlib.suppress(EvidenceError):
+        # Refused, or kept waiting too long on a busy machine.
+        with contextlib.suppress(EvidenceError, TransientError):
             store.set_champion(_NAME, version, champion.version)
             with file.open("a") as out:
                 out.write(f"{champion.version} {version}\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import sys
 import tarfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -61,7 +64,7 @@ class Prepared:
         trials.prepare()
         self.work, self._kept = folder / "work", folder / "kept"
         self.work.mkdir()
-        os.environ["CAMPAIGN_ALERT"] = f"json://keepfit:{CANARY}@127.0.0.1:9/"
+        os.environ["CAMPAIGN_ALERT"] = f"json://keepfit:{CANARY}@127.0.0.1:{_receiver()}/"
         write_pipeline(self.work, write_churn(self.work / "c.csv", _ROWS), _FILE, time=True)
         first = write_pipeline(self.work / "first", self.work / "c.csv", _FILE, time=True)
         text = first.read_text("utf-8").replace("name: churn", "name: first")
@@ -125,6 +128,22 @@ class Prepared:
         with (self.work / "c.csv").open("a", encoding="utf-8") as file:
             file.write(more.read_text("utf-8").split("\n", 1)[1])
         more.unlink()
+
+
+def _receiver() -> int:
+    """Return the port at which a thread takes every alert: one refused is tried for seconds."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(5.0)
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listening.getsockname()[1])
 
 
 def _unkind(ended: Ended) -> list[str]:

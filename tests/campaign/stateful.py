@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -289,10 +290,13 @@ def run(options: Options) -> list[Row]:
         max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
         derandomize=True, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    failures = []
+    failures, began = [], time.monotonic()
     try:
         run_state_machine_as_test(Stores, settings=given)
     except AssertionError as error:
         failures.append("\n    ".join([str(error), *getattr(error, "__notes__", [])])[:2_000])
     figure = f"{steps} commands each"
-    return [Row("stateful", "ledger and registry against a model", examples, failures, figure)]
+    took = time.monotonic() - began
+    return [
+        Row("stateful", "ledger and registry against a model", examples, failures, figure, took)
+    ]

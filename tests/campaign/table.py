@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -36,6 +39,8 @@ class Options:
         Only the small share that the gate runs: each part knows its own.
     among
         Names of the commands or faults that are tried; empty: all.
+    minutes
+        Time after which a command is killed no more, however few its trials; a row states them.
     """
 
     folder: Path
@@ -43,6 +48,12 @@ class Options:
     seed: int = 0
     share: bool = False
     among: tuple[str, ...] = ()
+    minutes: float = math.inf
+
+    def trying(self, trials: int) -> Iterator[int]:
+        """Yield the numbers of trials until there are enough or the time is over."""
+        until = time.monotonic() + 60 * self.minutes
+        return itertools.takewhile(lambda _: time.monotonic() < until, range(trials))
 
     def of(self, things: Sequence[T]) -> list[T]:
         """Return those of some named things that are asked for: all, unless some are named."""
@@ -63,6 +74,8 @@ class Row:
         One sentence for each trial that broke an invariant.
     figure
         What was measured besides, such as ``median 1.3 s``.
+    seconds
+        Of all trials together; None where they were not timed.
     """
 
     part: str
@@ -70,6 +83,7 @@ class Row:
     trials: int
     failures: Sequence[str] = field(default_factory=tuple)
     figure: str = ""
+    seconds: float | None = None
 
     @property
     def bound(self) -> str:
@@ -78,6 +92,13 @@ class Row:
             return ""
         return f"< {min(100.0, 100 * _RULE_OF_THREE / self.trials):.2g} %"
 
+    @property
+    def each(self) -> str:
+        """Seconds of one trial on average."""
+        if self.seconds is None or not self.trials:
+            return ""
+        return f"{self.seconds / self.trials:.2g}"
+
     def answer(self) -> dict[str, Any]:
         """Return the row as plain values."""
         return {**asdict(self), "failures": list(self.failures), "bound": self.bound}
@@ -85,8 +106,9 @@ class Row:
 
 def render(rows: Sequence[Row]) -> str:
     """Return the table as text, each failure below its row."""
-    head = ("part", "what", "trials", "failed", "rate", "figure")
-    body = [(r.part, r.what, str(r.trials), str(len(r.failures)), r.bound, r.figure) for r in rows]
+    head = ("part", "what", "trials", "failed", "rate", "s/trial", "figure")
+    body = [(r.part, r.what, str(r.trials), str(len(r.failures)), r.bound, r.each, r.figure)
+            for r in rows]  # fmt: skip
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(head, widths, strict=True)).rstrip()]
     for row, cells in zip(rows, body, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import inspect
 import os
@@ -21,6 +22,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ KEY = "5" * 64
 HANGS = 300.0
 """Seconds after which a command that has not ended counts as hung."""
 GROUP, MAIN, CHILD = "group", "main", "child"
+_HELPER: list[str] = []
+"""What this process is for, where a command of keepfit started it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,13 @@ def prepare() -> None:
     sys.modules["tasks.models.execution.fork_server"]._preload()
     importlib.import_module("expectations.check")
     importlib.import_module("expectations.suite").warm_up()
+    _draw_small(importlib.import_module("matplotlib.figure").Figure)
+
+
+def _draw_small(figure: Any) -> None:
+    """Let figures have few dots: that they are written matters here, not what they show."""
+    save = figure.savefig
+    figure.savefig = lambda self, *args, **options: save(self, *args, **{**options, "dpi": 5})
 
 
 class Going:
@@ -85,6 +96,7 @@ class Going:
     ) -> None:
         self._out, self._err = folder / ".out", folder / ".err"
         self._began = time.monotonic()
+        gc.freeze()  # what is here already is looked through in no trial, and so not copied
         self.pid = os.fork()
         if self.pid == 0:
             self._become(arguments, folder, before)
@@ -93,7 +105,7 @@ class Going:
         self, arguments: Sequence[str], folder: Path, before: Callable[[], None] | None
     ) -> NoReturn:
         try:
-            os.setsid()
+            os.setpgid(0, 0)  # in the session of the campaign, and so with its share of the machine
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for stream, path in ((1, self._out), (2, self._err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
@@ -157,26 +169,33 @@ class Going:
         return Ended(code, texts[0], texts[1], took)
 
 
+def helper() -> str:
+    """Return what this process does for the command that started it; empty in the command."""
+    return "".join(_HELPER)
+
+
 def run(arguments: Sequence[str], folder: Path) -> Ended:
     """Run a command of keepfit to its end."""
     return Going(arguments, folder).ended()
 
 
 def learn(arguments: Sequence[str], folder: Path) -> Ended:
-    """Run a command and import what it imported, so that the next one need not."""
+    """Run a command and import what it and its helpers imported, so that the next need not."""
     file = folder / ".modules"
 
     def noting() -> None:
         leave = os._exit
 
         def write(status: int) -> NoReturn:
-            file.write_text("\n".join(sys.modules))
+            with file.open("a", encoding="utf-8") as out:
+                out.write("\n".join([*sys.modules, ""]))
             leave(status)
 
         os._exit = write
 
     ended = Going(arguments, folder, noting).ended()
-    for name in file.read_text().split() if file.exists() else []:
+    found = file.read_text("utf-8").split() if file.exists() else []
+    for name in dict.fromkeys(found):
         if name not in sys.modules and not name.startswith("__"):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
@@ -238,6 +257,7 @@ class _Forking(_Stock):  # type: ignore[type-arg]
         if work is None:
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
+        sys.audit("subprocess.Popen", args[0], list(args), None, None)
         given = inspect.signature(_Stock._execute_child).bind(self, args, *rest).arguments  # type: ignore[attr-defined]
         pipes = [given[n] for n in _PIPES]
         self.pid = os.fork()
@@ -248,10 +268,8 @@ class _Forking(_Stock):  # type: ignore[type-arg]
                         os.dup2(end, stream)
                 if given["start_new_session"]:
                     os.setsid()
-                kept = {0, 1, 2, *given["pass_fds"]}
-                for number in {int(one.name) for one in Path("/proc/self/fd").iterdir()} - kept:
-                    with contextlib.suppress(OSError):
-                        os.close(number)
+                _close_all_but({0, 1, 2, *given["pass_fds"]}, pipes)
+                _HELPER.append("worker" if "fork_server" in args[3] else args[5].split(".")[-1])
                 _start_anew(given["env"])
                 work()
                 os._exit(0)
@@ -261,6 +279,23 @@ class _Forking(_Stock):  # type: ignore[type-arg]
                 os._exit(1)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+def _close_all_but(kept: set[int], pipes: Sequence[int]) -> None:
+    """Close what a started interpreter would not have.
+
+    A library's pipe to itself stays, such as Arrow's, which ends a process that finds it closed.
+    """
+    open_ = {}
+    for one in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            open_[int(one.name)] = str(one.readlink())
+    ends = Counter(target for number, target in open_.items() if number not in pipes)
+    for number, target in open_.items():
+        own = target.startswith("pipe:") and ends[target] > 1 and number not in pipes
+        if number not in kept and not own:
+            with contextlib.suppress(OSError):
+                os.close(number)
 
 
 def _start_anew(env: dict[str, str] | None) -> None:
