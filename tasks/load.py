@@ -54,8 +54,10 @@ def split_window(
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
     champion = settled_champion(pipeline, store_of(pipeline))
     refit = candidacy(store_of(pipeline), champion, answer, strict=cause.kind == "manual")
-    until, reason = champion and champion.trained_until, answer.training_reason
-    prepared = prepare(pipeline, snapshot, champion_until=until, refit=refit, reason=reason)
+    until = None if champion is None else champion.trained_until
+    prepared = prepare(
+        pipeline, snapshot, champion_until=until, refit=refit, reason=answer.training_reason
+    )
     report(Step("split", _parts(prepared.split)))
     return prepared
 
