@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 
 from tasks.base.errors import KeepfitError, ModelRefusedError, UnsignedVersionError, UsageError
+from tasks.base.pipeline_file import load_pipeline
 from tasks.base.records import MODEL_DIGEST_TAG, SNAPSHOT_TAG, ModelVersion
+from tasks.load import load_window
 from tasks.registry.mlflow.store import Store
 from tasks.registry.signing.version_check import MODEL_FILE, files_of
 from tasks.registry.signing.version_signature import SIGNATURE_TAG, signature_of
@@ -248,6 +250,24 @@ def test_what_was_tampered_with_is_refused_by_name_and_never_run(
     assert not victim.marker.exists()
     # The version before it is there still.
     assert victim.store.promote_by_hand(NAME, "1").version.version == "1"
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["flipped", "moved"])
+def test_a_training_refuses_a_champion_that_is_not_what_was_signed_before_it_reads_a_row(
+    moved: bool, victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = victim.store.state
+    if moved:
+        state = state.rename(tmp_path / "moved")
+    else:
+        flipped(victim)
+    (tmp_path / "keepfit.yaml").write_text(
+        "name: flights\ntarget: y\nsource: {kind: csv, path: absent.csv}\n"
+    )
+    monkeypatch.setenv("KEEPFIT_STATE", str(state))
+    with pytest.raises(ModelRefusedError) as refused:
+        load_window(load_pipeline(tmp_path))
+    assert ("keepfit restore" in refused.value.remedy) == moved
 
 
 def test_the_signature_of_another_version_is_refused(victim: Victim, registry: Registry) -> None:
