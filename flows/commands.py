@@ -30,7 +30,7 @@ from tasks.base.runtime.files import private_folder, require_writable
 from tasks.base.servers.server_contact import first_contact
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
-from tasks.base.text.redaction import redact
+from tasks.base.text.redaction import errors_without
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.models.execution import worker_pool
 from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
@@ -187,18 +187,8 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
     with contextlib.suppress(Exception):
         # What another process left is no reason to fail; the next command tries again.
         end_left(pipeline.state)
-    try:
-        with working_on(pipeline.path):
-            yield
-    except KeepfitError as error:
-        error.message = redact(error.message, pipeline.secrets)
-        error.remedy = redact(error.remedy, pipeline.secrets)
-        raise
-    except Exception as error:
-        if not any(secret in str(error) for secret in pipeline.secrets):
-            raise
-        text = redact(f"{type(error).__name__}: {error}", pipeline.secrets)
-        raise InfrastructureError(text) from None
+    with working_on(pipeline.path), errors_without(pipeline.secrets):
+        yield
 
 
 def _require_space(pipeline: Pipeline) -> None:

@@ -25,6 +25,7 @@ from tasks.base.runtime.environment import (
 from tasks.base.runtime.running_flows import mark_running, unmark
 from tasks.base.runtime.temporary import keep_temporary_together
 from tasks.base.text.commands import working_on
+from tasks.base.text.redaction import errors_without
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh
 from tasks.ledger.ledger import ledger_of
@@ -70,7 +71,8 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
         # Its imports overlap with this process's own.
         start_checker(keep=flow == "monitoring")
     try:
-        with working_on(pipeline.path):
+        # Prefect records what a flow raises.
+        with working_on(pipeline.path), errors_without(pipeline.secrets):
             yield why
     except ContractError as error:
         if not error.noted:

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 from pydantic_core import to_jsonable_python
 
 from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
+from tasks.base.text.redaction import errors_without
 from tasks.orchestration.current_run import alone, in_prefect, submitted_to
 from tasks.orchestration.libraries import prefect_settings
 
@@ -102,7 +104,7 @@ class Task(Generic[P, R]):
             retries=len(self.delays),
             retry_delay_seconds=list(self.delays),
             retry_condition_fn=transient_only,
-        )(self.fn)
+        )(_safely(self.fn))
 
 
 class Flow(Generic[P, R]):
@@ -180,6 +182,18 @@ class Flow(Generic[P, R]):
         # Prefect's own imports FastAPI for it.
         flow.serialize_parameters = to_jsonable_python  # type: ignore[assignment,method-assign]
         return flow
+
+
+def _safely(fn: Callable[P, R]) -> Callable[P, R]:
+    """Return a door whose errors hold no secret of its pipeline: Prefect records what it raises."""
+
+    @functools.wraps(fn)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        plans = (one for one in (*args, *kwargs.values()) if isinstance(one, Pipeline))
+        with errors_without([secret for plan in plans for secret in plan.secrets]):
+            return fn(*args, **kwargs)
+
+    return run
 
 
 def task(

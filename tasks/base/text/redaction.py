@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from urllib.parse import quote, unquote
+
+from tasks.base.errors import InfrastructureError, KeepfitError
 
 _LEAST = 3
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@")
@@ -28,6 +31,34 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for part in sorted(parts, key=len, reverse=True):
         text = text.replace(part, "***")
     return text
+
+
+@contextmanager
+def errors_without(secrets: Collection[str]) -> Iterator[None]:
+    """Let no error leave with a part of one of the `secrets`, nor with a cause that holds one.
+
+    One that keepfit did not raise becomes an `InfrastructureError`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, KeepfitError):
+            error.message = redact(error.message, secrets)
+            error.remedy = redact(error.remedy, secrets)
+            error.args = (error.message, error.remedy)
+        if _holds(error, secrets):
+            text = redact(f"{type(error).__name__}: {error}", secrets)
+            raise InfrastructureError(text) from None
+        cause = error.__cause__ or error.__context__
+        while cause is not None:
+            if _holds(cause, secrets):
+                raise error from None
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
+def _holds(error: BaseException, secrets: Collection[str]) -> bool:
+    return redact(str(error), secrets) != str(error)
 
 
 @cache

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+import traceback
 from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 
-from tasks.base.text.redaction import redact, secret_parts, without_credentials
+from tasks.base.errors import (
+    InfrastructureError,
+    KeepfitError,
+    SourceError,
+    TransientError,
+)
+from tasks.base.text.redaction import (
+    errors_without,
+    redact,
+    secret_parts,
+    without_credentials,
+)
 from tasks.orchestration.prefect_api import answers, check_configured
 
 PIECES = ("Zq7x", "kV9p", "wJ3m")
@@ -56,3 +68,31 @@ def test_a_prefect_api_that_does_not_answer_is_named_without_its_password(
     with pytest.raises(Exception, match="does not answer") as refused:
         check_configured(address)
     assert not any(piece in str(refused.value) for piece in (*PIECES, "usr"))
+
+
+@errors_without(["postgresql://usr:Zq7x@kV9p@db/sales"])
+def failing(error: Exception, cause: Exception) -> None:
+    """Raise an error that came of another."""
+    try:
+        raise cause
+    except type(cause):
+        raise error  # noqa: B904 - a library's errors have causes too
+
+
+@pytest.mark.parametrize("cause", [LookupError("odd"), OSError("no host kV9p@db")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("port Zq7x"), SourceError("at kV9p", "see Zq7x"), TransientError("busy: Zq7x"),
+     TypeError("plain")],
+)  # fmt: skip
+def test_no_error_leaves_with_a_part_of_a_secret_nor_does_its_cause(
+    error: Exception, cause: Exception
+) -> None:
+    with pytest.raises(Exception, match=r"\*\*\*|plain") as left:
+        failing(error, cause)
+
+    shown = "".join(traceback.format_exception(left.value))
+    assert not any(piece in shown for piece in ("Zq7x", "kV9p")), shown
+    kept = isinstance(error, KeepfitError | TypeError)
+    assert type(left.value) is (type(error) if kept else InfrastructureError)
+    assert ("odd" in shown) == (kept and isinstance(cause, LookupError))
