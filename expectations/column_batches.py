@@ -14,6 +14,7 @@ from typing import Any
 from expectations.check import CheckOutcome, CheckResult, check_frame
 from expectations.contract import ColumnRule, Contract, TableRule
 from expectations.engine.libraries import pd
+from expectations.facts.row_order import order_rows
 from expectations.inference import infer_contract
 from expectations.late_labels import LateLabels
 
@@ -136,19 +137,15 @@ def infer_in_parts(
     roles: dict[str, Any] = {"name": name, "target": target, "time_column": time_column}
     if rows * len(names) <= CELLS_AT_ONCE:
         return infer_contract(read(names), kinds, id_columns=id_columns, **roles)
-    # Order in time decides on every column, so its column is in every part.
-    ordering = [time_column] if time_column is not None and time_column in names else []
-    first = [n for n in names if n in {*ordering, *id_columns}]
-    whole = infer_contract(read(first), kinds, id_columns=id_columns, **roles)
+    first = [n for n in names if n in {time_column, *id_columns}]
+    frame = read(first)
+    # It decides on every column.
+    order = order_rows(frame, time_column)
+    whole = infer_contract(frame, kinds, id_columns=id_columns, order=order, **roles)
+    del frame
     columns = dict(whole.columns)
     for part in _groups([n for n in names if n not in first], rows):
-        columns |= {
-            column: rule
-            for column, rule in infer_contract(
-                read([*ordering, *part]), kinds, **roles
-            ).columns.items()
-            if column in part
-        }
+        columns |= infer_contract(read(part), kinds, order=order, **roles).columns
     return whole.model_copy(update={"columns": {n: columns[n] for n in names if n in columns}})
 
 

@@ -55,6 +55,7 @@ def infer_contract(
     slack: float = 0.5,
     name: str = "table",
     now: datetime | None = None,
+    order: RowOrder | None = None,
 ) -> Contract:
     """Return what holds of `frame`, loosened by what later rows may differ in.
 
@@ -73,14 +74,16 @@ def infer_contract(
         Share of the span (greatest minus least value).
     now
         The moment that decides whether the table is still being added to; None: the clock.
+    order
+        Of the rows, where it is known; `frame` then needs no time column.
     """
-    order = order_rows(frame, time_column)
+    order = order or order_rows(frame, time_column)
     columns = {
         str(column): _column(facts_of(frame[column]), kinds[str(column)], order, slack)
         for column in frame.columns
         if str(column) in kinds
     }
-    columns |= dict(_roles(frame, columns, target, id_columns, time_column))
+    columns |= dict(_roles(frame, columns, target, id_columns, order))
     moment = now or datetime.now(UTC)
     return Contract(
         contract=name,
@@ -303,7 +306,7 @@ def _roles(
     columns: Mapping[str, ColumnRule],
     target: str | None,
     id_columns: Collection[str],
-    time_column: str | None,
+    order: RowOrder,
 ) -> list[tuple[str, ColumnRule]]:
     changed = []
     for name, rule in columns.items():
@@ -313,7 +316,6 @@ def _roles(
         rule = columns[str(target)]
         labels = facts_of(frame[target])
         if rule.nulls is not None and labels.present:
-            order = order_rows(frame, time_column)
             rule = rule.model_copy(update={"nulls": _labelled(rule.nulls, labels, order)})
             changed.append((str(target), rule))
         if rule.categories is not None:

@@ -96,19 +96,18 @@ class RowOrder:
 
 def order_rows(frame: pd.DataFrame, time_column: str | None) -> RowOrder:
     """Return the order of the rows of `frame`: by time, or as they stand where there is none."""
-    places: NDArray[np.float64] = np.arange(len(frame), dtype=np.float64)
     ordered: NDArray[np.int64] = np.arange(len(frame), dtype=np.int64)
-    timed = False
+    places, timed = ordered, False
     if time_column is not None and time_column in frame.columns:
         facts = facts_of(frame[time_column])
         if facts.stored == "time":
             timed = True
-            places = facts.values.to_numpy().astype(np.int64).astype(np.float64)
+            places = facts.values.to_numpy().view(np.int64)
             if not facts.values.is_monotonic_increasing:
                 ordered = np.argsort(places, kind="stable").astype(np.int64)
     sample = np.linspace(0, max(len(frame) - 1, 0), min(_TREND_ROWS, len(frame))).astype(np.int64)
     blocks = np.array_split(ordered, max(1, min(_BLOCKS, len(frame) // _BLOCK_ROWS)))
-    return RowOrder(sample, _ranks(places[sample]), tuple(blocks), timed)
+    return RowOrder(sample, _ranks(places[sample].astype(np.float64)), tuple(blocks), timed)
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

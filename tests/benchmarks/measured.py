@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _SAMPLE_SECONDS = 0.1
+_GROUPS = Path("/sys/fs/cgroup")
+_ENTER = 'echo $$ > "$0" && exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Measured:
     peak
         Greatest sum over the tree of proportional set sizes, bytes: a page shared by several
         processes counts once.
+    held
+        The same of a memory cgroup, without what it mapped from files, which the system may drop;
+        None where no cgroup was asked for.
     """
 
     wall: float
@@ -32,12 +38,34 @@ class Measured:
     peak: int
     out: str
     err: str
+    held: int | None = None
 
 
 def measure(
-    command: Sequence[str], cwd: Path, environ: Mapping[str, str] | None = None
+    command: Sequence[str],
+    cwd: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    cap: int | None = None,
 ) -> Measured:
-    """Run `command` and return what it cost; its failure is an error."""
+    """Run `command` and return what it cost; its failure is an error.
+
+    Parameters
+    ----------
+    cap
+        Bytes that its whole tree may hold, files that it reads included; needs the right to make
+        a memory cgroup. None: no cgroup.
+    """
+    with _memory_group(cap) as group:
+        return _measure(command, cwd, environ, group)
+
+
+def _measure(
+    command: Sequence[str], cwd: Path, environ: Mapping[str, str] | None, group: Path | None
+) -> Measured:
+    held = None if group is None else 0
+    if group is not None:
+        command = ["sh", "-c", _ENTER, str(group / "cgroup.procs"), *command]
     began = time.perf_counter()
     with (cwd / "out.txt").open("w+") as out, (cwd / "err.txt").open("w+") as err:
         process = subprocess.Popen(
@@ -48,6 +76,8 @@ def measure(
         while process.poll() is None:
             tree = _tree(process.pid)
             peak = max(peak, sum(_proportional(one) for one in tree))
+            if group is not None:
+                held = max(held or 0, _anonymous(group))
             for one in tree:
                 _note_cpu(one, cpu)
             time.sleep(_SAMPLE_SECONDS)
@@ -57,7 +87,45 @@ def measure(
         said, told = out.read(), err.read()
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{told[-3000:]}")
-    return Measured(wall, sum(cpu.values()), peak, said, told)
+    return Measured(wall, sum(cpu.values()), peak, said, told, held)
+
+
+@contextmanager
+def _memory_group(cap: int | None) -> Iterator[Path | None]:
+    """Yield a memory cgroup below this process's own that may hold `cap` bytes."""
+    if cap is None:
+        yield None
+        return
+    lines = [line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    own = {kind: path for _, kind, path in lines}
+    first = "memory" in own
+    root = _GROUPS / "memory" if first else _GROUPS
+    group = root / own["memory" if first else ""].lstrip("/") / f"measured-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / ("memory.limit_in_bytes" if first else "memory.max")).write_text(str(cap))
+        with suppress(OSError):  # where the kernel counts no swap
+            swap = ("memory.memsw.limit_in_bytes", cap) if first else ("memory.swap.max", 0)
+            (group / swap[0]).write_text(str(swap[1]))
+        yield group
+    finally:
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    for _ in range(100):
+        with suppress(OSError):
+            group.rmdir()
+            return
+        time.sleep(0.1)
+
+
+def _anonymous(group: Path) -> int:
+    """Return the bytes that a cgroup holds without a file behind them."""
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    if "total_rss" in stat:
+        return int(stat["total_rss"]) + int(stat.get("total_shmem", 0))
+    return int(stat["anon"]) + int(stat["shmem"])
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -6,6 +6,7 @@ so many of their quantiles; stretches of time at 256 of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ CUTS = 256
 LEVELS = 20_000
 CELL_COUNTS = 2_000_000
 KNOWN = 100_000
+ROWS_AT_ONCE = 1 << 20
 _NO_FLOATS: Floats = np.zeros(0, dtype=np.float64)
 _NO_COUNTS: Counts = np.zeros(0, dtype=np.int64)
 
@@ -110,13 +112,14 @@ def _of_numbers(
     values: Floats, kind: Kind, cell_of: NDArray[np.int64] | None, n_cells: int
 ) -> Summary:
     null = np.isnan(values)
-    valid = np.sort(values[~null])
+    valid = values[~null]
+    valid.sort()
     points, at_most, exact = _points(valid)
-    cells, cell_nulls = _NO_COUNTS.reshape(0, 0), _NO_COUNTS
-    if cell_of is not None:
-        cuts = points[_quantile_places(at_most, CUTS)]
-        cells = _counted(np.searchsorted(cuts, values), ~null, cell_of, n_cells, len(cuts))
-        cell_nulls = _counted(np.zeros(len(values), np.int64), null, cell_of, n_cells, 1)[:, 0]
+    del valid
+    cuts = points[_quantile_places(at_most, CUTS)]
+    cells, cell_nulls = _of_cells(
+        lambda part: np.searchsorted(cuts, values[part]), null, cell_of, n_cells, len(cuts)
+    )
     return Summary(
         kind, len(values), int(null.sum()), points, at_most, exact, cells=cells,
         cell_nulls=cell_nulls,
@@ -124,14 +127,20 @@ def _of_numbers(
 
 
 def _points(ordered: Floats) -> tuple[Floats, Counts, bool]:
+    """Return values and the rows at most each: all, or those at quantiles; and whether it is all.
+
+    Of many distinct values no array of their number is made.
+    """
     if not len(ordered):
         return _NO_FLOATS, _NO_COUNTS, True
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    points, at_most = ordered[last], (last + 1).astype(np.int64)
-    if len(points) <= POINTS:
-        return points, at_most, True
-    places = _quantile_places(at_most, POINTS)
-    return points[places], at_most[places], False
+    differs = ordered[1:] != ordered[:-1]
+    exact = int(np.count_nonzero(differs)) < POINTS
+    if exact:
+        at_most = np.append(np.flatnonzero(differs) + 1, len(ordered)).astype(np.int64)
+    else:
+        wanted = np.ceil(np.linspace(0, len(ordered), POINTS + 1)[1:]).astype(np.int64)
+        at_most = np.unique(np.searchsorted(ordered, ordered[wanted - 1], side="right"))
+    return ordered[at_most - 1], at_most, exact
 
 
 def _quantile_places(at_most: Counts, most: int) -> NDArray[np.int64]:
@@ -152,14 +161,12 @@ def _of_levels(
     null = codes < 0
     counts = np.bincount(codes[~null], minlength=len(levels)).astype(np.int64)
     order = np.argsort(-counts, kind="stable")
-    cells, cell_nulls = _NO_COUNTS.reshape(0, 0), _NO_COUNTS
     told = min(len(levels), LEVELS, max(1_000, CELL_COUNTS // max(n_cells, 1)))
-    if cell_of is not None:
-        place = np.empty(len(levels) + 1, dtype=np.int64)
-        place[order] = np.minimum(np.arange(len(levels)), told)
-        bins = min(len(levels), told + 1)
-        cells = _counted(place[codes], ~null, cell_of, n_cells, bins)
-        cell_nulls = _counted(np.zeros(len(codes), np.int64), null, cell_of, n_cells, 1)[:, 0]
+    place = np.empty(len(levels) + 1, dtype=np.int64)
+    place[order] = np.minimum(np.arange(len(levels)), told)
+    cells, cell_nulls = _of_cells(
+        lambda part: place[codes[part]], null, cell_of, n_cells, min(len(levels), told + 1)
+    )
     kept = order[:KNOWN]
     return Summary(
         kind,
@@ -174,13 +181,27 @@ def _of_levels(
     )
 
 
-def _counted(
-    bins: NDArray[np.int64],
-    keep: NDArray[np.bool_],
-    cell_of: NDArray[np.int64],
+def _of_cells(
+    bins: Callable[[slice], NDArray[np.int64]],
+    null: NDArray[np.bool_],
+    cell_of: NDArray[np.int64] | None,
     n_cells: int,
     n_bins: int,
-) -> Counts:
-    keep = keep & (cell_of >= 0)
-    flat = cell_of[keep] * n_bins + bins[keep]
-    return np.bincount(flat, minlength=n_cells * n_bins).astype(np.int64).reshape(n_cells, n_bins)
+) -> tuple[Counts, Counts]:
+    """Return rows per cell and bin, and nulls per cell; a part of the rows is looked at at once.
+
+    Parameters
+    ----------
+    bins
+        Returns the bin of each row of a part, whatever it is where there is no value.
+    """
+    if cell_of is None:
+        return _NO_COUNTS.reshape(0, 0), _NO_COUNTS
+    cells, nulls = np.zeros(n_cells * n_bins, np.int64), np.zeros(n_cells, np.int64)
+    for start in range(0, len(null), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        at, absent = cell_of[part], null[part]
+        keep = (at >= 0) & ~absent
+        cells += np.bincount(at[keep] * n_bins + bins(part)[keep], minlength=len(cells))
+        nulls += np.bincount(at[(at >= 0) & absent], minlength=n_cells)
+    return cells.reshape(n_cells, n_bins), nulls

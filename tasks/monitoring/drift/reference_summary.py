@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import open_table, read_frame
-from tasks.monitoring.drift.column_summary import Summary, summarise
+from tasks.monitoring.drift.column_summary import ROWS_AT_ONCE, Summary, summarise
 from tasks.monitoring.drift.column_values import column_of, naive_times
 from tasks.monitoring.drift.distances import Counts
 
@@ -143,7 +143,8 @@ def rows_up_to(times: NDArray[np.datetime64] | None, until: str) -> NDArray[np.i
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     end = np.datetime64(moment, "us")
-    return np.flatnonzero(times <= end if included else times < end)
+    before = times <= end if included else times < end
+    return None if before.all() else np.flatnonzero(before)
 
 
 def _build(
@@ -181,7 +182,7 @@ def cells_of(times: NDArray[np.datetime64] | None, length: float) -> Cells:
     known = ~np.isnat(stamps)
     if not known.any():
         return Cells(None, 0, 1)
-    first, last = stamps[known].min(), stamps[known].max()
+    first, last = np.fmin.reduce(stamps), np.fmax.reduce(stamps)
     whole = np.timedelta64(max(1, round(length * 1e6)), "us")
     per_block = _FINE if int((last - first) // whole) <= _MOST_FINE_BLOCKS else 1
     step = max(np.timedelta64(1, "us"), whole // per_block)
@@ -190,7 +191,9 @@ def cells_of(times: NDArray[np.datetime64] | None, length: float) -> Cells:
         start = first - (first - np.datetime64(0, "us")) % step
     n = int((last - start) // step) + 1
     of_row = np.full(len(stamps), -1, dtype=np.int64)
-    of_row[known] = ((stamps[known] - start) // step).astype(np.int64)
+    for begin in range(0, len(stamps), ROWS_AT_ONCE):
+        part = slice(begin, begin + ROWS_AT_ONCE)
+        of_row[part][known[part]] = ((stamps[part][known[part]] - start) // step).astype(np.int64)
     if n > _MOST_CELLS:
         of_row = np.maximum(of_row - (n - _MOST_CELLS), -1)
         start = start + (n - _MOST_CELLS) * step

@@ -63,6 +63,21 @@ def test_the_inferred_contract_is_the_same() -> None:
     assert list(inferred.columns) == list(frame)
 
 
+def test_each_column_is_read_once_for_an_inferred_contract() -> None:
+    frame = table()
+    seen: list[str] = []
+
+    def read(names: Sequence[str]) -> pd.DataFrame:
+        seen.extend(names)
+        return frame[list(names)]
+
+    parts.infer_in_parts(
+        read, list(frame), len(frame), KINDS, name="t", target="y", time_column="when",
+        id_columns=["id"],
+    )  # fmt: skip
+    assert sorted(seen) == sorted(frame)
+
+
 _LONGER = [pytest.param(f, marks=pytest.mark.slow) for f in ("missing", "extra", "turned", "nulls")]
 
 

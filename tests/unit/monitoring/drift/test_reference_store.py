@@ -211,6 +211,55 @@ def test_building_from_a_file_holds_a_column_at_a_time(tmp_path: Path) -> None:
     assert peak < 20 * 8 * n
 
 
+def test_a_summary_takes_few_bytes_a_row_beside_the_column() -> None:
+    n = 300_000
+    rng = np.random.default_rng(0)
+    column, cells = pd.Series(rng.normal(size=n)), rng.integers(0, 300, n)
+    tracemalloc.start()
+    column_summary.summarise(column, "numeric", cells, 300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 38 * n
+
+
+def test_stretches_counted_part_by_part_are_those_counted_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random(5_000) < 0.1, np.nan, rng.normal(size=5_000).round(1))
+    cells, levels = rng.integers(-1, 9, 5_000), pd.Series(rng.integers(0, 7, 5_000).astype(str))
+    whole = [
+        column_summary.summarise(pd.Series(values), "numeric", cells, 9),
+        column_summary.summarise(levels, "categorical", cells, 9),
+    ]
+    monkeypatch.setattr(column_summary, "ROWS_AT_ONCE", 777)
+    parts = [
+        column_summary.summarise(pd.Series(values), "numeric", cells, 9),
+        column_summary.summarise(levels, "categorical", cells, 9),
+    ]
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array_equal(one.cells, other.cells)
+        assert np.array_equal(one.cell_nulls, other.cell_nulls)
+    inside = cells >= 0
+    assert whole[0].cells.sum() == (inside & ~np.isnan(values)).sum()
+    assert whole[0].cell_nulls.sum() == (inside & np.isnan(values)).sum()
+
+
+def test_points_at_quantiles_are_values_with_the_rows_at_most_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(column_summary, "POINTS", 50)
+    values = np.random.default_rng(2).normal(size=3_000).round(2)
+
+    summary = column_summary.summarise(pd.Series(values), "numeric", None, 0)
+
+    assert not summary.exact
+    assert summary.at_most.tolist() == [int((values <= p).sum()) for p in summary.points]
+    # Between two points lie no more rows than a fiftieth and those of the point's own value.
+    most_alike = np.unique(values, return_counts=True)[1].max()
+    assert np.diff(summary.at_most, prepend=0).max() <= 3_000 / 50 + most_alike
+
+
 @pytest.fixture
 def trained(tmp_path: Path) -> tuple[Pipeline, Snapshot]:
     data = write_churn(tmp_path / "churn.csv", rows=900)
