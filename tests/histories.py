@@ -431,14 +431,14 @@ class Listed:
     def answered_at(self, pipeline: str) -> datetime | None:  # noqa: ARG002
         return None
 
-    def decisions(self, pipeline: str | None = None, **how: Any) -> tuple[Decision, ...]:
+    def decisions(self, pipeline: Any = None, **how: Any) -> tuple[Decision, ...]:
         """Return decisions, newest first."""
         found = sorted(self._matching(pipeline, **how), key=lambda d: d.at, reverse=True)
         return tuple(found[: how.get("most")])
 
     def _matching(
         self,
-        pipeline: str | None,
+        pipeline: str | Sequence[str] | None,
         *,
         kinds: Any = (),
         correlation: str | None = None,
@@ -446,9 +446,10 @@ class Listed:
         since: datetime | None = None,
         most: int | None = None,  # noqa: ARG002
     ) -> Iterator[Decision]:
+        names = (pipeline,) if isinstance(pipeline, str) else pipeline
         for one in self._all:
             if (
-                pipeline in (None, one.pipeline)
+                (names is None or one.pipeline in names)
                 and (not kinds or one.kind in kinds)
                 and correlation in (None, one.correlation)
                 and version in (None, one.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from markupsafe import Markup, escape
 
 from tasks.base.loop import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.commands import command
@@ -31,6 +32,10 @@ from tasks.registry.packaging.provenance import keepfit_version
 # Newest decisions shown of each sort; older ones are left to `keepfit why`.
 _MOST = {"decisions": 300, "monitored": 60, "scored": 40}
 _MOST_WINDOWS = 150
+MOST_TOGETHER = 24
+"""Pipelines whose pictures one page holds."""
+_WRITTEN = ".written.json"
+"""Digests of what the pages of single pipelines say; hidden files are not served."""
 EVERY_SECONDS = 60.0
 """How often a running stack writes the page anew."""
 
@@ -96,6 +101,8 @@ def write_dashboard(
 ) -> Path:
     """Write the page of `pipelines` to `target`, whole or not at all, and return its path.
 
+    Of many pipelines each gets a page of its own beside it, which is written when it has changed.
+
     Parameters
     ----------
     sizes
@@ -103,8 +110,11 @@ def write_dashboard(
     accounts
         Stands for every pipeline's ledger.
     """
-    html = dashboard_html(pipelines, target, sizes=sizes, now=now, accounts=accounts)
-    write_whole(target, html)
+    moment = now or datetime.now(UTC)
+    healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
+    write_whole(target, _html(pipelines, healths, target, moment, accounts))
+    if len(pipelines) > MOST_TOGETHER:
+        _write_own(pipelines, healths, target.parent, moment, accounts)
     return target
 
 
@@ -119,29 +129,67 @@ def dashboard_html(
     """Return the page as it stands at `target`: links into the state folder are relative to it."""
     moment = now or datetime.now(UTC)
     healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
-    ledgers = [accounts or evidence.accounts_of(pipeline) for pipeline in pipelines]
+    return _html(pipelines, healths, target, moment, accounts)
+
+
+def _html(
+    pipelines: Sequence[Pipeline],
+    healths: Sequence[PipelineHealth],
+    target: Path,
+    moment: datetime,
+    accounts: Accounts | None,
+    *,
+    own: bool = False,
+) -> str:
+    """Return a page; an `own` one of a pipeline among many leads back to the page of all."""
     folder = target.parent.absolute()
+    together = len(pipelines) <= MOST_TOGETHER
     panels = [
-        _panel(place, pipeline, health, ledger, folder)
-        for place, (pipeline, health, ledger) in enumerate(
-            zip(pipelines, healths, ledgers, strict=True)
-        )
+        _panel(place, pipeline, health, accounts, folder, pictured=together)
+        for place, (pipeline, health) in enumerate(zip(pipelines, healths, strict=True))
     ]
     stack = running_stack(pipelines[0].state) if pipelines else None
     html = render(
         "dashboard.html.j2",
         panels=panels,
-        timeline=_timeline(pipelines, ledgers, folder),
+        together=together,
+        own=own,
+        timeline=_timeline(pipelines, accounts, folder),
         written=moment,
-        due=_due(healths, moment, running=stack is not None),
+        due=None if own else _due(healths, moment, running=stack is not None),
         script=Markup(page_script()),  # noqa: S704 - a file of this house
         script_source=Markup(script_source()),  # noqa: S704 - letters and digits
         stack=stack,
-        stores=dict(sizes or {}),
-        filters=_filters(len(pipelines)),
+        stores=healths[0].stores if healths else {},
+        filters=_filters(len(pipelines) if together else 0),
         version=_version(),
     )
     return _without_secrets(html, pipelines)
+
+
+def _write_own(
+    pipelines: Sequence[Pipeline],
+    healths: Sequence[PipelineHealth],
+    folder: Path,
+    moment: datetime,
+    accounts: Accounts | None,
+) -> None:
+    """Write the pages of those pipelines of which something else is to be said than is there."""
+    known = folder / _WRITTEN
+    try:
+        before = json.loads(known.read_bytes())
+    except (OSError, ValueError):
+        before = {}
+    written = {}
+    for pipeline, health in zip(pipelines, healths, strict=True):
+        said = health.model_dump_json(exclude={"age_days", "stores"})
+        name = pipeline.config.name
+        written[name] = digest_of_bytes(f"{_version()} {said}".encode())
+        target = folder / f"pipeline-{name}.html"
+        if before.get(name) != written[name] or not target.exists():
+            write_whole(target, _html([pipeline], [health], target, moment, accounts, own=True))
+    if written != before:
+        write_whole(known, json.dumps(written))
 
 
 def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) -> datetime | None:
@@ -166,9 +214,16 @@ def _without_secrets(html: str, pipelines: Sequence[Pipeline]) -> str:
 
 
 def _panel(
-    place: int, pipeline: Pipeline, health: PipelineHealth, ledger: Accounts, folder: Path
+    place: int,
+    pipeline: Pipeline,
+    health: PipelineHealth,
+    accounts: Accounts | None,
+    folder: Path,
+    *,
+    pictured: bool,
 ) -> Panel:
     name = pipeline.config.name
+    ledger = (accounts or evidence.accounts_of(pipeline)) if pictured else evidence.NoAccounts()
     looked = ledger.decisions(name, kinds=("monitored", "stopped"), most=_MOST_WINDOWS)
     moves = ledger.decisions(name, kinds=MOVES, most=_MOST_WINDOWS)
     shown = points(looked)
@@ -218,7 +273,9 @@ def _commands(pipeline: Pipeline, health: PipelineHealth) -> tuple[tuple[str, st
     return tuple(found)
 
 
-def _timeline(pipelines: Sequence[Pipeline], ledgers: Sequence[Accounts], folder: Path) -> Timeline:
+def _timeline(pipelines: Sequence[Pipeline], accounts: Accounts | None, folder: Path) -> Timeline:
+    places = {pipeline.config.name: place for place, pipeline in enumerate(pipelines)}
+    ledgers = [(accounts, tuple(pipelines))] if accounts else evidence.each_accounts(pipelines)
     notable = [kind for kind in KINDS if kind not in _ROUTINE]
     sorts: dict[str, list[DecisionKind]] = {
         "decisions": notable,
@@ -230,10 +287,14 @@ def _timeline(pipelines: Sequence[Pipeline], ledgers: Sequence[Accounts], folder
     for sort, kinds in sorts.items():
         most = _MOST[sort]
         of_sort = [
-            (place, decision)
-            for place, (pipeline, ledger) in enumerate(zip(pipelines, ledgers, strict=True))
-            for decision in ledger.decisions(pipeline.config.name, kinds=kinds, most=most + 1)
+            (places[decision.pipeline], decision)
+            for ledger, of in ledgers
+            for decision in ledger.decisions(
+                [pipeline.config.name for pipeline in of], kinds=kinds, most=most + 1
+            )
         ]
+        # Of the same moment, the first pipeline first.
+        of_sort.sort(key=lambda item: item[0])
         of_sort.sort(key=lambda item: item[1].at, reverse=True)
         more = more or (len(of_sort) > most and sort == "decisions")
         found += of_sort[:most]

@@ -37,7 +37,8 @@ from tasks.scoring.quarantine_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
-_MOST_READ = 200
+_MOST_READ = 60
+"""The newest say how a pipeline is; what may be long ago is asked for by its kind."""
 
 
 class PipelineHealth(Record):
@@ -118,10 +119,12 @@ def overview(
         Stands for every pipeline's ledger.
     """
     moment = now or datetime.now(UTC)
+    shared = [] if accounts else evidence.each_accounts(pipelines)
+    ledgers = {pipeline.config.name: ledger for ledger, of in shared for pipeline in of}
     found = []
     for pipeline in pipelines:
-        ledger = accounts or evidence.accounts_of(pipeline)
         name = pipeline.config.name
+        ledger = accounts or ledgers.get(name) or evidence.NoAccounts()
         known = (True, champions[name], "") if champions and name in champions else _ask(pipeline)
         health = _health_of(pipeline, ledger, known, moment)
         found.append(health.model_copy(update={"stores": dict(sizes or {})}))
@@ -131,7 +134,7 @@ def overview(
 def _health_of(
     pipeline: Pipeline,
     ledger: Accounts,
-    known: tuple[bool, ModelVersion | None, str],
+    asked_registry: tuple[bool, ModelVersion | None, str],
     now: datetime,
 ) -> PipelineHealth:
     name = pipeline.config.name
@@ -140,7 +143,7 @@ def _health_of(
     moves = ledger.decisions(name, kinds=(*MOVES, "confirmed"), most=20)
     trained = ledger.decisions(name, kinds=("trained",), most=50)
     outcomes = last_outcomes(pipeline.work, most=50)
-    answered, registered, refused = known
+    answered, registered, refused = asked_registry
     champion = champion_of(moves, trained, outcomes, registered, moved_unrecorded(pipeline))
     gone = champion if answered and registered is None else None
     champion = None if gone else champion
@@ -148,8 +151,9 @@ def _health_of(
     shown = [p for p in points(decisions) if champion is None or p.version == champion.version]
     aside = waiting(pipeline)
     asked = _asked(ledger, name)
-    gain, weighed = gain_now(pipeline, champion, decisions)
-    word, reason = judged(pipeline, champion, decisions, last, shown, now, asked)
+    known = (*decisions, *moves, *trained)
+    gain, weighed = gain_now(pipeline, champion, known)
+    word, reason = judged(pipeline, champion, known, last, shown, now, asked)
     if gone is not None:
         reason = (
             f"v{gone.version} scored until it, or its alias, was deleted in MLflow: promote a "

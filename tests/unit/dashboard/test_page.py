@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.loop import Decision
-from tasks.dashboard.page import dashboard_html, write_dashboard
+from tasks.dashboard.page import MOST_TOGETHER, dashboard_html, write_dashboard
 from tasks.dashboard.page_script import page_script, script_source
 from tasks.ledger.ledger import ledger_of
 from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
@@ -152,6 +152,36 @@ def test_many_decisions_are_cut_to_the_newest_and_the_rest_is_told_of(tmp_path: 
     assert "Older ones" in Page(html).words
     assert "Older ones" not in Page(html_of(tmp_path, flights())).words
     assert len(html) < 2_000_000
+
+
+def test_of_many_pipelines_each_has_a_page_that_is_written_when_it_has_changed(
+    tmp_path: Path,
+) -> None:
+    names = [f"p{place:02}" for place in range(MOST_TOGETHER + 1)]
+    few = [d for d in flights() if d.kind != "scored"][:9]
+    decisions = [
+        d.model_copy(update={"pipeline": name, "id": f"{name}{d.id}"})
+        for name in names
+        for d in few
+    ]
+    target = tmp_path / ".keepfit" / "dashboard" / "index.html"
+    made = [pipeline(tmp_path, name) for name in names]
+
+    def written(told: Sequence[Decision]) -> set[str]:
+        before = {path: path.stat().st_ino for path in target.parent.glob("pipeline-*.html")}
+        write_dashboard(made, target, now=NOW, accounts=Listed(told))
+        found = target.parent.glob("pipeline-*.html")
+        return {path.name for path in found if before.get(path) != path.stat().st_ino}
+
+    assert written(decisions) == {f"pipeline-{name}.html" for name in names}
+    page, own = Page(target.read_text()), Page((target.parent / "pipeline-p07.html").read_text())
+    assert "svg" not in page.tags
+    assert "pipeline-p07.html" in page.links
+    assert "index.html" in own.links
+    assert own.tags.count("svg") == 2
+    assert written(decisions) == set()
+    more = few[-1].model_copy(update={"pipeline": "p07", "id": "new", "kind": "failed", "at": NOW})
+    assert written([*decisions, more]) == {"pipeline-p07.html"}
 
 
 def test_a_secret_that_reached_the_ledger_does_not_reach_the_page(tmp_path: Path) -> None:

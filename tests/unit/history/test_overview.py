@@ -172,6 +172,17 @@ def test_a_promoted_challenger_is_on_probation_until_confirmed(tmp_path: Path) -
     assert health(tmp_path, confirmed).health == "healthy"
 
 
+def test_a_champion_confirmed_long_ago_is_on_probation_no_more(tmp_path: Path) -> None:
+    confirmed = until(flights(), "confirmed")
+    quiet = [d for d in confirmed if d.kind == "monitored"][-1]
+    later = tuple(
+        quiet.model_copy(update={"id": f"later-{k}", "at": confirmed[-1].at + timedelta(minutes=k)})
+        for k in range(1, 300)
+    )
+
+    assert health(tmp_path, (*confirmed, *later)).health == "healthy"
+
+
 def test_the_first_champion_is_on_no_probation(tmp_path: Path) -> None:
     assert health(tmp_path, until(flights(), "monitored")).health == "healthy"
 
