@@ -98,12 +98,16 @@ def points_in(file: Path) -> list[Point]:
 def run(options: Options) -> list[Row]:
     """Kill each command at its points, as many of them as asked, evenly over its whole work."""
     state = prepared(options)
-    return [_at_points(state, scene, most, options) for scene, most in chosen(options)]
+    return [
+        _at_points(state, scene, most, options) for scene, most in chosen(options, "failpoints")
+    ]
 
 
 def _at_points(state: Prepared, scene: Scene, most: int, options: Options) -> Row:
     file = options.folder / f"{scene.name}.points"
-    assert state.start(scene, recording(state.work, file)).ended().status in scene.statuses
+    clean = state.start(scene, recording(state.work, file)).ended()
+    assert clean.status in scene.statuses, clean.err
+    state.clean[scene.name] = clean.seconds
     points = points_in(file)
     step = max(1.0, len(points) / most)
     some = [points[int(i * step)] for i in range(int(len(points) / step))]

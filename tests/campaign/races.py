@@ -24,8 +24,9 @@ from tests.campaign.trials import KEY
 from tests.e2e.faults import mlflow_server
 from tests.postgres import running_server
 
-_PROCESSES, _TURNS, _SHARE = 8, 50, 3
-_VERSIONS, _NAME = 2 * _PROCESSES, "raced"
+_PROCESSES, _TURNS, _NAME = 8, 50, "raced"
+_FEW, _SHARE = 4, 4
+"""Processes and turns of each in the share that the gate runs."""
 _HEAVY = (
     "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.rest_store",
@@ -102,16 +103,16 @@ and was champion 1 times']
 def _race(name: str, place: Place, folder: Path, options: Options) -> Row:
     os.environ.update(MLFLOW_TRACKING_URI=place.uri, KEEPFIT_SIGNING_KEY=KEY)
     try:
-        turns = _SHARE if options.share else _TURNS
-        made = _ended(_forked(lambda: _register(place.states[0], folder)))
+        processes, turns = (_FEW, _SHARE) if options.share else (_PROCESSES, _TURNS)
+        made = _ended(_forked(lambda: _register(place.states[0], folder, 2 * processes)))
         assert made == 0, "versions could not be registered"
         began = time.monotonic()
         racing = [
             _forked(lambda n=n: _promote(  # type: ignore[misc]
-                place.states[n % len(place.states)], n, folder / f"{n}.moves", turns,
-                random.Random(f"{options.seed} {n}"),
+                place.states[n % len(place.states)], range(n + 1, 2 * processes + 1, processes),
+                folder / f"{n}.moves", turns, random.Random(f"{options.seed} {n}"),
             ))
-            for n in range(_PROCESSES)
+            for n in range(processes)
         ]  # fmt: skip
         failures = [f"process {n} ended with {status}" for n, status in
                     enumerate(map(_ended, racing)) if status]  # fmt: skip
@@ -121,9 +122,9 @@ def _race(name: str, place: Place, folder: Path, options: Options) -> Row:
     moves = [tuple(line.split()) for file in sorted(folder.glob("*.moves"))
              for line in file.read_text().splitlines()]  # fmt: skip
     failures += faults_of(moves, "1", place.champion())  # type: ignore[arg-type]
-    figure = (f"{_PROCESSES} × {turns}, {len(place.states)} hosts: {len(moves)} won, the rest "
+    figure = (f"{processes} × {turns}, {len(place.states)} hosts: {len(moves)} won, the rest "
               f"refused, {seconds:.0f} s")  # fmt: skip
-    return Row("races", name, _PROCESSES * turns, failures, figure, seconds)
+    return Row("races", name, processes * turns, failures, figure, seconds)
 
 
 def _forked(work: Callable[[], None]) -> int:
@@ -143,13 +144,13 @@ def _ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _register(state: Path, folder: Path) -> None:
+def _register(state: Path, folder: Path, versions: int) -> None:
     """Register verified versions; the first becomes champion."""
     from tasks.registry.mlflow.store import Store
     from tests.unit.registry.trained import SCHEMA, train
 
     trained, store = train(folder), Store.open(state)
-    for _ in range(_VERSIONS):
+    for _ in range(versions):
         run_id = store.start_run(store.experiment(_NAME), "training")
         version = store.register(_NAME, run_id=run_id, model=trained.path, sample=trained.X,
                                  predictions=trained.predicted, schema=SCHEMA)  # fmt: skip
@@ -158,7 +159,7 @@ def _register(state: Path, folder: Path) -> None:
     store.set_champion(_NAME, "1", None)
 
 
-def _promote(state: Path, number: int, file: Path, turns: int, chance: random.Random) -> None:
+def _promote(state: Path, mine: range, file: Path, turns: int, chance: random.Random) -> None:
     """Promote versions over the champion of that moment, and write down each that was won.
 
     Each process has versions of its own: to promote what another just did is no race.
@@ -170,7 +171,6 @@ def _promote(state: Path, number: int, file: Path, turns: int, chance: random.Ra
     for _ in range(turns):
         champion = store.champion(_NAME)
         assert champion is not None
-        mine = range(number + 1, _VERSIONS + 1, _PROCESSES)
         version = chance.choice([str(v) for v in mine if str(v) != champion.version])
         # Refused, or kept waiting too long on a busy machine.
         with contextlib.suppress(EvidenceError, TransientError):

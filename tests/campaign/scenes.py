@@ -45,7 +45,7 @@ class Scene:
     holds
         Returns a sentence for each thing that is not as it must be.
     share
-        Trials of it in the share that the gate runs.
+        Parts that try it once in the share that the gate runs.
     statuses
         Exit statuses of the command that is run again after a kill.
     """
@@ -53,12 +53,18 @@ class Scene:
     name: str
     arguments: Sequence[str]
     holds: Callable[[Path], list[str]]
-    share: int = 0
+    share: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (0,)
 
 
 class Prepared:
-    """The state that every trial begins with, at one path, since databases hold absolute ones."""
+    """The state that every trial begins with, at one path, since databases hold absolute ones.
+
+    Attributes
+    ----------
+    clean
+        Seconds that commands took which nothing killed, by the scene's name.
+    """
 
     def __init__(self, folder: Path, learned: Sequence[Scene]) -> None:
         trials.prepare()
@@ -69,7 +75,7 @@ class Prepared:
         first = write_pipeline(self.work / "first", self.work / "c.csv", _FILE, time=True)
         text = first.read_text("utf-8").replace("name: churn", "name: first")
         first.write_text(f"{text}state: {self.work}/.keepfit\n")
-        self._done("run")
+        first_run = self._done("run")
         self._arrive(_ROWS)
         self._done("score")
         self._done("run", "--fresh")
@@ -81,6 +87,7 @@ class Prepared:
             trials.learn(scene.arguments, self.work)
             trials.strays()
             self.restore()
+        self.clean = {"first run": first_run.seconds}
         self.before = invariants.digests(self.work / ".keepfit")
 
     def restore(self) -> None:
@@ -119,9 +126,10 @@ class Prepared:
         )
         return invariants.check(place)
 
-    def _done(self, *arguments: str) -> None:
+    def _done(self, *arguments: str) -> Ended:
         ended = trials.learn(arguments, self.work)
         assert ended.status == 0, ended.err
+        return ended
 
     def _arrive(self, start: int) -> None:
         more = write_churn(self.work / "more.csv", _MORE, start, start=start)
@@ -223,28 +231,32 @@ def _nothing(work: Path) -> list[str]:
     return []
 
 
+_TWICE = ("failpoints", "kills")
 SCENES = (
     # Another pipeline of the same state, which has no champion: what it trains is promoted.
     Scene("first run", ("run", "first"), _both(partial(_once, "trained"),
-          partial(_once, "promoted")), 1),
+          partial(_once, "promoted")), ("kills",)),
     Scene("run", ("run",), partial(_once, "trained")),
-    Scene("score", ("score",), _both(_recorded_once, _scored_once), 2),
-    Scene("refused score", ("score", "--input", "bad.csv"), _nothing, 0, (3,)),
+    Scene("score", ("score",), _both(_recorded_once, _scored_once), _TWICE),
+    Scene("refused score", ("score", "--input", "bad.csv"), _nothing, (), (3,)),
     # The newest rows and the newest window are looked at again whenever they are asked for.
     Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),
-    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)), 2),
+    Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)),
+          _TWICE),
     Scene("rollback", ("rollback",), _both(partial(_once, "rolled_back"), partial(_champion, 1)),
-          2, (0, 2)),
-    Scene("backup", ("backup", "backup.tar"), _whole_backup, 2, (0, 2)),
+          _TWICE, (0, 2)),
+    Scene("backup", ("backup", "backup.tar"), _whole_backup, _TWICE, (0, 2)),
     Scene("refit", ("run", "--refit"), partial(_once, "trained")),
     Scene("replay", ("backtest", "--quick"), _nothing),
 )  # fmt: skip
 
 
-def chosen(options: Options) -> list[tuple[Scene, int]]:
-    """Return the scenes that are asked for, and how often each is to be killed."""
-    found = [(s, s.share if options.share else options.trials) for s in options.of(SCENES)]
-    return [(scene, trials) for scene, trials in found if trials]
+def chosen(options: Options, part: str) -> list[tuple[Scene, int]]:
+    """Return the scenes that are asked for, and how often a part is to kill each."""
+    some = options.of(SCENES)
+    if options.share:
+        return [(scene, 1) for scene in some if part in scene.share]
+    return [(scene, options.trials) for scene in some]
 
 
 _PREPARED: list[Prepared] = []
@@ -254,7 +266,7 @@ def prepared(options: Options) -> Prepared:
     """Return the prepared state of this process, made when it is first asked for."""
     if not _PREPARED:
         # A few trials import for themselves: to learn costs as much as a trial.
-        learned = [] if options.share else [scene for scene, _ in chosen(options)]
+        learned = [] if options.share else options.of(SCENES)
         _PREPARED.append(Prepared(options.folder.parent, learned))
     return _PREPARED[0]
 
