@@ -32,7 +32,7 @@ from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
 from tasks.base.text.redaction import errors_without
 from tasks.ledger.training_outcomes import save_outcome
-from tasks.models.execution import worker_pool
+from tasks.models.execution import engines, worker_pool
 from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
 from tasks.registry.mlflow.shared_stores import (
     champion_if_any,
@@ -251,7 +251,7 @@ def _companions(
             _connect_early(pipeline)
         yield
     except KeyboardInterrupt:
-        worker_pool.close_all()
+        engines.close_all()
         raise
     finally:
         snapshot_check.stop_checker()

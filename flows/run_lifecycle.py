@@ -29,7 +29,7 @@ from tasks.base.text.redaction import errors_without
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh
 from tasks.ledger.ledger import ledger_of
-from tasks.models.execution import worker_pool
+from tasks.models.execution import engines
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
 from tasks.monitoring.incidents.run_outcomes import BACK, EndedRun, report_outcomes
@@ -81,7 +81,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     except KeyboardInterrupt:
         # What was submitted is waited for, and much of it waits for these.
         stop_checker()
-        worker_pool.close_all()
+        engines.close_all()
         _tried(lambda: _note_cancelled(pipeline, run, flow, why))
         raise
     except Exception as error:

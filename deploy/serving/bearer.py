@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deploy.web.addresses import is_loopback
 from tasks.base.errors import UsageError
+from tasks.base.runtime.loopback import is_loopback
 from tasks.base.servers.stack_file import BEARER_VARIABLE
 
 _LEAST = 16

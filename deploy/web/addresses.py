@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 from tasks.base.errors import UsageError
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches `host`.
-
-    Examples
-    --------
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listening(host: str, port: int, use: str, *, backlog: int) -> socket.socket:

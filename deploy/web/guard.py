@@ -15,8 +15,8 @@ from urllib.parse import quote, urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.web.access import SIGN_IN, Access
-from deploy.web.addresses import is_loopback
 from deploy.web.peer import account_of, is_of_this_user
+from tasks.base.runtime.loopback import is_loopback
 
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _OPEN = frozenset({"/health", "/api/health"})

@@ -15,7 +15,13 @@ from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
 from tasks.backtest.observation import Champion, Monitor
 from tasks.backtest.policies import Policy
-from tasks.backtest.promotion import challenge, first_champion, measured_gain
+from tasks.backtest.promotion import (
+    calendar_spans,
+    challenge,
+    first_champion,
+    measured_gain,
+    window_spans,
+)
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import (
@@ -122,6 +128,7 @@ class Replay:
     def begin(self, policies: Sequence[Policy]) -> tuple[State, ...]:
         """Return the states before the first window: all start with the same model."""
         first = first_champion(self.history, self.config, self.fits)
+        self.fits.prepare(calendar_spans(self.history, policies, first.model.last))
         start = self.history.windows[0].start
         seen = self.history.moment(first.model.last - 1)
         return tuple(
@@ -131,6 +138,10 @@ class Replay:
 
     def step(self, states: Sequence[State], window: int) -> tuple[State, ...]:
         """Return the states after `window`."""
+        given = self.history, self.config
+        self.fits.prepare(
+            span for s in states for span in window_spans(*given, s.policy, s.champion, window)
+        )
         return tuple(self._after(state, window) for state in states)
 
     def _after(self, state: State, window: int) -> State:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
-from tasks.base.settings.training import TrainingConfig
+from tasks.base.settings.training import HERE, Engine, TrainingConfig
 from tasks.base.text.durations import parse_duration
 from tasks.evaluation.leaderboard import choose
 from tasks.metrics.paired_bootstrap import Predictions
@@ -97,10 +99,15 @@ class Fits:
     ----------
     folder
         Its name must change with data, settings and versions.
+    side_by_side
+        How many the engine makes at a time.
     """
 
-    def __init__(self, history: History, fitter: Fitter, folder: Path) -> None:
+    def __init__(
+        self, history: History, fitter: Fitter, folder: Path, *, side_by_side: int = 1
+    ) -> None:
         self.history, self._fitter, self._folder = history, fitter, folder
+        self._side_by_side = side_by_side
         self._known: dict[tuple[int, int], FittedModel] = {}
 
     @property
@@ -113,6 +120,18 @@ class Fits:
         if (first, last) not in self._known:
             self._known[first, last] = self._kept(first, last) or self._fit(first, last)
         return self._known[first, last]
+
+    def prepare(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Fit and keep the models of spans side by side, for `of` to find; nothing one by one."""
+        if self._side_by_side < 2:
+            return
+        wanted = [s for s in dict.fromkeys(spans) if s not in self._known and not self._kept(*s)]
+        threads = ThreadPoolExecutor(self._side_by_side)
+        try:
+            list(threads.map(lambda span: self._fit(*span), wanted))
+        finally:
+            # After an interrupt nobody waits: the engine is closed, and they end.
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _place(self, first: int, last: int) -> Path:
         mark = hashlib.sha256(f"{self._fitter.identity} {first} {last}".encode()).hexdigest()
@@ -146,6 +165,7 @@ class RecipeFitter:
     recipe: Recipe
     training: TrainingConfig
     objective: str | dict[str, Any] | None = None
+    engine: Engine = HERE
 
     @property
     def identity(self) -> str:
@@ -167,6 +187,7 @@ class RecipeFitter:
             self.recipe,
             folder / "model",
             objective=self.objective,
+            engine=self.engine,
         )
         return FittedModel(
             key=f"{first}-{last}",
@@ -236,7 +257,8 @@ def search(
             )
         ),
         objective=objective_of(config),
+        engine=config.engine,
     )  # fmt: skip
     name = choose(results, history.metric)
     winner = next(result for result in results if result.candidate == name)
-    return RecipeFitter(recipe_of(winner, folder), training, objective_of(config))
+    return RecipeFitter(recipe_of(winner, folder), training, objective_of(config), config.engine)

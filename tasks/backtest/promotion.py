@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
 from tasks.backtest.observation import Champion
+from tasks.backtest.policies import Policy
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import AgedGain, Gain
 from tasks.base.records import RefitGain, Verdict
@@ -22,6 +23,10 @@ from tasks.monitoring.performance.gain import interval_confidence, measured
 from tasks.policy.ageing import with_ageing
 from tasks.registry.gate.gate import decide
 from tasks.registry.gate.refit_history import judged_before, refit_gain
+from tasks.training.refit_candidacy import rows_needed
+
+Span = tuple[int, int]
+"""First row, and the row after the last."""
 
 
 @dataclass(frozen=True)
@@ -189,3 +194,39 @@ def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:
     )
     chances = np.tile(shares / shares.sum(), (rows, 1))
     return Predictions(np.full(rows, labels[np.argmax(counts)]), chances)
+
+
+def calendar_spans(history: History, policies: Sequence[Policy], learned: int) -> Iterator[Span]:
+    """Return what the ungated calendars train on, in every window.
+
+    Parameters
+    ----------
+    learned
+        How many rows the first champion knows.
+    """
+    for policy in policies:
+        known = learned
+        if not policy.every or policy.gated:
+            continue
+        for window in history.windows[policy.every - 1 : -1 : policy.every]:
+            first, last = history.trained(window.end, policy.span)
+            if last > max(first, known):
+                known = last
+                yield first, last
+
+
+def window_spans(
+    history: History, config: PipelineConfig, policy: Policy, champion: Champion, window: int
+) -> Iterator[Span]:
+    """Return what a policy trains on at the end of `window` to judge it, and what if it is better.
+
+    They are those of a calendar with a gate, and of what measures gain; alarms cannot be foreseen.
+    """
+    due = policy.gated and policy.every and (window + 1) % policy.every == 0
+    if not (due or "gain" in policy.senses):
+        return
+    now = history.windows[window].end
+    first, last = history.trained(now, policy.span)
+    if last - max(first, champion.model.last) >= rows_needed(config):
+        yield first, judged_rows(history, config, champion, now, first)
+        yield first, last

@@ -25,6 +25,7 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml
 from tasks.base.text.commands import command
 from tasks.base.text.durations import format_duration
+from tasks.models.execution.engines import side_by_side
 from tasks.registry.mlflow.store import Store
 from tasks.training.identity import fit_key
 
@@ -77,7 +78,8 @@ def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     mark = _digest(fit_key(pipeline, history.snapshot), training.model_dump(mode="json"), first)
     kept = folder / mark
     fitter = search(history, config, training, kept / "search")
-    fits = Fits(history, fitter, kept / "fits")
+    at_once = side_by_side(config.engine)
+    fits = Fits(history, fitter, kept / "fits", side_by_side=at_once)
     looked = _digest(
         fitter.identity, config.monitoring.model_dump(mode="json"), str(history.delay),
         [str(window) for window in history.windows],

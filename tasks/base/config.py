@@ -31,7 +31,7 @@ from tasks.base.settings.section import (
     finding_at,
 )
 from tasks.base.settings.sources import Source
-from tasks.base.settings.training import CandidateName, EngineConfig, SplitConfig, TrainingConfig
+from tasks.base.settings.training import HERE, CandidateName, Engine, SplitConfig, TrainingConfig
 from tasks.base.text.durations import Duration
 
 
@@ -90,7 +90,7 @@ class PipelineConfig(Section):
         validate_default=True,
         description="flow runs, model versions, reports and fits older are removed",
     )
-    engine: EngineConfig = EngineConfig()
+    engine: Engine = Field(HERE, description="what runs the fits")
     state: str = Field(
         ".keepfit", min_length=1, description="folder of all that is kept, beside this file"
     )

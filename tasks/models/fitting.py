@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.base.config import PipelineConfig
 from tasks.base.records import CandidateResult, Schema, Split
-from tasks.base.settings.training import TrainingConfig
+from tasks.base.settings.training import HERE, Engine, TrainingConfig
 from tasks.models.ensemble.blend_call import ensemble_of
 from tasks.models.execution.scheduler import Fits, Progress, Report, silent
 from tasks.models.execution.time_budget import Budget
@@ -34,6 +34,7 @@ def fit_candidates(
     progress: Report | None = None,
     objective: str | dict[str, Any] | None = None,
     champion: Callable[[], str | None] | None = None,
+    engine: Engine = HERE,
 ) -> tuple[CandidateResult, ...]:
     """Fit the baseline and every candidate of `training` on the training rows.
 
@@ -56,6 +57,8 @@ def fit_candidates(
     champion
         Returns the candidate that the champion is, to be fitted before the others; asked beside
         the first work, as a registry may take its time.
+    engine
+        What runs the fits.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def fit_candidates(
     DataError
         If the training rows cannot be fitted at all.
     InfrastructureError
-        If the worker process died.
+        If the worker process died, or the engine cannot be used.
     """
     budget = Budget(training.budget.total_seconds())
     found = {name: kept(folder, name) for name in (BASELINE, *training.candidates)}
@@ -77,7 +80,7 @@ def fit_candidates(
     if missing or found[BASELINE] is None:
         given = (snapshot_path, split, schema, training, metric, folder, missing)
         needed = not any(name in results for name in training.candidates)
-        with shared_files(*given, objective=objective) as run:
+        with shared_files(*given, objective=objective, engine=engine) as run:
             fits = Fits(run, budget, progress or silent, champion=champion, needed=needed)
             results = fits.results() | results
     fitted = tuple(results[name] for name in (BASELINE, *training.candidates))

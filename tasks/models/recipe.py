@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.base.errors import InfrastructureError
 from tasks.base.records import CandidateResult, Recipe, Schema, Split
-from tasks.base.settings.training import TrainingConfig
+from tasks.base.settings.training import HERE, Engine, TrainingConfig
 from tasks.data.column_kinds import target_values
 from tasks.data.snapshots import read_frame
 from tasks.models.ensemble.blend_call import blend_again, weights_of
@@ -78,6 +78,7 @@ def fit_recipe(
     *,
     objective: str | dict[str, Any] | None = None,
     whole: bool = False,
+    engine: Engine = HERE,
 ) -> CandidateResult:
     """Fit the model of `recipe` on the training rows and predict the holdout.
 
@@ -98,6 +99,8 @@ def fit_recipe(
         By what classes are told apart, as the pipeline file has it.
     whole
         Whether holdout rows are fitted on as well.
+    engine
+        What runs the fit.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def fit_recipe(
     if known is not None:
         return known
     given = (snapshot_path, split, schema, training)
-    more: dict[str, Any] = {"objective": objective, "whole": whole}
+    more: dict[str, Any] = {"objective": objective, "whole": whole, "engine": engine}
     for member in recipe.members:
         fit_recipe(*given, metric, member, folder, **more)
     names = () if name in {BASELINE, ENSEMBLE} else (name,)

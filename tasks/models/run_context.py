@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tasks.base.records import NUMBERS, Recipe, Schema, Split
 from tasks.base.runtime.temporary import temporary_folder
-from tasks.base.settings.training import TrainingConfig
+from tasks.base.settings.training import HERE, Engine, TrainingConfig
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
@@ -38,6 +38,8 @@ class FitRun:
         By what classes are told apart, as the pipeline file has it.
     recipe
         The settings, where they are known: nothing is searched or validated then.
+    engine
+        What runs the tasks; they do not know.
     """
 
     snapshot_path: str
@@ -51,6 +53,7 @@ class FitRun:
     whole: bool = False
     objective: str | dict[str, Any] | None = None
     recipe: Recipe | None = None
+    engine: Engine = HERE
 
     @property
     def ordered(self) -> bool:
@@ -87,6 +90,7 @@ class FitRun:
     def plain(self) -> dict[str, Any]:
         """Return the run as JSON values."""
         values = {**asdict(self), "names": list(self.names)}
+        del values["engine"]
         for name in ("split", "schema", "training"):
             values[name] = getattr(self, name).model_dump(mode="json")
         values["recipe"] = None if self.recipe is None else self.recipe.model_dump(mode="json")

@@ -37,11 +37,11 @@ class Task:
     trial: int | None = None
 
 
-def plan(names: tuple[str, ...], threads: int) -> tuple[Task, ...]:
+def plan(names: tuple[str, ...], threads: int, widest: int | None = None) -> tuple[Task, ...]:
     """Return the tasks that fit `names`, in the order in which they should start.
 
     Each candidate has one thread, as two multi-threaded fits must not share cores; with fewer
-    candidates than `threads` each has its share.
+    candidates than `threads` each has its share, of `widest` threads at most.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def plan(names: tuple[str, ...], threads: int) -> tuple[Task, ...]:
     """
     tasks = [Task(0, "prepare", BASELINE, cost=_FIRST_COST)]
     encodings: dict[str, int] = {}
-    share = max(1, threads // max(1, len(names)))
+    share = min(widest or threads, max(1, threads // max(1, len(names))))
     for name in sorted(names, key=place):
         candidate = find(name)
         if candidate.encoding not in encodings:

@@ -56,6 +56,7 @@ def fit_all(
         progress=_tell,
         objective=objective_of(pipeline.config),
         champion=lambda: _family(store, pipeline.config.name),
+        engine=pipeline.config.engine,
     )
 
 

@@ -14,6 +14,7 @@ from expectations.engine.lazy_imports import Deferred
 if TYPE_CHECKING:
     import charset_normalizer
     import croniter
+    import distributed
     import lightgbm
     import matplotlib as mpl
     import matplotlib.backends.backend_agg as agg
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 else:
     charset_normalizer = Deferred("charset_normalizer")
     croniter = Deferred("croniter")
+    distributed = Deferred("distributed")  # 0.5 s
     lightgbm = Deferred("lightgbm")  # 1.0 s
     agg = Deferred("matplotlib.backends.backend_agg")
     mpl = Deferred("matplotlib")  # 0.3 s `matplotlib.figure`
@@ -51,6 +53,7 @@ __all__ = [
     "arrow_csv",
     "charset_normalizer",
     "croniter",
+    "distributed",
     "ds",
     "lightgbm",
     "mpl",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import isfinite
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from tasks.base.own_code import OwnName
+from tasks.base.runtime.loopback import is_loopback
 from tasks.base.settings import search_spaces
 from tasks.base.settings.section import Column, Section, contradiction_at, finding_at
 from tasks.base.text.durations import Duration
@@ -134,7 +136,46 @@ class TrainingConfig(Section):
         return self
 
 
-class EngineConfig(Section):
-    """What runs the candidates side by side."""
+class ThreadsEngine(Section):
+    """The machine itself runs the fits, as many at a time as it has cores."""
 
     kind: Literal["threads"] = "threads"
+
+
+class DaskEngine(Section):
+    """A Dask cluster runs the fits."""
+
+    kind: Literal["dask"]
+    address: str = Field(description="of its scheduler: tcp://127.0.0.1:8786, tls://host:8786")
+    insecure: bool = Field(
+        False, description="accept tcp:// beyond loopback: who reaches the cluster runs code as you"
+    )
+
+    @model_validator(mode="after")
+    def _reachable_safely(self) -> DaskEngine:
+        fault = _fault_of(self.address, insecure=self.insecure)
+        if fault:
+            raise contradiction_at("address", f"`engine.address` {fault}")
+        return self
+
+
+HERE = ThreadsEngine()
+Engine = Annotated[ThreadsEngine | DaskEngine, Field(discriminator="kind")]
+
+
+def _fault_of(address: str, *, insecure: bool) -> str:
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or parts.scheme not in ("tcp", "tls") or parts.path.strip("/"):
+        return f"is tcp://host:port or tls://host:port; got {address!r}"
+    if parts.username is not None or parts.query or parts.fragment:
+        return "holds a host and a port only; certificates are named by Dask's own settings"
+    if parts.scheme == "tcp" and not insecure and not is_loopback(host):
+        return (
+            f"is not encrypted, and {host} is not this machine: who reaches the cluster runs code "
+            "as you. Write tls://, with certificates in Dask's settings, or `insecure: true`"
+        )
+    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from tasks.base.records import CandidateResult, Trial
 from tasks.base.text.durations import format_duration
 from tasks.models.estimators.candidates import find
 from tasks.models.execution import worker_pool
+from tasks.models.execution.engines import Workers, borrowed, capacity
 from tasks.models.execution.time_budget import Budget
 from tasks.models.persistence.artifacts import kept
 from tasks.models.run_context import BASELINE, FitRun
@@ -83,9 +83,10 @@ class Fits:
         """
         self._run, self._budget, self._report = run, budget, report
         self._champion, self._needed = champion, needed
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        self._threads = run.training.threads or cores or os.cpu_count() or 1
-        self._tasks = list(plan(run.names, self._threads))
+        cores, widest = capacity(run.engine)
+        self._threads = run.training.threads or cores
+        self._widest = widest or self._threads
+        self._tasks = list(plan(run.names, self._threads, self._widest))
         self._tuning = Tuning(run, self._threads, budget.seconds)
         self._begun: set[int] = set()
         self._ended: set[int] = set()
@@ -119,7 +120,7 @@ class Fits:
     def _perform(self, asked: Future[str | None]) -> None:
         """Do what is left, with a worker process that is alive."""
         plain = self._run.plain()
-        with worker_pool.borrowed() as worker:
+        with borrowed(self._run.engine, self._run.work) as worker:
             self._resume(worker)
             while not self._over():
                 if self._first is None and asked.done():
@@ -130,10 +131,11 @@ class Fits:
                     worker.send(self._sent[task.number])
                 for message in worker.hear(self._patience()):
                     self._heard(message, worker)
-                self._budget.count((worker.process, *self._processes.values()))
+                processes = (*worker.processes, *self._processes.values())
+                self._budget.count(processes, worker.elsewhere)
                 self._keep_to_time(worker)
 
-    def _resume(self, worker: worker_pool.Lease) -> None:
+    def _resume(self, worker: Workers) -> None:
         """Start again what a worker process left when it died; nothing was begun at first."""
         self._processes.clear()
         for number in sorted(self._begun - self._ended):
@@ -147,7 +149,7 @@ class Fits:
         """Return whether this side ended the process of a task, or wants it ended."""
         return number in self._put_off | self._stopped or number in self._failed
 
-    def _keep_to_time(self, worker: worker_pool.Lease) -> None:
+    def _keep_to_time(self, worker: Workers) -> None:
         """Stop what has had its time."""
         if self._tuning.due(self._elapsed()):
             self._cut(worker)
@@ -199,7 +201,7 @@ class Fits:
             cost, number = find(name).cost, int(trial["number"])
             # Nothing runs beside the untuned trial of a candidate that is alone.
             share = max(1, self._threads // len(self._run.names)) if number == 0 else 1
-            threads = min(share, free)
+            threads = min(share, free, self._widest)
             task = Task(len(self._tasks), "trial", name, (), threads, cost, number)
             free -= threads
             self._tasks.append(task)
@@ -240,7 +242,7 @@ class Fits:
         left = self._budget.left
         return min(_POLL_SECONDS, left) if left > 0 else _POLL_SECONDS
 
-    def _heard(self, message: dict[str, Any], worker: worker_pool.Lease) -> None:
+    def _heard(self, message: dict[str, Any], worker: Workers) -> None:
         if message["event"] == "step":
             about = message["candidate"]
             stage = message["stage"]
@@ -285,7 +287,7 @@ class Fits:
         score = "" if trial.score is None else f", {self._run.metric} {trial.score:.4g}"
         self._tell(task.about, f"trial {trial.number} {trial.state}{score}")
 
-    def _cut(self, worker: worker_pool.Lease, *, all_of_them: bool = False) -> None:
+    def _cut(self, worker: Workers, *, all_of_them: bool = False) -> None:
         """Stop the trials, but not a candidate's untuned one in time: it is its validation."""
         for task in self._on_trial():
             if (task.trial != 0 or all_of_them) and task.number not in self._stopped:
@@ -295,7 +297,7 @@ class Fits:
     def _unfitted(self) -> list[str]:
         return [t.about for t in self._tasks if t.do == "fit" and t.number not in self._begun]
 
-    def _make_room(self, worker: worker_pool.Lease) -> None:
+    def _make_room(self, worker: Workers) -> None:
         """Give up what is still being validated: a candidate that is validated has to be fitted."""
         for task in self._on_trial():
             if task.trial == 0 and task.number not in self._stopped:
@@ -333,7 +335,7 @@ class Fits:
             return told["kind"], told["text"]
         return "failed", f"{told['name']}: {told['text']}"
 
-    def _overrun(self, worker: worker_pool.Lease) -> None:
+    def _overrun(self, worker: Workers) -> None:
         """End what is over time, unless nothing is fitted yet: then one candidate goes on alone."""
         fits = [t for t in self._tasks if t.do == "fit"]
         if not self._needed or any(t.number in self._done for t in fits):
@@ -351,7 +353,7 @@ class Fits:
             self._fail(sole, "skipped", self._too_late())
             worker.send({"do": "kill", "task": sole.number})
 
-    def _go_on_alone(self, worker: worker_pool.Lease, fits: list[Task]) -> None:
+    def _go_on_alone(self, worker: Workers, fits: list[Task]) -> None:
         """Give the machine to the candidate that is begun, or else first in turn."""
         if not fits:
             self._stop(worker)
@@ -371,16 +373,16 @@ class Fits:
 
     def _alone(self, task: Task) -> Task:
         """Give a task that is not begun, or will be anew, all threads."""
-        self._tasks[task.number] = replace(task, threads=self._threads)
+        self._tasks[task.number] = replace(task, threads=self._widest)
         return self._tasks[task.number]
 
-    def _put_aside(self, worker: worker_pool.Lease, task: Task) -> None:
+    def _put_aside(self, worker: Workers, task: Task) -> None:
         """Stop a task that may be begun again."""
         if task.number not in self._put_off:
             self._put_off.add(task.number)
             worker.send({"do": "kill", "task": task.number})
 
-    def _stop(self, worker: worker_pool.Lease) -> None:
+    def _stop(self, worker: Workers) -> None:
         """Stop what would overrun the budget; the baseline costs next to nothing and goes on."""
         reason = self._too_late()
         self._cut(worker, all_of_them=True)

@@ -16,6 +16,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 MOST_WALL = 5.0
 """The clock stops the fits at so many times the budget, however little the machine gave them."""
@@ -49,19 +50,25 @@ class Budget:
         self._clock, self._spending = clock, spending or threads_spent
         self._began = self._last = clock()
         self._elapsed = 0.0
-        self._seen: dict[int, Spent] = {}
+        self._seen: Mapping[Any, Spent] = {}
 
-    def count(self, processes: Iterable[int]) -> None:
-        """Count the time since the last call, in which `processes` fitted."""
+    def count(self, processes: Iterable[int], elsewhere: Mapping[str, Spent] | None = None) -> None:
+        """Count the time since the last call, in which `processes` fitted.
+
+        Parameters
+        ----------
+        elsewhere
+            What fits on other machines have spent so far, by their names.
+        """
         now = self._clock()
         passed, self._last = now - self._last, now
-        spent = self._spending(processes)
+        spent: dict[Any, Spent] = {**self._spending(processes), **(elsewhere or {})}
         ran = waited = 0.0
         for thread, (running, waiting) in spent.items():
             before = self._seen.get(thread, (0.0, 0.0))
             ran += max(0.0, running - before[0])
             waited += max(0.0, waiting - before[1])
-        self._seen = dict(spent)
+        self._seen = spent
         share = ran / (ran + waited) if ran + waited > 0 else 1.0
         self._elapsed += passed * share
 

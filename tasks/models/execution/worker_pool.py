@@ -17,9 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tasks.base.errors import InfrastructureError
@@ -186,15 +187,17 @@ class Worker:
 class Lease:
     """What one borrower of a worker process talks to."""
 
+    elsewhere: Mapping[str, tuple[float, float]] = MappingProxyType({})
+
     def __init__(self, worker: Worker, place: int) -> None:
         self._worker = worker
         self._place = place
         self._open: set[int] = set()
 
     @property
-    def process(self) -> int:
-        """Id of the worker process."""
-        return self._worker.process
+    def processes(self) -> tuple[int, ...]:
+        """The worker process, whose seconds count as its tasks' do."""
+        return (self._worker.process,)
 
     def send(self, command: dict[str, Any]) -> None:
         """Send one command about one of the borrower's own tasks."""
