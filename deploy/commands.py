@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from expectations.engine.lazy_imports import Deferred
-from flows.cli import answering
+from flows.cli import answering, answers
 from flows.terminal.output import echo
 from tasks.base.errors import UsageError
 from tasks.base.settings.object_addresses import is_object
@@ -23,7 +23,7 @@ from tasks.base.settings.object_addresses import is_object
 if TYPE_CHECKING:
     from deploy.doctor import report as examination
     from deploy.remote import remote_deployment
-    from deploy.remote.remote_deployment import Applied, PoolKind
+    from deploy.remote.remote_deployment import Applied
     from deploy.retention import backups
     from deploy.serving import app as serving_app
     from deploy.serving import server as serving
@@ -113,33 +113,15 @@ def link(
     help="Seconds within which each pipeline's automation must answer a probe; a worker's job "
     "gets five times as long.",
 )
-@_JSON
-@answering
-def deploy(
-    files: tuple[Path, ...],
-    pool: str,
-    kind: PoolKind | None,
-    image: str | None,
-    seconds: float,
-    as_json: bool,
-) -> dict[str, Any]:
+@answers(lambda found: _show_applied(found))
+def deploy(files: tuple[Path, ...], **options: Any) -> Applied:
     """Bring the deployments onto an existing Prefect API and work pool.
 
     What is right already is left as it is. Afterwards a probe event shows that an alarm would
     start the training, and a run on a worker, where one is online, that it reaches the same state
     folder, MLflow, ledger and source.
     """
-    applied = remote_deployment.deploy(
-        files,
-        pool=pool,
-        kind=kind,
-        image=image,
-        seconds=seconds,
-        out=lambda line: echo(line, err=True),
-    )
-    if not as_json:
-        _show_applied(applied)
-    return applied.model_dump(mode="json")
+    return remote_deployment.deploy(files, **options, out=lambda line: echo(line, err=True))
 
 
 def _show_applied(applied: Applied) -> None:
