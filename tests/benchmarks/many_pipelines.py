@@ -1,0 +1,232 @@
+"""How one stack bears many pipelines, each with a champion and some twenty weeks of decisions.
+
+Every pipeline reads the same table of 120 rows, scores each hour, monitors each day, trains each
+week. All have the same small model, signed under their own names, and the same decisions. For each
+number of pipelines: seconds until the stack is up; what it computes while nothing is due; how long
+after it was due a run begins; the page; `keepfit status`.
+
+    python -m tests.benchmarks.many_pipelines [--counts 1 20 200] [--idle 60] [--runs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deploy.prefect.api import deployment_named
+from tasks.base.known_pipelines import known_pipelines, remember_pipeline
+from tasks.base.loop import Decision
+from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.dashboard.refresh import page_of, refresh
+from tasks.ledger.ledger import ledger_of
+from tasks.ledger.storage.tables import decisions, stored_time
+from tasks.registry.mlflow import limits
+from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.signing.version_signature import SIGNATURE_TAG, manifest_of, signature_of
+from tests.e2e.stacks import Stack, get, running, until
+from tests.histories import flights
+from tests.program import keepfit
+from tests.tables import write_churn, write_pipeline
+from tests.unit.registry.trained import SCHEMA, train
+
+_PIPELINE = """\
+training: {budget: 60s, cv: 2, candidates: [logistic_regression]}
+schedules: {scoring: "0 * * * *", monitoring: "30 3 * * *", training: "0 3 * * 1"}
+"""
+_ROWS = 120
+_SOON = timedelta(seconds=10)
+_COLUMNS = {
+    "pipelines": "", "up s": ".1f", "idle, % of a core": ".1f", "lag s": ".2f",
+    "most lag s": ".2f", "page s": ".2f", "page MB": ".2f", "GET page ms": ".0f",
+    "status s": ".2f", "memory MB": ".0f",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """What was measured with a number of pipelines, in the order of the table's columns."""
+
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        shown = (format(v, spec) for v, spec in zip(self.values, _COLUMNS.values(), strict=True))
+        return "| " + " | ".join(shown) + " |"
+
+
+def made(folder: Path, count: int) -> list[Pipeline]:
+    """Write `count` pipelines, train the first and give each a champion and a history."""
+    write_churn(folder / "c.csv", _ROWS)
+    files = []
+    for place in range(count):
+        where = folder if place == 0 else folder / "pipelines" / f"p{place:03}"
+        file = write_pipeline(where, folder / "c.csv", _PIPELINE, time=True)
+        text = file.read_text(encoding="utf-8").replace("name: churn", f"name: p{place:03}")
+        file.write_text(f"{text}state: {folder / '.keepfit'}\n", encoding="utf-8")
+        files.append(file)
+    pipelines = [load_pipeline(file) for file in files]
+    _copy_champion(pipelines, folder)
+    _copy_decisions(pipelines)
+    for pipeline in pipelines:
+        remember_pipeline(pipeline)
+    return pipelines
+
+
+def _copy_champion(pipelines: list[Pipeline], folder: Path) -> None:
+    """Register a small model under the first name and, signed anew, under the others."""
+    first, *others = pipelines
+    store, trained, name = store_of(first), train(folder), first.config.name
+    champion = store.confirm(
+        store.register(
+            name,
+            run_id=store.start_run(store.experiment(name), "training"),
+            model=trained.path,
+            sample=trained.X,
+            schema=SCHEMA,
+            predictions=trained.predicted,
+        )
+    )
+    champion = store.set_champion(name, champion.version, None)
+    manifest, client = manifest_of(champion), store._client()
+    source = client.get_model_version(champion.name, champion.version).source
+    own = {tag: value for tag, value in champion.tags.items() if tag != SIGNATURE_TAG}
+    signed = {tag: own[tag] for tag in manifest.tags}
+    for pipeline in others:
+        copied = {"name": pipeline.config.name, "version": "1", "tags": signed}
+        signature = signature_of(champion.model_copy(update=copied), manifest.files)
+        client.create_registered_model(pipeline.config.name)
+        client.create_model_version(
+            pipeline.config.name, source, champion.run_id, await_creation_for=0,
+            tags=limits.in_parts({**own, SIGNATURE_TAG: signature}),
+        )  # fmt: skip
+        client.set_registered_model_alias(pipeline.config.name, "champion", "1")
+
+
+def _copy_decisions(pipelines: list[Pipeline]) -> None:
+    """Let every pipeline have decided what a loop over real flights decided."""
+    age = datetime.now(UTC) - flights()[-1].at - timedelta(hours=1)
+    made = [_lately(one, age) for one in flights()]
+    with ledger_of(pipelines[0]).writing("history") as connection:
+        for pipeline in pipelines:
+            name = pipeline.config.name
+            rows = [
+                {"id": f"{name}-{one.id}", "pipeline": name, "kind": one.kind,
+                 "at": stored_time(one.at), "correlation": one.correlation, "version": one.version,
+                 "body": body.replace('"flights"', f'"{name}"')}
+                for one, body in made
+            ]  # fmt: skip
+            connection.execute(decisions.insert(), rows)
+
+
+def _lately(one: Decision, age: timedelta) -> tuple[Decision, str]:
+    """Return a decision that was made so much later, of the first version, and its JSON."""
+    window = one.window and one.window.model_copy(
+        update={"start": one.window.start + age, "end": one.window.end + age}
+    )
+    given = {"at": one.at + age, "window": window, "version": one.version and "1"}
+    made = one.model_copy(update=given)
+    return made, made.model_dump_json()
+
+
+def _spent(stack: Stack) -> float:
+    seconds = 0.0
+    for process in [psutil.Process(stack.process.pid), *stack.tree()]:
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return seconds
+
+
+def _resident(stack: Stack) -> float:
+    total = 0.0
+    for process in [psutil.Process(stack.process.pid), *stack.tree()]:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total / 1e6
+
+
+def lag(stack: Stack, name: str) -> float:
+    """Return how many seconds after it was due a scoring began."""
+    from prefect.states import Scheduled
+
+    with stack.client() as client:
+        due = datetime.now(UTC) + _SOON
+        deployment = deployment_named(client, f"scoring/{name}").id
+        run = client.create_flow_run_from_deployment(deployment, state=Scheduled(due)).id
+        until(lambda: client.read_flow_run(run).start_time, 300, every=0.2)
+        began = client.read_flow_run(run).start_time
+        until(lambda: client.read_flow_run(run).state.is_final(), 300, every=0.5)
+    return float((began - due).total_seconds())
+
+
+def measured(count: int, idle: float, runs: int) -> Stacked:
+    """Return what a stack of `count` pipelines costs."""
+    with tempfile.TemporaryDirectory(prefix="keepfit-many-") as scratch:
+        folder = Path(scratch)
+        pipelines = made(folder, count)
+        began = time.monotonic()
+        with running(folder, [p.path for p in pipelines]) as stack:
+            up = time.monotonic() - began
+            # What follows a start, scheduling above all, is not idling.
+            time.sleep(min(120.0, 20.0 + up))
+            before = _spent(stack)
+            time.sleep(idle)
+            share = 100 * (_spent(stack) - before) / idle
+            lags = [lag(stack, "p000") for _ in range(runs)]
+            memory = _resident(stack)
+            page = f"{stack.addresses.page}/dashboard/"
+            asked = time.perf_counter()
+            get(page, auth=stack.login)
+            fetched = 1000 * (time.perf_counter() - asked)
+        state = pipelines[0].state
+        assert len(known_pipelines(state)) == count
+        written = _timed(lambda: refresh(pipelines[0]))
+        size = page_of(state).stat().st_size / 1e6
+        status = _timed(lambda: keepfit("status", pipelines[0].path))
+    return Stacked(
+        (
+            count,
+            up,
+            share,
+            statistics.median(lags),
+            max(lags),
+            written,
+            size,
+            fetched,
+            status,
+            memory,
+        )
+    )
+
+
+def _timed(action: Any) -> float:
+    action()
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 20, 200])
+    parser.add_argument("--idle", type=float, default=60.0)
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    os.environ.setdefault("KEEPFIT_SIGNING_KEY", "5" * 64)
+    print("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS))
+    for count in given.counts:
+        print(measured(count, given.idle, given.runs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
