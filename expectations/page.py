@@ -37,7 +37,11 @@ def render_page(outcome: CheckOutcome, contract: Contract, *, title: str) -> str
     source = resources.files("expectations").joinpath("page.html.j2").read_text("utf-8")
     # Newlines after blocks are dropped so that a wide table stays a small file.
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     environment.filters["rows"] = say_rows
     environment.filters["share"] = say_share
@@ -53,6 +57,13 @@ def render_page(outcome: CheckOutcome, contract: Contract, *, title: str) -> str
         holding=len(outcome.results) - len(broken),
         lines=list(_lines(outcome, contract)),
     )
+
+
+def _printable(value: object) -> object:
+    """Return a text without marks that turn or hide what stands beside it."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(mark if mark.isprintable() or mark == "\n" else "␣" for mark in value)
 
 
 def say_verdict(outcome: CheckOutcome) -> str:

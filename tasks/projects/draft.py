@@ -21,6 +21,7 @@ from tasks.base.settings.evaluation import default_metric
 from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.text.commands import command
+from tasks.base.text.terminal import without_marks
 from tasks.contracts.contract_files import contract_text, infer_from
 from tasks.data.column_kinds import build_schema
 from tasks.data.files.paths import storage_kind
@@ -332,5 +333,5 @@ def _text(values: dict[str, Any], assumptions: tuple[str, ...]) -> str:
     ]
     if assumptions:
         lines.append("# Assumed, and changed here:")
-        lines += [f"#   - {' '.join(sentence.split())}" for sentence in assumptions]
+        lines += [f"#   - {without_marks(' '.join(said.split()))}" for said in assumptions]
     return "\n".join(lines) + "\n" + dump_yaml(values)

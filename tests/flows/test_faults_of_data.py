@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.program import keepfit
-from tests.tables import write_churn
+from tests.receivers import http_receiver
+from tests.tables import FAST, write_churn
+from tests.unit.dashboard.pages import Page
 
 
 def rows(path: Path) -> list[str]:
@@ -145,3 +150,53 @@ def test_a_hostile_name_on_the_command_line_runs_nothing(tmp_path: Path, payload
     assert ran.status == 2
     assert "Traceback" not in ran.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.csv"]
+
+
+STEERING = (
+    "fee\x1b[2K\x1b[1A\x1b[32m", "pay\nPromoted: v9 is champion", "bel\x07\x08\x9b31m",
+    "bidi\u202egnp.exe\u2066", "<script>x()</script><img src=x onerror=y()>",
+    "[x](javascript:z()) **b** `c` <!channel> @everyone",
+)  # fmt: skip
+
+
+def steers(text: str) -> set[str]:
+    kinds = {"Cc", "Cf", "Zl", "Zp", "Cs"}
+    return {mark for mark in text if mark != "\n" and unicodedata.category(mark) in kinds}
+
+
+@pytest.mark.slow
+def test_hostile_names_and_values_act_in_no_terminal_page_or_message(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table: dict[str, Any] = {name: rng.normal(50, 15, 500) for name in STEERING}
+    table["plan\x1b]0;owned\x07"] = rng.choice(["basic\x1b[31m", "<b>plus</b>", "pro\n2"], 500)
+    label = table[STEERING[0]] + rng.normal(0, 8, 500) > 55
+    table["y"] = np.where(label, "Yes\x1b[5m", "No<i>")
+    table["id\u202e"] = [f"i{number}\x1b[2J" for number in range(500)]
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    words = ("init", tmp_path / "p", "--data", tmp_path / "rows.parquet", "--target", "y")
+    with http_receiver() as hook:
+        ran = [keepfit(*words, "--id", "id\u202e")]
+        with (tmp_path / "p" / "keepfit.yaml").open("a", encoding="utf-8") as file:
+            file.write(f"alerts: [{hook.apprise()!r}]\n")
+        edited = tmp_path / "p" / "keepfit.yaml"
+        text = edited.read_text("utf-8").replace("training:", "training: {budget: 60s, cv: 2, "
+            "candidates: [logistic_regression, decision_tree]}\n#", 1)  # fmt: skip
+        edited.write_text(text if "cv: 2" in text else text + FAST, encoding="utf-8")
+        ran += [keepfit(word, tmp_path / "p") for word in ("run", "score", "status", "why")]
+        messages = [request.json for request in hook.received]
+
+    assert [one.status for one in ran] == [0] * 5, [one.err for one in ran]
+    for one in ran:
+        assert steers(one.out + one.err) == set()
+        assert "Promoted: v9" not in {line.strip()[:12] for line in one.out.splitlines()}
+    assert messages
+    for message in messages:
+        assert steers("".join(str(value) for value in message.values())) <= {"\u200b"}
+    pages = [path for path in (tmp_path / "p").rglob("*.html") if "reports" in path.parts
+             or "contracts" in path.parts or "dashboard" in path.parts]  # fmt: skip
+    assert len(pages) >= 3
+    for path in pages:
+        page = Page(path.read_text("utf-8"))
+        assert page.handlers == [], path
+        assert "x" not in page.links, path
+        assert not any(link.lower().startswith("javascript") for link in page.links), path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from expectations.engine.lazy_imports import Deferred
 from tasks.base.errors import ConfigError
-from tasks.base.text.terminal import know_names
+from tasks.base.text.terminal import know_names, without_marks
 
 if TYPE_CHECKING:
     from ruamel import yaml
@@ -192,15 +192,18 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
         here = document
         for part in location[:-1]:
             if isinstance(part, str) and here.get(part) is None:
-                here[part] = yaml_comments.CommentedMap()
+                here[_quoted(part)] = yaml_comments.CommentedMap()
             here = here[part]
+        last = location[-1]
         if value is gone:
-            here.pop(location[-1], None)
+            here.pop(last, None)
         else:
-            here[location[-1]] = _laid_out(value)
+            new = isinstance(last, str) and last not in here
+            here[_laid_out(last) if new else last] = _laid_out(value)
     out = io.StringIO()
     editor.dump(document, out)
-    return out.getvalue()
+    made = out.getvalue()
+    return made if without_marks(text) != text else without_marks(made)
 
 
 def dump_yaml(values: Any) -> str:
@@ -215,7 +218,8 @@ def dump_yaml(values: Any) -> str:
     writer.indent(mapping=2, sequence=4, offset=2)
     out = io.StringIO()
     writer.dump(_laid_out(values), out)
-    return out.getvalue()
+    # What holds such marks is quoted doubly, where they are written so.
+    return without_marks(out.getvalue())
 
 
 def _laid_out(value: Any) -> Any:

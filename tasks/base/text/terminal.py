@@ -26,7 +26,10 @@ def know_names(names: Iterable[object]) -> None:
     Within a sentence nothing else tells the break of a name from one of keepfit's own.
     """
     for name in names:
-        if isinstance(name, str) and ("\n" in name or "\t" in name) and len(_names) < _MOST_NAMES:
+        # A name of nothing but breaks would take all of keepfit's own with it.
+        if not isinstance(name, str) or not name.strip() or len(_names) >= _MOST_NAMES:
+            continue
+        if "\n" in name or "\t" in name:
             for form in (name, name.translate(_DROPPED)):
                 _names[form] = form.translate(_BREAKS)
 
@@ -46,4 +49,9 @@ def visible(text: str) -> str:
     """
     for name, shown in _names.items():
         text = text.replace(name, shown)
+    return without_marks(text)
+
+
+def without_marks(text: str) -> str:
+    """Return `text` with every mark that steers a terminal or an editor escaped."""
     return _ODD.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)

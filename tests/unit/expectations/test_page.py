@@ -19,6 +19,7 @@ PAYLOADS = (
     "{% raw %}",
     "javascript:alert(1)",
     "<svg/onload=alert(1)>",
+    "turned\u202egnp.exe\u2066 \x1b[2K\x9b\u2028",
 )
 
 
@@ -58,6 +59,7 @@ def test_hostile_names_and_values_stay_text() -> None:
     assert not re.search(r"<[^>]*\son\w+\s*=", page)
     assert "{{ 7 * 7 }}" in page
     assert page.count("</style>") == 1
+    assert all(mark.isprintable() or mark == "\n" for mark in page)
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:

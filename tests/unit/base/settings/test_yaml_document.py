@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
+from tasks.base.settings.yaml_document import dump_yaml, edited_yaml, parse_yaml
+from tasks.base.text.terminal import without_marks
 
 # YAML has no way to write these at all.
 TEXT = st.text(
@@ -27,7 +28,17 @@ VALUES = st.dictionaries(
 
 @given(VALUES)
 def test_every_value_comes_back(values: dict[str, Any]) -> None:
-    assert parse_yaml(dump_yaml(values), Path("x.yaml")).values == values
+    text = dump_yaml(values)
+    assert parse_yaml(text, Path("x.yaml")).values == values
+    assert without_marks(text) == text
+
+
+def test_marks_that_an_editor_acts_on_are_written_as_escapes() -> None:
+    values = {"id\u202e": ["a\u2066", "b\x1b[2K\x9b"]}
+    text = edited_yaml(dump_yaml(values), [(("c\u202e",), "\u200f")], None)
+
+    assert parse_yaml(text, Path("x.yaml")).values == {**values, "c\u202e": "\u200f"}
+    assert text.isascii()
 
 
 def test_a_long_question_as_a_key_comes_back() -> None:

@@ -44,7 +44,7 @@ def test_json_stays_the_same_json() -> None:
 
 
 def test_a_name_ends_no_line_of_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    know_names([NAME, 3, "plain"])
+    know_names([NAME, 3, "plain", "\n", "\t\n"])
     echo(f"2 rules broken\n  {NAME}: range")
     write(f"at fault: {NAME}")
     table = Table("column", "kind")
