@@ -73,9 +73,13 @@ def _gallery() -> str:
     links: dict[str, dict[str, list[str]]] = {}
     for _, pipeline, *parts in (p for p in pages if p[0] == "pipelines"):
         room = links.setdefault(pipeline, {}).setdefault(parts[0], [])
-        name = parts[1].partition("-")[2] if parts[0] == "monitoring" else str(len(room) + 1)
+        # A window by its first day, which no line break splits: a telephone is narrow.
+        begins = (
+            parts[1].partition("-")[2].partition("..")[0].replace("-", "\N{NON-BREAKING HYPHEN}")
+        )
+        name = begins if parts[0] == "monitoring" else str(len(room) + 1)
         room.append(f"[{name}](gallery/pipelines/{'/'.join([pipeline, *parts])})")
-    lines = ["| pipeline | reports | backtest | monitored windows |", "|---|---|---|---|"]
+    lines = ["| pipeline | reports | backtest | monitored windows, from |", "|---|---|---|---|"]
     for pipeline, rooms in links.items():
         cells = (" · ".join(rooms.get(r, ())) for r in ("reports", "backtest", "monitoring"))
         lines.append(f"| {pipeline} | {' | '.join(cells)} |")
