@@ -6,6 +6,9 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
+from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision
 from tasks.base.runtime.libraries import sa
 from tasks.base.text.redaction import redact
@@ -62,6 +65,11 @@ def read(
         Only those made then or later.
     most
         At most so many.
+
+    Raises
+    ------
+    InfrastructureError
+        When a row holds what keepfit did not write.
     """
     chosen = sa.select(decisions.c.body).order_by(decisions.c.at.desc(), decisions.c.number.desc())
     if not (pipeline is None or isinstance(pipeline, str)):
@@ -78,4 +86,11 @@ def read(
         chosen = chosen.limit(most)
     with database.reading() as connection:
         bodies = connection.execute(chosen).scalars().all()
-    return tuple(Decision.model_validate_json(body) for body in bodies)
+    try:
+        return tuple(Decision.model_validate_json(body) for body in bodies)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise InfrastructureError(
+            f"the ledger {database.place} holds a decision that cannot be read: {fault}.",
+            "Restore a backup of it, with the keepfit that wrote it or a newer one.",
+        ) from None

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from tasks.base.errors import InfrastructureError
 from tasks.base.loop import Decision, Window
 from tasks.ledger.ledger import Ledger
 from tests.unit.ledger.made import NAME, Forked, decision, opened
@@ -101,3 +104,16 @@ def test_a_decision_is_there_or_not_when_its_process_is_killed(
     assert Forked(work, f"ledger.decisions.{moment}").killed()
     assert Forked(work).answer() == str(moment != "after_commit")
     assert ids(ledger.decisions()) == ["d0"]
+
+
+@pytest.mark.parametrize("body", ["{bad", '{"id": 1}', "[]"])
+def test_a_row_that_keepfit_did_not_write_is_an_error_of_the_ledger(
+    body: str, tmp_path: Path
+) -> None:
+    ledger = opened(tmp_path)
+    assert ledger.record(decision())
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database, database:
+        database.execute("UPDATE keepfit_decisions SET body = ?", (body,))
+
+    with pytest.raises(InfrastructureError, match="cannot be read"):
+        ledger.decisions()
