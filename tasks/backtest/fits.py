@@ -125,7 +125,9 @@ class Fits:
         """Fit and keep the models of spans side by side, for `of` to find; nothing one by one."""
         if self._side_by_side < 2:
             return
-        wanted = [s for s in dict.fromkeys(spans) if s not in self._known and not self._kept(*s)]
+        # What is trained after the last row scores nothing.
+        later = [s for s in dict.fromkeys(spans) if s[1] < self.history.rows]
+        wanted = [s for s in later if s not in self._known and not self._kept(*s)]
         threads = ThreadPoolExecutor(self._side_by_side)
         try:
             list(threads.map(lambda span: self._fit(*span), wanted))
