@@ -74,7 +74,7 @@ def test_a_call_whose_process_is_killed_is_made_again_once(
 
 def test_a_borrower_of_a_worker_that_another_found_dead_is_told_so() -> None:
     with worker_pool.borrowed() as lease:
-        os.kill(lease.process, signal.SIGKILL)
+        os.kill(lease.processes[0], signal.SIGKILL)
         assert call("builtins:pow", base=3, exp=2) == 9
         with pytest.raises(worker_pool.WorkerEndedError):
             lease.hear(30.0)
