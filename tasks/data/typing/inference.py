@@ -111,7 +111,8 @@ class Typing:
         else:
             self._decimal = "," if rules.delimiter == ";" else "."
         if commas and self._decimal == ",":
-            self.detected["decimal"] = ","
+            if not points:  # stated for all columns, it would forbid those that prove a point
+                self.detected["decimal"] = ","
             self.notes.add("decimal comma (`source.decimal` changes it)", listed(commas))
 
     def _column(self, column: Any, name: str) -> Any:

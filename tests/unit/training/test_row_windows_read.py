@@ -257,6 +257,10 @@ def read_first(pipeline: Pipeline) -> Snapshot:
 )
 # A part whose per cents are noughts without a sign.
 @example(columns=["per_cent", "visit"], time_column=None, cut=1, delimiter=",", init=True)
+# Two columns that prove a comma before decimals, and one that proves a point.
+@example(
+    columns=["euros", "dollars", "decimals"], time_column=None, cut=85, delimiter=";", init=True
+)
 def test_a_csv_file_is_read_alike_by_init_run_score_and_monitor(
     columns: list[str], time_column: str | None, cut: int, delimiter: str, init: bool
 ) -> None:
