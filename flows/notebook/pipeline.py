@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import html
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -22,8 +23,6 @@ from tasks.projects.draft import Request, draft_project, pipeline_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from tasks.evaluation.explanation.shap_values import RowExplanation
 
 __all__ = ["Error", "Pipeline", "init"]
 
@@ -75,6 +74,15 @@ class Pipeline:
     file
         The pipeline file, or its folder; ``./keepfit.yaml`` when absent.
 
+    Attributes
+    ----------
+    file, contract_file
+        Where the pipeline and its contract are.
+    name
+        As the file states it.
+    assumptions
+        What `keepfit.init` assumed when it wrote the files, a sentence each; empty otherwise.
+
     Raises
     ------
     keepfit.Error
@@ -92,9 +100,23 @@ class Pipeline:
         loaded = load_pipeline(None if file is None else Path(file))
         self.file: Path = loaded.path.resolve()
         self.name: str = loaded.config.name
+        self.contract_file: Path = contract_file(loaded).resolve()
+        self.assumptions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"keepfit.Pipeline({str(self.file)!r})"
+
+    def _repr_html_(self) -> str:
+        """Show how the pipeline is, and where its files are."""
+        try:
+            shown = self.status()._repr_html_()
+        except Error as error:
+            shown = f"<p>{html.escape(error.message)} {html.escape(error.remedy)}</p>"
+        files = {"Pipeline": self.file, "Contract": self.contract_file}
+        named = (f"{name}: <code>{html.escape(str(file))}</code>" for name, file in files.items())
+        assumed = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.assumptions)
+        listed = f"<p>Assumed:</p><ul>{assumed}</ul>" if assumed else ""
+        return f"{shown}<p>{'<br>'.join(named)}</p>{listed}"
 
     @_concise
     def run(self, *, fresh: bool = False, refit: bool = False) -> results.Training:
@@ -199,9 +221,10 @@ class Pipeline:
         return results.Why(read_chain(self.file, None if version is None else str(version)))
 
     @_concise
-    def why_row(self, row: str, version: int | str | None = None) -> RowExplanation:
+    def why_row(self, row: str, version: int | str | None = None) -> results.WhyRow:
         """Return which columns pushed the prediction of the row with this id."""
-        return explain_row(self.file, row, None if version is None else str(version))
+        found = explain_row(self.file, row, None if version is None else str(version))
+        return results.WhyRow(found)
 
     @_concise
     def champion(self, version: int | str | None = None) -> Any:
@@ -243,7 +266,7 @@ def init(
     id_columns: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
 ) -> Pipeline:
-    """Write a working pipeline for a table, and return it.
+    """Write a working pipeline for a table, and return it; it shows where and what was assumed.
 
     Parameters
     ----------
@@ -256,7 +279,8 @@ def init(
         Where ``keepfit.yaml`` and the contract are written; a folder named after the target when
         absent. Nothing is overwritten.
     time
-        Column with each row's time.
+        Column that says when a row would be predicted, not when its label became known. The newest
+        rows by it are held out, and monitoring has windows.
     id_columns
         Columns that name a row.
     exclude
@@ -292,7 +316,9 @@ def init(
             with contextlib.suppress(OSError):
                 named.rmdir()
         raise
-    return Pipeline(draft.file)
+    made = Pipeline(draft.file)
+    made.assumptions = draft.assumptions
+    return made
 
 
 def _require_unused(path: Path) -> None:

@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flows.terminal.loop_results import value_of
-from flows.terminal.results import number
+from flows.terminal.loop_results import health_lines, value_of
+from flows.terminal.results import number, row_sentence, scale_sentence
 from tasks.backtest.page import draw_pareto
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.phrases import span
+from tasks.reporting.figures import diagrams
 from tasks.reporting.figures import style as drawing
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from expectations.contract import Contract
     from tasks.backtest.results import BacktestOutcome
     from tasks.base.outcomes import MonitoringOutcome, ScoringOutcome, TrainingOutcome
+    from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.history.overview import PipelineHealth
     from tasks.lineage.chain import Chain
 
-_SHOWN_ROWS = 12
+_SHOWN_ROWS = 20
 _DRIFT = ("column", "method", "statistic", "threshold", "p_value", "drifted", "importance")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:")
 _SHOWN = ("at", "what", "kind", "sentence")
@@ -97,7 +99,7 @@ class Training(Result):
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """A row a candidate, best first; scores in the units of the pipeline's metric."""
+        """A row a candidate, best first: the pipeline's metric, its 95 % interval, and times."""
         return _frame(self.to_dict()["leaderboard"])
 
     @property
@@ -108,6 +110,12 @@ class Training(Result):
             for name, m in self.outcome.metrics.items()
         ]
         return _frame(rows)
+
+    def plot(self) -> Figure:
+        """Draw each candidate's score on the holdout with its 95 % interval."""
+        outcome = self.outcome
+        figure = diagrams.leaderboard(outcome.leaderboard, outcome.metric, outcome.challenger)
+        return _displayed(figure)
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         return {"Candidates": self.leaderboard, "Metrics": self.metrics}
@@ -244,8 +252,9 @@ class Status(Result):
         return _frame(self.to_dict()["latest"])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
+        lines = [{"": name, "now": str(value)} for name, value in health_lines(self.outcome)]
         table = self.latest
-        return {"Latest": table[[c for c in _SHOWN if c in table]]}
+        return {"State": _frame(lines), "Latest": table[[c for c in _SHOWN if c in table]]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -268,6 +277,26 @@ class Why(Result):
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         table = self.steps
         return {"Steps": table[[c for c in _SHOWN if c in table]]}
+
+
+@dataclass(frozen=True, repr=False)
+class WhyRow(Result):
+    """What a version predicts of one row, and which columns push it there."""
+
+    outcome: RowExplanation
+
+    @property
+    def sentence(self) -> str:
+        """The prediction, and the scale of the pushes."""
+        return f"{row_sentence(self.outcome)} {scale_sentence(self.outcome)}"
+
+    @property
+    def pushes(self) -> pd.DataFrame:
+        """A row a column, the greatest push first."""
+        return _frame(self.to_dict()["pushes"])
+
+    def _tables(self) -> Mapping[str, pd.DataFrame]:
+        return {"Pushes": self.pushes}
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,19 +131,29 @@ def _health(console: Console, health: PipelineHealth) -> None:
     style = _HEALTH[health.health]
     console.print(Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)))
     _line(console, "", health.reason)
+    for name, value in health_lines(health):
+        _line(console, name, value)
+    if health.waiting:
+        console.print(Text(f"            {health.waiting_command}"), soft_wrap=True)
+    _latest(console, health.latest)
+    console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
+
+
+def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
+    """Yield what is known of a pipeline, by name; a line without a name goes on with the last."""
     if health.fault:
-        _line(console, "file", f"{health.fault} Its last valid version is in use.")
+        yield "file", f"{health.fault} Its last valid version is in use."
     if (champion := health.champion) is not None:
         age = "" if health.age_days is None else f", for {elapsed(health.age_days * 86_400)}"
         score = f", holdout {champion.metric} {valued(champion.score)}" if champion.score else ""
         candidate = f" {champion.candidate}" if champion.candidate else ""
-        _line(console, "champion", f"v{champion.version}{candidate}{age}{score}")
+        yield "champion", f"v{champion.version}{candidate}{age}{score}"
         if champion.unrecorded:
-            _line(console, "", UNRECORDED[champion.unrecorded])
+            yield "", UNRECORDED[champion.unrecorded]
     if health.performance is not None:
-        _line(console, "performance", _performance(health.performance))
+        yield "performance", _performance(health.performance)
     if health.gain is not None:
-        _line(console, "gain", f"{gain_sentence(health.gain, health.weighed)}.")
+        yield "gain", f"{gain_sentence(health.gain, health.weighed)}."
     if (drift := health.drift) is not None:
         said = (
             f"{brief(drift.score)} of a limit of {brief(drift.limit)}"
@@ -153,17 +163,14 @@ def _health(console: Console, health: PipelineHealth) -> None:
         moved = f"; moved: {listed(drift.columns, 3)}" if drift.columns else ""
         # The score is that of the columns; what could hurt may be the predictions alone.
         moved = moved or (f"; {drift.harm}" if drift.harm else "")
-        _line(console, "drift", f"{said} in {span(drift.window)}{moved}")
-    _runs(console, health)
+        yield "drift", f"{said} in {span(drift.window)}{moved}"
+    yield from _runs(health)
     if health.waiting:
         rows = plural(health.waiting, "row")
-        _line(console, "set aside", f"{rows} broke the contract and wait to be scored:")
-        console.print(Text(f"            {health.waiting_command}"), soft_wrap=True)
-    _latest(console, health.latest)
-    console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
+        yield "set aside", f"{rows} broke the contract and wait to be scored:"
 
 
-def _runs(console: Console, health: PipelineHealth) -> None:
+def _runs(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
     runs = running_stack(Path(health.state)) is not None or configured_api() is not None
     when = "next" if runs else "when a stack runs, next"
     for flow, word in (("scoring", "scored"), ("monitoring", "monitored"), ("training", "trained")):
@@ -178,10 +185,10 @@ def _runs(console: Console, health: PipelineHealth) -> None:
             said.append(f"   {when} {minute(upcoming)}", style="dim")
         if refit is not None:
             said.append(f"   {when} refit {minute(refit)}", style="dim")
-        _line(console, word, said)
+        yield word, said
     if (asked := health.asked) is not None:
         by = f", answer due by {minute(asked.due)}" if asked.due else ""
-        _line(console, "", f"asked for {minute(asked.at)}{by}")
+        yield "", f"asked for {minute(asked.at)}{by}"
 
 
 def _latest(console: Console, decisions: Sequence[Decision]) -> None:

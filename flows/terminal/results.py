@@ -234,12 +234,7 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
 def show_row(told: RowExplanation) -> None:
     """Print what pushed the prediction of one row, the greatest push first."""
     console = results_console()
-    of = "" if told.label == told.prediction else f"{told.label} "
-    stated = "" if told.probability is None else f" ({of}{told.probability:.1%})"
-    console.print(
-        f"{told.pipeline} v{told.version} predicts {told.prediction}{stated} of row {told.row}.",
-        markup=False,
-    )
+    console.print(row_sentence(told), markup=False)
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for name in ("column", "value"):
         table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=28)
@@ -249,10 +244,18 @@ def show_row(told: RowExplanation) -> None:
         bar = ("+" if push.push > 0 else "-") * round(12 * abs(push.push) / most)
         table.add_row(escape(push.column), escape(push.value), f"{push.push:+.3g}", bar)
     console.print(table)
-    console.print(_scale_words(told), markup=False)
+    console.print(scale_sentence(told), markup=False)
 
 
-def _scale_words(told: RowExplanation) -> str:
+def row_sentence(told: RowExplanation) -> str:
+    """Return what a version predicts of a row."""
+    of = "" if told.label == told.prediction else f"{told.label} "
+    stated = "" if told.probability is None else f" ({of}{told.probability:.1%})"
+    return f"{told.pipeline} v{told.version} predicts {told.prediction}{stated} of row {told.row}."
+
+
+def scale_sentence(told: RowExplanation) -> str:
+    """Return on which scale the pushes are, and where it starts."""
     start = f"An average row has {told.base:.3g}, the {told.scale}."
     if told.method == "contributions":
         return f"{start} All columns together push it to what this row has."

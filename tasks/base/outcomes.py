@@ -31,7 +31,10 @@ def _line_of_old(line: Any) -> Any:
     return line.partition(": ")[::2] if isinstance(line, str) else line
 
 
-_ANSWERED = {"candidate", "status", "cv_mean", "cv_std", "holdout", "fit_seconds"}
+_ANSWERED = {
+    "candidate", "status", "cv_mean", "cv_std", "holdout", "holdout_low", "holdout_high",
+    "fit_seconds",
+}  # fmt: skip
 
 
 class TrainingOutcome(Record):

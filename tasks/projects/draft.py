@@ -180,10 +180,13 @@ def _source(request: Request) -> dict[str, Any]:
 
 
 def _portable(source: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Return the source with its path as the person gave it: relative stays relative."""
-    if request.data is None or anchored(request.data) == str(request.data):
+    """Return the source with its path as the person gave it; relative in the pipeline's folder."""
+    if request.data is None:
         return source
-    path = os.path.relpath(anchored(request.data), request.folder.absolute())
+    data, folder = anchored(request.data), request.folder.absolute()
+    if data == str(request.data) and not Path(data).is_relative_to(folder):
+        return source
+    path = os.path.relpath(data, folder)
     return {**source, "path": path}
 
 

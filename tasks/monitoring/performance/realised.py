@@ -146,7 +146,7 @@ def _realised(
     if answers.strange:
         stated += f"; {answers.strange:,} labels are none of the classes"
     if labelled < min_rows:
-        return _Known(None, mature, f"Too few labels: {stated}, {min_rows:,} are asked.")
+        return _Known(None, mature, f"Too few labels: {stated}, {min_rows:,} needed.")
     truth = answers.of_labelled
     if roles.classes and len(np.unique(truth.truth)) < 2:
         only = roles.classes[int(truth.truth[0])]
@@ -155,7 +155,7 @@ def _realised(
     if found is None:
         return _Known(None, mature, f"{metric} is not defined on these rows; {stated}.")
     waits = "" if mature else f" Labels are not mature: {'' if due else 'the delay lasts, '}"
-    waits += "" if mature else f"{say_share(MATURE_SHARE)} are asked for."
+    waits += "" if mature else f"{say_share(MATURE_SHARE)} needed."
     return _Known(found, mature, f"{stated[0].upper()}{stated[1:]}.{waits}")
 
 
@@ -216,7 +216,7 @@ def _said(
     min_rows: int,
 ) -> str:
     if answers.rows < min_rows:
-        return f"Not enough data: {answers.rows:,} rows with a prediction, {min_rows:,} are asked."
+        return f"Not enough data: {answers.rows:,} rows with a prediction, {min_rows:,} needed."
     parts = []
     if known.measured is not None:
         parts.append(f"{metric} {_valued(known.measured.ends)} where labels are known.")

@@ -53,6 +53,7 @@ def test_a_table_in_memory_becomes_a_pipeline_and_a_champion(
     assert list(training.leaderboard["candidate"][:1]) == [training.outcome.challenger]
     assert training.to_dict()["champion"] == "1"
     assert pipeline.name == "churn"
+    assert "path: data.parquet}" in pipeline.file.read_text()
     champion = pipeline.champion()
     features = [c for c in frame if c in champion.feature_names_in_]
     scoring = pipeline.score(frame[ROWS:])
@@ -96,6 +97,50 @@ def test_answers_show_themselves_as_tables(
     assert status.outcome.champion is not None
     assert "training" in set(why.steps["what"])
     assert {"sentence", "at"} <= set(status.latest)
+
+
+def test_a_training_draws_its_candidates_with_their_intervals(
+    trained: tuple[keepfit.Pipeline, results.Training],
+) -> None:
+    training = trained[1]
+    table = training.leaderboard.set_index("candidate")
+
+    figure: Any = training.plot()
+
+    axes = figure.axes[0]
+    bars = [tuple(line.get_segments()[0][:, 0]) for line in axes.collections]
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(table.index[:2])
+    assert bars == [
+        tuple(table.loc[name, ["holdout_low", "holdout_high"]]) for name in table[:2].index
+    ]
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_pipeline_shows_how_it_is_and_where_init_wrote_it(
+    trained: tuple[keepfit.Pipeline, results.Training],
+) -> None:
+    pipeline = trained[0]
+    pipeline.assumptions = ("<b> is no column.",)
+
+    shown = pipeline._repr_html_()
+
+    parts = ("churn: ", "v1 ", "trained", str(pipeline.file), "contracts/churn.yaml", "&lt;b&gt;")
+    assert [part for part in parts if part not in shown] == []
+    absent = pipeline.file.rename(pipeline.file.with_suffix(".away"))
+    unread = pipeline._repr_html_()
+    absent.rename(pipeline.file)
+    assert "keepfit.yaml" in unread
+    assert "<table" not in unread
+
+
+def test_a_row_shows_what_pushed_its_prediction(
+    trained: tuple[keepfit.Pipeline, results.Training], frame: pd.DataFrame
+) -> None:
+    why = trained[0].why_row(str(frame["customer"][0]))
+
+    assert set(why.pushes["column"]) >= {"Monthly fee", "plan"}
+    assert f"of row {frame['customer'][0]}." in repr(why)
+    assert "Monthly fee" in why._repr_html_()
 
 
 def test_a_look_at_windows_shows_each_window_and_draws_the_columns_that_moved() -> None:
