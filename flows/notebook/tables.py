@@ -33,8 +33,8 @@ def write_table(table: Any, path: Path) -> None:
         else:
             raise UsageError(
                 f"A table is needed, and this is a {type(table).__name__}.",
-                "Give a pandas or Polars DataFrame (of a lazy one `.collect()`), an Arrow table, or "
-                "the path of a file.",
+                "Give a pandas or Polars DataFrame (`.collect()` of a lazy one), an Arrow table, "
+                "or the path of a file.",
             )
         parquet.write_table(arrow.replace_schema_metadata(None), path)
     except (pa.ArrowException, OverflowError) as error:
