@@ -61,7 +61,8 @@ def decide(
     refit
         Whether the challenger is the champion's recipe fitted on newer rows.
         It also passes where its probabilities are better, see
-        `tasks.registry.gate.probability_gain`.
+        `tasks.registry.gate.probability_gain`. Shown to be better than the champion, it need not
+        beat the trivial baseline: a champion that is worse still would score on.
     earlier
         What earlier refits showed, the newest last. Where a refit's own rows leave it open
         whether it is worse, they count with it, see `tasks.registry.gate.refit_history`.
@@ -100,7 +101,8 @@ def decide(
         if _known(evidence.low) <= least:
             support = joined(evidence, least, gate.confidence)
     rule = stop[0] if stop else "first champion" if first else "refit" if refit else gate.rule
-    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version, support)
+    spared = refit and not first and stop is None and _known(evidence.low) > 0
+    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version, support, spared)
     achieved = _achieved(evidence, gate, champion_version, support)
     reasons = tuple(refusals) or (achieved,)
     gain, low, high = _gain(evidence, first=first)
@@ -212,11 +214,19 @@ def _refusals(
     gate: GateConfig,
     champion_version: str | None,
     support: Support | None,
+    spared: bool = False,
 ) -> list[str]:
-    """Return every rule that the challenger fails; all numbers are known to be there."""
+    """Return every rule that the challenger fails; all numbers are known to be there.
+
+    Parameters
+    ----------
+    spared
+        Whether the trivial baseline is not required: of a refit that is shown to be better than
+        the champion, which would score on.
+    """
     found = []
-    likelier = isinstance(support, ProbabilityGain)
-    if _known(evidence.baseline_low) <= 0 and not likelier:
+    spared = spared or isinstance(support, ProbabilityGain)
+    if _known(evidence.baseline_low) <= 0 and not spared:
         measured = _measured(evidence, gate, first=True)
         found.append(f"not shown to beat the trivial baseline in {evidence.metric} ({measured})")
     shown = champion_version is None or _known(evidence.low) > _least(evidence, gate)

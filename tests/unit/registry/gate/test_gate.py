@@ -280,7 +280,13 @@ def test_the_margin_of_a_loss_is_turned_as_the_loss_is() -> None:
 
 
 def test_a_refit_has_to_beat_the_baseline_and_stay_within_the_guardrails() -> None:
-    assert not refitted(baseline_low=-0.01).promoted
+    assert not refitted(baseline_low=-0.01, low=-0.001).promoted
     slow = GateConfig(max_latency_ms_per_1k=10)
     assert not refitted(slow, latency_ms_per_1k=11.0).promoted
     assert not refitted(champion_score=None).promoted
+
+
+def test_the_baseline_does_not_stop_a_refit_that_is_shown_to_be_better_than_the_champion() -> None:
+    # Refused, a champion that is worse than both would score on.
+    assert refitted(baseline_low=-0.01, low=0.001).promoted
+    assert not judged(baseline_low=-0.01, low=0.001).promoted
