@@ -142,7 +142,7 @@ def test_too_few_labels_give_a_sentence_and_no_number() -> None:
     rows.loc[100:, "label"] = np.nan
     found = assessed(rows)
     assert found.realised is None
-    assert "Too few labels: 100 of 2,000 rows are labelled (5 %), 200 are asked" in found.sentence
+    assert "Too few labels: 100 of 2,000 rows are labelled (5 %), 200 needed" in found.sentence
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "log_loss"])
