@@ -1,8 +1,8 @@
 """The gallery of the site: pages that the product wrote in real runs.
 
-``python -m docs.gallery`` follows the tutorial as it is written, trains the small bundled
-pipelines, and keeps their pages in ``dist/gallery``, from where the build takes them; with
-``--pictures`` it takes the README's pictures as well.
+``python -m docs.gallery`` trains the small bundled pipelines, follows the tutorial as it is
+written, and keeps the pages of each as soon as it has run in ``dist/gallery``, from where the
+build takes them; with ``--pictures`` it takes the README's pictures as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 # What a page of the gallery cannot lead to: servers that ran, and Evidently's five megabytes.
 _DEAD = re.compile(r'\s(?:xlink:)?href="(?:http://127\.0\.0\.1[^"]*|[^"]*evidently\.html)"')
 _DUE = re.compile(r'\sdata-due="[^"]*"')
-_PATIENCE = 600.0
+_PATIENCE = 1500.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def followed(folder: Path) -> Iterator[Tutorial]:
 
 
 def collect(state: Path, target: Path) -> list[Path]:
-    """Copy the pages of a state folder without the links that lead to what is not there."""
+    """Replace a gallery's pages of the pipelines of a state folder, without links to servers."""
+    for pipeline in state.glob("pipelines/*"):
+        shutil.rmtree(target / pipeline.relative_to(state), ignore_errors=True)
     told = f"{state.resolve().parents[1]}{os.sep}"
     pages = [*state.glob("dashboard/*.html"), *state.glob("pipelines/*/*/**/*.html")]
     copied = []
@@ -124,16 +126,13 @@ def bundled(name: str, folder: Path, target: Path) -> list[Path]:
 def gallery(target: Path, *, pictures: bool = False) -> None:
     """Write the whole gallery to `target`."""
     with tempfile.TemporaryDirectory() as work:
-        new = Path(work) / "gallery"
+        for name in PIPELINES:
+            bundled(name, Path(work), target)
         with followed(Path(work)) as tutorial:
             tutorial.command("backtest late --quick --every 28d")
-            collect(tutorial.state, new)
+            collect(tutorial.state, target)
             if pictures:
                 take(tutorial)
-        for name in PIPELINES:
-            bundled(name, Path(work), new)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(new, target)
 
 
 def _environment() -> dict[str, str]:

@@ -15,6 +15,7 @@ import click
 import pytest
 
 from deploy.doctor.report import Report
+from docs import gallery
 from expectations.contract import Contract
 from flows.cli import main
 from tasks.backtest.results import BacktestOutcome
@@ -231,6 +232,33 @@ def test_every_page_stands_in_the_navigation() -> None:
     pages = [p.removeprefix("docs/") for p in PAGES if p != "README.md"]
 
     assert [page for page in pages if page not in navigation] == []
+
+
+def test_pages_of_the_gallery_are_kept_when_its_tutorial_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(name: str, folder: Path, target: Path) -> list[Path]:
+        page = folder / name / ".keepfit" / "pipelines" / name / "reports" / "new.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f'<a href="http://127.0.0.1:5000/runs">{name}</a>', encoding="utf-8")
+        return gallery.collect(folder / name / ".keepfit", target)
+
+    def failing(_: Path) -> None:
+        raise RuntimeError("no verdict in time")
+
+    monkeypatch.setattr(gallery, "bundled", trained)
+    monkeypatch.setattr(gallery, "followed", failing)
+    old = tmp_path / "pipelines" / gallery.PIPELINES[0] / "reports" / "old.html"
+    old.parent.mkdir(parents=True)
+    old.touch()
+
+    with pytest.raises(RuntimeError, match="no verdict"):
+        gallery.gallery(tmp_path)
+
+    kept = {page.parent.parent.name: page for page in tmp_path.rglob("new.html")}
+    assert set(kept) == set(gallery.PIPELINES)
+    assert "127.0.0.1" not in kept["credit"].read_text(encoding="utf-8")
+    assert not old.exists()
 
 
 def test_every_decision_record_is_numbered_without_gaps() -> None:

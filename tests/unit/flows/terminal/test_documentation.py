@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,32 @@ def test_every_page_that_commands_name_is_there_and_a_wrong_name_is_mended() -> 
     assert documentation.page_text("report").startswith("# ")
     with pytest.raises(UsageError, match="'report'"):
         documentation.page_text("reprot")
+
+
+def test_every_page_that_run_and_init_lead_to_stands_in_the_navigation_of_the_site(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(documentation.__file__).parents[2]
+    named = {
+        name
+        for file in (root / "flows").rglob("*.py")
+        for call in re.findall(r"where_explained(?:\(|, \()([^)]*)", file.read_text("utf-8"))
+        for name in re.findall(r'"([\w-]+)"', call)
+    }
+
+    class Stated:
+        def get_all(self, _: str) -> list[str]:
+            return ["Documentation, https://example.org"]
+
+    monkeypatch.setattr(documentation, "metadata", lambda _: Stated())
+    led = {documentation.where_explained(name) for name in named}
+    navigation = (root / "mkdocs.yml").read_text("utf-8")
+
+    assert {"report", "pipeline-file", "contract"} <= named
+    assert [
+        url for url in led
+        if url.removeprefix("https://example.org/").replace(".html", ".md") not in navigation
+    ] == []  # fmt: skip
 
 
 def test_the_installed_package_brings_the_pages(
