@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tasks.plugins import versions
     from tasks.registry.mlflow.store import Store
     from tasks.scoring import batches, row_explanation, version_predictions
+    from tasks.training import interrupted_promotion
 else:
     dashboard = Deferred("tasks.dashboard.refresh")
     health = Deferred("tasks.history.overview")
@@ -39,6 +40,7 @@ else:
     batches = Deferred("tasks.scoring.batches")
     row_explanation = Deferred("tasks.scoring.row_explanation")
     version_predictions = Deferred("tasks.scoring.version_predictions")
+    interrupted_promotion = Deferred("tasks.training.interrupted_promotion")
 
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
@@ -114,6 +116,9 @@ def _steered(file: Path | None) -> Iterator[Pipeline]:
     pipeline = load_pipeline(file)
     with workplace(pipeline):
         remember_pipeline(pipeline)
+        with contextlib.suppress(Exception):
+            # What another process left is no reason to fail; the next command tries again.
+            interrupted_promotion.record_interrupted(pipeline)
         yield pipeline
 
 

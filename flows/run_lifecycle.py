@@ -39,6 +39,7 @@ from tasks.orchestration.declarations import Parameters
 from tasks.orchestration.libraries import prefect_client
 from tasks.registry.manual_promotion import record_moves
 from tasks.registry.mlflow.shared_stores import store_of
+from tasks.training.interrupted_promotion import record_interrupted
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -67,6 +68,8 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     remember_pipeline(pipeline)
     mark_running(pipeline.state, run, os.environ.get("PREFECT_API_URL", ""))
     _tried(lambda: _take_up(pipeline, flow, why, run))
+    # Before another champion comes.
+    _tried(lambda: record_interrupted(pipeline))
     if RUNNER_VARIABLE in os.environ:
         # Its imports overlap with this process's own.
         start_checker(keep=flow == "monitoring")

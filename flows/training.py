@@ -25,6 +25,7 @@ from tasks.promote import (
     find_training,
     judge_challenger,
     open_run,
+    outline_training,
     record_candidates,
     record_decisions,
     register_challenger,
@@ -101,19 +102,10 @@ def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> T
     verdict = judge_challenger(plan, basis, results, assessment)
     winner = refit_winner(plan, basis, results, assessment, verdict)
     figures, runs = drawing.result(), recording.result()
-    version = register_challenger(plan, basis, winner, assessment, figures, verdict, runs)
+    draft = outline_training(plan, basis, results, assessment, verdict, runs, mlflow_run, run_id())
+    version = register_challenger(plan, basis, winner, assessment, figures, draft, runs, why)
     outcome = conclude_training(
-        plan,
-        basis,
-        results,
-        assessment,
-        figures,
-        verdict,
-        version,
-        runs,
-        mlflow_run,
-        run_id(),
-        diagnosing.result(),
+        plan, basis, results, assessment, figures, draft, version, runs, diagnosing.result()
     )
     record_decisions(plan, basis, outcome, why, monotonic() - began)
     return outcome

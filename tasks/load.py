@@ -52,7 +52,7 @@ def split_window(
     pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    champion = settled_champion(pipeline, store_of(pipeline))
+    champion = settled_champion(pipeline, store_of(pipeline), snapshot.digest)
     refit = candidacy(store_of(pipeline), champion, answer, strict=cause.kind == "manual")
     until = None if champion is None else champion.trained_until
     prepared = prepare(

@@ -24,7 +24,7 @@ from tasks.orchestration.declarations import PATIENT, task
 from tasks.registry.gate.holdout_verdict import judge
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.tracking import training_runs
-from tasks.training.completion import conclude, finished_training
+from tasks.training.completion import conclude, finished_training, outline
 from tasks.training.decisions import (
     earlier_refits,
     record_training,
@@ -33,6 +33,7 @@ from tasks.training.decisions import (
     require_news,
 )
 from tasks.training.interrupted_promotion import judged_once, registered_once
+from tasks.training.training_decision import training_decision
 
 
 @task(name="find training")
@@ -103,6 +104,21 @@ def judge_challenger(
     return verdict
 
 
+def outline_training(
+    pipeline: Pipeline,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    verdict: Verdict,
+    runs: Mapping[str, str],
+    run_id: str,
+    prefect_run: str | None,
+) -> TrainingOutcome:
+    """Return what the training led to, but for the model and what is written about it."""
+    store = store_of(pipeline)
+    return outline(pipeline, store, basis, results, assessment, verdict, runs, run_id, prefect_run)
+
+
 @task(name="register challenger", retried=PATIENT)
 def register_challenger(
     pipeline: Pipeline,
@@ -110,8 +126,9 @@ def register_challenger(
     winner: CandidateResult,
     assessment: Assessment,
     figures: Figures,
-    verdict: Verdict,
+    draft: TrainingOutcome,
     runs: Mapping[str, str],
+    cause: Cause,
 ) -> ModelVersion:
     """Register the model, verify it, and move the alias if the gate said so."""
     store, challenger = store_of(pipeline), assessment.challenger
@@ -119,15 +136,14 @@ def register_challenger(
         pipeline,
         store,
         basis.prepared.key,
-        challenger,
-        verdict,
+        training_decision(pipeline, store, basis, draft, cause),
         lambda: training_runs.register_challenger(
             store,
             pipeline,
             basis,
             winner,
             assessment,
-            verdict,
+            draft.verdict,
             runs[challenger],
             figures.importance,
             recorded_versions(pipeline, ledger_of(pipeline)),
@@ -144,11 +160,9 @@ def conclude_training(
     results: Sequence[CandidateResult],
     assessment: Assessment,
     figures: Figures,
-    verdict: Verdict,
+    draft: TrainingOutcome,
     version: ModelVersion,
     runs: Mapping[str, str],
-    run_id: str,
-    prefect_run: str | None,
     diagnosis: Diagnosis,
 ) -> TrainingOutcome:
     """Write the report, end the MLflow run, keep the outcome."""
@@ -159,11 +173,9 @@ def conclude_training(
         results,
         assessment,
         figures,
-        verdict,
+        draft,
         version,
         runs,
-        run_id,
-        prefect_run,
         diagnosis,
     )
     leave(

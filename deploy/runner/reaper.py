@@ -39,6 +39,7 @@ from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
 from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
 from tasks.orchestration.libraries import filters, objects, run_states
+from tasks.training.interrupted_promotion import record_interrupted
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -270,6 +271,7 @@ class Reaper:
             if (pipeline := self._pipelines.get(tag)) is not None:
                 reaped = _reaped(pipeline, run, flow, again)
                 ledger = ledger_of(pipeline)
+                record_interrupted(pipeline)
                 if ledger.record(reaped) and flow in WATCHED:
                     tell(pipeline, reaped)
                 _tell_left(pipeline, ledger, run)

@@ -73,26 +73,19 @@ def _pages(pipeline: Pipeline, outcome: TrainingOutcome) -> MlflowPages | None:
     )
 
 
-def conclude(
+def outline(
     pipeline: Pipeline,
     store: Store,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
-    figures: Figures,
     verdict: Verdict,
-    version: ModelVersion,
     runs: Mapping[str, str],
     run_id: str,
     prefect_run: str | None,
-    diagnosis: Diagnosis,
 ) -> TrainingOutcome:
-    """Write the report, end the MLflow run, and keep the outcome; the last of these is the mark
-    that the training is done.
-    """  # noqa: D205
-    champion = store.champion(pipeline.config.name)
-    report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.v{version.version}.html"
-    outcome = TrainingOutcome(
+    """Return what a training led to, but for the model and what is written about it."""
+    return TrainingOutcome(
         key=basis.prepared.key,
         pipeline=pipeline.config.name,
         task=basis.roles.task,
@@ -103,8 +96,8 @@ def conclude(
         challenger=assessment.challenger,
         metrics=assessment.of(assessment.challenger).metrics,
         verdict=verdict,
-        model=version,
-        champion_version=champion.version if champion else None,
+        model=None,
+        champion_version=verdict.champion_version,
         mlflow_run_id=run_id,
         mlflow_uri=store.address,
         mlflow_experiment=store.experiment(pipeline.config.name),
@@ -112,18 +105,45 @@ def conclude(
             runs[row.candidate] for row in assessment.leaderboard if row.candidate in runs
         ),
         prefect_run_id=prefect_run,
-        report=str(report),
         contract_page=basis.contract.page,
         contract_warnings=len(basis.contract.warnings),
         assumptions=(*basis.snapshot.remarks, *basis.roles.assumptions, *basis.split.notes),
         findings=(*basis.snapshot.findings, *basis.roles.twins),
-        diagnosis=diagnosis.lines,
         reused=_reused(basis, results),
         data_digest=basis.snapshot.digest,
         finished=datetime.now(UTC),
-        next_command=next_command(pipeline, champion is not None, version.version),
         mode=basis.prepared.mode,
     )
+
+
+def conclude(
+    pipeline: Pipeline,
+    store: Store,
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    figures: Figures,
+    draft: TrainingOutcome,
+    version: ModelVersion,
+    runs: Mapping[str, str],
+    diagnosis: Diagnosis,
+) -> TrainingOutcome:
+    """Write the report, end the MLflow run, and keep the outcome; the last of these is the mark
+    that the training is done.
+    """  # noqa: D205
+    champion = store.champion(pipeline.config.name)
+    report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.v{version.version}.html"
+    outcome = draft.model_copy(
+        update={
+            "model": version,
+            "champion_version": champion.version if champion else None,
+            "report": str(report),
+            "diagnosis": diagnosis.lines,
+            "finished": datetime.now(UTC),
+            "next_command": next_command(pipeline, champion is not None, version.version),
+        }
+    )
+    run_id, verdict = outcome.mlflow_run_id, outcome.verdict
     outcome = outcome.model_copy(update={"mlflow_pages": _pages(pipeline, outcome)})
     page = report_html(pipeline, basis, assessment, figures, outcome, store, diagnosis)
     write_whole(report, page)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.base.loop import Cause, Decision, PolicyDecision, decision_id
+from tasks.base.loop import Cause, PolicyDecision
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis, RefitGain, TrainingMode, Verdict
-from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
+from tasks.base.records import Basis, RefitGain, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.holdout_verdict import newest_labelled
@@ -20,6 +18,7 @@ from tasks.registry.gate.refit_history import refit_gain
 from tasks.registry.mlflow.store import Store
 from tasks.training.interrupted_promotion import forget_verdict
 from tasks.training.refit_candidacy import require_newer_rows
+from tasks.training.training_decision import record_both, training_decision
 
 
 def record_training(
@@ -32,14 +31,11 @@ def record_training(
     seconds: float,
 ) -> bool:
     """Record that a training ended and what the gate decided; return whether that was new."""
-    trained = _trained(pipeline, store, basis, outcome, cause, seconds)
-    verdict = _verdict(outcome, trained)
+    trained = training_decision(pipeline, store, basis, outcome, cause, seconds)
     known = ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
     new = False
-    if not any(d.mlflow_run == trained.mlflow_run for d in known):
-        # The verdict first: a training that is recorded is recorded whole.
-        ledger.record(verdict)
-        new = ledger.record(trained)
+    if outcome.model is not None and not any(d.mlflow_run == trained.mlflow_run for d in known):
+        new = record_both(ledger, trained, outcome.model)
     forget_verdict(pipeline, outcome.key)
     return new
 
@@ -90,117 +86,3 @@ def record_unchanged(
     )
     decision = PolicyDecision(retrain=False, withheld="unchanged", sentence=sentence)
     record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
-
-
-def _trained(
-    pipeline: Pipeline,
-    store: Store,
-    basis: Basis,
-    outcome: TrainingOutcome,
-    cause: Cause,
-    seconds: float,
-) -> Decision:
-    score = outcome.metrics.get(outcome.metric)
-    end = newest_labelled(basis)
-    evidence: dict[str, Any] = {
-        "challenger": outcome.challenger,
-        "metric": outcome.metric,
-        "score": score.value if score else None,
-        "low": score.low if score else None,
-        "high": score.high if score else None,
-        "verdict": outcome.verdict.model_dump(mode="json"),
-        "rows_train": outcome.rows_train,
-        "rows_holdout": outcome.rows_holdout,
-        "seconds": round(seconds, 3),
-        "seen_until": end.isoformat() if end else None,
-        "window": [basis.snapshot.start, end] if end else None,
-        "key": outcome.key,
-        "training": outcome.mode.kind,
-        "training_reason": outcome.mode.reason,
-        "recipe_of": outcome.mode.recipe_of,
-        "refit_obstacle": outcome.mode.obstacle or None,
-        "cause": cause.model_dump(mode="json"),
-    }
-    version = outcome.model.version if outcome.model else None
-    return Decision(
-        id=decision_id(pipeline.config.name, "trained", _identity(outcome)),
-        pipeline=pipeline.config.name,
-        kind="trained",
-        at=outcome.finished,
-        correlation=cause.correlation,
-        sentence=(
-            f"{_done(outcome.mode)} on {outcome.rows_train:,} rows: {outcome.challenger} has "
-            f"{outcome.metric} {_number(score.value if score else None)} on "
-            f"{outcome.rows_holdout:,} held-out rows."
-        ),
-        version=version,
-        data_digest=basis.snapshot.digest,
-        contract_digest=basis.contract.contract_digest,
-        config_digest=pipeline.digest,
-        prefect_run=outcome.prefect_run_id or "",
-        mlflow_run=outcome.mlflow_run_id,
-        evidence={**evidence, "window": _span(evidence["window"])},
-        links=_links(pipeline, store, outcome),
-    )
-
-
-def _verdict(outcome: TrainingOutcome, trained: Decision) -> Decision:
-    verdict = outcome.verdict
-    kind = "promoted" if verdict.promoted else "refused"
-    found = verdict.evidence
-    return trained.model_copy(
-        update={
-            "id": decision_id(trained.pipeline, kind, _identity(outcome)),
-            "kind": kind,
-            "sentence": verdict.sentence,
-            "evidence": {
-                "former": verdict.champion_version,
-                "difference": verdict.difference,
-                "interval": list(verdict.interval) if verdict.interval else None,
-                "rows": found.rows if found else None,
-                "detectable": found.detectable if found else None,
-                "confidence": verdict.confidence,
-                "rule": verdict.rule,
-                "margin": verdict.margin,
-                "training": outcome.mode.kind,
-                "recipe_of": outcome.mode.recipe_of,
-                "skipped": list(verdict.skipped),
-                "metric": outcome.metric,
-                "by": "gate",
-                "cause": trained.evidence["cause"],
-            },
-        }
-    )
-
-
-def _done(mode: TrainingMode) -> str:
-    return "Trained" if mode.recipe_of is None else f"Refitted by the recipe of v{mode.recipe_of}"
-
-
-def _identity(outcome: TrainingOutcome) -> str:
-    """Return what a training is recorded under: its run, since the same rows may be trained on
-    again, as after the first model was deleted in MLflow.
-    """  # noqa: D205
-    return f"{outcome.key} {outcome.mlflow_run_id}"
-
-
-def _links(pipeline: Pipeline, store: Store, outcome: TrainingOutcome) -> dict[str, str]:
-    experiment = store.experiment(pipeline.config.name)
-    pages = outcome.mlflow_pages
-    shown = pages is not None and not pages.server
-    links = {
-        "report": outcome.report,
-        "compare": pages.compare if pages is not None and shown else "",
-        "table": pages.table if pages is not None and shown else "",
-        "mlflow": mlflow_run_page(pipeline.state, experiment, outcome.mlflow_run_id) or "",
-        "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
-    }
-    return {name: link for name, link in links.items() if link}
-
-
-def _span(window: Any) -> list[str | None] | None:
-    return None if window is None else [w.isoformat() if w else None for w in window]
-
-
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.4g}"

@@ -1,28 +1,62 @@
-"""A promotion by the gate whose process was killed before the training's record was written.
+"""A promotion by the gate whose process ended before the training was recorded.
 
-The verdict is kept while the alias moves. Done again, the training finds its own version as
-champion, on rows that the gate can learn nothing new from: what was decided then holds.
+What is to be recorded is kept while the alias moves. The next command of any kind records it. Done
+again, the training finds its own version as champion, on rows that the gate can learn nothing new
+from: what was decided then holds, and is recorded under the same ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import FAMILY_TAG, ModelVersion, Verdict
 from tasks.base.runtime.files import write_whole
-from tasks.registry.mlflow.shared_stores import champion_if_any
+from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.single_flight import Busy
+from tasks.registry.alias.champion_alias import PROMOTED
+from tasks.registry.mlflow.shared_stores import champion_if_any, versions_of
+from tasks.training.training_decision import record_both, verdict_of
 
 if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
 
-def settled_champion(pipeline: Pipeline, store: Store) -> ModelVersion | None:
-    """Return the champion, or the one before it where no training is recorded for it yet.
+def record_interrupted(pipeline: Pipeline) -> None:
+    """Record trainings that moved the alias and ended before they were recorded.
+
+    While a training goes on, which will record itself, nothing is done.
+    """
+    if not any(_unrecorded(pipeline)):
+        return
+    ledger = ledger_of(pipeline)
+    with suppress(Busy), ledger.flight(pipeline.config.name):
+        record_left(pipeline, ledger)
+
+
+def record_left(pipeline: Pipeline, ledger: Ledger) -> None:
+    """Record them while the pipeline's flight is held."""
+    for file, trained in _unrecorded(pipeline):
+        made = None if trained is None else _made(trained, versions_of(pipeline))
+        if trained is None or made is None:
+            file.unlink(missing_ok=True)  # The alias did not move: it is judged again.
+            continue
+        moved = datetime.fromisoformat(made.tags[PROMOTED])
+        whole = trained.model_copy(update={"at": moved, "version": made.version})
+        record_both(ledger, whole, made)
+        # Done again, this training finds what was decided.
+        write_whole(file, whole.model_dump_json())
+
+
+def settled_champion(pipeline: Pipeline, store: Store, data_digest: str) -> ModelVersion | None:
+    """Return the champion, or the one before it where these rows made it and are not concluded.
 
     Done again, that training finds the champion that it was planned against, and so itself.
     """
@@ -30,8 +64,13 @@ def settled_champion(pipeline: Pipeline, store: Store) -> ModelVersion | None:
     if champion is None or not (key := champion.tags.get("keepfit.training_key", "")):
         return champion
     for file in (pipeline.work / "verdicts").glob(f"{key}*.json"):
+        trained = _read(file)
+        alike = trained is not None and (trained.data_digest, trained.config_digest) == (
+            data_digest,
+            pipeline.digest,
+        )
         left = _left(pipeline, store, file.stem, champion.tags.get(FAMILY_TAG, ""))
-        if left is not None:
+        if alike and left is not None:
             former = left[0].champion_version
             return None if former is None else store.version(champion.name, former)
     return champion
@@ -49,37 +88,69 @@ def registered_once(
     pipeline: Pipeline,
     store: Store,
     key: str,
-    challenger: str,
-    verdict: Verdict,
+    trained: Decision,
     register: Callable[[], ModelVersion],
 ) -> ModelVersion:
-    """Return the version that became champion already, or what `register` makes so now."""
-    left = _left(pipeline, store, key, challenger)
+    """Return the version that became champion already, or what `register` makes so now.
+
+    Parameters
+    ----------
+    trained
+        What will be recorded of the training, but for the version.
+    """
+    verdict = verdict_of(trained)
+    left = _left(pipeline, store, key, str(trained.evidence["challenger"]))
     if left is not None:
         return left[1]
     if verdict.promoted:
-        write_whole(_file(pipeline, key), verdict.model_dump_json())
+        write_whole(_file(pipeline, key), trained.model_dump_json())
     return register()
 
 
 def forget_verdict(pipeline: Pipeline, key: str) -> None:
-    """Remove the verdict of a training that is recorded."""
+    """Remove what was kept of a training that is recorded."""
     _file(pipeline, key).unlink(missing_ok=True)
+
+
+def _unrecorded(pipeline: Pipeline) -> Iterator[tuple[Path, Decision | None]]:
+    for file in sorted((pipeline.work / "verdicts").glob("*.json")):
+        trained = _read(file)
+        if trained is None or trained.version is None:
+            yield file, trained
+
+
+def _made(trained: Decision, versions: tuple[ModelVersion, ...]) -> ModelVersion | None:
+    """Return the version that a training made champion after what is kept of it was written."""
+    key, family = str(trained.evidence["key"]), trained.evidence["challenger"]
+    began = trained.at.replace(microsecond=0)
+    for version in versions:
+        own = key.startswith(version.tags.get("keepfit.training_key", "none"))
+        moved = version.tags.get(PROMOTED)
+        same = own and version.tags.get(FAMILY_TAG) == family
+        if same and moved is not None and datetime.fromisoformat(moved) >= began:
+            return version
+    return None
 
 
 def _left(
     pipeline: Pipeline, store: Store, key: str, challenger: str
 ) -> tuple[Verdict, ModelVersion] | None:
-    try:
-        verdict = Verdict.model_validate_json(_file(pipeline, key).read_bytes())
-    except (OSError, ValidationError):
+    if (trained := _read(_file(pipeline, key))) is None:
         return None
+    verdict = verdict_of(trained)
     champion = store.champion(pipeline.config.name)
     if champion is None or champion.version == verdict.champion_version:
         return None
     own = key.startswith(champion.tags.get("keepfit.training_key", "none"))
     same = champion.tags.get(FAMILY_TAG) == challenger
     return (verdict, champion) if own and same else None
+
+
+def _read(file: Path) -> Decision | None:
+    try:
+        return Decision.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _file(pipeline: Pipeline, key: str) -> Path:

@@ -15,6 +15,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
 from tasks.policy.admission import admit, record_skip
 from tasks.registry.mlflow.store import Store
+from tasks.training.interrupted_promotion import record_left
 
 _POLL_SECONDS = 0.5
 
@@ -32,6 +33,8 @@ def admitted(
         if not _take_off(pipeline, ledger, cause, held):
             yield _running(pipeline, ledger, cause)
             return
+        # Of the process that was waited for.
+        record_left(pipeline, ledger)
         yield admit(pipeline, ledger, store, cause, datetime.now(UTC), refit=refit)
 
 

@@ -1,32 +1,60 @@
-"""A training that was killed after the alias moved keeps what was decided."""
+"""A training that was killed after the alias moved keeps what was decided, and is recorded."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tasks.base.loop import Cause, Decision
 from tasks.base.records import ModelVersion, Verdict
+from tasks.ledger.ledger import Ledger
 from tasks.training import interrupted_promotion
-from tasks.training.interrupted_promotion import forget_verdict, judged_once, registered_once
+from tasks.training.interrupted_promotion import (
+    forget_verdict,
+    judged_once,
+    record_interrupted,
+    registered_once,
+    settled_champion,
+)
+from tasks.training.training_decision import record_both
+from tests.unit.ledger.made import opened
 
-KEY, FAMILY = "ab" * 32, "lightgbm"
+KEY, FAMILY, ROWS = "ab" * 32, "lightgbm", "d1" * 32
+NOW = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
+CAUSE = Cause(kind="alarm", correlation="c" * 32, at=NOW)
 OVER_1 = Verdict(
     promoted=True, rule="superior", reason="is better", sentence="Promoted: it is better.",
     reasons=("is better",), champion_version="1",
 )  # fmt: skip
 KEPT = OVER_1.model_copy(update={"promoted": False, "champion_version": "2"})
+EVIDENCE: Any = {
+    "key": KEY, "challenger": FAMILY, "metric": "roc_auc", "training": "search",
+    "recipe_of": None, "cause": CAUSE.model_dump(mode="json"),
+    "verdict": OVER_1.model_dump(mode="json"),
+}  # fmt: skip
+TRAINED = Decision(
+    id="", pipeline="flights", kind="trained", at=NOW, correlation=CAUSE.correlation,
+    sentence="Trained on 8 rows.", data_digest=ROWS, config_digest="f1", mlflow_run="parent",
+    evidence=EVIDENCE,
+)  # fmt: skip
 
 
 class Killed(BaseException):
     """The process ends here."""
 
 
-def version(number: str, key: str = KEY) -> ModelVersion:
+def version(number: str, key: str = KEY, moved: datetime | None = NOW) -> ModelVersion:
     tags = {"keepfit.training_key": key[:16], "keepfit.candidate": FAMILY}
-    return ModelVersion(name="flights", version=number, run_id="r", aliases=(), tags=tags)
+    if moved is not None:
+        tags["keepfit.promoted_at"] = moved.isoformat(timespec="seconds")
+    return ModelVersion(name="flights", version=number, run_id=f"run {number}", tags=tags)
+
+
+OTHER = version("1", "cd" * 32)
 
 
 class Store:
@@ -34,6 +62,7 @@ class Store:
 
     def __init__(self, champion: ModelVersion) -> None:
         self.held = champion
+        self.all = [champion]
 
     def champion(self, name: str) -> ModelVersion:  # noqa: ARG002
         return self.held
@@ -41,76 +70,183 @@ class Store:
     def version(self, name: str, number: str) -> ModelVersion:  # noqa: ARG002
         return version(number)
 
+    def move(self, champion: ModelVersion) -> None:
+        self.held = champion
+        self.all.insert(0, champion)
+
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Any:
-    return SimpleNamespace(work=tmp_path, state=tmp_path, config=SimpleNamespace(name="flights"))
+    return SimpleNamespace(
+        work=tmp_path, state=tmp_path, digest="f1", config=SimpleNamespace(name="flights")
+    )
 
 
-def killed_after_move(plan: Any, store: Any, moved: ModelVersion) -> None:
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Any:
+    store = Store(OTHER)
+    monkeypatch.setattr(interrupted_promotion, "champion_if_any", lambda _: store.held)
+    monkeypatch.setattr(interrupted_promotion, "versions_of", lambda _: tuple(store.all))
+    return store
+
+
+@pytest.fixture
+def ledger(plan: Any, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    ledger = opened(plan.state)
+    monkeypatch.setattr(interrupted_promotion, "ledger_of", lambda _: ledger)
+    return ledger
+
+
+def killed(plan: Any, store: Any, *moved: ModelVersion) -> None:
     def register() -> ModelVersion:
-        store.held = moved
+        for one in moved:
+            store.move(one)
         raise Killed
 
     with pytest.raises(Killed):
-        registered_once(plan, store, KEY, FAMILY, OVER_1, register)
+        registered_once(plan, store, KEY, TRAINED, register)
 
 
 def again(plan: Any, store: Any) -> tuple[Verdict, ModelVersion]:
     verdict = judged_once(plan, store, KEY, FAMILY, lambda: KEPT)
-    return verdict, registered_once(plan, store, KEY, FAMILY, verdict, lambda: version("3"))
+    stated = {**EVIDENCE, "verdict": verdict.model_dump(mode="json")}
+    trained = TRAINED.model_copy(update={"evidence": stated})
+    return verdict, registered_once(plan, store, KEY, trained, lambda: version("3"))
 
 
-def test_what_was_decided_holds_when_the_alias_had_moved(plan: Any) -> None:
-    store = Store(version("1", "cd" * 32))
-    killed_after_move(plan, store, version("2"))
+def kinds(ledger: Ledger) -> list[tuple[str, str | None]]:
+    return sorted((found.kind, found.version) for found in ledger.decisions("flights"))
+
+
+BOTH = [("promoted", "2"), ("trained", "2")]
+
+
+def test_what_was_decided_holds_when_the_alias_had_moved(plan: Any, store: Any) -> None:
+    killed(plan, store, version("2"))
 
     assert again(plan, store) == (OVER_1, version("2"))
 
 
-def settled(plan: Any, store: Any, monkeypatch: pytest.MonkeyPatch) -> ModelVersion | None:
-    monkeypatch.setattr(interrupted_promotion, "champion_if_any", lambda _: store.held)
-    return interrupted_promotion.settled_champion(plan, store)
-
-
 def test_a_training_done_again_is_planned_against_the_champion_before_its_own_version(
-    plan: Any, monkeypatch: pytest.MonkeyPatch
+    plan: Any, store: Any
 ) -> None:
-    store = Store(version("1", "cd" * 32))
-    killed_after_move(plan, store, version("2"))
+    killed(plan, store, version("2"))
 
-    assert settled(plan, store, monkeypatch) == version("1")
+    assert settled_champion(plan, store, ROWS) == version("1")
     forget_verdict(plan, KEY)
-    assert settled(plan, store, monkeypatch) == version("2")
+    assert settled_champion(plan, store, ROWS) == version("2")
+
+
+def test_a_training_on_other_rows_is_planned_against_the_champion(plan: Any, store: Any) -> None:
+    killed(plan, store, version("2"))
+
+    assert settled_champion(plan, store, "d2" * 32) == version("2")
 
 
 def test_a_training_killed_before_its_promotion_is_planned_against_the_champion(
-    plan: Any, monkeypatch: pytest.MonkeyPatch
+    plan: Any, store: Any
 ) -> None:
-    store = Store(version("1", "cd" * 32))
-    killed_after_move(plan, store, version("1", "cd" * 32))
+    killed(plan, store)
 
-    assert settled(plan, store, monkeypatch) == version("1", "cd" * 32)
-
-
-def test_it_is_judged_again_when_the_alias_had_not_moved(plan: Any) -> None:
-    store = Store(version("1", "cd" * 32))
-    killed_after_move(plan, store, version("1", "cd" * 32))
-
-    assert again(plan, store) == (KEPT, version("3"))
+    assert settled_champion(plan, store, ROWS) == OTHER
 
 
-def test_it_is_judged_again_when_another_training_came_between(plan: Any) -> None:
-    store = Store(version("1", "cd" * 32))
-    killed_after_move(plan, store, version("4", "ef" * 32))
+@pytest.mark.parametrize("moved", [(), (version("4", "ef" * 32),)], ids=["none", "another"])
+def test_it_is_judged_again_unless_its_own_version_is_champion(
+    plan: Any, store: Any, moved: tuple[ModelVersion, ...]
+) -> None:
+    killed(plan, store, *moved)
 
     assert again(plan, store) == (KEPT, version("3"))
 
 
-def test_a_recorded_training_is_judged_anew(plan: Any) -> None:
-    store = Store(version("1", "cd" * 32))
-    killed_after_move(plan, store, version("2"))
+def test_a_recorded_training_is_judged_anew(plan: Any, store: Any) -> None:
+    killed(plan, store, version("2"))
 
     forget_verdict(plan, KEY)
 
     assert again(plan, store) == (KEPT, version("3"))
+
+
+def test_the_next_command_records_a_promotion_whose_process_was_killed(
+    plan: Any, store: Any, ledger: Ledger
+) -> None:
+    killed(plan, store, version("2"))
+
+    record_interrupted(plan)
+    record_interrupted(plan)
+
+    assert kinds(ledger) == BOTH
+    (promoted,) = ledger.decisions("flights", kinds=("promoted",))
+    assert (promoted.correlation, promoted.mlflow_run) == (CAUSE.correlation, "parent")
+    assert promoted.at == NOW.replace(microsecond=0)
+    assert promoted.evidence["former"] == "1"
+
+
+def test_it_is_recorded_although_another_version_is_champion_since(
+    plan: Any, store: Any, ledger: Ledger
+) -> None:
+    killed(plan, store, version("2"), version("3", "ef" * 32))
+
+    record_interrupted(plan)
+
+    assert kinds(ledger) == BOTH
+
+
+def test_done_again_after_it_was_recorded_a_training_leaves_no_second_record(
+    plan: Any, store: Any, ledger: Ledger
+) -> None:
+    killed(plan, store, version("2"))
+    record_interrupted(plan)
+
+    verdict, made = again(plan, store)
+    record_both(ledger, TRAINED.model_copy(update={"mlflow_run": "another"}), made)
+
+    assert (verdict, kinds(ledger)) == (OVER_1, BOTH)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        None,
+        version("2", moved=None),
+        version("2", moved=NOW - timedelta(hours=1)),
+        version("2", "ef" * 32),
+    ],
+    ids=["none", "not promoted", "promoted before", "of another training"],
+)
+def test_nothing_is_recorded_of_a_training_that_moved_no_alias(
+    plan: Any, store: Any, ledger: Ledger, made: ModelVersion | None
+) -> None:
+    killed(plan, store)
+    store.all += [made] if made else []
+
+    record_interrupted(plan)
+
+    assert kinds(ledger) == []
+    assert not list(plan.work.glob("verdicts/*"))
+
+
+def test_a_training_that_goes_on_records_itself(plan: Any, store: Any, ledger: Ledger) -> None:
+    killed(plan, store, version("2"))
+    elsewhere = opened(plan.state)
+
+    with elsewhere.flight("flights"):
+        record_interrupted(plan)
+
+    assert kinds(ledger) == []
+    record_interrupted(plan)
+    assert kinds(ledger) == BOTH
+
+
+@pytest.mark.parametrize("content", ["", "{", OVER_1.model_dump_json()])
+def test_what_no_version_of_keepfit_can_read_is_removed(
+    plan: Any, store: Any, ledger: Ledger, content: str
+) -> None:
+    killed(plan, store, version("2"))
+    (file,) = plan.work.glob("verdicts/*.json")
+    file.write_text(content)
+
+    record_interrupted(plan)
+
+    assert (kinds(ledger), file.exists()) == ([], False)
