@@ -118,7 +118,7 @@ def _steered(file: Path | None) -> Iterator[Pipeline]:
         remember_pipeline(pipeline)
         with contextlib.suppress(Exception):
             # What another process left is no reason to fail; the next command tries again.
-            interrupted_promotion.record_interrupted(pipeline)
+            interrupted_promotion.record_interrupted(pipeline, ledger_of)
         yield pipeline
 
 

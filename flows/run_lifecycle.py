@@ -69,7 +69,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     mark_running(pipeline.state, run, os.environ.get("PREFECT_API_URL", ""))
     _tried(lambda: _take_up(pipeline, flow, why, run))
     # Before another champion comes.
-    _tried(lambda: record_interrupted(pipeline))
+    _tried(lambda: record_interrupted(pipeline, ledger_of))
     if RUNNER_VARIABLE in os.environ:
         # Its imports overlap with this process's own.
         start_checker(keep=flow == "monitoring")

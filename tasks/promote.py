@@ -31,9 +31,9 @@ from tasks.training.decisions import (
     record_unchanged,
     recorded_versions,
     require_news,
+    training_decision,
 )
-from tasks.training.interrupted_promotion import judged_once, registered_once
-from tasks.training.training_decision import training_decision
+from tasks.training.interrupted_promotion import forget_verdict, judged_once, registered_once
 
 
 @task(name="find training")
@@ -52,6 +52,7 @@ def find_training(
         # A process that was killed may have left its last step undone.
         if not record_training(pipeline, ledger, store, basis, found, cause, found.seconds):
             record_unchanged(pipeline, ledger, found, cause)
+        forget_verdict(pipeline, found.key)
     elif not fresh:
         require_news(pipeline, ledger, basis, cause)
     return found
@@ -214,6 +215,7 @@ def record_decisions(
     record_training(
         pipeline, ledger_of(pipeline), store_of(pipeline), basis, outcome, cause, seconds
     )
+    forget_verdict(pipeline, outcome.key)
 
 
 def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:

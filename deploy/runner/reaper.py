@@ -271,7 +271,7 @@ class Reaper:
             if (pipeline := self._pipelines.get(tag)) is not None:
                 reaped = _reaped(pipeline, run, flow, again)
                 ledger = ledger_of(pipeline)
-                record_interrupted(pipeline)
+                record_interrupted(pipeline, ledger_of)
                 if ledger.record(reaped) and flow in WATCHED:
                     tell(pipeline, reaped)
                 _tell_left(pipeline, ledger, run)

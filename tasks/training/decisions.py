@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.base.loop import Cause, PolicyDecision
+from tasks.base.loop import Cause, Decision, PolicyDecision, decision_id
 from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis, RefitGain, Verdict
+from tasks.base.records import Basis, ModelVersion, RefitGain, TrainingMode, Verdict
+from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.ledger.ledger import Ledger
 from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.holdout_verdict import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
 from tasks.registry.mlflow.store import Store
-from tasks.training.interrupted_promotion import forget_verdict
 from tasks.training.refit_candidacy import require_newer_rows
-from tasks.training.training_decision import record_both, training_decision
 
 
 def record_training(
@@ -33,11 +33,9 @@ def record_training(
     """Record that a training ended and what the gate decided; return whether that was new."""
     trained = training_decision(pipeline, store, basis, outcome, cause, seconds)
     known = ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
-    new = False
-    if outcome.model is not None and not any(d.mlflow_run == trained.mlflow_run for d in known):
-        new = record_both(ledger, trained, outcome.model)
-    forget_verdict(pipeline, outcome.key)
-    return new
+    if outcome.model is None or any(d.mlflow_run == trained.mlflow_run for d in known):
+        return False
+    return record_both(ledger, trained, outcome.model)
 
 
 def recorded_versions(pipeline: Pipeline, ledger: Ledger) -> frozenset[str]:
@@ -86,3 +84,139 @@ def record_unchanged(
     )
     decision = PolicyDecision(retrain=False, withheld="unchanged", sentence=sentence)
     record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
+
+
+def training_decision(
+    pipeline: Pipeline,
+    store: Store,
+    basis: Basis,
+    outcome: TrainingOutcome,
+    cause: Cause,
+    seconds: float | None = None,
+) -> Decision:
+    """Return what is recorded of a training, but for its version.
+
+    Parameters
+    ----------
+    seconds
+        What it took; None where it has not ended.
+    """
+    score = outcome.metrics.get(outcome.metric)
+    end = newest_labelled(basis)
+    evidence: dict[str, Any] = {
+        "challenger": outcome.challenger,
+        "metric": outcome.metric,
+        "score": score.value if score else None,
+        "low": score.low if score else None,
+        "high": score.high if score else None,
+        "verdict": outcome.verdict.model_dump(mode="json"),
+        "rows_train": outcome.rows_train,
+        "rows_holdout": outcome.rows_holdout,
+        "seconds": None if seconds is None else round(seconds, 3),
+        "seen_until": end.isoformat() if end else None,
+        "window": [basis.snapshot.start, end] if end else None,
+        "key": outcome.key,
+        "training": outcome.mode.kind,
+        "training_reason": outcome.mode.reason,
+        "recipe_of": outcome.mode.recipe_of,
+        "refit_obstacle": outcome.mode.obstacle or None,
+        "cause": cause.model_dump(mode="json"),
+    }
+    return Decision(
+        id="",
+        pipeline=pipeline.config.name,
+        kind="trained",
+        at=outcome.finished,
+        correlation=cause.correlation,
+        sentence=(
+            f"{_done(outcome.mode)} on {outcome.rows_train:,} rows: {outcome.challenger} has "
+            f"{outcome.metric} {_number(score.value if score else None)} on "
+            f"{outcome.rows_holdout:,} held-out rows."
+        ),
+        version=outcome.model.version if outcome.model else None,
+        data_digest=basis.snapshot.digest,
+        contract_digest=basis.contract.contract_digest,
+        config_digest=pipeline.digest,
+        prefect_run=outcome.prefect_run_id or "",
+        mlflow_run=outcome.mlflow_run_id,
+        evidence={**evidence, "window": _span(evidence["window"])},
+        links=_links(pipeline, store, outcome),
+    )
+
+
+def verdict_of(trained: Decision) -> Verdict:
+    """Return what the gate decided at the end of a training."""
+    return Verdict.model_validate(trained.evidence["verdict"])
+
+
+def record_both(ledger: Ledger, trained: Decision, model: ModelVersion) -> bool:
+    """Record a training and what the gate decided about its model; return whether that was new.
+
+    Both are named by the run of the model: it is the same where a killed process registered it,
+    and another where the same rows are trained on again, as after a model was deleted in MLflow.
+    """
+    identity = f"{trained.evidence['key']} {model.run_id}"
+    whole = trained.model_copy(
+        update={
+            "id": decision_id(trained.pipeline, "trained", identity),
+            "version": model.version,
+        }
+    )
+    # The verdict first: a training that is recorded is recorded whole.
+    ledger.record(_judged(whole, identity))
+    return ledger.record(whole)
+
+
+def _judged(trained: Decision, identity: str) -> Decision:
+    verdict, stated = verdict_of(trained), trained.evidence
+    kind = "promoted" if verdict.promoted else "refused"
+    found = verdict.evidence
+    return trained.model_copy(
+        update={
+            "id": decision_id(trained.pipeline, kind, identity),
+            "kind": kind,
+            "sentence": verdict.sentence,
+            "evidence": {
+                "former": verdict.champion_version,
+                "difference": verdict.difference,
+                "interval": list(verdict.interval) if verdict.interval else None,
+                "rows": found.rows if found else None,
+                "detectable": found.detectable if found else None,
+                "confidence": verdict.confidence,
+                "rule": verdict.rule,
+                "margin": verdict.margin,
+                "training": stated["training"],
+                "recipe_of": stated["recipe_of"],
+                "skipped": list(verdict.skipped),
+                "metric": stated["metric"],
+                "by": "gate",
+                "cause": stated["cause"],
+            },
+        }
+    )
+
+
+def _done(mode: TrainingMode) -> str:
+    return "Trained" if mode.recipe_of is None else f"Refitted by the recipe of v{mode.recipe_of}"
+
+
+def _links(pipeline: Pipeline, store: Store, outcome: TrainingOutcome) -> dict[str, str]:
+    experiment = store.experiment(pipeline.config.name)
+    pages = outcome.mlflow_pages
+    shown = pages is not None and not pages.server
+    links = {
+        "report": outcome.report,
+        "compare": pages.compare if pages is not None and shown else "",
+        "table": pages.table if pages is not None and shown else "",
+        "mlflow": mlflow_run_page(pipeline.state, experiment, outcome.mlflow_run_id) or "",
+        "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
+    }
+    return {name: link for name, link in links.items() if link}
+
+
+def _span(window: Any) -> list[str | None] | None:
+    return None if window is None else [w.isoformat() if w else None for w in window]
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4g}"

@@ -19,17 +19,17 @@ from tasks.base.loop import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.records import FAMILY_TAG, ModelVersion, Verdict
 from tasks.base.runtime.files import write_whole
-from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
 from tasks.registry.alias.champion_alias import PROMOTED
 from tasks.registry.mlflow.shared_stores import champion_if_any, versions_of
-from tasks.training.training_decision import record_both, verdict_of
+from tasks.training.decisions import record_both, verdict_of
 
 if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
 
-def record_interrupted(pipeline: Pipeline) -> None:
+def record_interrupted(pipeline: Pipeline, ledger_of: Callable[[Pipeline], Ledger]) -> None:
     """Record trainings that moved the alias and ended before they were recorded.
 
     While a training goes on, which will record itself, nothing is done.

@@ -13,6 +13,7 @@ from tasks.base.loop import Cause, Decision
 from tasks.base.records import ModelVersion, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.training import interrupted_promotion
+from tasks.training.decisions import record_both
 from tasks.training.interrupted_promotion import (
     forget_verdict,
     judged_once,
@@ -20,7 +21,6 @@ from tasks.training.interrupted_promotion import (
     registered_once,
     settled_champion,
 )
-from tasks.training.training_decision import record_both
 from tests.unit.ledger.made import opened
 
 KEY, FAMILY, ROWS = "ab" * 32, "lightgbm", "d1" * 32
@@ -91,10 +91,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def ledger(plan: Any, monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    ledger = opened(plan.state)
-    monkeypatch.setattr(interrupted_promotion, "ledger_of", lambda _: ledger)
-    return ledger
+def ledger(plan: Any) -> Ledger:
+    return opened(plan.state)
 
 
 def killed(plan: Any, store: Any, *moved: ModelVersion) -> None:
@@ -173,8 +171,8 @@ def test_the_next_command_records_a_promotion_whose_process_was_killed(
 ) -> None:
     killed(plan, store, version("2"))
 
-    record_interrupted(plan)
-    record_interrupted(plan)
+    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(plan, lambda _: ledger)
 
     assert kinds(ledger) == BOTH
     (promoted,) = ledger.decisions("flights", kinds=("promoted",))
@@ -188,7 +186,7 @@ def test_it_is_recorded_although_another_version_is_champion_since(
 ) -> None:
     killed(plan, store, version("2"), version("3", "ef" * 32))
 
-    record_interrupted(plan)
+    record_interrupted(plan, lambda _: ledger)
 
     assert kinds(ledger) == BOTH
 
@@ -197,7 +195,7 @@ def test_done_again_after_it_was_recorded_a_training_leaves_no_second_record(
     plan: Any, store: Any, ledger: Ledger
 ) -> None:
     killed(plan, store, version("2"))
-    record_interrupted(plan)
+    record_interrupted(plan, lambda _: ledger)
 
     verdict, made = again(plan, store)
     record_both(ledger, TRAINED.model_copy(update={"mlflow_run": "another"}), made)
@@ -221,7 +219,7 @@ def test_nothing_is_recorded_of_a_training_that_moved_no_alias(
     killed(plan, store)
     store.all += [made] if made else []
 
-    record_interrupted(plan)
+    record_interrupted(plan, lambda _: ledger)
 
     assert kinds(ledger) == []
     assert not list(plan.work.glob("verdicts/*"))
@@ -232,10 +230,10 @@ def test_a_training_that_goes_on_records_itself(plan: Any, store: Any, ledger: L
     elsewhere = opened(plan.state)
 
     with elsewhere.flight("flights"):
-        record_interrupted(plan)
+        record_interrupted(plan, lambda _: ledger)
 
     assert kinds(ledger) == []
-    record_interrupted(plan)
+    record_interrupted(plan, lambda _: ledger)
     assert kinds(ledger) == BOTH
 
 
@@ -247,6 +245,6 @@ def test_what_no_version_of_keepfit_can_read_is_removed(
     (file,) = plan.work.glob("verdicts/*.json")
     file.write_text(content)
 
-    record_interrupted(plan)
+    record_interrupted(plan, lambda _: ledger)
 
     assert (kinds(ledger), file.exists()) == ([], False)
