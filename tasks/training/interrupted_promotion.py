@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
 
-def record_interrupted(pipeline: Pipeline, ledger_of: Callable[[Pipeline], Ledger]) -> None:
+def record_interrupted(pipeline: Pipeline, open_ledger: Callable[[Pipeline], Ledger]) -> None:
     """Record trainings that moved the alias and ended before they were recorded.
 
     While a training goes on, which will record itself, nothing is done.
     """
     if not any(_unrecorded(pipeline)):
         return
-    ledger = ledger_of(pipeline)
+    ledger = open_ledger(pipeline)
     with suppress(Busy), ledger.flight(pipeline.config.name):
         record_left(pipeline, ledger)
 
