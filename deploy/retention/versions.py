@@ -17,6 +17,7 @@ from tasks.base.records import ModelVersion
 from tasks.base.runtime.failpoints import reach
 from tasks.history.evidence import has_registry, text_of, verdict_of
 from tasks.ledger.ledger import Ledger
+from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store
@@ -42,12 +43,13 @@ def kept_versions(
         return {}
     store, name = store_of(pipeline), pipeline.config.name
     champion, versions = store.pointed(name), store.versions(name)
-    moves = ledger.decisions(name, kinds=("promoted", "rolled_back"), most=1)
+    moves = ledger.decisions(name, kinds=MOVES)
+    chain = chain_of(champion.version, moves_of(moves)) if champion else None
     reasons = [
         ("champion", [champion.version] if champion else []),
         ("alias", store.aliased(name)),
         ("rollback", rolled_back_to(champion, versions)),
-        ("probation", [v for move in moves for v in named_by(move)]),
+        ("probation", (*chain.members, chain.base) if chain else ()),
         ("newest", [v.version for v in versions[:NEWEST]]),
         ("recent", [v.version for v in versions if not _is_old(v, before)]),
         ("trained", trained),

@@ -15,6 +15,7 @@ from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
 from tasks.backtest.observation import Champion, Monitor
 from tasks.backtest.policies import Policy
+from tasks.backtest.probation import promotion, trial_of
 from tasks.backtest.promotion import (
     calendar_spans,
     challenge,
@@ -35,6 +36,7 @@ from tasks.base.loop import (
 )
 from tasks.base.records import RefitGain, TrainingKind
 from tasks.base.runtime.libraries import croniter
+from tasks.monitoring.probation.promotion_chain import Move
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
@@ -81,6 +83,8 @@ class State:
         What judged refits showed, the newest last.
     aged
         What was measured of how champions age.
+    moves
+        Promotions behind the gate and ends of probations, the newest first.
     needed
         Fits that it rests on, with their seconds.
     seconds
@@ -100,6 +104,7 @@ class State:
     seen: datetime | None = None
     refits: tuple[RefitGain, ...] = ()
     aged: tuple[AgedGain, ...] = ()
+    moves: tuple[Move, ...] = ()
     needed: frozenset[tuple[str, float]] = field(default_factory=frozenset)
     seconds: float = 0.0
 
@@ -148,7 +153,16 @@ class Replay:
         began = time.perf_counter()
         known = len(self.fits.made)
         state = replace(state, served=(*state.served, state.champion))
-        state = self._looked(state, window)
+        trial = trial_of(self.history, self.config, self.monitor, state.served, state.moves)
+        state = state if trial is None else replace(state, moves=(trial.move, *state.moves))
+        if trial is not None and trial.move.kind == "rolled_back":
+            # What was found of the version that goes is no reason to train.
+            event = Event(window=window, reason=trial.sentence)
+            state = replace(
+                state, champion=trial.champion, flags=(), gains=(), events=(*state.events, event)
+            )
+        else:
+            state = self._looked(state, window)
         if window < self.size - 1:
             # What is trained after the last window scores nothing.
             state = self._decided(state, window)
@@ -295,8 +309,11 @@ class Replay:
         action = "refit" if kind == "refit" else "training"
         event = event.model_copy(update={"action": action, "promoted": promoted})
         seen = self.history.moment(last - 1)
+        moved = promoted and state.policy.gated
+        move = (promotion(tried, state.champion, refit=kind == "refit"),) if moved else ()
         return replace(
             state,
+            moves=(*move, *state.moves),
             champion=tried if promoted else state.champion,
             needed=state.needed | _needed(tried),
             flags=() if promoted else state.flags,

@@ -213,12 +213,12 @@ class Monitor:
         first, last = history.bounds(window)
         holdout = reference = shift = None
         if champion.judged is not None:
-            holdout = self._rows(champion.judged, champion.held, champion.model.last, known=True)
+            holdout = self.rows(champion.judged, champion.held, champion.model.last, known=True)
             parts = self._out_of_fold(champion)
-            reference = pd.concat([*(self._rows(*p, known=True) for p in parts), holdout])
+            reference = pd.concat([*(self.rows(*p, known=True) for p in parts), holdout])
             shift = self._shift(champion, parts[0][1] if parts else champion.held, first, last)
         return assess_window(
-            self._rows(champion.model, first, last, known=labelled),
+            self.rows(champion.model, first, last, known=labelled),
             roles=history.roles,
             metric=history.metric,
             version=champion.version,
@@ -255,7 +255,7 @@ class Monitor:
             Covariates(self.history.roles.features),
         )
 
-    def _rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:
+    def rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:
         """Return predictions with labels as the ledger keeps them."""
         history = self.history
         found = model.predictions(first, last)

@@ -21,7 +21,7 @@ from tasks.ledger.storage.tables import (
     stored_time,
 )
 
-KEPT = ("trained", "promoted", "rolled_back")
+KEPT = ("trained", "promoted", "confirmed", "rolled_back")
 """Decisions that are never removed, nor what shares their correlation: `why` tells it."""
 
 
@@ -32,8 +32,8 @@ def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
     older than its writing: rows of years ago that were scored today stay, and the newest ones
     stay however long nothing comes, since scoring goes on from them. Served rows without a
     time all stay: by their ids alone scoring knows that they are not new; what they held goes.
-    Trainings, promotions and rollbacks stay, and all that shares their correlation; so do
-    claims.
+    Trainings, promotions, confirmations and rollbacks stay, and all that shares their correlation;
+    so do claims.
     """
     moment = stored_time(now - keep)
     written = sa.select(batches.c.id).where(batches.c.written_at < moment)

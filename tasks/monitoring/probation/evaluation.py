@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,12 @@ from tasks.base.runtime.libraries import pd
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
+from tasks.monitoring.probation.promotion_chain import Chain, chain_of, moves_of
 from tasks.monitoring.probation.verdict import judge_probation
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.version_predictions import predictions_of
+from tasks.serving.answered_rows import monitored_rows
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ def try_champion(
 ) -> tuple[ProbationVerdict | None, Decision | None]:
     """Judge the champion's probation with this window; move the alias back where it failed.
 
+    Refits that replaced each other before a verdict are judged together, each on the windows that
+    it scored, against the last champion that was confirmed.
+
     Parameters
     ----------
     earlier
@@ -50,32 +55,20 @@ def try_champion(
     decision
         Of kind ``confirmed`` or ``rolled_back``, recorded; None while it goes on.
     """
-    former = _former(pipeline, store, look, earlier)
-    if former is None or look.window is None:
+    if not pipeline.config.policy.probation or look.window is None:
         return None, None
-    _shadow(pipeline, ledger, store, snapshot, former)
-    windows = _windows(look, earlier)
-    if not windows:
+    chain = chain_of(look.champion.version, moves_of(earlier))
+    base = None if chain is None else store.version(pipeline.config.name, chain.base)
+    if chain is None or base is None:
         return None, None
-    verdict = _judged(pipeline, ledger, store, look.champion, former, windows)
+    _shadow(pipeline, ledger, store, snapshot, base)
+    scored = _scored(pipeline, store, look, chain, earlier)
+    if not scored:
+        return None, None
+    verdict = _judged(pipeline, ledger, store, look.champion, base, scored)
     if verdict.state == "running":
         return verdict, None
-    return verdict, _concluded(pipeline, ledger, store, look, former, verdict, now)
-
-
-def _former(
-    pipeline: Pipeline, store: Store, look: Look, earlier: Sequence[Decision]
-) -> ModelVersion | None:
-    """Return the version that the champion replaced, while it is on probation."""
-    if not pipeline.config.policy.probation:
-        return None
-    moves = [d for d in earlier if d.kind in {"promoted", "confirmed", "rolled_back"}]
-    if not moves or moves[0].kind != "promoted" or moves[0].version != look.champion.version:
-        return None
-    former = moves[0].evidence.get("former")
-    if not isinstance(former, str):
-        return None
-    return store.version(pipeline.config.name, former)
+    return verdict, _concluded(pipeline, ledger, store, look, base, scored, verdict, now)
 
 
 def _shadow(
@@ -96,17 +89,28 @@ def _shadow(
     )  # fmt: skip
 
 
-def _windows(look: Look, earlier: Sequence[Decision]) -> list[Window]:
-    """Return the windows after the champion's training, oldest first."""
+def _scored(
+    pipeline: Pipeline, store: Store, look: Look, chain: Chain, earlier: Sequence[Decision]
+) -> dict[Window, ModelVersion]:
+    """Return the windows after each member's training and who scored them, oldest first."""
     assert look.window is not None  # noqa: S101 - the caller looked
-    until = look.champion.trained_until
-    known = {
-        d.window
+    found = {look.window: look.champion.version}
+    # The oldest statement about a window is of the version that scored in its time.
+    found |= {
+        d.window: d.version
         for d in earlier
-        if d.kind == "monitored" and d.version == look.champion.version and d.window is not None
+        if d.kind == "monitored" and d.version in chain.members and d.window is not None
     }
-    windows = sorted({*known, look.window}, key=lambda w: w.start)
-    return [w for w in windows if until is None or w.end > until]
+    name = pipeline.config.name
+    members = {v: store.version(name, v) for v in set(found.values()) - {look.champion.version}}
+    members[look.champion.version] = look.champion
+    ordered = sorted(found.items(), key=lambda pair: pair[0].start)
+    return {
+        window: member
+        for window, version in ordered
+        if (member := members[version]) is not None
+        and (member.trained_until is None or window.end > member.trained_until)
+    }
 
 
 def _judged(
@@ -114,25 +118,47 @@ def _judged(
     ledger: Ledger,
     store: Store,
     champion: ModelVersion,
-    former: ModelVersion,
-    windows: Sequence[Window],
+    base: ModelVersion,
+    scored: Mapping[Window, ModelVersion],
 ) -> ProbationVerdict:
     config = pipeline.config
-    ours = [_rows(pipeline, ledger, champion, window) for window in windows]
-    theirs = [_rows(pipeline, ledger, former, window) for window in windows]
+    ours = [_rows(pipeline, ledger, version, window) for window, version in scored.items()]
+    theirs = [
+        _of_base(pipeline, ledger, store, base, window) if len(rows) else rows
+        for window, rows in zip(scored, ours, strict=True)
+    ]
     return judge_probation(
         ours,
         theirs,
         roles=champion.roles.running(OwnCode.of(config.hooks, pipeline.base)),
         metric=champion.tags.get("keepfit.metric", config.metric or ""),
-        windows=windows,
+        windows=list(scored),
         confidence=config.gate.confidence,
         needed=config.policy.probation,
         seed=config.training.seed,
         min_rows=config.monitoring.min_rows,
         champion_reference=reference_predictions(store, champion),
-        former_reference=reference_predictions(store, former),
+        former_reference=reference_predictions(store, base),
+        versions=[version.version for version in scored.values()],
+        against=base.version,
     )
+
+
+def _of_base(
+    pipeline: Pipeline, ledger: Ledger, store: Store, base: ModelVersion, window: Window
+) -> pd.DataFrame:
+    """Return what `base` predicts of a window; windows before it was confirmed are read again."""
+    known = _rows(pipeline, ledger, base, window)
+    if len(known):
+        return known
+    try:
+        snapshot = monitored_rows(pipeline, ledger, base.roles, window)
+    except TransientError:
+        raise
+    except KeepfitError:
+        return known
+    _shadow(pipeline, ledger, store, snapshot, base)
+    return _rows(pipeline, ledger, base, window)
 
 
 def _rows(
@@ -149,15 +175,18 @@ def _concluded(
     ledger: Ledger,
     store: Store,
     look: Look,
-    former: ModelVersion,
+    base: ModelVersion,
+    scored: Mapping[Window, ModelVersion],
     verdict: ProbationVerdict,
     now: datetime,
 ) -> Decision | None:
     name, champion = pipeline.config.name, look.champion
-    version, other, sentence = champion.version, former.version, verdict.sentence
+    # Who scored the newest window judged is confirmed; its successors are compared with it.
+    judged = scored.get(verdict.until, champion) if verdict.until is not None else champion
+    version, other = judged.version, base.version
     if verdict.state == "rolled_back":
         try:
-            moved = store.rollback(name, champion.version)
+            moved = store.rollback(name, champion.version, base.version)
         except TransientError:
             raise
         except KeepfitError as error:
@@ -166,12 +195,12 @@ def _concluded(
             return None
         version, other = moved.version.version, champion.version
     decision = Decision(
-        id=decision_id(name, verdict.state, champion.version, former.version),
+        id=decision_id(name, verdict.state, champion.version, base.version, judged.version),
         pipeline=name,
         kind="rolled_back" if verdict.state == "rolled_back" else "confirmed",
         at=now.astimezone(UTC),
         correlation=look.cause.correlation,
-        sentence=sentence,
+        sentence=verdict.sentence,
         version=version,
         window=look.window,
         evidence={

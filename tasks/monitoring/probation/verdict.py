@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -38,6 +39,8 @@ class ProbationVerdict(Record):
         Labelled rows that both versions predicted.
     windows
         Windows judged.
+    until
+        The newest of them.
     estimated, former_estimated
         The metric to expect of either version on the rows without labels too; for information.
     """
@@ -48,6 +51,7 @@ class ProbationVerdict(Record):
     confidence: float = 0.95
     rows: int = 0
     windows: int = 0
+    until: Window | None = None
     estimated: float | None = None
     former_estimated: float | None = None
     sentence: str = ""
@@ -66,6 +70,8 @@ def judge_probation(
     min_rows: int = 100,
     champion_reference: pd.DataFrame | None = None,
     former_reference: pd.DataFrame | None = None,
+    versions: Sequence[str] = (),
+    against: str = "",
 ) -> ProbationVerdict:
     """Return whether a promoted version stays, goes, or is still on trial.
 
@@ -93,6 +99,8 @@ def judge_probation(
     champion_reference, former_reference
         As `tasks.registry.version_files.holdouts.reference_predictions` returns them; None:
         nothing is estimated.
+    versions, against
+        Who scored each window, and the former champion, for the sentence.
     """
     if needed == 0:
         return ProbationVerdict(
@@ -103,11 +111,7 @@ def judge_probation(
         "estimated": _expected(champion_rows, champion_reference, roles, metric, seed),
         "former_estimated": _expected(former_rows, former_reference, roles, metric, seed),
     }
-    usable = [
-        (pair, window)
-        for pair, window in zip(pairs, windows, strict=True)
-        if can_be_judged(pair, roles, min_rows)
-    ][:needed]
+    usable = [n for n, pair in enumerate(pairs) if can_be_judged(pair, roles, min_rows)][:needed]
     if not usable:
         waits = f"On probation: no window has {min_rows:,} labelled rows of both versions yet."
         return ProbationVerdict(
@@ -116,7 +120,28 @@ def judge_probation(
             sentence=waits + _estimates(metric, told),
             **told,
         )
-    return _judged([pair for pair, _ in usable], roles, metric, confidence, needed, seed, told)
+    who = _Names(tuple(dict.fromkeys(versions[n] for n in usable)) if versions else (), against)
+    found = _judged([pairs[n] for n in usable], roles, metric, confidence, needed, seed, told, who)
+    return found.model_copy(update={"until": windows[usable[-1]]})
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The versions that scored the windows judged, and whom they are compared with."""
+
+    scored: tuple[str, ...] = ()
+    against: str = ""
+
+    @property
+    def former(self) -> str:
+        """Whose metric the difference is from."""
+        return f"version {self.against}'s" if self.against else "the former champion's"
+
+    @property
+    def several(self) -> str:
+        """Who scored the windows where they are several, as the end of a sentence."""
+        known = self.scored
+        return f", scored by versions {known[0]} to {known[-1]}" if len(known) > 1 else ""
 
 
 def _judged(
@@ -127,6 +152,7 @@ def _judged(
     needed: int,
     seed: int,
     told: Mapping[str, float | None],
+    who: _Names,
 ) -> ProbationVerdict:
     ours, theirs = both(pd.concat(pairs, ignore_index=True), roles)
     look = 1 - (1 - confidence) / needed
@@ -138,7 +164,7 @@ def _judged(
         state = "rolled_back"
     elif done >= needed and ends is not None:
         state = "confirmed"
-    said = _said(state, difference, ends, metric, ours.rows, done, needed)
+    said = _said(state, difference, ends, metric, ours.rows, done, needed, who)
     return ProbationVerdict(
         state=state,
         difference=difference,
@@ -229,14 +255,15 @@ def _said(
     rows: int,
     done: int,
     needed: int,
+    who: _Names,
 ) -> str:
-    seen = f"{rows:,} labelled rows of {done} of {needed} windows"
+    seen = f"{rows:,} labelled rows of {done} of {needed} windows{who.several}"
     if difference is None or ends is None:
         compared = f"{metric} can't be compared on {seen}"
     else:
         side = "better" if difference >= 0 else "worse"
         compared = (
-            f"{metric} {side} by {abs(difference):.4g} than the former champion's "
+            f"{metric} {side} by {abs(difference):.4g} than {who.former} "
             f"({ends[0]:+.4g} to {ends[1]:+.4g}) on {seen}"
         )
     word = {"running": "On probation", "confirmed": "Confirmed", "rolled_back": "Rolled back"}[

@@ -132,6 +132,7 @@ def rollback(
     name: str,
     expected: str | None = None,
     across: Across = on_this_host,
+    to: str | None = None,
 ) -> Moved:
     """Let the alias of `name` point to the version again that the champion replaced.
 
@@ -142,6 +143,8 @@ def rollback(
     ----------
     expected
         The champion to roll back from; None, as a person asks: whichever it is.
+    to
+        The version to go back to; None: the one that the champion replaced.
 
     Raises
     ------
@@ -162,7 +165,7 @@ def rollback(
                 f"{_said(expected)}, so nothing was rolled back.",
                 f"Look at it with `{command('status')}`.",
             )
-        wanted = _before(registry, current)
+        wanted = _before(registry, current) if to is None else _verified(registry, name, to)
         by_hand = expected is None
         return _moved(registry, folder, wanted, current.version, "rollback", by_hand=by_hand)
 

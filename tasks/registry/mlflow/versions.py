@@ -323,13 +323,17 @@ class Versions(Catalog):
         return champion_alias.promote_by_hand(self, self._promotions, name, version, self._across)
 
     @store_errors.guarded
-    def rollback(self, name: str, expected: str | None = None) -> champion_alias.Moved:
+    def rollback(
+        self, name: str, expected: str | None = None, to: str | None = None
+    ) -> champion_alias.Moved:
         """Let the version that the champion of `name` replaced be champion again.
 
         Parameters
         ----------
         expected
             The champion to roll back from; None: whichever it is.
+        to
+            The version to go back to; None: the one that the champion replaced.
 
         Raises
         ------
@@ -339,7 +343,7 @@ class Versions(Catalog):
             When the champion is not `expected`, or the version before it was not verified.
         """
         self._client()
-        return champion_alias.rollback(self, self._promotions, name, expected, self._across)
+        return champion_alias.rollback(self, self._promotions, name, expected, self._across, to)
 
     @store_errors.guarded
     def recover(self) -> tuple[str, ...]:

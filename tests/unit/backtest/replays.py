@@ -147,6 +147,7 @@ def decisions(state: State) -> tuple[object, ...]:
         state.gains,
         tuple((a.window, a.champion.model.last) for a in state.alarmed),
         state.events,
+        state.moves,
         state.last_training,
         state.seen,
     )

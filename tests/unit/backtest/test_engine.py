@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from tasks.backtest.comparison import Comparison
 from tasks.backtest.observation import Champion
-from tasks.backtest.promotion import measured_gain
+from tasks.backtest.probation import promotion, trial_of
+from tasks.backtest.promotion import first_champion, measured_gain
 from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tests.unit.backtest.replays import (
+    START,
     WEEK,
     config_of,
     decisions,
@@ -119,6 +121,33 @@ def test_where_labels_come_late_a_new_champion_is_measured_on_windows_of_the_for
     assert found.windows == (history.windows[3],)
 
 
+def test_refits_replaced_before_their_labels_came_go_back_to_whom_they_replaced(
+    tmp_path: Path,
+) -> None:
+    # The world is another one in the fifth week only; with labels two weeks late refits learn it.
+    frame = table(9, 200, change=3)
+    back = (frame["t"] >= (START + 5 * WEEK).timestamp() * 1e6).to_numpy()
+    frame.loc[back, "y"] += 6 * frame.loc[back, "a"]
+    history, config = history_of(frame, delay=2 * WEEK), config_of()
+    replay = replay_of(history, config, tmp_path)
+    first = first_champion(history, config, replay.fits)
+    bad = [
+        Champion(model=replay.fits.of(history.place(START + 3 * WEEK), history.place(t)), since=n)
+        for n, t in ((3, START + 4 * WEEK), (4, START + 5 * WEEK))
+    ]
+    moves = (promotion(bad[1], bad[0], refit=True), promotion(bad[0], first, refit=True))
+    given = history, config, replay.monitor
+    served = (first, first, first, bad[0], bad[1])
+
+    assert trial_of(*given, served, moves) is None
+    ended = trial_of(*given, (*served, bad[1]), moves)
+
+    assert ended is not None
+    assert ended.move.kind == "rolled_back"
+    assert ended.champion.model == first.model
+    assert ended.champion.since == 6
+
+
 def test_the_files_calendar_of_refits_is_replayed(tmp_path: Path) -> None:
     schedules = SchedulesConfig(refit="0 3 * * 1")
     config = config_of().model_copy(
@@ -127,8 +156,9 @@ def test_the_files_calendar_of_refits_is_replayed(tmp_path: Path) -> None:
     states = played(replay_of(history_of(table()), config, tmp_path))
 
     (own,) = [s for s in states if s.policy.own]
-    assert {e.action for e in own.events} == {"refit"}
-    assert {e.reason for e in own.events} == {"the refit calendar"}
+    trained = [e for e in own.events if e.action]
+    assert {e.action for e in trained} == {"refit"}
+    assert {e.reason for e in trained} == {"the refit calendar"}
 
 
 def test_a_replay_that_was_stopped_goes_on_with_the_fits_that_it_has(tmp_path: Path) -> None:

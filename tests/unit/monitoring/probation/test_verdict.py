@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tasks.monitoring.probation.verdict import ProbationVerdict, judge_probation
+from tests.unit.monitoring.decisions import week
 from tests.unit.monitoring.windows_made import BINARY, VALUES, WEEK, WINDOW, binary, values
 
 WINDOWS = [WINDOW] * 3
@@ -111,6 +112,16 @@ def test_only_rows_that_both_predicted_count_each_once() -> None:
     ours.loc[300:309, "probability_yes"] = np.nan
     verdict = judged([ours], [theirs])
     assert verdict.rows == 1290
+
+
+def test_versions_that_replaced_each_other_are_named_and_the_newest_window_judged() -> None:
+    good, spans = weeks(2), [week(0), week(1)]
+    given: dict[str, Any] = {"windows": spans, "versions": ["2", "3"], "against": "1"}
+    verdict = judged(blurred(good, 1.5), good, **given)
+    assert verdict.state == "rolled_back"
+    assert verdict.until == week(1)
+    assert "than version 1's" in verdict.sentence
+    assert "scored by versions 2 to 3" in verdict.sentence
 
 
 def test_empty_and_foreign_windows_are_no_crash() -> None:

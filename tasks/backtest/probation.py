@@ -1,0 +1,93 @@
+"""The probation of a replay's champions, by the functions that production calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks.backtest.history import History
+from tasks.backtest.observation import Champion, Monitor
+from tasks.base.config import PipelineConfig
+from tasks.base.runtime.libraries import pd
+from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of
+from tasks.monitoring.probation.verdict import judge_probation
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a probation ended: what is recorded of it, and who scores from the next window on."""
+
+    move: Move
+    champion: Champion
+    sentence: str
+
+
+def trial_of(
+    history: History,
+    config: PipelineConfig,
+    monitor: Monitor,
+    served: Sequence[Champion],
+    moves: Sequence[Move],
+) -> Trial | None:
+    """Return the end of the probation after the last of the `served` windows; None without one.
+
+    Parameters
+    ----------
+    served
+        Champion of each window so far.
+    moves
+        Promotions and ends of probations so far, the newest first.
+    """
+    champion = served[-1]
+    chain = chain_of(champion.version, moves) if config.policy.probation else None
+    if chain is None:
+        return None
+    now = history.windows[len(served) - 1].end
+    by_version = {one.version: one for one in served}
+    base = by_version[chain.base]
+    tried = _windows(served, chain)
+    verdict = judge_probation(
+        [_known(history, monitor, served[w], w, now) for w in tried],
+        [_known(history, monitor, base, w, now) for w in tried],
+        roles=history.roles,
+        metric=history.metric,
+        windows=[history.windows[w] for w in tried],
+        confidence=config.gate.confidence,
+        needed=config.policy.probation,
+        seed=config.training.seed,
+        min_rows=config.monitoring.min_rows,
+    )
+    if verdict.state == "rolled_back":
+        back = base.model_copy(update={"since": len(served)})
+        return Trial(Move(kind="rolled_back", version=base.version), back, verdict.sentence)
+    if verdict.state == "confirmed":
+        judged = next(served[w] for w in tried if history.windows[w] == verdict.until)
+        return Trial(Move(kind="confirmed", version=judged.version), champion, verdict.sentence)
+    return None
+
+
+def promotion(champion: Champion, former: Champion, *, refit: bool) -> Move:
+    """Return the move by which a replay's `champion` replaces the `former` one."""
+    return Move(kind="promoted", version=champion.version, former=former.version, refit=refit)
+
+
+def _windows(served: Sequence[Champion], chain: Chain) -> list[int]:
+    """Return the windows that members of the chain scored since they replaced its base."""
+    found: list[int] = []
+    for window in reversed(range(len(served))):
+        if served[window].version not in chain.members:
+            break
+        found.insert(0, window)
+    return found
+
+
+def _known(
+    history: History, monitor: Monitor, champion: Champion, window: int, now: datetime
+) -> pd.DataFrame:
+    """Return predictions of the rows of a window whose label is known at `now`."""
+    first, last = history.bounds(window)
+    last = min(last, history.labelled(now))
+    if last <= first:
+        return pd.DataFrame()
+    return monitor.rows(champion.model, first, last, known=True).assign(key=range(first, last))

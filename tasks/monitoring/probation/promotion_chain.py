@@ -1,0 +1,95 @@
+"""Champions that followed each other without a verdict, and whom they replaced; pure.
+
+Where labels come late a champion is replaced before its own are known. Refits that replace each
+other are then on probation together, against the last champion that was confirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from tasks.base.loop import Decision
+from tasks.base.records import Record
+
+MOVES = ("promoted", "confirmed", "rolled_back")
+"""Kinds of decisions that are moves."""
+
+
+class Move(Record):
+    """A promotion, or the end of a probation.
+
+    Attributes
+    ----------
+    version
+        Promoted, confirmed, or gone back to.
+    former
+        Whom a promoted version replaced; empty for the first champion.
+    refit
+        Whether it is the replaced version's recipe fitted on newer rows.
+    """
+
+    kind: Literal["promoted", "confirmed", "rolled_back"]
+    version: str
+    former: str = ""
+    refit: bool = False
+
+
+class Chain(Record):
+    """Champions on probation together, the newest first, and whom they are compared with."""
+
+    members: tuple[str, ...]
+    base: str
+
+
+def chain_of(champion: str, moves: Sequence[Move]) -> Chain | None:
+    """Return the champions on probation with `champion`; None where it is not on probation.
+
+    From the champion back each refit joins the version that it replaced, unless a verdict or a
+    rollback settled that one. What a search or a person promoted is compared with the version that
+    it replaced, whether that was settled or not.
+
+    Parameters
+    ----------
+    moves
+        The newest first.
+
+    Examples
+    --------
+    >>> moves = [
+    ...     Move(kind="promoted", version="3", former="2", refit=True),
+    ...     Move(kind="promoted", version="2", former="1", refit=True),
+    ...     Move(kind="promoted", version="1"),
+    ... ]
+    >>> chain_of("3", moves)
+    Chain(members=('3', '2'), base='1')
+    >>> chain_of("3", [Move(kind="confirmed", version="2"), *moves])
+    Chain(members=('3',), base='2')
+    """
+    members: list[str] = []
+    version = champion
+    while version not in members:
+        came = next((move for move in moves if move.version == version), None)
+        if came is None or came.kind != "promoted" or not came.former:
+            break
+        members.append(version)
+        version = came.former
+        if not came.refit:
+            break
+    if not members or version in members:
+        return None
+    return Chain(members=tuple(members), base=version)
+
+
+def moves_of(decisions: Sequence[Decision]) -> tuple[Move, ...]:
+    """Return the moves among `decisions`, in their order."""
+    return tuple(
+        Move(
+            kind=decision.kind,
+            version=decision.version,
+            former=str(decision.evidence.get("former") or ""),
+            refit=decision.evidence.get("training") == "refit",
+        )
+        for decision in decisions
+        if decision.kind in MOVES and decision.version is not None
+    )

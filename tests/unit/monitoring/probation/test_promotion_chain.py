@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of, moves_of
+from tests.unit.monitoring.decisions import decision
+
+
+def came(version: int, *, refit: bool = True) -> Move:
+    former = str(version - 1) if version > 1 else ""
+    return Move(kind="promoted", version=str(version), former=former, refit=refit)
+
+
+def settled(kind: str, version: int) -> Move:
+    return Move.model_validate({"kind": kind, "version": str(version)})
+
+
+def test_refits_that_replaced_each_other_are_tried_together() -> None:
+    moves = [came(4), came(3), came(2), came(1)]
+
+    assert chain_of("4", moves) == Chain(members=("4", "3", "2"), base="1")
+
+
+def test_a_verdict_on_a_member_makes_it_the_one_to_compare_with() -> None:
+    moves = [settled("confirmed", 3), came(4), came(3), came(2), came(1)]
+
+    assert chain_of("4", moves) == Chain(members=("4",), base="3")
+    assert chain_of("3", moves) is None
+
+
+def test_what_no_refit_promoted_is_compared_with_whom_it_replaced() -> None:
+    moves = [came(4), came(3, refit=False), came(2), came(1)]
+
+    assert chain_of("4", moves) == Chain(members=("4", "3"), base="2")
+
+
+def test_what_was_gone_back_to_is_settled() -> None:
+    moves = [came(5), settled("rolled_back", 1), came(3), came(2), came(1)]
+
+    assert chain_of("1", moves) is None
+    after = [moves[0].model_copy(update={"former": "1"}), *moves[1:]]
+    assert chain_of("5", after) == Chain(members=("5",), base="1")
+
+
+def test_the_first_champion_and_one_without_records_have_no_probation() -> None:
+    assert chain_of("1", [came(1)]) is None
+    assert chain_of("9", [came(1)]) is None
+    circle = [came(2), Move(kind="promoted", version="1", former="2", refit=True)]
+    assert chain_of("2", circle) is None
+
+
+def test_moves_are_read_from_decisions() -> None:
+    found = moves_of(
+        [
+            decision("monitored", version="2"),
+            decision("promoted", {"former": "1", "training": "refit"}, version="2"),
+            decision("promoted", {"former": None, "training": "search"}, version="1"),
+        ]
+    )
+
+    assert found == (came(2), came(1, refit=False))
