@@ -27,7 +27,6 @@ from tasks.monitoring.performance.estimation.covariate_shift import Covariates, 
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.monitoring.performance.segments import Scored, judge_segments, with_segments
-from tasks.monitoring.probation.promotion_chain import chain_of, moves_of
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
@@ -42,6 +41,7 @@ def performances_of(
     snapshot: Snapshot,
     earlier: Sequence[Decision],
     now: datetime,
+    tried: Sequence[Window] = (),
 ) -> tuple[Performance, ...]:
     """Return how the champion did on this window and, where a pass ends with it, on earlier ones.
 
@@ -53,7 +53,9 @@ def performances_of(
     snapshot
         Rows of this window; estimates of it weigh the reference by them.
     earlier
-        Decisions of kind ``monitored`` and moves of the champion, newest first.
+        Decisions of kind ``monitored``, newest first.
+    tried
+        Windows whose labels a probation waits for.
     """
     if look.window is None:
         if pipeline.config.scoring.source is None:
@@ -63,7 +65,7 @@ def performances_of(
         return (_measured(pipeline, ledger, store, look.champion, None, now, problem),)
     unsettled = _unsettled(earlier, look) if look.last else []
     # Labels of former champions' windows tell what retraining would bring, and end a probation.
-    former = (*former_windows(earlier, look), *_tried(earlier, look)) if look.last else ()
+    former = (*former_windows(earlier, look), *tried) if look.last else ()
     known = [look.window, *former, *(p.window for p in unsettled if p.window)]
     span = Window(start=min(w.start for w in known), end=max(w.end for w in known))
     problem, config = _collect(pipeline, ledger, look.champion, span), pipeline.config.monitoring
@@ -90,13 +92,6 @@ def former_windows(earlier: Sequence[Decision], look: Look) -> tuple[Window, ...
     }
     newer = (w for w in found if learned is not None and as_utc(w.end) > learned)
     return tuple(sorted(newer, key=start_of))
-
-
-def _tried(earlier: Sequence[Decision], look: Look) -> list[Window]:
-    """Return the windows of former champions that are on probation with this one."""
-    chain = chain_of(look.champion.version, moves_of(earlier))
-    tried = () if chain is None else chain.members
-    return [d.window for d in earlier if d.version in tried and d.window and d.kind == "monitored"]
 
 
 def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:

@@ -16,7 +16,7 @@ from tasks.base.runtime.libraries import pd
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
-from tasks.monitoring.probation.promotion_chain import Chain, chain_of, moves_of
+from tasks.monitoring.probation.promotion_chain import Chain, chain_of, moves_of, windows_of
 from tasks.monitoring.probation.verdict import judge_probation
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
@@ -94,13 +94,7 @@ def _scored(
 ) -> dict[Window, ModelVersion]:
     """Return the windows after each member's training and who scored them, oldest first."""
     assert look.window is not None  # noqa: S101 - the caller looked
-    found = {look.window: look.champion.version}
-    # The oldest statement about a window is of the version that scored in its time.
-    found |= {
-        d.window: d.version
-        for d in earlier
-        if d.kind == "monitored" and d.version in chain.members and d.window is not None
-    }
+    found = {look.window: look.champion.version, **windows_of(chain, earlier)}
     name = pipeline.config.name
     members = {v: store.version(name, v) for v in set(found.values()) - {look.champion.version}}
     members[look.champion.version] = look.champion

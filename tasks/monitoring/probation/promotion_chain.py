@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tasks.base.loop import Decision
+from tasks.base.loop import Decision, Window
 from tasks.base.records import Record
 
 MOVES = ("promoted", "confirmed", "rolled_back")
@@ -79,6 +79,17 @@ def chain_of(champion: str, moves: Sequence[Move]) -> Chain | None:
     if not members or version in members:
         return None
     return Chain(members=tuple(members), base=version)
+
+
+def windows_of(chain: Chain | None, decisions: Sequence[Decision]) -> dict[Window, str]:
+    """Return the windows that the chain's members were monitored in, and who scored each."""
+    members = () if chain is None else chain.members
+    # The oldest statement about a window, which wins, is of the version that scored in its time.
+    return {
+        d.window: d.version
+        for d in decisions
+        if d.kind == "monitored" and d.version in members and d.window is not None
+    }
 
 
 def moves_of(decisions: Sequence[Decision]) -> tuple[Move, ...]:

@@ -13,7 +13,7 @@ from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.measured_gain import measure_gain
 from tasks.monitoring.performance.window_performance import performances_of
 from tasks.monitoring.probation.evaluation import try_champion
-from tasks.monitoring.probation.promotion_chain import MOVES
+from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of, windows_of
 from tasks.monitoring.windows.conclusion import Findings
 from tasks.policy.triggers import gain_of
 from tasks.registry.mlflow.store import Store
@@ -30,7 +30,9 @@ def judge(
 ) -> Findings:
     """Return the findings of the window so far; a failed probation has moved the alias."""
     earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", *MOVES))
-    performance = performances_of(pipeline, ledger, store, look, snapshot, earlier, now)
+    chain = chain_of(look.champion.version, moves_of(earlier))
+    tried = tuple(windows_of(chain, earlier))
+    performance = performances_of(pipeline, ledger, store, look, snapshot, earlier, now, tried)
     verdict, moved = try_champion(pipeline, ledger, store, look, snapshot, earlier, now)
     return Findings(
         drift=drift,

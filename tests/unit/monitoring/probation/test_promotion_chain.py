@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of, moves_of
-from tests.unit.monitoring.decisions import decision
+from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of, moves_of, windows_of
+from tests.unit.monitoring.decisions import decision, week
 
 
 def came(version: int, *, refit: bool = True) -> Move:
@@ -57,3 +57,11 @@ def test_moves_are_read_from_decisions() -> None:
     )
 
     assert found == (came(2), came(1, refit=False))
+
+
+def test_a_window_belongs_to_the_member_that_looked_at_it_first() -> None:
+    looks = [(0, "3"), (1, "3"), (0, "2"), (0, "1")]
+    found = [decision("monitored", version=v, window=week(w)) for w, v in looks]
+
+    assert windows_of(Chain(members=("3", "2"), base="1"), found) == {week(0): "2", week(1): "3"}
+    assert windows_of(None, found) == {}
