@@ -13,16 +13,16 @@ from datetime import datetime
 
 from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
-from tasks.backtest.observation import Champion, Monitor
-from tasks.backtest.policies import Policy
-from tasks.backtest.probation import promotion, trial_of
-from tasks.backtest.promotion import (
+from tasks.backtest.moves.probation import promotion, trial_of
+from tasks.backtest.moves.promotion import (
     calendar_spans,
     challenge,
     first_champion,
     measured_gain,
     window_spans,
 )
+from tasks.backtest.observation import Champion, Monitor
+from tasks.backtest.policies import Policy
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.loop import (

@@ -14,8 +14,8 @@ import pandas as pd
 
 from tasks.backtest.comparison import Comparison
 from tasks.backtest.engine import Replay, State
+from tasks.backtest.moves.promotion import measured_gain
 from tasks.backtest.observation import Champion
-from tasks.backtest.promotion import measured_gain
 from tasks.base.loop import Gain
 from tasks.policy.gain_rule import weigh
 

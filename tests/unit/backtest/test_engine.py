@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.backtest.comparison import Comparison
+from tasks.backtest.moves.probation import promotion, trial_of
+from tasks.backtest.moves.promotion import first_champion, measured_gain
 from tasks.backtest.observation import Champion
-from tasks.backtest.probation import promotion, trial_of
-from tasks.backtest.promotion import first_champion, measured_gain
 from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tests.unit.backtest.replays import (
     START,
