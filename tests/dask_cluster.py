@@ -17,7 +17,11 @@ from distributed import Client
 
 from tests.ports import free_port
 
-_PROGRAM = str(Path(sys.executable).parent / "dask")
+# Its processes end with the one that tests, however that ends.
+_PROGRAM = (
+    "import os, sys; from deploy.child_processes import end_with; end_with(int(sys.argv.pop(1))); "
+    "from dask.__main__ import main; main()"
+)
 _DASHBOARD = ("--dashboard-address", "127.0.0.1:0")
 _QUIET = {"DASK_DISTRIBUTED__DASHBOARD__LINK": "", "PYTHONWARNINGS": "ignore"}
 
@@ -36,7 +40,7 @@ class DaskCluster:
         """Of the scheduler."""
         return f"tcp://127.0.0.1:{self.port}"
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, **environ: str) -> subprocess.Popen[bytes]:
         """Start one more worker, of one thread."""
         number = len(self.workers)
         self.workers.append(
@@ -44,14 +48,24 @@ class DaskCluster:
                 self.folder / f"worker-{number}.log",
                 "worker", self.address, "--nthreads", "1", "--no-nanny", *_DASHBOARD,
                 "--host", "127.0.0.1", "--name", str(number),
-                "--local-directory", str(self.folder / f"worker-{number}"),
+                "--local-directory", str(self.folder / f"worker-{number}"), **environ,
             )
         )  # fmt: skip
         return self.workers[-1]
 
-    def fitting(self, log: str) -> list[subprocess.Popen[bytes]]:
-        """Return the workers of which a child writes to a log of this name: that of its task."""
-        return [w for w in self.workers if any(Path(name).name == log for name in _outputs(w.pid))]
+    def fill(self, workers: int) -> None:
+        """Start as many workers as are missing, and await them."""
+        for _ in range(workers - sum(worker.poll() is None for worker in self.workers)):
+            self.start_worker()
+        with Client(self.address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=120)
+
+    def fitting(self, log: str) -> list[psutil.Process]:
+        """Return the processes that write to a log of this name: those of a task.
+
+        The first parent is keepfit's worker process, the second the Dask worker.
+        """
+        return [fit for w in self.workers for fit in _children(w.pid) if _log_of(fit) == log]
 
 
 @contextmanager
@@ -64,9 +78,8 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[DaskCluster]:
     )  # fmt: skip
     cluster = DaskCluster(port, folder, scheduler)
     try:
-        for _ in range(workers):
-            cluster.start_worker()
-        _await(cluster, workers)
+        _await(port)
+        cluster.fill(workers)
         yield cluster
     finally:
         for process in (*cluster.workers, scheduler):
@@ -74,27 +87,31 @@ def dask_cluster(folder: Path, workers: int) -> Iterator[DaskCluster]:
             process.wait()
 
 
-def _started(log: Path, *words: str) -> subprocess.Popen[bytes]:
+def _started(log: Path, *words: str, **environ: str) -> subprocess.Popen[bytes]:
     with log.open("wb") as out:
         return subprocess.Popen(
-            [_PROGRAM, *words], stdout=out, stderr=out, env={**os.environ, **_QUIET}
-        )
+            [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid()), *words],
+            stdout=out, stderr=out, env={**os.environ, **_QUIET, **environ},
+        )  # fmt: skip
 
 
-def _outputs(worker: int) -> Iterator[str]:
+def _children(process: int) -> list[psutil.Process]:
     with suppress(psutil.Error):
-        for child in psutil.Process(worker).children(recursive=True):
-            with suppress(OSError):
-                yield str(Path(f"/proc/{child.pid}/fd/1").readlink())
+        return psutil.Process(process).children(recursive=True)
+    return []
 
 
-def _await(cluster: DaskCluster, workers: int) -> None:
+def _log_of(process: psutil.Process) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{process.pid}/fd/1").readlink().name
+    return ""
+
+
+def _await(port: int) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:
         with suppress(OSError):
-            socket.create_connection(("127.0.0.1", cluster.port)).close()
-            with Client(cluster.address, timeout=60, set_as_default=False) as client:
-                client.wait_for_workers(workers, timeout=120)
+            socket.create_connection(("127.0.0.1", port)).close()
             return
         time.sleep(0.1)
-    raise RuntimeError("the Dask cluster did not start")
+    raise RuntimeError("the Dask scheduler did not start")

@@ -67,11 +67,9 @@ def borrowed(engine: DaskEngine, folder: str) -> Iterator[DaskWorkers]:
         When no scheduler answers, no worker is there, a version differs, or a worker does not see
         `folder`.
     """
-    client = _client(engine.address)
-    workers = DaskWorkers(client, engine.address)
+    workers = DaskWorkers(_client(engine.address), engine.address, Path(folder))
     try:
-        check_versions(client, engine.address)
-        _check_shared(client, Path(folder))
+        workers.check()
         yield workers
     finally:
         workers.give_back()
@@ -112,8 +110,9 @@ class DaskWorkers:
 
     processes: tuple[int, ...] = ()
 
-    def __init__(self, client: Client, address: str) -> None:
-        self._client, self._address = client, address
+    def __init__(self, client: Client, address: str, folder: Path) -> None:
+        self._client, self._address, self._folder = client, address, folder
+        self._checked: set[str] = set()
         self._topic = f"keepfit-{uuid.uuid4().hex}"
         self._keys = count()
         self._heard: SimpleQueue[Event] = SimpleQueue()
@@ -121,6 +120,13 @@ class DaskWorkers:
         self.elsewhere: dict[str, Spent] = {}
         self._watched = self._alive = time.monotonic()
         client.subscribe_topic(self._topic, lambda event: self._heard.put(event[1]))
+
+    def check(self) -> None:
+        """Refuse a cluster on which a fit could come to something else, or find no files."""
+        with _reached(self._address):
+            self._checked = set(self._client.nthreads())
+            check_versions(self._client, self._address)
+            check_shared(self._client, self._folder)
 
     def send(self, command: dict[str, Any]) -> None:
         """Submit a task, or stop one."""
@@ -141,7 +147,8 @@ class DaskWorkers:
         Raises
         ------
         InfrastructureError
-            When the scheduler is gone, or no worker was there for a minute.
+            When the scheduler is gone, no worker was there for a minute, or one that came
+            meanwhile differs.
         """
         found: list[Event] = []
         with suppress(Empty):
@@ -174,14 +181,7 @@ class DaskWorkers:
             ran, waited = said["seconds"]
             self.elsewhere[key] = ran, waited
         elif said["event"] == "begun":
-            task.hosts.append(said["worker"])
-            if len(task.hosts) > _STARTS:
-                gone = " and ".join(task.hosts[:_STARTS])
-                yield self._failed(key, "WorkerDied", f"the Dask workers {gone} died with it")
-                task.future.cancel()
-            elif len(task.hosts) > 1:
-                stage = f"again, on {said['worker']}: its worker died"
-                yield {"event": "step", "task": task.number, **said["of"], "stage": stage}
+            yield from self._begun(key, said)
         elif said["event"] == "ended":
             yield self._ended(key, int(said["code"]))
         elif task.future.status == "error":
@@ -189,6 +189,19 @@ class DaskWorkers:
             yield self._failed(key, type(error).__name__, str(error))
         elif task.future.status == "cancelled" and task.stopped is None:
             raise _lost(self._address)
+
+    def _begun(self, key: str, said: Event) -> Iterator[Event]:
+        task, worker = self._open[key], said["worker"]
+        if worker not in self._checked:
+            self.check()
+        task.hosts.append(worker)
+        if len(task.hosts) > _STARTS:
+            gone = " and ".join(task.hosts[:_STARTS])
+            yield self._failed(key, "WorkerDied", f"the Dask workers {gone} died with it")
+            task.future.cancel()
+        elif len(task.hosts) > 1:
+            stage = f"again, on {worker}: its worker died"
+            yield {"event": "step", "task": task.number, **said["of"], "stage": stage}
 
     def _ended(self, key: str, code: int) -> Event:
         return {"event": "ended", "task": self._open.pop(key).number, "code": code}
@@ -212,7 +225,9 @@ class DaskWorkers:
         self._watched = now
         if self._client.status == "closed":
             raise _lost(self._address)
-        if _threads(self._client):
+        with _reached(self._address):
+            threads = _threads(self._client)
+        if threads:
             self._alive = now
         elif now > self._alive + _ALONE_SECONDS:
             raise _alone(self._address)
@@ -231,12 +246,12 @@ def run_command(command: str, topic: str, key: str) -> int:
         return task is not None and task.state in ("executing", "long-running")
 
     say("begun", worker=worker.address, of={"candidate": about})
-    if not Path(run["work"], _MARK).exists():
-        raise _unseen(worker.address, run["work"])
     code = 0
     # A worker that died may have done it.
     if asked["do"] != "fit" or kept(Path(run["folder"]), about) is None:
-        code = _in_child(asked, wanted, say)
+        code = -SIGKILL  # also where the worker process dies: the task is started again once
+        with suppress(worker_pool.WorkerEndedError):
+            code = _in_child(asked, wanted, say)
     say("ended", code=code)
     return code
 
@@ -319,16 +334,21 @@ def _versions(info: dict[str, Any]) -> dict[str, str | None]:
     return {**packages, "python": ".".join(packages["python"].split(".")[:2])}
 
 
-def _check_shared(client: Client, folder: Path) -> None:
+def check_shared(client: Client, folder: Path) -> None:
     """Refuse a cluster whose workers do not see `folder`."""
     mark = uuid.uuid4().hex
     (folder / _MARK).write_text(mark, encoding="ascii")
-    for worker, seen in client.run(_mark_in, str(folder), on_error="return").items():
+    # A worker that does not answer is about to be gone.
+    for worker, seen in client.run(mark_in, str(folder), on_error="ignore").items():
         if seen != mark:
-            raise _unseen(worker, folder)
+            raise InfrastructureError(
+                f"the Dask worker {worker} does not see {folder}.",
+                "Let `state` lie in a folder that all workers see under the same path, "
+                "as the same user.",
+            )
 
 
-def _mark_in(folder: str) -> str:
+def mark_in(folder: str) -> str:
     """Return the mark of a folder as a worker sees it; whose worker process starts meanwhile."""
     worker_pool.warm_up()
     try:
@@ -337,17 +357,18 @@ def _mark_in(folder: str) -> str:
         return ""
 
 
-def _unseen(worker: str, folder: str | Path) -> InfrastructureError:
-    return InfrastructureError(
-        f"the Dask worker {worker} does not see {folder}.",
-        "Let `state` lie in a folder that all workers see under the same path, as the same user.",
-    )
-
-
 def _alone(address: str) -> InfrastructureError:
     return InfrastructureError(
         f"the Dask cluster at {address} has no worker.", f"Start some: dask worker {address}"
     )
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise _lost(address) from None
 
 
 def _lost(address: str) -> InfrastructureError:

@@ -99,9 +99,11 @@ class LeastSquares:
         )
 
 
-def replay_of(history: History, config: PipelineConfig, folder: Path) -> Replay:
+def replay_of(
+    history: History, config: PipelineConfig, folder: Path, *, side_by_side: int = 1
+) -> Replay:
     """Return a replay that keeps its files in `folder`."""
-    fits = Fits(history, LeastSquares(), folder / "fits")
+    fits = Fits(history, LeastSquares(), folder / "fits", side_by_side=side_by_side)
     return Replay(
         history, config, fits, Monitor(history, config, folder / "windows", fits), "plane"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_no_fit_is_made_twice_for_several_policies(compared: Comparison) -> None
 
     assert len(spans) == len(set(spans))
     assert len(spans) < sum(r.fitted for r in compared.results())
+
+
+def test_fits_made_ahead_side_by_side_decide_the_same_and_leave_rows_to_score(
+    tmp_path: Path,
+) -> None:
+    history = history_of(table(8))
+    one_by_one = played(replay_of(history, config_of(), tmp_path / "a"))
+    ahead = played(replay_of(history, config_of(), tmp_path / "b", side_by_side=4))
+
+    assert [decisions(s) for s in ahead] == [decisions(s) for s in one_by_one]
+    made = [json.loads(path.read_text()) for path in tmp_path.glob("b/fits/*/fit.json")]
+    assert max(fit["last"] for fit in made) < history.rows
 
 
 def test_labels_that_come_late_are_learned_late(tmp_path: Path) -> None:
