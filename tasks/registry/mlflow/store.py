@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.errors import TransientError
+from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.locks import locked
 from tasks.base.runtime.process_identity import has_ended
@@ -104,10 +104,7 @@ class Store(Runs, Versions, Collecting):
         return (*self.close_dead_runs(), *self.mark_unfinished())
 
     def reap(self) -> None:
-        """Close what ended processes left in a local database; nothing is connected for nothing.
-
-        On a server the next training does it.
-        """
+        """Close what ended processes left in a local database; nothing is connected for nothing."""
         reader = reader_of(self.uri, self.state)
         with contextlib.suppress(sqlite3.Error):
             if reader is not None and any(map(has_ended, reader.runners())):
@@ -119,6 +116,10 @@ class Store(Runs, Versions, Collecting):
                 self._opened = self._connect()
                 self.recover()
                 self.reap()
+                if sqlite_database.sqlite_path(self.uri) is None:
+                    # A server is asked once a process; whether it allows that is no reason to fail.
+                    with contextlib.suppress(KeepfitError):
+                        self.close_dead_runs()
             return self._opened
 
     @property

@@ -392,6 +392,22 @@ def test_the_next_store_that_is_connected_closes_what_ended_processes_left(
     assert run_of(store, mine).info.status == "RUNNING"
 
 
+def test_the_next_process_that_connects_to_a_server_closes_what_ended_processes_left(
+    store: Store, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = store.start_run(experiment, "living")
+    dead = store.start_run(experiment, "dead", tags={PROCESS_TAG: ended()})
+    # What cannot be read as a file, as a server.
+    monkeypatch.setattr("tasks.registry.mlflow.store.reader_of", lambda *_: None)
+    monkeypatch.setattr(Store, "_connect", lambda _: store._client())
+    monkeypatch.setattr("tasks.registry.mlflow.sqlite_database.sqlite_path", lambda _: None)
+
+    Store("http://127.0.0.1:1", None, store.state).warm_up()
+
+    assert run_of(store, dead).info.status == "KILLED"
+    assert run_of(store, mine).info.status == "RUNNING"
+
+
 # Versions
 
 
