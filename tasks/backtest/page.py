@@ -66,7 +66,7 @@ def _label(axes: mpl.axes.Axes, results: tuple[PolicyResult, ...]) -> None:
         axes.annotate(
             drawing.plain(result.policy), (result.fitted, result.loss),
             xytext=(result.fitted + (-0.02 if left else 0.02) * most, y), textcoords="data",
-            ha="right" if left else "left", va="center", fontsize=8, color=drawing.INK,
+            ha="right" if left else "left", va="bottom", fontsize=8, color=drawing.INK,
         )  # fmt: skip
     axes.margins(0.08)
 

@@ -56,6 +56,18 @@ def test_both_answers_stand_plainly_on_the_page() -> None:
     assert re.search(r"origin = JFK\s*could hurt", text)
 
 
+def test_several_columns_of_a_measure_stay_in_one_cell_where_cells_become_rows() -> None:
+    drift = ALARM.evidence["drift"]
+    assert isinstance(drift, dict)
+    columns = ["temp", "dest"]
+    harm = {"measure": "outside", "value": 0.26, "limit": 0.2, "found": True, "columns": columns}
+
+    page = window_html(changed(drift={**drift, "harm": [harm], "harmful": True}))
+
+    (cell,) = re.findall(r'<td data-label="Most by">(.*?)</td>', page)
+    assert re.fullmatch(r"<span>.*temp.*, .*dest.*</span>", cell)
+
+
 def test_the_verdict_stands_first_and_every_part_is_there() -> None:
     text = words(ALARM)
     places = [
