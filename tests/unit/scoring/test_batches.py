@@ -234,7 +234,8 @@ def killed_at(place: str, pipeline: Pipeline, batch: Snapshot) -> None:
         "import sys; from pathlib import Path; from tasks.base.pipeline_file import load_pipeline; "
         "from tasks.base.records import Snapshot; from tests.unit.scoring.test_batches import *; "
         "p = load_pipeline(Path(sys.argv[1]), {}); s = Snapshot.model_validate_json(sys.argv[2]); "
-        "score_batch(p, s, PASSED, champion_of(p), newcomers=True)"
+        "store = store_of(p); champion = champion_of(p, store); "
+        "score_batch(p, ledger_of(p), store, s, PASSED, champion, newcomers=True)"
     )
     command = [sys.executable, "-c", code, str(pipeline.path), batch.model_dump_json()]
     environ = {**os.environ, VARIABLE: place, "PYTHONPATH": str(ROOT)}
@@ -299,8 +300,9 @@ def test_a_batch_is_recorded_once_wherever_its_scoring_was_killed(
     batch, ledger = snapshot(later, tmp_path), ledger_of(pipeline)
 
     def score() -> None:
-        done = score_batch(pipeline, batch, PASSED, champion, newcomers=True)
-        record_batch(pipeline, done.model_copy(update={"scope": "new"}), BY_HAND, "")
+        store = store_of(pipeline)
+        done = score_batch(pipeline, ledger, store, batch, PASSED, champion, newcomers=True)
+        record_batch(pipeline, ledger, done.model_copy(update={"scope": "new"}), BY_HAND, "")
 
     killed_at("scoring.sink.after", pipeline, batch)
     score()

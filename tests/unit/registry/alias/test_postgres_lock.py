@@ -155,8 +155,10 @@ def test_the_store_on_postgresql_moves_its_alias_under_that_lock(
         )  # fmt: skip
         here.verify(version, trained.X, trained.predicted)
     here.promote_by_hand("flights", "1")
-    monkeypatch.setattr("tasks.registry.alias.postgres_lock.held.__wrapped__.__defaults__", (0.0,))
-    with held(postgres_server.url(), "flights"), pytest.raises(TransientError, match="flights"):
-        there.set_champion("flights", "2", "1")
+    with monkeypatch.context() as impatient:
+        defaults = "tasks.registry.alias.postgres_lock.held.__wrapped__.__defaults__"
+        impatient.setattr(defaults, (0.0,))
+        with held(postgres_server.url(), "flights"), pytest.raises(TransientError, match="flights"):
+            there.set_champion("flights", "2", "1")
     there.set_champion("flights", "2", "1")
     assert here.rollback("flights", "2").version.version == "1"
