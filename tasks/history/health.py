@@ -188,7 +188,8 @@ def judged(
     if on_probation(pipeline, champion, decisions):
         windows = pipeline.config.policy.probation
         return "on probation", (
-            f"v{champion.version} is compared with v{champion.former} over {windows} windows."
+            f"v{champion.version}, with refits before it that have no verdict yet, is compared "
+            f"with the champion before them over {windows} windows with labels."
         )
     return "healthy", _nothing_found(drift)
 
