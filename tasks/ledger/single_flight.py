@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tasks.base.errors import KeepfitError
@@ -73,7 +73,14 @@ def _everywhere(database: Database, pipeline: str) -> Iterator[None]:
             raise _busy(pipeline, "another host that shares this ledger")
         _HELD.add(session)
         stack.callback(_HELD.discard, session)
-        yield
+        try:
+            yield
+        finally:
+            # The server notices the end of a session a moment later; the next flight is at once.
+            with suppress(sa.exc.SQLAlchemyError):
+                connection.execute(
+                    sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), name
+                )
 
 
 def _descriptor(connection: sa.Connection) -> int:

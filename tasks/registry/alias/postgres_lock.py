@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
 from tasks.base.errors import TransientError
@@ -59,7 +59,12 @@ def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
                 "does not answer.",
                 "See that the database is up; the champion stays as it was.",
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            # The server notices the end of a session a moment later; the next holder is at once.
+            with suppress(sa.exc.SQLAlchemyError):
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
 
 
 def number_of(name: str) -> int:
