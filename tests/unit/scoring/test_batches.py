@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tasks.base.errors import ConfigError
 from tasks.base.loop import Cause
+from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import VARIABLE
@@ -69,36 +70,22 @@ def snapshot(frame: pd.DataFrame, folder: Path) -> Snapshot:
     return write_snapshot(table, SCHEMA.features, folder, time_column="moment", assumptions=())
 
 
+def scored(
+    pipeline: Pipeline, batch: Snapshot, champion: ModelVersion, **asked: bool
+) -> ScoringOutcome:
+    ledger, store = ledger_of(pipeline), store_of(pipeline)
+    return score_batch(pipeline, ledger, store, batch, PASSED, champion, **asked)
+
+
 def test_every_scoring_is_in_the_ledger_once(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
-    first = score_batch(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        snapshot(rows(40), tmp_path),
-        PASSED,
-        champion,
-    )
+    first = scored(pipeline, snapshot(rows(40), tmp_path), champion)
     assert (first.rows, first.ledger_new, first.ledger_known) == (40, 40, 0)
-    again = score_batch(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        snapshot(rows(40), tmp_path),
-        PASSED,
-        champion,
-    )
+    again = scored(pipeline, snapshot(rows(40), tmp_path), champion)
     assert (again.ledger_new, again.ledger_known) == (0, 40)
     overlapping = pd.concat([rows(40).iloc[30:], rows(60, seed=1).iloc[40:]])
-    more = score_batch(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        snapshot(overlapping, tmp_path),
-        PASSED,
-        champion,
-    )
+    more = scored(pipeline, snapshot(overlapping, tmp_path), champion)
     assert (more.rows, more.ledger_new, more.ledger_known) == (30, 20, 10)
     stored = ledger_of(pipeline).window_rows("mine", None, champion.roles)
     written = pd.read_parquet(first.output)
@@ -111,23 +98,16 @@ def test_a_batch_scored_in_parts_is_what_it_is_at_once(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = snapshot(rows(30, seed=8), tmp_path)
-    whole = pd.read_parquet(
-        score_batch(
-            pipeline, ledger_of(pipeline), store_of(pipeline), batch, PASSED, champion
-        ).output
-    )
+    whole = pd.read_parquet(scored(pipeline, batch, champion).output)
     monkeypatch.setattr(prediction_parts, "PART_ROWS", 7)
-    again = score_batch(pipeline, ledger_of(pipeline), store_of(pipeline), batch, PASSED, champion)
+    again = scored(pipeline, batch, champion)
     assert (again.rows, again.written, again.ledger_known) == (30, 30, 30)
     pd.testing.assert_frame_equal(pd.read_parquet(again.output), whole)
     later = rows(20, seed=9).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=900))
     more = pd.concat([rows(30, seed=8), later])
-    new = score_batch(
+    new = scored(
         pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
         snapshot(more, tmp_path),
-        PASSED,
         champion,
         newcomers=True,
     )
@@ -148,8 +128,8 @@ def test_a_sink_that_fails_leaves_the_ledger_to_be_completed(
 
     broken = replace(pipeline, config=config.model_copy(update={"scoring": scoring}))
     with pytest.raises(ConfigError, match="this is a folder"):
-        score_batch(broken, ledger_of(broken), store_of(broken), batch, PASSED, champion)
-    mended = score_batch(pipeline, ledger_of(pipeline), store_of(pipeline), batch, PASSED, champion)
+        scored(broken, batch, champion)
+    mended = scored(pipeline, batch, champion)
     assert (mended.ledger_new, mended.ledger_known) == (0, 10)
     assert len(pd.read_parquet(mended.output)) == 10
 
@@ -159,14 +139,7 @@ def test_a_batch_without_rows_is_written_with_the_columns_of_others(
 ) -> None:
     empty = snapshot(rows(1).iloc[:0], tmp_path)
     done = score_nothing(pipeline, store_of(pipeline), empty, champion)
-    full = score_batch(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        snapshot(rows(3), tmp_path),
-        PASSED,
-        champion,
-    )
+    full = scored(pipeline, snapshot(rows(3), tmp_path), champion)
     assert (done.rows, done.written, done.ledger_new) == (0, 0, 0)
     written, like = pd.read_parquet(done.output), pd.read_parquet(full.output)
     assert len(written) == 0
@@ -182,20 +155,10 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     named = replace(pipeline, config=config.model_copy(update={"scoring": scoring}))
     fresh = rows(10, seed=4).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=300))
     again = pd.concat([fresh.iloc[:4], fresh.iloc[4:].assign(moment=fresh["moment"])])
-    score_batch(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        snapshot(fresh.iloc[:6], tmp_path),
-        PASSED,
-        champion,
-    )
-    done = score_batch(
+    scored(pipeline, snapshot(fresh.iloc[:6], tmp_path), champion)
+    done = scored(
         named,
-        ledger_of(named),
-        store_of(named),
         snapshot(again, tmp_path),
-        PASSED,
         champion,
         newcomers=True,
         named=True,
@@ -214,14 +177,7 @@ def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
     before = scored_since(pipeline, ledger_of(pipeline), champion)
     later = rows(1, seed=9)
     later["moment"] += pd.Timedelta(days=60 * 365)
-    score_batch(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        snapshot(later, tmp_path),
-        PASSED,
-        champion,
-    )
+    scored(pipeline, snapshot(later, tmp_path), champion)
     assert scored_since(pipeline, ledger_of(pipeline), champion) == before
 
 
@@ -266,12 +222,9 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
     assert since is not None
     assert since.replace(tzinfo=None) <= first["moment"].min(), "older than one window, still read"
     both = snapshot(pd.concat([first, later]), tmp_path)
-    done = score_batch(
+    done = scored(
         mine,
-        ledger_of(mine),
-        store_of(mine),
         both,
-        PASSED,
         champion_of(mine, store_of(mine)),
         newcomers=True,
     )
@@ -322,12 +275,9 @@ def test_after_retention_nothing_is_scored_anew(
     """Rows that were scored long ago: retention leaves what scoring goes on from."""
     fortnight = rows(300, seed=7)
     fortnight["moment"] += pd.Timedelta(days=2200)
-    score_batch(
+    scored(
         pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
         snapshot(fortnight, tmp_path),
-        PASSED,
         champion,
         newcomers=True,
     )
@@ -341,12 +291,9 @@ def test_after_retention_nothing_is_scored_anew(
     since = scored_since(pipeline, ledger_of(pipeline), champion)
     assert since is not None
     newer = fortnight[fortnight["moment"] >= since.replace(tzinfo=None)]
-    again = score_batch(
+    again = scored(
         pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
         snapshot(newer, tmp_path),
-        PASSED,
         champion,
         newcomers=True,
     )
