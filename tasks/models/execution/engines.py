@@ -71,7 +71,7 @@ def borrowed(engine: Engine, folder: str) -> Iterator[Workers]:
     pool = (
         dask_pool.borrowed(engine, folder)
         if isinstance(engine, DaskEngine)
-        else (worker_pool.borrowed())
+        else worker_pool.borrowed()
     )
     with pool as workers:
         yield workers
