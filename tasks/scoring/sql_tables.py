@@ -10,6 +10,7 @@ from tasks.base.errors import ConfigError, InfrastructureError, KeepfitError, Tr
 from tasks.base.runtime.libraries import pd, sa
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
 from tasks.base.text.redaction import without_credentials
+from tasks.ledger.storage.database import lock
 
 BATCH = "batch"
 _ROWS_AT_ONCE = 5_000
@@ -122,12 +123,9 @@ def _cut(name: str, most: int) -> str:
 
 
 def _write(connection: sa.Connection, parts: Iterable[pd.DataFrame], name: str) -> None:
-    if connection.dialect.name == "postgresql":
-        # Two writers of one batch would each delete nothing and both insert.
-        connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"keepfit {name}"}
-        )
-    elif connection.dialect.name == "sqlite":
+    # Two writers of one batch would each delete nothing and both insert.
+    lock(connection, f"keepfit sink {name}")
+    if connection.dialect.name == "sqlite":
         # Locked before it is asked whether the table is there: else two writers would make it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     replaced: set[str] = set()

@@ -12,6 +12,8 @@ from pathlib import Path
 from tasks.base.errors import InfrastructureError, TransientError
 from tasks.base.runtime.files import private_folder
 
+_HELD: set[int] = set()
+
 
 @contextmanager
 def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
@@ -56,9 +58,34 @@ def lock_file(path: Path) -> Iterator[int]:
             "Make the state folder writable, or set KEEPFIT_STATE to one that is.",
         ) from None
     try:
-        yield descriptor
+        with released_in_forks(descriptor):
+            yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def released_in_forks(descriptor: int) -> Iterator[None]:
+    """Let processes forked meanwhile have no part in a lock, which would outlive its holder."""
+    _HELD.add(descriptor)
+    try:
+        yield
+    finally:
+        _HELD.discard(descriptor)
+
+
+def _let_go() -> None:
+    """Give locks up in a forked process; their numbers stay taken: closing them closes no other."""
+    if not _HELD:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in _HELD:
+        os.dup2(nowhere, descriptor, inheritable=False)
+    os.close(nowhere)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def take(descriptor: int) -> bool:

@@ -20,6 +20,7 @@ from tasks.base.records import MODEL_DIGEST_TAG, ModelVersion, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
 from tasks.base.runtime.libraries import pd
+from tasks.base.runtime.postgres_lock import is_postgresql
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
@@ -355,7 +356,7 @@ class Versions(Catalog):
     def _across(self) -> champion_alias.Across:
         """The lock that other hosts see too: the ledger's, else the store's, where one has it."""
         address = self.ledger or self.uri
-        if not postgres_lock.is_postgresql(address):
+        if not is_postgresql(address):
             return champion_alias.on_this_host
         return partial(postgres_lock.held, address)
 

@@ -13,7 +13,8 @@ import pytest
 
 from tasks.base.errors import TransientError
 from tasks.base.pipeline_file import load_pipeline
-from tasks.registry.alias.postgres_lock import held, number_of
+from tasks.base.runtime.postgres_lock import champion_key
+from tasks.registry.alias.postgres_lock import held
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store
 from tests.postgres import Server, postgres_server
@@ -108,7 +109,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
 
 
 def test_models_have_locks_of_their_own() -> None:
-    assert len({number_of(f"model-{n}") for n in range(1000)}) == 1000
+    assert len({champion_key(f"model-{n}") for n in range(1000)}) == 1000
 
 
 @pytest.mark.slow
