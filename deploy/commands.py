@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from deploy.serving import app as serving_app
     from deploy.serving import server as serving
     from deploy.stack import stack
-    from deploy.web import access, page_server
+    from deploy.web import page_server
+    from deploy.web import session_access as access
     from tasks.base import pipeline_file
 else:
     examination = Deferred("deploy.doctor.report")
@@ -37,7 +38,7 @@ else:
     serving_app = Deferred("deploy.serving.app")
     serving = Deferred("deploy.serving.server")
     stack = Deferred("deploy.stack.stack")
-    access = Deferred("deploy.web.access")
+    access = Deferred("deploy.web.session_access")
     page_server = Deferred("deploy.web.page_server")
     pipeline_file = Deferred("tasks.base.pipeline_file")
 

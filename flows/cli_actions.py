@@ -17,14 +17,14 @@ from tasks.registry import manual_promotion, version_keys
 from tasks.registry.mlflow.shared_stores import store_of
 
 if TYPE_CHECKING:
-    from tasks.base.loop import Decision
+    from tasks.base.monitoring_records import Decision
     from tasks.dashboard import refresh as dashboard
     from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.history import overview as health
     from tasks.history import state_sizes
     from tasks.history.overview import PipelineHealth
-    from tasks.lineage import chain
-    from tasks.lineage.chain import Chain
+    from tasks.lineage import evidence_chain as chain
+    from tasks.lineage.evidence_chain import Chain
     from tasks.monitoring.alerts import notification
     from tasks.plugins import versions
     from tasks.registry.mlflow.store import Store
@@ -34,7 +34,7 @@ else:
     dashboard = Deferred("tasks.dashboard.refresh")
     health = Deferred("tasks.history.overview")
     state_sizes = Deferred("tasks.history.state_sizes")
-    chain = Deferred("tasks.lineage.chain")
+    chain = Deferred("tasks.lineage.evidence_chain")
     notification = Deferred("tasks.monitoring.alerts.notification")
     versions = Deferred("tasks.plugins.versions")
     batches = Deferred("tasks.scoring.batches")

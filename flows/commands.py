@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from expectations.engine.lazy_imports import Deferred
 from flows.prefect_runs import end_left
 from flows.terminal.results import progress
-from tasks.base.errors import InfrastructureError, KeepfitError, ModelRefusedError
-from tasks.base.loop import Cause, new_correlation
-from tasks.base.outcomes import (
+from tasks.base.command_results import (
     MonitoringOutcome,
     PipelineStatus,
     ScoringOutcome,
     TrainingOutcome,
 )
+from tasks.base.errors import InfrastructureError, KeepfitError, ModelRefusedError
+from tasks.base.monitoring_records import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.runtime.files import private_folder, require_writable

@@ -8,7 +8,7 @@ from flows.run_lifecycle import pipeline_of_run
 from tasks.base.runtime.environment import keep_private
 from tasks.orchestration.current_run import completed
 from tasks.orchestration.declarations import flow
-from tasks.projects.reach import reach
+from tasks.projects.reachability import reach
 
 
 @flow("inspection", run_name="inspection of {pipeline}")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import tell_decided
+from tasks.base.command_results import MonitoringOutcome
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause
-from tasks.base.outcomes import MonitoringOutcome
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
 from tasks.monitor import (
     choose_windows,

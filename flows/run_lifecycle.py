@@ -14,7 +14,7 @@ from flows.prefect_runs import unsuccessful_runs
 from tasks.alert import note_stop
 from tasks.base.errors import ContractError, KeepfitError, UsageError
 from tasks.base.known_pipelines import pipeline_in_use, remember_pipeline
-from tasks.base.loop import Cause, new_correlation
+from tasks.base.monitoring_records import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.environment import (
     REGISTERED_VARIABLE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import note_set_aside
-from tasks.base.loop import Cause
-from tasks.base.outcomes import ScoringOutcome
+from tasks.base.command_results import ScoringOutcome
+from tasks.base.monitoring_records import Cause
 from tasks.load import load_rows
 from tasks.orchestration.current_run import run_id
 from tasks.orchestration.declarations import flow

@@ -8,12 +8,12 @@ from typing import Any
 
 from flows.run_lifecycle import answerable, named, pipeline_of_run
 from tasks.alert import tell_decided
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.known_pipelines import pipeline_in_use
-from tasks.base.loop import Cause, PolicyDecision
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.monitoring_records import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis
+from tasks.base.training_records import Basis
 from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
 from tasks.ledger.ledger import ledger_of
 from tasks.load import load_window, split_window

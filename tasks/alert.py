@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause, Decision
+from tasks.base.monitoring_records import Cause, Decision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import SetAside
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import SetAside
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import Delivery
 from tasks.monitoring.alerts.notification import tell

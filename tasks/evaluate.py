@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Figures
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import Assessment, Basis, CandidateResult, Figures
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import assess
 from tasks.orchestration.artifacts import leave

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from tasks.base.loop import Cause, PolicyDecision
-from tasks.base.outcomes import ScoringScope
+from tasks.base.command_results import ScoringScope
+from tasks.base.monitoring_records import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading_notes import note_text
-from tasks.base.records import ModelVersion, Prepared, Snapshot, Split
 from tasks.base.runtime.progress import Step, report
+from tasks.base.source_notes import note_text
+from tasks.base.training_records import ModelVersion, Prepared, Snapshot, Split
 from tasks.ledger.ledger import ledger_of
 from tasks.models.execution.plugin_checks import check_hooks
 from tasks.orchestration.declarations import BRIEF, task
 from tasks.registry.mlflow.shared_stores import require_intact_champion, store_of
 from tasks.scoring.incremental import scored_since
 from tasks.training.interrupted_promotion import settled_champion
-from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import candidacy
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
+from tasks.training.training_plan import prepare
 
 
 @task(name="load window", retried=BRIEF)

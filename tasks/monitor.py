@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tasks.base.command_results import MonitoringOutcome
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause, DriftResult
-from tasks.base.outcomes import MonitoringOutcome
+from tasks.base.monitoring_records import Cause, DriftResult
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
 from tasks.base.text.commands import command
+from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.dashboard.window_page import window_html
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.contract_stops import record_stop
 from tasks.monitoring.monitored_window import Look, Watch
-from tasks.monitoring.trial.challenger_trial import try_challenger
+from tasks.monitoring.shadow.challenger_trial import try_challenger
 from tasks.monitoring.windows.conclusion import Findings, conclude_look, conclude_pass, stopped_look
 from tasks.monitoring.windows.label_evidence import judge, with_gain
 from tasks.monitoring.windows.monitoring_run import (

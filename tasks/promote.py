@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tasks.base.loop import Cause
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,
@@ -16,7 +17,6 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.runtime.progress import Step, report
 from tasks.evaluation.findings import Diagnosis
 from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.artifacts import leave
@@ -24,7 +24,6 @@ from tasks.orchestration.declarations import PATIENT, task
 from tasks.registry.gate.holdout_verdict import judge
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.tracking import training_runs
-from tasks.training.completion import conclude, finished_training, outline
 from tasks.training.decisions import (
     earlier_refits,
     record_training,
@@ -34,6 +33,7 @@ from tasks.training.decisions import (
     training_decision,
 )
 from tasks.training.interrupted_promotion import forget_verdict, judged_once, registered_once
+from tasks.training.training_record import conclude, finished_training, outline
 
 
 @task(name="find training")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tasks.base.loop import Cause
-from tasks.base.outcomes import ScoringOutcome, ScoringScope
+from tasks.base.command_results import ScoringOutcome, ScoringScope
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Admitted, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import Admitted, ModelVersion, Snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.contract_stops import record_stale_files

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Verdict
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import Assessment, Basis, CandidateResult, Verdict
 from tasks.orchestration.declarations import task
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.fits import fit_all, winner_of

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.base.loop import Cause
-from tasks.base.outcomes import ScoringScope
+from tasks.base.command_results import ScoringScope
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Admitted, ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import Admitted, ContractResult, ModelVersion, Snapshot
 from tasks.contracts.changed_columns import naming_changes
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import held, require_passed

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     Cause,
     ColumnFinding,
     Decision,
@@ -21,7 +21,7 @@ from tasks.base.loop import (
     decision_id,
 )
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import GateEvidence, MetricValue, Verdict
+from tasks.base.training_records import GateEvidence, MetricValue, Verdict
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
 WEEK = timedelta(days=7)

@@ -237,7 +237,7 @@ READING = {
     "split", "splitlines", "partition", "rpartition", "startswith", "endswith", "removeprefix",
     "removesuffix", "find", "index", "search", "match", "fullmatch", "findall", "finditer",
 }  # fmt: skip
-SHORTENED = {"deploy/runner/chronicle.py"}
+SHORTENED = {"deploy/runner/activity_log.py"}
 """A decision in one line of a terminal: its first sentence."""
 
 

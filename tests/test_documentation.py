@@ -19,14 +19,14 @@ from docs import gallery
 from expectations.contract import Contract
 from flows.cli import main
 from tasks.backtest.results import BacktestOutcome
+from tasks.base.command_results import Draft, MonitoringOutcome, ScoringOutcome, TrainingOutcome
 from tasks.base.key_reference import explain
-from tasks.base.outcomes import Draft, MonitoringOutcome, ScoringOutcome, TrainingOutcome
 from tasks.base.pipeline_file import pipeline_of
-from tasks.base.records import Record
 from tasks.base.settings.yaml_document import parse_yaml
+from tasks.base.training_records import Record
 from tasks.evaluation.explanation.shap_values import RowExplanation
 from tasks.history.overview import PipelineHealth
-from tasks.lineage.chain import Chain
+from tasks.lineage.evidence_chain import Chain
 from tasks.metrics import classification, ranking, regression
 
 ROOT = Path(__file__).parents[1]

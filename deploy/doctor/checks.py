@@ -26,12 +26,12 @@ from deploy.prefect.api import connected, deployment_named, speaking_to
 from deploy.prefect.automations import standing_automations
 from deploy.prefect.deployments import DEPLOYED
 from tasks.base.errors import KeepfitError
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Record
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import KEY, RunningStack
 from tasks.base.text.commands import command, working_on
+from tasks.base.training_records import Record
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import send as send_message
 from tasks.monitoring.alerts.apprise_channel import unknown_channels

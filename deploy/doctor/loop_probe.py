@@ -28,13 +28,13 @@ from deploy.prefect.deployments import DEPLOYED
 from deploy.remote.alarm_probe import run_caused_by
 from deploy.stack.environments import of_runner
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Decision
-from tasks.base.moments import as_utc
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Record
 from tasks.base.runtime.environment import module_command
 from tasks.base.runtime.files import private_folder
 from tasks.base.servers.stack_file import RunningStack, running_stack
+from tasks.base.training_records import Record
+from tasks.base.utc_times import as_utc
 from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.libraries import filters, prefect_errors
 

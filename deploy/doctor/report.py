@@ -17,10 +17,10 @@ from deploy.doctor import checks
 from deploy.doctor.loop_probe import run_loop
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, load_pipeline
-from tasks.base.records import Record
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import RunningStack, running_stack
 from tasks.base.text.redaction import redact
+from tasks.base.training_records import Record
 
 if TYPE_CHECKING:
     from deploy.doctor.loop_probe import LoopResult

@@ -11,7 +11,7 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tasks.base.loop import Window
+from tasks.base.monitoring_records import Window
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.data.sources.demos import demo_table

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from deploy.prefect.api import connected, deployment_named
 from deploy.prefect.deployments import TAG
-from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
+from deploy.prefect.flow_heartbeat import HEARTBEAT_SECONDS
 from flows.prefect_runs import WATCHED, pipeline_tag
 from tasks.base.pipeline_file import Pipeline
 from tasks.orchestration.libraries import automation_schemas, event_actions, objects

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from deploy.prefect.automations import ALARM, PROBE_LABEL, resource_of
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Cause, new_correlation
-from tasks.base.records import Record
+from tasks.base.monitoring_records import Cause, new_correlation
+from tasks.base.training_records import Record
 from tasks.orchestration.libraries import filters, prefect_errors
 
 if TYPE_CHECKING:

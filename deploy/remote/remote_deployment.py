@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from deploy.prefect.api import api_in_use, connected, deployment_named, speaking_to
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import DEPLOYED, deployment_of
-from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
+from deploy.prefect.flow_heartbeat import HEARTBEAT_SECONDS
 from deploy.prefect.next_runs import next_runs, soonest
 from deploy.remote.alarm_probe import Probe, probe
 from deploy.remote.store_probe import probe_stores
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.known_pipelines import registration
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Record
 from tasks.base.runtime.environment import REGISTERED_VARIABLE, turn_telemetry_off
 from tasks.base.text.redaction import without_credentials
+from tasks.base.training_records import Record
 from tasks.orchestration.libraries import deployment_runner, objects, prefect_errors
-from tasks.projects.reach import Reach
+from tasks.projects.reachability import Reach
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from deploy.prefect.deployments import Deployed, deployment_of
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.pipeline_file import Pipeline
-from tasks.projects.reach import Reach, Reached, columns_digest, marked, reach
+from tasks.projects.reachability import Reach, Reached, columns_digest, marked, reach
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

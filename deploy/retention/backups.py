@@ -22,12 +22,12 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
-from tasks.base.records import Record
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.locks import lock_file, take
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.servers.stack_file import LOCK
 from tasks.base.settings.object_addresses import is_object
+from tasks.base.training_records import Record
 from tasks.data.files.object_stores import fetch, put
 from tasks.registry.packaging.provenance import keepfit_version
 

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING
 
 from deploy.child_processes import end_with
 from deploy.retention.versions import collect_registry, kept_versions
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import KeepfitError
-from tasks.base.outcomes import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Snapshot
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, runner_of
+from tasks.base.training_records import Snapshot
 from tasks.history.state_sizes import bytes_in
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.single_flight import Busy
 from tasks.ledger.training_outcomes import last_outcomes
-from tasks.training.identity import fit_key
+from tasks.training.training_identity import fit_key
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from tasks.base.loop import Decision, decision_id, new_correlation
+from tasks.base.monitoring_records import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.failpoints import reach
+from tasks.base.training_records import ModelVersion
 from tasks.history.evidence import has_registry, text_of, verdict_of
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of

@@ -9,8 +9,8 @@ from pathlib import Path
 from tasks.base.errors import KeepfitError
 from tasks.base.known_pipelines import accept
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Record
 from tasks.base.text.redaction import redact
+from tasks.base.training_records import Record
 
 _UNREADABLE = "unreadable"
 

@@ -28,12 +28,12 @@ from flows.prefect_runs import (
     pipeline_tag,
     unsuccessful_runs,
 )
-from tasks.base.loop import Decision, decision_id, new_correlation
-from tasks.base.moments import as_utc
+from tasks.base.monitoring_records import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, marked_at, runner_of, unmark
 from tasks.base.servers.stack_file import stopped_at
+from tasks.base.utc_times import as_utc
 from tasks.ledger.ledger import Ledger, each_ledger, ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from deploy.child_processes import end_with, speaking
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import runner_deployments
-from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
+from deploy.prefect.flow_heartbeat import HEARTBEAT_SECONDS
 from deploy.prefect.next_runs import next_runs
-from deploy.runner.chronicle import Chronicle
+from deploy.runner.activity_log import Chronicle
 from deploy.runner.file_watch import Edit, WatchedFiles
 from deploy.runner.reaper import Reaper
 from tasks.base.errors import ConfigError, InfrastructureError

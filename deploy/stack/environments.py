@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.prefect.heartbeat import HEARTBEAT_SECONDS
+from deploy.prefect.flow_heartbeat import HEARTBEAT_SECONDS
 from tasks.base.errors import UsageError
 from tasks.base.runtime.environment import REGISTERED_VARIABLE, keep_prefect_in, turn_telemetry_off
 from tasks.base.servers.stack_file import prefect_login

@@ -26,9 +26,9 @@ from deploy.stack.environments import (
     of_runner,
 )
 from deploy.stack.ports import Held, hold
-from deploy.stack.service import Part
+from deploy.stack.supervised_part import Part
 from deploy.stack.supervisor import Supervisor
-from deploy.web.access import Access
+from deploy.web.session_access import Access
 from flows.terminal import output
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipelines
@@ -52,6 +52,7 @@ _PREFECT_PORT = 4200
 _MLFLOW_PORT = 5000
 _PAGE_PORT = 4280
 _SERVE_PORT = 4290
+_SERVERS = "deploy.stack.server_processes"
 _LEAST_FREE_BYTES = 200_000_000
 
 
@@ -231,16 +232,15 @@ def _parts(
     answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: stack_key(state)}
     return [
         Part(
-            "Prefect", "prefect", "deploy.stack.servers", server("prefect"), environ, state,
-            prefect, "/api/health", essential=True,
+            "Prefect", "prefect", _SERVERS, server("prefect"), environ, state, prefect,
+            "/api/health", essential=True,
         ),
         Part(
-            "MLflow", "mlflow", "deploy.stack.servers", server("mlflow"),
+            "MLflow", "mlflow", _SERVERS, server("mlflow"),
             of_mlflow(state, mlflow.url, stores.mlflow), state, mlflow,
         ),
         Part(
-            "keepfit's page", "page", "deploy.stack.servers", server("page"), common(state), state,
-            page,
+            "keepfit's page", "page", _SERVERS, server("page"), common(state), state, page,
         ),
         Part(
             "the runner", "runner", "deploy.runner.runner",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deploy.child_processes import end_everything, end_orphans
-from deploy.stack.service import Part
+from deploy.stack.supervised_part import Part
 from tasks.base.errors import InfrastructureError
 
 _START_SECONDS = 180.0

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from expectations.contract import Contract
     from tasks.backtest.results import BacktestOutcome
-    from tasks.base.outcomes import MonitoringOutcome, ScoringOutcome, TrainingOutcome
+    from tasks.base.command_results import MonitoringOutcome, ScoringOutcome, TrainingOutcome
     from tasks.evaluation.explanation.shap_values import RowExplanation
     from tasks.history.overview import PipelineHealth
-    from tasks.lineage.chain import Chain
+    from tasks.lineage.evidence_chain import Chain
 
 _SHOWN_ROWS = 20
 _DRIFT = ("column", "method", "statistic", "threshold", "p_value", "drifted", "importance")

@@ -32,10 +32,17 @@ from tasks.orchestration.prefect_api import configured_api
 from tasks.policy.gain_sentences import gain_method, gain_sentence
 
 if TYPE_CHECKING:
-    from tasks.base.loop import ColumnFinding, Decision, DriftResult, Gain, GainAnswer, Performance
-    from tasks.base.outcomes import MonitoringOutcome, SeenWindow
+    from tasks.base.command_results import MonitoringOutcome, SeenWindow
+    from tasks.base.monitoring_records import (
+        ColumnFinding,
+        Decision,
+        DriftResult,
+        Gain,
+        GainAnswer,
+        Performance,
+    )
     from tasks.history.overview import PipelineHealth
-    from tasks.lineage.chain import Chain
+    from tasks.lineage.evidence_chain import Chain
     from tasks.lineage.records import Link
 
 _MOST_COLUMNS = 12

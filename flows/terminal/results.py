@@ -16,14 +16,14 @@ from expectations.text.phrases import say_share
 from flows.terminal import output
 from flows.terminal.documentation import where_explained
 from flows.terminal.safe_console import SafeConsole, escape, results_console
-from tasks.base.reading_notes import ReadingNote, note_text
 from tasks.base.runtime.progress import Step, set_reporter
+from tasks.base.source_notes import ReadingNote, note_text
 from tasks.base.text import numbers
 from tasks.base.text.numbers import mode_words
 from tasks.base.text.phrases import plural
 
 if TYPE_CHECKING:
-    from tasks.base.outcomes import (
+    from tasks.base.command_results import (
         ContractDiff,
         Draft,
         PipelineStatus,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         TrainingOutcome,
         WrittenContract,
     )
-    from tasks.base.records import ContractResult, LeaderboardRow, SetAside
+    from tasks.base.training_records import ContractResult, LeaderboardRow, SetAside
     from tasks.evaluation.explanation.shap_values import RowExplanation
 
 _SHOWN_COLUMNS = 40

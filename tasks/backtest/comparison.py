@@ -15,7 +15,7 @@ from tasks.backtest.fits import FittedModel
 from tasks.backtest.history import History
 from tasks.backtest.results import PolicyResult, WindowScore
 from tasks.backtest.schedule import Schedule, best_schedule
-from tasks.base.records import MetricValue
+from tasks.base.training_records import MetricValue
 from tasks.metrics.bootstrap import interval, resampling, time_blocks
 from tasks.metrics.losses import row_losses
 from tasks.metrics.scorer import score

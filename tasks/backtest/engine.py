@@ -25,7 +25,7 @@ from tasks.backtest.observation import Champion, Monitor
 from tasks.backtest.policies import Policy
 from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     CALLING,
     AgedGain,
     CauseKind,
@@ -34,8 +34,8 @@ from tasks.base.loop import (
     PolicyDecision,
     WindowFlag,
 )
-from tasks.base.records import RefitGain, TrainingKind
 from tasks.base.runtime.libraries import croniter
+from tasks.base.training_records import RefitGain, TrainingKind
 from tasks.monitoring.probation.promotion_chain import Move
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide

@@ -18,11 +18,11 @@ from pydantic import Field
 
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig
-from tasks.base.records import Recipe, Record, Split
 from tasks.base.runtime import progress
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.settings.training import HERE, Engine, TrainingConfig
 from tasks.base.text.durations import parse_duration
+from tasks.base.training_records import Recipe, Record, Split
 from tasks.evaluation.leaderboard import choose
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.fitting import fit_candidates, objective_of

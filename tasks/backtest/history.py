@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import DataError, UsageError
-from tasks.base.loop import Window
-from tasks.base.own_code import OwnCode
+from tasks.base.monitoring_records import Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Schema, Snapshot
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.settings.evaluation import default_metric
 from tasks.base.text.durations import format_duration, parse_delay, parse_duration
+from tasks.base.training_records import Schema, Snapshot
 from tasks.data.column_kinds import build_schema, infer_kinds, target_values
 from tasks.data.loading import load_window
 from tasks.data.ranking_groups import queries_of
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
-from tasks.monitoring.windows.grid import grid
+from tasks.monitoring.windows.window_grid import grid
 
 if TYPE_CHECKING:
     from tasks.metrics.ranking import RankingGroups

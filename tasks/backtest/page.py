@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from tasks.backtest.results import BacktestOutcome, PolicyResult
-from tasks.base.records import MetricValue
 from tasks.base.runtime.libraries import mpl
+from tasks.base.training_records import MetricValue
 from tasks.reporting.figures import style as drawing
 from tasks.reporting.report import report
 from tasks.reporting.report.page_environment import page_environment

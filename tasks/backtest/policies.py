@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Literal
 
 from tasks.base.config import PipelineConfig
-from tasks.base.records import Record
 from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tasks.base.text.durations import format_duration
+from tasks.base.training_records import Record
 
 Sense = Literal["drift", "realised", "estimated", "performance", "gain"]
 """What a policy's alarms come from; ``performance`` is realised, else estimated."""

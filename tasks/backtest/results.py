@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.base.loop import Window
-from tasks.base.records import MetricValue, Record
+from tasks.base.monitoring_records import Window
+from tasks.base.training_records import MetricValue, Record
 
 FIXED = ("file", "never", "every_window", "every_window_gated", "hindsight")
 """Policies that every backtest has."""

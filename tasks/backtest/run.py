@@ -18,16 +18,16 @@ from tasks.backtest.observation import Monitor
 from tasks.backtest.policies import policies_of, with_span
 from tasks.backtest.recommendation import recommend
 from tasks.backtest.results import BacktestOutcome, Recommendation, ReplayedWindow
-from tasks.base.loop import Window
+from tasks.base.monitoring_records import Window
 from tasks.base.pipeline_file import Pipeline, pipeline_of
-from tasks.base.records import Record
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml
 from tasks.base.text.commands import command
 from tasks.base.text.durations import format_duration
+from tasks.base.training_records import Record
 from tasks.models.execution.engines import side_by_side
 from tasks.registry.mlflow.store import Store
-from tasks.training.identity import fit_key
+from tasks.training.training_identity import fit_key
 
 
 class BacktestRequest(Record):

@@ -15,8 +15,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from tasks.base.own_code import HooksConfig
-from tasks.base.records import Kind, Task
+from tasks.base.plugin_settings import HooksConfig
 from tasks.base.settings.evaluation import GateConfig, Metric, Objective, ReportConfig, metrics_of
 from tasks.base.settings.monitoring import MonitoringConfig, PolicyConfig, SchedulesConfig
 from tasks.base.settings.ranking_rules import contradiction
@@ -33,6 +32,7 @@ from tasks.base.settings.section import (
 from tasks.base.settings.sources import Source
 from tasks.base.settings.training import HERE, CandidateName, Engine, SplitConfig, TrainingConfig
 from tasks.base.text.durations import Duration
+from tasks.base.training_records import Kind, Task
 
 
 class PipelineConfig(Section):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from tasks.base.records import RuleResult, SetAside
+    from tasks.base.training_records import RuleResult, SetAside
 
 
 class KeepfitError(Exception):

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import nearest
-from tasks.base.records import Record
+from tasks.base.training_records import Record
 
 _BOUNDS = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<", "MinLen": "length ≥", "MaxLen": "length ≤"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from tasks.base.errors import ContractError
-from tasks.base.reading_notes import ChangedColumns, ReadingNote, note_text
+from tasks.base.source_notes import ChangedColumns, ReadingNote, note_text
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from expectations.column_batches import infer_in_parts
 from expectations.contract import Contract
 from expectations.late_labels import LateLabels
 from tasks.base.errors import EvidenceError
-from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Snapshot
 from tasks.base.runtime.environment import give_back_memory
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
+from tasks.base.training_records import Snapshot
+from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import read_frame
 from tasks.data.typing.storage import ColumnForm
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.contracts.contract_files import ensure_contract, late_labels
 from tasks.contracts.snapshot_check import check_snapshot
 from tasks.plugins.versions import require_hooks

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError
-from tasks.base.records import ContractResult, RuleResult, Snapshot
 from tasks.base.runtime.environment import interrupts_kept_away, module_command
 from tasks.base.runtime.files import changed_file, digest_of, write_whole
 from tasks.base.text.commands import command
+from tasks.base.training_records import ContractResult, RuleResult, Snapshot
 from tasks.contracts.commands import accept_command
 from tasks.contracts.shared_checker import ask_standing, standing
 

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from tasks.base.loop import Performance
-from tasks.base.records import MetricValue
+from tasks.base.monitoring_records import Performance
 from tasks.base.text.numbers import metric_words
 from tasks.base.text.phrases import day, plural, span, valued
+from tasks.base.training_records import MetricValue
 from tasks.dashboard.svg import Scale, element, fitted, fitting, path, shortened, ticks
 from tasks.history.series import Mark, Point, finding, moving_columns, relative
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from tasks.base.loop import Decision, DecisionKind
+from tasks.base.monitoring_records import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.servers.stack_file import running_stack

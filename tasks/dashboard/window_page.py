@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, SegmentPerformance
-from tasks.base.records import MetricValue
+from tasks.base.monitoring_records import (
+    ColumnFinding,
+    Decision,
+    DriftResult,
+    Performance,
+    SegmentPerformance,
+)
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words
 from tasks.base.text.phrases import Tone, span, valued
+from tasks.base.training_records import MetricValue
 from tasks.dashboard.page_environment import render
 from tasks.history import evidence, links
 from tasks.history.entries import Fact, anchor, answered, facts, plain

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.records import Kind, Schema, Snapshot
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import Kind, Schema, Snapshot
 from tasks.data.leaks import suspicions, twins
 from tasks.data.ranking_groups import check_groups
 from tasks.data.snapshots import open_table

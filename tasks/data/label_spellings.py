@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.base.reading_notes import JoinedLabels, LabelTwins
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import JoinedLabels, LabelTwins
 from tasks.data.source_table import nearest
 
 Labels = Mapping[str, Sequence[str]]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.base.runtime.libraries import pa
+from tasks.base.training_records import NUMBERS, Kind, Schema
 from tasks.data.targets import Judged, labels_of
 
 SAMPLE_ROWS = 20_000

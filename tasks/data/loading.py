@@ -16,14 +16,14 @@ from pydantic import ValidationError
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.moments import latest_believed
-from tasks.base.reading_notes import UnreadColumn
-from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.runtime.libraries import pa
 from tasks.base.settings.section import plain
 from tasks.base.settings.sources import CsvSource, Source
+from tasks.base.source_notes import UnreadColumn
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import Kind, Snapshot
+from tasks.base.utc_times import latest_believed
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.snapshots import write_snapshot

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.training_records import Schema
 from tasks.data.snapshots import open_table
 from tasks.metrics.ranking import RankingGroups
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.reading_notes import ReadingNote
-from tasks.base.records import Kind, Snapshot
 from tasks.base.runtime.files import digest_of, digest_of_bytes, private_folder, write_whole
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.runtime.temporary import file_replacing
+from tasks.base.source_notes import ReadingNote
 from tasks.base.text.terminal import know_names
+from tasks.base.training_records import Kind, Snapshot
 from tasks.data.source_table import time_range
 from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.storage import Storage, stored

@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from tasks.base.errors import SourceError
-from tasks.base.moments import as_utc as as_utc
-from tasks.base.reading_notes import ReadingNote
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import ReadingNote
 from tasks.base.text.terminal import know_names
+from tasks.base.utc_times import as_utc as as_utc
 
 MAX_COLUMNS = 20_000
 """At about 4 ms of processor time a column, a minute and a half before the first fit."""

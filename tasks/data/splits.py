@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.records import NUMBERS, Schema, Snapshot, Split
 from tasks.base.runtime.libraries import pa
 from tasks.base.runtime.temporary import file_replacing
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import NUMBERS, Schema, Snapshot, Split
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import (
     check_groups,

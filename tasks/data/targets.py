@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.reading_notes import LabelTwins
-from tasks.base.records import NUMBERS, Schema, Task
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import LabelTwins
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import NUMBERS, Schema, Task
 from tasks.data.label_spellings import twins_among
 from tasks.data.source_table import nearest
 
@@ -40,7 +40,7 @@ class Judged:
     twins
         Labels that may be one.
     grades, relevant
-        Of a ranking, see `tasks.base.records.Schema`.
+        Of a ranking, see `tasks.base.training_records.Schema`.
     """
 
     task: Task

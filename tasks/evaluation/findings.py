@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.base.records import MetricValue, Picture, Record, Trial
+from tasks.base.training_records import MetricValue, Picture, Record, Trial
 
 Fit = Literal["good", "overfits", "memorises", "trails", "underfits", "no_signal", "unknown"]
 Level = Literal["note", "warning"]

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.base.records import CandidateResult, Rounds
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
+from tasks.base.training_records import CandidateResult, Rounds
 from tasks.evaluation.findings import FoldEvidence, Suspicion
 from tasks.models.validation.round_choice import LEAST_PARTS, noise, shared_rows
 

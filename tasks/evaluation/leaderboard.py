@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import FitError
-from tasks.base.records import (
+from tasks.base.runtime.progress import Step, report
+from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,
     Evaluation,
     LeaderboardRow,
 )
-from tasks.base.runtime.progress import Step, report
-from tasks.base.settings.evaluation import greater_is_better
 from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import group_codes

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     Cause,
     ColumnFinding,
     Decision,
@@ -18,7 +18,6 @@ from tasks.base.loop import (
     PolicyDecision,
     is_of_prefect,
 )
-from tasks.base.records import MetricValue, Verdict
 from tasks.base.text.numbers import metric_words, number, seconds
 from tasks.base.text.phrases import (
     KINDS,
@@ -31,6 +30,7 @@ from tasks.base.text.phrases import (
     span,
     valued,
 )
+from tasks.base.training_records import MetricValue, Verdict
 from tasks.history import evidence
 from tasks.policy.gain_sentences import gain_sentence
 

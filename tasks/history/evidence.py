@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     Cause,
     Decision,
     DecisionKind,
@@ -21,7 +21,7 @@ from tasks.base.loop import (
     Window,
 )
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Record, Verdict
+from tasks.base.training_records import Record, Verdict
 from tasks.ledger.ledger import each_ledger, ledger_of
 
 _R = TypeVar("_R", bound=Record)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from tasks.base.loop import Decision, Gain, GainAnswer, Performance, Window
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
+from tasks.base.monitoring_records import Decision, Gain, GainAnswer, Performance, Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import MetricValue, Record
 from tasks.base.text.phrases import elapsed, listed, minute, span
+from tasks.base.training_records import MetricValue, Record
 from tasks.history import evidence
 from tasks.history.schedule import FLOWS, time_before
 from tasks.history.series import Point

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import InfrastructureError, ModelRefusedError
-from tasks.base.loop import Decision, Gain, GainAnswer, Performance
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.monitoring_records import Decision, Gain, GainAnswer, Performance
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import MetricValue, ModelVersion, Record
 from tasks.base.text.commands import command, working_on
 from tasks.base.text.phrases import KINDS
+from tasks.base.training_records import MetricValue, ModelVersion, Record
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.health import (

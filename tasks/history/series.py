@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from tasks.base.loop import ColumnFinding, Decision, DriftResult, Performance, Window
-from tasks.base.records import Record
+from tasks.base.monitoring_records import ColumnFinding, Decision, DriftResult, Performance, Window
+from tasks.base.training_records import Record
 from tasks.history.evidence import MOVES, drift_of, flow_of, performances_of
 
 

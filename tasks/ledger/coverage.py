@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import get_args
 
-from tasks.base.loop import Window
+from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import sa
 from tasks.ledger.records import SERVED, Coverage, Role
 from tasks.ledger.storage.database import Database

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.runtime.libraries import sa
 from tasks.base.text.redaction import redact
 from tasks.ledger.storage.database import Database

@@ -11,10 +11,10 @@ import numpy as np
 
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.pipeline_file import Pipeline, nearest
-from tasks.base.records import NUMBERS, Kind, Schema
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.libraries import pd, sa
 from tasks.base.settings.sources import Source
+from tasks.base.training_records import NUMBERS, Kind, Schema
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels

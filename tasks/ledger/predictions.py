@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.base.loop import Window
-from tasks.base.records import NUMBERS, Schema
+from tasks.base.monitoring_records import Window
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.libraries import pd, sa
+from tasks.base.training_records import NUMBERS, Schema
 from tasks.ledger import outbox
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.records import AnsweredCells, Role, Written

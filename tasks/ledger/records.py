@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from tasks.base.records import Record
+from tasks.base.training_records import Record
 from tasks.data.typing.storage import ColumnForm
 
 Role = Literal["champion", "shadow"]

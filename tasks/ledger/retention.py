@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks.base.moments import latest_believed
 from tasks.base.runtime.libraries import sa
+from tasks.base.utc_times import latest_believed
 from tasks.ledger.coverage import predicted
 from tasks.ledger.records import Pruned
 from tasks.ledger.storage.database import Database

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tasks.base.records import Record
 from tasks.base.runtime.libraries import sa
+from tasks.base.training_records import Record
 from tasks.ledger.storage.database import Database
 from tasks.ledger.storage.tables import insert_absent, now, run_requests, stored_time
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.runtime.files import write_whole
 
 

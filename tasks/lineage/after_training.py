@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.text.phrases import listed, plural
 from tasks.history import evidence, links
 from tasks.history.series import Point, points

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Window
-from tasks.base.own_code import OwnCode
+from tasks.base.monitoring_records import Window
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.text.phrases import plural
 from tasks.ledger.ledger import ledger_of
 from tasks.lineage.records import Known, Link
 from tasks.monitoring.probation.verdict import judge_probation
-from tasks.monitoring.trial.challenger_trial import BY
+from tasks.monitoring.shadow.challenger_trial import BY
 
 
 def beside_champion(known: Known) -> Link | None:

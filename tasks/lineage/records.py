@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from tasks.base.loop import Decision
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Record
+from tasks.base.training_records import ModelVersion, Record
 
 What = Literal[
     "window", "alarm", "schedule", "by hand", "run", "data", "contract", "training", "gate",

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import Floats
 from tasks.metrics.label_codes import encode, encode_truth
 

@@ -9,8 +9,8 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.records import GateEvidence, Schema
 from tasks.base.settings.evaluation import GateConfig, greater_is_better
+from tasks.base.training_records import GateEvidence, Schema
 from tasks.metrics.bootstrap import Floats, Plan, interval, resampling
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.metrics.plugin_metrics import Rows, function_of, native, wrong
 from tasks.plugins.modules import words
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.base.errors import OwnMetricError
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.metrics.bootstrap import Floats, Ints, Plan
 from tasks.metrics.label_codes import encode, encode_truth
 from tasks.plugins.modules import check_call, hook_object, words

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from tasks.metrics.bootstrap import Floats, Ints, Plan
 
 if TYPE_CHECKING:
-    from tasks.base.records import Schema
+    from tasks.base.training_records import Schema
 
 NAMES = ("ndcg_at_10", "map_at_10")
 CUT = 10

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tasks.base.errors import EvidenceError
-from tasks.base.own_code import OwnCode
-from tasks.base.records import Evaluation, MetricValue, Schema
+from tasks.base.plugin_settings import OwnCode
+from tasks.base.training_records import Evaluation, MetricValue, Schema
 from tasks.metrics import classification, ranking, regression
 from tasks.metrics.bootstrap import Floats, Ints, Plan, interval, resampling, whole
 from tasks.metrics.classification import ClassScores

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.config import PipelineConfig
-from tasks.base.records import CandidateResult, Schema, Split
 from tasks.base.settings.training import HERE, Engine, TrainingConfig
+from tasks.base.training_records import CandidateResult, Schema, Split
 from tasks.models.ensemble.blend_call import ensemble_of
 from tasks.models.execution.scheduler import Fits, Progress, Report, silent
 from tasks.models.execution.time_budget import Budget

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import CandidateResult, Recipe, Schema, Split
 from tasks.base.settings.training import HERE, Engine, TrainingConfig
+from tasks.base.training_records import CandidateResult, Recipe, Schema, Split
 from tasks.data.column_kinds import target_values
 from tasks.data.snapshots import read_frame
 from tasks.models.ensemble.blend_call import blend_again, weights_of

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from tasks.base.records import NUMBERS, Recipe, Schema, Split
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.training import HERE, Engine, TrainingConfig
+from tasks.base.training_records import NUMBERS, Recipe, Schema, Split
 
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.base.loop import Cause, Window
-from tasks.base.records import ModelVersion, Record
+from tasks.base.monitoring_records import Cause, Window
+from tasks.base.training_records import ModelVersion, Record
 
 
 class Look(Record):

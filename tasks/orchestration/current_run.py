@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.base.loop import own_run_id
+from tasks.base.monitoring_records import own_run_id
 from tasks.orchestration.libraries import run_states
 
 AUTO_SCHEDULED = "auto-scheduled"

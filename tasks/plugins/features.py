@@ -22,7 +22,7 @@ from typing import Any
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
-from tasks.base.own_code import HookName, HooksConfig
+from tasks.base.plugin_settings import HookName, HooksConfig
 from tasks.base.runtime.libraries import pa, pd
 from tasks.plugins.modules import check_call, digest_of, hook_object, path_of, words
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from tasks.base.errors import ConfigError
-from tasks.base.own_code import HookName
+from tasks.base.plugin_settings import HookName
 
 PREFIX = "keepfit_hook_"
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ModelRefusedError
-from tasks.base.own_code import HooksConfig
+from tasks.base.plugin_settings import HooksConfig
 from tasks.plugins.features import hooks_identity
 from tasks.plugins.modules import digest_of, path_of
 
 if TYPE_CHECKING:
-    from tasks.base.records import ModelVersion
+    from tasks.base.training_records import ModelVersion
 
 HOOKS_TAG = "keepfit.hooks"
 _LOGGER = logging.getLogger(__name__)

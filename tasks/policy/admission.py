@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     Cause,
     CauseKind,
     Decision,
@@ -15,7 +15,7 @@ from tasks.base.loop import (
     decision_id,
 )
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.policy.retraining import decide

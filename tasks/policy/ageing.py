@@ -19,8 +19,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from tasks.base.loop import AgedGain, Gain
-from tasks.base.moments import as_utc
+from tasks.base.monitoring_records import AgedGain, Gain
+from tasks.base.utc_times import as_utc
 from tasks.metrics.random_effects import random_effects, standard_error
 
 MOST = 24

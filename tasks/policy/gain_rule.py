@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log
 
-from tasks.base.loop import Gain, GainAnswer
+from tasks.base.monitoring_records import Gain, GainAnswer
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.metrics.random_effects import standard_error
 from tasks.policy.ageing import SHARE

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.base.loop import Gain, GainAnswer, Window
-from tasks.base.records import MetricValue
+from tasks.base.monitoring_records import Gain, GainAnswer, Window
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.base.text.phrases import plural, valued
+from tasks.base.training_records import MetricValue
 
 _SKIPPED = {
     "no recipe": "the champion's version does not record how it was fitted; the next training does",

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.base.loop import CALLING, CauseKind, Gain, PolicyDecision, WindowFlag
-from tasks.base.moments import as_utc
+from tasks.base.monitoring_records import CALLING, CauseKind, Gain, PolicyDecision, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.utc_times import as_utc
 from tasks.policy.gain_rule import expected_gain, saving, weigh
 from tasks.policy.gain_sentences import gain_sentence
 

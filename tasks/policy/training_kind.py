@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks.base.loop import CauseKind, Decision, WindowFlag
-from tasks.base.moments import as_utc
-from tasks.base.records import TrainingKind
+from tasks.base.monitoring_records import CauseKind, Decision, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.training_records import TrainingKind
+from tasks.base.utc_times import as_utc
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from tasks.base.loop import CALLING, Decision, Gain, Performance, Window, WindowFlag
-from tasks.base.moments import as_utc
-from tasks.base.records import ModelVersion, Record
+from tasks.base.monitoring_records import CALLING, Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.training_records import ModelVersion, Record
+from tasks.base.utc_times import as_utc
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expectations.differences import GONE, find_differences
+from expectations.contract_differences import GONE, find_differences
 from expectations.results import CheckResult
+from tasks.base.command_results import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.errors import UsageError
-from tasks.base.outcomes import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.pipeline_file import Pipeline, nearest
-from tasks.base.records import ContractResult, Snapshot
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.object_addresses import anchored
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml, read_yaml
 from tasks.base.text.commands import command
+from tasks.base.training_records import ContractResult, Snapshot
 from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import (
     contract_file,
@@ -33,7 +33,7 @@ from tasks.training.row_windows import scoring_snapshot, training_snapshot, with
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
-    from expectations.differences import Difference
+    from expectations.contract_differences import Difference
 
 
 def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContract:

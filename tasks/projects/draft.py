@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.base.command_results import Draft, DraftedColumn
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, UsageError
 from tasks.base.key_reference import schema as json_schema
-from tasks.base.outcomes import Draft, DraftedColumn
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, nearest, pipeline_of
-from tasks.base.reading_notes import note_text
-from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.evaluation import default_metric
 from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
+from tasks.base.source_notes import note_text
 from tasks.base.text.commands import command
 from tasks.base.text.terminal import without_marks
+from tasks.base.training_records import Schema, Snapshot
 from tasks.contracts.contract_files import contract_text, infer_from
 from tasks.data.column_kinds import build_schema
 from tasks.data.files.paths import storage_kind
@@ -31,8 +31,8 @@ from tasks.data.sources.source import column_names
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 from tasks.projects.window_length import WindowLength, window_length
-from tasks.training.plan import repeated_ids
 from tasks.training.row_windows import training_snapshot
+from tasks.training.training_plan import repeated_ids
 
 _SCHEMA = "keepfit.schema.json"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Record
 from tasks.base.settings.monitoring import MonitoringConfig
+from tasks.base.training_records import Record
 
 _USUAL = MonitoringConfig()
 # Whole weeks, so that each window holds every weekday as often.

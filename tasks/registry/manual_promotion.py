@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Decision, decision_id
+from tasks.base.monitoring_records import Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.registry.alias.champion_alias import Moved
 from tasks.registry.alias.journal import Intent, unrecorded

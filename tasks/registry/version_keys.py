@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import ModelRefusedError, UsageError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
 from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion
 from tasks.registry.signing import keys
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Picture
 from tasks.base.settings.evaluation import ReportConfig
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Assessment, Basis, CandidateResult, Picture
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
 from tasks.evaluation.findings import Diagnosis

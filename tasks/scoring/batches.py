@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.base.command_results import ScoringOutcome
 from tasks.base.errors import UsageError
-from tasks.base.outcomes import ScoringOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import pd
@@ -16,6 +15,7 @@ from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import with_stem
 from tasks.base.settings.scoring import ParquetSink, Sink
 from tasks.base.text.commands import command
+from tasks.base.training_records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.contracts.contract_files import known_contract
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.training_outcomes import last_outcomes

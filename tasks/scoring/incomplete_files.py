@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading_notes import ChangedColumns
-from tasks.base.records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.base.settings.sources import CsvSource, ParquetSource
+from tasks.base.source_notes import ChangedColumns
+from tasks.base.training_records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.contracts.contract_files import known_contract
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table

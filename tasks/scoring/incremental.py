@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.loop import Cause, Decision, decision_id, new_correlation
-from tasks.base.moments import as_utc, latest_believed
-from tasks.base.outcomes import ScoringOutcome
+from tasks.base.command_results import ScoringOutcome
+from tasks.base.monitoring_records import Cause, Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading_notes import note_text
-from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.source_notes import note_text
+from tasks.base.training_records import ModelVersion, Snapshot
+from tasks.base.utc_times import as_utc, latest_believed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Snapshot
 from tasks.base.runtime.libraries import pa, pd
+from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
 from tasks.registry.mlflow.store import Store

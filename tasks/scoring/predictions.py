@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.base.errors import DataError
-from tasks.base.records import ModelVersion, Record, Schema
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion, Record, Schema
 from tasks.data.typing.distinct_values import texts_of
 from tasks.models.persistence.prediction import in_order, predict
 

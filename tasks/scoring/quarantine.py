@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.command_results import ScoringScope
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause
-from tasks.base.outcomes import ScoringScope
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pa, pq
+from tasks.base.settings.sources import CsvSource, ParquetSource
+from tasks.base.text.commands import command
+from tasks.base.training_records import (
     Admitted,
     ContractResult,
     ModelVersion,
@@ -25,10 +29,6 @@ from tasks.base.records import (
     SetAside,
     Snapshot,
 )
-from tasks.base.runtime.files import write_whole
-from tasks.base.runtime.libraries import pa, pq
-from tasks.base.settings.sources import CsvSource, ParquetSource
-from tasks.base.text.commands import command
 from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.pipeline_check import check_pipeline

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Record, SetAside
 from tasks.base.runtime.files import write_whole
+from tasks.base.training_records import Record, SetAside
 
 
 class Kept(Record):

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
 from tasks.registry.mlflow.store import Store

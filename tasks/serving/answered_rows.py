@@ -9,10 +9,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tasks.base.loop import Window
+from tasks.base.monitoring_records import Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Schema, Snapshot
 from tasks.base.runtime.libraries import pa, pd
+from tasks.base.training_records import Schema, Snapshot
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.typing.distinct_values import texts_of
 from tasks.data.typing.storage import ColumnForm

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.contracts.contract_files import contract_file
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store

@@ -12,10 +12,10 @@ import orjson
 
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Record, Schema
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Record, Schema
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import SERVED, AnsweredCells, Role

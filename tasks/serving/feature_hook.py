@@ -9,8 +9,8 @@ from typing import Any
 
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Kind, ModelVersion
 from tasks.base.runtime.libraries import pa, pd
+from tasks.base.training_records import Kind, ModelVersion
 from tasks.data.sources.frames import typed_frame
 from tasks.data.typing.storage import ColumnForm, Storage
 from tasks.plugins.features import Features, added_columns, feature_function

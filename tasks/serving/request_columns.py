@@ -19,8 +19,8 @@ import numpy as np
 
 from expectations.text.phrases import say_value, shorten
 from tasks.base.errors import DataError
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Kind
 from tasks.data.sources.frames import LostDigitsError, typed_frame
 from tasks.data.typing.storage import ColumnForm
 

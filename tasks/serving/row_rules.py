@@ -24,8 +24,8 @@ from expectations.rules.sql_rows import broken_mask
 from expectations.sql_condition import Condition, parse_condition
 from expectations.text.phrases import Severity, say_number, say_value, shorten
 from expectations.text.time_spans import as_naive_utc
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Schema
 from tasks.serving.request_columns import CellType, Column, Fault, RequestColumns
 
 Matrix = NDArray[np.float64]

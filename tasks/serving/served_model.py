@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from expectations.contract import Contract
 from tasks.base.errors import DataError
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.typing.storage import ColumnForm, declared_forms
 from tasks.models.features.columns import CategoryCodes

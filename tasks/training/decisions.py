@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.base.loop import Cause, Decision, PolicyDecision, decision_id
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
+from tasks.base.monitoring_records import Cause, Decision, PolicyDecision, decision_id
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis, ModelVersion, RefitGain, TrainingMode, Verdict
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
+from tasks.base.training_records import Basis, ModelVersion, RefitGain, TrainingMode, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.holdout_verdict import newest_labelled

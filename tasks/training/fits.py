@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import FAMILY_TAG, Assessment, Basis, CandidateResult, Verdict
 from tasks.base.runtime import progress
+from tasks.base.training_records import FAMILY_TAG, Assessment, Basis, CandidateResult, Verdict
 from tasks.models.fitting import fit_candidates, objective_of, refit
 from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe
 from tasks.registry.mlflow.store import Store

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import FAMILY_TAG, ModelVersion, Verdict
 from tasks.base.runtime.files import write_whole
+from tasks.base.training_records import FAMILY_TAG, ModelVersion, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
 from tasks.registry.alias.champion_alias import PROMOTED

@@ -7,9 +7,9 @@ import json
 
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading_notes import JoinedLabels
-from tasks.base.records import Snapshot
 from tasks.base.runtime.files import write_whole
+from tasks.base.source_notes import JoinedLabels
+from tasks.base.training_records import Snapshot
 
 
 def require_spellings(pipeline: Pipeline, snapshot: Snapshot) -> None:

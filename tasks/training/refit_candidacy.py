@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import NoNewerRowsError, UsageError
-from tasks.base.loop import PolicyDecision
-from tasks.base.moments import as_utc
+from tasks.base.monitoring_records import PolicyDecision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.text.commands import command
+from tasks.base.training_records import (
     ModelVersion,
     Recipe,
     Schema,
     Snapshot,
     TrainingMode,
 )
-from tasks.base.text.commands import command
+from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import read_frame
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version

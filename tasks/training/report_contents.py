@@ -7,10 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.base.loop import is_of_prefect
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
+from tasks.base.monitoring_records import is_of_prefect
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.text.commands import command
+from tasks.base.text.durations import format_duration
+from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,
@@ -18,9 +21,6 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.servers.stack_file import prefect_run_page
-from tasks.base.text.commands import command
-from tasks.base.text.durations import format_duration
 from tasks.evaluation.explanation.shap_values import looked_at
 from tasks.evaluation.findings import Diagnosis
 from tasks.models.run_context import BASELINE

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.base.command_results import ScoringScope
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import SourceError, UsageError
-from tasks.base.outcomes import ScoringScope
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
-from tasks.base.reading_notes import ChangedColumns, FileAside, note_text
-from tasks.base.records import Snapshot
 from tasks.base.runtime.libraries import pa
 from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.scoring import CsvSink, ParquetSink, Sink
 from tasks.base.settings.sources import CsvSource, ParquetSource, Source
+from tasks.base.source_notes import ChangedColumns, FileAside, note_text
+from tasks.base.training_records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.files.file_columns import renamed_since
 from tasks.data.files.paths import storage_kind

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 from tasks.base.errors import NoNewerRowsError
-from tasks.base.loop import Cause, PolicyDecision
+from tasks.base.monitoring_records import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.ledger.ledger import Ledger

@@ -16,7 +16,7 @@ from tasks.backtest.comparison import Comparison
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.moves.promotion import measured_gain
 from tasks.backtest.observation import Champion
-from tasks.base.loop import Gain
+from tasks.base.monitoring_records import Gain
 from tasks.policy.gain_rule import weigh
 
 SENSES = ("gain", "realised", "estimated", "drift", "unusual", "evidently")

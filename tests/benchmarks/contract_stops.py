@@ -30,7 +30,7 @@ from rich.table import Table as Grid
 
 from expectations.contract import Contract
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.contracts.checker_process import answer
 from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import build_schema

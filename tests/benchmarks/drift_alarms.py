@@ -28,8 +28,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from tasks.base.loop import DriftResult
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import DriftResult
+from tasks.base.training_records import Kind
 from tasks.data.sources.demos import Demo, demo_table
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.reference_summary import Reference, build_reference

@@ -34,8 +34,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base.loop import DriftResult
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import DriftResult
+from tasks.base.training_records import Kind
 from tasks.data.sources.demos import demo_table
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.detector import measure, watched

@@ -19,9 +19,9 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from tasks.base.loop import DriftResult
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import DriftResult
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.detector import measure, watched
 from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks, ordinary_blocks

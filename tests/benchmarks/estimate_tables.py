@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.data.snapshots import read_frame
 from tasks.monitoring.drift.reference_store import training_rows
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from tasks.base.records import RecipeGain, RefitGain, Schema, Verdict
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import RecipeGain, RefitGain, Schema, Verdict
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.scorer import score
 from tasks.models.out_of_fold import OutOfFold

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import Basis, ContractResult
 from tasks.base.settings.evaluation import ReportConfig
+from tasks.base.training_records import Basis, ContractResult
 from tasks.models.execution import worker_pool
 
 
@@ -86,8 +86,8 @@ def _said(table: Known, leak: str | None) -> list[tuple[str, str]]:
     from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
     from tasks.evaluation.leaderboard import assess
     from tasks.models.fitting import fit_candidates
-    from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
+    from tasks.training.training_plan import prepare
 
     path = Path(os.environ["KEEPFIT_TABLES"]).resolve() / f"{table.name}.parquet"
     hidden = [c for c in (*table.leaks, *table.without) if c != leak]

@@ -25,7 +25,7 @@ import psutil
 
 from deploy.prefect.api import deployment_named
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.dashboard.refresh import page_of, refresh
 from tasks.ledger.ledger import ledger_of

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from tasks.base.loop import Window
-from tasks.base.records import MetricValue, Schema
+from tasks.base.monitoring_records import Window
+from tasks.base.training_records import MetricValue, Schema
 from tasks.monitoring.performance.expected_range import Measured, combined, measure, ordinary
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window

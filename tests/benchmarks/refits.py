@@ -24,9 +24,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind, Recipe, Schema, Split
 from tasks.base.settings.evaluation import GateConfig
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Kind, Recipe, Schema, Split
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.metrics.bootstrap import time_blocks

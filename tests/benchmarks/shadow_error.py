@@ -20,10 +20,10 @@ import pandas as pd
 from scipy.stats import beta
 
 from tasks.base.config import PipelineConfig
-from tasks.base.records import Schema
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.training_records import Schema
 from tasks.monitoring.probation.verdict import paired
-from tasks.monitoring.trial.challenger_trial import judge_trial
+from tasks.monitoring.shadow.challenger_trial import judge_trial
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gate_error import GATE, SCHEMA, Floats, World, _probability, _verdict

@@ -122,8 +122,8 @@ def keepfit(folder: Path, job: dict[str, Any]) -> str:
     from tasks.evaluation.leaderboard import choose
     from tasks.models.execution import worker_pool
     from tasks.models.fitting import fit_candidates
-    from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
+    from tasks.training.training_plan import prepare
 
     pipeline = load_pipeline(folder)
     snapshot = training_snapshot(pipeline)

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import CandidateResult, Prepared, Snapshot
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import CandidateResult, Prepared, Snapshot
 from tasks.models.execution import worker_pool
 
 
@@ -62,8 +62,8 @@ def fitted(
 ) -> tuple[dict[str, CandidateResult], dict[str, float], float]:
     """Return what became of each candidate, its score on the holdout, and the seconds of all."""
     from tasks.models.fitting import fit_candidates
-    from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
+    from tasks.training.training_plan import prepare
 
     folder.mkdir(parents=True)
     path = Path(os.environ["KEEPFIT_TABLES"]).resolve() / f"{table.name}.parquet"

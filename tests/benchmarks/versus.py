@@ -35,8 +35,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import Schema
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import Schema
 from tests.benchmarks.measured import measure
 from tests.benchmarks.tuning import TABLES as TUNED
 from tests.benchmarks.tuning import Table
@@ -319,8 +319,8 @@ def _laid_out(table: Table, path: Path, folder: Path, budget: int, threads: int)
     """Write the job, the pipeline files and keepfit's split as tables; return the truth."""
     from tasks.data.column_kinds import target_values
     from tasks.data.snapshots import read_frame
-    from tasks.training.plan import prepare
     from tasks.training.row_windows import training_snapshot
+    from tasks.training.training_plan import prepare
 
     calibrate = "" if table.metric == "rmse" else ", calibrate: auto"
     for tool, training in _TRAINING.items():

@@ -22,7 +22,7 @@ import pandas as pd
 
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.contracts.checker_process import answer
 from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import build_schema

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deploy.prefect.automations import ALARM, resource_of
-from tasks.base.loop import Cause, Decision, DriftResult, Window, new_correlation
+from tasks.base.monitoring_records import Cause, Decision, DriftResult, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import Stack, running

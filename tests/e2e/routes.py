@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.stack.environments import common, of_mlflow, of_prefect
-from deploy.stack.servers import KINDS
+from deploy.stack.server_processes import KINDS
 
 _VERSIONED = re.compile(r"^/(ajax-)?api/?\d\.\d/?")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.dashboard.page import write_dashboard
 from tasks.dashboard.window_page import window_html
 from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline

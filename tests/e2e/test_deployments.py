@@ -31,7 +31,7 @@ from deploy.remote.alarm_probe import emit_alarm, run_caused_by
 from deploy.remote.remote_deployment import Applied, deploy
 from flows.prefect_runs import pipeline_tag
 from tasks.base.errors import InfrastructureError, UsageError
-from tasks.base.loop import Cause, Window, new_correlation
+from tasks.base.monitoring_records import Cause, Window, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.servers.stack_file import RunningStack

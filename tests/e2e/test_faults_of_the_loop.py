@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from deploy.remote.alarm_probe import probe
-from tasks.base.loop import new_correlation
+from tasks.base.monitoring_records import new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.churn import (
@@ -49,7 +49,7 @@ def kill_prefect(stack: Stack, seconds: float) -> float:
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         with suppress(StopIteration, psutil.Error):
-            stack.part("deploy.stack.servers prefect").kill()
+            stack.part("deploy.stack.server_processes prefect").kill()
         time.sleep(0.2)
     until(lambda: answers(stack))
     return time.monotonic() - began
@@ -100,7 +100,7 @@ def test_a_slot_that_a_killed_server_and_a_killed_run_held_is_free_again(
     assert slots(stack) == 1
     name, held = leased(stack)
 
-    stack.part("deploy.stack.servers prefect").kill()
+    stack.part("deploy.stack.server_processes prefect").kill()
     engine.kill()
     killed = time.monotonic()
 
@@ -148,7 +148,7 @@ def test_a_storm_of_alarms_with_a_restart_in_it_trains_once(stack: Stack, plan: 
     with stack.client() as client:
         for first in range(0, len(storm), 10):
             if first == 250:
-                stack.part("deploy.stack.servers prefect").kill()
+                stack.part("deploy.stack.server_processes prefect").kill()
             send(client, storm[first : first + 10])
     for _ in range(4):
         ask(stack, cause)
@@ -213,7 +213,7 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 
 
 AGES = {
-    "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "deploy/web/access.py",
+    "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "deploy/web/session_access.py",
     "flows/commands.py", "tasks/models/run_context.py", "tasks/data/sources/file_completeness.py",
     "tasks/registry/mlflow/runs.py",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import Stack, get, running, until

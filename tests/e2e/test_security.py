@@ -259,7 +259,7 @@ def _module(process: psutil.Process) -> str:
     if not found:
         text = " ".join(words)
         return "deploy.stack.stack" if "deploy.stack.stack" in text else text[:200]
-    more = words[found[0] : found[0] + 1 + (words[found[0]] == "deploy.stack.servers")]
+    more = words[found[0] : found[0] + 1 + (words[found[0]] == "deploy.stack.server_processes")]
     return " ".join(more)
 
 
@@ -301,7 +301,12 @@ def test_a_whole_cycle_connects_to_nothing_off_this_machine(cycle: Watched) -> N
     assert len(guarded) > 15
     unguarded = {pid: words for pid, words in cycle.pythons.items() if pid not in guarded}
     assert unguarded == {}
-    for part in ("deploy.runner.runner", "deploy.stack.servers", "prefect.engine", "tasks.models"):
+    for part in (
+        "deploy.runner.runner",
+        "deploy.stack.server_processes",
+        "prefect.engine",
+        "tasks.models",
+    ):
         assert any(part in words for words in cycle.pythons.values()), part
 
 
@@ -382,7 +387,7 @@ def test_every_socket_of_every_command_is_decided(cycle: Watched) -> None:
     assert bound == {name: places for name, places in COMMANDS.items() if places}
     assert {address for _, address in cycle.listening} == {"127.0.0.1"}
     assert {module for module, _ in cycle.listening} - {"tasks.orchestration.prefect_api"} == {
-        *(f"deploy.stack.servers {kind}" for kind in ROUTES),
+        *(f"deploy.stack.server_processes {kind}" for kind in ROUTES),
         # It holds the servers' sockets, for when one is started again.
         "deploy.stack.stack",
         # Prefect's runners hear from their flow runs there, each by a token of its own.

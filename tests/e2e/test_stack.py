@@ -112,7 +112,7 @@ def test_a_second_stack_on_the_folder_is_told_about_the_first(stack: Stack, fold
 def test_a_server_that_dies_comes_back_where_it_was(stack: Stack, kind: str, name: str) -> None:
     before = stack.err.count(f"{name} is up again")
 
-    stack.part(f"deploy.stack.servers {kind}").kill()
+    stack.part(f"deploy.stack.server_processes {kind}").kill()
 
     until(lambda: stack.err.count(f"{name} is up again") > before)
     path = "/api/health" if kind == "prefect" else "/health"

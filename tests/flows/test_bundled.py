@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.registry.mlflow.store import Store
 from tests.program import keepfit
 

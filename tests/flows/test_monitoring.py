@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.plugin_settings import OwnCode
 from tasks.data.sources.source import read_source
 from tasks.registry.mlflow.store import Store
 from tasks.serving.served_model import ServedModel

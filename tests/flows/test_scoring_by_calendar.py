@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 _SCORE = (
     "import sys; from datetime import UTC, datetime; from flows.scoring import scoring; "
     "from tasks.base.runtime.environment import keep_prefect_in; "
-    "from tasks.base.loop import Cause; "
+    "from tasks.base.monitoring_records import Cause; "
     "cause = Cause(kind='schedule', correlation='c', at=datetime.now(UTC)); "
     "print(scoring(sys.argv[1], cause=cause).model_dump_json())"
 )

@@ -15,8 +15,8 @@ from tasks.backtest.history import History
 from tasks.backtest.observation import Champion
 from tasks.backtest.policies import Policy
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import AgedGain, Gain
-from tasks.base.records import RefitGain, Verdict
+from tasks.base.monitoring_records import AgedGain, Gain
+from tasks.base.training_records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.gain import interval_confidence, measured
@@ -51,7 +51,7 @@ def judged_rows(
     """Return the first row that a challenger of rows from `first` on is judged on.
 
     Held out is the newest half of the labelled rows that the champion does not know, where they
-    are enough; see `tasks.training.plan.share_held_out`.
+    are enough; see `tasks.training.training_plan.share_held_out`.
     """
     last = history.labelled(now)
     newer = last - max(champion.model.last, first)

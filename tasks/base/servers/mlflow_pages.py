@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.base.records import Record
 from tasks.base.servers.stack_file import mlflow_server
+from tasks.base.training_records import Record
 
 VIEW = "keepfit"
 """Key of the experiment's shared view: its candidates with their metrics as columns."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import is_of_prefect
-from tasks.base.records import Record
+from tasks.base.monitoring_records import is_of_prefect
 from tasks.base.runtime.files import private_folder, write_whole
 from tasks.base.runtime.locks import is_held
 from tasks.base.text.redaction import without_credentials
+from tasks.base.training_records import Record
 
 FILE = "stack.json"
 LOCK = "stack.lock"

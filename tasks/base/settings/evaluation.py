@@ -7,9 +7,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from tasks.base.own_code import SMALLER_IS_BETTER
-from tasks.base.records import Task
+from tasks.base.plugin_settings import SMALLER_IS_BETTER
 from tasks.base.settings.section import Column, Section, form_of
+from tasks.base.training_records import Task
 
 ClassificationMetric = Literal[
     "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "precision", "recall", "f1",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from tasks.base.own_code import OwnName
+from tasks.base.plugin_settings import OwnName
 from tasks.base.runtime.loopback import is_loopback
 from tasks.base.settings import search_spaces
 from tasks.base.settings.section import Column, Section, contradiction_at, finding_at

@@ -7,7 +7,7 @@ from math import floor, isfinite, log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.base.records import TrainingMode
+    from tasks.base.training_records import TrainingMode
 
 ABSENT = "–"
 _WORDS = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from tasks.base.loop import DecisionKind, HarmFinding, HarmMeasure, Window
-from tasks.base.records import MetricValue
+from tasks.base.monitoring_records import DecisionKind, HarmFinding, HarmMeasure, Window
 from tasks.base.text.numbers import ABSENT, number
+from tasks.base.training_records import MetricValue
 
 Tone = Literal["good", "bad", "warn", "plain", "quiet"]
 

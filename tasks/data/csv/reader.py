@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading_notes import ReadingNote, SeveralUnits, SkippedLines
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import arrow_csv, pa, pc
 from tasks.base.settings.sources import CsvSource
+from tasks.base.source_notes import ReadingNote, SeveralUnits, SkippedLines
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import Kind
 from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator

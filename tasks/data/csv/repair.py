@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.base.errors import SourceError
-from tasks.base.reading_notes import ReadingNote, SkippedLines
+from tasks.base.source_notes import ReadingNote, SkippedLines
 from tasks.data.csv.dialect import NO_DELIMITER, open_bytes
 
 MAX_FIELD = 1 << 24

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from tasks.base.errors import SourceError
-from tasks.base.reading_notes import ChangedColumns
+from tasks.base.source_notes import ChangedColumns
 from tasks.base.text.phrases import listed
 
 _LEAST_SHARED = 0.5

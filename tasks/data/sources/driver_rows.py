@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from tasks.base.reading_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.data.typing import byte_values
 from tasks.data.typing.decimals import loses_digits
 

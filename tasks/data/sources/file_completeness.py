@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from tasks.base.errors import SourceError
-from tasks.base.reading_notes import FileAside
 from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
+from tasks.base.source_notes import FileAside
 from tasks.data.csv.dialect import DamagedError, detect_delimiter, survey
 from tasks.data.csv.reader import csv_paths, read_csv
 from tasks.data.sources.parquet_files import parquet_paths

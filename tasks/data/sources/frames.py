@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.base.errors import DataError
-from tasks.base.reading_notes import ReadingNote, UnreadColumn
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.base.source_notes import ReadingNote, UnreadColumn
+from tasks.base.training_records import Kind
 from tasks.data.time_columns import declared_times
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import ds, pa, pc, pq
 from tasks.base.settings.sources import ParquetSource
+from tasks.base.source_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import Kind
 from tasks.data.files.file_columns import changed_columns
 from tasks.data.files.mapped_tables import mapped
 from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from tasks.base.moments import latest_believed
-from tasks.base.records import Kind
 from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
+from tasks.base.training_records import Kind
+from tasks.base.utc_times import latest_believed
 from tasks.data.csv.reader import csv_columns, csv_paths, read_csv
 from tasks.data.files.paths import identity
 from tasks.data.source_table import SourceTable, require_few_columns, time_range, within
@@ -143,7 +143,7 @@ def newest_time(source: Source, base: Path, time_column: str) -> datetime | None
 def newest_believed(source: Source, base: Path, time_column: str, now: datetime) -> datetime | None:
     """Return the greatest time of `source`, in UTC, that is not later than now; None without one.
 
-    A row dated in the future, by more than `tasks.base.moments.FUTURE_TOLERANCE`, would
+    A row dated in the future, by more than `tasks.base.utc_times.FUTURE_TOLERANCE`, would
     otherwise decide what is read next and which window is complete.
     """
     end = latest_believed(now)

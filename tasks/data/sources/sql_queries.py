@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import sa
 from tasks.base.settings.sources import SqlSource
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import Kind
 from tasks.data.source_table import SourceTable, as_utc, nearest, time_range, within
 from tasks.data.sources.driver_rows import Columns
 from tasks.data.sources.sql_connections import connected

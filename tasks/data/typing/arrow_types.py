@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.base.errors import DataError
-from tasks.base.reading_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.data.typing.byte_values import look_like_uuids, text_of, uuids_of
 from tasks.data.typing.decimals import plain_decimals
 

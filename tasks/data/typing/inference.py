@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading_notes import AmountsRead, ReadingNote, SeveralUnits
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.text.phrases import listed
+from tasks.base.training_records import Kind
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text
 from tasks.data.typing.amounts import LOOK, UnitError, Writing, taken_apart

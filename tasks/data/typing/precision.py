@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tasks.base.reading_notes import BeyondRange, LostDigits, ReadingNote
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.source_notes import BeyondRange, LostDigits, ReadingNote
 
 # So many digits tell every float from every other.
 _DIGITS = 17

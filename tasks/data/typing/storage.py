@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.training_records import Kind
 
 Storage = Literal["number", "text", "boolean", "time"]
 

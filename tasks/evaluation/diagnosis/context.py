@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Assessment, Basis, CandidateResult
 from tasks.base.settings.evaluation import ReportConfig
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Assessment, Basis, CandidateResult
 from tasks.evaluation.leaderboard import (
     holdout_groups,
     holdout_target,

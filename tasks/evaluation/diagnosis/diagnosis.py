@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Trial
+from tasks.base.training_records import Trial
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.error_analysis import (

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import scipy
 from tasks.base.text.numbers import number
+from tasks.base.training_records import Schema
 from tasks.evaluation.findings import Confusion, WorstRow
 from tasks.metrics.bootstrap import Floats
 from tasks.metrics.losses import wrong_rows

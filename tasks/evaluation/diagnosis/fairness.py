@@ -14,10 +14,10 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.records import MetricValue, Schema
 from tasks.base.runtime.libraries import scipy
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
+from tasks.base.training_records import MetricValue, Schema
 from tasks.evaluation.findings import ByColumn, GroupDifference, GroupRow, SliceScore
 from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
 from tasks.metrics.label_codes import encode, encode_truth

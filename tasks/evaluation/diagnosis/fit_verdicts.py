@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.base.records import CandidateResult, MetricValue
 from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import CandidateResult, MetricValue
 from tasks.data.column_kinds import target_values
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case

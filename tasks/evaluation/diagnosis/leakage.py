@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.reading_notes import note_text
-from tasks.base.records import CandidateResult, Evaluation, MetricValue, Schema
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.source_notes import note_text
 from tasks.base.text.numbers import metric_words, number
+from tasks.base.training_records import CandidateResult, Evaluation, MetricValue, Schema
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import Columns
 from tasks.evaluation.findings import Suspicion

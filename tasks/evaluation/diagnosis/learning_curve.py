@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError
-from tasks.base.records import NUMBERS, Basis, CandidateResult
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import NUMBERS, Basis, CandidateResult
 from tasks.data.column_kinds import target_values
 from tasks.data.row_groups import group_codes
 from tasks.data.snapshots import read_frame

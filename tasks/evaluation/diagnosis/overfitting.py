@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from tasks.base.records import MetricValue
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
+from tasks.base.training_records import MetricValue
 from tasks.evaluation.findings import Diagnosis, Fit, FitVerdict
 
 LARGE_GAP = 0.25

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.base.records import CandidateResult
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import CandidateResult
 from tasks.evaluation.findings import Diagnosis
 
 MOST = 5

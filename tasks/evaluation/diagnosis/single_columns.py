@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import NUMBERS, Schema
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
+from tasks.base.training_records import NUMBERS, Schema
 from tasks.data.column_kinds import target_values
 from tasks.data.leaks import auc
 from tasks.data.snapshots import read_frame

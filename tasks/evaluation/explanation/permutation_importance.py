@@ -16,9 +16,9 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import Floats, interval, resampling
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled

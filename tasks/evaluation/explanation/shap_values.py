@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import NUMBERS, Record, Schema
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
+from tasks.base.training_records import NUMBERS, Record, Schema
 from tasks.evaluation.explanation.tree_shap import Scale, explained
 from tasks.metrics.bootstrap import Floats
 from tasks.models.persistence.prediction import in_order, predict

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 
-from tasks.base.loop import Window
+from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import sa
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.records import AnsweredCells

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.base.training_records import Schema
 from tasks.data.row_hashes import row_hashes
 from tasks.data.typing.distinct_values import texts_of
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import number
+from tasks.base.training_records import CandidateResult
 from tasks.models.ensemble.weighted_ensemble import (
     EnsembleClassifier,
     EnsembleRegressor,

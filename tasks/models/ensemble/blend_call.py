@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import CandidateResult
 from tasks.base.text.durations import format_duration
+from tasks.base.training_records import CandidateResult
 from tasks.models.execution.child_calls import call
 from tasks.models.execution.scheduler import Progress, Report
 from tasks.models.persistence.artifacts import kept

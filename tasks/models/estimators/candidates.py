@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.settings.search_spaces import SPACES, Space
 from tasks.models.estimators import estimator_factories, plugin_estimators
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import NUMBERS, Task
+from tasks.base.training_records import NUMBERS, Task
 
 if TYPE_CHECKING:
     from tasks.metrics.ranking import RankingGroups

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import sklearn
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 from tasks.plugins.modules import check_call, hook_object, words

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.data.snapshots import read_frame
 from tasks.models.execution import worker_pool
 from tasks.models.persistence.prediction import predict

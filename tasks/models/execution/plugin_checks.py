@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import sklearn
 from tasks.metrics.plugin_check import try_metric
 from tasks.models.estimators.plugin_estimators import (

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import ConfigError, DataError, InfrastructureError, OwnMetricError
-from tasks.base.records import CandidateResult, Trial
 from tasks.base.text.durations import format_duration
+from tasks.base.training_records import CandidateResult, Trial
 from tasks.models.estimators.candidates import find
 from tasks.models.execution import worker_pool
 from tasks.models.execution.engines import Workers, borrowed, capacity

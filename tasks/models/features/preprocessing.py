@@ -18,8 +18,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
 from tasks.base.errors import DataError
-from tasks.base.records import NUMBERS, Schema
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import NUMBERS, Schema
 from tasks.models.features.columns import CategoryCodes, Numbers, Output, count_levels
 from tasks.models.features.datetime_features import DateParts
 from tasks.models.features.scaling import Scale

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import CandidateResult
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.runtime.libraries import sklearn
 from tasks.base.runtime.progress import Step, report
+from tasks.base.training_records import CandidateResult
 from tasks.models.persistence.prediction import in_order
 from tasks.models.persistence.skops_io import save_model
 from tasks.models.run_context import FitRun

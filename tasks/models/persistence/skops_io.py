@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import InfrastructureError, ModelRefusedError
-from tasks.base.own_code import OwnCode
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.files import read_unchanged, write_whole
 from tasks.models.persistence.former_names import FORMER_MODULES
 from tasks.models.persistence.plugin_types import (

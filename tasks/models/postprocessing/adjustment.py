@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError
-from tasks.base.records import Schema
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.evaluation import ObjectiveConfig
+from tasks.base.training_records import Schema
 from tasks.data.column_kinds import target_values
 from tasks.data.snapshots import read_frame
 from tasks.metrics.scorer import score

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError
-from tasks.base.records import NUMBERS, Schema
 from tasks.base.settings.evaluation import ObjectiveConfig
+from tasks.base.training_records import NUMBERS, Schema
 
 Floats = NDArray[np.float64]
 

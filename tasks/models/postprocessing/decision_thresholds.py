@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import Objective, cost_matrix, positive_of
 from tasks.models.postprocessing.cutoffs import (

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from tasks.base.records import Trial
+from tasks.base.training_records import Trial
 
 HALVING = 2
 LEAST_STANDINGS = 3

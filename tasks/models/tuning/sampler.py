@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.base.records import Trial
 from tasks.base.runtime.libraries import optuna
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
+from tasks.base.training_records import Trial
 from tasks.models.run_context import FitRun
 from tasks.models.tuning.pruner import standing
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.base.records import Trial
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import scipy
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.search_spaces import Value
 from tasks.base.text.numbers import number
+from tasks.base.training_records import Trial
 from tasks.models.run_context import FitRun
 
 CONFIDENCE = 0.95

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.base.records import Trial
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.search_spaces import Value
+from tasks.base.training_records import Trial
 from tasks.models.persistence.artifacts import trial_folder, trials_file
 from tasks.models.run_context import FitRun
 from tasks.models.tuning.pruner import Bars, bars

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tasks.base.records import Trial
 from tasks.base.settings.search_spaces import Value
+from tasks.base.training_records import Trial
 from tasks.models.estimators.candidates import find, place
 from tasks.models.run_context import FitRun
 from tasks.models.task_graph import Task

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import CandidateResult
+from tasks.base.training_records import CandidateResult
 from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.estimators.column_importance import importance_of
 from tasks.models.estimators.fit_context import FitContext, FitResult

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import ConfigError, KeepfitError
-from tasks.base.records import Rounds, Trial
 from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
+from tasks.base.training_records import Rounds, Trial
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import score
 from tasks.models.estimators.candidates import Candidate

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.records import Trial
 from tasks.base.runtime.files import digests_of, write_whole
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import Trial
 from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.skops_io import load_model

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import CandidateResult
 from tasks.base.runtime.libraries import pd, sklearn
+from tasks.base.training_records import CandidateResult
 from tasks.data.snapshots import read_frame
 from tasks.models.estimators.popularity import PRIOR_ROWS, Popularity
 from tasks.models.features.columns import CategoryCodes

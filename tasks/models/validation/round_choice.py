@@ -21,8 +21,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Rounds
 from tasks.base.runtime.libraries import scipy
+from tasks.base.training_records import Rounds
 
 CONFIDENCE = 0.95
 LEAST_PARTS = 3

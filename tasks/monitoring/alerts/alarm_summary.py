@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 
 from expectations.text.phrases import say_share
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     ColumnFinding,
     Decision,
     DriftResult,
@@ -19,7 +19,7 @@ from tasks.base.loop import (
     PolicyDecision,
     Window,
 )
-from tasks.base.records import MetricValue
+from tasks.base.training_records import MetricValue
 from tasks.monitoring.alerts.markup import cleaned, code, listed
 from tasks.policy.gain_sentences import gain_method, gain_sentence
 from tasks.policy.triggers import triggers_of

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from expectations.engine.lazy_imports import Deferred
-from tasks.base.records import Record
 from tasks.base.runtime.environment import module_command
+from tasks.base.training_records import Record
 from tasks.monitoring.alerts.messages import Message
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Decision, Window, is_of_prefect
-from tasks.base.records import Record
+from tasks.base.monitoring_records import Decision, Window, is_of_prefect
 from tasks.base.text.commands import command
 from tasks.base.text.redaction import redact
+from tasks.base.training_records import Record
 from tasks.monitoring.alerts.alarm_summary import (
     Moved,
     gain_statement,

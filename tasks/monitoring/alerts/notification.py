@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks.base.loop import Decision, decision_id
+from tasks.base.monitoring_records import Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.redaction import redact
 from tasks.ledger.ledger import ledger_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import JsonValue, SecretStr
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.redaction import redact, secret_parts
 

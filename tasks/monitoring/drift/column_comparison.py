@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.column_values import Levels, levels_of, numbers_of
 from tasks.monitoring.drift.distances import (

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pa, pc, pd
+from tasks.base.training_records import Kind
 from tasks.data.typing.distinct_values import texts_of
 
 _TRUTH = {"1": "True", "0": "False", "true": "True", "false": "False"}

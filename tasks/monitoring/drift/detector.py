@@ -22,9 +22,9 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.loop import ColumnFinding, DriftResult, HarmFinding
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import ColumnFinding, DriftResult, HarmFinding
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_comparison import Compared, Part, absent, compare
 from tasks.monitoring.drift.column_values import column_of
 from tasks.monitoring.drift.compared_rows import Side

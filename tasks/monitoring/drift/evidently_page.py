@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.loop import ColumnFinding
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import ColumnFinding
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 
 POLICY = (

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError
-from tasks.base.records import SNAPSHOT_TAG, Kind
 from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
+from tasks.base.training_records import SNAPSHOT_TAG, Kind
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.source_table import as_utc
@@ -38,7 +38,7 @@ from tasks.plugins.features import with_features
 
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
-    from tasks.base.records import ModelVersion, Schema
+    from tasks.base.training_records import ModelVersion, Schema
 
 __all__ = [
     "Reference",

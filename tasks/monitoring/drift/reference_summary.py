@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Kind
 from tasks.data.snapshots import open_table, read_frame
 from tasks.monitoring.drift.column_summary import ROWS_AT_ONCE, Summary, summarise
 from tasks.monitoring.drift.column_values import column_of, naive_times

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from expectations.text.phrases import say_share
-from tasks.base.loop import ColumnFinding, HarmFinding, HarmMeasure
+from tasks.base.monitoring_records import ColumnFinding, HarmFinding, HarmMeasure
 from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.operating_limits import Calibration
 from tasks.monitoring.drift.reference_summary import Reference

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from pydantic import JsonValue
 
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause, Decision, Window, decision_id
+from tasks.base.monitoring_records import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading_notes import FileAside
-from tasks.base.records import RuleResult, SetAside
 from tasks.base.servers.stack_file import prefect_run_page
+from tasks.base.source_notes import FileAside
+from tasks.base.training_records import RuleResult, SetAside
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
 from tasks.ledger.ledger import Ledger

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.base import errors
-from tasks.base.loop import Cause, Decision, decision_id, new_correlation
+from tasks.base.monitoring_records import Cause, Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.base.text.redaction import redact

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from tasks.base.loop import Cause, Decision, decision_id
+from tasks.base.monitoring_records import Cause, Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Record
+from tasks.base.training_records import Record
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.run_requests import RunRequest
 from tasks.monitoring.alerts.notification import tell

@@ -9,8 +9,8 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from tasks.base.records import MetricValue, Schema
 from tasks.base.runtime.libraries import scipy
+from tasks.base.training_records import MetricValue, Schema
 from tasks.metrics.bootstrap import Floats, Plan, interval, resampling, time_blocks
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.metrics.scorer import sampled

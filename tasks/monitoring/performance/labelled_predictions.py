@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import EvidenceError
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Schema
 from tasks.metrics.ranking import RankingGroups
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     AgedGain,
     Decision,
     Gain,
@@ -21,10 +21,10 @@ from tasks.base.loop import (
     Window,
     WindowDifference,
 )
-from tasks.base.moments import as_utc
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Basis, ContractResult, ModelVersion, Snapshot, Split
 from tasks.base.sampling import spread
+from tasks.base.training_records import Basis, ContractResult, ModelVersion, Snapshot, Split
+from tasks.base.utc_times import as_utc
 from tasks.contracts.contract_files import late_labels
 from tasks.evaluation.leaderboard import (
     holdout_queries,
@@ -44,9 +44,9 @@ from tasks.policy.triggers import gain_of, start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
-from tasks.training.plan import prepare
 from tasks.training.refit_candidacy import Candidacy
 from tasks.training.row_windows import training_snapshot
+from tasks.training.training_plan import prepare
 
 MOST_ROWS = 400_000
 """Training rows of the fit at most, so that a pass over a huge table stays bounded."""

@@ -9,11 +9,11 @@ from math import isfinite
 import numpy as np
 
 from expectations.text.phrases import say_share
-from tasks.base.loop import Performance, Window
-from tasks.base.moments import as_utc
-from tasks.base.records import MetricValue, Schema
+from tasks.base.monitoring_records import Performance, Window
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import MetricValue, Schema
+from tasks.base.utc_times import as_utc
 from tasks.monitoring.performance.estimation.covariate_shift import CovariateShift
 from tasks.monitoring.performance.estimation.label_free import Estimate, estimate
 from tasks.monitoring.performance.expected_range import Measured, Ordinary, measure, ordinary

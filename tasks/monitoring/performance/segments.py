@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.loop import Performance, SegmentPerformance
+from tasks.base.monitoring_records import Performance, SegmentPerformance
 from tasks.base.runtime.libraries import scipy
 from tasks.base.text.numbers import number
 from tasks.monitoring.drift.distances import corrected

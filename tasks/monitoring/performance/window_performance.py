@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.loop import Decision, Performance, SegmentPerformance, Window
-from tasks.base.moments import as_utc
-from tasks.base.own_code import OwnCode
+from tasks.base.monitoring_records import Decision, Performance, SegmentPerformance, Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import ModelVersion, Schema, Snapshot
+from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import open_table, read_frame
 from tasks.ledger.labels import read_labels
 from tasks.ledger.ledger import Ledger

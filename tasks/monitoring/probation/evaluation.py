@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.loop import Decision, Window, decision_id
-from tasks.base.own_code import OwnCode
+from tasks.base.monitoring_records import Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Snapshot
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows

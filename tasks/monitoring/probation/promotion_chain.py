@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tasks.base.loop import Decision, Window
-from tasks.base.records import Record
+from tasks.base.monitoring_records import Decision, Window
+from tasks.base.training_records import Record
 
 MOVES = ("promoted", "confirmed", "rolled_back")
 """Kinds of decisions that are moves."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tasks.base.loop import Window
-from tasks.base.records import Record, Schema
+from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import Record, Schema
 from tasks.metrics.bootstrap import interval
 from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import plan_of, scored

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.base.loop import Decision, Window
-from tasks.base.records import Record
-from tasks.monitoring.windows.grid import grid
+from tasks.base.monitoring_records import Decision, Window
+from tasks.base.training_records import Record
+from tasks.monitoring.windows.window_grid import grid
 from tasks.serving.answered_rows import monitored_times
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.base.command_results import MonitoringOutcome, SeenWindow
 from tasks.base.errors import ContractError
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     CALLING,
     Cause,
     Decision,
@@ -20,15 +21,14 @@ from tasks.base.loop import (
     Window,
     decision_id,
 )
-from tasks.base.outcomes import MonitoringOutcome, SeenWindow
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.reading_notes import note_text
-from tasks.base.records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.base.runtime.files import write_whole
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_is_named, prefect_run_page
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.source_notes import note_text
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
+from tasks.base.training_records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from tasks.base.loop import Decision, DriftResult, Gain
+from tasks.base.monitoring_records import Decision, DriftResult, Gain
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Snapshot
+from tasks.base.training_records import Snapshot
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.measured_gain import measure_gain

@@ -8,18 +8,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import DataError, UsageError
-from tasks.base.loop import Cause, DriftResult, Window
-from tasks.base.own_code import OwnCode
+from tasks.base.monitoring_records import Cause, DriftResult, Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.plugin_settings import OwnCode
+from tasks.base.runtime.libraries import pd
+from tasks.base.sampling import spread
+from tasks.base.training_records import (
     NUMBERS,
     Kind,
     ModelVersion,
     Schema,
     Snapshot,
 )
-from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.data.snapshots import open_table, read_frame
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.drift.column_values import naive_times
@@ -38,7 +38,7 @@ from tasks.monitoring.windows.backlog import (
     occupied_in,
     watched_since,
 )
-from tasks.monitoring.windows.grid import latest_complete, mostly_before, parse_windows
+from tasks.monitoring.windows.window_grid import latest_complete, mostly_before, parse_windows
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.predictions import score_frame

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from tasks.base.errors import EvidenceError, ModelRefusedError, UsageError
-from tasks.base.records import ModelVersion, Record
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.locks import locked
 from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion, Record
 from tasks.registry.alias.journal import (
     Intent,
     close_journal,

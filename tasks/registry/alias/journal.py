@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import Record
 from tasks.base.text.commands import command
+from tasks.base.training_records import Record
 
 
 class Intent(Record):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.moments import as_utc
-from tasks.base.records import Basis, CandidateResult, ModelVersion
+from tasks.base.training_records import Basis, CandidateResult, ModelVersion
+from tasks.base.utc_times import as_utc
 from tasks.models.fitting import objective_of
 from tasks.models.recipe import fit_recipe
 from tasks.registry.mlflow.store import Store

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from tasks.base.records import GateEvidence, RefitGain, Verdict
 from tasks.base.settings.evaluation import GateConfig, greater_is_better
 from tasks.base.text.numbers import number
+from tasks.base.training_records import GateEvidence, RefitGain, Verdict
 from tasks.registry.gate.probability_gain import ProbabilityGain, probability_gain
 from tasks.registry.gate.recipe_comparison import Joined, joined
 from tasks.registry.gate.refit_history import Together, together

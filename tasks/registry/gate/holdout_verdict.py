@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import KeepfitError, TransientError
-from tasks.base.moments import latest_believed
-from tasks.base.records import (
+from tasks.base.training_records import (
     FAMILY_TAG,
     SCHEMA_TAG,
     SNAPSHOT_TAG,
@@ -28,6 +27,7 @@ from tasks.base.records import (
     Split,
     Verdict,
 )
+from tasks.base.utc_times import latest_believed
 from tasks.data.splits import split_rows
 from tasks.evaluation.leaderboard import (
     holdout_groups,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.base.records import GateEvidence
+from tasks.base.training_records import GateEvidence
 from tasks.metrics.random_effects import is_worse
 
 

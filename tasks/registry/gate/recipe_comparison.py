@@ -28,9 +28,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tasks.base.records import GateEvidence, RecipeGain, Schema
 from tasks.base.sampling import spread
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import GateEvidence, RecipeGain, Schema
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.random_effects import standard_error
 from tasks.models.out_of_fold import OutOfFold

@@ -25,8 +25,8 @@ from datetime import datetime
 
 import numpy as np
 
-from tasks.base.moments import as_utc
-from tasks.base.records import GateEvidence, RefitGain, Verdict
+from tasks.base.training_records import GateEvidence, RefitGain, Verdict
+from tasks.base.utc_times import as_utc
 from tasks.metrics.random_effects import is_worse, random_effects, standard_error
 
 MOST = 12

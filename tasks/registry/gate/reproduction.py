@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.records import Basis, CandidateResult
 from tasks.base.sampling import spread
+from tasks.base.training_records import Basis, CandidateResult
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.execution.child_calls import predict_rows
 from tasks.models.persistence.artifacts import MODEL

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
-from tasks.base.records import Basis
+from tasks.base.training_records import Basis
 from tasks.data.ranking_groups import queries_of
 from tasks.data.snapshots import read_frame
 from tasks.metrics.bootstrap import independent

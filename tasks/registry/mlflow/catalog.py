@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import ModelVersion
 from tasks.base.runtime import process_identity
 from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion
 from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted

@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.failpoints import reach
+from tasks.base.training_records import ModelVersion
 from tasks.registry.alias import champion_alias
 from tasks.registry.mlflow import sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import Record, Schema
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.servers.mlflow_pages import VIEW, view_of_candidates
 from tasks.base.text.redaction import without_credentials
+from tasks.base.training_records import Record, Schema
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.client import Connected, quoted
 from tasks.registry.packaging import model_folder, provenance

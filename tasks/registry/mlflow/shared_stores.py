@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
 from tasks.base.text.redaction import without_credentials
+from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import shared_address
 from tasks.registry.mlflow import sqlite_database
 from tasks.registry.mlflow.catalog import ALIAS

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.registry.mlflow import limits, sqlite_database
 from tasks.registry.packaging.provenance import PROCESS_TAG
 

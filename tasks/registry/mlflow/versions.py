@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
-from tasks.base.own_code import OwnCode
-from tasks.base.records import MODEL_DIGEST_TAG, ModelVersion, Schema
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime import process_identity
 from tasks.base.runtime.files import changed_file, digest_of, read_unchanged, write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.base.runtime.postgres_lock import is_postgresql
 from tasks.base.runtime.temporary import temporary_folder
+from tasks.base.training_records import MODEL_DIGEST_TAG, ModelVersion, Schema
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
 from tasks.models.persistence.trusted_types import ALLOWED_TYPES

@@ -16,8 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks.base.records import Record, Schema, Task
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import Record, Schema, Task
 from tasks.data.sources.frames import forms_of_frame, padded_codes
 from tasks.data.typing.storage import ColumnForm
 from tasks.registry.packaging.model_folder import EXAMPLE_FILE, SERVING_FILE

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.files import Digests, digest_of
+from tasks.base.training_records import ModelVersion
 from tasks.registry.signing.version_signature import Manifest, manifest_of, refused
 
 MODEL_FILE = "model.skops"

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from tasks.base.errors import ModelRefusedError, UnsignedVersionError
-from tasks.base.records import ModelVersion, Record
 from tasks.base.runtime.files import digest_of_bytes
 from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion, Record
 from tasks.registry.signing import keys
 
 SIGNATURE_TAG = "keepfit.signature"

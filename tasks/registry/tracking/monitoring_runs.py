@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from tasks.base.loop import DriftResult, Gain, Performance, Window
-from tasks.base.moments import as_utc
-from tasks.base.records import MetricValue, ModelVersion
+from tasks.base.monitoring_records import DriftResult, Gain, Performance, Window
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.training_records import MetricValue, ModelVersion
+from tasks.base.utc_times import as_utc
 from tasks.registry.mlflow.store import Store
 
 _FIRST = datetime(1970, 1, 5, tzinfo=UTC)

@@ -11,7 +11,11 @@ import numpy as np
 
 from tasks.base.errors import ModelRefusedError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.runtime.files import changed_file, digest_of
+from tasks.base.sampling import spread
+from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.text.numbers import mode_words
+from tasks.base.training_records import (
     FAMILY_TAG,
     MODEL_DIGEST_TAG,
     RECIPE_OF_TAG,
@@ -26,10 +30,6 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
-from tasks.base.runtime.files import changed_file, digest_of
-from tasks.base.sampling import spread
-from tasks.base.settings.evaluation import greater_is_better
-from tasks.base.text.numbers import mode_words
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import read_predictions

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.base.records import Basis, CandidateResult, ModelVersion, Recipe
 from tasks.base.runtime.files import digest_of_bytes, read_unchanged
+from tasks.base.training_records import Basis, CandidateResult, ModelVersion, Recipe
 from tasks.models.persistence.artifacts import kept
 from tasks.models.recipe import recipe_of
 from tasks.registry.mlflow.store import Store

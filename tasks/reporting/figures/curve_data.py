@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import Floats, Ints, ranked
 from tasks.metrics.classification import CALIBRATION_BINS
 from tasks.metrics.label_codes import encode_truth

@@ -7,10 +7,10 @@ from hashlib import sha256
 
 import numpy as np
 
-from tasks.base.records import LeaderboardRow
 from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import number, seconds
+from tasks.base.training_records import LeaderboardRow
 from tasks.evaluation.explanation.partial_dependence import Dependence
 from tasks.evaluation.findings import FitVerdict, GroupDifference, LearningCurve, WeakSlice
 from tasks.reporting.figures.diagrams import _rows

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Assessment, Basis, CandidateResult, Figures, Picture
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Assessment, Basis, CandidateResult, Figures, Picture
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.permutation_importance import permutation_importance

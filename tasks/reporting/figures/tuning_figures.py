@@ -7,11 +7,11 @@ from math import log
 
 import numpy as np
 
-from tasks.base.records import CandidateResult, Trial
 from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.evaluation import CLASSIFICATION_METRICS, greater_is_better
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import CandidateResult, Trial
 from tasks.reporting.figures.style import (
     BLUE,
     GREEN,

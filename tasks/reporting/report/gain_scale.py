@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from tasks.base.records import GateEvidence, Verdict
 from tasks.base.text.numbers import number
+from tasks.base.training_records import GateEvidence, Verdict
 
 
 @dataclass(frozen=True)

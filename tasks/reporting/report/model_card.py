@@ -14,7 +14,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from tasks.base.records import (
+from tasks.base.text.numbers import metric_words, mode_words, moment, number
+from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,
@@ -23,7 +24,6 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
-from tasks.base.text.numbers import metric_words, mode_words, moment, number
 from tasks.evaluation.findings import Diagnosis
 from tasks.reporting.report.page_environment import page_environment
 

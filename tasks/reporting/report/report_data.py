@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tasks.base.records import (
+from tasks.base.training_records import (
     ContractResult,
     Evaluation,
     LeaderboardRow,

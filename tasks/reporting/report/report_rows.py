@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup, escape
 
-from tasks.base.records import (
+from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.text.numbers import ABSENT, metric_words, number, seconds, size
+from tasks.base.training_records import (
     ContractResult,
     Evaluation,
     LeaderboardRow,
@@ -18,8 +20,6 @@ from tasks.base.records import (
     Schema,
     Snapshot,
 )
-from tasks.base.settings.evaluation import greater_is_better
-from tasks.base.text.numbers import ABSENT, metric_words, number, seconds, size
 
 if TYPE_CHECKING:
     from tasks.reporting.report.report_data import ReportData

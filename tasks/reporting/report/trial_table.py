@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.base.records import Trial
 from tasks.base.text.numbers import ABSENT, number
+from tasks.base.training_records import Trial
 
 
 @dataclass(frozen=True)

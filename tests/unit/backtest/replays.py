@@ -15,8 +15,8 @@ from tasks.backtest.history import History
 from tasks.backtest.observation import Monitor
 from tasks.backtest.policies import Policy, policies_of
 from tasks.base.config import PipelineConfig
-from tasks.base.loop import Window
-from tasks.base.records import Schema, Snapshot
+from tasks.base.monitoring_records import Window
+from tasks.base.training_records import Schema, Snapshot
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK = timedelta(days=7)

@@ -13,8 +13,8 @@ from tasks.backtest.results import PolicyResult, Recommendation
 from tasks.backtest.run import apply_settings
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import MetricValue
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.training_records import MetricValue
 from tests.tables import write_churn, write_pipeline
 from tests.unit.backtest.replays import config_of
 

@@ -19,7 +19,7 @@ from typing_extensions import Buffer
 
 from expectations.contract import Contract
 from tasks.base.errors import ConfigError, InfrastructureError
-from tasks.base.records import Kind, Snapshot
+from tasks.base.training_records import Kind, Snapshot
 from tasks.contracts import snapshot_check
 from tasks.contracts.shared_checker import SOCKET, VARIABLE, listening, standing
 from tasks.contracts.snapshot_check import check_snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.base.errors import ContractError
-from tasks.base.records import ContractResult, RuleResult
+from tasks.base.training_records import ContractResult, RuleResult
 from tasks.contracts.snapshot_check import require_passed
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.dashboard.page import MOST_TOGETHER, dashboard_html, write_dashboard
 from tasks.dashboard.page_script import page_script, script_source
 from tasks.ledger.ledger import ledger_of

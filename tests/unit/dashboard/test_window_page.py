@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.loop import Decision, DriftResult, Gain, PolicyDecision
+from tasks.base.monitoring_records import Decision, DriftResult, Gain, PolicyDecision
 from tasks.dashboard.window_page import ordered, window_html
 from tests.histories import flights, hostile
 from tests.unit.dashboard.pages import PAYLOADS, Page

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.base.config import PipelineConfig
-from tasks.base.records import Kind, Schema, Snapshot
 from tasks.base.settings.sources import CsvSource
+from tasks.base.training_records import Kind, Schema, Snapshot
 from tasks.data.column_kinds import build_schema, infer_kinds
 from tasks.data.snapshots import write_snapshot
 from tasks.data.sources.source import SourceTable, read_source

@@ -12,8 +12,8 @@ import pytest
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.reading_notes import JoinedLabels, LabelTwins, note_text
-from tasks.base.records import Schema
+from tasks.base.source_notes import JoinedLabels, LabelTwins, note_text
+from tasks.base.training_records import Schema
 from tasks.data.column_kinds import build_schema
 from tasks.data.label_spellings import joined, plain_label, twins_among
 from tasks.data.snapshots import read_frame

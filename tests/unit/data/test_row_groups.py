@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.base.errors import DataError
-from tasks.base.records import Schema, Split
+from tasks.base.training_records import Schema, Split
 from tasks.data.splits import split_rows
 from tests.unit.data.tables_made import T0, config, people, schema_of, snapshot_of
 

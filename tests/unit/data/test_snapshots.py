@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.errors import DataError
-from tasks.base.records import Kind
+from tasks.base.training_records import Kind
 from tasks.data.snapshots import Columns, content_digest, read_frame, write_snapshot
 
 KINDS: dict[str, Kind] = {

@@ -9,7 +9,7 @@ import pytest
 from lightgbm import LGBMClassifier
 
 from deploy.serving.app import OPEN_PATHS, Limits
-from deploy.serving.bearer import BearerAuthentication, token_for
+from deploy.serving.bearer_token import BearerAuthentication, token_for
 from deploy.serving.limits import RateLimit
 from deploy.serving.server import guarded
 from tasks.base.errors import UsageError
@@ -257,7 +257,7 @@ def test_on_loopback_another_account_or_a_page_of_another_site_gets_nothing(
     headers = {"content-type": "application/json"}
 
     account = behind.post(PATH, content=body, headers=headers)
-    monkeypatch.setattr("deploy.web.guard.is_of_this_user", lambda _: True)
+    monkeypatch.setattr("deploy.web.request_guard.is_of_this_user", lambda _: True)
     own = behind.post(PATH, content=body, headers=headers)
     other = behind.post(PATH, content=body, headers={**headers, "origin": "https://evil.example"})
     rebound = behind.post(PATH, content=body, headers={**headers, "host": "evil.example"})

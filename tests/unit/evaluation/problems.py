@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 
 
 def schema_of(classes: tuple[str, ...] = (), positive: str | None = None) -> Schema:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.records import (
+from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import (
     ContractResult,
     LeaderboardRow,
     MetricValue,
@@ -20,7 +21,6 @@ from tasks.base.records import (
     Split,
     Trial,
 )
-from tasks.base.settings.evaluation import GateConfig
 from tasks.evaluation.explanation.partial_dependence import Dependence
 from tasks.evaluation.explanation.permutation_importance import ColumnImportance, Importance
 from tasks.evaluation.findings import (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.base.errors import FitError
-from tasks.base.records import CandidateResult, Rounds
+from tasks.base.training_records import CandidateResult, Rounds
 from tasks.evaluation.findings import FoldEvidence
 from tasks.evaluation.fold_evidence import fold_evidence, fold_suspicions
 from tasks.evaluation.leaderboard import choose

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tasks.base.loop import Decision, DriftResult, Gain
-from tasks.base.records import ModelVersion
+from tasks.base.monitoring_records import Decision, DriftResult, Gain
 from tasks.base.runtime.files import write_whole
+from tasks.base.training_records import ModelVersion
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.alias.journal import Intent, close_journal, journal_file

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.dashboard.charts import NARROW, WIDE, said, story
 from tasks.history.series import marks, moving_columns, points
 from tests.histories import START, WEEK, demand, flights

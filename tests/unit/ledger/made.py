@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.loop import Decision
-from tasks.base.records import Schema
+from tasks.base.monitoring_records import Decision
 from tasks.base.runtime.failpoints import VARIABLE
+from tasks.base.training_records import Schema
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.storage.database import address_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Decision, Window
+from tasks.base.monitoring_records import Decision, Window
 from tasks.ledger.ledger import Ledger
 from tests.unit.ledger.made import NAME, Forked, decision, opened
 

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.ledger.labels import read_labels
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import LabelsWritten

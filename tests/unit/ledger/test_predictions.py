@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tasks.base.errors import DataError
-from tasks.base.loop import Window
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.monitoring_records import Window
 from tasks.base.runtime.failpoints import VARIABLE
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.records import Role, Written
 from tests.unit.ledger.made import NAME, Forked, opened, predictions, process, schema

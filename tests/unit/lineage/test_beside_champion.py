@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import SCHEMA_TAG, ModelVersion
+from tasks.base.training_records import SCHEMA_TAG, ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.lineage.beside_champion import beside_champion
 from tasks.lineage.records import Known

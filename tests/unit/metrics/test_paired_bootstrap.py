@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.base.records import GateEvidence
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import GateEvidence
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.scorer import score
 from tests.unit.evaluation.problems import binary, regression

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from tasks.base.errors import ConfigError, EvidenceError
-from tasks.base.own_code import HooksConfig, OwnCode
-from tasks.base.records import Schema
+from tasks.base.plugin_settings import HooksConfig, OwnCode
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import resampling
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.plugin_check import try_metric

@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from tasks.base.errors import EvidenceError
-from tasks.base.records import Schema
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import Schema
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.ranking import RankingGroups, by_group
 from tasks.metrics.scorer import evaluate, score

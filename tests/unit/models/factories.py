@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from tasks.base.records import Kind, Schema, Split, Task
 from tasks.base.settings.evaluation import default_metric
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Kind, Schema, Split, Task
 from tasks.data.snapshots import write_snapshot
 from tasks.models.estimators.candidates import find
 from tasks.models.estimators.fit_context import FitContext, FitResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.base.own_code import HooksConfig, OwnCode
+from tasks.base.plugin_settings import HooksConfig, OwnCode
 
 ESTIMATORS = """
 import numpy as np

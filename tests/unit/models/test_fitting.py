@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.records import Kind, Task
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Kind, Task
 from tasks.models.execution import worker_pool
 from tasks.models.fitting import Progress, fit_candidates, refit
 from tasks.models.out_of_fold import OutOfFold

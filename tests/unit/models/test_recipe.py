@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tasks.base.records import CandidateResult, Recipe, Task
+from tasks.base.training_records import CandidateResult, Recipe, Task
 from tasks.models.fitting import fit_candidates
 from tasks.models.postprocessing.adjustment import as_served
 from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe, recipe_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.base.loop import (
+from tasks.base.monitoring_records import (
     ColumnFinding,
     Decision,
     DecisionKind,
@@ -14,7 +14,7 @@ from tasks.base.loop import (
     PolicyDecision,
     Window,
 )
-from tasks.base.records import MetricValue
+from tasks.base.training_records import MetricValue
 
 ALARM = "a" * 32
 

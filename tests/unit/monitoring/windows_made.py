@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.base.loop import Window
-from tasks.base.records import Schema
+from tasks.base.monitoring_records import Window
+from tasks.base.training_records import Schema
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 WEEK = timedelta(days=7)

@@ -9,9 +9,9 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
-from tasks.base.own_code import HooksConfig
-from tasks.base.records import ModelVersion
+from tasks.base.plugin_settings import HooksConfig
 from tasks.base.settings.sources import DemoSource
+from tasks.base.training_records import ModelVersion
 from tasks.data.loading import load_window
 from tasks.plugins.features import feature_function, hooks_identity, with_features
 from tasks.plugins.versions import HOOKS_TAG, hooks_tags, require_hooks

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import NoNewerRowsError
-from tasks.base.loop import Cause, Decision, Window, WindowFlag, decision_id
+from tasks.base.monitoring_records import Cause, Decision, Window, WindowFlag, decision_id
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.policy.admission import admit, answer_alarm, handled
 from tasks.policy.triggers import watched

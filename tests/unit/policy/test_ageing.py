@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.base.loop import AgedGain, Gain
+from tasks.base.monitoring_records import AgedGain, Gain
 from tasks.base.settings.monitoring import CostConfig, PolicyConfig
 from tasks.policy.ageing import MOST, with_ageing
 from tasks.policy.gain_rule import weigh

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.loop import Gain, PolicyDecision, Window, WindowFlag
+from tasks.base.monitoring_records import Gain, PolicyDecision, Window, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.policy.retraining import decide
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.base.loop import CauseKind, Decision, Window, WindowFlag
+from tasks.base.monitoring_records import CauseKind, Decision, Window, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.policy.training_kind import LastTraining, choose_kind
 

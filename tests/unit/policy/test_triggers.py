@@ -3,9 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.base.loop import Decision, Gain, Performance, Window, WindowFlag
-from tasks.base.records import ModelVersion
+from tasks.base.monitoring_records import Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.training_records import ModelVersion
 from tasks.policy.triggers import Trigger, flags_with_gain, newest_of, untold, watched
 
 CHAMPION = ModelVersion(name="churn", version="1", run_id="r")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.base.errors import UsageError
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.registry import manual_promotion
 from tasks.registry.alias import champion_alias
 from tasks.registry.alias.journal import journal_file

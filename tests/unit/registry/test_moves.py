@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import EvidenceError, UsageError
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.failpoints import VARIABLE
+from tasks.base.training_records import ModelVersion
 from tasks.registry.mlflow.store import Store
 from tests.unit.registry.trained import SCHEMA, Trained, train
 

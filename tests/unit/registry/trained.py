@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.models.features.preprocessing import build_encoder
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import save_model

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tasks.base.records import Basis, ContractResult, Kind, Prepared, Schema, Split
 from tasks.base.settings.evaluation import ReportConfig
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Basis, ContractResult, Kind, Prepared, Schema, Split
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import assess

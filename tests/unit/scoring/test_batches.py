@@ -15,13 +15,13 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from tasks.base.command_results import ScoringOutcome
 from tasks.base.errors import ConfigError
-from tasks.base.loop import Cause
-from tasks.base.outcomes import ScoringOutcome
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ContractResult, ModelVersion, Snapshot
 from tasks.base.runtime.failpoints import VARIABLE
 from tasks.base.settings.scoring import ParquetSink
+from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.data.snapshots import write_snapshot
 from tasks.ledger import outbox
 from tasks.ledger.ledger import ledger_of
@@ -188,7 +188,8 @@ def killed_at(place: str, pipeline: Pipeline, batch: Snapshot) -> None:
     """Score by the calendar in a process that is killed at a place."""
     code = (
         "import sys; from pathlib import Path; from tasks.base.pipeline_file import load_pipeline; "
-        "from tasks.base.records import Snapshot; from tests.unit.scoring.test_batches import *; "
+        "from tasks.base.training_records import Snapshot; "
+        "from tests.unit.scoring.test_batches import *; "
         "p = load_pipeline(Path(sys.argv[1]), {}); s = Snapshot.model_validate_json(sys.argv[2]); "
         "store = store_of(p); champion = champion_of(p, store); "
         "score_batch(p, ledger_of(p), store, s, PASSED, champion, newcomers=True)"

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause
+from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ContractResult, ModelVersion, Schema, Snapshot
+from tasks.base.training_records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import read_frame
 from tasks.ledger.ledger import ledger_of
 from tasks.scoring import quarantine

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion, Schema, Snapshot
+from tasks.base.training_records import ModelVersion, Schema, Snapshot
 from tasks.scoring.incremental import learned_rows
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
 

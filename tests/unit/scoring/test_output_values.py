@@ -17,8 +17,8 @@ from sklearn.pipeline import Pipeline as Fitted
 from sklearn.preprocessing import FunctionTransformer
 
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion, Schema
 from tasks.base.settings.scoring import CsvSink, ParquetSink
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.data.snapshots import read_frame
 from tasks.scoring.predictions import score_frame
 from tasks.scoring.sinks import write_predictions

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from tasks.base.errors import DataError
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.models.features.preprocessing import build_encoder
 from tasks.scoring import predictions as predicting
 from tasks.scoring.predictions import ScoringCounts, score_frame, unseen_levels

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause, CauseKind
+from tasks.base.monitoring_records import Cause, CauseKind
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.reading_notes import FileAside
-from tasks.base.records import ContractResult, ModelVersion, RuleResult, Schema, Snapshot
+from tasks.base.source_notes import FileAside
+from tasks.base.training_records import ContractResult, ModelVersion, RuleResult, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame, take_rows, write_snapshot
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.messages import message_of

@@ -17,7 +17,7 @@ from expectations.contract import Contract
 from expectations.inference import infer_contract
 from tasks.base.pipeline_file import Pipeline as PipelineFile
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import SCHEMA_TAG, ModelVersion, Schema
+from tasks.base.training_records import SCHEMA_TAG, ModelVersion, Schema
 from tasks.models.features.preprocessing import build_encoder
 from tasks.serving.current_champion import CurrentChampion
 from tasks.serving.delivery import announce

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from tasks.base.loop import Window
+from tasks.base.monitoring_records import Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.data.snapshots import read_frame
 from tasks.ledger.ledger import ledger_of
 from tasks.serving.answered_rows import monitored_rows, monitored_times, newest_monitored

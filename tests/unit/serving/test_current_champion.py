@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.base.errors import ModelRefusedError, UsageError
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.serving import current_champion
 from tasks.serving.current_champion import CurrentChampion
 from tasks.serving.served_model import ServedModel

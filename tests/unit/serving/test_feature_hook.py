@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.models.persistence.prediction import predict
 from tasks.plugins.versions import hooks_tags
 from tasks.serving.feature_hook import FeatureHook

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.settings.evaluation import GateConfig
 from tasks.ledger.ledger import ledger_of

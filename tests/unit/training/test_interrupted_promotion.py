@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks.base.loop import Cause, Decision
-from tasks.base.records import ModelVersion, Verdict
+from tasks.base.monitoring_records import Cause, Decision
+from tasks.base.training_records import ModelVersion, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.training import interrupted_promotion
 from tasks.training.decisions import record_both

@@ -10,7 +10,14 @@ import pytest
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import NoNewerRowsError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import SCHEMA_TAG, ModelVersion, Recipe, Schema, Snapshot, TrainingMode
+from tasks.base.training_records import (
+    SCHEMA_TAG,
+    ModelVersion,
+    Recipe,
+    Schema,
+    Snapshot,
+    TrainingMode,
+)
 from tasks.training.refit_candidacy import (
     Candidacy,
     mode_of,

@@ -13,8 +13,8 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.data.snapshots import read_frame
-from tasks.training.plan import prepare
 from tasks.training.row_windows import scoring_snapshot, training_snapshot
+from tasks.training.training_plan import prepare
 from tests.unit.data.tables_made import people
 
 

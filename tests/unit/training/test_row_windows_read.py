@@ -23,8 +23,8 @@ from expectations.contract import Contract
 from expectations.facts.column_facts import facts_of
 from expectations.rules.column_rules import ColumnCheck
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import Snapshot
 from tasks.base.settings.sources import SqlSource
+from tasks.base.training_records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, known_contract
 from tasks.data.snapshots import open_table, read_frame
 from tasks.projects.draft import Request, draft_project

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
+from tasks.base.training_records import Kind
 from tasks.metrics.bootstrap import Floats
 
 MOST_COLUMNS = 200

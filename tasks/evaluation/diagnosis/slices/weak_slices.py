@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import pd, scipy, sklearn
+from tasks.base.training_records import Kind
 from tasks.evaluation.diagnosis.slices.slice_rules import Coded, Step, coded_columns, in_words
 from tasks.metrics.bootstrap import Floats, Ints
 

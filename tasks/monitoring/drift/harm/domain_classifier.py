@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.records import Kind
 from tasks.base.runtime.libraries import lightgbm, pd, scipy
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.distances import Floats

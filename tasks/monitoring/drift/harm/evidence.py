@@ -25,7 +25,7 @@ from tasks.monitoring.drift.seasons import cells_alike, season_of
 
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
-    from tasks.base.records import ModelVersion
+    from tasks.base.training_records import ModelVersion
 
 _FORMAT = 2
 _LEAST_ROWS = 500

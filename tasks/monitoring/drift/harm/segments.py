@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.loop import SegmentDrift
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import SegmentDrift
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_values import column_of, levels_of
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side
 from tasks.monitoring.drift.harm.ordinary_blocks import Read

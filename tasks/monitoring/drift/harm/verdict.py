@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.loop import HarmFinding, HarmMeasure
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import HarmFinding, HarmMeasure
 from tasks.base.runtime.libraries import scipy
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.domain_classifier import Separation, separate
 from tasks.monitoring.drift.harm.impact import (

@@ -21,8 +21,8 @@ from typing import Protocol
 import numpy as np
 
 from tasks.base.errors import EvidenceError
-from tasks.base.records import Schema
 from tasks.base.runtime.libraries import lightgbm, sklearn
+from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate

@@ -14,7 +14,7 @@ from math import isfinite
 
 import numpy as np
 
-from tasks.base.records import MetricValue, Schema
+from tasks.base.training_records import MetricValue, Schema
 from tasks.metrics.plugin_metrics import is_own
 from tasks.metrics.random_effects import mixed
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, in_time, thinned

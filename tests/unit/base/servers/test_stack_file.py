@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
-from tasks.base.loop import own_run_id
+from tasks.base.monitoring_records import own_run_id
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.servers.stack_file import (
     LOCK,

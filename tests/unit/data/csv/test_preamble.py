@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.errors import SourceError
-from tasks.base.reading_notes import SkippedLines, note_text
 from tasks.base.settings.sources import CsvSource
+from tasks.base.source_notes import SkippedLines, note_text
 from tasks.data.csv.preamble import find_preamble
 from tasks.data.sources.source import SourceTable, column_names, read_source
 from tests.unit.data.tables_made import csv_read

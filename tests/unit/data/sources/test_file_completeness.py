@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading_notes import FileAside, note_text
 from tasks.base.settings.sources import CsvSource, ParquetSource, Source, SqlSource
+from tasks.base.source_notes import FileAside, note_text
 from tasks.data.sources.file_completeness import complete_part
 from tasks.data.sources.source import column_names, newest_believed, read_source
 

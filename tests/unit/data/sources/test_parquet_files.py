@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading_notes import UnreadColumn
 from tasks.base.settings.sources import ParquetSource
+from tasks.base.source_notes import UnreadColumn
 from tasks.data.sources import parquet_files
 from tasks.data.sources.source import column_names, newest_time, read_source
 

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from tasks.base.errors import DataError, SourceError, TransientError
-from tasks.base.reading_notes import UnreadColumn
 from tasks.base.settings.sources import SqlSource
+from tasks.base.source_notes import UnreadColumn
 from tasks.data.sources.source import column_names, newest_time, read_source
 from tests.postgres import Server, postgres_server
 

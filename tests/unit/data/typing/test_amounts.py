@@ -11,8 +11,8 @@ import pytest
 
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.reading_notes import AmountsRead, SeveralUnits, note_text
 from tasks.base.settings.sources import CsvSource, ParquetSource
+from tasks.base.source_notes import AmountsRead, SeveralUnits, note_text
 from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.sources.source import SourceTable, read_source

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.base.errors import DataError, SourceError
-from tasks.base.reading_notes import (
+from tasks.base.settings.sources import ParquetSource, Source, SqlSource
+from tasks.base.source_notes import (
     BeyondRange,
     ChangedColumns,
     DecodedBytes,
@@ -25,7 +26,6 @@ from tasks.base.reading_notes import (
     UnnamedIndex,
     UnreadColumn,
 )
-from tasks.base.settings.sources import ParquetSource, Source, SqlSource
 from tasks.data.loading import load_window
 from tasks.data.sources.driver_rows import Columns
 from tasks.data.sources.source import SourceTable, column_names, newest_time, read_source

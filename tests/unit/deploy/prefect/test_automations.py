@@ -13,7 +13,7 @@ import pytest
 from deploy.prefect.automations import automations_of
 from deploy.remote.alarm_probe import _check_types
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Cause, new_correlation
+from tasks.base.monitoring_records import Cause, new_correlation
 from tasks.base.pipeline_file import load_pipeline
 
 

@@ -8,14 +8,14 @@ from uuid import uuid4
 import pytest
 
 from deploy.retention.state_folder import _removable, collect, open_runs, shorten_logs
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion, Snapshot, Verdict
 from tasks.base.runtime.running_flows import mark_running, unmark
+from tasks.base.training_records import ModelVersion, Snapshot, Verdict
 from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import save_outcome
-from tasks.training.identity import fit_key
+from tasks.training.training_identity import fit_key
 from tests.tables import FAST, write_churn, write_pipeline
 
 NOW = datetime.now(UTC)

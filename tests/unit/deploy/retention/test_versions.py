@@ -14,13 +14,13 @@ import pytest
 from deploy.retention.state_folder import collect
 from deploy.retention.versions import kept_versions, named_by, rolled_back_to
 from tasks.base.errors import EvidenceError
-from tasks.base.loop import Decision, new_correlation
+from tasks.base.monitoring_records import Decision, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.process_identity import this_process
+from tasks.base.training_records import ModelVersion
 from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
-from tasks.lineage.chain import explain_version
+from tasks.lineage.evidence_chain import explain_version
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK, VERIFIED
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import PROCESS_TAG

@@ -16,7 +16,7 @@ from deploy.prefect.deployments import tags_of
 from deploy.runner import reaper as reaping
 from deploy.runner.reaper import Reaper
 from flows.prefect_runs import end_left
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.running_flows import mark_running, marked, runner_of
 from tasks.base.servers.stack_file import note_stopped

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from deploy.child_processes import adopt_orphans, end_with
-from deploy.stack import service as parts_of_stack
 from deploy.stack import supervisor as supervising
-from deploy.stack.service import Part
+from deploy.stack.stack import service as parts_of_stack
+from deploy.stack.supervised_part import Part
 from deploy.stack.supervisor import Supervisor
 
 

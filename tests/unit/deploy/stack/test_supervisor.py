@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from deploy.stack import supervisor as supervising
-from deploy.stack.service import Part
+from deploy.stack.supervised_part import Part
 from deploy.stack.supervisor import Supervisor
 from tasks.base.errors import InfrastructureError
 from tests.unit.deploy.stack.beating import part

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.base.records import CandidateResult, Evaluation, MetricValue
+from tasks.base.training_records import CandidateResult, Evaluation, MetricValue
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.diagnosis.leakage import duplicate_suspicion, duplicates, few_groups, too_good
 from tasks.metrics.paired_bootstrap import Predictions

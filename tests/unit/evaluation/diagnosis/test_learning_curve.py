@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.records import Basis, CandidateResult, ContractResult, Prepared, Snapshot
+from tasks.base.training_records import Basis, CandidateResult, ContractResult, Prepared, Snapshot
 from tasks.evaluation.diagnosis.learning_curve import learning_curve
 from tasks.evaluation.findings import LearningCurve
 from tasks.models.postprocessing.adjustment import Adjustment

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from tasks.base.records import MetricValue
+from tasks.base.training_records import MetricValue
 from tasks.evaluation.diagnosis.overfitting import fit_verdict, headline, lines_of
 from tasks.evaluation.findings import Diagnosis
 from tasks.metrics.bootstrap import interval, resampling

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from tasks.base.records import CandidateResult, Trial
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import CandidateResult, Trial
 from tasks.evaluation.diagnosis.recommendations import next_steps
 from tasks.evaluation.findings import (
     Diagnosis,

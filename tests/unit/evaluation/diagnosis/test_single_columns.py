@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.base.records import Kind, Schema, Task
+from tasks.base.training_records import Kind, Schema, Task
 from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.diagnosis.single_columns import Alone, alone, alone_suspicion
 from tasks.metrics.paired_bootstrap import Predictions

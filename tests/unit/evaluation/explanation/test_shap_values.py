@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.shap_values import (
     contributions,

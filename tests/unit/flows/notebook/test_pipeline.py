@@ -17,8 +17,8 @@ import pytest
 
 from flows.notebook import results
 from flows.notebook.tables import write_table
-from tasks.base.loop import DriftResult, PolicyDecision
-from tasks.base.outcomes import MonitoringOutcome, SeenWindow
+from tasks.base.command_results import MonitoringOutcome, SeenWindow
+from tasks.base.monitoring_records import DriftResult, PolicyDecision
 from tests.tables import FAST, write_churn
 from tests.unit.monitoring.decisions import drifted, week
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from flows.terminal.loop_results import show_chain, show_monitoring, show_move, show_overview
-from tasks.base.loop import Decision, DriftResult, Performance, PolicyDecision
-from tasks.base.outcomes import MonitoringOutcome
-from tasks.base.records import MetricValue
+from tasks.base.command_results import MonitoringOutcome
+from tasks.base.monitoring_records import Decision, DriftResult, Performance, PolicyDecision
+from tasks.base.training_records import MetricValue
 from tasks.history.overview import overview
-from tasks.lineage.chain import explain_version
+from tasks.lineage.evidence_chain import explain_version
 from tests.histories import Listed, demand, flights, hostile, pipeline
 
 DECISIONS = (*flights(), *demand())

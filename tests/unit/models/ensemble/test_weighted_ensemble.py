@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks.base.errors import DataError
-from tasks.base.records import Kind, Schema
+from tasks.base.training_records import Kind, Schema
 from tasks.models.ensemble.blend_call import ensemble_of
 from tasks.models.ensemble.weighted_ensemble import SameColumns
 from tasks.models.ensemble.weights import greedy_weights

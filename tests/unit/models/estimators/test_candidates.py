@@ -11,8 +11,8 @@ from sklearn.base import clone
 from sklearn.metrics import r2_score, roc_auc_score
 
 from tasks.base.errors import DataError
-from tasks.base.records import Task
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Task
 from tasks.models.estimators.candidates import CANDIDATES, START_ORDER, find
 from tasks.models.estimators.column_importance import importance_of
 from tasks.models.persistence.prediction import predict

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tasks.base.records import Schema, Split
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import Schema, Split
 from tasks.data.snapshots import write_snapshot
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import score

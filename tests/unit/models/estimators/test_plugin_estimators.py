@@ -14,9 +14,9 @@ from sklearn.pipeline import Pipeline
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, ModelRefusedError
-from tasks.base.own_code import HooksConfig
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.plugin_settings import HooksConfig
 from tasks.base.settings.sources import CsvSource
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.models.ensemble.blend_call import made_of
 from tasks.models.estimators.candidates import find
 from tasks.models.estimators.fit_context import FitContext

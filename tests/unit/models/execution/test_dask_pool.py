@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import CandidateResult, Schema, Split
 from tasks.base.settings.training import DaskEngine
+from tasks.base.training_records import CandidateResult, Schema, Split
 from tasks.models.execution import dask_pool, worker_pool
 from tasks.models.fitting import Progress, fit_candidates
 from tests.dask_cluster import DaskCluster, dask_cluster

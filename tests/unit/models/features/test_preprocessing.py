@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from tasks.base.errors import DataError
-from tasks.base.records import Kind, Task
+from tasks.base.training_records import Kind, Task
 from tasks.models.features.preprocessing import Encoding, build_encoder
 from tests.unit.models.factories import frame, schema, target
 

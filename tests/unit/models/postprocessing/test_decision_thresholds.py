@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.base.errors import ConfigError
-from tasks.base.records import Schema
 from tasks.base.settings.evaluation import ObjectiveConfig
+from tasks.base.training_records import Schema
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import check_objective, cost_matrix
 from tasks.models.postprocessing.cutoffs import (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.records import Trial
 from tasks.base.settings.search_spaces import SPACES, Space, spaces_of
+from tasks.base.training_records import Trial
 from tasks.models.tuning.pruner import bars, falls_short, standing
 from tasks.models.tuning.sampler import neighbour, propose
 from tasks.models.tuning.selection import choose, gain_of

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.base.records import CandidateResult, Task, Trial
+from tasks.base.training_records import CandidateResult, Task, Trial
 from tasks.models.execution import worker_pool
 from tasks.models.fitting import Progress, fit_candidates, refit
 from tests.unit.models.factories import frame, snapshot, target, training

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tasks.base.records import Schema, Split, Trial
+from tasks.base.training_records import Schema, Split, Trial
 from tasks.models.run_context import FitRun
 from tasks.models.tuning.tuning_schedule import Tuning
 from tests.unit.models.factories import training

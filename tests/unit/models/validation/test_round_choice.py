@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.records import Kind, Rounds
+from tasks.base.training_records import Kind, Rounds
 from tasks.models.execution import worker_pool
 from tasks.models.fitting import fit_candidates
 from tasks.models.validation.round_choice import choose_rounds, shared_rows, usual_better

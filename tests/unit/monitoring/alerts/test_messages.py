@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.loop import Decision, DecisionKind, Gain, PolicyDecision
+from tasks.base.monitoring_records import Decision, DecisionKind, Gain, PolicyDecision
 from tasks.monitoring.alerts.messages import Message, message_of
 from tests.unit.monitoring.decisions import ASKED, decision, drifted, monitored, week
 

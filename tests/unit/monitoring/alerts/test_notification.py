@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.alerts.apprise_channel import Delivery

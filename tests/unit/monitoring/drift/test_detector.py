@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.loop import ColumnFinding, DriftResult
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import ColumnFinding, DriftResult
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
 

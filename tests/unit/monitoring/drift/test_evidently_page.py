@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.loop import DriftResult
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import DriftResult
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.evidently_page import _harmless, write_page
 from tasks.monitoring.drift.reference_summary import build_reference

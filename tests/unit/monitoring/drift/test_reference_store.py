@@ -11,8 +11,8 @@ import pytest
 
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import SCHEMA_TAG, Kind, ModelVersion, Schema, Snapshot
 from tasks.base.runtime.files import write_recorded
+from tasks.base.training_records import SCHEMA_TAG, Kind, ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import write_snapshot
 from tasks.monitoring.drift import column_summary
 from tasks.monitoring.drift.detector import measure

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.loop import DriftResult
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import DriftResult
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.harm.verdict import Evidence

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import ContractError
-from tasks.base.loop import Cause
-from tasks.base.records import ContractResult, RuleResult
+from tasks.base.monitoring_records import Cause
+from tasks.base.training_records import ContractResult, RuleResult
 from tasks.contracts.snapshot_check import require_passed
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.contract_stops import record_stop

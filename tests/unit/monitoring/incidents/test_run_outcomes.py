@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import InfrastructureError
-from tasks.base.loop import Cause, Decision
+from tasks.base.monitoring_records import Cause, Decision
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import note_cancelled, note_error, note_failure

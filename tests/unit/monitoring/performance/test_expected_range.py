@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.base.records import MetricValue
+from tasks.base.training_records import MetricValue
 from tasks.monitoring.performance.expected_range import Measured, Ordinary, combined
 
 TRIALS = 800

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.base.loop import Gain, Window, WindowDifference
-from tasks.base.records import Schema
+from tasks.base.monitoring_records import Gain, Window, WindowDifference
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.training_records import Schema
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.monitoring.performance.gain import inside, material, measured
 from tasks.monitoring.performance.gain_sequence import log_evidence

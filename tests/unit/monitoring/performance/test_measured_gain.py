@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.base.loop import Cause, Decision, Gain, Performance, Window
+from tasks.base.monitoring_records import Cause, Decision, Gain, Performance, Window
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Split
+from tasks.base.training_records import ModelVersion, Split
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import Coverage
 from tasks.monitoring.monitored_window import Look

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tasks.base.errors import EvidenceError
-from tasks.base.loop import Performance
-from tasks.base.own_code import HooksConfig, OwnCode
+from tasks.base.monitoring_records import Performance
+from tasks.base.plugin_settings import HooksConfig, OwnCode
 from tasks.monitoring.performance.realised import assess_window
 from tests.unit.monitoring.windows_made import (
     BINARY,

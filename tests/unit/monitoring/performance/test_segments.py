@@ -5,8 +5,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from tasks.base.loop import Performance
-from tasks.base.records import Kind
+from tasks.base.monitoring_records import Performance
+from tasks.base.training_records import Kind
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.segments import harm_of_segments
 from tasks.monitoring.drift.harm.verdict import Evidence

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.loop import Decision, Window
+from tasks.base.monitoring_records import Decision, Window
 from tasks.monitoring.windows.backlog import Backlog, backlog_of, looked_at, watched_since
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

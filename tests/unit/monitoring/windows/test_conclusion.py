@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks.base.loop import Cause, PolicyDecision
-from tasks.base.outcomes import MonitoringOutcome
-from tasks.base.records import ModelVersion
+from tasks.base.command_results import MonitoringOutcome
+from tasks.base.monitoring_records import Cause, PolicyDecision
+from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.conclusion import conclude_pass

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base.errors import EvidenceError
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.files import write_whole
+from tasks.base.training_records import ModelVersion
 from tasks.registry.alias.champion_alias import VERIFIED, promote, rollback
 
 NAME = "flights"

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.base.errors import EvidenceError, InfrastructureError, UsageError
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.failpoints import VARIABLE
+from tasks.base.training_records import ModelVersion
 from tasks.registry.alias.champion_alias import (
     REPLACED,
     ROLLED_BACK,

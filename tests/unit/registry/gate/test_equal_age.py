@@ -14,7 +14,7 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import InfrastructureError
-from tasks.base.records import (
+from tasks.base.training_records import (
     FAMILY_TAG,
     SCHEMA_TAG,
     TRAINED_UNTIL_TAG,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.records import GateEvidence, Verdict
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import GateEvidence, Verdict
 from tasks.registry.gate.gate import decide
 
 NEEDED = (

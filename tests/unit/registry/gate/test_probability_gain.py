@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.base.records import GateEvidence, Schema, Verdict
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import GateEvidence, Schema, Verdict
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.registry.gate.gate import decide
 

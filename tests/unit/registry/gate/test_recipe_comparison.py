@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.base.records import GateEvidence, RecipeGain, Schema, Verdict
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import GateEvidence, RecipeGain, Schema, Verdict
 from tasks.models.out_of_fold import OutOfFold
 from tasks.registry.gate.gate import decide
 from tasks.registry.gate.recipe_comparison import compared

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tasks.base.records import RefitGain, Verdict
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import RefitGain, Verdict
 from tasks.registry.gate.gate import decide
 from tasks.registry.gate.refit_history import judged_before, refit_gain
 from tests.unit.registry.gate.test_gate import evidence_of

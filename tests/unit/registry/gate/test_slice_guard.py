@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.config import PipelineConfig
-from tasks.base.records import Basis, ContractResult, Prepared, Schema, Split
+from tasks.base.training_records import Basis, ContractResult, Prepared, Schema, Split
 from tasks.data.snapshots import write_snapshot
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.registry.gate.slice_guard import worse_slices

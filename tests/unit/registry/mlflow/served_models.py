@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.base.records import ModelVersion, Schema
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
 from tasks.registry.packaging import model_folder

@@ -23,7 +23,7 @@ from expectations.facts.column_facts import facts_of
 from expectations.rules.column_rules import ColumnCheck
 from tasks.base.errors import DataError, ModelRefusedError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import ModelVersion, Schema, Task
+from tasks.base.training_records import ModelVersion, Schema, Task
 from tasks.contracts.contract_files import known_contract
 from tasks.data.snapshots import read_frame
 from tasks.models.features.preprocessing import build_encoder

@@ -24,8 +24,8 @@ from tasks.base.errors import (
     ModelRefusedError,
     TransientError,
 )
-from tasks.base.records import ModelVersion
 from tasks.base.runtime.process_identity import this_process
+from tasks.base.training_records import ModelVersion
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import PROCESS_TAG
 from tests.unit.registry.trained import SCHEMA, Trained, train

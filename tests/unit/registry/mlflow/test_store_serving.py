@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tasks.base.records import ModelVersion
 from tasks.base.servers.mlflow_pages import pages_of
+from tasks.base.training_records import ModelVersion
 from tasks.models.persistence.prediction import predict
 from tasks.registry.mlflow.store import Store
 from tests.ports import free_port

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.registry.packaging.mlmodel import ServedColumns, mlmodel, served_columns, signature_of
 
 SCHEMA = Schema(target="y", task="regression", features={"a b": "numeric", "ü": "boolean"})

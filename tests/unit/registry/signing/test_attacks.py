@@ -20,7 +20,7 @@ import pytest
 
 from tasks.base.errors import KeepfitError, ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import MODEL_DIGEST_TAG, SNAPSHOT_TAG, ModelVersion
+from tasks.base.training_records import MODEL_DIGEST_TAG, SNAPSHOT_TAG, ModelVersion
 from tasks.load import load_window
 from tasks.registry.mlflow.store import Store
 from tasks.registry.signing.version_check import MODEL_FILE, files_of

@@ -7,7 +7,7 @@ import pytest
 from tasks.base.errors import ModelRefusedError, UnsignedVersionError, UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.history.overview import overview
-from tasks.lineage.chain import explain_version
+from tasks.lineage.evidence_chain import explain_version
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.signing import keys
 from tasks.registry.signing.version_signature import SIGNATURE_TAG

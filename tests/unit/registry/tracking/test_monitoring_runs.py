@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tasks.base.loop import ColumnFinding, DriftResult, Performance, Window
-from tasks.base.records import MetricValue, ModelVersion
+from tasks.base.monitoring_records import ColumnFinding, DriftResult, Performance, Window
+from tasks.base.training_records import MetricValue, ModelVersion
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.monitoring_runs import experiment_name, record_window, step_of
 

@@ -11,7 +11,8 @@ import pytest
 
 from tasks.base.errors import TransientError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import (
+from tasks.base.runtime.files import digest_of
+from tasks.base.training_records import (
     MODEL_DIGEST_TAG,
     Assessment,
     Basis,
@@ -23,7 +24,6 @@ from tasks.base.records import (
     Trial,
     Verdict,
 )
-from tasks.base.runtime.files import digest_of
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.training_runs import left_version, open_run, record_candidates
 from tests.tables import write_churn, write_pipeline

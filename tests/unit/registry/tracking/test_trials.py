@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.records import CandidateResult, Trial
+from tasks.base.training_records import CandidateResult, Trial
 from tasks.evaluation.findings import CurvePoint, Diagnosis, LearningCurve
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.training_runs import log_diagnosis, log_trials

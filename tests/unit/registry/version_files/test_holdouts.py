@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.records import (
+from tasks.base.training_records import (
     SCHEMA_TAG,
     Basis,
     CandidateResult,

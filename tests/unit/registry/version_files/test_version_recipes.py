@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import ModelRefusedError
-from tasks.base.records import ModelVersion, Recipe
+from tasks.base.training_records import ModelVersion, Recipe
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import (
     DIGEST_TAG,

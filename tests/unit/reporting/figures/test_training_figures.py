@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from tasks.base.records import LeaderboardRow
+from tasks.base.training_records import LeaderboardRow
 from tasks.evaluation.explanation.permutation_importance import ColumnImportance, Importance
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.scorer import evaluate

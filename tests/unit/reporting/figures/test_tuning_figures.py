@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from tasks.base.records import CandidateResult, Trial
 from tasks.base.settings.training import TrainingConfig
+from tasks.base.training_records import CandidateResult, Trial
 from tasks.reporting.figures.tuning_figures import draw_search
 
 TRAINING = TrainingConfig(candidates=("lightgbm",))

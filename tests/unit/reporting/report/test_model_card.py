@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.base.records import (
+from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,

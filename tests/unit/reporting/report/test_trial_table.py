@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tasks.base.records import Trial
+from tasks.base.training_records import Trial
 from tasks.reporting.report.trial_table import trial_table
 
 TRIALS = (

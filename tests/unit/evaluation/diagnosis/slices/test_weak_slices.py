@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.records import Kind
+from tasks.base.training_records import Kind
 from tasks.evaluation.diagnosis.slices.weak_slices import weak_slices
 
 KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "categorical", "d": "categorical"}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import random_effects
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import InfrastructureError, UsageError
-from tasks.base.loop import Decision
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Record
 from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion, Record
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.overview import champion_of
 from tasks.ledger.training_outcomes import last_outcomes
+from tasks.lineage.evidence_steps import steps_of
 from tasks.lineage.records import Known, Link
-from tasks.lineage.steps import steps_of
 from tasks.registry.mlflow.shared_stores import pointed, require_intact, versions_of
 
 

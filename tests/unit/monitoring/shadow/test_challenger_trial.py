@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.records import SCHEMA_TAG, ModelVersion, Schema, Verdict
 from tasks.base.settings.evaluation import GateConfig
+from tasks.base.training_records import SCHEMA_TAG, ModelVersion, Schema, Verdict
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.probation.verdict import paired
-from tasks.monitoring.trial.challenger_trial import Trial, judge_trial, try_challenger
+from tasks.monitoring.shadow.challenger_trial import Trial, judge_trial, try_challenger
 from tests.unit.monitoring.windows_made import BINARY, START, VALUES, WEEK, binary, values
 
 REFUSED = Verdict(

@@ -10,7 +10,7 @@ import pytest
 
 from expectations.check import check_frame
 from expectations.contract import Contract
-from expectations.differences import GONE, Difference, find_differences
+from expectations.contract_differences import GONE, Difference, find_differences
 from expectations.inference import infer_contract
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.errors import UsageError
-from tasks.monitoring.windows.grid import ANCHOR, latest_complete, parse_window
+from tasks.monitoring.windows.window_grid import ANCHOR, latest_complete, parse_window
 
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)).map(
     lambda moment: moment.replace(tzinfo=UTC)

@@ -8,8 +8,8 @@ import pytest
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.training import CandidateName
 

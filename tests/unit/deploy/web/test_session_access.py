@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.web.access import running_access
+from deploy.web.session_access import running_access
 from tasks.base.errors import UsageError
 
 

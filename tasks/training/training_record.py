@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.base.outcomes import TrainingOutcome
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import (
+from tasks.base.runtime.files import write_whole
+from tasks.base.servers.mlflow_pages import MlflowPages, pages_of
+from tasks.base.text.commands import command
+from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,
@@ -16,9 +19,6 @@ from tasks.base.records import (
     ModelVersion,
     Verdict,
 )
-from tasks.base.runtime.files import write_whole
-from tasks.base.servers.mlflow_pages import MlflowPages, pages_of
-from tasks.base.text.commands import command
 from tasks.evaluation.findings import Diagnosis
 from tasks.ledger.training_outcomes import find_outcome, save_outcome
 from tasks.registry.mlflow.store import Store

@@ -15,10 +15,10 @@ from typing import Literal
 
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Record
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import sa
 from tasks.base.text.redaction import redact
+from tasks.base.training_records import Record
 from tasks.data.sources.source import column_names
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.storage.database import address_of

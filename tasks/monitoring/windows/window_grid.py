@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from tasks.base.errors import UsageError
-from tasks.base.loop import Window
-from tasks.base.moments import as_utc
+from tasks.base.monitoring_records import Window
 from tasks.base.text.durations import parse_duration
+from tasks.base.utc_times import as_utc
 
 ANCHOR = datetime(1970, 1, 5, tzinfo=UTC)
 _MOST_TILES = 1_000

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.base.errors import ContractError
-from tasks.base.loop import Decision
+from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.phrases import KINDS, minute, plural
 from tasks.history import evidence

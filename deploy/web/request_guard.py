@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.web.access import SIGN_IN, Access
-from deploy.web.peer import account_of, is_of_this_user
+from deploy.web.peer_account import account_of, is_of_this_user
+from deploy.web.session_access import SIGN_IN, Access
 from tasks.base.runtime.loopback import is_loopback
 
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})

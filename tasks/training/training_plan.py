@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.base.errors import ConfigError
-from tasks.base.own_code import OwnCode
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Prepared, Schema, Snapshot, TrainingMode
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.environment import give_back_memory
 from tasks.base.settings.evaluation import default_metric, metrics_of
+from tasks.base.training_records import Prepared, Schema, Snapshot, TrainingMode
 from tasks.contracts.contract_files import contract_digest, late_labels
 from tasks.data.column_kinds import build_schema
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame
 from tasks.data.splits import split_rows
 from tasks.models.postprocessing.cost_matrix import check_objective
-from tasks.training.identity import fit_key, training_key
 from tasks.training.refit_candidacy import Candidacy, mode_of, newer_than, on_champions_columns
+from tasks.training.training_identity import fit_key, training_key
 
 if TYPE_CHECKING:
     from expectations.late_labels import LateLabels

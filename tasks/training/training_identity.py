@@ -7,7 +7,7 @@ import json
 from importlib import metadata
 
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import Snapshot, TrainingMode
+from tasks.base.training_records import Snapshot, TrainingMode
 from tasks.plugins.versions import code_identity
 
 _DECIDE_FITS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.projects.reach import Reach, columns_digest, marked, reach
+from tasks.projects.reachability import Reach, columns_digest, marked, reach
 from tests.tables import FAST, write_churn, write_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

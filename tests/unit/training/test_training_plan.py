@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.base.records import Schema
+from tasks.base.training_records import Schema
 from tasks.data.snapshots import write_snapshot
-from tasks.training.plan import repeated_ids, share_held_out
+from tasks.training.training_plan import repeated_ids, share_held_out
 
 SCHEMA = Schema(
     target="y", task="binary", features={"x": "numeric"}, id_columns=("customer",),

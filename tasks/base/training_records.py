@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tasks.base.moments import as_utc
-from tasks.base.own_code import OwnCode
-from tasks.base.reading_notes import LabelTwins, ReadingNote, note_text
+from tasks.base.plugin_settings import OwnCode
+from tasks.base.source_notes import LabelTwins, ReadingNote, note_text
+from tasks.base.utc_times import as_utc
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
 Task = Literal["binary", "multiclass", "regression", "ranking"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from deploy.runner.chronicle import Chronicle, line_of
-from tasks.base.loop import Decision, DecisionKind, Window
+from deploy.runner.activity_log import Chronicle, line_of
+from tasks.base.monitoring_records import Decision, DecisionKind, Window
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
 

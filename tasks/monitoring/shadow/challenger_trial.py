@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import EvidenceError
-from tasks.base.loop import Decision, decision_id
-from tasks.base.own_code import OwnCode
+from tasks.base.monitoring_records import Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.records import ModelVersion, Record, Schema, Verdict
+from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
+from tasks.base.training_records import ModelVersion, Record, Schema, Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
 from tasks.monitoring.probation.verdict import both, can_be_judged, paired
-from tasks.monitoring.windows.grid import grid
+from tasks.monitoring.windows.window_grid import grid
 from tasks.registry.alias.champion_alias import ROLLED_BACK
 from tasks.registry.gate.gate import decide
 from tasks.scoring.batches import challenger_of

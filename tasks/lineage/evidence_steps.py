@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tasks.base.loop import Decision, Performance
-from tasks.base.records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
+from tasks.base.monitoring_records import Decision, Performance
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.base.text.numbers import metric_words, number, seconds
 from tasks.base.text.phrases import brief, differing, plural, span, valued
+from tasks.base.training_records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
 from tasks.history import evidence, links
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.overview import score_of

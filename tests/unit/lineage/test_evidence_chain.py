@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import UsageError
-from tasks.base.loop import Decision
-from tasks.base.outcomes import TrainingOutcome
-from tasks.base.records import LeaderboardRow, MetricValue, ModelVersion
+from tasks.base.monitoring_records import Decision
+from tasks.base.training_records import LeaderboardRow, MetricValue, ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import save_outcome
-from tasks.lineage.chain import Chain, explain_version
+from tasks.lineage.evidence_chain import Chain, explain_version
 from tests.histories import History, Listed, flights, pipeline
 
 

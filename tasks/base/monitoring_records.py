@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from pydantic import Field, JsonValue, model_validator
 
-from tasks.base.records import Kind, MetricValue, Record, TrainingKind
+from tasks.base.training_records import Kind, MetricValue, Record, TrainingKind
 
 _OWN_RUN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5")
 

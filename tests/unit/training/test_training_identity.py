@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.records import Snapshot
-from tasks.training.identity import fit_key, training_key
+from tasks.base.training_records import Snapshot
+from tasks.training.training_identity import fit_key, training_key
 
 SNAPSHOT = Snapshot(path="rows.arrow", digest="ab", rows=3, kinds={})
 PLAIN = "name: p\ntarget: y\nsource: {kind: demo, name: credit}\n"

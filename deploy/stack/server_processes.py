@@ -1,6 +1,7 @@
 """The servers of the stack, each in a process of its own that ends with the stack.
 
-`python -m deploy.stack.servers KIND DESCRIPTOR PARENT STATE` serves on an inherited socket.
+`python -m deploy.stack.server_processes KIND DESCRIPTOR PARENT STATE` serves on a socket that it
+inherits.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 
 from deploy.child_processes import end_with
-from deploy.web.access import Access
-from deploy.web.guard import Guard
 from deploy.web.page import page_app
+from deploy.web.request_guard import Guard
+from deploy.web.session_access import Access
 from deploy.web.uvicorn_server import run_server
 from tasks.registry.mlflow.store import Store
 

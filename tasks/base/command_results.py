@@ -7,9 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tasks.base.loop import Cause, DriftResult, Gain, Performance, PolicyDecision, Window
-from tasks.base.reading_notes import FileAside, ReadingNote
-from tasks.base.records import (
+from tasks.base.monitoring_records import (
+    Cause,
+    DriftResult,
+    Gain,
+    Performance,
+    PolicyDecision,
+    Window,
+)
+from tasks.base.servers.mlflow_pages import MlflowPages
+from tasks.base.source_notes import FileAside, ReadingNote
+from tasks.base.training_records import (
     LeaderboardRow,
     MetricValue,
     ModelVersion,
@@ -20,7 +28,6 @@ from tasks.base.records import (
     TrainingMode,
     Verdict,
 )
-from tasks.base.servers.mlflow_pages import MlflowPages
 
 ScoringScope = Literal["new", "all", "file"]
 """What a scoring reads: the source's rows that are new, all of them, or those of a named file."""

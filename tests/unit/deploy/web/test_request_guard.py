@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from deploy.web.access import LINK_SECONDS, Access
-from deploy.web.guard import Guard
+from deploy.web.request_guard import Guard
+from deploy.web.session_access import LINK_SECONDS, Access
 from tasks.base.errors import InfrastructureError
 from tasks.base.servers.stack_file import KEY, prefect_login, stack_key
 
