@@ -13,7 +13,7 @@ from tasks.replay import begin_more, begin_replay, compare_policies, load_histor
 
 
 @flow("backtesting", run_name=named)
-def backtesting(pipeline: str, asked: BacktestRequest) -> BacktestOutcome:
+def backtesting(pipeline: str, request: BacktestRequest) -> BacktestOutcome:
     """Replay the history of a pipeline file under several policies and recommend one.
 
     Neither champion nor ledger nor alerts are touched.
@@ -25,10 +25,10 @@ def backtesting(pipeline: str, asked: BacktestRequest) -> BacktestOutcome:
     """
     began = monotonic()
     plan = pipeline_of_run(pipeline)
-    replay = load_history(plan, asked)
-    states = _replayed(replay, begin_replay(plan, asked, replay))
-    more = () if asked.quick else _replayed(replay, begin_more(replay, states))
-    return compare_policies(plan, asked, replay, (*states, *more), monotonic() - began)
+    replay = load_history(plan, request)
+    states = _replayed(replay, begin_replay(plan, request, replay))
+    more = () if request.quick else _replayed(replay, begin_more(replay, states))
+    return compare_policies(plan, request, replay, (*states, *more), monotonic() - began)
 
 
 def _replayed(replay: Replay, states: tuple[State, ...]) -> tuple[State, ...]:

@@ -1,4 +1,4 @@
-"""The front door: arguments → configuration → one flow.
+"""The command line: arguments → configuration → one flow.
 
 Only click, the standard library and modules that import nothing else are imported here; whatever
 is behind `Deferred` is imported when a command uses it.
@@ -70,7 +70,7 @@ _STATED = {
     errno.ENAMETOOLONG: ("A name is too long", "Name a shorter path."),
     errno.EIO: ("The disk failed", "See the system's log."),
 }  # fmt: skip
-"""What the system refuses, in words, and what mends it."""
+"""Message and remedy for errors of the operating system."""
 
 _RIGHT = "{file} is right. State: {state}\nNext: {next}"
 
@@ -78,7 +78,7 @@ Command = Callable[..., Any]
 
 
 def answers(show: Callable[[Any], None]) -> Callable[[Command], Callable[..., None]]:
-    """Let a command answer by what it returns: in words by `show`, or with ``--json`` as JSON."""
+    """Print a command's result: as text by `show`, or with ``--json`` as JSON."""
 
     def decorate(command: Command) -> Callable[..., None]:
         @functools.wraps(command)
@@ -165,7 +165,7 @@ def _added() -> dict[str, EntryPoint]:
 
 
 class _Group(click.Group):
-    """A group whose usage errors answer with JSON when asked for it."""
+    """A group whose usage errors are printed as JSON with ``--json``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_added()})
@@ -220,7 +220,7 @@ def main() -> None:
 def init(folder: Path, data: str | None, **options: Any) -> Any:
     """Write a working pipeline into FOLDER: keepfit.yaml and its inferred contract.
 
-    Never asks a question, never overwrites. Says what it assumed and where to change it. The
+    Never prompts, never overwrites. Prints what it assumed and where to change it. The
     password of a database's URL is not written; the file names the variable that has to hold it.
     """
     read_as_files = data is None or "://" not in data or object_addresses.is_object(data)
@@ -240,7 +240,7 @@ def run(file: Path | None, fresh: bool, refit: bool) -> Any:
     FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done
     (a champion kept is done), 2 a mistake in the file, 3 that the data broke its contract.
     With --refit the champion's family, columns and settings are fitted once on newer rows, and
-    the gate asks that this is not worse by more than a margin.
+    the gate requires that the result is not worse by more than a margin.
     """
     return commands.run_training(file, fresh=fresh, refit=refit)
 
@@ -268,7 +268,7 @@ def score(file: Path | None, **options: Any) -> Any:
 @click.option("--check", is_flag=True, help="Exit with status 4 when there is an alarm.")
 @answers(lambda found: loop_results.show_monitoring(found))
 def monitor(file: Path | None, window: str | None, every: str | None, check: bool) -> Any:
-    """Look at windows: contract, drift, performance, and what the policy says.
+    """Look at windows: contract, drift, performance, and the policy's decision.
 
     Without --window every complete window of the scoring source since the last pass, at most
     `monitoring.catch_up` of them, the newest in any case. Exit status 3 means that the newest
@@ -330,8 +330,8 @@ def _stated_file() -> Path | None:
 def why(version: str | None, file: Path | None, row: str | None) -> Any:
     """Show the whole chain of evidence behind VERSION; the champion's when absent.
 
-    `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it tells
-    which columns pushed the prediction of one row of the scoring source.
+    `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it shows
+    which columns contributed to the prediction of one row of the scoring source.
     """
     if version is not None and file is None and not version.removeprefix("v").isdigit():
         file, version = Path(version), None
@@ -522,7 +522,7 @@ def config_schema(as_json: bool) -> None:
 @_JSON
 @answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
-    """Say what KEY means (training.budget, say), its type and its default; all keys without one."""
+    """Explain KEY (such as training.budget), its type and its default; without KEY, all keys."""
     entries = key_reference.explain(key)
     if not as_json:
         for entry in entries:
@@ -535,7 +535,7 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
 @_JSON
 @answering
 def docs(page: str, as_json: bool) -> dict[str, Any]:
-    """Show a PAGE of the documentation; report, alarm or contract, say."""
+    """Show a PAGE of the documentation, such as report, alarm or contract."""
     if not as_json:
         documentation.show_page(page)
     return {
@@ -558,8 +558,8 @@ def completion(shell: str) -> None:
 def program() -> NoReturn:
     """Run the command line and leave without taking the interpreter apart.
 
-    Freeing every module of the libraries takes about a second; every process that was started is
-    ended by then, and every file closed.
+    Freeing the libraries' modules takes about a second; every process that was started has
+    ended by then, and every file is closed.
     """
     status = 0
     try:

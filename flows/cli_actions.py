@@ -1,4 +1,4 @@
-"""What a person asks about and decides: status, the chain of evidence, the alias by hand."""
+"""Commands that read status and evidence or move the champion alias by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ else:
 
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
-    """Make a version champion, record it and tell people."""
+    """Make a version champion, record it and send an alert."""
     with _steered(file) as pipeline:
         decision = manual_promotion.promote_by_hand(pipeline, *_opened(pipeline), version)
         _tell(pipeline, decision)
@@ -52,7 +52,7 @@ def promote_by_hand(file: Path | None, version: str) -> Decision:
 
 
 def roll_back_by_hand(file: Path | None) -> Decision:
-    """Let the former champion score again, record it and tell people."""
+    """Let the former champion score again, record it and send an alert."""
     with _steered(file) as pipeline:
         decision = manual_promotion.roll_back_by_hand(pipeline, *_opened(pipeline))
         _tell(pipeline, decision)
@@ -98,7 +98,7 @@ def read_chain(file: Path | None, version: str | None) -> Chain:
 
 
 def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
-    """Return which columns pushed the prediction of one row."""
+    """Return each column's contribution to the prediction of one row."""
     with _steered(file) as pipeline:
         return row_explanation.explain_row(pipeline, store_of(pipeline), row, version)
 

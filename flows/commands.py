@@ -1,4 +1,4 @@
-"""What the commands do: one flow each, in an environment that this process owns."""
+"""The commands: one flow each, in an environment that this process owns."""
 
 from __future__ import annotations
 
@@ -127,17 +127,17 @@ def run_monitoring(
 def run_backtest(file: Path | None, **options: Any) -> BacktestOutcome:
     """Run the backtesting flow of `file` once, in this process."""
     began = monotonic()
-    asked = backtest_run.BacktestRequest(**options)
+    request = backtest_run.BacktestRequest(**options)
     pipeline = load_pipeline(file)
-    history.lengths_of(pipeline, asked.every, asked.label_delay)
+    history.lengths_of(pipeline, request.every, request.label_delay)
     with progress(), _contacted(pipeline), _companions(pipeline, checks=False, fits=True):
         _require_space(pipeline)
-        outcome = backtesting_flow.backtesting(str(pipeline.path), asked)
+        outcome = backtesting_flow.backtesting(str(pipeline.path), request)
     return outcome.model_copy(update={"seconds": monotonic() - began})
 
 
 def by_hand() -> Cause:
-    """Return the cause of what a person asked for."""
+    """Return the cause of a run that a person started."""
     return Cause(kind="manual", correlation=new_correlation(), at=datetime.now(UTC))
 
 
@@ -172,7 +172,7 @@ def read_status(file: Path | None) -> PipelineStatus:
 
 @contextlib.contextmanager
 def workplace(pipeline: Pipeline) -> Iterator[None]:
-    """Make the state folder usable, and keep secrets out of what errors say."""
+    """Make the state folder usable, and keep secrets out of error messages."""
     turn_telemetry_off()
     keep_private()
     try:
@@ -215,7 +215,7 @@ def _require_memory() -> None:
 
 @contextlib.contextmanager
 def _contacted(pipeline: Pipeline) -> Iterator[None]:
-    """Make the state folder usable, and sure that the servers that are named answer."""
+    """Make the state folder usable, and check that the configured servers respond."""
     _require_memory()
     with workplace(pipeline):
         first_contact(pipeline)

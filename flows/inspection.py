@@ -1,4 +1,4 @@
-"""Inspection: which stores this worker reaches, told to whoever deployed."""
+"""Inspection: which stores this worker reaches, reported to the process that deployed it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noticing: a run that failed → decision → people told."""
+"""Noticing: a run that failed → decision → alert."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.orchestration.declarations import flow as declared
 def noticing(
     pipeline: str, flow_run: str, flow: str, state: str, message: str = ""
 ) -> Delivery | None:
-    """Record that a flow run failed and tell people once.
+    """Record that a flow run failed and send one alert.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Runs of a pipeline on the Prefect API in use, as values that the rooms understand."""
+"""Runs of a pipeline on the Prefect API in use, as values without Prefect's types."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def unsuccessful_runs(
 ) -> dict[str, tuple[EndedRun, ...]]:
     """Return pipeline to its runs that failed since then or are late to start, where it has some.
 
-    However many pipelines there are, the API is asked the same few questions.
+    However many pipelines there are, the number of API requests is the same.
 
     Parameters
     ----------
@@ -160,8 +160,8 @@ def _late(
     busy = {(name, flows.get(run.flow_id)) for name, run in going}
     for (name, flow), run in late.items():
         if (name, flow) not in busy:
-            said = f"It was due at {_expected(run):%Y-%m-%d %H:%M} UTC and has not started."
-            yield name, _ended_run(run, flow, "late", "Late", said)
+            sentence = f"It was due at {_expected(run):%Y-%m-%d %H:%M} UTC and has not started."
+            yield name, _ended_run(run, flow, "late", "Late", sentence)
 
 
 def _runs(

@@ -1,4 +1,4 @@
-"""What every flow owes: to end with its parent, to leave a mark, to record how it ended."""
+"""Lifecycle of every flow: it ends with its parent, and its outcome is recorded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     """Yield why the flow runs; every ending is recorded and shown on keepfit's page.
 
     Failures of runs that keepfit started are reported from here, whether or not an automation of
-    Prefect does so too. What a person started says in their terminal how it ended.
+    Prefect does so too. Runs started by a person report their outcome in the terminal.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     finally:
         stop_checker()
         unmark(pipeline.state, run)
-        # A process that is asked to end has no time for more; the next run does it.
+        # A terminating process has no time for more; the next run does it.
         if not was_terminated():
             artifacts.wait()
             if flow != "training":
@@ -115,7 +115,7 @@ def pipeline_of_run(file: str, *, edited: bool = False) -> Pipeline:
     """
     if deployment_id() and REGISTERED_VARIABLE not in os.environ:
         raise UsageError(
-            f"The deployment of this run does not say which content of {file} it may run.",
+            f"The deployment of this run does not state which content of {file} it may run.",
             f"Make it anew: `keepfit deploy {file} --pool NAME`.",
         )
     return pipeline_in_use(Path(file), edited=edited)
@@ -167,7 +167,7 @@ def named(flow: str, parameters: Parameters) -> str:
     try:
         name = pipeline_in_use(Path(file)).config.name
     except KeepfitError:
-        # The flow itself says what is wrong with the file.
+        # The flow itself reports what is wrong with the file.
         name = file
     return f"{flow} {name}"
 

@@ -24,7 +24,7 @@ _PARTS = {
 
 
 def _require_own_packages() -> None:
-    """Refuse a folder or module of the person's own that hides a package of keepfit."""
+    """Refuse a folder or module of the user's that hides a package of keepfit."""
     for name, file in _PARTS.items():
         spec = find_spec(name)
         places = list(spec.submodule_search_locations or ()) if spec is not None else []

@@ -170,7 +170,7 @@ class Pipeline:
 
     @_concise
     def monitor(self, window: str | None = None, *, every: str | None = None) -> results.Monitoring:
-        """Look at windows: contract, drift, performance, and what the policy says.
+        """Look at windows: contract, drift, performance, and the policy's decision.
 
         Parameters
         ----------
@@ -222,7 +222,7 @@ class Pipeline:
 
     @_concise
     def why_row(self, row: str, version: int | str | None = None) -> results.WhyRow:
-        """Return which columns pushed the prediction of the row with this id."""
+        """Return each column's contribution to the prediction of the row with this id."""
         found = explain_row(self.file, row, None if version is None else str(version))
         return results.WhyRow(found)
 
@@ -279,7 +279,7 @@ def init(
         Where ``keepfit.yaml`` and the contract are written; a folder named after the target when
         absent. Nothing is overwritten.
     time
-        Column that says when a row would be predicted, not when its label became known. The newest
+        Column with the time of a row's prediction, not when its label became known. The newest
         rows by it are held out, and monitoring has windows.
     id_columns
         Columns that name a row.

@@ -1,4 +1,4 @@
-"""What a call from Python answers: the command's record, with its tables and its figure."""
+"""Results of calls from Python: the command's record, with its tables and its figure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Answering(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """An answer of keepfit.
+    """A result of keepfit.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Result:
 
     @property
     def sentence(self) -> str:
-        """What came of it, in a sentence."""
+        """The outcome in one sentence."""
         raise NotImplementedError
 
     @property
@@ -153,7 +153,7 @@ class Monitoring(Result):
 
     @property
     def sentence(self) -> str:
-        """What the newest window showed, and what the policy says."""
+        """The newest window's findings, and the policy's decision."""
         return f"{self.outcome.sentence} {self.outcome.decision.sentence}".strip()
 
     @property
@@ -223,7 +223,7 @@ class Backtest(Result):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What to write into the pipeline file: dotted key to value."""
+        """Settings to write into the pipeline file: dotted key to value."""
         return dict(self.outcome.recommendation.settings)
 
     def plot(self) -> Figure:
@@ -237,7 +237,7 @@ class Backtest(Result):
 
 @dataclass(frozen=True, repr=False)
 class Status(Result):
-    """How a pipeline is."""
+    """Health of a pipeline."""
 
     outcome: PipelineHealth
 
@@ -281,7 +281,7 @@ class Why(Result):
 
 @dataclass(frozen=True, repr=False)
 class WhyRow(Result):
-    """What a version predicts of one row, and which columns push it there."""
+    """A version's prediction of one row, and each column's contribution."""
 
     outcome: RowExplanation
 
@@ -292,7 +292,7 @@ class WhyRow(Result):
 
     @property
     def pushes(self) -> pd.DataFrame:
-        """A row a column, the greatest push first."""
+        """One row per column, the greatest contribution first."""
         return _frame(self.to_dict()["pushes"])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
@@ -301,13 +301,13 @@ class WhyRow(Result):
 
 @dataclass(frozen=True, repr=False)
 class DataContract(Result):
-    """What must hold of the rows."""
+    """Rules that must hold of the rows."""
 
     outcome: _ContractRecord
 
     @property
     def sentence(self) -> str:
-        """How many columns it knows, and where it stands."""
+        """The number of columns, and where the contract is stored."""
         known = self.outcome.contract
         return f"{len(known.columns)} columns, {len(known.rules)} rules over several: {self.path}"
 
@@ -339,7 +339,7 @@ class _ContractRecord:
 
 
 def contract_result(contract: Contract, path: str) -> DataContract:
-    """Return a contract as an answer."""
+    """Return a contract as a result."""
     return DataContract(_ContractRecord(contract, path))
 
 

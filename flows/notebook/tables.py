@@ -1,4 +1,4 @@
-"""Tables in memory: pandas, Polars, Arrow, and whatever else speaks Arrow's C stream."""
+"""Tables in memory: pandas, Polars, Arrow, and others with Arrow's C stream interface."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_table(table: Any, path: Path) -> None:
 
 
 def _without_views(column: Any) -> Any:
-    """Return a column whose text is not stored as views, which Parquet's writer knows in part."""
+    """Return a column without view types, which Parquet's writer supports only in part."""
     kind = column.type
     if pa.types.is_string_view(kind):
         return column.cast(pa.large_string())

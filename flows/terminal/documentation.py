@@ -1,4 +1,4 @@
-"""The pages of the documentation, which the package brings, and what names one of them."""
+"""Documentation pages shipped with the package, and links to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person reads of the loop in a terminal of 80 columns: status, why, monitor, promote."""
+"""Results of the loop for a terminal of 80 columns: status, why, monitor, promote."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _health(console: Console, health: PipelineHealth) -> None:
 
 
 def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
-    """Yield what is known of a pipeline, by name; a line without a name goes on with the last."""
+    """Yield what is known of a pipeline, by name; an unnamed line continues the previous one."""
     if health.fault:
         yield "file", f"{health.fault} Its last valid version is in use."
     if (champion := health.champion) is not None:
@@ -162,7 +162,7 @@ def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
     if health.gain is not None:
         yield "gain", f"{gain_sentence(health.gain, health.weighed)}."
     if (drift := health.drift) is not None:
-        said = (
+        score = (
             f"{brief(drift.score)} of a limit of {brief(drift.limit)}"
             if drift.enough and drift.score is not None
             else "not enough data"
@@ -170,7 +170,7 @@ def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
         moved = f"; moved: {listed(drift.columns, 3)}" if drift.columns else ""
         # The score is that of the columns; what could hurt may be the predictions alone.
         moved = moved or (f"; {drift.harm}" if drift.harm else "")
-        yield "drift", f"{said} in {span(drift.window)}{moved}"
+        yield "drift", f"{score} in {span(drift.window)}{moved}"
     yield from _runs(health)
     if health.waiting:
         rows = plural(health.waiting, "row")
@@ -185,17 +185,17 @@ def _runs(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
         refit = health.next_runs.get("refit") if flow == "training" else None
         if run is None and upcoming is None and refit is None:
             continue
-        said = Text("never" if run is None else minute(run.at))
+        text = Text("never" if run is None else minute(run.at))
         if run is not None and run.kind in ("stopped", "failed"):
-            said.append(f" {run.kind}", style="red")
+            text.append(f" {run.kind}", style="red")
         if upcoming is not None:
-            said.append(f"   {when} {minute(upcoming)}", style="dim")
+            text.append(f"   {when} {minute(upcoming)}", style="dim")
         if refit is not None:
-            said.append(f"   {when} refit {minute(refit)}", style="dim")
-        yield word, said
-    if (asked := health.asked) is not None:
-        by = f", answer due by {minute(asked.due)}" if asked.due else ""
-        yield "", f"asked for {minute(asked.at)}{by}"
+            text.append(f"   {when} refit {minute(refit)}", style="dim")
+        yield word, text
+    if (request := health.asked) is not None:
+        by = f", outcome due by {minute(request.due)}" if request.due else ""
+        yield "", f"requested {minute(request.at)}{by}"
 
 
 def _latest(console: Console, decisions: Sequence[Decision]) -> None:
@@ -231,10 +231,10 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     """Print what a monitoring pass found, column by column, and what came of it."""
     console = results_console()
     head = f"{outcome.pipeline} v{outcome.version}"
-    said = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
+    rows = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
     if len(outcome.windows) > 1:
         _windows(console, outcome)
-    console.print(Text.assemble((head, "bold"), said))
+    console.print(Text.assemble((head, "bold"), rows))
     console.print(Text(outcome.sentence, style="bold yellow" if outcome.alarm else "bold green"))
     if outcome.drift is not None:
         _drift(console, outcome.drift)
@@ -257,7 +257,7 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
 
 
 def _answer(console: Console, outcome: MonitoringOutcome) -> None:
-    """Print what retraining would bring, and what the policy made of all."""
+    """Print what retraining would bring, and the policy's decision."""
     if outcome.gain is not None:
         _line(console, "gain", _gain(outcome.gain, outcome.decision.weighed))
     if outcome.decision.sentence:
@@ -265,12 +265,12 @@ def _answer(console: Console, outcome: MonitoringOutcome) -> None:
 
 
 def _gain(gain: Gain, answer: GainAnswer) -> str:
-    said, method = gain_sentence(gain, answer), gain_method(gain)
-    return f"{said}. {method}." if method else f"{said}."
+    sentence, method = gain_sentence(gain, answer), gain_method(gain)
+    return f"{sentence}. {method}." if method else f"{sentence}."
 
 
 def _windows(console: Console, outcome: MonitoringOutcome) -> None:
-    """Print a line a window of a pass over several, and how many it left."""
+    """Print one line per window, and how many remain."""
     count = plural(len(outcome.windows), "window")
     console.print(Text.assemble((outcome.pipeline, "bold"), f": {count} looked at"))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
@@ -365,7 +365,7 @@ def _harm(drift: DriftResult) -> Table:
         )
         table.add_row(Text(text), value, limit, Text(beyond))
     if drift.restless:
-        table.caption = "These data have no ordinary window: train by the calendar."
+        table.caption = "Every block of the training rows drifts: retrain on a schedule."
     return table
 
 

@@ -27,6 +27,6 @@ class _SafeFormatter(logging.Formatter):
 
 
 def make_logs_safe() -> None:
-    """Let what libraries and rooms log without a handler, and so on stderr, be safe too."""
+    """Escape log records that Python prints to stderr as well."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_SafeFormatter())

@@ -1,4 +1,4 @@
-"""What a person reads in a terminal of 80 columns: progress on stderr, results on stdout."""
+"""Output for a terminal of 80 columns: progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _elapsed(began: float) -> str:
 
 
 def _moving(step: Step) -> str:
-    """Return a step with how far it is; what has ended has nothing left.
+    """Return a step with its progress; finished steps show no remaining time.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def _moving(step: Step) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return `value` with digits enough to compare, large numbers grouped.
+    """Return `value` with enough digits to compare, large numbers grouped.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def _facts(console: Console, outcome: TrainingOutcome) -> None:
 
 
 def near(path: str) -> str:
-    """Return `path` from the working folder where that is the shorter way to say it."""
+    """Return `path` relative to the working folder where that is shorter."""
     try:
         relative = os.path.relpath(path)
     except ValueError:
@@ -231,35 +231,35 @@ def leaderboard(rows: tuple[LeaderboardRow, ...], metric: str, challenger: str) 
     return table
 
 
-def show_row(told: RowExplanation) -> None:
-    """Print what pushed the prediction of one row, the greatest push first."""
+def show_row(explanation: RowExplanation) -> None:
+    """Print each column's contribution to the prediction of one row, the greatest first."""
     console = results_console()
-    console.print(row_sentence(told), markup=False)
+    console.print(row_sentence(explanation), markup=False)
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for name in ("column", "value"):
         table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=28)
-    table.add_column("push", justify="right")
-    most = max((abs(p.push) for p in told.pushes), default=0.0) or 1.0
-    for push in told.pushes[:_SHOWN_PUSHES]:
+    table.add_column("contribution", justify="right")
+    most = max((abs(p.push) for p in explanation.pushes), default=0.0) or 1.0
+    for push in explanation.pushes[:_SHOWN_PUSHES]:
         bar = ("+" if push.push > 0 else "-") * round(12 * abs(push.push) / most)
         table.add_row(escape(push.column), escape(push.value), f"{push.push:+.3g}", bar)
     console.print(table)
-    console.print(scale_sentence(told), markup=False)
+    console.print(scale_sentence(explanation), markup=False)
 
 
-def row_sentence(told: RowExplanation) -> str:
+def row_sentence(row: RowExplanation) -> str:
     """Return what a version predicts of a row."""
-    of = "" if told.label == told.prediction else f"{told.label} "
-    stated = "" if told.probability is None else f" ({of}{told.probability:.1%})"
-    return f"{told.pipeline} v{told.version} predicts {told.prediction}{stated} of row {told.row}."
+    of = "" if row.label == row.prediction else f"{row.label} "
+    stated = "" if row.probability is None else f" ({of}{row.probability:.1%})"
+    return f"{row.pipeline} v{row.version} predicts {row.prediction}{stated} of row {row.row}."
 
 
-def scale_sentence(told: RowExplanation) -> str:
-    """Return on which scale the pushes are, and where it starts."""
-    start = f"An average row has {told.base:.3g}, the {told.scale}."
-    if told.method == "contributions":
-        return f"{start} All columns together push it to what this row has."
-    return f"{start} A push is what is lost when only this column is replaced by other rows'."
+def scale_sentence(row: RowExplanation) -> str:
+    """Return the scale of the contributions, and where it starts."""
+    start = f"An average row has {row.base:.3g}, the {row.scale}."
+    if row.method == "contributions":
+        return f"{start} All contributions together lead from it to this row's."
+    return f"{start} A contribution is the output minus its mean with other rows' values there."
 
 
 def _show_set_aside(console: Console, aside: SetAside) -> None:
@@ -268,8 +268,8 @@ def _show_set_aside(console: Console, aside: SetAside) -> None:
         style="yellow",
     )
     for rule in aside.rules[:_MOST_RULES]:
-        said = f"    {rule.name}: {rule.observed}; expected {rule.expected}"
-        console.print(Text(said), soft_wrap=True)
+        text = f"    {rule.name}: {rule.observed}; expected {rule.expected}"
+        console.print(Text(text), soft_wrap=True)
     console.print(Text(f"  They are kept in {aside.file}"), soft_wrap=True)
     if aside.accept_command:
         console.print("  Mend them at their source, or take in what changed:")
@@ -302,8 +302,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
         _show_set_aside(console, outcome.quarantined)
     if outcome.contract_warnings:
         warned = plural(outcome.contract_warnings, "contract warning")
-        said = f"  {warned}: {outcome.contract_page}"
-        console.print(Text(said), soft_wrap=True)
+        console.print(Text(f"  {warned}: {outcome.contract_page}"), soft_wrap=True)
     show_findings(console, outcome.findings)
     if outcome.output:
         console.print(f"Predictions: {outcome.output}", markup=False, soft_wrap=True)
@@ -349,7 +348,7 @@ def show_contract(written: WrittenContract) -> None:
 
 
 def show_contract_diff(found: ContractDiff) -> None:
-    """Print how rows differ from the contract, and what of it was taken in."""
+    """Print how rows differ from the contract, and which differences were accepted."""
     console = results_console()
     count = len(found.differences)
     rules = "rule" if count == 1 else "rules"
@@ -387,7 +386,7 @@ def show_contract_result(result: ContractResult) -> None:
 
 
 def show_trainings(found: PipelineStatus) -> None:
-    """Print the last trainings of a pipeline, and what its state folder takes."""
+    """Print the last trainings of a pipeline, and the size of its state folder."""
     console = results_console()
     if found.trainings:
         table = Table(box=None, padding=(0, 1), pad_edge=False)

@@ -1,4 +1,4 @@
-"""Rich consoles that show no text unsafely."""
+"""Rich consoles that escape unsafe text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH = 80
 
 
 class SafeConsole(Console):
-    """A console on which text steers neither the terminal nor ends a line that it stands in."""
+    """A console that escapes control characters and line breaks."""
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Return safe text from a string."""
@@ -32,7 +32,7 @@ class SafeConsole(Console):
 
 
 def results_console() -> Console:
-    """Return the console of a command's answer, on stdout, at most 100 columns wide."""
+    """Return the console of a command's results, on stdout, at most 100 columns wide."""
     console = SafeConsole(highlight=False, soft_wrap=False)
     console.width = min(console.width, 100) if console.is_terminal else _WIDTH
     return console

@@ -51,7 +51,7 @@ def test_both_answers_stand_plainly_on_the_page() -> None:
     assert re.search(r"could it hurt\?\s*yes", text)
     assert re.search(r"is it unusual\?\s*no", text)
     assert re.search(r"rows outside what was learned\s*beyond\s*26 %\s*20 %\s*temp", text)
-    assert "no ordinary window" in text
+    assert "retrain on a schedule" in text
     assert "Could hurt in JFK." in text
     assert re.search(r"origin = JFK\s*could hurt", text)
 

@@ -62,7 +62,7 @@ def test_a_stated_class_weight_is_not_searched() -> None:
         ("  spaces: {svm: {C: {low: .nan, high: 5}}}\n", 5, "finite"),
         ("  spaces: {svm: {C: {choices: [a]}}}\n", 5, "is a number; got 'a'"),
         ("  spaces: {svm: {class_weight: {choices: [balance]}}}\n", 5, "did you mean 'balanced'"),
-        ("  spaces: {svm: {class_weight: {low: 1, high: 2}}}\n", 5, "takes `choices`"),
+        ("  spaces: {svm: {class_weight: {low: 1, high: 2}}}\n", 5, "needs `choices`"),
         ("  spaces: {mlp: {hidden_layer_sizes: {choices: ['64;32']}}}\n", 5, "such as '64,32'"),
         ("  spaces: {lightgbm: {num_leaves: {low: 4.5, high: 8}}}\n", 5, "whole number; got 4.5"),
         ("  tuning: {trails: 3}\n", 5, "did you mean `trials`"),

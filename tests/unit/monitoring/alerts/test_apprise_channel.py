@@ -61,7 +61,7 @@ def test_a_mail_server_that_cannot_do_what_the_address_asks_is_asked_once() -> N
 
     assert delivery.reasons == (
         "channel 1 mailto://127.0.0.1: it offers no TLS",
-        "channel 2 mailto://127.0.0.1: it takes no login",
+        "channel 2 mailto://127.0.0.1: it does not support login",
     )
     assert receiver.received == []
 

@@ -41,7 +41,7 @@ def test_an_alarm_says_what_moved_how_much_since_when_and_what_is_done() -> None
     assert "60 % missing, was 0 %" in message.text
     assert "Since: 2026-01-12 00:00 UTC, 2 windows in a row." in message.text
     assert "`roc_auc` 0.61 (0.58 to 0.64) realised, 0.691 on its holdout" in message.text
-    assert "asked for a training" in message.text
+    assert "requested a training" in message.text
     assert "Next: nothing to do now" in message.text
     assert message.level == "warning"
 
@@ -52,7 +52,7 @@ def test_an_alarm_that_nothing_answers_names_the_command_that_trains() -> None:
     message = told(alarm, monitored(0, drifted("distance")), file="mine/keepfit.yaml")
 
     assert message.title == "flights: drift in 1 of 15 columns, a training is due"
-    assert "you are told" not in message.text
+    assert "decision is reported" not in message.text
     assert "keepfit run mine" in message.text
 
 
@@ -72,7 +72,7 @@ def test_the_most_important_columns_come_first_and_the_rest_are_counted() -> Non
         ("cooldown", "waits: cooldown"),
         ("persistence", "waits: another window"),
         ("rows", "waits: new rows"),
-        ("running", "a training runs already"),
+        ("running", "a training is already running"),
         ("not asked", "not retraining"),
     ],
 )
@@ -103,7 +103,7 @@ def test_an_alarm_of_an_earlier_window_says_that_the_newest_calls_for_nothing() 
     assert message.title == (
         "flights: drift in 1 of 15 columns in an earlier window, not retraining"
     )
-    assert f"{week(1)}, looked at in the same pass, calls for nothing" in message.text
+    assert f"{week(1)}, looked at in the same pass, needs no action" in message.text
     assert "nothing in the last window" not in message.text
 
 
@@ -240,7 +240,7 @@ def test_a_skip_is_told_only_to_who_asked_by_hand() -> None:
     skipped = {"withheld": "running", "cause": {"kind": "manual"}}
 
     assert told(decision("skipped", skipped)).title == (
-        "flights: not trained, a training runs already"
+        "flights: not trained, a training is already running"
     )
     assert message_of(decision("skipped", {**skipped, "cause": {"kind": "schedule"}})) is None
 
@@ -381,7 +381,7 @@ def test_a_gain_is_the_title_and_stands_first_with_how_it_was_measured() -> None
 
     message = told(alarm, monitored(2, drifted("distance")))
 
-    assert message.title == "flights: retraining would bring 0.040 ROC AUC, training asked for"
+    assert message.title == "flights: retraining would bring 0.040 ROC AUC, training requested"
     assert message.text.startswith(
         "Gain: Retraining would bring 0.040 (0.030 to 0.050) ROC AUC on 5,402 labelled rows of "
         "2026-01-12..2026-01-19. lightgbm with the champion's settings, fitted on 9,000 rows"
