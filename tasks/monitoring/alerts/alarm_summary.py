@@ -1,4 +1,4 @@
-"""What an alarm rests on, read from the decisions of its monitoring pass."""
+"""The evidence of an alarm, read from the decisions of its monitoring pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Moved:
-    """What moved in one window.
+    """Findings of one window.
 
     Attributes
     ----------
@@ -42,9 +42,9 @@ class Moved:
     since
         When it began, as a sentence.
     others
-        Earlier windows of which the same alarm tells, oldest first.
+        Earlier windows that the same alarm reports, oldest first.
     gain, weighed
-        What retraining would bring, and what that says; None and empty where it was not measured.
+        The gain of retraining, and its verdict; None and empty where it was not measured.
     harm
         Why what moved could hurt, as a sentence; empty where it could not.
     """
@@ -73,7 +73,7 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
     found = [c for c in drift.drifted if c.role == "feature"] if drift else []
     policy = alarm.evidence.get("policy") or evidence.get("policy")
     stated = policy if isinstance(policy, dict) else {}
-    answered = _policy(policy)
+    decided = _policy(policy)
     return Moved(
         window=str(alarm.window) if alarm.window else "",
         names=tuple(_described(c) for c in found) or _named(alarm),
@@ -87,25 +87,25 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
         policy=str(stated.get("sentence") or "").rstrip("."),
         since=_since(alarm, related),
         others=_others(alarm),
-        gain=answered.gain if answered is not None else None,
-        weighed=answered.weighed if answered is not None else "",
+        gain=decided.gain if decided is not None else None,
+        weighed=decided.weighed if decided is not None else "",
         harm=drift.harm_sentence if drift is not None and drift.harmful else "",
     )
 
 
 def is_upkeep(alarm: Decision) -> bool:
-    """Return whether all that an alarm asks for is a refit because the champion ages.
+    """Return whether an alarm only requests a refit because the champion ages.
 
-    Nobody is told of it: what became of the champion is told where it was replaced.
+    It is not reported: a replaced champion is.
     """
     triggers = triggers_of(alarm)
-    answered = _policy(alarm.evidence.get("policy"))
+    decided = _policy(alarm.evidence.get("policy"))
     return (
         bool(triggers)
         and all(trigger.by == "gain" for trigger in triggers or ())
         and bool(alarm.evidence.get("retrain"))
-        and answered is not None
-        and answered.weighed == "ages"
+        and decided is not None
+        and decided.weighed == "ages"
     )
 
 
@@ -119,16 +119,16 @@ def what_moved(found: Moved) -> str:
     where = f" in {found.window}" if found.window else ""
     also = "; the predictions moved too" if found.predictions else ""
     more = [f"and {left} more"] if left > 0 else []
-    said = f"{count}{where}{also}:{listed([*shown, *more])}"
-    return f"{harm}. {said}" if harm else said
+    text = f"{count}{where}{also}:{listed([*shown, *more])}"
+    return f"{harm}. {text}" if harm else text
 
 
 def gain_statement(found: Moved) -> str:
     """Return what retraining would bring and how that was measured; empty where it was not."""
     if found.gain is None or found.gain.gain is None:
         return ""
-    said = gain_sentence(found.gain, found.weighed)
-    return cleaned(f"{said[0].upper()}{said[1:]}. {gain_method(found.gain)}.", 600)
+    gain = gain_sentence(found.gain, found.weighed)
+    return cleaned(f"{gain[0].upper()}{gain[1:]}. {gain_method(found.gain)}.", 600)
 
 
 def statement(performance: Performance | None) -> str:

@@ -1,4 +1,4 @@
-"""Telling people by Apprise, in a process of its own.
+"""Alerts by Apprise, in a separate process.
 
 There a channel that hangs is ended in time, and nothing that Apprise, requests or smtplib log of
 an address gets into this process's logs. The addresses travel by a pipe, never in arguments.
@@ -38,7 +38,7 @@ _SIGNS = (
     ("timed out", "no answer in time", False),
     ("(535,", "it refuses the login", False),
     ("STARTTLS extension not supported", "it offers no TLS", False),
-    ("AUTH extension not supported", "it takes no login", False),
+    ("AUTH extension not supported", "it does not support login", False),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", False),
     ("Name or service not known", "its name is not known", True),
     ("Failed to resolve", "its name is not known", True),
@@ -50,7 +50,7 @@ _SIGNS = (
 
 
 class Delivery(Record):
-    """How a message went out.
+    """Delivery of a message.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ def send(urls: Sequence[str], message: Message, *, timeout: float = 10.0) -> Del
     if not urls:
         return Delivery(sent=0, failed=0)
     request = json.dumps({"urls": list(urls), "message": message.model_dump(), "timeout": timeout})
-    answers: dict[int, str] = {}
+    received: dict[int, str] = {}
     try:
         done = subprocess.run(  # noqa: S603 - our own module, no shell
             module_command("tasks.monitoring.alerts.apprise_channel"),
@@ -96,12 +96,12 @@ def send(urls: Sequence[str], message: Message, *, timeout: float = 10.0) -> Del
     with contextlib.suppress(ValueError):  # a process that was ended leaves half a line
         for line in out.splitlines():
             answer = json.loads(line)
-            answers[answer["channel"]] = answer["reason"]
+            received[answer["channel"]] = answer["reason"]
     missing = "no answer from the process that sends"
     reasons = tuple(
         reason
         for i in range(len(urls))
-        if (reason := answers.get(i, f"channel {i + 1}: {missing}"))
+        if (reason := received.get(i, f"channel {i + 1}: {missing}"))
     )
     return Delivery(sent=len(urls) - len(reasons), failed=len(reasons), reasons=reasons)
 
@@ -276,7 +276,7 @@ def _bound(plugin: Any, url: str, timeout: float) -> None:
 
 
 def main() -> None:
-    """Send what standard input asks for; a JSON line for each channel."""
+    """Send the message read from standard input; print a JSON line for each channel."""
     out = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -1,7 +1,7 @@
-"""What a person is told of a decision: one message each, a title and a short body.
+"""Alert messages: one per decision, a title and a short body.
 
-Written for whoever is woken by it: what moved and how much, since when, what keepfit did, and the
-next step. Values of rows never stand in it, and names of columns cannot act in any channel.
+They state what moved and how much, since when, what keepfit did, and the next step. They never
+contain values of rows, and column names cannot act as markup in any channel.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MOST_WORDS = 600
 
 
 class Message(Record):
-    """What is sent to a channel, as plain text and as Markdown."""
+    """A message as plain text and as Markdown."""
 
     title: str
     text: str
@@ -62,7 +62,7 @@ class _Draft:
     level: Level
     parts: list[tuple[str, str]] = field(default_factory=list)
 
-    def say(self, label: str, content: str) -> None:
+    def add(self, label: str, content: str) -> None:
         """Add a sentence; an empty one is left out."""
         if content:
             self.parts.append((label, content))
@@ -75,7 +75,7 @@ def message_of(
     file: str = "",
     secrets: Iterable[str] = (),
 ) -> Message | None:
-    """Return the message that tells `decision`, or None when nobody is told of it.
+    """Return the message that reports `decision`, or None when it is not reported.
 
     Parameters
     ----------
@@ -87,13 +87,13 @@ def message_of(
     secrets
         Texts that never leave.
     """
-    if not _is_told(decision, related):
+    if not _is_reported(decision, related):
         return None
     hidden = tuple(secrets)
     seen = without_secrets(decision, hidden)
     draft = _WRITERS[decision.kind](seen, [without_secrets(r, hidden) for r in related], file)
     trace = f"{_command('why', file)} shows the evidence; id {cleaned(seen.correlation)}."
-    draft.say("Trace", trace)
+    draft.add("Trace", trace)
     return Message(
         title=redact(title(seen.pipeline, draft.rest), hidden)[:TITLE_LENGTH],
         text=redact(as_text(draft.parts, seen.links), hidden),
@@ -102,7 +102,7 @@ def message_of(
     )
 
 
-def _is_told(decision: Decision, related: Sequence[Decision]) -> bool:
+def _is_reported(decision: Decision, related: Sequence[Decision]) -> bool:
     if decision.kind == "alarmed":
         return not is_upkeep(decision)
     if decision.kind == "refused":
@@ -147,35 +147,35 @@ def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     )
     headline = gain_headline(found.gain, found.weighed) if found.gain is not None else ""
     if headline:
-        answer = {"retraining": "training asked for"}.get(answer, answer)
+        answer = {"retraining": "training requested"}.get(answer, answer)
     idle = not retrains and found.withheld in ("", "not asked")
     over = _quiet_since(decision, related) if idle else None
     where = " in an earlier window" if over else ""
     draft = _Draft(f"{headline or f'{_alarm(found)}{where}'}, {answer}", "warning")
-    draft.say("Gain", gain_statement(found))
-    draft.say("What", what_moved(found) or cleaned(decision.sentence, _MOST_WORDS))
-    draft.say("Performance", statement(found.performance))
-    draft.say("Since", found.since)
-    draft.say("Also", _named_windows(found.others))
+    draft.add("Gain", gain_statement(found))
+    draft.add("What", what_moved(found) or cleaned(decision.sentence, _MOST_WORDS))
+    draft.add("Performance", statement(found.performance))
+    draft.add("Since", found.since)
+    draft.add("Also", _named_windows(found.others))
     if due:
-        draft.say("keepfit", "asked for a training; its gate decides what becomes champion.")
+        draft.add("keepfit", "requested a training; its gate decides what becomes champion.")
         by = f"by {due} UTC at the latest"
-        draft.say("Next", f"nothing to do now: you are told what the training decides, {by}.")
+        draft.add("Next", f"nothing to do now: the training's decision is reported {by}.")
     elif retrains:
-        draft.say("keepfit", "calls for a training; nothing answers an alarm of a pass by hand.")
-        draft.say("Next", f"train: {_command('run', file)}.")
+        draft.add("keepfit", "recommends a training; a manual monitoring run does not start one.")
+        draft.add("Next", f"train: {_command('run', file)}.")
     else:
-        otherwise = f"trains nothing: {_WAITS.get(found.withheld, 'the policy does not ask')}"
+        otherwise = f"trains nothing: {_WAITS.get(found.withheld, 'the policy does not need it')}"
         answer = cleaned(found.policy, _MOST_WORDS) or otherwise
         if over:
-            answer = f"trains nothing: {over}, looked at in the same pass, calls for nothing"
-        draft.say("keepfit", f"{answer[0].lower()}{answer[1:]}. The champion scores on.")
-        draft.say("Next", f"look at the report; to train at once: {_command('run', file)}.")
+            answer = f"trains nothing: {over}, looked at in the same pass, needs no action"
+        draft.add("keepfit", f"{answer[0].lower()}{answer[1:]}. The champion scores on.")
+        draft.add("Next", f"look at the report; to train at once: {_command('run', file)}.")
     return draft
 
 
 def _quiet_since(decision: Decision, related: Sequence[Decision]) -> Window | None:
-    """Return the newest window, where it is later than what an alarm tells of and is quiet."""
+    """Return the newest window, if it is later than the alarm's window and calls for nothing."""
     looked = [d for d in related if d.kind == "monitored" and d.version == decision.version]
     windows = [(d.window.start, d.at, d) for d in looked if d.window is not None]
     if decision.window is None or not windows:
@@ -195,7 +195,7 @@ def _named_windows(windows: Sequence[Window]) -> str:
     shown = ", ".join(str(window) for window in windows[-_MOST_WINDOWS:])
     more = f"{len(windows) - _MOST_WINDOWS} more and " if len(windows) > _MOST_WINDOWS else ""
     count = "1 earlier window" if len(windows) == 1 else f"{len(windows)} earlier windows"
-    return f"{count} of which nobody was told: {more}{shown}."
+    return f"{count} not yet reported: {more}{shown}."
 
 
 def _alarm(found: Moved) -> str:
@@ -219,23 +219,23 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     shown = [code(rule, 120) for rule in rules[:_MOST_RULES]]
     if number_of > len(shown):
         shown.append(f"and {number_of - len(shown)} more")
-    draft.say("What", f"rows {_in(decision)}broke:{listed(shown)}" if rules else "")
+    draft.add("What", f"rows {_in(decision)}broke:{listed(shown)}" if rules else "")
     others = {
         d.window
         for d in related
         if d.kind == "stopped" and d.window is not None and d.correlation == decision.correlation
     }
     windows = sorted(others - {decision.window}, key=lambda w: w.start)
-    draft.say("Also", _named_windows(windows))
-    draft.say("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
-    draft.say("Page", cleaned(decision.evidence.get("page") or "", 200))
+    draft.add("Also", _named_windows(windows))
+    draft.add("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
+    draft.add("Page", cleaned(decision.evidence.get("page") or "", 200))
     if decision.evidence.get("file"):
-        _say_kept(draft, decision)
+        _add_kept(draft, decision)
         return draft
     again = _command(_AGAIN.get(flow, "monitor"), file)
     if decision.window is not None:
         again = _command(f"monitor --window {decision.window}", file)
-    draft.say(
+    draft.add(
         "Next",
         f"mend the rows at their source, then {again}. If the change is meant, see it with "
         f"{_command('contract diff', file)} and take it in with "
@@ -252,32 +252,32 @@ def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> 
     )
     draft = _Draft(f"{aside:,} of {of:,} rows set aside, the rest scored", "warning")
     rules = [code(str(rule), 120) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]]
-    draft.say("What", f"they broke the contract:{listed(rules)}")
-    draft.say("keepfit", "scored the other rows. The same fault is not told again for a week.")
-    _say_kept(draft, decision)
+    draft.add("What", f"they broke the contract:{listed(rules)}")
+    draft.add("keepfit", "scored the other rows. The same fault is not reported again for a week.")
+    _add_kept(draft, decision)
     return draft
 
 
 def _left_aside(decision: Decision, file: str) -> _Draft:
     draft = _Draft("a file is not whole, the rest scored", "warning")
-    draft.say("What", cleaned(decision.sentence))
-    draft.say("keepfit", "scored the rows of the other files. This file is not told again.")
-    draft.say(
+    draft.add("What", cleaned(decision.sentence))
+    draft.add("keepfit", "scored the rows of the other files. This file is not reported again.")
+    draft.add(
         "Next",
-        "write it again, or remove it if it is damaged. The next scoring takes up its rows, unless "
+        "write it again, or remove it if it is damaged. The next scoring includes its rows, unless "
         f"they are older than one monitoring window: then {_command('score', file)} with --input.",
     )
     return draft
 
 
-def _say_kept(draft: _Draft, decision: Decision) -> None:
-    """Say where rows are that were set aside, and what brings them to their predictions."""
+def _add_kept(draft: _Draft, decision: Decision) -> None:
+    """Add where the rows set aside are kept, and the commands that get them scored."""
     evidence = decision.evidence
     rows = int(str(evidence.get("rows_aside") or 0))
-    draft.say("Rows", f"{rows:,}, kept in {code(evidence.get('file') or '', 300)}.")
+    draft.add("Rows", f"{rows:,}, kept in {code(evidence.get('file') or '', 300)}.")
     accept = evidence.get("accept_command")
     meant = f"; or, if the change is meant, {code(accept, 600)}" if accept else ""
-    draft.say(
+    draft.add(
         "Next",
         f"mend the rows at their source{meant}. "
         f"Then {code(evidence.get('score_command') or '', 600)}.",
@@ -289,13 +289,13 @@ def _promoted(decision: Decision, related: Sequence[Decision], file: str) -> _Dr
     new = f"version {cleaned(decision.version or '?', 20)}"
     instead = f", replaces {cleaned(former, 20)}" if former else ", the first"
     draft = _Draft(f"{new} is champion{instead}", "success")
-    draft.say("What", f"{new} scores from now on{_by_hand(decision)}.")
-    draft.say("Why", cleaned(decision.sentence) or _difference(decision))
+    draft.add("What", f"{new} scores from now on{_by_hand(decision)}.")
+    draft.add("Why", cleaned(decision.sentence) or _difference(decision))
     if _after_an_alarm(decision, related):
-        draft.say("Cause", _alarm_before(related, decision))
+        draft.add("Cause", _alarm_before(related, decision))
     back = f" To go back: {_command('rollback', file)}." if former else ""
-    draft.say("Compared", _not_compared(decision))
-    draft.say("Next", f"{_after(decision, file) or 'nothing to do.'}{back}")
+    draft.add("Compared", _not_compared(decision))
+    draft.add("Next", f"{_after(decision, file) or 'nothing to do.'}{back}")
     return draft
 
 
@@ -304,7 +304,7 @@ def _alarm_before(related: Sequence[Decision], decision: Decision) -> str:
     alarms = [r for r in related if r.kind == "alarmed" and r.correlation == decision.correlation]
     found = moved(alarms[-1], related) if alarms else Moved()
     if found.gain is None or not gain_headline(found.gain, found.weighed):
-        return "an alarm, which was told before."
+        return "an alarm that was reported before."
     return cleaned(f"{gain_sentence(found.gain, found.weighed)}.", 400)
 
 
@@ -331,10 +331,10 @@ def _refused(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     kept = decision.evidence.get("former")
     stays = f"version {cleaned(kept, 20)}" if kept else "the champion"
     draft = _Draft(f"retrained after the alarm, {stays} stays champion", "info")
-    draft.say("Why", cleaned(decision.sentence) or _difference(decision))
-    draft.say("keepfit", "keeps scoring with it: no new model was shown to be better.")
-    draft.say("Compared", _not_compared(decision))
-    draft.say(
+    draft.add("Why", cleaned(decision.sentence) or _difference(decision))
+    draft.add("keepfit", "keeps scoring with it: no new model was shown to be better.")
+    draft.add("Compared", _not_compared(decision))
+    draft.add(
         "Next",
         _after(decision, file)
         or "not urgent: see in the report whether a source changed its meaning; a model cannot "
@@ -348,9 +348,9 @@ def _rolled_back(decision: Decision, related: Sequence[Decision], file: str) -> 
     now = f"version {cleaned(decision.version or '?', 20)}"
     draft = _Draft(f"rolled back to {now}", "warning")
     came = f" instead of {cleaned(left, 20)}" if left else ""
-    draft.say("What", f"{now} scores again{came}{_by_hand(decision)}.")
-    draft.say("Why", cleaned(decision.sentence) or _difference(decision))
-    draft.say("Next", f"nothing at once; before the next training, see {_command('status', file)}.")
+    draft.add("What", f"{now} scores again{came}{_by_hand(decision)}.")
+    draft.add("Why", cleaned(decision.sentence) or _difference(decision))
+    draft.add("Next", f"nothing at once; before the next training, see {_command('status', file)}.")
     return draft
 
 
@@ -358,11 +358,11 @@ def _failed(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
     flow = cleaned(decision.evidence.get("flow") or "a flow", 30)
     state = str(decision.evidence.get("state", "")).lower()
     draft = _Draft(f"{flow} {_STATES.get(state, 'failed')}", "failure")
-    draft.say("What", cleaned(decision.evidence.get("message") or decision.sentence))
-    draft.say("keepfit", "left champion and predictions as they were; the schedule goes on.")
+    draft.add("What", cleaned(decision.evidence.get("message") or decision.sentence))
+    draft.add("keepfit", "left champion and predictions as they were; the schedule goes on.")
     logged = is_of_prefect(decision.prefect_run)
     run = f"open its log (Prefect run {code(decision.prefect_run)}), " * logged
-    draft.say("Next", f"{run}mend the cause, then {_command(_AGAIN.get(flow, 'status'), file)}.")
+    draft.add("Next", f"{run}mend the cause, then {_command(_AGAIN.get(flow, 'status'), file)}.")
     return draft
 
 
@@ -372,8 +372,8 @@ def _reaped(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
     draft = _Draft(f"{flow} had died, {'started again' if again else 'ended'}", "warning")
     since = cleaned(decision.evidence.get("since") or "", 40)
     began = f" It had run since {since}." if since else ""
-    draft.say("What", f"the process of this run was gone; the run is marked as crashed.{began}")
-    draft.say(
+    draft.add("What", f"the process of this run was gone; the run is marked as crashed.{began}")
+    draft.add(
         "Next",
         "nothing to do, unless it comes again: then look at memory and disk."
         if again
@@ -385,9 +385,9 @@ def _reaped(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
 def _cancelled(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
     flow = cleaned(decision.evidence.get("flow") or "a flow", 30)
     draft = _Draft(f"{flow} was cancelled", "warning")
-    draft.say("What", cleaned(decision.sentence))
-    draft.say("keepfit", "left champion and predictions as they were; the schedule goes on.")
-    draft.say("Next", f"to run it: {_command(_AGAIN.get(flow, 'status'), file)}.")
+    draft.add("What", cleaned(decision.sentence))
+    draft.add("keepfit", "left champion and predictions as they were; the schedule goes on.")
+    draft.add("Next", f"to run it: {_command(_AGAIN.get(flow, 'status'), file)}.")
     return draft
 
 
@@ -396,9 +396,9 @@ def _skipped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     over = withheld == "not asked"
     why = "no longer called for" if over else _WAITS.get(withheld, "withheld")
     draft = _Draft(f"not trained, {why}", "info")
-    draft.say("Why", cleaned(decision.sentence))
-    again = "nothing to do." if over else "ask again when it has passed."
-    draft.say("Next", f"see {_command('status', file)}; {again}")
+    draft.add("Why", cleaned(decision.sentence))
+    again = "nothing to do." if over else "request it again when the condition has passed."
+    draft.add("Next", f"see {_command('status', file)}; {again}")
     return draft
 
 
@@ -418,8 +418,8 @@ _WAITS = {
     "cooldown": "waits: cooldown",
     "persistence": "waits: another window",
     "rows": "waits: new rows",
-    "duplicate": "already asked for",
-    "running": "a training runs already",
+    "duplicate": "already requested",
+    "running": "a training is already running",
     "no gain": "retraining would not help",
 }
 _STATES = {
@@ -439,7 +439,7 @@ def _command(name: str, file: str) -> str:
 
 
 def _clock(stated: JsonValue) -> str:
-    """Return a stored time as people read it; empty where it is none."""
+    """Return a stored time in minutes; empty where it is not a time."""
     try:
         return f"{datetime.fromisoformat(str(stated)):%Y-%m-%d %H:%M}"
     except ValueError:

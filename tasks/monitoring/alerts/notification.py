@@ -1,4 +1,4 @@
-"""A decision told to people at most once, and what came of it recorded."""
+"""Alerts: each decision sent at most once, its delivery recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.monitoring.alerts.redaction import secrets_of
 
 _LOGGER = logging.getLogger(__name__)
 _WINDOWS_BACK = 30
-_PATIENCE = 20.0  # seconds for a locked ledger; then people are told without it
+_PATIENCE = 20.0  # seconds for a locked ledger; then the alert is sent without it
 
 
 def tell(
@@ -27,9 +27,9 @@ def tell(
     follow: Sequence[Decision] = (),
     timeout: float = 10.0,
 ) -> Delivery | None:
-    """Tell people of `decision`, once whoever else tells it too; never raises.
+    """Send `decision` at most once, even if other processes try to; never raises.
 
-    What came of it is recorded as ``alerted`` or ``unheard``.
+    The delivery is recorded as ``alerted`` or ``unheard``.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def tell(
     Returns
     -------
     Delivery or None
-        None where the file names no channel, or nobody is told of such a decision. Nothing sent
-        and nothing failed: it was told before.
+        None where the file names no channel, or such decisions are not reported. Nothing
+        sent and nothing failed: it was reported before.
     """
     urls = [url for s in pipeline.config.alerts if (url := s.get_secret_value().strip())]
     if not urls:
@@ -53,7 +53,7 @@ def tell(
     if message is None:
         return None
     if not _claimed(pipeline, decision):
-        return Delivery(sent=0, failed=0, reasons=("it was told before",))
+        return Delivery(sent=0, failed=0, reasons=("it was reported before",))
     found = send(urls, message, timeout=timeout)
     delivery = found.model_copy(
         update={"reasons": tuple(redact(reason, secrets) for reason in found.reasons)}
@@ -78,7 +78,7 @@ def _related(pipeline: Pipeline, decision: Decision) -> tuple[Decision, ...]:
 
 
 def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
-    """Return whether this call is the one that tells; where the ledger is gone, a file says so."""
+    """Return whether this call sends the alert; a file decides where the ledger is unreachable."""
     key = _claim_key(decision)
     try:
         if not ledger_of(pipeline, patience=_PATIENCE).claim(
@@ -87,7 +87,7 @@ def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
             return False
         # A file that is there was written while the ledger was gone.
         return not (pipeline.work / "alerts" / key).exists()
-    except Exception as error:  # noqa: BLE001 - that the ledger is gone is what people must hear
+    except Exception as error:  # noqa: BLE001 - an unreachable ledger must still be reported
         _LOGGER.warning(
             "%s: the ledger does not answer (%s)", pipeline.config.name, type(error).__name__
         )
@@ -95,7 +95,7 @@ def _claimed(pipeline: Pipeline, decision: Decision) -> bool:
 
 
 def _claim_key(decision: Decision) -> str:
-    """Return what is claimed by whoever tells `decision`: a run's death is told once."""
+    """Return the key claimed before `decision` is sent: a dead run is reported once."""
     if decision.kind == "reaped" and decision.prefect_run:
         failed = decision_id(decision.pipeline, "failed", decision.prefect_run)
         return decision_id("alerted", failed)
@@ -116,7 +116,7 @@ def _claimed_by_file(pipeline: Pipeline, key: str) -> bool:
 
 def _record(pipeline: Pipeline, decision: Decision, message: Message, delivery: Delivery) -> None:
     channels = delivery.sent + delivery.failed
-    told = Decision(
+    record = Decision(
         id=decision_id("alerted", decision.id),
         pipeline=pipeline.config.name,
         kind="alerted" if delivery.sent else "unheard",
@@ -135,8 +135,8 @@ def _record(pipeline: Pipeline, decision: Decision, message: Message, delivery: 
         },
     )
     try:
-        ledger_of(pipeline, patience=_PATIENCE).record(told)
+        ledger_of(pipeline, patience=_PATIENCE).record(record)
     except Exception as error:  # noqa: BLE001 - the message is out; a lost record never fails a flow
         _LOGGER.warning(
-            "%s: an alert could not be recorded (%s)", told.pipeline, type(error).__name__
+            "%s: an alert could not be recorded (%s)", record.pipeline, type(error).__name__
         )

@@ -1,4 +1,4 @@
-"""What may never stand in a message or a record."""
+"""Secrets that are removed from messages and records."""
 
 from __future__ import annotations
 
