@@ -1,4 +1,4 @@
-"""What commands answer: records that the terminal, ``--json`` and ``status`` show."""
+"""Results of commands: records that the terminal, ``--json`` and ``status`` show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tasks.base.training_records import (
 )
 
 ScoringScope = Literal["new", "all", "file"]
-"""What a scoring reads: the source's rows that are new, all of them, or those of a named file."""
+"""Scope of a scoring: the source's new rows, all of them, or those of a named file."""
 
 
 def _line_of_old(line: Any) -> Any:
@@ -45,7 +45,7 @@ _ANSWERED = {
 
 
 class TrainingOutcome(Record):
-    """What one training did: all that the terminal, `--json` and `status` show.
+    """Result of one training: everything that the terminal, `--json` and `status` show.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class TrainingOutcome(Record):
 
 
 class ScoringOutcome(Record):
-    """What one scoring did.
+    """Result of one scoring.
 
     Attributes
     ----------
@@ -185,7 +185,7 @@ class ScoringOutcome(Record):
     seconds: float = 0.0
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit score --json` prints; `rows` are those that were asked for."""
+        """Return what `keepfit score --json` prints; `rows` are the selected ones."""
         return {**self.model_dump(mode="json"), "rows": self.scored, "read": self.rows}
 
     @property
@@ -200,7 +200,7 @@ class ScoringOutcome(Record):
 
 
 class SeenWindow(Record):
-    """What one pass found of one window, in short.
+    """A pass's findings on one window, in short.
 
     Attributes
     ----------
@@ -238,7 +238,7 @@ class SeenWindow(Record):
 
 
 class MonitoringOutcome(Record):
-    """What one monitoring pass found and led to: of its newest window, and of all in short.
+    """Result of one monitoring pass: its newest window in full, and all in short.
 
     Attributes
     ----------
@@ -255,9 +255,9 @@ class MonitoringOutcome(Record):
     waiting, empty
         Windows left for the next pass, and windows without rows.
     alarmed
-        Whether the pass found what no alarm had told of before.
+        Whether the pass found something that no earlier alarm reported.
     cause
-        Of the training that the alarm asks for; None where nothing calls for action.
+        Of the training that the alarm requests; None where nothing calls for action.
     event
         Id of the Prefect event that was emitted; empty without an alarm.
     moved
@@ -356,7 +356,7 @@ class DraftedColumn(Record):
 
 
 class Draft(Record):
-    """What `keepfit init` wrote."""
+    """Result of `keepfit init`."""
 
     folder: str
     file: str
@@ -380,7 +380,7 @@ class WrittenContract(Record):
 
 
 class RuleDifference(Record):
-    """A rule of the contract that rows do not hold, and what the contract would say of them.
+    """A contract rule that rows violate, and the edit that would accept them.
 
     Attributes
     ----------
@@ -405,7 +405,7 @@ class ContractDiff(Record):
     accepted
         Rules that were changed in the file.
     next_command
-        What takes all that is proposed into the contract; what comes after that was done.
+        The command that accepts all proposed changes, or the next step after that.
     """
 
     pipeline: str

@@ -75,7 +75,7 @@ class PipelineConfig(Section):
         None, description="selects the challenger; the gate compares it; or one of hooks.metrics"
     )
     objective: Objective | None = Field(
-        None, description="f1 or a section; by it the classes are told apart; absent: the likeliest"
+        None, description="decision rule for classes; default: most probable class"
     )
     gate: GateConfig = GateConfig()
     scoring: ScoringConfig = ScoringConfig()
@@ -175,7 +175,7 @@ class PipelineConfig(Section):
         if self.time_column is None and self.training.refit:
             raise contradiction_at(
                 "training",
-                "`training.refit: true` needs a `time_column`: without one nothing tells which "
+                "`training.refit: true` needs a `time_column`: without one it is unknown which "
                 "rows are new to a refitted model",
             )
         self._suits_task()
@@ -183,7 +183,7 @@ class PipelineConfig(Section):
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """Columns that splitting, judging or telling the score needs, be they features or not."""
+        """Columns needed by splitting, evaluation and reporting, be they features or not."""
         group = () if self.split.group is None else (self.split.group,)
         named = (
             *group,
@@ -201,7 +201,7 @@ class PipelineConfig(Section):
 
     @property
     def competing(self) -> TrainingConfig:
-        """The training settings, with one's own estimators unless the file names who competes."""
+        """The training settings, with plugin estimators unless `candidates` is set."""
         if "candidates" in self.training.model_fields_set or not self.hooks.estimators:
             return self.training
         names = (*self.training.candidates, *self.hooks.estimators)

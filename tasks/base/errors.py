@@ -3,8 +3,8 @@
 KeepfitError                 exit status, kind, message, remedy
 ├── UsageError               2  the command line is wrong
 ├── ConfigError              2  the pipeline file or a contract file is wrong
-│   └── OwnMetricError       2  a metric of the person's own fails
-├── SourceError              2  the source cannot be read as the file says
+│   └── OwnMetricError       2  a custom metric fails
+├── SourceError              2  the source cannot be read as configured
 ├── DataError                3  the rows cannot be trained or scored
 │   └── ContractError        3  the rows broke their contract
 ├── FitError                 3  no candidate could be fitted and validated
@@ -69,7 +69,7 @@ class OwnMetricError(ConfigError):
 
 
 class SourceError(KeepfitError):
-    """The source cannot be read as the pipeline file says."""
+    """The source cannot be read as the pipeline file configures it."""
 
     exit_status = 2
     kind = "source"
@@ -105,7 +105,7 @@ class ContractError(DataError):
     head
         The message without its lines.
     noted
-        Whether the stop was recorded, and people were told.
+        Whether the stop was recorded and reported.
     """
 
     kind = "contract"
@@ -164,6 +164,6 @@ class InfrastructureError(KeepfitError):
 
 
 class TransientError(InfrastructureError):
-    """An infrastructure failure that may work on the next try; the only kind a door retries."""
+    """An infrastructure failure that may work on the next try; tasks retry only these."""
 
     kind = "transient"

@@ -1,4 +1,4 @@
-"""What each key of the pipeline file means, told from the models that check it."""
+"""Reference of the pipeline file's keys, generated from the models that check them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOUNDS = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<", "MinLen": "length ≥
 
 
 class KeyEntry(Record):
-    """One key: its path, what it takes, its default, what it is for."""
+    """One key: its path, allowed values, default and meaning."""
 
     key: str
     takes: str

@@ -48,15 +48,15 @@ def pipeline_in_use(path: Path, *, edited: bool = False) -> Pipeline:
     Parameters
     ----------
     edited
-        Whether a file that was edited after it was deployed is right as well: for what only tells.
+        Whether an edited file is accepted too (read-only commands).
 
     Raises
     ------
     ConfigError
-        When the file is wrong, and this is no run of a stack that knows a valid version of it.
+        When the file is wrong, and this is not a run of a stack with a valid version of it.
     UsageError
         When the file, or what stands in it now, was not registered with the stack or deployment
-        that runs this. Whoever makes a run names any file, and a pipeline file runs code by its
+        that runs this. A run can be created with any file, and a pipeline file runs code by its
         hooks.
     """
     registered = os.environ.get(REGISTERED_VARIABLE)

@@ -1,6 +1,6 @@
 """Values of the closed loop: windows, causes, findings, decisions.
 
-They pass between rooms, doors and flows, and into the ledger's tables as JSON.
+They pass between packages, tasks and flows, and into the ledger's tables as JSON.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DecisionKind = Literal[
     "stopped",  # rows broke their contract, nothing was made of them
     "quarantined",  # rows broke their contract and were set aside, the rest was scored
     "trained",  # a training ended; evidence holds the leaderboard's best and the verdict
-    "skipped",  # a training was asked for and not done: cooldown, duplicate, another one runs
+    "skipped",  # a requested training was not done: cooldown, duplicate, another one runs
     "promoted",  # the alias moved to a new version
     "refused",  # the gate kept the champion
     "rolled_back",  # the alias moved back to the former champion
     "confirmed",  # a promoted version passed its probation
     "failed",  # a flow run failed, crashed, or did not end in time
     "cancelled",  # a person, or the end of the stack, stopped a run
-    "reaped",  # a run whose process had died was ended, and perhaps asked for again
+    "reaped",  # a run whose process had died was ended, and perhaps requested again
     "collected",  # an old version was removed with its runs and files
     "alerted",  # a message was sent
     "unheard",  # a message could not be sent
@@ -45,7 +45,7 @@ class Window(Record):
     end: datetime
 
     def __str__(self) -> str:
-        """Return the window as `--window` takes it."""
+        """Return the window in the format of `--window`."""
         return f"{_moment(self.start)}..{_moment(self.end)}"
 
 
@@ -62,7 +62,7 @@ class Cause(Record):
     correlation
         Runs from the alarm's event through flow run, data digest, verdict and alias to the alert.
     key
-        Idempotency key: what is asked for twice under one key is done once. Empty: always done.
+        Idempotency key: repeated requests under one key are done once. Empty: always done.
     """
 
     kind: CauseKind
@@ -144,7 +144,7 @@ HarmMeasure = Literal[
     "outside",  # share of rows that hold what the champion did not learn from
     "sparse",  # share of rows ten times as frequent as in the reference
     "predictions",  # how far the predictions moved, in standard deviations
-    "joint",  # area under the ROC curve of a classifier that tells window from reference
+    "joint",  # area under the ROC curve of a classifier of window against reference
     "columns",  # greatest effect on the predictions of a column that must move
 ]
 
@@ -161,7 +161,7 @@ class HarmFinding(Record):
     found
         Whether it counts.
     columns
-        What it rests on, the most telling first.
+        Columns that it rests on, the strongest first.
     """
 
     measure: HarmMeasure
@@ -194,7 +194,7 @@ class SegmentDrift(Record):
 
 
 class SegmentPerformance(Record):
-    """How well the champion did on the rows that have one value of a column.
+    """The champion's performance on the rows with one value of a column.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class SegmentPerformance(Record):
 
 
 class ColumnFinding(Record):
-    """What monitoring found of one column, or of the predictions.
+    """Findings of monitoring for one column, or for the predictions.
 
     Attributes
     ----------
@@ -277,22 +277,22 @@ class DriftResult(Record):
     Attributes
     ----------
     enough
-        Whether the window has rows enough for a judgement; without, nothing is said to drift.
+        Whether the window has enough rows for a judgement; without, no drift is reported.
     alarm
         Whether the window as a whole is unusual, at the stated false-alarm rate.
     score, limit
         The family's statistic and the value above which the window is unusual.
     harmful
         Whether what moved could hurt: only that calls for a training. A record from before it was
-        told apart counts as harmful where it is an alarm.
+        judged counts as harmful where it is an alarm.
     harm
         What that rests on.
     segments
         The same question of each segment that the file names.
     restless
-        Whether every block of the reference itself is easily told from those before it.
+        Whether a classifier easily separates every block of the reference from those before it.
     harm_sentence
-        The answer in a sentence, for a person.
+        The result in a sentence.
     """
 
     rows: int
@@ -326,7 +326,7 @@ class DriftResult(Record):
 
 
 class Performance(Record):
-    """How well the champion did on one window.
+    """The champion's performance on one window.
 
     Attributes
     ----------
@@ -367,7 +367,7 @@ class Performance(Record):
 
 
 class WindowDifference(Record):
-    """How much better a refreshed model was than the champion on one window.
+    """Gain of a refreshed model over the champion on one window.
 
     Attributes
     ----------
@@ -384,7 +384,7 @@ class WindowDifference(Record):
 
 
 class AgedGain(Record):
-    """What one measurement showed of how the champion ages.
+    """Result of one measurement of how the champion ages.
 
     Attributes
     ----------
@@ -406,7 +406,7 @@ GainSkipped = Literal[
 
 
 class Gain(Record):
-    """What retraining would bring, measured on labelled rows that neither model was trained on.
+    """The gain of retraining, measured on labelled rows that neither model was trained on.
 
     The champion's family and settings are fitted on rows before `boundary` and compared with the
     champion on rows from it on, both predicting the same rows.
@@ -426,7 +426,7 @@ class Gain(Record):
     differences
         Of windows that no earlier measurement judged: what this one adds to the sequence.
     evidence
-        Logarithm of the e-value over all windows of the champion so far; the sequence speaks for
+        Logarithm of the e-value over all windows of the champion so far; the sequence supports
         retraining where it reaches log(2 / (1 − `confidence`)).
     mean
         Mean gain over the windows of the sequence.
@@ -439,7 +439,7 @@ class Gain(Record):
     skipped
         Why nothing was measured; empty where it was.
     problem
-        What a failed measurement said.
+        Message of a failed measurement.
     until
         End of the newest window whose labels were mature.
     newest
@@ -481,19 +481,19 @@ class Gain(Record):
 
 
 GainAnswer = Literal["", "pays", "steady", "ages", "none", "unclear"]
-"""What a measured gain says of retraining: it pays; it would over many windows; it is expected to,
+"""Conclusion from a measured gain: it pays; it would over many windows; it is expected to,
 as the champion ages; it does not; none of these. Empty where none was measured."""
 CALLING: tuple[GainAnswer, ...] = ("pays", "steady", "ages")
-"""Answers that call for a training."""
+"""Conclusions that call for a training."""
 
 
 class WindowFlag(Record):
-    """What the policy needs to know of one monitored window.
+    """The policy's input from one monitored window.
 
     Attributes
     ----------
     settled
-        Whether its labels are in, so that `worse` is what the predictions came to.
+        Whether its labels are in, so that `worse` rests on realised performance.
     gain
         The latest measurement that judged rows of this window; None where none did.
     """
@@ -507,7 +507,7 @@ class WindowFlag(Record):
 
 
 class PolicyDecision(Record):
-    """What the policy says, with its reasons.
+    """The policy's decision, with its reasons.
 
     Attributes
     ----------
@@ -517,9 +517,9 @@ class PolicyDecision(Record):
         Why nothing is trained although something called for it: ``cooldown``, ``persistence``,
         ``rows``, ``duplicate``, ``running``, ``no gain`` or ``not asked``; empty when it trains.
     gain
-        The measurement that the answer rests on; None where it rests on none.
+        The measurement that the decision rests on; None where it rests on none.
     weighed
-        What that measurement says.
+        The conclusion from that measurement.
     training, training_reason
         When it trains: whether candidates are searched or the champion is refitted, and why.
     """

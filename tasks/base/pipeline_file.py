@@ -144,7 +144,7 @@ def load_pipelines(files: Sequence[Path]) -> list[Pipeline]:
     if twice is not None:
         raise UsageError(
             f"Two of the files name their pipeline {twice!r}.",
-            "Names tell the pipelines of one process apart: rename one.",
+            "Each pipeline of a process needs a name of its own: rename one.",
         )
     return pipelines
 
@@ -206,7 +206,7 @@ def require_columns(
     Parameters
     ----------
     promised
-        Columns of the contract: where one of them is gone, the contract says so.
+        Columns of the contract: where one of them is gone, the contract check reports it.
 
     Raises
     ------

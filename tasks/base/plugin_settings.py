@@ -1,4 +1,4 @@
-"""A person's own code as the pipeline file names it: `module:object`, beside the file."""
+"""Plugin code as the pipeline file names it: `module:object`, beside the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OwnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 TypeName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 
 SMALLER_IS_BETTER = ("_loss", "_error", "_cost", "_deviance")
-"""How the name of a metric ends of which less is better, as with scikit-learn's functions."""
+"""Suffixes of the names of metrics to minimise, as with scikit-learn's functions."""
 
 _TAKEN = frozenset({
     "baseline", "ensemble", "cv_mean", "cv_std", "fit_seconds", "predict_seconds", "model_bytes",
@@ -59,7 +59,7 @@ Estimator = Annotated[
 
 
 class HooksConfig(_Part):
-    """A person's own code, as `module:object`; the module lies beside the pipeline file."""
+    """Plugin code, as `module:object`; the module lies beside the pipeline file."""
 
     features: HookName | None = Field(None, description="function of rows that adds columns")
     estimators: dict[OwnName, Estimator] = Field(
@@ -76,7 +76,7 @@ class HooksConfig(_Part):
                 ends = ", ".join(SMALLER_IS_BETTER)
                 stated = str(hook.greater_is_better).lower()
                 raise ValueError(
-                    f"the name of a metric says its direction: one of which less is better ends in "
+                    f"a metric's name states its direction: one to minimise ends in "
                     f"{ends}, and no other does; {name} has `greater_is_better: {stated}`"
                 )
             if name.endswith(("_low", "_high")):

@@ -1,4 +1,4 @@
-"""Frozen values that pass between rooms, doors and flows.
+"""Frozen values that pass between packages, tasks and flows.
 
 Large data never travels in a record: records carry paths to it.
 """
@@ -111,7 +111,7 @@ class Schema(Record):
     dropped
         Column that is no feature to the reason why.
     leaks
-        Features that look like leaks, with the sentence that says why.
+        Features that look like leaks, with a sentence of explanation.
     own
         Estimators and metrics of the running pipeline file; never stored with a version.
     twins
@@ -186,7 +186,7 @@ class Split(Record):
 
 
 class Recipe(Record):
-    """How a model is fitted again without a search: all that was chosen, and no path.
+    """Recipe for fitting a model again without a search: all choices, and no path.
 
     Attributes
     ----------
@@ -244,7 +244,7 @@ class TrainingMode(Record):
 
 
 class Prepared(Record):
-    """What a training works on, once its data is checked.
+    """Input of a training, once its data is checked.
 
     Attributes
     ----------
@@ -271,7 +271,7 @@ class Prepared(Record):
 
 
 class RuleResult(Record):
-    """What one rule of a contract found.
+    """Result of one rule of a contract.
 
     Attributes
     ----------
@@ -296,7 +296,7 @@ class RuleResult(Record):
 
     @property
     def name(self) -> str:
-        """What a person names the rule by: column and rule."""
+        """The rule's name for people: column and rule."""
         return self.rule if self.column is None else f"{self.column}.{self.rule}"
 
 
@@ -354,7 +354,7 @@ class SetAside(Record):
     rules
         What they broke.
     accept_command, score_command
-        What takes the change into the contract, and what scores the file.
+        Commands that accept the change into the contract, and that score the file.
     """
 
     rows: int
@@ -369,12 +369,12 @@ class SetAside(Record):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The broken rules as `keepfit contract accept` takes them."""
+        """The broken rules as arguments of `keepfit contract accept`."""
         return tuple(dict.fromkeys(rule.name for rule in self.rules))
 
 
 class Admitted(Record):
-    """Rows that may be scored, what their contract says, and what was set aside of them."""
+    """Rows that may be scored, their contract result, and what was set aside of them."""
 
     snapshot: Snapshot
     contract: ContractResult
@@ -420,7 +420,7 @@ class Trial(Record):
 
 
 class Rounds(Record):
-    """How long an iterative learner goes on: rounds of boosting, or epochs.
+    """Number of rounds of an iterative learner: boosting rounds, or epochs.
 
     Attributes
     ----------
@@ -482,7 +482,7 @@ class CandidateResult(Record):
     importance
         Feature to its share of the model's own importance, where the model has one.
     asked
-        Those of the notes that say what became of what the pipeline file asks for: of ``tuning``,
+        Notes on how requested options were applied: of ``tuning``,
         the ``mixture``, what is ``calibrated``, and what ``decides``.
     trials
         What tuning tried, in the order of the numbers; empty without tuning.
@@ -580,7 +580,7 @@ class Assessment(Record):
 
 
 class Basis(Record):
-    """What a training stands on: its rows, that they hold, and what is made of them."""
+    """Basis of a training: its rows, their contract result, and how they are split."""
 
     snapshot: Snapshot
     contract: ContractResult
@@ -624,7 +624,7 @@ class Figures(Record):
 
 
 class RecipeGain(Record):
-    """What the folds of a training show of the challenger's recipe beside the champion's.
+    """Cross-validation comparison of the challenger's recipe with the champion's.
 
     Attributes
     ----------
@@ -643,7 +643,7 @@ class RecipeGain(Record):
 
 
 class GateEvidence(Record):
-    """What a gate decides on: per-replicate-free summary numbers, each required to be finite.
+    """Evidence of a gate: summary statistics (no bootstrap replicates), each required to be finite.
 
     Attributes
     ----------
@@ -655,12 +655,12 @@ class GateEvidence(Record):
     rows
         Rows that neither model was trained on.
     detectable
-        The smallest difference that the interval could have told from zero.
+        The smallest difference that the interval could have distinguished from zero.
     blocks, blocks_of
         How many units were drawn together, and what they are.
     equal_age
         Whether the champion was fitted again up to the challenger's newest row, since the
-        registered one knows newer rows.
+        registered one was trained on newer rows.
     recipes
         What the folds of the training show of the two recipes; None where they do not.
     log_loss
@@ -691,7 +691,7 @@ class GateEvidence(Record):
 
 
 class RefitGain(Record):
-    """What a judged refit showed: its gain over the champion, in units of the metric.
+    """Result of a judged refit: its gain over the champion, in units of the metric.
 
     Attributes
     ----------
@@ -707,7 +707,7 @@ class RefitGain(Record):
 
 
 class Verdict(Record):
-    """What the gate decided and why; ``sentence`` says it to a person.
+    """The gate's decision and reasons; ``sentence`` states it for a reader.
 
     Attributes
     ----------

@@ -50,7 +50,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def interrupts_kept_away() -> Iterator[None]:
-    """Start processes that an interrupt does not reach: whoever starts them decides.
+    """Start processes that an interrupt does not reach: the process that starts them decides.
 
     Ctrl-C in a terminal and a notebook's stop button send SIGINT to the whole process group. A
     process that handles it only once it runs would still be hit while it imports.
@@ -74,7 +74,7 @@ def return_freed_memory() -> None:
     """Give large blocks back to the system as they are freed; call before pyarrow is imported.
 
     Left to themselves the allocators keep what they had at most: reading 500 MB into a table then
-    takes 900 MB, and they stay with the process. glibc alone is asked; others do as they do.
+    takes 900 MB, and they stay with the process. Applies to glibc only.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with contextlib.suppress(OSError, AttributeError):
@@ -91,14 +91,14 @@ def give_back_memory() -> None:
 
 
 def keep_prefect_in(state: Path, environ: MutableMapping[str, str] | None = None) -> None:
-    """Let Prefect keep its database and results in `state`, unless the environment says where."""
+    """Keep Prefect's database and results in `state`, unless the environment sets another place."""
     target = os.environ if environ is None else environ
     profiles = Path("~/.prefect/profiles.toml").expanduser()
     if "PREFECT_HOME" not in target and profiles.exists():
         # The person's active profile may name an API and how to log in.
         target.setdefault("PREFECT_PROFILES_PATH", str(profiles))
     target.setdefault("PREFECT_HOME", str(state / "prefect"))
-    # What fails is said once, by the front door; the whole log stands in the Prefect run.
+    # The CLI reports failures once; the whole log stands in the Prefect run.
     target.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     target.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
     target.setdefault("PREFECT_CLI_PROMPT", "false")
@@ -122,7 +122,7 @@ def keep_private() -> None:
 
 
 def mode_beside(folder: Path) -> int:
-    """Return the mode of a file that a person asked for: as open as `folder` and the umask are."""
+    """Return the mode of a requested output file: as open as `folder` and the umask are."""
     umask = int(os.environ.get(_UMASK_VARIABLE, f"{_PRIVATE:o}"), 8)
     return folder.stat().st_mode & 0o666 & ~umask | 0o600
 
@@ -138,5 +138,5 @@ def die_with_parent() -> None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if str(os.getppid()) != runner:
-        # It ended before this process could say that it wants to follow.
+        # It ended before this process could register to end with it.
         os._exit(1)

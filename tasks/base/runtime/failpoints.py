@@ -11,7 +11,7 @@ VARIABLE = "KEEPFIT_FAILPOINT"
 def reach(name: str) -> None:
     """Kill this process at once if the environment names this place.
 
-    Places are named ``<room>.<what>.<moment>``, such as ``ledger.predictions.before_commit``.
+    Places are named ``<package>.<what>.<moment>``, such as ``ledger.predictions.before_commit``.
     """
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,6 +1,6 @@
 """Libraries that take long to import, here imported when something of them is first used.
 
-So a module may name them at its head, and whoever imports it pays for what it uses only. At the
+So a module may name them at its head, and its importers pay only for what it uses. At the
 head of a module they cost nothing as long as it does not use them there: as a base class, a
 decorator or in a constant.
 """

@@ -1,4 +1,4 @@
-"""What the work says while it goes on: one reporter a process, set by the front door."""
+"""Progress reporting: one reporter per process, set by the CLI."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def set_reporter(reporter: Callable[[Step], None] | None) -> None:
 
 
 def report(step: Step) -> None:
-    """Tell the reporter of this process about `step`."""
+    """Pass `step` to the reporter of this process."""
     with _lock:
         if _reporter is None:
             _LOGGER.info("%s: %s", step.stage, step.text)

@@ -1,4 +1,4 @@
-"""Which process runs a flow, so that a run whose process has ended can be told."""
+"""Which process runs a flow, so that runs of dead processes can be detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def mark_running(state: Path, flow_run: str, api: str = "") -> None:
-    """Say that this process runs the flow run with the id `flow_run` of the Prefect API `api`."""
+    """Record that this process runs the flow run `flow_run` (an id) of the Prefect API `api`."""
     write_whole(_file(state, flow_run), f"{this_process()}\n{without_credentials(api)}")
 
 
@@ -26,7 +26,7 @@ def runner_of(state: Path, flow_run: str) -> str | None:
 def left_on(state: Path, api: str) -> dict[str, datetime]:
     """Return the marked runs of the Prefect API `api` whose process has ended, and when they began.
 
-    Those of no API, which nobody else knows, are forgotten.
+    Those of no API, which no other process knows, are forgotten.
     """
     left = {}
     for run in marked(state):

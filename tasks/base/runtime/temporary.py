@@ -45,7 +45,7 @@ def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def file_replacing(path: Path) -> Iterator[Path]:
-    """Yield a hidden file of this user alone beside `path`, whose place it takes at the end.
+    """Yield a hidden file of this user alone beside `path`, which it replaces at the end.
 
     Where that fails it is removed. What processes that were killed left in the folder is removed
     first, as by `temporary_folder`; never where the folder lies on a share without locks.
@@ -65,7 +65,7 @@ def file_replacing(path: Path) -> Iterator[Path]:
 def keep_temporary_together() -> None:
     """Let what this process, its children and all libraries make temporarily lie in one folder.
 
-    It is removed when the process ends, or by the next one that asks for the same. Where none can
+    It is removed when the process ends, or by the next one with the same path. Where none can
     be made nothing changes.
     """
     if os.getpid() in _HELD:

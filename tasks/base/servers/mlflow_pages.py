@@ -12,7 +12,7 @@ from tasks.base.training_records import Record
 
 VIEW = "keepfit"
 """Key of the experiment's shared view: its candidates with their metrics as columns."""
-# Without it MLflow opens the pages for chat models, whatever kind the experiment says it is.
+# Without it MLflow opens the pages for chat models, whatever the experiment's kind.
 _TRAINING = "workflowType=machine_learning"
 _DEFAULT = "http://127.0.0.1:5000"
 

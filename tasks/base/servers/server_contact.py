@@ -1,4 +1,4 @@
-"""Whether the servers that a pipeline names answer at all, asked before any work is done.
+"""Check that the servers that a pipeline names respond, before any work is done.
 
 A server that goes away in the middle of work is waited for. One that was never there is most
 often a wrong address, and a person at a terminal learns of it at once.
@@ -28,7 +28,7 @@ def first_contact(pipeline: Pipeline) -> None:
     Raises
     ------
     TransientError
-        When one of them does not take the connection within five seconds; says which.
+        When one of them does not accept the connection within five seconds; names it.
     """
     for what, url, remedy in _named(pipeline):
         place = _place(url)

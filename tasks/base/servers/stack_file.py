@@ -31,12 +31,12 @@ BEARER_VARIABLE = "KEEPFIT_SERVE_TOKEN"
 
 
 def prefect_is_named() -> bool:
-    """Return whether Prefect runs the flows, so that an alarm can be answered."""
+    """Return whether Prefect runs the flows, so that an alarm can start a training."""
     return bool(os.environ.get("PREFECT_API_URL"))
 
 
 class RunningStack(Record):
-    """Where the parts of a running stack answer.
+    """Addresses of the parts of a running stack.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class RunningStack(Record):
     predictions
         Address of the prediction server; empty where the stack has none.
     credentials
-        ``user:password`` that all of them ask for; never written here.
+        ``user:password`` that all of them require; never written here.
     """
 
     pid: int
@@ -111,7 +111,7 @@ def _kept_key(path: Path) -> str:
         found, key = os.fstat(file.fileno()), file.read(1_000).decode("ascii", "replace").strip()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077 or len(key) < 32:
         raise InfrastructureError(
-            f"The key of the stack, {path}, is not yours alone (or is damaged): whoever reads it "
+            f"The key of the stack, {path}, is not yours alone (or is damaged): who reads it "
             "runs code as you.",
             f"Remove it, and the next start makes another: rm {path}",
         )
@@ -119,7 +119,7 @@ def _kept_key(path: Path) -> str:
 
 
 def write_stack(state: Path, stack: RunningStack) -> None:
-    """Say where the stack of `state` answers; its process holds the lock meanwhile."""
+    """Record the addresses of the stack of `state`; its process holds the lock meanwhile."""
     write_whole(state / FILE, stack.model_dump_json(indent=1))
 
 

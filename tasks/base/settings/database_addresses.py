@@ -38,7 +38,7 @@ def with_driver(address: URL) -> URL:
 def fault_of(address: str) -> str:
     """Return why `address` is no database URL, without any part that may be secret; or nothing.
 
-    Whether the driver is installed and the server answers shows when it is connected.
+    Whether the driver is installed and the server responds shows when it is connected.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def fault_of(address: str) -> str:
 
 
 def _misread(address: str, host: str) -> str:
-    """Return why the parts that run over the network cannot be told apart; or nothing.
+    """Return why the network parts of the address are ambiguous; or nothing.
 
     Where two readers find two hosts, one of them took a part of the password for it, and would look
     it up and show it.

@@ -31,7 +31,7 @@ def validate_document(
     except ValidationError as error:
         findings = [_finding(model, detail, values, document) for detail in error.errors()]
     sentences = [text for _, text in sorted(findings, key=lambda f: f[0])]
-    remedy = f"`{explain} KEY` says what a key means." if explain else ""
+    remedy = f"`{explain} KEY` explains a key." if explain else ""
     raise ConfigError("\n".join(sentences), remedy)
 
 

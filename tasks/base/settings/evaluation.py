@@ -30,7 +30,7 @@ RANKING_METRICS: tuple[str, ...] = get_args(RankingMetric)
 
 
 class ObjectiveConfig(Section):
-    """What a decision of a classifier costs, or must reach."""
+    """Cost of a classifier's decisions, or a level that they must reach."""
 
     cost: dict[str, float | dict[str, float]] | None = Field(
         None,
@@ -100,10 +100,10 @@ class GateConfig(Section):
 
 
 class ReportConfig(Section):
-    """What the report breaks down, and what it may show."""
+    """Breakdowns of the report, and what it may show."""
 
     ids: bool = Field(False, description="whether the worst rows are named by their ids")
-    by: tuple[Column, ...] = Field((), description="columns by whose values metrics are told")
+    by: tuple[Column, ...] = Field((), description="columns to break metrics down by")
     sensitive: tuple[Column, ...] = Field(
         (), description="columns whose groups are compared: selection, true positives, score"
     )
@@ -138,7 +138,7 @@ def default_metric(task: Task) -> str:
 
 
 def greater_is_better(metric: str) -> bool:
-    """Return whether a larger value of `metric` is the better one; one's own says so by its name.
+    """Return whether a larger value of `metric` is better; custom metrics declare it by name.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from tasks.base.text.durations import Delay, Duration
 
 
 class MonitoringConfig(Section):
-    """How incoming windows are watched."""
+    """Monitoring of incoming windows."""
 
     window: Duration = Field("7d", validate_default=True, description="length of one window")
     reference: Literal["training"] = Field(
@@ -42,20 +42,20 @@ class MonitoringConfig(Section):
     def fewest_judged(self) -> int:
         """Fewest newer rows that a refit, or what it would bring, is judged on: half a window.
 
-        The other half is learnt from, so that one window that can be judged can be answered.
+        The other half is for learning, so that a window that can be judged can lead to a training.
         """
         return self.min_rows // 2
 
 
 class CostConfig(Section):
-    """What a training and a worse prediction cost, in one currency."""
+    """Costs of a training and of a worse prediction, in one currency."""
 
     training: float = Field(gt=0.0, description="of one training")
     unit_loss: float = Field(gt=0.0, description="of one row, by unit of the metric")
 
 
 class PolicyConfig(Section):
-    """What leads to retraining."""
+    """When to retrain."""
 
     retrain_on: tuple[Literal["schedule", "gain", "drift", "performance"], ...] = Field(
         ("schedule", "gain", "drift", "performance"),
@@ -92,7 +92,7 @@ class PolicyConfig(Section):
     def _possible(self) -> PolicyConfig:
         needed, of = self.persistent
         if needed > of:
-            raise ValueError(f"`persistence` asks for {needed} of {of} windows")
+            raise ValueError(f"`persistence` requires {needed} of {of} windows")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""What a pipeline file may say of a ranking, and what only of one."""
+"""Settings allowed for ranking, and those allowed only there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def contradiction(config: Any) -> Contradiction | None:
     """Return the first thing that does not go with the task, or None.
 
     A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
-    and by what is ranked, and the ledger knows by its ids which rows belong together.
+    and by what is ranked, and these ids join the ledger's rows to their group.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _of_rows(config: Any) -> Contradiction | None:
         if given:
             return Contradiction(
                 at,
-                f"`{'.'.join(at)}` knows single rows, not groups that are ranked together: the "
+                f"`{'.'.join(at)}` is for single rows, not groups that are ranked together: the "
                 "rows of one value of `group` are kept together as it is; remove it",
             )
     return None

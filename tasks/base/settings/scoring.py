@@ -47,7 +47,7 @@ class ScoringConfig(Section):
     )
     shadow: Literal["challenger"] | None = Field(
         None,
-        description="serving: the newest version that is not champion answers into the ledger too; "
+        description="serving: the newest non-champion version predicts into the ledger too; "
         "the gate judges a refused one once more, on `policy.probation` windows with labels",
     )
 

@@ -1,4 +1,4 @@
-"""What is searched of each candidate: frozen values, checked against what a file overrides.
+"""Search spaces of the candidates: frozen values, checked against overrides in a file.
 
 No heavy library is imported here: the pipeline file is checked with it.
 """
@@ -37,7 +37,7 @@ class Space:
     kind
         Of target, where it is searched at all.
     start
-        The value without tuning, where the estimator does not tell it.
+        The value without tuning, where the estimator does not state it.
     """
 
     name: str
@@ -118,7 +118,7 @@ SPACES: dict[str, tuple[Space, ...]] = {
 """Candidate to what is searched of it.
 
 ``gamma_scale`` multiplies the width that scikit-learn chooses itself; ``stopping_rounds`` and
-``patience`` say after how many rounds without a better loss an iterative learner stops.
+``patience`` is the number of rounds without a better loss after which a learner stops.
 """
 
 
@@ -138,7 +138,7 @@ def spaces_of(
     class_weight
         Where the file states one, it is not searched.
 
-    A person's own estimator has the spaces that the file gives it, and no others.
+    A plugin estimator has the spaces that the file gives it, and no others.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def fault_of(
 
 def _fault_of_choice(space: Space, values: Sequence[Value], *, interval: bool) -> str | None:
     if interval:
-        return f"`{space.name}` takes `choices`, such as {', '.join(map(str, space.choices))}"
+        return f"`{space.name}` needs `choices`, such as {', '.join(map(str, space.choices))}"
     for value in values:
         if space.name == "hidden_layer_sizes":
             if not _LAYERS.match(str(value)):
@@ -233,7 +233,7 @@ def untuned_values(spaces: Sequence[Space], estimator: Any, columns: int) -> dic
     Parameters
     ----------
     columns
-        Of the matrix, for what is said relative to them.
+        Of the matrix, for values relative to them.
     """
     told: dict[str, Any] = dict(estimator.get_params())
     for name, value in estimator.get_params().items():

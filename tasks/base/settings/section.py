@@ -1,4 +1,4 @@
-"""What sections of the pipeline file share: their base, names, addresses, errors with a line."""
+"""Shared parts of the pipeline file's sections: base, names, addresses, errors with a line."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class FilesSource(Section):
 
     @property
     def chosen(self) -> tuple[Path, ...] | None:
-        """The files to read; None where `path` says which."""
+        """The files to read; None where `path` names them."""
         return self._chosen
 
     def only(self, files: tuple[Path, ...]) -> Self:
@@ -45,7 +45,7 @@ class FilesSource(Section):
 
 
 class CsvSource(FilesSource):
-    """CSV files; what is absent is detected and said."""
+    """CSV files; absent settings are detected and reported."""
 
     kind: Literal["csv"]
     path: FilesPath = Field(

@@ -21,7 +21,7 @@ CandidateName = Literal[
 
 
 class SplitConfig(Section):
-    """How the holdout is set aside."""
+    """Holdout split."""
 
     holdout: float = Field(0.2, gt=0.0, lt=1.0, description="share of rows, a fraction")
     group: Column | None = Field(
@@ -30,7 +30,7 @@ class SplitConfig(Section):
 
 
 class TuningConfig(Section):
-    """How hyperparameters are searched; `true` means the defaults."""
+    """Hyperparameter search; `true` means the defaults."""
 
     trials: int = Field(
         30, ge=2, le=1000, description="for each candidate; the first is the untuned one"
@@ -75,7 +75,7 @@ def _known_spaces(
     findings: list[InitErrorDetails] = []
     for candidate, spaces in given.items():
         if candidate not in get_args(CandidateName):
-            continue  # a person's own, or nobody's: told once the hooks are known
+            continue  # a plugin's, or unknown: reported once the hooks are known
         for name, space in spaces.items():
             fault = search_spaces.fault_of(candidate, name, space.low, space.high, space.choices)
             if fault:
@@ -92,7 +92,7 @@ _BUDGET = (
 
 
 class TrainingConfig(Section):
-    """What is fitted, on which rows, for how long."""
+    """Candidates, training rows and time budget."""
 
     window: Duration | None = Field(None, description="newest rows to train on; absent: all")
     budget: Duration = Field("120s", validate_default=True, description=_BUDGET)
@@ -131,7 +131,7 @@ class TrainingConfig(Section):
             raise contradiction_at(
                 "tuning",
                 "`training.tuning` needs `training.cv` of at least 3: with fewer folds a gain "
-                f"cannot be told from noise; got {self.cv}",
+                f"cannot be distinguished from noise; got {self.cv}",
             )
         return self
 

@@ -180,7 +180,7 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
     Parameters
     ----------
     edits
-        Location and plain value; `gone` takes the key out. What leads to a location is made.
+        Location and plain value; `gone` removes the key. Missing parents of a location are made.
     """
     editor = yaml.YAML(typ="rt", pure=True)
     editor.preserve_quotes = True

@@ -16,7 +16,7 @@ UNRECORDED = {
     "hand": "moved by hand; the next run records it",
     "registry": "moved in the registry; no decision of it is recorded",
 }
-# In the order of a loop's turn; the word and the tone in which it is said.
+# In the order of a loop's turn; the word and the tone in which it is shown.
 KINDS: dict[DecisionKind, tuple[str, Tone]] = {
     "trained": ("trained", "plain"),
     "promoted": ("promoted", "good"),
@@ -162,7 +162,7 @@ _MEASURES: dict[HarmMeasure, str] = {
     "outside": "rows outside what was learned",
     "sparse": "rows of a kind rare in training",
     "predictions": "predictions moved, SD",
-    "joint": "told from training rows, AUC",
+    "joint": "separable from training rows, AUC",
     "columns": "effect of columns time moves, SD",
 }
 

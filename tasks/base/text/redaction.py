@@ -1,4 +1,4 @@
-"""What no message, log or record may hold: secrets whole and in parts, credentials of addresses."""
+"""Redaction of messages, logs and records: secrets whole and in parts, credentials of addresses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Text that may hold anything, made safe for a terminal.
 
-A terminal acts on escapes, bells, C1 controls and bidirectional marks, and takes a line break in a
+A terminal acts on escapes, bells, C1 controls and bidirectional marks, and reads a line break in a
 name for the end of keepfit's own line. All of it is shown as an escape.
 """
 
@@ -23,7 +23,7 @@ _names: dict[str, str] = {}
 def know_names(names: Iterable[object]) -> None:
     """Remember names of columns and keys that hold line breaks, which `visible` then escapes.
 
-    Within a sentence nothing else tells the break of a name from one of keepfit's own.
+    Within a sentence nothing else separates the break of a name from one of keepfit's own.
     """
     for name in names:
         # A name of nothing but breaks would take all of keepfit's own with it.
