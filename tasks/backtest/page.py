@@ -11,11 +11,9 @@ from tasks.backtest.results import BacktestOutcome, PolicyResult
 from tasks.base.runtime.libraries import mpl
 from tasks.base.training_records import MetricValue
 from tasks.reporting.figures import style as drawing
-from tasks.reporting.report import report
-from tasks.reporting.report.page_environment import page_environment
+from tasks.reporting.report.page_environment import filled, page_environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE = Path(report.__file__).parent / "templates" / "report.css"
 _SHOWN = ("never", "every_window", "hindsight")
 
 
@@ -91,9 +89,6 @@ def draw_windows(outcome: BacktestOutcome) -> mpl.figure.Figure:
 
 def render_page(outcome: BacktestOutcome) -> str:
     """Return the page; every name and value in it is escaped, and it holds no script."""
-    environment = page_environment(_TEMPLATES)
-    environment.filters |= {"ends": ends, "less": less, "percent": percent}
-    style = Markup(_STYLE.read_text(encoding="utf-8"))  # noqa: S704 - a file of this house
     pictures = (
         (
             "Loss against trainings",
@@ -108,16 +103,16 @@ def render_page(outcome: BacktestOutcome) -> str:
         ),
     )
     figures = [(title, text, Markup(svg)) for title, text, svg in pictures]  # noqa: S704 - drawn here
-    page = environment.get_template("backtest.html.j2").render(
+    return filled(
+        page_environment(_TEMPLATES, ends=ends, less=less, percent=percent),
+        "backtest.html.j2",
         data=outcome,
         results=sorted(outcome.policies, key=lambda r: r.loss),
         never=outcome.of("never").loss,
         every=outcome.of("every_window").loss,
         chosen=outcome.of(outcome.recommendation.policy),
         figures=figures,
-        style=style,
     )
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def ends(value: MetricValue, of: float) -> str:

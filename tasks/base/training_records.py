@@ -533,6 +533,11 @@ class MetricValue(Record):
     low: float | None = None
     high: float | None = None
 
+    @property
+    def half(self) -> float | None:
+        """Half the width of the interval; None without one."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
 
 class Evaluation(Record):
     """The metrics of one candidate on the holdout."""

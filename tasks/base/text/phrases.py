@@ -105,11 +105,11 @@ def valued(metric: MetricValue | None) -> str:
     """
     if metric is None or metric.value is None:
         return ABSENT
-    if metric.low is None or metric.high is None:
-        return number(metric.value)
-    half = (metric.high - metric.low) / 2
+    value, half = number(metric.value, metric.half), metric.half
     return (
-        f"{number(metric.value, half)} ({number(metric.low, half)} to {number(metric.high, half)})"
+        value
+        if half is None
+        else f"{value} ({number(metric.low, half)} to {number(metric.high, half)})"
     )
 
 

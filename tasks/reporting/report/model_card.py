@@ -12,20 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from markupsafe import Markup
-
 from tasks.base.text.numbers import metric_words, mode_words, moment, number
+from tasks.base.text.phrases import listed, valued
 from tasks.base.training_records import (
     Assessment,
     Basis,
     CandidateResult,
-    MetricValue,
     ModelVersion,
     TrainingMode,
     Verdict,
 )
 from tasks.evaluation.findings import Diagnosis
-from tasks.reporting.report.page_environment import page_environment
+from tasks.reporting.report.page_environment import filled, page_environment
+from tasks.reporting.report.report_rows import score
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHORT = 1_200
@@ -81,10 +80,10 @@ def make_card(
         f"Predicts {roles.target} ({roles.task}). Nobody has written down what for: "
         "`description` in the pipeline file says it here."
     )
-    score = with_interval(evaluation.metrics[metric])
+    deciding = valued(evaluation.metrics[metric])
     summary = (
         f"{purpose + chr(10) * 2 if purpose else ''}{assessment.challenger}: "
-        f"{metric_words(metric)} {score} on {split.n_holdout:,} held-out rows.\n\n"
+        f"{metric_words(metric)} {deciding} on {split.n_holdout:,} held-out rows.\n\n"
         f"{mode_words(basis.prepared.mode)}\n\n{verdict.sentence}"
     )
     if version.tags.get("keepfit.refitted") == "true":
@@ -98,7 +97,9 @@ def make_card(
             (f"On {split.n_holdout:,} rows that it was not trained on, with 95 % intervals.",),
             header=("metric", "value", "interval"),
             rows=tuple(
-                _metric_row(n, v) for n, v in evaluation.metrics.items() if v.value is not None
+                (metric_words(n), *score(v))
+                for n, v in evaluation.metrics.items()
+                if v.value is not None
             ),
         ),
         _slices(diagnosis),
@@ -109,22 +110,6 @@ def make_card(
     return Card(title, summary[:_SHORT], parts)
 
 
-def with_interval(value: MetricValue) -> str:
-    """Return a metric with its interval in words."""
-    if value.low is None or value.high is None:
-        return number(value.value)
-    half = (value.high - value.low) / 2
-    return f"{number(value.value, half)} ({number(value.low, half)} to {number(value.high, half)})"
-
-
-def _metric_row(name: str, value: MetricValue) -> tuple[str, str, str]:
-    if value.low is None or value.high is None:
-        return metric_words(name), number(value.value), ""
-    half = (value.high - value.low) / 2
-    ends = f"{number(value.low, half)} to {number(value.high, half)}"
-    return metric_words(name), number(value.value, half), ends
-
-
 def _data(source: str, basis: Basis) -> Part:
     snapshot, split, roles = basis.snapshot, basis.split, basis.roles
     rows = [
@@ -132,7 +117,7 @@ def _data(source: str, basis: Basis) -> Part:
         ("rows", f"{snapshot.rows:,}: {split.n_train:,} to train on, {split.n_holdout:,} held out"),
         ("digest", snapshot.digest),
         ("target", f"{roles.target} ({roles.task})"),
-        ("features", f"{len(roles.features)}: {_few(list(roles.features), 12)}"),
+        ("features", f"{len(roles.features)}: {listed(list(roles.features), 12)}"),
     ]
     if snapshot.start is not None:
         rows.insert(1, ("window", f"{moment(snapshot.start)} to {moment(snapshot.end)}"))
@@ -141,11 +126,6 @@ def _data(source: str, basis: Basis) -> Part:
         held = f"every row of some {split.group}s, by a stable hash"
     rows.append(("held out", held))
     return Part("Data", header=("what", "value"), rows=tuple(rows))
-
-
-def _few(names: Sequence[str], most: int) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _contract(basis: Basis) -> tuple[str, ...]:
@@ -160,7 +140,7 @@ def _contract(basis: Basis) -> tuple[str, ...]:
 def _slices(diagnosis: Diagnosis) -> Part:
     told = [s for s in (diagnosis.slices_sentence, *(g.sentence for g in diagnosis.groups)) if s]
     rows = tuple(
-        (f"{by.column} is {level.value}", f"{level.rows:,}", with_interval(level.score))
+        (f"{by.column} is {level.value}", f"{level.rows:,}", valued(level.score))
         for by in diagnosis.by
         for level in by.levels
     )
@@ -234,7 +214,4 @@ def _escaped(text: str) -> str:
 
 def card_html(card: Card) -> str:
     """Return the card as one page of HTML that loads nothing; every value is escaped."""
-    environment = page_environment(_TEMPLATES)
-    style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
-    page = environment.get_template("card.html.j2").render(card=card, style=style)
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return filled(page_environment(_TEMPLATES), "card.html.j2", card=card)

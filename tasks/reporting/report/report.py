@@ -11,8 +11,7 @@ from markupsafe import Markup
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text import numbers as words
 from tasks.reporting.report import report_rows as view
-from tasks.reporting.report.gain_scale import gains
-from tasks.reporting.report.page_environment import page_environment
+from tasks.reporting.report.page_environment import filled, page_environment
 from tasks.reporting.report.report_data import Change, FigureText, ReportData
 from tasks.reporting.report.trial_table import trial_table
 
@@ -50,23 +49,27 @@ def render_report(data: ReportData) -> str:
     Every name and value is escaped; the page holds no script and asks for nothing from
     outside, which its content security policy enforces as well.
     """
-    environment = page_environment(_TEMPLATES)
-    environment.filters |= {
-        "address": view.address,
-        "score": view.score_text,
-        "code": view.code,
-        "moment": words.moment,
-        "number": words.number,
-        "seconds": words.seconds,
-    }
-    figures = [(f, Markup(f.svg)) for f in data.figures]  # noqa: S704 - drawn by `figures`
-    lessons = {p.name: (p, Markup(p.svg)) for p in data.diagnosis.pictures}  # noqa: S704 - as above
-    style = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
-    page = environment.get_template("report.html.j2").render(
+    environment = page_environment(
+        _TEMPLATES,
+        address=view.address,
+        beside=view.beside,
+        code=view.code,
+        held=view.holdout_score,
+        metric=words.metric_words,
+        moment=words.moment,
+        number=words.number,
+        part=view.column_part,
+        score=view.score,
+        score_text=view.score_text,
+        seconds=words.seconds,
+        size=words.size,
+    )
+    return filled(
+        environment,
+        "report.html.j2",
         data=data,
-        style=style,
-        figures=figures,
-        lessons=lessons,
+        figures=[(f, Markup(f.svg)) for f in data.figures],  # noqa: S704 - drawn by `figures`
+        lessons={p.name: (p, Markup(p.svg)) for p in data.diagnosis.pictures},  # noqa: S704 - as above
         d=data.diagnosis,
         mode=words.mode_words(data.mode),
         trials={
@@ -74,12 +77,8 @@ def render_report(data: ReportData) -> str:
             for name, told in data.diagnosis.trials.items()
         },
         scores=view.headline(data),
-        board=view.board(data),
-        metrics=view.metric_rows(data),
-        by_class=view.class_rows(data.challenger),
-        gains=gains(data.verdict),
-        contract=view.contract(data.contract),
-        columns=view.columns(data.snapshot, data.schema),
+        metrics=view.metric_names(data),
+        by_class=view.class_labels(data.challenger),
+        gains=view.gains(data.verdict),
+        greater=greater_is_better,
     )
-    # Half of a surrogate pair, as a name from a damaged file may hold, cannot be written.
-    return page.encode("utf-8", "replace").decode("utf-8")
