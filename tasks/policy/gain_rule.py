@@ -79,6 +79,15 @@ def expected_gain(gain: Gain) -> float:
     return float(gain.gain * max(0.0, 1 - (error / gain.gain) ** 2))
 
 
+def weighed_gain(gain: Gain, answer: GainAnswer) -> float:
+    """Return the gain that an answer rests on; of ``none`` and ``unclear`` the upper end."""
+    return {
+        "pays": expected_gain(gain),
+        "steady": gain.mean or 0.0,
+        "ages": gain.expected or 0.0,
+    }.get(answer, gain.high or 0.0)
+
+
 def saving(config: PolicyConfig, gain: Gain, amount: float) -> float:
     """Return what a gain of `amount` saves on the rows until the next look, as `policy.cost`."""
     return 0.0 if config.cost is None else amount * gain.rows_expected * config.cost.unit_loss

@@ -57,7 +57,8 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
         )
     stated = f"gain in {name} {gain_value(gain)} {rows}"
     if answer == "none":
-        return f"retraining would not have helped: {stated}"
+        helped = "have helped too little" if (gain.low or 0.0) > 0 else "not have helped"
+        return f"retraining would {helped}: {stated}"
     return f"whether retraining would help is open: {stated}" if answer else stated
 
 

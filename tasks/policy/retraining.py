@@ -10,10 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.base.monitoring_records import CALLING, CauseKind, Gain, PolicyDecision, WindowFlag
+from tasks.base.monitoring_records import (
+    CALLING,
+    CauseKind,
+    Gain,
+    GainAnswer,
+    PolicyDecision,
+    WindowFlag,
+)
 from tasks.base.settings.monitoring import PolicyConfig
+from tasks.base.text.numbers import number
 from tasks.base.utc_times import as_utc
-from tasks.policy.gain_rule import expected_gain, saving, weigh
+from tasks.policy.gain_rule import saving, weigh, weighed_gain
 from tasks.policy.gain_sentences import gain_sentence
 
 _WORDS = {"drift": "drift", "performance": "worse performance"}
@@ -158,29 +166,35 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
         return PolicyDecision(
             retrain=True,
             by=("gain", *indirect.by),
-            reasons=(f"{gain_sentence(gain, answer)}{_worth(config, gain)}", *indirect.reasons),
+            reasons=(_weighed(config, gain, answer), *indirect.reasons),
             **found,
         )
     if gain is not None and answer == "none" and indirect.by:
         uncovered = _persistent(config, [_without(flag, gain) for flag in windows])
         if not uncovered.retrain:
             shown = _count(config, _last(config, windows)).said
-            said = f"{shown}, but {gain_sentence(gain, answer)}."
+            said = f"{shown}, but {_weighed(config, gain, answer)}."
             return _withheld("no gain", said, (shown,)).model_copy(
                 update={**found, "by": indirect.by}
             )
         indirect = uncovered
+    if gain is not None and answer == "none" and config.cost is not None and not indirect.by:
+        said = f"{_weighed(config, gain, answer)}."
+        return _withheld("not asked", said, ()).model_copy(update=found)
     return indirect.model_copy(update=found)
 
 
-def _worth(config: PolicyConfig, gain: Gain) -> str:
-    """Return what the gain saves and what a training costs, in words; empty without a cost."""
+def _weighed(config: PolicyConfig, gain: Gain, answer: GainAnswer) -> str:
+    """Return what retraining would bring, and with `policy.cost` what that is worth."""
+    said = gain_sentence(gain, answer)
     if config.cost is None:
-        return ""
-    saved = saving(config, gain, max(expected_gain(gain), gain.mean or 0.0))
+        return said
+    amount = weighed_gain(gain, answer)
+    worth = max(0.0, saving(config, gain, amount))
     return (
-        f", which saves {saved:.4g} on {gain.rows_expected:,} rows until the next look; a training "
-        f"costs {config.cost.training:.4g}"
+        f"{said}, which saves {'at most ' if answer == 'none' else ''}{number(worth, worth / 10)} "
+        f"on {gain.rows_expected:,} rows until the next look; a training costs "
+        f"{config.cost.training:,.10g}"
     )
 
 

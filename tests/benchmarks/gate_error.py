@@ -115,6 +115,7 @@ def _verdict(
         blocks=days,
         gate=GATE,
         seed=seed + 1_000_000,
+        refit=refit,
     )
     return decide(
         evidence.model_copy(update={"recipes": recipes}),

@@ -93,17 +93,38 @@ def test_a_gain_trains_at_once_and_says_so_first() -> None:
     assert both.by == ("gain", "drift")
 
 
-def test_with_a_cost_the_reason_names_what_is_saved_and_what_a_training_costs() -> None:
+def costed(gain: dict[str, Any], training: float, letters: str = "...") -> PolicyDecision:
+    """Decide where a row's unit of loss costs 0.5 and 1,000 rows come until the next look."""
     windows = [
-        w.model_copy(update={"gain": w.gain and w.gain.model_copy(update={"rows_expected": 1_000})})
-        for w in gained("...", 3, 0.04, 0.03, 0.05)
+        w.model_copy(update={"gain": w.gain and w.gain.model_copy(update=gain)})
+        for w in gained(letters, 3, 0.04, 0.03, 0.05)
     ]
-    cost = {"training": 15.0, "unit_loss": 0.5}
-    decision = decided(windows, config={"cost": cost})
-    assert decision.retrain
-    assert "on 1,000 rows until the next look; a training costs 15" in decision.sentence
-    dear = decided(windows, config={"cost": {"training": 500.0, "unit_loss": 0.5}})
-    assert (dear.retrain, dear.weighed) == (False, "none")
+    return decided(windows, config={"cost": {"training": training, "unit_loss": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("gain", "training", "weighed", "worth"),
+    [
+        ({}, 15.0, "pays", "saves 19.5 on 1,000 rows until the next look; a training costs 15"),
+        ({}, 24_000.0, "none", "which saves at most 25.0 on 1,000 rows"),
+        ({"gain": 0.0, "low": -0.01, "high": 0.02, "expected": 0.06}, 20.0, "ages", "saves 30.0"),
+        ({"low": -0.04, "high": 0.05, "mean": 0.05, "evidence": 9.0}, 20.0, "steady", "saves 25.0"),
+    ],
+)
+def test_with_a_cost_the_reason_is_what_the_gain_that_decides_saves(
+    gain: dict[str, float], training: float, weighed: str, worth: str
+) -> None:
+    decision = costed({"rows_expected": 1_000, **gain}, training)
+    assert (decision.retrain, decision.weighed) == (weighed != "none", weighed)
+    assert worth in decision.sentence
+    assert f"a training costs {training:,.0f}" in decision.sentence
+
+
+def test_drift_beside_a_gain_that_is_not_worth_its_cost_is_answered_in_money() -> None:
+    decision = costed({"rows_expected": 1_000}, 500.0, "ddd")
+    assert (decision.retrain, decision.withheld) == (False, "no gain")
+    assert "would have helped too little" in decision.sentence
+    assert "saves at most 25.0" in decision.sentence
 
 
 def test_a_gain_waits_for_the_cooldown() -> None:
