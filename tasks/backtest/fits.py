@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.fitting import fit_candidates, objective_of
 from tasks.models.recipe import fit_recipe, recipe_of
 
+_LOGGER = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 _QUICK = ("lightgbm", "logistic_regression")
@@ -47,6 +49,8 @@ class FittedModel(Record):
         Feature to its share of the model's own importance.
     digests
         Of these two files, by name.
+    place
+        Folder that it was kept in, named by what decides the fit.
     """
 
     key: str
@@ -57,6 +61,7 @@ class FittedModel(Record):
     model_path: str = ""
     importance: dict[str, float] = Field({})
     digests: dict[str, str] = Field({})
+    place: str = ""
 
     def predictions(self, first: int, last: int) -> Predictions:
         """Return what it predicts of rows [first, last).
@@ -141,13 +146,16 @@ class Fits:
 
     def _kept(self, first: int, last: int) -> FittedModel | None:
         try:
-            text = (self._place(first, last) / "fit.json").read_text(encoding="utf-8")
-            found = FittedModel.model_validate_json(text)
+            folder = self._place(first, last)
+            found = FittedModel.model_validate_json((folder / "fit.json").read_bytes())
         except (OSError, ValueError):
             return None
         known = Path(found.predictions_path)
-        intact = known.name in found.digests and not changed_file(known.parent, found.digests)
-        return found if intact else None
+        own = found.place == folder.name and known.name in found.digests
+        if own and not changed_file(known.parent, found.digests):
+            return found
+        _LOGGER.warning("%s is not what was kept of this fit; it is made again", folder)
+        return None
 
     def _fit(self, first: int, last: int) -> FittedModel:
         folder = self._place(first, last)
@@ -155,7 +163,8 @@ class Fits:
         fitted = self._fitter(self.history, first, last, folder)
         kept = Path(fitted.predictions_path)
         names = (kept.name, Path(fitted.model_path).name) if fitted.model_path else (kept.name,)
-        fitted = fitted.model_copy(update={"digests": digests_of(kept.parent, names)})
+        known = {"digests": digests_of(kept.parent, names), "place": folder.name}
+        fitted = fitted.model_copy(update=known)
         write_whole(folder / "fit.json", fitted.model_dump_json())
         return fitted
 

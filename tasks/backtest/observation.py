@@ -17,7 +17,7 @@ from tasks.backtest.fits import Fits, FittedModel
 from tasks.backtest.history import History
 from tasks.base.config import PipelineConfig
 from tasks.base.monitoring_records import DriftResult, Performance
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import read_recorded, write_recorded
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.base.training_records import NUMBERS, Record
@@ -91,7 +91,7 @@ class Monitor:
         known = _known(path, DriftResult)
         if known is None:
             known = self._measured(champion, window)
-            write_whole(path, known.model_dump_json())
+            write_recorded(path, known.model_dump_json().encode())
         return known
 
     def performance(
@@ -108,7 +108,7 @@ class Monitor:
         known = _known(path, Performance)
         if known is None:
             known = self._assessed(champion, window, now, labelled)
-            write_whole(path, known.model_dump_json())
+            write_recorded(path, known.model_dump_json().encode())
         return known
 
     def mature(self, window: int, now: datetime) -> bool:
@@ -276,6 +276,6 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
 
 def _known(path: Path, kind: type[Found]) -> Found | None:
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(read_recorded(path))
     except (OSError, ValueError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import subprocess
 import threading
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from expectations.contract import Contract
     from expectations.late_labels import LateLabels
 
+_LOGGER = logging.getLogger(__name__)
 _lock = threading.Lock()
 _waiting: list[subprocess.Popen[str]] = []
 _working: list[subprocess.Popen[str]] = []
@@ -91,10 +93,10 @@ def check_snapshot(
         stem += f"-{late.until:%Y%m%dT%H%M%S}"
     page, kept = folder / f"{stem}.html", folder / f"{stem}.json"
     faults = folder / f"{stem}.npy"
-    if not fresh and kept.exists() and page.exists():
-        result = ContractResult.model_validate_json(kept.read_text(encoding="utf-8"))
-        if _still_true(result):
-            return result.model_copy(update={"cached": True})
+    if not fresh and page.exists():
+        known = _known(kept, snapshot.digest, contract.digest())
+        if known is not None:
+            return known.model_copy(update={"cached": True})
     outcome = _ask(
         {
             "snapshot": snapshot.path,
@@ -123,6 +125,20 @@ def check_snapshot(
     )
     write_whole(kept, result.model_dump_json(indent=1))
     return result
+
+
+def _known(kept: Path, data: str, contract: str) -> ContractResult | None:
+    """Return the result in a file, if it is of these digests and does not change with time."""
+    try:
+        result = ContractResult.model_validate_json(kept.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        result = None
+    if result is None or (result.data_digest, result.contract_digest) != (data, contract):
+        _LOGGER.warning("%s is not the result of this check; the contract is checked again", kept)
+        return None
+    return result if _still_true(result) else None
 
 
 def _still_true(result: ContractResult) -> bool:

@@ -12,11 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
-from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.runtime.libraries import pa
 from tasks.base.settings.section import plain
 from tasks.base.settings.sources import CsvSource, Source
@@ -122,7 +120,7 @@ def load_window(
             return known
     snapshot = _read(wanted, folder)
     if record is not None:
-        write_whole(record, snapshot.model_dump_json())
+        write_recorded(record, snapshot.model_dump_json().encode())
     return snapshot
 
 
@@ -198,8 +196,8 @@ def _record(wanted: _Wanted, folder: Path) -> Path | None:
 
 def _known(record: Path) -> Snapshot | None:
     try:
-        snapshot = Snapshot.model_validate_json(record.read_bytes())
-    except (OSError, ValidationError):
+        snapshot = Snapshot.model_validate_json(read_recorded(record))
+    except (OSError, ValueError):
         return None
     path = Path(snapshot.path)
     if changed_file(path.parent, {path.name: snapshot.file_digest}) is not None:

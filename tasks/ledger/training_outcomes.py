@@ -19,7 +19,7 @@ def save_outcome(work: Path, outcome: TrainingOutcome) -> None:
 
 def find_outcome(work: Path, key: str) -> TrainingOutcome | None:
     """Return the newest training with `key`, or None."""
-    return next(iter(_outcomes(work, f"{key[:32]}*.json")), None)
+    return next((o for o in _outcomes(work, f"{key[:32]}*.json") if o.key == key), None)
 
 
 def last_outcomes(work: Path, most: int = 5) -> tuple[TrainingOutcome, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.base.errors import InfrastructureError
+from tasks.base.runtime.files import digest_of
 from tasks.base.settings.training import HERE, Engine, TrainingConfig
 from tasks.base.training_records import CandidateResult, Recipe, Schema, Split
 from tasks.data.column_kinds import target_values
@@ -20,7 +21,7 @@ from tasks.data.snapshots import read_frame
 from tasks.models.ensemble.blend_call import blend_again, weights_of
 from tasks.models.execution.scheduler import Fits, silent
 from tasks.models.execution.time_budget import Budget
-from tasks.models.out_of_fold import Collector, OutOfFold
+from tasks.models.out_of_fold import FILE, Collector
 from tasks.models.persistence.artifacts import keep_result, kept
 from tasks.models.postprocessing.adjustment import adjustment_of
 from tasks.models.run_context import BASELINE, ENSEMBLE, shared_files
@@ -113,6 +114,8 @@ def fit_recipe(
     known = kept(folder, name)
     if known is not None:
         return known
+    # Of an earlier fit, which `fit_forward` would take for this one's.
+    (folder / name / FILE).unlink(missing_ok=True)
     given = (snapshot_path, split, schema, training)
     more: dict[str, Any] = {"objective": objective, "whole": whole, "engine": engine}
     for member in recipe.members:
@@ -148,8 +151,8 @@ def fit_forward(
     predictions from its validation; a refit validates nothing. They are kept beside the model that
     `fit_recipe` left in `folder`, as out-of-fold predictions are.
     """
-    own = folder / recipe.family
-    if OutOfFold.read(own) is not None:
+    own, whole = folder / recipe.family, kept(folder, recipe.family)
+    if whole is not None and FILE in whole.digests:
         return
     rows = np.load(split.train_path)
     y, usable = target_values(read_frame(snapshot_path, [schema.target], rows), schema)
@@ -166,14 +169,16 @@ def fit_forward(
         fitted = fit_recipe(
             snapshot_path, there, schema, training, metric, recipe, part, objective=objective
         )
-        with np.load(fitted.predictions_path, allow_pickle=False) as kept:
-            chances = kept["probability"] if "probability" in kept.files else None
+        with np.load(fitted.predictions_path, allow_pickle=False) as made:
+            chances = made["probability"] if "probability" in made.files else None
             gathered.add(
-                np.arange(start, end), np.asarray(y)[start:end], kept["predicted"], chances
+                np.arange(start, end), np.asarray(y)[start:end], made["predicted"], chances
             )
     held = gathered.all()
-    if held is not None:
+    if held is not None and whole is not None:
         held.save(own)
+        digests = {**whole.digests, FILE: digest_of(own / FILE)}
+        keep_result(folder, whole.model_copy(update={"digests": digests}))
 
 
 def fit_baseline(

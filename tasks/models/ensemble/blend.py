@@ -21,7 +21,7 @@ from tasks.models.ensemble.weighted_ensemble import (
 )
 from tasks.models.ensemble.weights import Weights, cross_blended, gained_by, weigh
 from tasks.models.out_of_fold import OutOfFold
-from tasks.models.persistence.artifacts import keep, keep_predictions, kept
+from tasks.models.persistence.artifacts import MODEL, keep, keep_predictions, kept
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.postprocessing.adjusted_classifier import AdjustedClassifier
 from tasks.models.postprocessing.adjustment import Adjustment, adjust, keep_adjustment, part_scores
@@ -114,10 +114,13 @@ def _result(results: Mapping[str, CandidateResult], weights: Weights) -> Candida
 
 def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: CandidateResult) -> None:
     folder = Path(run.folder)
-    pipelines = {
-        name: load_model(folder / name / "model.skops", run.schema.own) for name in weights
-    }
     results = {name: kept(folder, name) for name in weights}
+    pipelines = {
+        name: load_model(
+            folder / name / MODEL, run.schema.own, known.digests[MODEL] if known else ""
+        )
+        for name, known in results.items()
+    }
     encoders: dict[str, Any] = {}
     encodings = []
     for name, pipeline in pipelines.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ def kept(folder: Path, name: str) -> CandidateResult | None:
         result = CandidateResult.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    if not {MODEL, PREDICTIONS} <= result.digests.keys():
-        return None  # Kept by a version that recorded no digests.
+    if result.candidate != name or not {MODEL, PREDICTIONS} <= result.digests.keys():
+        return None  # Another one's, or kept by a version that recorded no digests.
     changed = changed_file(path.parent, result.digests)
     if changed is not None:
         text = f"{name}: {changed} is not the file that was kept with this fit; it is fitted again"
         report(Step("fit", text))
+        # Nothing of it may be taken for a file of the new fit.
+        shutil.rmtree(path.parent, ignore_errors=True)
         return None
     # The folder may have been moved or copied since.
     given = {"model_path": str(path.with_name(MODEL)), "cached": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -183,3 +184,20 @@ def test_a_replay_that_was_stopped_goes_on_with_the_fits_that_it_has(tmp_path: P
 
     assert [decisions(s) for s in again] == [decisions(s) for s in whole]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == kept
+
+
+@pytest.mark.parametrize("what", ["fit", "drift-*", "performance-*"])
+def test_what_a_replay_kept_is_not_taken_for_another(tmp_path: Path, what: str) -> None:
+    history = history_of(table(8))
+    whole = played(replay_of(history, config_of(), tmp_path))
+    one, other = sorted(tmp_path.rglob(f"{what}.json"))[:2]
+    if what == "fit":
+        shutil.copytree(one.parent, other.parent, dirs_exist_ok=True)
+    else:
+        for suffix in ("", ".sha256"):
+            shutil.copy(f"{one}{suffix}", f"{other}{suffix}")
+
+    again = played(replay_of(history, config_of(), tmp_path))
+
+    assert [decisions(s) for s in again] == [decisions(s) for s in whole]
+    assert other.read_bytes() != one.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_a_torn_record_of_the_last_reading_is_read_over(tmp_path: Path) -> None:
     record = next((tmp_path / "data").glob("read-*.json"))
     record.write_text(record.read_text()[:50])
     assert not load_window(wanted, tmp_path, tmp_path / "data").cached
+
+
+def test_a_record_of_another_reading_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    first, second = made(tmp_path), made(tmp_path, exclude=("x",))
+    load_window(first, tmp_path, tmp_path / "data")
+    (one,) = (tmp_path / "data").glob("read-*.json")
+    load_window(second, tmp_path, tmp_path / "data")
+    (other,) = set((tmp_path / "data").glob("read-*.json")) - {one}
+    shutil.copy(one, other)
+    shutil.copy(f"{one}.sha256", f"{other}.sha256")
+
+    again = load_window(second, tmp_path, tmp_path / "data")
+
+    assert not again.cached
+    assert "x" not in again.kinds
 
 
 def test_rows_to_score_need_no_target_and_no_window(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from tasks.base.training_records import CandidateResult, Recipe, Task
 from tasks.models.fitting import fit_candidates
+from tasks.models.out_of_fold import FILE, OutOfFold
+from tasks.models.persistence.artifacts import kept
 from tasks.models.postprocessing.adjustment import as_served
 from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe, recipe_of
 from tests.unit.models.factories import frame, snapshot, target, training
@@ -134,3 +136,43 @@ def test_the_newer_half_is_predicted_by_the_recipe_fitted_on_older_rows(
     assert held is not None
     assert held.rows.tolist() == list(range(rows // 2, rows))
     assert np.unique(held.part).tolist() == [0, 1]
+
+
+def test_predictions_of_the_newer_half_that_were_exchanged_are_made_again_with_their_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    X = frame(240)
+    given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary", ordered=True)
+    recipe, config = Recipe(family="logistic_regression"), training("logistic_regression")
+    asked = (*given, config, "log_loss", recipe, tmp_path / "fits")
+    file = tmp_path / "fits" / recipe.family / FILE
+    caplog.set_level("INFO")
+
+    def predicted() -> OutOfFold:
+        fit_recipe(*asked)
+        fit_forward(*asked)
+        held = OutOfFold.read(file.parent)
+        assert held is not None
+        return held
+
+    first = predicted()
+    first.with_probability(first.probability[::-1]).save(file.parent)
+    assert predicted().same_rows(first)
+    assert np.array_equal(predicted().probability, first.probability)
+    assert "logistic_regression: oof.npz is not the file" in caplog.text
+    # Of a fit that was killed before it was complete.
+    first.with_probability(first.probability[::-1]).save(file.parent)
+    file.with_name("result.json").unlink()
+    assert np.array_equal(predicted().probability, first.probability)
+
+
+def test_a_folder_that_holds_another_candidate_is_not_taken_for_it(tmp_path: Path) -> None:
+    X = frame(120)
+    given = snapshot(tmp_path / "data", X, target(X, "binary"), "binary")
+    config = training("baseline")
+    fit_baseline(*given, config, "log_loss", tmp_path)
+    assert kept(tmp_path, "baseline") is not None
+
+    (tmp_path / "baseline").rename(tmp_path / "lightgbm")
+
+    assert kept(tmp_path, "lightgbm") is None
