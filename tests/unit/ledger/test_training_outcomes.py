@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tasks.ledger.training_outcomes import find_outcome, save_outcome
-from tests.unit.lineage.test_chain import outcome
+from tests.unit.lineage.test_evidence_chain import outcome
 
 
 def test_the_record_of_another_training_is_not_taken_for_the_one_that_is_looked_for(
