@@ -17,7 +17,7 @@ class Look(Record):
         What a person should know about the choice.
     last
         Whether the pass ends with it: then earlier windows are restated where labels have arrived
-        since, and the policy is asked.
+        since, and the policy decides.
     asked
         Whether a person named the window.
     """
@@ -31,7 +31,7 @@ class Look(Record):
 
 
 class Watch(Record):
-    """What one pass looks at, oldest first.
+    """The windows of one pass, oldest first.
 
     Attributes
     ----------

@@ -44,12 +44,12 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Compared:
-    """What a column of a window looks like beside the reference.
+    """Comparison of a window's column with the reference.
 
     Attributes
     ----------
     parts
-        Distances that can be told; none where one side has no rows.
+        Distances that are defined; none where one side has no rows.
     p_value
         Of the column, not yet corrected for the number of columns.
     missing, missing_reference
@@ -80,7 +80,7 @@ def compare(summary: Summary, column: pd.Series[Any], *, level: float) -> Compar
 
 
 def absent(summary: Summary, rows: int, *, level: float) -> Compared:
-    """Return what a column is that the window lacks: all null, and so said."""
+    """Return the result for a missing column: all null, with a note."""
     compared = _with_nulls(summary, rows, rows, [], level)
     return replace(compared, notes=("not in the window",))
 
@@ -128,7 +128,7 @@ def _of_levels(summary: Summary, read: Levels, level: float) -> Compared:
     if np.count_nonzero(counts) == 1 and len(summary.levels) > 1 and len(read.codes) > 1:
         notes.append("constant in the window")
     if not summary.complete:
-        notes.append(f"unseen levels are not told apart: more than {len(place):,} are known")
+        notes.append(f"unseen levels are not distinguished: more than {len(place):,} are known")
     parts: list[Part] = []
     if rest + sample.sum() and summary.valid:
         levels = merged(

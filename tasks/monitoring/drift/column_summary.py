@@ -1,4 +1,4 @@
-"""What is kept of one column of the reference: its distribution, whole and by stretches of time.
+"""Summary of one column of the reference: its distribution, whole and by stretches of time.
 
 Counts are exact whatever the size. Numbers with more than 65,536 distinct values are counted at
 so many of their quantiles; stretches of time at 256 of them.
@@ -43,12 +43,12 @@ class Summary:
     levels, counts
         Levels and their rows, the most frequent first; empty for numbers.
     told
-        How many of the levels are told apart; the others are only known.
+        How many of the levels have counts of their own; the others are only known.
     complete
         Whether `levels` are all levels.
     cells
         Rows per stretch of time and bin, shape (n_cells, n_bins): bins end at the quantiles, or
-        are levels, the last of which stands for all that are not told apart.
+        are levels, the last of which stands for all without counts of their own.
     cell_nulls
         Shape (n_cells,).
     """
@@ -78,7 +78,7 @@ class Summary:
 
     @property
     def rest(self) -> int:
-        """Rows of levels that are not told apart."""
+        """Rows of levels without counts of their own."""
         return self.valid - int(self.counts[: self.told].sum())
 
     @property

@@ -1,6 +1,6 @@
 """Whether a window drifted: every column, the predictions, and the window as a whole.
 
-A column drifted when two things hold. The two-sample test, corrected over the columns, says that
+A column drifted when two things hold. The two-sample test, corrected over the columns, shows that
 chance does not explain its distance from the training rows; and the distance exceeds the
 operating limit, so that it is more than what weeks ordinarily differ by. Of the distance of the
 values, the excess share of one value, and the difference of the shares of nulls, a column shows
@@ -166,8 +166,8 @@ def measure(
             )  # fmt: skip
             moved = moved_predictions(scores, reference.length, false_alarms=false_alarms)
             harm.append(moved)
-        asked = {f.column: f.kind for f in findings if f.kind and (f.drifted or f.moving)}
-        effects = moved_columns(window, evidence, asked)
+        kinds = {f.column: f.kind for f in findings if f.kind and (f.drifted or f.moving)}
+        effects = moved_columns(window, evidence, kinds)
         harm += of_columns({n: e for n, e in effects.items() if n in moving})
         findings = tuple(_with_effect(f, effects) for f in findings)
     harmful = alarm if evidence is None else any(found.found for found in harm)
@@ -298,7 +298,7 @@ def _of_predictions(
     )
     alike, season = _alike(summary, begins)
     compared = compare(alike.columns[PREDICTION], pd.Series(np.asarray(predictions)), level=level)
-    # Out of fold several models predicted: which of their values recurs says nothing.
+    # Out of fold several models predicted: a recurring value of theirs is no evidence.
     parts = tuple(part for part in compared.parts if part.part != "peak")
     compared = replace(compared, parts=parts)
     calibration = calibrate(summary, false_alarms=level, season=season)

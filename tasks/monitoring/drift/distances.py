@@ -35,7 +35,7 @@ class Found(NamedTuple):
     noise
         Mean distance between two samples of one distribution of these sizes.
     critical
-        What such a distance exceeds with a small probability, asked for by the caller.
+        Value that such a distance exceeds with the small probability given by the caller.
     """
 
     distance: float
@@ -88,7 +88,7 @@ def peak(points: Floats, at_most: Counts, sample: Floats) -> float:
     """Return by how much the share of one value in a sample exceeds that in the reference.
 
     The greatest over all values: 1 for a sensor that stands still at a value never seen, a half
-    where every other value became -1. Parameters are as `ks` takes them.
+    where every other value became -1. Parameters are those of `ks`.
     """
     last = np.flatnonzero(np.append(sample[1:] != sample[:-1], True))
     values, counts = sample[last], np.diff(last, prepend=-1)
@@ -116,7 +116,7 @@ def _ks_p_value(
         finite = np.isfinite(values).all() and np.isfinite(sample).all()
         if finite:
             with warnings.catch_warnings():
-                # SciPy takes the asymptotic one where its exact one fails, as with many ties.
+                # SciPy uses the asymptotic one where its exact one fails, as with many ties.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 return float(scipy.stats.ks_2samp(values, sample, method="exact").pvalue)
     return float(np.clip(scipy.stats.kstwo.sf(distance, max(1, round(effective(m, n)))), 0.0, 1.0))
@@ -154,7 +154,7 @@ def merged(
     reference, sample
         Rows per level, shape (n_levels,) each.
     rest
-        Rows of levels that are too many to be told apart; they are rare.
+        Rows of levels without counts of their own; they are rare.
     singles
         Levels of one row in the reference, those of the rest among them; None: those of
         `reference`.

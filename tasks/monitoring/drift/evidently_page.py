@@ -227,7 +227,7 @@ def _evidently(columns: Sequence[_Column]) -> str:
             per_column_threshold={
                 column.name: column.finding.threshold or 0.0 for column in columns
             },
-            # Evidently says "dataset drift" from half of the columns on; here, from the first.
+            # Evidently reports "dataset drift" from half of the columns on; here, from the first.
             drift_share=0.5 / len(columns),
             include_tests=False,
         )
@@ -236,7 +236,7 @@ def _evidently(columns: Sequence[_Column]) -> str:
 
 
 def _verdict(place: int, finding: ColumnFinding) -> Any:
-    """Return a test of Evidently's that answers what keepfit found."""
+    """Return a test of Evidently's that returns keepfit's finding."""
     from evidently.legacy.calculations.stattests.registry import (
         StatTest,
         register_stattest,

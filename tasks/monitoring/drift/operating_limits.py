@@ -93,7 +93,7 @@ def _extra(noise: float, usual: float) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the reference's own history says of an ordinary window.
+    """Ordinary windows as the reference's own history shows them.
 
     Attributes
     ----------

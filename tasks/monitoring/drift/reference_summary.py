@@ -134,7 +134,7 @@ def rows_up_to(times: NDArray[np.datetime64] | None, until: str) -> NDArray[np.i
     Parameters
     ----------
     until
-        As `build_from_file` takes it.
+        As in `build_from_file`.
     """
     if times is None or not until:
         return None

@@ -1,4 +1,4 @@
-"""What ordinary means at this time of the day, the week or the year.
+"""Seasons: the ordinary range at this time of the day, the week or the year.
 
 Where the reference covers a season at least twice, a window is compared with the rows of the same
 season only, and so is each block of the reference whose distances make the limits: a summer is no

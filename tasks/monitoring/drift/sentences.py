@@ -1,4 +1,4 @@
-"""What monitoring says of a window's drift, in one line."""
+"""Sentences about a window's drift."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MEASURES: dict[HarmMeasure, str] = {
     "outside": "{} of the rows hold what the champion did not learn from",
     "sparse": "{} of the rows are of a kind that was rare in training",
     "predictions": "the predictions moved by {} SD",
-    "joint": "a classifier tells the window from the training rows with AUC {}",
+    "joint": "a classifier separates the window from the training rows with AUC {}",
     "columns": "columns that time moves change the predictions by {} SD",
 }
 _SHOWN = 5
@@ -49,12 +49,12 @@ def _moved(findings: Sequence[ColumnFinding]) -> str:
     if not drifted:
         return f"no drift: none of {len(features)} columns left its usual range"
     of_features = sum(finding.role == "feature" for finding in drifted)
-    said = ", ".join(_one(finding) for finding in drifted[:_SHOWN])
+    named = ", ".join(_one(finding) for finding in drifted[:_SHOWN])
     more = f" and {len(drifted) - _SHOWN} more" if len(drifted) > _SHOWN else ""
     if not of_features:
-        return f"the predictions drifted: {said}"
+        return f"the predictions drifted: {named}"
     besides = " and the predictions" if of_features < len(drifted) else ""
-    return f"{of_features} of {len(features)} columns{besides} drifted: {said}{more}"
+    return f"{of_features} of {len(features)} columns{besides} drifted: {named}{more}"
 
 
 def harm_sentence(harm: Sequence[HarmFinding]) -> str:
@@ -77,10 +77,10 @@ def _measured(finding: HarmFinding, *, limit: bool = False) -> str:
     if finding.measure in ("outside", "sparse"):
         value, beyond = say_share(finding.value), say_share(finding.limit)
     text = _MEASURES[finding.measure].format(value)
-    said = [f"limit {beyond}"] if limit else []
+    notes = [f"limit {beyond}"] if limit else []
     if limit and finding.columns:
-        said.append(f"most by {', '.join(map(plain_name, finding.columns[:3]))}")
-    return f"{text} ({'; '.join(said)})" if said else text
+        notes.append(f"most by {', '.join(map(plain_name, finding.columns[:3]))}")
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def arrived(names: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ def record_set_aside(
     Returns
     -------
     Decision, bool
-        And whether people do not know it yet: the same rules of the same contract are told once
+        And whether it is to be reported: the same broken rules of a contract are reported once
         in a week.
     """
     name = pipeline.config.name
@@ -200,7 +200,7 @@ def contract_digest(pipeline: Pipeline) -> str:
 
 
 def to_tell(pipeline: Pipeline, ledger: Ledger, correlation: str) -> tuple[Decision, ...]:
-    """Return the decisions under one correlation that people may be told of, oldest first.
+    """Return the decisions under one correlation that may be reported, oldest first.
 
     Of several windows that a pass found broken, the newest stands for all.
     """

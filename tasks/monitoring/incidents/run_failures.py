@@ -19,7 +19,7 @@ from tasks.monitoring.alerts.redaction import secrets_of
 _LOGGER = logging.getLogger(__name__)
 _LOOK_BACK = 200
 _CAUSES = ("stopped", "reaped", "cancelled")
-# A monitoring run records each of its windows, and its end by nothing.
+# A monitoring run records each window, but has no record for its end.
 _ENDS = ("trained", "scored")
 _BY = {"you": "you (Ctrl-C)", "keepfit up": "the end of `keepfit up`", "Prefect": "a person"}
 _EXCEPTION = re.compile(r"encountered an exception:?\s+(\w+)(?::\s*|$)")
@@ -45,8 +45,8 @@ def note_failure(
     Returns
     -------
     Decision
-        What people should be told: that it failed, or what the run itself recorded as the cause,
-        so that one event is told once.
+        The decision to report: the failure, or what the run itself recorded as the cause,
+        so that one event is reported once.
     """
     name = pipeline.config.name
     try:
@@ -66,7 +66,7 @@ def note_failure(
 def note_error(
     pipeline: Pipeline, flow_run: str, flow: str, cause: Cause, error: Exception
 ) -> Decision:
-    """Record from inside a run that `error` ended it; return what to tell."""
+    """Record from inside a run that `error` ended it; return the decision to report."""
     message = f"Flow run encountered an exception: {type(error).__name__}: {error}"
     return note_failure(pipeline, flow_run, flow, "Failed", message, cause.correlation)
 
@@ -94,7 +94,7 @@ def note_cancelled(
     Parameters
     ----------
     by
-        ``you`` with Ctrl-C, ``keepfit up`` when it ended, or ``Prefect``, asked by a person.
+        ``you`` with Ctrl-C, ``keepfit up`` when it ended, or a person by ``Prefect``.
     again
         Whether it runs again by itself.
     """
@@ -115,7 +115,7 @@ def note_cancelled(
 
 
 def _same_stop(recent: Sequence[Decision], flow: str, message: str) -> list[Decision]:
-    """Return the stop that the run met again: rows that go on being broken are told once."""
+    """Return the stop that the run met again: rows that stay broken are reported once."""
     found = _EXCEPTION.search(message)
     if found is None or found[1] != errors.ContractError.__name__:
         return []
@@ -127,7 +127,7 @@ def _failure(
 ) -> Decision:
     name = pipeline.config.name
     page = prefect_run_page(pipeline.state, flow_run)
-    said = redact(public(message), secrets_of(pipeline))
+    text = redact(public(message), secrets_of(pipeline))
     raised = _EXCEPTION.search(message)
     return Decision(
         id=decision_id(name, "failed", flow_run),
@@ -135,12 +135,12 @@ def _failure(
         kind="failed",
         at=datetime.now(UTC),
         correlation=correlation,
-        sentence=f"{flow} ended as {state}" + (f": {said}" if said else "."),
+        sentence=f"{flow} ended as {state}" + (f": {text}" if text else "."),
         prefect_run=flow_run,
         evidence={
             "flow": flow,
             "state": state,
-            "message": said,
+            "message": text,
             "error": raised[1] if raised else "",
         },
         links={"prefect": page} if page else {},
@@ -150,7 +150,7 @@ def _failure(
 def public(message: str) -> str:
     """Return the first line of a state's message, without what may hold values of rows.
 
-    Only keepfit's own errors and those of the operating system are told in full.
+    Only keepfit's own errors and those of the operating system are shown in full.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What became of the runs that keepfit asked for, compared with what the ledger knows.
+"""Outcomes of the runs that keepfit requested, compared with the ledger.
 
 Prefect's automations report failed runs too, but a server that was restarted meanwhile may miss
-one. Here nothing is taken on trust: each run that Prefect knows as failed, and each request whose
-answer is overdue, is recorded unless it is already.
+one. So all are compared here: each run that Prefect knows as failed, and each request whose
+outcome is overdue, is recorded unless it is already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_failure
 
 BACK = timedelta(days=2)
-"""How old a failed run may be that is still reported."""
+"""Greatest age of a failed run that is still reported."""
 
 _LEAST = timedelta(minutes=15)
 _BUDGETS = 5
@@ -39,7 +39,7 @@ class EndedRun(Record):
     kind
         ``late`` is a scheduled run that did not start in time.
     state, message
-        Name of its state, and what the state says.
+        Name and message of its state.
     began
         Whether it had started.
     """
@@ -54,7 +54,7 @@ class EndedRun(Record):
 
 
 def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: datetime) -> datetime:
-    """Record that an alarm asks for a training; return when its outcome is due."""
+    """Record that an alarm requests a training; return when its outcome is due."""
     due = now + answer_time(pipeline, ledger)
     ledger.request_run(
         RunRequest(
@@ -83,7 +83,7 @@ def answer_time(pipeline: Pipeline, ledger: Ledger) -> timedelta:
 
 
 def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> int:
-    """Record and tell what became of runs and requests unless it was; return how many."""
+    """Record and report outcomes that were not recorded yet; return how many."""
     found = compare(pipeline, ended, now)
     for decision in found:
         tell(pipeline, decision)
@@ -96,7 +96,7 @@ def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tup
     Returns
     -------
     decisions
-        Those that people should be told of; telling one twice is `tell`'s to prevent.
+        Those to report; `tell` sends each at most once.
     """
     ledger, name = ledger_of(pipeline, patience=20.0), pipeline.config.name
     known = {
@@ -120,7 +120,7 @@ def _recorded(pipeline: Pipeline, run: EndedRun) -> Decision:
 
 
 def _answered(pipeline: Pipeline, ledger: Ledger, now: datetime) -> Iterable[Decision]:
-    """Close the requests that have an answer, and yield what to tell of those overdue."""
+    """Close the requests that have an outcome, and yield the decisions about overdue ones."""
     name = pipeline.config.name
     requests = ledger.open_requests(name)
     if not requests:
@@ -153,14 +153,14 @@ def _belongs(decision: Decision, request: RunRequest) -> bool:
 def _is_final(decision: Decision, request: RunRequest) -> bool:
     if decision.kind in ("trained", "skipped"):
         return request.flow == "training"
-    # What was asked for again is still open.
+    # A run that was requested again is still open.
     return decision.evidence.get("flow") == request.flow and not decision.evidence.get("again")
 
 
 def _overdue(request: RunRequest, now: datetime) -> Decision:
     waited = int((now - request.asked_at).total_seconds() // 60)
     begun = "has not ended" if request.flow_run else "has not started"
-    said = f"the {request.flow} that was requested {waited} min ago {begun}"
+    text = f"the {request.flow} that was requested {waited} min ago {begun}"
     return Decision(
         id=decision_id(
             request.pipeline, "failed", OVERDUE, request.key, request.asked_at.isoformat()
@@ -169,12 +169,12 @@ def _overdue(request: RunRequest, now: datetime) -> Decision:
         kind="failed",
         at=now.astimezone(UTC),
         correlation=request.correlation,
-        sentence=f"Overdue: {said}.",
+        sentence=f"Overdue: {text}.",
         prefect_run=request.flow_run,
         evidence={
             "flow": request.flow,
             "state": OVERDUE,
-            "message": f"{said[0].upper()}{said[1:]}.",
+            "message": f"{text[0].upper()}{text[1:]}.",
             "due": request.due_at.isoformat(),
         },
     )

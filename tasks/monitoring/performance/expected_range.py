@@ -1,4 +1,4 @@
-"""A metric of answers whose labels are known, and what of it is ordinary from window to window."""
+"""A metric of labelled predictions, and its ordinary range from window to window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOM = 0.65
 """Of the share of ordinary windows that may count as worse.
 
 Heavy tails and windows that resemble their neighbours cost up to a half more than independent
-normal deviations. What room that takes is measured by ``tests/benchmarks/performance_alarms.py``.
+normal deviations. The share this needs is measured by ``tests/benchmarks/performance_alarms.py``.
 """
 VARIATION = 0.2
 """Scale of the half-normal prior of the deviation between windows, in logits or logarithms.
@@ -29,7 +29,7 @@ VARIATION = 0.2
 With it a ROC AUC of 0.80 lies in 0.77 to 0.83 in two windows of three, an error in 82 % to 122 %.
 """
 FARTHEST = 0.7
-"""How far from the expected metric a limit lies at most, beyond noise, in logits or logarithms.
+"""Greatest distance of a limit from the expected metric, beyond noise, in logits or logarithms.
 
 However much the reference varied, a ROC AUC that fell from 0.94 to 0.84 and an error that
 doubled matter.
@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ordinary:
-    """What a metric ordinarily is in a window, as the reference shows it.
+    """The ordinary range of a metric in a window, as the reference shows it.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ def measure(
     replicates: int = _REPLICATES,
     confidence: float = 0.95,
 ) -> Measured | None:
-    """Return the metric of labelled answers; None where it is not defined.
+    """Return the metric of labelled predictions; None where it is not defined.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def measure(
 
 
 def scored(answers: Answers, roles: Schema, metric: str, plan: Plan) -> tuple[float, Floats]:
-    """Return the metric of labelled answers and of every replicate of `plan`."""
+    """Return the metric of labelled predictions and of every replicate of `plan`."""
     truth, predicted = answers.truth, answers.predicted
     if roles.classes:
         names = np.asarray([*roles.classes, None], dtype=object)

@@ -1,4 +1,4 @@
-"""What retraining would bring: a refreshed model and the champion on the same labelled rows.
+"""The gain of retraining: a refreshed model and the champion on the same labelled rows.
 
 Pure: production, the tests and a replay of history call the same functions. Measuring it in a
 pipeline, with its one fit, is `tasks.monitoring.performance.measured_gain`.
@@ -32,7 +32,7 @@ Times = NDArray[np.datetime64]
 
 
 def interval_confidence(false_alarms: float) -> float:
-    """Return the confidence of an interval that lies above zero with that chance where nothing is.
+    """Return the confidence level of an interval above zero with this probability without a gain.
 
     Both ends may err, and only the lower one raises an alarm.
 

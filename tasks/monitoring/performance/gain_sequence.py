@@ -40,7 +40,7 @@ def log_evidence(differences: Sequence[tuple[float, float]]) -> float:
     ----------
     differences
         Gain of each window, greater is better, and its standard error; a window in which both
-        models said the same has an error of zero and says nothing.
+        models predicted the same has an error of zero and is no evidence.
 
     Examples
     --------

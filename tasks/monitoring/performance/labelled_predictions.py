@@ -61,7 +61,7 @@ class Answers:
         return len(self.labelled)
 
     def only(self, rows: Mask | Ints) -> Answers:
-        """Return the answers of `rows`."""
+        """Return the predictions of `rows`."""
         return Answers(
             truth=self.truth[rows],
             predicted=self.predicted[rows],
@@ -176,7 +176,7 @@ def _queries(rows: pd.DataFrame, roles: Schema) -> RankingGroups | None:
         groups = pd.Series([_id_in(key, place) for key in rows["key"]], dtype="str")
     else:
         raise EvidenceError(
-            f"nothing tells which {roles.group!r} the predictions belong to.",
+            f"it is unknown which {roles.group!r} the predictions belong to.",
             "Train again: the version was kept without its ids.",
         )
     return RankingGroups.of(pd.factorize(groups)[0], roles)

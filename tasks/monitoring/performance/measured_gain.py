@@ -53,8 +53,8 @@ MOST_ROWS = 400_000
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What one measurement is about."""
+class _Inputs:
+    """Input of one measurement."""
 
     pipeline: Pipeline
     store: Store
@@ -102,16 +102,16 @@ def measure_gain(
     if last is not None and last.skipped != "failed" and last.until and last.until >= until:
         return None
     newest = [rows[window] for window in mature[-4:]]
-    asked = _Asked(pipeline, store, champion, until, mature, round(sum(newest) / len(newest)))
+    inputs = _Inputs(pipeline, store, champion, until, mature, round(sum(newest) / len(newest)))
     began = monotonic()
     try:
-        found = _measured(asked, [d for g in reversed(known.gains) for d in g.differences])
+        found = _measured(inputs, [d for g in reversed(known.gains) for d in g.differences])
         if found.boundary is not None:
             found = with_ageing(found, learned, _aged(earlier, found.metric), _length(mature))
     except TransientError:
         raise
     except KeepfitError as error:
-        found = _skipped(asked, "failed", error.message)
+        found = _skipped(inputs, "failed", error.message)
     return found.model_copy(update={"seconds": monotonic() - began})
 
 
@@ -144,24 +144,24 @@ def _of_former(
     return {w: c.rows for w, c in known.items() if is_mature(c.labelled, c.rows, w, delay, now)}
 
 
-def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
-    pipeline, champion = asked.pipeline, asked.champion
-    recipe = recipe_of_version(asked.store, champion)
+def _measured(inputs: _Inputs, earlier: Sequence[WindowDifference]) -> Gain:
+    pipeline, champion = inputs.pipeline, inputs.champion
+    recipe = recipe_of_version(inputs.store, champion)
     if recipe is None:
-        return _skipped(asked, "no recipe")
+        return _skipped(inputs, "no recipe")
     snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
     learned = champion.trained_until
     refit = Candidacy(champion, recipe, "", strict=False)
     prepared = prepare(pipeline, snapshot, champion_until=learned, refit=refit)
     split = prepared.split
     if prepared.mode.kind != "refit":
-        return _skipped(asked, "changed", prepared.mode.obstacle)
+        return _skipped(inputs, "changed", prepared.mode.obstacle)
     if learned is None or split.boundary is None or as_utc(split.boundary) <= learned:
-        return _skipped(asked, "nothing newer")
+        return _skipped(inputs, "nothing newer")
     basis = Basis(snapshot=snapshot, contract=_unchecked(snapshot), prepared=prepared)
-    judged = _judged_rows(asked, basis)
+    judged = _judged_rows(inputs, basis)
     if judged.sum() < pipeline.config.monitoring.fewest_judged:
-        return _skipped(asked, "too few rows")
+        return _skipped(inputs, "too few rows")
     bound, folder = bounded(split, Path(prepared.folder))
     fitted = fit_recipe(
         snapshot.path,
@@ -173,7 +173,7 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
         folder / "candidates",
         objective=objective_of(pipeline.config),
     )
-    return _compared(asked, basis, judged, fitted.predictions_path, earlier).model_copy(
+    return _compared(inputs, basis, judged, fitted.predictions_path, earlier).model_copy(
         update={
             "boundary": split.boundary,
             "family": recipe.family,
@@ -183,35 +183,35 @@ def _measured(asked: _Asked, earlier: Sequence[WindowDifference]) -> Gain:
     )
 
 
-def _judged_rows(asked: _Asked, basis: Basis) -> NDArray[np.bool_]:
+def _judged_rows(inputs: _Inputs, basis: Basis) -> NDArray[np.bool_]:
     """Return the holdout rows newer than the champion whose labels would be there if they came.
 
     They are those that are older than the label delay, and those of windows with mature labels.
     """
     times = holdout_times(basis)
-    mask = newer_rows(asked.champion, basis).mask
+    mask = newer_rows(inputs.champion, basis).mask
     if times is None:
         return mask
-    due = _within(times, asked.windows)
-    late = late_labels(asked.pipeline, basis.snapshot)
+    due = _within(times, inputs.windows)
+    late = late_labels(inputs.pipeline, basis.snapshot)
     if late is not None:
         due |= times <= np.datetime64(as_utc(late.until).replace(tzinfo=None), "us")
     return np.asarray(mask & due)
 
 
 def _compared(
-    asked: _Asked,
+    inputs: _Inputs,
     basis: Basis,
     mask: NDArray[np.bool_],
     predictions: str,
     earlier: Sequence[WindowDifference],
 ) -> Gain:
     """Return the gain on the holdout rows of `mask`."""
-    pipeline, champion = asked.pipeline, asked.champion
-    theirs, problem = champion_predictions(asked.store, champion, basis, mask)
+    pipeline, champion = inputs.pipeline, inputs.champion
+    theirs, problem = champion_predictions(inputs.store, champion, basis, mask)
     times = holdout_times(basis)
     if theirs is None or times is None:
-        return _skipped(asked, "failed", problem)
+        return _skipped(inputs, "failed", problem)
     queries = holdout_queries(basis)
     found = measured(
         champion.tags.get("keepfit.metric", basis.prepared.metric),
@@ -220,7 +220,7 @@ def _compared(
         theirs,
         basis.roles,
         times=times[mask],
-        windows=asked.windows,
+        windows=inputs.windows,
         earlier=earlier,
         version=champion.version,
         confidence=interval_confidence(pipeline.config.monitoring.false_alarms),
@@ -228,7 +228,7 @@ def _compared(
         seed=pipeline.config.training.seed,
         queries=None if queries is None else queries.only(mask),
     )
-    return found.model_copy(update={"until": asked.until, "rows_expected": asked.rows_expected})
+    return found.model_copy(update={"until": inputs.until, "rows_expected": inputs.rows_expected})
 
 
 def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
@@ -260,13 +260,13 @@ def _unchecked(snapshot: Snapshot) -> ContractResult:
     )
 
 
-def _skipped(asked: _Asked, why: GainSkipped, problem: str = "") -> Gain:
+def _skipped(inputs: _Inputs, why: GainSkipped, problem: str = "") -> Gain:
     return Gain(
-        version=asked.champion.version,
-        metric=asked.champion.tags.get("keepfit.metric", ""),
-        confidence=interval_confidence(asked.pipeline.config.monitoring.false_alarms),
+        version=inputs.champion.version,
+        metric=inputs.champion.tags.get("keepfit.metric", ""),
+        confidence=interval_confidence(inputs.pipeline.config.monitoring.false_alarms),
         skipped=why,
         problem=problem,
-        until=asked.until,
-        rows_expected=asked.rows_expected,
+        until=inputs.until,
+        rows_expected=inputs.rows_expected,
     )

@@ -1,4 +1,4 @@
-"""How well the champion did on one window, where labels have arrived and where they have not."""
+"""The champion's performance on one window, with and without labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEW = ("no whole window", "one window", "two windows")
 
 @dataclass(frozen=True)
 class _Known:
-    """What a window's labels say: a metric, or a sentence why there is none."""
+    """Performance by a window's labels: a metric, or a sentence why there is none."""
 
     measured: Measured | None
     mature: bool
@@ -63,7 +63,7 @@ def assess_window(
     - realised performance decides where labels are mature. While they are not, an estimate
       decides alone, with two more variances: of what was learned on the reference, and the
       estimate's own error on parts of the reference. Once labels are mature the estimate decides
-      nothing, whatever it says.
+      nothing.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def assess_window(
     Returns
     -------
     Performance
-        Numbers are None where they can't be had, and the sentence says why. ``limit`` is the
+        Numbers are None where they can't be had, for the reason in the sentence. ``limit`` is the
         value beyond which the window is worse.
     """
     ours = None if shift is None else shift.window
@@ -105,13 +105,13 @@ def assess_window(
     usual = None
     if unseen is not None and held is not None:
         usual = ordinary(unseen, roles, metric, length=length, min_rows=min_rows, seed=seed)
-    told = Estimate(MetricValue(value=None), sentence="")
+    estimated = Estimate(MetricValue(value=None), sentence="")
     if unseen is not None and answers.rows >= min_rows:
-        told = estimate(
+        estimated = estimate(
             answers, unseen, roles, metric, covariates=None if shift is None else shift.covariates,
             seed=seed, min_rows=min_rows,
         )  # fmt: skip
-    limit, worse = _judged(known, told, usual, metric, false_alarms)
+    limit, worse = _judged(known, estimated, usual, metric, false_alarms)
     return Performance(
         window=window,
         version=version,
@@ -120,11 +120,11 @@ def assess_window(
         labelled=int(answers.labelled.sum()),
         mature=known.mature,
         realised=None if known.measured is None else known.measured.ends,
-        estimated=None if told.value.value is None else told.value,
+        estimated=None if estimated.value.value is None else estimated.value,
         reference=None if held is None else held.ends,
         worse=worse,
         limit=limit,
-        sentence=_said(answers, known, told, held, usual, limit, worse, metric, min_rows),
+        sentence=_sentence(answers, known, estimated, held, usual, limit, worse, metric, min_rows),
     )
 
 
@@ -184,7 +184,7 @@ def _labelled(
 
 
 def _judged(
-    known: _Known, told: Estimate, usual: Ordinary | None, metric: str, false_alarms: float
+    known: _Known, estimated: Estimate, usual: Ordinary | None, metric: str, false_alarms: float
 ) -> tuple[float | None, bool]:
     """Return the limit and whether the window lies beyond it."""
     if usual is None:
@@ -193,8 +193,9 @@ def _judged(
         if known.measured is None:
             return None, False
         value, spread = known.measured.value, known.measured.spread
-    elif told.value.value is not None:
-        value, spread = told.value.value, float(np.hypot(told.spread, told.error))
+    elif estimated.value.value is not None:
+        value = estimated.value.value
+        spread = float(np.hypot(estimated.spread, estimated.error))
     else:
         return None, False
     if not isfinite(spread):
@@ -204,10 +205,10 @@ def _judged(
     return limit, value < limit if greater else value > limit
 
 
-def _said(
+def _sentence(
     answers: Answers,
     known: _Known,
-    told: Estimate,
+    estimated: Estimate,
     held: Measured | None,
     usual: Ordinary | None,
     limit: float | None,
@@ -221,10 +222,10 @@ def _said(
     if known.measured is not None:
         parts.append(f"{metric} {_valued(known.measured.ends)} where labels are known.")
     parts.append(known.sentence)
-    if told.value.value is not None and not known.mature:
-        parts.append(f"Estimated {_valued(told.value)}. {told.sentence}")
-    elif told.sentence and known.measured is None:
-        parts.append(told.sentence)
+    if estimated.value.value is not None and not known.mature:
+        parts.append(f"Estimated {_valued(estimated.value)}. {estimated.sentence}")
+    elif estimated.sentence and known.measured is None:
+        parts.append(estimated.sentence)
     parts.append(_compared(held, usual, limit, worse, metric))
     return " ".join(part for part in parts if part)
 
@@ -237,7 +238,7 @@ def _compared(
     metric: str,
 ) -> str:
     if held is None:
-        return "No holdout of this version is kept, so nothing tells what is ordinary."
+        return "No holdout of this version is kept, so the normal range is unknown."
     text = f"On the holdout it is {_valued(held.ends)}"
     if usual is not None and usual.blocks > 1:
         text += (

@@ -1,4 +1,4 @@
-"""How well the champion did in each segment: rows with one value of a column that the file names.
+"""Performance of the champion by segment: rows with one value of a column that the file names.
 
 A segment's mean loss is compared with that of rows of the same segment that the model had not seen
 in training. Beside the sampling of both it may vary between windows as the segments do on average
@@ -161,12 +161,12 @@ def with_segments(found: Performance, segments: tuple[SegmentPerformance, ...]) 
     worse = sorted((s for s in segments if s.worse), key=lambda s: s.p_value)
     sentence = found.sentence
     if worse:
-        said = "; ".join(
+        named = "; ".join(
             f"{s.name} (loss {number(s.loss)}, {number(s.reference)} before, {s.rows:,} rows)"
             for s in worse[:_NAMED]
         )
         more = f" and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
-        sentence = f"{sentence} Worse in {said}{more}.".strip()
+        sentence = f"{sentence} Worse in {named}{more}.".strip()
     return found.model_copy(
         update={"segments": segments, "worse": found.worse or bool(worse), "sentence": sentence}
     )

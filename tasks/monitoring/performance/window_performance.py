@@ -59,12 +59,12 @@ def performances_of(
     """
     if look.window is None:
         if pipeline.config.scoring.source is None:
-            # Without a time nothing tells these rows from those of the training.
+            # Without a time these rows cannot be distinguished from those of the training.
             return ()
         problem = _collect(pipeline, ledger, look.champion, None)
         return (_measured(pipeline, ledger, store, look.champion, None, now, problem),)
     unsettled = _unsettled(earlier, look) if look.last else []
-    # Labels of former champions' windows tell what retraining would bring, and end a probation.
+    # Labels of former champions' windows show the gain of retraining, and end a probation.
     former = (*former_windows(earlier, look), *tried) if look.last else ()
     known = [look.window, *former, *(p.window for p in unsettled if p.window)]
     span = Window(start=min(w.start for w in known), end=max(w.end for w in known))
@@ -104,7 +104,7 @@ def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:
 def _has_more_labels(
     pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, stated: Performance, now: datetime
 ) -> bool:
-    """Return whether the ledger knows more labels of a window than was stated of it."""
+    """Return whether the ledger has more labels of a window than were reported."""
     name = pipeline.config.name
     known = (
         ledger.coverage(name, stated.window),
@@ -302,7 +302,7 @@ def judged_rows(
 def made_by(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
     """Return the rows that this very version predicted.
 
-    Its number alone does not tell: after a model was deleted in MLflow, it is given again.
+    Its number alone is ambiguous: after a model was deleted in MLflow, it is given again.
     """
     return rows[rows["run_id"] == version.run_id] if version.run_id else rows
 

@@ -74,7 +74,7 @@ def try_champion(
 def _shadow(
     pipeline: Pipeline, ledger: Ledger, store: Store, snapshot: Snapshot, former: ModelVersion
 ) -> None:
-    """Keep what the former champion would have said; without its columns it says nothing."""
+    """Keep the former champion's predictions; none if its columns are missing."""
     if not snapshot.rows:
         return
     try:
@@ -184,7 +184,7 @@ def _concluded(
         except TransientError:
             raise
         except KeepfitError as error:
-            # Moved by hand meanwhile, or nothing to go back to: the finding is told all the same.
+            # Moved by hand meanwhile, or no version to return to: the finding is reported anyway.
             _LOGGER.warning("%s: %s", name, error)
             return None
         version, other = moved.version.version, champion.version

@@ -24,7 +24,7 @@ _REPLICATES = 1_000
 
 
 class ProbationVerdict(Record):
-    """What the windows since a promotion say of it.
+    """Evidence of the windows since a promotion.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class ProbationVerdict(Record):
     interval
         Of the difference, at `confidence`.
     confidence
-        Of this one look: what is asked of all looks together, shared among them.
+        Of this one look: that of all looks together is shared among them.
     rows
         Labelled rows that both versions predicted.
     windows
@@ -76,7 +76,7 @@ def judge_probation(
     """Return whether a promoted version stays, goes, or is still on trial.
 
     Rows of both versions are joined by key; those with a label count. A window with fewer than
-    `min_rows` of them, or with one class, is not judged and takes no place among the `needed`
+    `min_rows` of them, or with one class, is not judged and is not counted among the `needed`
     ones. The difference of the metric gets a paired block bootstrap interval over all rows of
     the windows judged so far. It is looked at after every window, up to `needed` times, so each
     look has the confidence 1 − (1 − `confidence`) / `needed` (Bonferroni; Pocock 1977 gives the
@@ -89,7 +89,7 @@ def judge_probation(
     Parameters
     ----------
     champion_rows, former_rows
-        A frame a window, as ``Ledger.window_rows`` returns it for either version, oldest first.
+        One frame per window, as ``Ledger.window_rows`` returns it for either version, oldest first.
     windows
         The windows, in the same order.
     confidence
@@ -104,10 +104,10 @@ def judge_probation(
     """
     if needed == 0:
         return ProbationVerdict(
-            state="confirmed", confidence=confidence, sentence="No probation is asked for."
+            state="confirmed", confidence=confidence, sentence="No probation is configured."
         )
     pairs = [paired(ours, theirs) for ours, theirs in zip(champion_rows, former_rows, strict=True)]
-    told = {
+    stated = {
         "estimated": _expected(champion_rows, champion_reference, roles, metric, seed),
         "former_estimated": _expected(former_rows, former_reference, roles, metric, seed),
     }
@@ -117,11 +117,13 @@ def judge_probation(
         return ProbationVerdict(
             state="running",
             confidence=confidence,
-            sentence=waits + _estimates(metric, told),
-            **told,
+            sentence=waits + _estimates(metric, stated),
+            **stated,
         )
     who = _Names(tuple(dict.fromkeys(versions[n] for n in usable)) if versions else (), against)
-    found = _judged([pairs[n] for n in usable], roles, metric, confidence, needed, seed, told, who)
+    found = _judged(
+        [pairs[n] for n in usable], roles, metric, confidence, needed, seed, stated, who
+    )
     return found.model_copy(update={"until": windows[usable[-1]]})
 
 
@@ -134,12 +136,12 @@ class _Names:
 
     @property
     def former(self) -> str:
-        """Whose metric the difference is from."""
+        """The version whose metric the difference is from."""
         return f"version {self.against}'s" if self.against else "the former champion's"
 
     @property
     def several(self) -> str:
-        """Who scored the windows where they are several, as the end of a sentence."""
+        """The versions that scored the windows where they are several, to end a sentence."""
         known = self.scored
         return f", scored by versions {known[0]} to {known[-1]}" if len(known) > 1 else ""
 
@@ -151,7 +153,7 @@ def _judged(
     confidence: float,
     needed: int,
     seed: int,
-    told: Mapping[str, float | None],
+    estimates: Mapping[str, float | None],
     who: _Names,
 ) -> ProbationVerdict:
     ours, theirs = both(pd.concat(pairs, ignore_index=True), roles)
@@ -164,7 +166,7 @@ def _judged(
         state = "rolled_back"
     elif done >= needed and ends is not None:
         state = "confirmed"
-    said = _said(state, difference, ends, metric, ours.rows, done, needed, who)
+    sentence = _sentence(state, difference, ends, metric, ours.rows, done, needed, who)
     return ProbationVerdict(
         state=state,
         difference=difference,
@@ -172,18 +174,18 @@ def _judged(
         confidence=look,
         rows=ours.rows,
         windows=done,
-        sentence=said + _estimates(metric, told),
-        **told,
+        sentence=sentence + _estimates(metric, estimates),
+        **estimates,
     )
 
 
 def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """Return the labelled rows that both predicted, what the former said behind ``former:``."""
+    """Return the labelled rows that both predicted, the former's predictions as ``former:``."""
     if ours.empty or theirs.empty or "label" not in ours:
         return pd.DataFrame()
     known = _by_key(ours[ours["label"].notna()])
-    said = [c for c in theirs if c == "prediction" or str(c).startswith("probability_")]
-    others = _by_key(theirs)[["key", *said]].rename(columns={c: f"former:{c}" for c in said})
+    made = [c for c in theirs if c == "prediction" or str(c).startswith("probability_")]
+    others = _by_key(theirs)[["key", *made]].rename(columns={c: f"former:{c}" for c in made})
     return known.merge(others, on="key", how="inner", validate="one_to_one")
 
 
@@ -192,11 +194,11 @@ def _by_key(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def both(pair: pd.DataFrame, roles: Schema) -> tuple[Answers, Answers]:
-    """Return both versions' answers on the rows where both are usable."""
+    """Return both versions' predictions on the rows where both are usable."""
     shared = [c for c in ("key", "time", "label") if c in pair]
-    said = {c: c.removeprefix("former:") for c in map(str, pair) if c.startswith("former:")}
-    former = pair[[*shared, *said]].rename(columns=said)
-    usable = _usable(pair[[c for c in pair if c not in said]], roles) & _usable(former, roles)
+    renamed = {c: c.removeprefix("former:") for c in map(str, pair) if c.startswith("former:")}
+    former = pair[[*shared, *renamed]].rename(columns=renamed)
+    usable = _usable(pair[[c for c in pair if c not in renamed]], roles) & _usable(former, roles)
     ours, theirs = (answers_of(frame[usable], roles) for frame in (pair, former))
     return ours.of_labelled, theirs.of_labelled
 
@@ -247,7 +249,7 @@ def _expected(
     return estimate(answers, answers_of(reference, roles), roles, metric, seed=seed).value.value
 
 
-def _said(
+def _sentence(
     state: str,
     difference: float | None,
     ends: tuple[float, float] | None,
@@ -274,8 +276,8 @@ def _said(
     return f"{word}: {compared}."
 
 
-def _estimates(metric: str, told: Mapping[str, float | None]) -> str:
-    ours, theirs = told["estimated"], told["former_estimated"]
+def _estimates(metric: str, estimates: Mapping[str, float | None]) -> str:
+    ours, theirs = estimates["estimated"], estimates["former_estimated"]
     if ours is None or theirs is None:
         return ""
     return f" Estimated {metric}: {ours:.4g}, the former's {theirs:.4g}; this decides nothing."

@@ -1,4 +1,4 @@
-"""A refused version that answers beside the champion: the gate judges it once more, on new rows."""
+"""Trial of a refused version beside the champion: the gate judges it once more, on new rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Trial(Record):
-    """How far the trial of a version is.
+    """Progress of the trial of a version.
 
     Attributes
     ----------
@@ -63,9 +63,9 @@ def judge_trial(
     champion: str,
     refit: bool = False,
 ) -> Trial:
-    """Return what the gate says of rows that two versions answered, one frame a window.
+    """Return the gate's verdict on rows that two versions predicted, one frame per window.
 
-    It is asked once, when `policy.probation` windows can be judged (one where that is 0): more
+    It is judged once, when `policy.probation` windows can be judged (one where that is 0): more
     looks at growing evidence would promote a version that is no better more often than stated. It
     is the gate of a training at a quarter of its level, since that has judged the version before:
     they are exceeded by chance in 0.6 and 2.5 % of cases at a confidence of 0.95. The trivial
@@ -119,7 +119,7 @@ def trial_of(
     """Return the trial of a version; None where it has none, or its verdict is recorded.
 
     A version is tried that the gate refused for want of evidence and that never scored. Where
-    `gate.slices` names columns a person decides: answered rows are not compared by them.
+    `gate.slices` names columns a person decides: these rows are not compared by them.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def try_challenger(
     correlation: str,
     now: datetime,
 ) -> Decision | None:
-    """Judge the version that answers beside the champion where it is time; move the alias or not.
+    """Judge the version that predicts beside the champion where it is time; move the alias or not.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def try_challenger(
             _LOGGER.warning("%s: %s", champion.name, error)
             return None
     else:
-        # Nobody is told; it stands with the training that it belongs to.
+        # It is not reported; it stands with the training that it belongs to.
         correlation = next(d.correlation for d in known if d.kind == "trained")
     decision = Decision(
         id=decision_id(champion.name, BY, challenger.version, challenger.run_id),
@@ -200,7 +200,7 @@ def try_challenger(
         kind="promoted" if verdict.promoted else "refused",
         at=now.astimezone(UTC),
         correlation=correlation,
-        sentence=f"By what it answered beside the champion. {verdict.sentence}",
+        sentence=f"By its predictions beside the champion. {verdict.sentence}",
         version=challenger.version,
         config_digest=pipeline.digest,
         mlflow_run=challenger.run_id,
@@ -230,7 +230,7 @@ def _predictions(answers: Answers, roles: Schema) -> Predictions:
 
 
 def _constant(answers: Answers, roles: Schema, metric: str) -> Predictions:
-    """Return the best that can be said of all rows alike, knowing their labels."""
+    """Return the best constant prediction for all rows, knowing their labels."""
     rows = answers.rows
     if not roles.classes:
         middle = np.median if "absolute" in metric or metric == "mae" else np.mean

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Backlog(Record):
-    """What one pass looks at.
+    """The windows of one pass.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Backlog(Record):
     waiting
         Windows with rows that are left for the next pass.
     empty
-        Windows without any row between those looked at; nothing is said of them.
+        Windows without any row between those looked at; they are not reported.
     """
 
     windows: tuple[Window, ...]
@@ -48,7 +48,7 @@ def backlog_of(
     """Return the windows of a pass.
 
     A window is due once: when it lies on the grid after `since`, has rows, and is part of none
-    that was looked at. Where more are due than `most`, the pass takes the last `recent`, since
+    that was looked at. Where more are due than `most`, the pass covers the last `recent`, since
     the policy reads those together, and the oldest of the rest. So the newest window never waits
     for another pass.
 

@@ -1,4 +1,4 @@
-"""The end of a monitoring pass: the policy's answer, the decisions, the pages, the MLflow run."""
+"""The end of a monitoring pass: the policy's decision, the records, the pages, the MLflow run."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from tasks.registry.tracking.monitoring_runs import experiment_name, record_wind
 
 _DIGITS = 16
 _NOT_YET = PolicyDecision(
-    retrain=False, withheld="not asked", sentence="The policy is asked after the newest window."
+    retrain=False, withheld="not asked", sentence="The policy decides after the newest window."
 )
 
 
 class Findings(Record):
-    """What the steps of a pass found."""
+    """Findings of the steps of a pass."""
 
     drift: DriftResult
     performance: tuple[Performance, ...] = ()
@@ -73,7 +73,7 @@ def conclude_look(
 ) -> MonitoringOutcome:
     """Record what was found of one window, write its page and the MLflow steps.
 
-    The policy is asked only where the pass ends with this window.
+    The policy decides only where the pass ends with this window.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _restate_pages(
 
 
 def stopped_look(pipeline: Pipeline, look: Look, sentence: str) -> MonitoringOutcome:
-    """Return what there is to say of a window whose rows broke their contract."""
+    """Return the outcome of a window whose rows broke their contract."""
     return MonitoringOutcome(
         pipeline=pipeline.config.name,
         version=look.champion.version,
@@ -168,9 +168,9 @@ def conclude_pass(
 ) -> MonitoringOutcome:
     """Return the newest window's outcome with all windows of the pass; record one alarm for all.
 
-    The alarm tells of every window of the champion that calls for action and of which none told
+    The alarm reports every window of the champion that calls for action and was not reported
     before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
-    was cut short. None tells of a version that was replaced during the pass.
+    was cut short. No alarm is raised for a version replaced during the pass.
     """
     newest = seen[-1]
     successor = None if any(one.moved for one in seen) else _successor(pipeline, store, newest)
@@ -263,7 +263,7 @@ def reasons_of(
     """Return why the window is an alarm, the gain first; empty when it is none.
 
     An earlier window that turned out worse when its labels arrived is a reason until an alarm has
-    told of it.
+    reported it.
     """
     drift, answer = found.drift, weigh(policy, found.gain)
     pays = found.gain is not None and answer in CALLING
@@ -293,18 +293,18 @@ def stop_of(error: ContractError, outcome: MonitoringOutcome) -> ContractError:
     """Return the error of a pass whose newest window was stopped, with how many others were."""
     others = sum(one.stopped for one in outcome.windows[:-1])
     judged = len(outcome.windows) - 1 - others
-    said = f"Rows of {outcome.window}: {error.message}"
+    text = f"Rows of {outcome.window}: {error.message}"
     if others:
-        said += f"\n  Of {plural(others, 'earlier window')} of this pass the rows broke it too."
+        text += f"\n  Of {plural(others, 'earlier window')} of this pass the rows broke it too."
     if judged:
-        said += f"\n  {plural(judged, 'earlier window')} of this pass could be judged."
-    stop = ContractError(said, error.remedy)
+        text += f"\n  {plural(judged, 'earlier window')} of this pass could be judged."
+    stop = ContractError(text, error.remedy)
     stop.noted = True
     return stop
 
 
 def alarm_key(version: str, window: Window | None) -> str:
-    """Return the idempotency key of what an alarm asks for."""
+    """Return the idempotency key of the training that an alarm requests."""
     return f"alarm:v{version}:{window or 'all'}"
 
 
@@ -316,7 +316,7 @@ def _cause(
     policy: PolicyConfig,
     now: datetime,
 ) -> Cause:
-    """Return the cause of the training that an alarm asks for: its newest window's."""
+    """Return the cause of the training that an alarm requests: its newest window's."""
     reasons = (
         tuple(
             known.reason(t, policy)
@@ -348,7 +348,7 @@ def _alarm(
     Parameters
     ----------
     due
-        When the outcome of the training that it asks for is due; None where it asks for none.
+        When the outcome of the training that it requests is due; None where it requests none.
     """
     cause = outcome.cause
     assert cause is not None  # noqa: S101 - the caller made it
@@ -369,7 +369,7 @@ def _alarm(
         kind="alarmed",
         at=cause.at,
         correlation=outcome.correlation,
-        sentence=_said(*cause.reasons, more),
+        sentence=_sentences(*cause.reasons, more),
         version=outcome.version,
         window=cause.window,
         data_digest=monitored.data_digest if monitored else "",
@@ -384,18 +384,18 @@ def _alarm(
             "retrain": outcome.decision.retrain,
             "answer_by": due.astimezone(UTC).isoformat() if due else None,
             "policy": outcome.decision.model_dump(mode="json"),
-            "gain": _gain_told(known, fresh, outcome),
+            "gain": _gain_reported(known, fresh, outcome),
         },
         links=monitored.links if monitored else {},
     )
 
 
-def _gain_told(
+def _gain_reported(
     known: Watched, fresh: Sequence[Trigger], outcome: MonitoringOutcome
 ) -> dict[str, Any] | None:
-    """Return the gain that an alarm tells of: its trigger, or what its answer rests on."""
-    told = known.gain if any(t.by == "gain" for t in fresh) else outcome.decision.gain
-    return None if told is None else told.model_dump(mode="json")
+    """Return the gain that an alarm reports: its trigger, or the one its decision rests on."""
+    gain = known.gain if any(t.by == "gain" for t in fresh) else outcome.decision.gain
+    return None if gain is None else gain.model_dump(mode="json")
 
 
 def _policy(
@@ -500,8 +500,8 @@ def _monitored(
         links=links_of(pipeline, store, outcome),
     )
     # The same statement about the same rows is made once.
-    said = hashlib.sha256(stated.model_dump_json(include={"evidence"}).encode()).hexdigest()
-    parts = (name, "monitored", look.champion.version, str(look.window), snapshot.digest, said)
+    digest = hashlib.sha256(stated.model_dump_json(include={"evidence"}).encode()).hexdigest()
+    parts = (name, "monitored", look.champion.version, str(look.window), snapshot.digest, digest)
     return stated.model_copy(update={"id": decision_id(*parts)})
 
 
@@ -520,24 +520,24 @@ def links_of(pipeline: Pipeline, store: Store, outcome: MonitoringOutcome) -> di
 def _sentence(found: Findings, reasons: Sequence[str], look: Look) -> str:
     drift = found.drift
     if reasons:
-        return _said(*reasons, "" if drift.sentence in reasons else drift.sentence)
+        return _sentences(*reasons, "" if drift.sentence in reasons else drift.sentence)
     if not drift.enough:
-        return _said(drift.sentence)
+        return _sentences(drift.sentence)
     judged = next((p for p in found.performance if p.window == look.window), None)
-    said = judged.sentence if judged is not None else ""
-    return _said(drift.sentence, drift.harm_sentence, said)
+    performance = "" if judged is None else judged.sentence
+    return _sentences(drift.sentence, drift.harm_sentence, performance)
 
 
-def _said(*parts: str) -> str:
+def _sentences(*parts: str) -> str:
     """Return parts as sentences.
 
     Examples
     --------
-    >>> _said("no drift", "", "Too few labels.")
+    >>> _sentences("no drift", "", "Too few labels.")
     'No drift. Too few labels.'
     """
-    told = [part.strip().rstrip(".") for part in parts if part.strip()]
-    return " ".join(f"{part[0].upper()}{part[1:]}." for part in told)
+    texts = [part.strip().rstrip(".") for part in parts if part.strip()]
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in texts)
 
 
 def _next(pipeline: Pipeline, decision: PolicyDecision) -> str:

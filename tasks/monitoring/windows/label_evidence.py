@@ -1,4 +1,4 @@
-"""What labels say about a window, and about a champion on probation."""
+"""Evidence of labels about a window, and about a champion on probation."""
 
 from __future__ import annotations
 

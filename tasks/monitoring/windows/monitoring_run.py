@@ -1,4 +1,4 @@
-"""One monitoring pass: which window is looked at, and what its rows say about the champion."""
+"""One monitoring pass: its windows, and the evidence of their rows about the champion."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def choose_looks(
     asked: str | None = None,
     every: str | None = None,
 ) -> Watch:
-    """Return the windows `asked` for as ``A..B``, else those that have come since the last pass.
+    """Return the windows of ``A..B`` in `asked`, else those that have come since the last pass.
 
     Parameters
     ----------
     every
-        Length of the windows into which the one asked for is cut.
+        Length of the windows into which the named one is cut.
 
     Raises
     ------
     UsageError
-        When a window is asked for and rows have no time; when `every` stands alone.
+        When a window is named and rows have no time; when `every` stands alone.
     DataError
         When no row has a time.
     """
@@ -129,7 +129,7 @@ def _backlog(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, now: da
 
 
 def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
-    """Return what to say of a window of which the champion's training saw rows."""
+    """Return a note on a window of which the champion's training saw rows."""
     until = champion.trained_until
     if until is None or window.start >= until:
         return ()
@@ -286,7 +286,7 @@ def importance_of(champion: ModelVersion) -> dict[str, float]:
 
 
 def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
-    """Write Evidently's page of a window in which something moved, or that a person asked for.
+    """Write Evidently's page of a window in which something moved, or that a person named.
 
     A page holds Evidently's scripts and five megabytes; of quiet windows nobody opens it.
 

@@ -1,4 +1,4 @@
-"""The joint distribution: a classifier that learns to tell a window's rows from the reference's.
+"""The joint distribution: a classifier of a window's rows against the reference's.
 
 Where it cannot, the two are alike, in each column and in how columns hang together; so it finds a
 broken correlation that no single column shows. LightGBM is small, cross-fitted over pieces of
@@ -57,12 +57,12 @@ _PARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Separation:
-    """How well a window's rows are told from the reference's.
+    """How well a window's rows are separated from the reference's.
 
     Attributes
     ----------
     auc
-        Cross-fitted area under the ROC curve, 0.5 where nothing tells them apart.
+        Cross-fitted area under the ROC curve, 0.5 where they cannot be separated.
     p_value
         Of a permutation of pieces of time (of rows, without times) between window and reference.
     deviation
@@ -86,7 +86,7 @@ def separate(
     features: Mapping[str, Kind],
     weights: Mapping[str, float] | None = None,
 ) -> Separation | None:
-    """Return how well the rows of `window` are told from those of `reference`.
+    """Return how well the rows of `window` are separated from those of `reference`.
 
     Parameters
     ----------

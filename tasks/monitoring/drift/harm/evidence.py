@@ -1,4 +1,4 @@
-"""What the measures of harm need of a version's training: a sample of rows, and ordinary blocks."""
+"""Evidence that the measures of harm need from training: a sample of rows, and ordinary blocks."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _GRID = 512
 
 @dataclass(frozen=True)
 class Bounds:
-    """What training rows held of a column.
+    """Values of a column in the training rows.
 
     Attributes
     ----------
@@ -104,9 +104,9 @@ def bounds_of(summary: Summary, cells: NDArray[np.bool_] | None = None) -> Bound
     if cells is None or not summary.cells.size:
         return Bounds(summary.kind, levels=frozenset(summary.levels), nulls=nulls)
     seen = summary.cells[cells].sum(axis=0) > 0
-    told = [text for text, known in zip(summary.levels, seen, strict=False) if known]
+    kept = [text for text, known in zip(summary.levels, seen, strict=False) if known]
     return Bounds(
-        summary.kind, levels=frozenset([*told, *summary.levels[summary.told :]]), nulls=nulls
+        summary.kind, levels=frozenset([*kept, *summary.levels[summary.told :]]), nulls=nulls
     )
 
 

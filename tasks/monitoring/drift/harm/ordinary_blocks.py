@@ -1,4 +1,4 @@
-"""What the measures of harm are in blocks of the reference: the limits of ordinary windows.
+"""Measures of harm in blocks of the reference: the limits of ordinary windows.
 
 Up to six contiguous blocks of the monitored length, spread over the reference, are each taken for
 a window and compared with the rows before them, or, where less than a third of the reference lies
@@ -51,7 +51,7 @@ class OrdinaryBlocks:
 
     @property
     def restless(self) -> bool:
-        """Whether every block is easily told from the rows before it: none is ordinary."""
+        """Whether every block is easily separated from the rows before it: none is ordinary."""
         return len(self.auc) >= 3 and min(self.auc) >= _RESTLESS
 
 

@@ -38,7 +38,7 @@ _LEAST_PAST = 20
 
 
 class _Effect(NamedTuple):
-    """What is of account, and what matters whatever the history."""
+    """The smallest effect of account, and one that matters whatever the history."""
 
     least: float
     matters: float
@@ -56,7 +56,7 @@ EFFECTS: dict[HarmMeasure, _Effect] = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the measures of harm are taken from, beside the summary of the reference.
+    """Input of the measures of harm, beside the summary of the reference.
 
     Attributes
     ----------

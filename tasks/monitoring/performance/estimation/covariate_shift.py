@@ -1,4 +1,4 @@
-"""How much more frequent rows like those of the reference are in a window: their weights.
+"""Density ratios: how much more frequent rows like the reference's are in a window.
 
 Where covariates shift and the target's dependence on them does not, what labelled rows teach of
 the window is right once each counts by the ratio of the two densities (Shimodaira 2000). The ratio
@@ -32,7 +32,7 @@ _WINDOW_ROWS = 5_000
 
 @dataclass(frozen=True)
 class Covariates:
-    """Columns by which rows of the reference and of a window are told apart.
+    """Columns by which rows of the reference and of a window are separated.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
-"""How far estimates without labels miss, measured on the reference's own parts, forward in time.
+"""Errors of estimates without labels, measured on the reference's own parts, forward in time.
 
 What was learned on the oldest rows is applied to the parts that followed, as in production. There
-the estimate is held against saying "as on the older rows": a window's interval averages over the
+the estimate is compared with "as on the older rows": a window's interval averages over the
 two by how likely they make what came true (Hoeting, Madigan, Raftery and Volinsky 1999,
 Bayesian model averaging, Statistical Science 14). Misses grow with the time since the rows that
 were learned from, as a random walk's.
@@ -45,12 +45,12 @@ _KEPT = 8
 
 @dataclass(frozen=True)
 class Missed:
-    """How estimates of the reference's parts miss what came true there, forward in time.
+    """Errors of estimates on the reference's parts, forward in time.
 
     Attributes
     ----------
     estimates, constant
-        Root mean square of the misses: of the estimates, and of the metric of the oldest rows
+        Root mean square errors: of the estimates, and of the metric of the oldest rows
         taken for the part's.
     evidence
         Natural logarithm of how many times likelier the estimates' misses are than those of the
@@ -83,7 +83,7 @@ class Missed:
 
 @dataclass(frozen=True)
 class OwnError:
-    """Distributions of misses on a scale, and how long after what was learned from they are.
+    """Distributions of errors on a scale, and their distance in time from the rows learned from.
 
     Attributes
     ----------

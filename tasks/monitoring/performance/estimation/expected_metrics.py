@@ -35,13 +35,13 @@ _CHANCE_DRAWS = 60
 
 
 class Learned(Protocol):
-    """What was learned of a model's performance on rows whose labels are known."""
+    """A model's expected performance, learned from rows whose labels are known."""
 
     def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
-        """Return the expected metric of answers, and of every replicate of a plan."""
+        """Return the expected metric of predictions, and of every replicate of a plan."""
 
     def chance(self, answers: Answers, rng: np.random.Generator) -> float:
-        """Return the standard deviation of the metric of answers as their labels fall."""
+        """Return the metric's standard deviation over random labels of the predictions."""
 
 
 def learned_from(
@@ -68,7 +68,7 @@ class CalibratedClasses:
     metric: str
 
     def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
-        """Return the expected metric of answers, and of every replicate of a plan."""
+        """Return the expected metric of predictions, and of every replicate of a plan."""
         if answers.probability is None:
             return float("nan"), np.full(max(1, plan.replicates), np.nan)
         shares = self.calibrated(answers.probability)
@@ -80,7 +80,7 @@ class CalibratedClasses:
         return points[self.metric], replicate(drawn, points)[self.metric]
 
     def chance(self, answers: Answers, rng: np.random.Generator) -> float:
-        """Return the standard deviation of the metric of answers as their labels fall."""
+        """Return the metric's standard deviation over random labels of the predictions."""
         few = thinned(answers, _CHANCE_ROWS)
         if few.probability is None:
             return float("nan")
@@ -114,8 +114,8 @@ class ExpectedScores(ClassScores):
         super().__init__(predicted, predicted, None, k + 1, positive, plan, (metric,))
         self._n_classes = k
         self._classes = Sums(shares, plan)
-        told = np.column_stack([shares, np.zeros(len(shares))])
-        of_predicted = told[np.arange(len(shares)), predicted]
+        padded = np.column_stack([shares, np.zeros(len(shares))])
+        of_predicted = padded[np.arange(len(shares)), predicted]
         self._hits = Groups(predicted, k + 1, plan, of_predicted)
         self._predicted = Groups(predicted, k + 1, plan)
         if answers.probability is not None:
@@ -200,10 +200,10 @@ class _ErrorModel:
         self.unexplained = float(np.std(size - self._errors(known)))
 
     def _errors(self, answers: Answers) -> Floats:
-        told: Floats = np.asarray(
+        errors: Floats = np.asarray(
             self.model.predict(answers.predicted.reshape(-1, 1)), dtype=np.float64
         )
-        return np.maximum(told, 0.0)
+        return np.maximum(errors, 0.0)
 
     def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
         errors = self._errors(answers)

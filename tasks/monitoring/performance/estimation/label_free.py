@@ -39,7 +39,7 @@ _FARTHEST = 10.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimated metric; without a value where it can't be had, and the sentence says why.
+    """An estimated metric; without a value where none can be had, for the reason in the sentence.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ def estimate(
     Parameters
     ----------
     reference
-        Answers of the same version on rows it had not learned from, with their labels.
+        Predictions of the same version on rows it had not learned from, with their labels.
     covariates
         By which rows of the reference are weighted, where both sides have their features; None:
         they count alike.
@@ -95,8 +95,8 @@ def estimate(
     learner = Learner(known, roles, metric, covariates, seed)
     own = own_error(learner, min(window.rows, most))
     if own is not None and own.missed.misleads:
-        said = own.missed.sentence(metric)
-        return Estimate(MetricValue(value=None), sentence=said, missed=own.missed)
+        sentence = own.missed.sentence(metric)
+        return Estimate(MetricValue(value=None), sentence=sentence, missed=own.missed)
     ratio = learner.ratio(window)
     learned = learned_from(known, roles, metric, seed, ratio)
     plan = plan_of(window, roles, 200, seed)

@@ -157,7 +157,7 @@ def test_without_a_holdout_nothing_is_judged() -> None:
         found = assessed(binary(signal=-1.0), holdout=holdout)
         assert found.realised is not None
         assert (found.worse, found.reference, found.limit) == (False, None, None)
-        assert "nothing tells what is ordinary" in found.sentence
+        assert "normal range is unknown" in found.sentence
 
 
 def test_rows_of_another_version_and_without_usable_predictions_are_left_out() -> None:
