@@ -1,4 +1,4 @@
-"""Moves of the alias that a person asks for, recorded like any other decision."""
+"""Manual moves of the alias, recorded like any other decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person does with keys: show and trust them, rotate the own one, sign versions again."""
+"""Manual operations on keys: show and trust them, rotate the own one, sign versions again."""
 
 from __future__ import annotations
 

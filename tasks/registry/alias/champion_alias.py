@@ -38,7 +38,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Registry(Protocol):
-    """What promotion needs of a registry."""
+    """The operations of a registry that promotion needs."""
 
     def pointed(self, name: str) -> ModelVersion | None:
         """Return the version the alias points to, as it is stored."""
@@ -57,7 +57,7 @@ class Registry(Protocol):
 
 
 class Moved(Record):
-    """What the alias points to now, and the version it pointed to before; None for none.
+    """The version that the alias points to now, and the one before; None for none.
 
     Both are the same when nothing had to be moved.
     """
@@ -101,7 +101,7 @@ def promote(
         held = current.version if current else None
         if held != expected_previous:
             raise EvidenceError(
-                f"{name}: the champion changed from {_said(expected_previous)} to {_said(held)} "
+                f"{name}: the champion changed from {_named(expected_previous)} to {_named(held)} "
                 f"while version {version} was judged against the former.",
                 "Run the command again: it judges against the new champion.",
             )
@@ -142,7 +142,7 @@ def rollback(
     Parameters
     ----------
     expected
-        The champion to roll back from; None, as a person asks: whichever it is.
+        The champion to roll back from; None in a manual rollback: whichever it is.
     to
         The version to go back to; None: the one that the champion replaced.
 
@@ -161,8 +161,8 @@ def rollback(
             )
         if expected is not None and current.version != expected:
             raise EvidenceError(
-                f"{name}: the champion is {_said(current.version)}, no longer "
-                f"{_said(expected)}, so nothing was rolled back.",
+                f"{name}: the champion is {_named(current.version)}, no longer "
+                f"{_named(expected)}, so nothing was rolled back.",
                 f"Look at it with `{command('status')}`.",
             )
         wanted = _before(registry, current) if to is None else _verified(registry, name, to)
@@ -291,12 +291,12 @@ def _verified(registry: Registry, name: str, version: str) -> ModelVersion:
         )
     if wanted.tags.get(VERIFIED) != "true":
         raise EvidenceError(
-            f"{name} version {version} was never loaded back and asked for its predictions.",
+            f"{name} version {version} was never loaded back to verify its predictions.",
             "Only a verified version becomes champion; run the training again.",
         )
     registry.require_intact(wanted)
     return wanted
 
 
-def _said(version: str | None) -> str:
+def _named(version: str | None) -> str:
     return "none" if version is None else f"version {version}"

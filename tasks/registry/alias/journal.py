@@ -1,4 +1,4 @@
-"""What is about to happen to an alias, kept on disk until all of it has happened."""
+"""Journal of moves of an alias, kept on disk until all steps of a move are done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.base.training_records import Record
 
 
 class Intent(Record):
-    """What is about to happen to the alias."""
+    """An intended move of the alias."""
 
     name: str
     version: str
@@ -49,7 +49,7 @@ def journal_file(folder: Path, name: str) -> Path:
 
 
 def close_journal(journal: Path, intent: Intent) -> None:
-    """Remove a journal; what a person asked for is kept until the ledger holds it."""
+    """Remove a journal; that of a manual move is kept until the ledger holds the move."""
     if intent.by_hand:
         journal.replace(journal.with_suffix(f".{intent.written:%Y%m%dT%H%M%S%f}.moved"))
     else:

@@ -18,7 +18,7 @@ def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
     Raises
     ------
     TransientError
-        When another host held it all the time, or the database does not answer.
+        When another host held it all the time, or the database does not respond.
     """
     engine = sa.create_engine(address, poolclass=sa.NullPool, connect_args={"connect_timeout": 5})
     with ExitStack() as stack:
@@ -27,7 +27,7 @@ def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
         except sa.exc.OperationalError:
             raise TransientError(
                 f"{name}: {without_credentials(address)}, which holds the lock on its champion, "
-                "does not answer.",
+                "does not respond.",
                 "See that the database is up; the champion stays as it was.",
             ) from None
         if not taken:

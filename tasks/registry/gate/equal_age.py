@@ -35,7 +35,7 @@ def fit_twin(
 
     The predictions are of today's holdout, classes in the order of today's schema.
     """
-    why = f"Champion v{champion.version} knows newer rows than the challenger, and "
+    why = f"Champion v{champion.version} was trained on newer rows than the challenger, and "
     recipe, theirs, today = recipe_of_version(store, champion), champion.roles, basis.roles
     if recipe is None:
         return None, f"{why}kept no recipe by which the two could be compared at equal age."

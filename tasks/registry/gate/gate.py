@@ -21,10 +21,10 @@ LEAST_BLOCKS = 10
 ROUNDING = 1e-6
 """Share of a score."""
 REFIT_SHARE = 0.10
-"""Of what the champion is better than the trivial baseline: so much a refit may lose."""
+"""Share of the champion's lead over the trivial baseline that a refit may lose."""
 _MEGABYTE = 1_000_000
 Support = Together | Joined | ProbabilityGain
-"""What counts beside the holdout's own interval."""
+"""Evidence beside the holdout's own interval."""
 
 
 def decide(
@@ -270,7 +270,7 @@ def _least(evidence: GateEvidence, gate: GateConfig) -> float:
 
 
 def _rounding(evidence: GateEvidence) -> float:
-    """Return the gain that may come of the order in which a computer adds.
+    """Return the gain that floating-point summation order alone can cause.
 
     The same model scored twice, from its file and from its parts, differs by as much.
     """

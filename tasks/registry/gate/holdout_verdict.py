@@ -1,4 +1,4 @@
-"""Challenger and champion on rows that neither was trained on, and what the gate says of them."""
+"""Challenger and champion on rows that neither was trained on, and the gate's verdict."""
 
 from __future__ import annotations
 
@@ -212,22 +212,22 @@ def _recipes(
 def _equal_age(boundary: datetime) -> str:
     return (
         f"Both were fitted on rows before {boundary:%Y-%m-%d %H:%M} UTC, the champion anew, since "
-        "the registered one knows newer rows than the challenger."
+        "the registered one was trained on newer rows than the challenger."
     )
 
 
 def _refused(verdict: Verdict, worse: list[str]) -> Verdict:
     """Return a promotion taken back because of slices that would lose."""
-    said = "; ".join(worse)
+    reason = "; ".join(worse)
     return verdict.model_copy(
         update={
             "promoted": False,
             "rule": "slices",
-            "reason": said,
+            "reason": reason,
             "reasons": tuple(worse),
             "sentence": " ".join(
                 (
-                    f"Kept champion v{verdict.champion_version}: the challenger is {said}.",
+                    f"Kept champion v{verdict.champion_version}: the challenger is {reason}.",
                     *([incomplete_words(verdict.skipped)] if verdict.skipped else []),
                 )
             ),
@@ -236,7 +236,7 @@ def _refused(verdict: Verdict, worse: list[str]) -> Verdict:
 
 
 def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
-    """Return the tags by which a later gate knows what a version was trained on."""
+    """Return the tags that record a version's training rows for later gates."""
     split = basis.split
     tags = {
         SCHEMA_TAG: basis.roles.running(None).model_dump_json(exclude_defaults=True),

@@ -1,4 +1,4 @@
-"""What the folds of a training show of two recipes, taken together with the holdout; pure.
+"""Evidence of cross-validation about two recipes, joined with the holdout's; pure.
 
 A holdout of 1,000 rows shows a gain of 0.019 AUC in half of the cases. The training compared the
 challenger's recipe with the champion's on out-of-fold predictions of several times as many rows, as
@@ -46,7 +46,7 @@ MOST = 20_000
 
 @dataclass(frozen=True)
 class Joined:
-    """How often chance alone would do as well, for a challenger that gains no more than it must."""
+    """Probability of such evidence by chance, for a challenger that gains no more than required."""
 
     chance: float
     recipes: RecipeGain
@@ -76,13 +76,13 @@ def compared(
         return None
     rows = spread(len(challenger), MOST)
     ours, theirs = challenger.only(rows), champion.only(rows)
-    said = Predictions(theirs.predicted, theirs.probability)
+    former = Predictions(theirs.predicted, theirs.probability)
     found = paired_evidence(
         metric,
         ours.y,
         Predictions(ours.predicted, ours.probability),
-        said,
-        said,
+        former,
+        former,
         schema,
         blocks=ours.together(),
         gate=gate,

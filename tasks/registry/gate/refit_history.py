@@ -1,13 +1,13 @@
-"""What earlier refits showed of a recipe, taken together with the refit that is judged; pure.
+"""Evidence of earlier refits of a recipe, joined with the refit that is judged; pure.
 
 A refit is judged on few rows, often of days that differ more than the margin allows for, so that
 half of the refits that are as good as the champion are refused for want of evidence. How a recipe
-does on newer rows is asked anew at each refit, so the answers count together: each is the mean
+performs on newer rows is measured at each refit, so the results are pooled: each is the mean
 gain of a refit here, its own deviation, and noise. The deviation has a weakly informative prior, of
 the margin's size, so that one earlier refit settles nothing.
 
 What is tested is then the mean of refits by this recipe, not this refit alone. So this refit must
-not be shown to be worse by its own rows, and probation takes back what turns out worse. Levels and
+not be shown to be worse by its own rows, and probation reverts what turns out worse. Levels and
 power are measured by ``tests/benchmarks/gate_error.py``.
 
 References
@@ -96,7 +96,7 @@ def refit_gain(verdict: Verdict, until: datetime | None) -> RefitGain | None:
 def judged_before(earlier: Sequence[RefitGain], boundary: datetime | None) -> list[RefitGain]:
     """Return the refits that were judged on older rows than those from `boundary` on.
 
-    Without times nothing tells which rows they were judged on, and none counts.
+    Without times it is unknown which rows they were judged on, and none counts.
     """
     if boundary is None:
         return []

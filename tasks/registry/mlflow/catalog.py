@@ -1,4 +1,4 @@
-"""What is registered: versions, their tags, and which one is champion."""
+"""The registered versions, their tags, and the champion."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def aliased(self, name: str) -> frozenset[str]:
-        """Return the versions that an alias points to; a search for versions tells none."""
+        """Return the versions that an alias points to; a search for versions omits them."""
         try:
             model = self._client().get_registered_model(name)
         except Exception as error:
@@ -110,7 +110,7 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def describe(self, version: ModelVersion, text: str) -> None:
-        """Say what a version is, in Markdown, beside it."""
+        """Describe a version in Markdown, on its page."""
         self._client().update_model_version(version.name, version.version, description=text)
 
     @store_errors.guarded

@@ -1,4 +1,4 @@
-"""What the parts of a store share: one client, by which everything goes by id."""
+"""The client shared by the parts of a store; everything is addressed by id."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Connected(ABC):
         """Fetch one stored file into `folder`."""
 
     def _read(self, read: Callable[[SqliteReader], _T], ask: Callable[[Any], _T]) -> _T:
-        """Return what `read` finds in a local database at rest; else what MLflow answers."""
+        """Return what `read` finds in a local database at rest; else MLflow's response."""
         reader = reader_of(self.uri, self.state)
         if reader is not None:
             with contextlib.suppress(sqlite3.Error):

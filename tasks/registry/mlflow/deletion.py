@@ -1,4 +1,4 @@
-"""What is taken out of a store for good: a version, its runs, its models and their files.
+"""Deletion from a store for good: a version, its runs, its models and their files.
 
 A family is a training's run with its candidates' runs and the models that they logged. It goes
 from its leaves to its parent, so that what a killed process left is found again by its parent and

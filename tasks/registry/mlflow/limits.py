@@ -1,4 +1,4 @@
-"""What MLflow can hold: names, texts and numbers, changed as little as possible and visibly."""
+"""Limits of MLflow on names, texts and numbers: changed as little as possible and visibly."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def stored_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def stored_text(value: object, limit: int) -> str:
-    """Return `value` as text of at most `limit` characters; what was cut off is said.
+    """Return `value` as text of at most `limit` characters; a cut is marked.
 
     Examples
     --------

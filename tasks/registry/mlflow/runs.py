@@ -171,9 +171,9 @@ class Runs(Connected):
         Long curves are thinned; long texts are cut, visibly.
         """
         finite, absent = limits.finite_metrics(metrics or {})
-        said = dict(tags or {})
+        noted = dict(tags or {})
         if absent:
-            said["keepfit.not_finite"] = ", ".join(absent)
+            noted["keepfit.not_finite"] = ", ".join(absent)
         fields = {str(key): value for key, value in (params or {}).items()}
         keys = limits.stored_names(fields)
         points = [(name, step, value) for name, value in finite.items()]
@@ -184,7 +184,7 @@ class Runs(Connected):
             run_id,
             self._points(points, int(seconds * 1000)),
             [param(keys[k], limits.stored_text(v, limits.MAX_PARAM)) for k, v in fields.items()],
-            [tag(k, limits.stored_text(v, limits.MAX_TAG)) for k, v in said.items()],
+            [tag(k, limits.stored_text(v, limits.MAX_TAG)) for k, v in noted.items()],
         )
 
     @store_errors.guarded
@@ -336,7 +336,7 @@ class Runs(Connected):
 
 
 def _experiment_tags(metric: str | None, *, greater_is_better: bool) -> dict[str, str]:
-    """Return the tags by which MLflow knows an experiment of trainings and how to show it."""
+    """Return the tags that mark an experiment of trainings in MLflow and set how it is shown."""
     tags = {"mlflow.experimentKind": "custom_model_development"}
     if metric is None:
         return tags

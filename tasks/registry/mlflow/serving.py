@@ -2,7 +2,7 @@
 
 The file `MLmodel` of every version names this module as its loader, so it must stay importable
 by this name. MLflow's types can neither hold a null among booleans or whole numbers, nor a time
-with an offset: where a signature states them, its server casts before the model is asked (null
+with an offset: where a signature states them, its server casts before the model predicts (null
 becomes false, 2.99 becomes 2) or refuses. So the signature states that a column is there and no
 type, and cells are typed here, by the code that types them for ``keepfit score``.
 """
@@ -29,7 +29,7 @@ from tasks.registry.signing.version_check import MODEL_FILE
 
 
 class ServedModel:
-    """A pipeline that takes rows as they come in requests.
+    """A pipeline that accepts rows as they come in requests.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class ServedModel:
         Raises
         ------
         MlflowException
-            With a status of 400, when the rows cannot be what the model takes.
+            With a status of 400, when the model cannot accept the rows.
         """
         method = str((params or {}).get(METHOD, METHODS[0]))
         try:
@@ -110,7 +110,7 @@ def _load_pyfunc(path: str) -> ServedModel:
 def _spread(data: pd.DataFrame) -> pd.DataFrame:
     """Return one row of lists as the rows that they are.
 
-    MLflow takes ``{"inputs": {"a": ["x", "y"]}}``, all columns lists of text, for one row.
+    MLflow accepts ``{"inputs": {"a": ["x", "y"]}}``, all columns lists of text, for one row.
     """
     cells = data.iloc[0].tolist() if len(data) == 1 else []
     if cells and all(isinstance(cell, list) for cell in cells) and len({*map(len, cells)}) == 1:
@@ -121,7 +121,7 @@ def _spread(data: pd.DataFrame) -> pd.DataFrame:
 def _let_csv_through() -> None:
     """Let MLflow's server read the columns of a CSV request as text where no type is stated.
 
-    It knows no pandas type for MLflow's ``any``, and refuses every CSV request to such a model.
+    It has no pandas type for MLflow's ``any``, and refuses every CSV request to such a model.
     """
     if getattr(Schema.pandas_types, "of_keepfit", False):
         return

@@ -1,4 +1,4 @@
-"""One store a process and place, so that its doors share the connection.
+"""One store per process and place, so that its tasks share the connection.
 
 What only reads a local store imports neither MLflow nor pandas.
 """

@@ -1,4 +1,4 @@
-"""The SQLite database of the local store: made whole, once, whoever comes first."""
+"""The SQLite database of the local store: created once and completely by the first process."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def make_once(path: Path, create: Callable[[str], None]) -> None:
 
 
 def _read_once(path: Path) -> None:
-    """Raise what SQLite says of a file that it can't open: MLflow tries again for an hour."""
+    """Raise SQLite's error for a file that it can't open: MLflow tries again for an hour."""
     with closing(sqlite3.connect(path, timeout=20)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master")
 
@@ -182,7 +182,7 @@ def settle(path: Path) -> None:
 def reachable(address: str) -> None:
     """Connect once to a database server, within seconds.
 
-    MLflow by itself would try for a minute and a half before it says that nobody is there.
+    MLflow by itself would try for a minute and a half before it reports an absent server.
     """
     timeout = {"connect_timeout": 5} if "postgresql" in address else {}
     engine = sa.create_engine(address, connect_args=timeout)

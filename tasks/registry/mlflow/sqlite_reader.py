@@ -1,4 +1,4 @@
-"""The local registry read as the SQLite database that it is: MLflow takes seconds to import.
+"""The local registry read as the SQLite database that it is: MLflow needs seconds to import.
 
 Only MLflow writes. What cannot be read here, such as a database that another MLflow made, is read
 by MLflow.
@@ -35,7 +35,7 @@ def reader_of(uri: str, state: Path) -> SqliteReader | None:
 
 
 class SqliteReader:
-    """What is registered, read with one connection each time.
+    """The registered versions, read with one connection each time.
 
     Every method raises `sqlite3.Error` where the database is not as expected.
     """

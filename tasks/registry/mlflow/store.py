@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # Standard output holds keepfit's answer and nothing else.
+    # Standard output holds only keepfit's results.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # Once the store is open, a server that is away for half a minute goes unnoticed.
@@ -94,7 +94,7 @@ class Store(Runs, Versions, Collecting):
         Raises
         ------
         TransientError
-            When the server or database does not answer.
+            When the server or database does not respond.
         """
         self._client()
 
@@ -117,7 +117,7 @@ class Store(Runs, Versions, Collecting):
                 self.recover()
                 self.reap()
                 if sqlite_database.sqlite_path(self.uri) is None:
-                    # A server is asked once a process; whether it allows that is no reason to fail.
+                    # A server is contacted once a process; its refusal is no reason to fail.
                     with contextlib.suppress(KeepfitError):
                         self.close_dead_runs()
             return self._opened
@@ -173,7 +173,7 @@ class Store(Runs, Versions, Collecting):
         if os.environ["MLFLOW_LOGGING_LEVEL"] == "WARNING":
             # It may have been imported before, with its own idea.
             logging.getLogger("mlflow").setLevel(logging.WARNING)
-        # It logs a traceback of its own before it raises; what it raises is said once, by us.
+        # It logs a traceback before it raises; keepfit reports the error once.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         if self.artifacts is None:
             self._probe()

@@ -1,4 +1,4 @@
-"""What goes wrong in a store, said as keepfit's errors."""
+"""MLflow errors translated to keepfit's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def guarded(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let `function` raise only keepfit's errors for what goes wrong in a store."""
 
     @wraps(function)
-    def said(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return function(*args, **kwargs)
         except KeepfitError:
@@ -39,7 +39,7 @@ def guarded(function: Callable[_P, _R]) -> Callable[_P, _R]:
                 raise
             raise meaning from None
 
-    return said
+    return wrapper
 
 
 def translated(error: BaseException) -> KeepfitError | None:
@@ -68,7 +68,7 @@ def translated(error: BaseException) -> KeepfitError | None:
     code = getattr(error, "error_code", "")
     if code in _PASSING_CODES or _PASSING_WORDS.search(text):
         return TransientError(
-            f"The MLflow store did not answer in time: {_telling_line(text)}",
+            f"The MLflow store did not respond in time: {_telling_line(text)}",
             "It may work on the next try; see that the server or database is up.",
         )
     return InfrastructureError(
@@ -78,14 +78,14 @@ def translated(error: BaseException) -> KeepfitError | None:
 
 
 def is_absent(error: BaseException) -> bool:
-    """Return whether `error` says that a model, version or alias does not exist."""
+    """Return whether `error` means that a model, version or alias does not exist."""
     if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
         return True
     return "alias" in str(error) and "not found" in str(error)
 
 
 def exists_already(error: BaseException) -> bool:
-    """Return whether `error` says that another process made the same thing first."""
+    """Return whether `error` means that another process made the same thing first."""
     return getattr(error, "error_code", "") == "RESOURCE_ALREADY_EXISTS"
 
 

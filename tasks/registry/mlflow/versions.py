@@ -58,15 +58,15 @@ class Versions(Catalog):
     ) -> ModelVersion:
         """Store a fitted pipeline as an MLflow model and register it as a version of `name`.
 
-        Asked again for the same file and run, it returns the version that is there.
+        Called again for the same file and run, it returns the version that is there.
 
         Parameters
         ----------
         model
             A skops file that keepfit wrote; its types are checked against the allow-list again.
         sample
-            Feature rows as the pipeline takes them, with nulls where the columns have some:
-            they say how the columns are stored and, the first few, are the input example.
+            Feature rows as the pipeline accepts them, with nulls where the columns have some:
+            they record how the columns are stored and, the first few, are the input example.
         predictions
             What the pipeline predicts of `sample`; gives the signature's output.
         metrics
@@ -77,7 +77,7 @@ class Versions(Catalog):
         ModelRefusedError
             When the model holds a type that is not allowed.
         """
-        # What is one's own is left out: no one else's loader is told to trust it.
+        # Plugin types are left out, so no other loader is made to trust them.
         types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
         file = Path(model)
         digest = digest_of(file)
@@ -107,7 +107,7 @@ class Versions(Catalog):
             self._client().log_model_artifacts(logged.model_id, str(scratch))
         self._finish_model(run_id, logged.model_id, metrics or {})
         version = self._create_version(name, run_id, logged, given, description)
-        # What is signed is what this process wrote, not what the store says of it.
+        # The signature covers what this process wrote, not what the store returns.
         stated = version.model_copy(update={"tags": given})
         self.tag_version(version, {SIGNATURE_TAG: version_signature.signature_of(stated, files)})
         return self._fresh(version)
@@ -276,7 +276,7 @@ class Versions(Catalog):
     def verify(
         self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]
     ) -> ModelVersion:
-        """Load a version back and ask it for the same predictions; mark it as verified.
+        """Load a version back and check that it predicts the same; mark it as verified.
 
         Raises
         ------

@@ -31,7 +31,7 @@ METHODS = ("predict", "predict_proba")
 
 
 class ServedColumns(Record):
-    """What a served model takes and predicts, stored beside it.
+    """Input and output of a served model, stored beside it.
 
     Attributes
     ----------
@@ -49,12 +49,12 @@ class ServedColumns(Record):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """What ``predict_method`` may be."""
+        """Allowed values of ``predict_method``."""
         return METHODS if self.classes else METHODS[:1]
 
 
 def served_columns(sample: pd.DataFrame, schema: Schema) -> ServedColumns:
-    """Return what a model takes that was trained on rows like those of `sample`."""
+    """Return the input of a model that was trained on rows like those of `sample`."""
     kinds = {str(name): schema.features[str(name)] for name in sample.columns}
     return ServedColumns(
         target=schema.target,
@@ -86,7 +86,7 @@ def mlmodel(
     types
         Types in the skops file that skops does not trust by itself, all on keepfit's list.
     columns
-        For whoever reads the model's metadata; the signature states no types.
+        For readers of the model's metadata; the signature states no types.
     """
     described = {
         "artifact_path": location,
@@ -134,7 +134,7 @@ def mlmodel(
 def signature_of(predictions: NDArray[Any], columns: ServedColumns) -> dict[str, str]:
     """Return the signature of a pipeline.
 
-    Every column must be there, as in ``keepfit score``, and may hold what its kind takes: MLflow's
+    Every column must be there, as in ``keepfit score``, with any value of its kind: MLflow's
     types would let its server cast cells before the model sees them, see
     `tasks.registry.mlflow.serving`.
 

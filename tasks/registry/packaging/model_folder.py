@@ -34,7 +34,7 @@ def fill_folder(folder: Path, model: Path, sample: pd.DataFrame, types: Iterable
     sample
         Feature rows, of which the first few become the example.
     types
-        The types inside the model, which say what it needs.
+        The types inside the model, which determine its requirements.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place(model, folder / MODEL_FILE)
@@ -59,7 +59,7 @@ def place(source: Path, target: Path) -> None:
 def requirements(types: Iterable[str]) -> list[str]:
     """Return the pinned packages a model of these types needs.
 
-    keepfit itself is no package of an index; a model that holds its own steps says so in a
+    keepfit itself is no package of an index; a model that holds its own steps notes it in a
     comment, and `mlflow models serve --env-manager local` in keepfit's environment has it.
     """
     roots = {name.partition(".")[0] for name in types}

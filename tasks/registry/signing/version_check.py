@@ -18,7 +18,7 @@ _MOVED = (
     "restore moved.tar.gz FILE --force`. If not: "
 )
 LEFT_BY_MLFLOW = "registered_model_meta"
-"""What MLflow's loaders write into the folder: name and version. Not signed, not read here."""
+"""File that MLflow's loaders write into the folder: name and version. Not signed or read here."""
 
 
 def files_of(folder: Path) -> Digests:

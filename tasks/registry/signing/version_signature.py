@@ -28,12 +28,12 @@ UNSIGNED_TAGS = frozenset({
     SIGNATURE_TAG, "keepfit.verified", "keepfit.incomplete", "keepfit.promoted_at",
     "keepfit.replaced", "keepfit.rolled_back_at", "keepfit.returned_at", "keepfit.model_id",
 })  # fmt: skip
-"""Written after the registration, and by whom the store lets write."""
+"""Set after registration by anyone with write access to the store."""
 _TYPE = "application/vnd.keepfit.version+json"
 
 
 class Manifest(Record):
-    """What a signature is over.
+    """Content of a signature.
 
     Attributes
     ----------

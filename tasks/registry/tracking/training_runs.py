@@ -127,7 +127,7 @@ def _title_of(mode: TrainingMode) -> str:
 
 
 def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
-    """Return the tags by which runs and versions are found and told apart."""
+    """Return the tags that identify runs and versions."""
     tags = {
         "keepfit.pipeline": pipeline.config.name,
         "keepfit.task": basis.roles.task,
@@ -239,7 +239,7 @@ def close_run(
     evaluation = assessment.of(assessment.challenger)
     tags = {
         "keepfit.challenger": assessment.challenger,
-        VERDICT_TAG: _said(verdict),
+        VERDICT_TAG: _outcome(verdict),
         "keepfit.reason": verdict.reason,
         "keepfit.model_version": version.version,
         **({"keepfit.skipped": ", ".join(verdict.skipped)} if verdict.skipped else {}),
@@ -282,7 +282,7 @@ def register_challenger(
     importance: Mapping[str, float],
     recorded: Collection[str] = (),
 ) -> ModelVersion:
-    """Register a model and load it back; then, if the gate says so, let it be champion.
+    """Register a model and load it back; then make it champion if the gate promotes it.
 
     What the judged model predicted of the holdout is stored under the run, see
     `tasks.registry.version_files.holdouts.holdout_of`. What a process registered that was killed
@@ -323,7 +323,7 @@ def left_version(
     wanted = {
         KEY_TAG: basis.prepared.key[:_DIGITS],
         FAMILY_TAG: winner.candidate,
-        VERDICT_TAG: _said(verdict),
+        VERDICT_TAG: _outcome(verdict),
         MODEL_DIGEST_TAG: digest_of(Path(winner.model_path)),
         VERIFIED: "true",
     }
@@ -370,7 +370,7 @@ def _register(
             FAMILY_TAG: winner.candidate,
             **_mode_tags(basis.prepared.mode),
             "keepfit.score": repr(value.value),
-            VERDICT_TAG: _said(verdict),
+            VERDICT_TAG: _outcome(verdict),
             "keepfit.refitted": str(refitted).lower(),
             "keepfit.rows_fitted": str(winner.rows_fitted),
             "keepfit.params": json.dumps(winner.params),
@@ -385,7 +385,7 @@ def _register(
     )
 
 
-def _said(verdict: Verdict) -> str:
+def _outcome(verdict: Verdict) -> str:
     return "promoted" if verdict.promoted else "refused"
 
 
@@ -399,7 +399,7 @@ def _require_unchanged(winner: CandidateResult) -> None:
 
 
 def _mode_tags(mode: TrainingMode) -> dict[str, str]:
-    """Return the tags that tell a refit from a search."""
+    """Return the tags that distinguish a refit from a search."""
     of = {} if mode.recipe_of is None else {RECIPE_OF_TAG: mode.recipe_of}
     return {TRAINING_TAG: mode.kind, **of}
 

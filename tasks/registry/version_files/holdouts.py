@@ -1,4 +1,4 @@
-"""What a version predicted of rows it had not learned from: later windows are compared with it.
+"""Predictions of a version on rows it had not learned from: the reference of later windows.
 
 Of the holdout, and of the training rows out of fold: forward in time where rows have a time, each
 by a model of the rows before it. Together they are the reference of the version's performance and
@@ -82,8 +82,8 @@ def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
         ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
         ``place`` in the snapshot of the training,
         ``label``, ``prediction`` and ``probability_<class>``: at most 200,000 rows, evenly
-        spread over the holdout; ``attrs["rows"]`` says of how many. None for a version that was
-        registered without them. All who ask share it and leave it as it is.
+        spread over the holdout; ``attrs["rows"]`` is their number. None for a version that was
+        registered without them. The frame is shared: do not modify it.
 
     Raises
     ------
@@ -172,8 +172,8 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
     """
     table = pq.read_table(pa.BufferReader(read_unchanged(path, digest, named)))
     frame: pd.DataFrame = table.to_pandas()
-    said = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))
-    frame.attrs["rows"] = int(said.get("rows", len(frame)))
+    metadata = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))
+    frame.attrs["rows"] = int(metadata.get("rows", len(frame)))
     return frame
 
 
@@ -246,6 +246,6 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
 
 def _write(frame: pd.DataFrame, path: Path, rows: int) -> None:
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    said = json.dumps({"rows": rows, "kept": len(frame), "evenly_spread": True}).encode()
-    metadata = {**(table.schema.metadata or {}), b"keepfit": said}
+    about = json.dumps({"rows": rows, "kept": len(frame), "evenly_spread": True}).encode()
+    metadata = {**(table.schema.metadata or {}), b"keepfit": about}
     pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")

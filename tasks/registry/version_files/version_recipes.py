@@ -23,7 +23,7 @@ def recipe_for(basis: Basis, winner: CandidateResult) -> Recipe:
     if basis.prepared.mode.recipe is not None:
         return basis.prepared.mode.recipe
     folder = Path(basis.prepared.folder) / "candidates"
-    # What was fitted once more knows other rows than its settings were chosen for.
+    # The final fit used other rows than the search.
     return recipe_of(kept(folder, winner.candidate) or winner, folder)
 
 
