@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,11 +48,14 @@ class _Parts:
 
     Attributes
     ----------
+    read
+        Reads some of the rows to fit on: all of a large table are held by its last fit alone, if
+        it comes to that.
     adjustment
         Calibration and rule of decision of the candidate, which every fit is given.
     """
 
-    X: pd.DataFrame
+    read: Callable[[Ints], pd.DataFrame]
     y: NDArray[Any]
     unseen: pd.DataFrame
     unseen_y: NDArray[Any]
@@ -91,7 +94,7 @@ def learning_curve(
     parts = _parts(basis, training.seed, result)
     points: list[CurvePoint] = []
     began, last = time.monotonic(), 0.0
-    limit = candidate.rows_for(len(parts.y), parts.X.shape[1])
+    limit = candidate.rows_for(len(parts.y), len(basis.roles.features))
     for size in sizes(min(len(parts.y), limit)):
         grown = size / points[-1].rows if points else 1.0
         if len(points) >= 2 and time.monotonic() - began + last * grown > seconds:
@@ -122,13 +125,20 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     valid = fold.valid[subsample_evenly(len(fold.valid), _SCORED)]
     features = list(roles.features)
 
-    def rows(chosen: Ints) -> pd.DataFrame:
+    def read(chosen: Ints) -> pd.DataFrame:
         return read_frame(basis.snapshot.path, columns=features, rows=positions[chosen])
 
     adjustment = Adjustment()
     if classes and result.model_path:
         adjustment = Adjustment.of(adjustment_of(Path(result.model_path).parent))
-    return _Parts(rows(fold.train), y[fold.train], rows(valid), y[valid], ordered, adjustment)
+    return _Parts(
+        read=lambda chosen: read(fold.train[chosen]),
+        y=y[fold.train],
+        unseen=read(valid),
+        unseen_y=y[valid],
+        ordered=ordered,
+        adjustment=adjustment,
+    )
 
 
 def _point(
@@ -183,9 +193,10 @@ def _fitted(
     from tasks.models.features.preprocessing import build_encoder  # defers scikit-learn
 
     roles = basis.roles
-    X, y = parts.X.iloc[chosen].reset_index(drop=True), parts.y[chosen]
+    X, y = parts.read(chosen), parts.y[chosen]
     encoder = build_encoder(candidate.encoding, roles, X, training.seed)
     matrix = encoder.fit_transform(X, y)
+    del X
     counts = np.unique(y, return_counts=True)[1]
     classes = roles.task not in NUMBERS
     setting = FitContext(

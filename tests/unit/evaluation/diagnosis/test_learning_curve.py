@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from tasks.base.training_records import Basis, CandidateResult, ContractResult, Prepared, Snapshot
+from tasks.data.snapshots import read_frame
+from tasks.evaluation.diagnosis import learning_curve as curves
 from tasks.evaluation.diagnosis.learning_curve import learning_curve
 from tasks.evaluation.findings import LearningCurve
 from tasks.models.postprocessing.adjustment import Adjustment
@@ -16,7 +18,9 @@ from tasks.models.postprocessing.decision_thresholds import Decision
 from tests.unit.models.factories import snapshot, training
 
 
-def curve(folder: Path, X: pd.DataFrame, y: np.ndarray, group: str | None = None) -> LearningCurve:
+def curve(
+    folder: Path, X: pd.DataFrame, y: np.ndarray, group: str | None = None, seconds: float = 60.0
+) -> LearningCurve:
     """Return the curve of a decision tree in recall, or in the error of a number."""
     task = "binary" if y.dtype.kind == "U" else "regression"
     path, split, roles = snapshot(folder, X, y, task, kinds={"a": "numeric"}, holdout=20)  # type: ignore[arg-type]
@@ -32,7 +36,7 @@ def curve(folder: Path, X: pd.DataFrame, y: np.ndarray, group: str | None = None
     )
     model = folder / "decision_tree" / "model.skops"
     result = CandidateResult(candidate="decision_tree", status="ok", model_path=str(model))
-    found = learning_curve(basis, result, training("decision_tree"), None, 60.0)
+    found = learning_curve(basis, result, training("decision_tree"), None, seconds)
     assert found is not None
     return found
 
@@ -56,3 +60,20 @@ def test_groups_validate_apart_from_the_rows_that_are_fitted(tmp_path: Path) -> 
     by_group = curve(tmp_path / "groups", X, y, "who").points[-1].valid
     assert by_row < 0.6
     assert by_group == pytest.approx(1.1, abs=0.4)
+
+
+def test_rows_that_no_fit_had_time_for_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def counted(path: str, columns: list[str], rows: np.ndarray) -> pd.DataFrame:
+        read.append((columns, len(rows)))
+        return read_frame(path, columns, rows)
+
+    monkeypatch.setattr(curves, "read_frame", counted)
+    X = pd.DataFrame({"a": np.arange(2_000.0)})
+    found = curve(tmp_path, X, X["a"].to_numpy(), seconds=0.0)
+    assert len(found.points) == 2
+    fitted = [rows for columns, rows in read if columns == ["a"]]
+    assert max(fitted) <= max(found.points[-1].rows, 400)
