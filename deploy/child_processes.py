@@ -14,18 +14,10 @@ from pathlib import Path
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LINE_BYTES = 2_000
 # Of one core: what a starved process still gets, and an idle loop does not use.
 _LEAST_SHARE = 0.01
-
-
-def end_with(parent: int) -> None:
-    """Let the kernel end this process when `parent`, which started it, ends however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def beating(descriptor: int) -> Callable[[], None]:

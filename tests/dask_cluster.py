@@ -19,7 +19,8 @@ from tests.ports import free_port
 
 # Its processes end with the one that tests, however that ends.
 _PROGRAM = (
-    "import os, sys; from deploy.child_processes import end_with; end_with(int(sys.argv.pop(1))); "
+    "import os, sys; from tasks.base.runtime.environment import end_with; "
+    "end_with(int(sys.argv.pop(1))); "
     "from dask.__main__ import main; main()"
 )
 _DASHBOARD = ("--dashboard-address", "127.0.0.1:0")

@@ -11,11 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from deploy.child_processes import end_with
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import runner_deployments
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import RUNNER_VARIABLE
+from tasks.base.runtime.environment import RUNNER_VARIABLE, end_with
 
 
 async def run(pipeline: Pipeline) -> None:

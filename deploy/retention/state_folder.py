@@ -19,11 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.child_processes import end_with
 from deploy.retention.versions import collect_registry, kept_versions
 from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.runtime.environment import end_with
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, runner_of
 from tasks.base.training_records import Snapshot

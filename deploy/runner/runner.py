@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.child_processes import end_with, speaking
+from deploy.child_processes import speaking
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import runner_deployments
 from deploy.prefect.flow_heartbeat import HEARTBEAT_SECONDS
@@ -30,7 +30,7 @@ from deploy.runner.reaper import Reaper
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import RUNNER_VARIABLE
+from tasks.base.runtime.environment import RUNNER_VARIABLE, end_with
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
 from tasks.orchestration.prefect_api import check_configured

@@ -14,10 +14,9 @@ import threading
 import time
 from pathlib import Path
 
-from deploy.child_processes import end_with
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import keep_private, turn_telemetry_off
+from tasks.base.runtime.environment import end_with, keep_private, turn_telemetry_off
 from tasks.serving.delivery import deliver
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from deploy.child_processes import end, end_with, launch
+from deploy.child_processes import end, launch
 from deploy.serving.app import OPEN_PATHS, Limits, PredictionServer
 from deploy.serving.bearer_token import BearerAuthentication, token_for
 from deploy.stack.environments import common
@@ -26,7 +26,12 @@ from deploy.web.addresses import listening
 from deploy.web.request_guard import Guard
 from deploy.web.uvicorn_server import run_server
 from tasks.base.pipeline_file import Pipeline, load_pipelines
-from tasks.base.runtime.environment import keep_private, module_command, turn_telemetry_off
+from tasks.base.runtime.environment import (
+    end_with,
+    keep_private,
+    module_command,
+    turn_telemetry_off,
+)
 from tasks.serving.current_champion import CurrentChampion
 
 logger = logging.getLogger(__name__)

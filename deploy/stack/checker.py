@@ -9,8 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.child_processes import beating, end_with
-from tasks.base.runtime.environment import keep_private, return_freed_memory, turn_telemetry_off
+from deploy.child_processes import beating
+from tasks.base.runtime.environment import (
+    end_with,
+    keep_private,
+    return_freed_memory,
+    turn_telemetry_off,
+)
 from tasks.contracts.shared_checker import listening, serve
 
 

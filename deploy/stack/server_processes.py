@@ -14,11 +14,11 @@ from pathlib import Path
 from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 
-from deploy.child_processes import end_with
 from deploy.web.page import page_app
 from deploy.web.request_guard import Guard
 from deploy.web.session_access import Access
 from deploy.web.uvicorn_server import run_server
+from tasks.base.runtime.environment import end_with
 from tasks.registry.mlflow.store import Store
 
 # What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,

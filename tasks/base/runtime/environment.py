@@ -136,7 +136,15 @@ def die_with_parent() -> None:
     runner = os.environ.get(RUNNER_VARIABLE)
     if not runner:
         return
+    end_with(int(runner))
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel end this process when `parent`, which started it, ends however it ends.
+
+    Of a parent with several threads it counts as the end when the one ends that started this.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if str(os.getppid()) != runner:
+    if os.getppid() != parent:
         # It ended before this process could register to end with it.
         os._exit(1)

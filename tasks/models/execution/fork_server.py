@@ -12,7 +12,6 @@ ends, however it ends.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -28,12 +27,11 @@ from typing import Any, NoReturn
 
 from threadpoolctl import threadpool_limits
 
-from tasks.base.runtime.environment import return_freed_memory
+from tasks.base.runtime.environment import end_with, return_freed_memory
 from tasks.models.execution.child_calls import answer_call
 from tasks.models.execution.jobs import perform
 
 IDLE_SECONDS = 300.0
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -132,7 +130,7 @@ def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
 def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:
     code = 1
     try:
-        _die_with(server)
+        end_with(server)
         log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for stream in (1, 2):
             os.dup2(log, stream)
@@ -165,13 +163,6 @@ def _tell_failure(log: Path, error: BaseException) -> None:
     log.with_suffix(".error").write_text(
         json.dumps({"name": name, "kind": kind, "text": text}), encoding="utf-8"
     )
-
-
-def _die_with(server: int) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # Linux has it; elsewhere the input ends
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != server:
-        os._exit(1)
 
 
 def _kill(pid: int) -> None:

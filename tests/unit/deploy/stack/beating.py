@@ -12,11 +12,12 @@ import threading
 import time
 from pathlib import Path
 
-from deploy.child_processes import adopt_orphans, end_with
+from deploy.child_processes import adopt_orphans
 from deploy.stack import supervisor as supervising
 from deploy.stack.stack import service as parts_of_stack
 from deploy.stack.supervised_part import Part
 from deploy.stack.supervisor import Supervisor
+from tasks.base.runtime.environment import end_with
 
 
 def _beat(descriptor: int, parent: int) -> None:
