@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.training import HERE, Engine, TrainingConfig
@@ -89,24 +91,16 @@ class FitRun:
 
     def plain(self) -> dict[str, Any]:
         """Return the run as JSON values."""
-        values = {**asdict(self), "names": list(self.names)}
-        del values["engine"]
-        for name in ("split", "schema", "training"):
-            values[name] = getattr(self, name).model_dump(mode="json")
-        values["recipe"] = None if self.recipe is None else self.recipe.model_dump(mode="json")
+        values: dict[str, Any] = _JSON.dump_python(self, mode="json", exclude={"engine"})
         return values
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
+    def of(cls, values: dict[str, Any]) -> FitRun:
         """Return the run that `plain` wrote."""
-        records = {
-            "split": Split.model_validate(values["split"]),
-            "schema": Schema.model_validate(values["schema"]),
-            "training": TrainingConfig.model_validate(values["training"]),
-            "names": tuple(values["names"]),
-        }
-        recipe = values["recipe"] and Recipe.model_validate(values["recipe"])
-        return cls(**{**values, **records, "recipe": recipe})
+        return _JSON.validate_python(values)
+
+
+_JSON = TypeAdapter(FitRun)
 
 
 @contextmanager
