@@ -47,16 +47,16 @@ def fit_candidates(
     snapshot_path
         The Arrow file that the positions of `split` refer to.
     metric
-        What validation measures; reported as the metric is named.
+        The validation metric; reported in the metric's own sign.
     folder
         Where models, predictions and results are kept; candidates found complete in it are
         reused, so a run that was killed goes on where it was. Its name must change with data,
         settings and versions.
     objective
-        By what classes are told apart, as the pipeline file has it.
+        The decision rule for classes, as the pipeline file has it.
     champion
-        Returns the candidate that the champion is, to be fitted before the others; asked beside
-        the first work, as a registry may take its time.
+        Returns the champion's candidate, to be fitted before the others; called while
+        the first fits run, as a registry may be slow.
     engine
         What runs the fits.
 
@@ -64,7 +64,7 @@ def fit_candidates(
     -------
     tuple of CandidateResult
         The baseline first, then the candidates in the order of ``training.candidates``, then the
-        ensemble where ``training.ensemble`` asks for it.
+        ensemble where ``training.ensemble`` requires it.
 
     Raises
     ------

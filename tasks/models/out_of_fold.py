@@ -57,7 +57,7 @@ class OutOfFold:
     def turns(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Yield the rows of each part, and those of the parts that it may be judged by.
 
-        Where rows lie in time only earlier parts may tell about a later one.
+        Where rows lie in time only earlier parts may judge a later one.
         """
         for number in np.unique(self.part):
             others = self.part < number if self.ordered else self.part != number

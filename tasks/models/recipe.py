@@ -97,7 +97,7 @@ def fit_recipe(
         Where the model is kept; found complete in it, it is reused. Its name must change with
         rows, settings, recipe and versions.
     objective
-        By what classes are told apart, as the pipeline file has it.
+        The decision rule for classes, as the pipeline file has it.
     whole
         Whether holdout rows are fitted on as well.
     engine
@@ -213,7 +213,7 @@ def refit(
     Returns
     -------
     CandidateResult
-        Its notes say how far its predictions of the holdout agree with the judged model's.
+        Its notes compare its predictions of the holdout with the judged model's.
 
     Raises
     ------

@@ -24,7 +24,7 @@ _HURRY, _SAMPLE = "hurry", "sample"
 
 @dataclass(frozen=True)
 class FitRun:
-    """What one run of fits works on.
+    """Input of one run of fits.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class FitRun:
     whole
         Whether holdout rows are fitted on as well.
     objective
-        By what classes are told apart, as the pipeline file has it.
+        The decision rule for classes, as the pipeline file has it.
     recipe
         The settings, where they are known: nothing is searched or validated then.
     engine

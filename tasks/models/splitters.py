@@ -46,7 +46,7 @@ def make_folds(
     Parameters
     ----------
     folds
-        0 or 1 asks for one validation part, a fifth of the rows (the newest, if `ordered`).
+        0 or 1 means one validation part, a fifth of the rows (the newest, if `ordered`).
     groups
         Group of each row; all rows of one are in one fold, unless rows are `ordered`.
     queries
@@ -289,7 +289,7 @@ def _one_spared(table: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def inner_share(rows: int) -> float:
-    """Return the share of `rows` that tells an iterative learner when to stop.
+    """Return the share of `rows` on which an iterative learner's early stopping is judged.
 
     Examples
     --------

@@ -34,32 +34,32 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
 
     Runs in a child of the worker process.
     """
-    asked = FitRun.of(run)
-    found = {name: kept(Path(asked.folder), name) for name in names}
+    fits = FitRun.of(run)
+    found = {name: kept(Path(fits.folder), name) for name in names}
     results = {name: result for name, result in found.items() if result is not None}
-    sign = 1.0 if greater_is_better(asked.metric) else -1.0
+    sign = 1.0 if greater_is_better(fits.metric) else -1.0
     best = max(results, key=lambda n: sign * float(results[n].cv_mean or 0.0))
-    held = _comparable({n: OutOfFold.read(asked.candidate(n)) for n in results}, best)
+    held = _comparable({n: OutOfFold.read(fits.candidate(n)) for n in results}, best)
     if len(held) < 2:
         return "fewer than two candidates were validated on the same rows"
-    mixed, judged = cross_blended(asked, held, best)
+    mixed, judged = cross_blended(fits, held, best)
     if not judged.any():
-        return "one validation part tells nothing about weights: raise training.cv"
-    gained, low, high = gained_by(asked, mixed, held[best], judged)
+        return "weights cannot be chosen on one validation part: raise training.cv"
+    gained, low, high = gained_by(fits, mixed, held[best], judged)
     half = (high - low) / 2
     words = (
-        f"{asked.metric} out of fold better than {best}'s by {number(gained, half)} (95 % interval "
+        f"{fits.metric} out of fold better than {best}'s by {number(gained, half)} (95 % interval "
         f"{number(low, half)} to {number(high, half)}, {int(judged.sum()):,} rows)"
     )
     if gained == low == high == 0:
         return f"the best mixture is {best} alone"
     if not low > 0:
         return f"no ensemble is better beyond noise: {words}"
-    weights = weigh(asked, held, best)
+    weights = weigh(fits, held, best)
     if len(weights) < 2:
         return f"the best mixture is {best} alone"
-    adjustment = adjust(asked, mixed)
-    scores = adjustment.scores or part_scores(asked, mixed)
+    adjustment = adjust(fits, mixed)
+    scores = adjustment.scores or part_scores(fits, mixed)
     made = _result(results, weights)
     notes = (words, f"a mixture of {made.params['members']}")
     result = made.model_copy(
@@ -71,19 +71,19 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
             "asked": {"mixture": notes},
         }
     )
-    _keep(asked, weights, replace(adjustment, held=adjustment.held or mixed), result)
+    _keep(fits, weights, replace(adjustment, held=adjustment.held or mixed), result)
     return ""
 
 
 def blend_known(run: dict[str, Any]) -> None:
     """Keep the ensemble of a run's recipe, whose members are fitted; runs in a child."""
-    asked = FitRun.of(run)
-    assert asked.recipe is not None  # noqa: S101 - what calls it has one
-    names = [member.family for member in asked.recipe.members]
-    weights: Weights = dict(zip(names, asked.recipe.weights, strict=True))
-    found = {name: kept(Path(asked.folder), name) for name in names}
+    fits = FitRun.of(run)
+    assert fits.recipe is not None  # noqa: S101 - what calls it has one
+    names = [member.family for member in fits.recipe.members]
+    weights: Weights = dict(zip(names, fits.recipe.weights, strict=True))
+    found = {name: kept(Path(fits.folder), name) for name in names}
     results = {name: result for name, result in found.items() if result is not None}
-    _keep(asked, weights, adjust(asked, None), _result(results, weights))
+    _keep(fits, weights, adjust(fits, None), _result(results, weights))
 
 
 def _comparable(found: Mapping[str, OutOfFold | None], best: str) -> dict[str, OutOfFold]:
@@ -95,7 +95,7 @@ def _comparable(found: Mapping[str, OutOfFold | None], best: str) -> dict[str, O
 
 def _result(results: Mapping[str, CandidateResult], weights: Weights) -> CandidateResult:
     used = [results[name] for name in weights]
-    told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+    members = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
     importance: dict[str, float] = {}
     for one in used:
         for feature, share in one.importance.items():
@@ -107,7 +107,7 @@ def _result(results: Mapping[str, CandidateResult], weights: Weights) -> Candida
         predict_seconds=sum(r.predict_seconds or 0.0 for r in used),
         rows_fitted=max(r.rows_fitted for r in used),
         encoding="several",
-        params={"members": told},
+        params={"members": members},
         importance=importance,
     )
 
@@ -135,12 +135,12 @@ def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: Candida
     model = adjustment.wrap(model, run.schema.classes)
     _keep_holdout(run, folder, weights, model)
     write_whole(run.candidate(ENSEMBLE) / BLEND_FILE, json.dumps(weights))
-    told = keep_adjustment(run, ENSEMBLE, adjustment)
+    kept_notes = keep_adjustment(run, ENSEMBLE, adjustment)
     result = result.model_copy(
         update={
-            "params": {**result.params, **told.params},
-            "notes": (*result.notes, *told.notes),
-            "asked": {**result.asked, **told.asked},
+            "params": {**result.params, **kept_notes.params},
+            "notes": (*result.notes, *kept_notes.notes),
+            "asked": {**result.asked, **kept_notes.asked},
         }
     )
     keep(run, result, SameColumns(list(run.schema.features)), model)

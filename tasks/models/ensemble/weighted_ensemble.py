@@ -100,7 +100,7 @@ class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Every label that a member knows, sorted."""
+        """Every label of any member, sorted."""
         return np.unique(np.concatenate([np.asarray(m.classes_) for m in self.members]))
 
     def predict_proba(self, X: pd.DataFrame) -> Floats:

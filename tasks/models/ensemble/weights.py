@@ -1,4 +1,4 @@
-"""How much each candidate counts in an ensemble, by what all predict out of fold.
+"""Weights of the candidates in an ensemble, from all out-of-fold predictions.
 
 References
 ----------

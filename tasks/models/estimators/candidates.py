@@ -58,7 +58,7 @@ class Candidate:
 
     @property
     def spaces(self) -> tuple[Space, ...]:
-        """What is searched of it, see `tasks.base.settings.search_spaces`."""
+        """Its search spaces, see `tasks.base.settings.search_spaces`."""
         return SPACES.get(self.name, ())
 
     def with_params(self, params: Mapping[str, Any]) -> Candidate:
@@ -102,7 +102,7 @@ START_ORDER = (
 
 
 def find(name: str) -> Candidate:
-    """Return the row of the table with `name`, or that of a person's own estimator.
+    """Return the row of the table with `name`, or that of a plugin estimator.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def _own(name: str) -> Candidate:
 
 
 def place(name: str) -> int:
-    """Return when a candidate starts among others: a person's own estimators come last.
+    """Return when a candidate starts among others: plugin estimators come last.
 
     Examples
     --------

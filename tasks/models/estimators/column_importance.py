@@ -13,7 +13,7 @@ SAMPLE_ROWS = 20_000
 def importance_of(model: Any, sources: list[str], X: NDArray[np.float32]) -> dict[str, float]:
     """Return the share of each source column, greatest first; empty where a model has none.
 
-    Trees tell the loss that their splits on a column saved, linear models the size of a
+    Trees measure the loss that their splits on a column saved, linear models the size of a
     coefficient times the deviation of its column.
 
     Parameters

@@ -1,7 +1,7 @@
 """Neural networks with early stopping on a validation part that respects time and groups.
 
 scikit-learn's own early stopping draws that part at random, which looks into the future where rows
-have a time, and judges classifiers by accuracy, which says little about rare classes.
+have a time, and judges classifiers by accuracy, which is insensitive to rare classes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _StopsEarly:
     epochs_
         Epochs of the weights that were kept.
     training_losses_, validation_losses_
-        Loss after each epoch on rows that are learnt from, of which as many are asked as validate,
+        Loss after each epoch: training loss on a sample as large as the validation part,
         and on the validation part; empty if `early` is False.
     part_losses_
         Loss after each epoch on each part of the watched rows.
@@ -88,13 +88,13 @@ class _StopsEarly:
             held = [(watched.X[rows], watched.y[rows]) for rows in watched.parts]
         own = part.train[subsample_evenly(len(part.train), len(part.valid))]
         least = 0 if watched is None else model.usual
-        told: list[list[float]] = [[] for _ in held]
+        on_parts: list[list[float]] = [[] for _ in held]
         kept: list[Weights] = []
         for epoch in range(model.max_iter):
             step(rng.permutation(part.train))
-            for losses, (theirs, truth) in zip(told, held, strict=True):
+            for losses, (theirs, truth) in zip(on_parts, held, strict=True):
                 losses.append(loss(theirs, truth))
-            self.validation_losses_.append(float(np.mean([losses[-1] for losses in told])))
+            self.validation_losses_.append(float(np.mean([losses[-1] for losses in on_parts])))
             self.training_losses_.append(loss(X[own], y[own]))
             best = self.validation_losses_[-1] <= min(self.validation_losses_)
             if best or not kept:
@@ -107,7 +107,7 @@ class _StopsEarly:
         if watched is None:
             model.coefs_, model.intercepts_ = kept[-1]
         else:
-            self._on_the_way, self.part_losses_ = kept, told
+            self._on_the_way, self.part_losses_ = kept, on_parts
             self.wind(self.epochs_)
         del model._optimizer  # twice the size of the weights, and of no use to predict
 

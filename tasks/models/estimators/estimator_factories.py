@@ -202,8 +202,8 @@ def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitCont
     estimator.fit(X, y, groups=at.groups, watched=_watched_network(y, at))
     network = estimator if at.classification else estimator.regressor_
     name = "log_loss" if at.classification else "mse_scaled"
-    told = {TRAINING: network.training_losses_, VALIDATION: network.validation_losses_}
-    curves = {f"{part}_{name}": tuple(map(float, losses)) for part, losses in told.items()}
+    raw = {TRAINING: network.training_losses_, VALIDATION: network.validation_losses_}
+    curves = {f"{part}_{name}": tuple(map(float, losses)) for part, losses in raw.items()}
     curves = {n: curve for n, curve in curves.items() if curve}
     if at.watched is None:
         return FitResult(estimator, network.epochs_, curves)
@@ -238,7 +238,7 @@ def lightgbm(at: FitContext, params: Params) -> Any:
     trees = int(params["trees"] if not many else max(50, 3 * params["trees"] // at.classes))
     pace = params["pace"] * (3 if many else 1 if at.scale < 20_000 else 2)
     rate = float(params.get("learning_rate", pace))
-    # A wide table has many columns that say the same.
+    # A wide table has many redundant columns.
     share = 0.8 * min(1.0, float(np.sqrt(100 / max(1, at.columns))))
     common: dict[str, Any] = {
         # Small steps need more of them to get as far.

@@ -56,7 +56,7 @@ class FitContext:
     queries
         Which rows are ranked together; None where the task is no ranking.
     table_rows
-        Training rows of the whole table, by which steps are sized: a fold takes those of the final
+        Training rows of the whole table, by which steps are sized: a fold has those of the final
         fit. None where it is the rows fitted on.
     watched
         Rows on which the loss is followed; no rows are set aside then, and the fit goes on for the
@@ -94,7 +94,7 @@ class FitContext:
 
 @dataclass(frozen=True)
 class Course:
-    """How the loss on watched rows went, and the models on the way.
+    """Course of the loss on watched rows, and the models on the way.
 
     Attributes
     ----------

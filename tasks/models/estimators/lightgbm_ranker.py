@@ -36,8 +36,8 @@ RANKER = "lightgbm"
 def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
     """Return an unfitted lambdarank whose gain is the grade, as in the metric.
 
-    Its trees are smaller than a regressor's where they are not tuned: what pairs of a short list
-    tell is noisy.
+    Its trees are smaller than a regressor's where they are not tuned: pairs from short lists
+    are noisy.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from tasks.models.estimators.fit_context import Course, FitContext, FitResult
 
 STOPPING_ROUNDS = 30
 TRAINING, VALIDATION = "training", "validation"
-"""How the names of curves begin: on rows that are learnt from, and on rows set aside."""
+"""Prefixes of the names of curves: on rows that are learnt from, and on rows set aside."""
 USUAL_TRAVEL = 10.0
 """LightGBM's defaults: 100 rounds with a learning rate of 0.1."""
 
@@ -26,21 +26,21 @@ def watch(
     callbacks: Sequence[Callable[[Any], None]] = (),
     **given: Any,
 ) -> FitResult:
-    """Fit LightGBM on `own` for the usual rounds at least, until the loss on `parts` rests."""
+    """Fit LightGBM for the usual rounds at least, until the loss on `parts` stops improving."""
     most = int(estimator.n_estimators)
     usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
     resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
     with warnings.catch_warnings():
-        # As above: what replaces `eval_set` is not yet what it replaces.
+        # The replacement of `eval_set` does not behave the same yet (see estimator_factories).
         warnings.simplefilter("ignore", lightgbm.basic.LGBMDeprecationWarning)
         estimator.fit(*own, **watched(own, parts), callbacks=[*callbacks, resting], **given)
-    told = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
+    raw = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
     losses = tuple(
         tuple(-v for v in curve) if resting.greater else curve
-        for name, curve in told.items()
+        for name, curve in raw.items()
         if name.startswith(VALIDATION)
     )
-    curves = _pooled(told, weighed=bool(at.class_weight))
+    curves = _pooled(raw, weighed=bool(at.class_weight))
     slim(estimator)
 
     def after(rounds: int) -> Any:
@@ -54,7 +54,7 @@ def watch(
 class _Resting:
     """Ends boosting once the mean loss on watched rows has not fallen for a while.
 
-    LightGBM's own early stopping knows no least number of rounds, and stops where one part rests.
+    LightGBM's own early stopping has no least number of rounds, and stops where one part rests.
     """
 
     order = 30
@@ -67,9 +67,9 @@ class _Resting:
         self.greater = False
 
     def __call__(self, env: Any) -> None:
-        told = [r for r in env.evaluation_result_list if r[0].startswith(VALIDATION)]
-        self.greater = bool(told[0][3])
-        loss = float(np.mean([-r[2] if self.greater else r[2] for r in told]))
+        results = [r for r in env.evaluation_result_list if r[0].startswith(VALIDATION)]
+        self.greater = bool(results[0][3])
+        loss = float(np.mean([-r[2] if self.greater else r[2] for r in results]))
         done = env.iteration + 1
         if loss < self._lowest:
             self._lowest, self.best = loss, done
@@ -81,19 +81,19 @@ def _part_names(parts: int) -> list[str]:
     return [VALIDATION] if parts == 1 else [f"{VALIDATION}{place}" for place in range(parts)]
 
 
-def _pooled(told: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tuple[float, ...]]:
+def _pooled(raw: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tuple[float, ...]]:
     """Return the curves with the parts' mean as one; `weighed`: without LightGBM's own rows.
 
     Where classes are weighed, LightGBM weighs its own rows and not those set aside.
     """
-    loss = next(iter(told)).partition("_")[2]
-    parts = [curve for name, curve in told.items() if name.startswith(VALIDATION)]
-    own = {} if weighed else {f"{TRAINING}_{loss}": told[f"{TRAINING}_{loss}"]}
+    loss = next(iter(raw)).partition("_")[2]
+    parts = [curve for name, curve in raw.items() if name.startswith(VALIDATION)]
+    own = {} if weighed else {f"{TRAINING}_{loss}": raw[f"{TRAINING}_{loss}"]}
     return {**own, f"{VALIDATION}_{loss}": tuple(np.mean(parts, axis=0).tolist())}
 
 
 def watched(own: tuple[Any, Any], held: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """Return arguments by which LightGBM tells its loss, on every part, round by round."""
+    """Return arguments for LightGBM's loss curves on every part."""
     return {"eval_set": [own, *held], "eval_names": [TRAINING, *_part_names(len(held))]}
 
 

@@ -1,13 +1,13 @@
-"""A person's own estimator as one more candidate.
+"""Plugin estimators as further candidates.
 
 ``hooks: {estimators: {nearby: my_models:Nearby}}`` names a class, or a function without arguments,
 that gives an unfitted estimator after scikit-learn's rules: it keeps its arguments as they are,
-``fit`` takes a matrix without nulls (numbers scaled, categories one-hot, float32) and labels or
+``fit`` accepts a matrix without nulls (numbers scaled, categories one-hot, float32) and labels or
 values, ``predict`` returns labels or values, and a classifier has ``predict_proba`` and
 ``classes_``. Where it has ``random_state: None`` it is given the pipeline's seed, and likewise
 ``class_weight``. It is tried on a few made-up rows before any data is read. With
-``training.tuning`` its arguments are searched where ``training.spaces`` says so, by the names that
-``get_params`` gives them; without a space it is validated as it is.
+``training.tuning`` its arguments are searched where ``training.spaces`` lists them, by their names
+in ``get_params``; without a space it is validated as it is.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check_spaces(own: OwnCode, name: str, estimator: Any, searched: Collection[s
 
 
 def is_classifier(estimator: Any) -> bool:
-    """Return whether an estimator says that it predicts classes, or has probabilities."""
+    """Return whether an estimator declares that it predicts classes, or has probabilities."""
     return bool(sklearn.base.is_classifier(estimator)) or _has(estimator, "predict_proba")
 
 
@@ -107,7 +107,7 @@ def check_kind(own: OwnCode, name: str, estimator: Any, *, classification: bool)
     Raises
     ------
     ConfigError
-        Which says what it lacks.
+        Names what is missing.
     """
     if not classification and is_classifier(estimator):
         raise wrong(own, name, "is a classifier, and the task is regression")

@@ -1,7 +1,7 @@
 """Single calls executed in a child of the worker process, which has the libraries imported.
 
 Loading a model and predicting with it costs the caller neither an import nor memory, and a
-model that crashes native code takes only the child with it.
+model that crashes native code ends only the child.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def call(function: str, *, within: float | None = None, **arguments: Any) -> Any
     Parameters
     ----------
     function
-        A function of keepfit that takes and returns plain JSON values.
+        A function of keepfit that accepts and returns plain JSON values.
     within
         Seconds after which it is stopped; None waits for its end.
 
@@ -164,14 +164,14 @@ def _patience(until: float) -> float:
 
 def _failure(function: str, code: int, log: Path) -> KeepfitError:
     try:
-        told = json.loads(log.with_suffix(".error").read_text(encoding="utf-8"))
+        error = json.loads(log.with_suffix(".error").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         again = ", also when started again" if code < 0 else ""
         return InfrastructureError(
             f"the process of {function} ended{again} ({worker_pool.ended_by(code)}).",
             "Run again; if it happens again, free memory first.",
         )
-    known = getattr(errors, told["name"], None)
+    known = getattr(errors, error["name"], None)
     if isinstance(known, type) and issubclass(known, KeepfitError):
-        return known(told["text"])
-    return InfrastructureError(f"{function} failed: {told['name']}: {told['text']}")
+        return known(error["text"])
+    return InfrastructureError(f"{function} failed: {error['name']}: {error['text']}")

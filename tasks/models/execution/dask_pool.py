@@ -39,7 +39,7 @@ _WATCH_SECONDS = 5.0
 _ALONE_SECONDS = 60.0
 """Without any worker, after which a run of fits gives up."""
 _STOP_SECONDS = 10.0
-"""Until a task that was stopped counts as ended, though its worker did not say so."""
+"""Until a task that was stopped counts as ended without its worker's confirmation."""
 _POLL_SECONDS = 1.0
 _STARTS = 2
 """Of a task, as its worker may die."""
@@ -106,7 +106,7 @@ class _Submitted:
 
 
 class DaskWorkers:
-    """What one borrower of a cluster talks to."""
+    """One borrower's connection to a cluster."""
 
     processes: tuple[int, ...] = ()
 
@@ -155,7 +155,7 @@ class DaskWorkers:
             found.append(self._heard.get(timeout=seconds))
             while True:
                 found.append(self._heard.get_nowait())
-        events = [event for said in found for event in self._events(said)]
+        events = [event for heard in found for event in self._events(heard)]
         for key, task in list(self._open.items()):
             if task.stopped is not None and time.monotonic() > task.stopped + _STOP_SECONDS:
                 events.append(self._ended(key, -SIGKILL))
@@ -169,29 +169,29 @@ class DaskWorkers:
             self._client.cancel([task.future for task in self._open.values()])
         self._open.clear()
 
-    def _events(self, said: Event) -> Iterator[Event]:
-        """Return in the worker process's terms what a task or its future said."""
-        key = str(said["key"])
+    def _events(self, event: Event) -> Iterator[Event]:
+        """Return a task's or its future's event in the format of the worker process."""
+        key = str(event["key"])
         task = self._open.get(key)
         if task is None:
             return
-        if said["event"] == "step":
-            yield {**said, "task": task.number}
-        elif said["event"] == "spent":
-            ran, waited = said["seconds"]
+        if event["event"] == "step":
+            yield {**event, "task": task.number}
+        elif event["event"] == "spent":
+            ran, waited = event["seconds"]
             self.elsewhere[key] = ran, waited
-        elif said["event"] == "begun":
-            yield from self._begun(key, said)
-        elif said["event"] == "ended":
-            yield self._ended(key, int(said["code"]))
+        elif event["event"] == "begun":
+            yield from self._begun(key, event)
+        elif event["event"] == "ended":
+            yield self._ended(key, int(event["code"]))
         elif task.future.status == "error":
             error = task.future.exception()
             yield self._failed(key, type(error).__name__, str(error))
         elif task.future.status == "cancelled" and task.stopped is None:
             raise _lost(self._address)
 
-    def _begun(self, key: str, said: Event) -> Iterator[Event]:
-        task, worker = self._open[key], said["worker"]
+    def _begun(self, key: str, event: Event) -> Iterator[Event]:
+        task, worker = self._open[key], event["worker"]
         if worker not in self._checked:
             self.check()
         task.hosts.append(worker)
@@ -201,7 +201,7 @@ class DaskWorkers:
             task.future.cancel()
         elif len(task.hosts) > 1:
             stage = f"again, on {worker}: its worker died"
-            yield {"event": "step", "task": task.number, **said["of"], "stage": stage}
+            yield {"event": "step", "task": task.number, **event["of"], "stage": stage}
 
     def _ended(self, key: str, code: int) -> Event:
         return {"event": "ended", "task": self._open.pop(key).number, "code": code}
@@ -310,10 +310,10 @@ def _threads(client: Client) -> int:
 
 def check_versions(client: Client, address: str) -> None:
     """Refuse a cluster on which a fit could come to something else."""
-    told = client.get_versions(packages=_SAME)
-    here = _versions(told["client"])
-    machines = [(f"the scheduler {address}", told["scheduler"], _DASK)]
-    machines += [(f"the worker {w}", info, _DASK + _SAME) for w, info in told["workers"].items()]
+    found = client.get_versions(packages=_SAME)
+    here = _versions(found["client"])
+    machines = [(f"the scheduler {address}", found["scheduler"], _DASK)]
+    machines += [(f"the worker {w}", info, _DASK + _SAME) for w, info in found["workers"].items()]
     found = [
         f"{name} {there.get(name) or 'is absent'} on {host}, {here[name]} here"
         for host, info, names in machines

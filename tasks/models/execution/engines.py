@@ -13,7 +13,7 @@ from tasks.models.execution.time_budget import Spent
 
 
 class Workers(Protocol):
-    """What takes commands about tasks, and says what becomes of them."""
+    """Workers that receive commands about tasks, and report events."""
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -22,7 +22,7 @@ class Workers(Protocol):
 
     @property
     def elsewhere(self) -> Mapping[str, Spent]:
-        """What each fit on another machine has spent so far."""
+        """CPU and wall time of each fit on another machine so far."""
         ...
 
     def send(self, command: dict[str, Any]) -> None:

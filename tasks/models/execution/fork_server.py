@@ -3,7 +3,7 @@
 It reads one command a line from its standard input and writes events to what was its standard
 output. Forking from here, and not from the process that people started, means that no thread of
 another library is copied half-way through its work, that memory is shared until written to, and
-that a fit that is killed or runs out of memory takes nothing else with it.
+that a fit that is killed or runs out of memory ends alone.
 
 The children die with this process, and this process with its input: when the one that started it
 ends, however it ends.
@@ -40,16 +40,16 @@ def main() -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not stand among the messages
     _preload()
-    _say(out, {"event": "ready"})
+    _send(out, {"event": "ready"})
     children: dict[int, int] = {}
-    asked = time.monotonic()
+    last = time.monotonic()
     for commands in _incoming(lambda: list(_ended(children, out))):
         if commands is None:
             break
         for command in commands:
-            asked = time.monotonic()
+            last = time.monotonic()
             _obey(command, children, out)
-        if not children and time.monotonic() - asked > IDLE_SECONDS:
+        if not children and time.monotonic() - last > IDLE_SECONDS:
             break
     for pid in children.values():
         _kill(pid)
@@ -73,7 +73,7 @@ def _preload() -> None:
 
 
 class _Quiet:
-    """LightGBM's warnings speak to the one who tunes it; errors reach us as exceptions."""
+    """Drop LightGBM's warnings, which are for manual tuning; errors are raised as exceptions."""
 
     def info(self, message: str) -> None:
         """Drop `message`."""
@@ -109,7 +109,7 @@ def _ended(children: dict[int, int], out: int) -> Iterator[int]:
         if done:
             del children[task]
             code = os.waitstatus_to_exitcode(status)
-            _say(out, {"event": "ended", "task": task, "code": code})
+            _send(out, {"event": "ended", "task": task, "code": code})
             yield task
 
 
@@ -124,7 +124,7 @@ def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
     if pid == 0:
         _work(command, out, server)
     children[task] = pid
-    _say(out, {"event": "started", "task": task, "process": pid})
+    _send(out, {"event": "started", "task": task, "process": pid})
 
 
 def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:
@@ -139,7 +139,7 @@ def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:
         code = 0
     except BaseException as error:  # noqa: BLE001 - the parent reports it with its reason
         with contextlib.suppress(BaseException):
-            _tell_failure(Path(command["log"]), error)
+            _report_failure(Path(command["log"]), error)
     finally:
         sys.stdout.flush()
         os._exit(code)
@@ -151,10 +151,10 @@ def _do(command: dict[str, Any], out: int) -> None:
             answer_call(command)
         return
     task = int(command["task"])
-    perform(command, lambda said: _say(out, {"event": "step", "task": task, **said}))
+    perform(command, lambda step: _send(out, {"event": "step", "task": task, **step}))
 
 
-def _tell_failure(log: Path, error: BaseException) -> None:
+def _report_failure(log: Path, error: BaseException) -> None:
     traceback.print_exc()
     sys.stderr.flush()
     name = type(error).__name__
@@ -170,7 +170,7 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _say(out: int, message: dict[str, Any]) -> None:
-    # Lines below PIPE_BUF are written whole, whoever else writes.
+def _send(out: int, message: dict[str, Any]) -> None:
+    # Lines below PIPE_BUF are written whole, even with other writers.
     with contextlib.suppress(BrokenPipeError):
         os.write(out, (json.dumps(message)[:4_000] + "\n").encode())

@@ -1,4 +1,4 @@
-"""What a child of the worker process does."""
+"""Tasks performed in a child of the worker process."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from tasks.models.validation.encoded_matrices import encode
 from tasks.models.validation.objective import try_params
 
 
-def perform(command: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
-    """Do the task that `command` names; `say` tells how far it is."""
+def perform(command: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    """Perform the task that `command` names; `send` reports its progress."""
     run = FitRun.of(command["run"])
 
-    def tell(stage: str) -> None:
-        say({"candidate": command["about"], "stage": stage})
+    def report_progress(stage: str) -> None:
+        send({"candidate": command["about"], "stage": stage})
 
     with threadpool_limits(1):
         if command["do"] == "prepare":
-            prepare(run, tell)
+            prepare(run, report_progress)
         elif command["do"] == "encode":
-            encode(run, command["about"], tell)
+            encode(run, command["about"], report_progress)
         elif command["do"] == "trial":
             answer, threads = Path(command["answer"]), int(command["threads"])
-            try_params(run, command["about"], command["trial"], answer, threads, tell)
+            try_params(run, command["about"], command["trial"], answer, threads, report_progress)
         else:
-            fit_candidate(run, command["about"], int(command["threads"]), tell)
+            fit_candidate(run, command["about"], int(command["threads"]), report_progress)
 
 
-def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
+def prepare(run: FitRun, report_progress: Callable[[str], None]) -> None:
     """Read targets, make folds, fit the baseline: what every other task builds on."""
-    tell("reading the target")
+    report_progress("reading the target")
     positions = np.load(run.split.train_path).astype(np.int64, copy=False)
     if run.whole:
         positions = np.concatenate([positions, np.load(run.split.holdout_path)])
@@ -81,7 +81,7 @@ def prepare(run: FitRun, tell: Callable[[str], None]) -> None:
     np.savez(run.at("folds.npz"), **kept)
     run.at("notes.json").write_text(json.dumps(notes))
     if not run.whole or not run.names:
-        fit_baseline(run, tell)
+        fit_baseline(run, report_progress)
 
 
 def _folds(

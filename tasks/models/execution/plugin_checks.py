@@ -34,7 +34,7 @@ from tasks.plugins.modules import words
 _TASKS = (None, "binary", "multiclass", "regression")
 TRIAL_ROWS = 90
 TRIAL_SECONDS = 60
-"""A fit of so few rows that takes longer is refused."""
+"""Longest fit of so few rows; a slower one is refused."""
 
 
 def check_hooks(config: PipelineConfig, base: Path) -> None:
@@ -81,12 +81,12 @@ def check_plain(
 def try_estimator(
     own: OwnCode, name: str, task: str | None, searched: Collection[str] = ()
 ) -> None:
-    """Fit an estimator on made-up rows, save it, read it back and ask both the same.
+    """Fit an estimator on made-up rows, save it, read it back and compare their predictions.
 
     Parameters
     ----------
     task
-        As the file states it; None: by what the estimator says of itself.
+        As the file states it; None: by what the estimator declares.
     searched
         Arguments that tuning is to search.
 

@@ -32,7 +32,7 @@ _LAST_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the fits are.
+    """Progress of the fits.
 
     Attributes
     ----------
@@ -103,11 +103,11 @@ class Fits:
 
     def results(self) -> dict[str, CandidateResult]:
         """Do all tasks and return what became of each candidate."""
-        with self._asked() as asked:
+        with self._champion_lookup() as champion:
             try:
-                self._perform(asked)
+                self._perform(champion)
             except worker_pool.WorkerEndedError:
-                self._perform(asked)
+                self._perform(champion)
         first = self._failed.get(0)
         if first is not None:
             raise _error_of(*first)
@@ -117,14 +117,14 @@ class Fits:
         named = (BASELINE, *self._run.names)
         return {name: self._result(name) for name in named}
 
-    def _perform(self, asked: Future[str | None]) -> None:
+    def _perform(self, champion: Future[str | None]) -> None:
         """Do what is left, with a worker process that is alive."""
         plain = self._run.plain()
         with borrowed(self._run.engine, self._run.work) as worker:
             self._resume(worker)
             while not self._over():
-                if self._first is None and asked.done():
-                    self._first = asked.result()
+                if self._first is None and champion.done():
+                    self._first = champion.result()
                 for task, more in self._startable():
                     self._begun.add(task.number)
                     self._sent[task.number] = {**self._command(task), **more, "run": plain}
@@ -159,8 +159,8 @@ class Fits:
             self._overrun(worker)
 
     @contextmanager
-    def _asked(self) -> Iterator[Future[str | None]]:
-        """Ask for the champion's candidate beside the first tasks."""
+    def _champion_lookup(self) -> Iterator[Future[str | None]]:
+        """Look up the champion's candidate beside the first tasks."""
         asking = ThreadPoolExecutor(1)
         try:
             yield asking.submit(self._champion or (lambda: None))
@@ -168,7 +168,7 @@ class Fits:
             asking.shutdown(wait=False, cancel_futures=True)
 
     def _startable(self) -> list[tuple[Task, dict[str, Any]]]:
-        """Return the tasks to start now, and what their commands say beside the usual."""
+        """Return the tasks to start now, with the extra fields of their commands."""
         self._tuning.settle({task.about for task in self._on_trial()}, self._elapsed())
         held = {task.number for task in self._waiting()} | self._held_back()
         failed = set(self._failed)
@@ -229,8 +229,8 @@ class Fits:
 
     def _over(self) -> bool:
         # Children that were stopped are waited for: the worker's next run numbers its tasks anew.
-        told = len(self._done) + len(self._failed) == len(self._tasks)
-        return told and self._ended == self._begun
+        ended = len(self._done) + len(self._failed) == len(self._tasks)
+        return ended and self._ended == self._begun
 
     def _elapsed(self) -> float:
         return self._budget.elapsed
@@ -326,14 +326,14 @@ class Fits:
         if code < 0:
             return "failed", f"its process was ended twice by {worker_pool.ended_by(code)}"
         try:
-            told = json.loads(self._log(task).with_suffix(".error").read_text(encoding="utf-8"))
+            error = json.loads(self._log(task).with_suffix(".error").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return "failed", f"its process ended with status {code}"
-        if told["name"] == OwnMetricError.__name__:
-            return told["name"], told["text"]
-        if told["kind"]:
-            return told["kind"], told["text"]
-        return "failed", f"{told['name']}: {told['text']}"
+        if error["name"] == OwnMetricError.__name__:
+            return error["name"], error["text"]
+        if error["kind"]:
+            return error["kind"], error["text"]
+        return "failed", f"{error['name']}: {error['text']}"
 
     def _overrun(self, worker: Workers) -> None:
         """End what is over time, unless nothing is fitted yet: then one candidate goes on alone."""

@@ -89,17 +89,17 @@ class Budget:
 
     @property
     def over(self) -> bool:
-        """Whether the fits have had their seconds, or the clock says that it is enough."""
+        """Whether the fits have used their seconds, or the wall-clock limit is reached."""
         return self.left < 0 or self.capped
 
     @property
     def capped(self) -> bool:
-        """Whether the clock says that it is enough."""
+        """Whether the wall-clock limit is reached."""
         return self.wall > MOST_WALL * self.seconds
 
     @property
     def wall_left(self) -> float:
-        """Seconds by the clock until it says so, at least 0."""
+        """Seconds until the wall-clock limit, at least 0."""
         return max(0.0, MOST_WALL * self.seconds - self.wall)
 
     @property
@@ -109,7 +109,7 @@ class Budget:
 
 
 def threads_spent(processes: Iterable[int]) -> dict[int, Spent]:
-    """Return what each thread of some processes has spent; nothing where Linux does not tell."""
+    """Return the time that each thread of some processes has spent; nothing outside Linux."""
     found: dict[int, Spent] = {}
     for process in processes:
         with contextlib.suppress(OSError):

@@ -30,7 +30,7 @@ _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    # How often a waiting thread looks before it sleeps. For ever takes the cores of other work;
+    # How often a waiting thread looks before it sleeps. For ever uses the cores of other work;
     # never (PASSIVE) makes two threads of LightGBM slower than one, as they wait often and briefly.
     "GOMP_SPINCOUNT": "1000",
     "PYTHONHASHSEED": "0",
@@ -141,7 +141,7 @@ class Worker:
     def hear(self, place: int, seconds: float) -> list[dict[str, Any]]:
         """Return messages to a borrower, waiting at most `seconds` for one.
 
-        Whoever waits reads for all; a short while each, so that none waits for another's patience.
+        A waiting borrower reads for all; a short while each, so that none waits for another.
 
         Raises
         ------
@@ -185,7 +185,7 @@ class Worker:
 
 
 class Lease:
-    """What one borrower of a worker process talks to."""
+    """One borrower's connection to a worker process."""
 
     elsewhere: Mapping[str, tuple[float, float]] = MappingProxyType({})
 

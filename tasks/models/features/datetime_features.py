@@ -19,7 +19,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Moments as hour, weekday, month, day of the year and days elapsed.
 
     A part that does not vary in training is left out, and so are month and day of the year unless
-    training saw all twelve months: with fewer they only tell how late a row is.
+    training saw all twelve months: with fewer they only show how late a row is.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _days(frame: pd.DataFrame) -> NDArray[np.float64]:
         if column.dtype.kind in "iufb":
             days[:, place] = np.nan
             continue
-        # pandas looks for repetitions first, which takes ten times as long as the rest.
+        # pandas looks for repetitions first, which is ten times as slow as the rest.
         moments = (
             column
             if column.dtype.kind == "M"

@@ -28,7 +28,7 @@ def letting_go(X: NDArray[Any]) -> Callable[[Any], None]:
     """Return a callback by which LightGBM lets go of the pages of a mapped matrix.
 
     When its first round begins it has put the values into bins and reads the matrix no more. The
-    pages come back from disk for whoever asks for them again.
+    pages are read from disk again when needed.
     """
 
     def let_go(round_: Any) -> None:

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 
 class Scale(StandardScaler):  # type: ignore[misc]
-    """scikit-learn's scaler, which takes no columns for an answer.
+    """StandardScaler that accepts zero columns.
 
     Moments of one month, or texts without a word, come to no column at all.
     """

@@ -28,7 +28,7 @@ class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     vectorizers_, reducers_
-        Per column; None where training had too few words to tell rows apart.
+        Per column; None where training had too few words to distinguish rows.
 
     References
     ----------

@@ -74,7 +74,7 @@ def keep_predictions(
     ----------
     probability, uncalibrated
         Shape (n_rows, n_classes), in the order of ``model.classes_``; the second is what a
-        calibrated model says without its calibration.
+        calibrated model predicts without its calibration.
     """
     path = run.candidate(name) / PREDICTIONS
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Types of a person's own estimators in model files: allowed by the running pipeline file alone.
+"""Types of plugin estimators in model files: allowed by the running pipeline file alone.
 
-A file names a hook's classes by the module's own name (``my_models.Boost``), whatever Python knows
-the module by. Reading one imports a module only when the running pipeline file names it, from the
+A file names a hook's classes by the module's own name (``my_models.Boost``), whatever Python
+imports it as. Reading one imports a module only when the running pipeline file names it, from the
 folder of that file and never from a path that a model file or the registry gives.
 """
 
@@ -72,7 +72,7 @@ def outward(data: bytes, own: OwnCode | None) -> bytes:
 
 
 def inward(data: bytes, own: OwnCode | None, types: Collection[str]) -> tuple[bytes, set[str]]:
-    """Return a model file that names the classes of hooks as Python knows them, and its types."""
+    """Return a model file that names the classes of hooks as Python imports them, and its types."""
     roots = {name.rpartition(".")[0] for name in types}
     named = roots & _modules(own) if own is not None else set()
     if own is None or not named:

@@ -2,7 +2,7 @@
 
 skops trusts every estimator of scikit-learn by default and reads several ways to rebuild an
 object; keepfit's pipelines need few of either. A file is judged by its text before anything in it
-is imported, and never is what a file asks to be trusted taken as trusted.
+is imported, and types listed by the file itself are never trusted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def save_model(
         If it holds a type that is not on keepfit's list; nothing is written then.
     """
     if compress:
-        # The least effort already halves trees; more of it takes longer than the disk.
+        # The least effort already halves trees; more of it is slower than the disk.
         data = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
     else:
         data = skops_io().dumps(pipeline)

@@ -80,4 +80,4 @@ ALLOWED_LOADERS = frozenset((
     "ObjectNode", "RandomStateNode", "SetNode", "SliceNode", "SparseMatrixNode", "TreeNode",
     "TupleNode", "TypeNode",
 ))  # fmt: skip
-"""How skops may rebuild them: none of these calls a function or a method named in the file."""
+"""Ways in which skops may rebuild them: none calls a function or a method named in the file."""

@@ -42,7 +42,7 @@ class Adjustment:
     Attributes
     ----------
     notes
-        What there is to say of ``calibrated`` and of ``decides``.
+        Notes on ``calibrated`` and ``decides``.
     held
         Out-of-fold predictions as the adjusted model would have made them.
     scores
@@ -80,7 +80,7 @@ class Adjustment:
         )
 
     def save(self, folder: Path) -> None:
-        """Write what a recipe takes from it, see `adjustment_of`."""
+        """Write the parts that a recipe needs, see `adjustment_of`."""
         folder.mkdir(parents=True, exist_ok=True)
         values = {
             "calibration": self.calibration.plain(),
@@ -99,7 +99,7 @@ class Adjustment:
             Calibration.of(values["calibration"]),
             Decision.of(values["decision"]),
             values["params"],
-            # Recipes of before have a list, which does not say what each note is about.
+            # Older recipes have a list without the subject of each note.
             notes if isinstance(notes := values["notes"], dict) else {},
         )
 
@@ -174,17 +174,17 @@ def part_scores(
         Of the classes decided for; None: the likeliest.
     """
     classes, chances = run.schema.classes, held.probability
-    truth, said = held.y, held.predicted
+    truth, predicted = held.y, held.predicted
     if chances is not None:
         labels = np.asarray(classes)
         truth = labels[held.truth(classes)]
-        said = labels[chances.argmax(axis=1) if places is None else places]
+        predicted = labels[chances.argmax(axis=1) if places is None else places]
     found = []
     for inside, _ in held.turns():
         part = None if chances is None else chances[inside]
         try:
             value = score(
-                run.metric, truth[inside], said[inside], part, classes, run.schema.positive,
+                run.metric, truth[inside], predicted[inside], part, classes, run.schema.positive,
                 own=run.schema.own,
             )  # fmt: skip
         except (KeepfitError, ValueError):
@@ -208,7 +208,7 @@ class Told:
 
 
 def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
-    """Keep `adjustment` and the out-of-fold predictions beside the model; return what to tell.
+    """Keep `adjustment` and the out-of-fold predictions beside the model; return its notes.
 
     The predictions of the holdout have to be kept already.
     """
@@ -218,11 +218,11 @@ def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
     }
     if note:
         notes["decides"] = (*notes.get("decides", ()), note)
-    told = Told({**(adjustment.params or {}), **params}, notes)
+    found = Told({**(adjustment.params or {}), **params}, notes)
     if adjustment.held is not None:
         adjustment.held.save(run.candidate(name))
     adjustment.save(run.candidate(name))
-    return told
+    return found
 
 
 def told_of_holdout(run: FitRun, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:

@@ -178,7 +178,7 @@ def choose_calibration(
 ) -> Chosen:
     """Return the calibration by log loss out of fold; ``auto`` keeps raw ones unless worse.
 
-    ``auto`` takes the better of sigmoid and isotonic where the 95 % interval of its mean gain,
+    ``auto`` uses the better of sigmoid and isotonic where the 95 % interval of its mean gain,
     over rows (or groups of them, or runs of neighbours where rows lie in time), lies above zero,
     and the newest of rows in time gain as well.
     """

@@ -41,7 +41,7 @@ def mean_cost(
 def _steps(
     chance: Floats, hit: NDArray[np.bool_]
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Return every threshold that tells rows apart, from above all to below all, and its counts.
+    """Return every threshold that separates rows, from above all to below all, and its counts.
 
     A threshold lies half-way between two neighbouring probabilities. The counts are the true and
     the false positives.

@@ -1,4 +1,4 @@
-"""From probabilities to decisions: the threshold or the costs that a stated objective asks for.
+"""From probabilities to decisions: the threshold or the costs of a stated objective.
 
 References
 ----------
@@ -36,7 +36,7 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Decision:
-    """How probabilities become a label; neither threshold nor costs: the likeliest class.
+    """Decision rule for a label by probabilities; without threshold and costs: the likeliest class.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from tasks.base.training_records import Trial
 
 HALVING = 2
 LEAST_STANDINGS = 3
-"""Of fewer, the better half is an accident."""
+"""With fewer trials the better half is chance."""
 SMALL_SHARE = 1 / 3
 SMALL_ROWS = 3_000
 """Training rows of a fold from which a part of them is tried first."""

@@ -145,20 +145,20 @@ def _study(
         )
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for trial in earlier:
-        told = _told(trial, distributions, spaces, greater=greater)
-        if told is not None:
-            study.add_trial(told)
+        finished = _finished(trial, distributions, spaces, greater=greater)
+        if finished is not None:
+            study.add_trial(finished)
     return study
 
 
-def _told(
+def _finished(
     trial: Trial,
     distributions: dict[str, BaseDistribution],
     spaces: Sequence[Space],
     *,
     greater: bool,
 ) -> Any:
-    """Return a trial as Optuna knows it; None where it lies outside the spaces or failed."""
+    """Return a trial of Optuna's; None where it lies outside the spaces or failed."""
     params = {space.name: space.nearest(trial.params.get(space.name)) for space in spaces}
     steps = {
         rung: stood

@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Choice:
-    """What a candidate is fitted with.
+    """The settings with which a candidate is fitted.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def read_choice(run: FitRun, name: str) -> Choice:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one trial is than another over the same folds; greater is better.
+    """Gain of one trial over another over the same folds; greater is better.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def choose(trials: Sequence[Trial], run: FitRun, asked: int) -> Choice:
     Parameters
     ----------
     asked
-        Trials that the file asks for.
+        Number of trials in the pipeline file.
     """
     greater = greater_is_better(run.metric)
     sign = 1.0 if greater else -1.0
@@ -150,9 +150,9 @@ def _effort(trials: Sequence[Trial], asked: int) -> str:
     counts = {
         state: sum(t.state == state for t in trials) for state in ("complete", "pruned", "failed")
     }
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     most = f" of {asked}" if len(trials) < asked else ""
-    return f"tuning made {len(trials)}{most} trials ({told})"
+    return f"tuning made {len(trials)}{most} trials ({states})"
 
 
 def _finding(best: Trial, kept: Trial, gain: Gain | None, metric: str) -> str:
@@ -160,8 +160,8 @@ def _finding(best: Trial, kept: Trial, gain: Gain | None, metric: str) -> str:
         return "none beats the untuned settings, which are kept"
     if gain is None:
         return (
-            "fewer than three folds have a score, so a gain cannot be told from noise; the untuned "
-            "settings are kept"
+            "fewer than three folds have a score, so no gain can be shown beyond noise; the "
+            "untuned settings are kept"
         )
     half = gain.mean - gain.least
     found = (

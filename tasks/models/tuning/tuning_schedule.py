@@ -1,6 +1,6 @@
 """Schedule of one run's searches: the next trial, its deadline, and each search's result.
 
-Every candidate has its untuned trial first, whatever it takes: it is its validation. Then the one
+Every candidate has its untuned trial first, however long: it is its validation. Then the one
 whose turn it is by the seconds spent goes on, and a candidate that stands at the top by now may
 spend four times as much as the second, nine times as much as the third. Trials end in time for
 every candidate to be fitted; a fit that has to start goes before what is still to be validated.
@@ -25,15 +25,15 @@ _UNTUNED_NEEDS = 2.0
 
 
 class Tuning:
-    """The searches of one run; none where the file asks for none."""
+    """The searches of one run; none without tuning."""
 
     def __init__(self, run: FitRun, threads: int, budget: float) -> None:
         self._run, self._threads, self._budget = run, threads, budget
-        asked = None if run.recipe else run.training.tuning
-        self._most = asked.trials if asked else 0
-        self._share = asked.share if asked else 0.0
+        tuning = None if run.recipe else run.training.tuning
+        self._most = tuning.trials if tuning else 0
+        self._share = tuning.share if tuning else 0.0
         searched = [name for name in run.names if spaces_for(run, name)]
-        names = sorted(searched, key=place) if asked else []
+        names = sorted(searched, key=place) if tuning else []
         self._searches = {name: Search(run, name, self._most) for name in names}
         self._chosen: set[str] = set()
 
@@ -111,7 +111,7 @@ class Tuning:
     def _latest(self, names: Iterable[str]) -> float:
         """Return the second at which fits of `names` have to start."""
         each = [self._seconds_to_fit(name) for name in names]
-        # Side by side, yet each by itself takes its time.
+        # Side by side, yet each by itself needs its time.
         return self._budget - max(sum(each) / self._threads, max(each, default=0.0))
 
     def _seconds_to_fit(self, name: str) -> float:

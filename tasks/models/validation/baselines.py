@@ -20,16 +20,16 @@ from tasks.models.validation.encoded_matrices import read_folds, read_rows
 from tasks.models.validation.popularity_fit import fit_popularity
 
 
-def fit_baseline(run: FitRun, tell: Callable[[str], None]) -> None:
+def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
     """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``.
 
     Of a ranking it is the popularity of the items; where the file names no `item`, every row has
     the same prediction, which scores as a ranking by chance does.
     """
     if run.schema.item is not None:
-        fit_popularity(run, tell)
+        fit_popularity(run, report_progress)
         return
-    tell("fit")
+    report_progress("fit")
     rows, folds = read_rows(run), read_folds(run)
     notes: list[str] = []
     found: list[float | None] = []

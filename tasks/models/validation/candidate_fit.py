@@ -38,7 +38,7 @@ LEAST_ROWS = 10_000
 OF_FOLDS = "the folds' mean; the model was fitted on all rows for {rounds:,} iterations"
 
 
-def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
+def fit_candidate(run: FitRun, name: str, threads: int, report_progress: Tell) -> None:
     """Validate and fit one candidate, and keep its model, predictions and result."""
     choice = read_choice(run, name)
     candidate, rows = candidate_of(run.schema.own, name, choice.params), read_rows(run)
@@ -46,9 +46,9 @@ def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
         candidate = replace(candidate, max_rows=min(candidate.max_rows, LEAST_ROWS))
     encoder = load_model(run.at(candidate.encoding, "encoder.skops"))
     found = validated(run, name, choice.chosen) or validate(
-        run, candidate, rows, encoder, threads, tell
+        run, candidate, rows, encoder, threads, report_progress
     )
-    tell("fit")
+    report_progress("fit")
     taken = np.load(run.at(candidate.encoding, "taken.npy"))
     X = matrix(run, candidate.encoding, "train")
     known, least = _iterations(run, candidate, found, len(rows), X.shape)
@@ -57,7 +57,7 @@ def fit_candidate(run: FitRun, name: str, threads: int, tell: Tell) -> None:
         run, candidate, X, rows.y[taken], encoder, threads, known, rows.of_groups(taken), queries,
         least,
     )  # fmt: skip
-    tell("holdout")
+    report_progress("holdout")
     adjustment = adjust(run, found.held)
     model = adjustment.wrap(learned.estimator, run.schema.classes)
     raw = learned.estimator if adjustment.calibration.method != "none" else None
@@ -118,7 +118,7 @@ def _iterations(
 
 
 def _curves_of(learned: FitResult, found: Validated) -> str:
-    """Say which fits the curves are of, where they are not the model's own."""
+    """Return a note on whose fits the curves are, where they are not the model's own."""
     if learned.curves or not found.curves or learned.iterations is None:
         return ""
     return OF_FOLDS.format(rounds=learned.iterations)
@@ -142,7 +142,7 @@ def _predict_holdout(run: FitRun, candidate: Candidate, model: Any, raw: Any | N
     return seconds + float(json.loads(encoding.read_text()))
 
 
-_TOLD = (
+_SHOWN = (
     "C", "alpha", "alpha_", "n_estimators", "learning_rate", "num_leaves", "min_samples_leaf",
     "min_child_samples", "max_samples", "max_features", "hidden_layer_sizes", "batch_size",
     "class_weight", "objective", "kernel", "n_components", "max_iter",
@@ -150,16 +150,16 @@ _TOLD = (
 
 
 def _params(learned: FitResult) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for name, value in learned.estimator.get_params().items():
         short = name.rpartition("__")[2]
-        if short in _TOLD and short not in told and value is not None:
-            told[short] = value if isinstance(value, str | int | float | bool) else str(value)
+        if short in _SHOWN and short not in params and value is not None:
+            params[short] = value if isinstance(value, str | int | float | bool) else str(value)
     if hasattr(learned.estimator, "alpha_"):
-        told["alpha"] = float(learned.estimator.alpha_)
+        params["alpha"] = float(learned.estimator.alpha_)
     if learned.iterations is not None:
-        told["iterations"] = learned.iterations
-    return told
+        params["iterations"] = learned.iterations
+    return params
 
 
 def _importance(learned: FitResult, encoder: Any, X: NDArray[np.float32]) -> dict[str, float]:

@@ -78,8 +78,8 @@ class Validated:
             return ()
         self.held.save(folder)
         rounds = None if self.rounds is None else self.rounds.model_dump(mode="json")
-        told = {"curves": self.curves, "rounds": rounds, "seen": self.seen}
-        write_whole(folder / _CURVES_FILE, json.dumps(told))
+        values = {"curves": self.curves, "rounds": rounds, "seen": self.seen}
+        write_whole(folder / _CURVES_FILE, json.dumps(values))
         return FILE, _CURVES_FILE
 
 
@@ -95,7 +95,7 @@ class _Fitted:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What a model of one fold predicts of its validation rows, and what that is worth."""
+    """Predictions of one fold's model on its validation rows, and their score."""
 
     predicted: NDArray[Any]
     probability: NDArray[np.float64] | None
@@ -121,7 +121,7 @@ class Validation:
         self._folds = len(read_folds(self.run))
 
     def fold(self, number: int, fold: Fold) -> None:
-        """Fit on a fold's training rows and ask for its validation rows."""
+        """Fit on a fold's training rows and predict its validation rows."""
         X = matrix(self.run, self.candidate.encoding, f"train{number}")
         y, queries = self.rows.y[fold.train], self._queries(fold.train)
         given = (self.run, self.candidate, X, y, self.encoder, self.threads)
@@ -175,7 +175,7 @@ class Validation:
         return self._scored(model, number, fold).value
 
     def done(self) -> Validated:
-        """Return what the folds tell so far."""
+        """Return the result of the folds so far."""
         rounds, curves, seen = None, Curves(), None
         found = list(self._plain)
         if self._followed:
@@ -185,11 +185,11 @@ class Validation:
             counts = [f.course.seen for f in self._followed if f.course.seen is not None]
             seen = max(counts, default=None)
         collector = Collector(self.run.ordered)
-        for fold, told in found:
+        for fold, scored in found:
             groups, y = self.rows.of_groups(fold.valid), self.rows.y[fold.valid]
-            collector.add(fold.valid, y, told.predicted, told.probability, groups)
+            collector.add(fold.valid, y, scored.predicted, scored.probability, groups)
         return Validated(
-            tuple(told.value for _, told in found),
+            tuple(scored.value for _, scored in found),
             (1,) * len(found) if rounds is None else rounds.stops,
             tuple(dict.fromkeys(self._notes)),
             collector.all(),
@@ -247,9 +247,9 @@ class Validation:
 def _mean_curves(curves: Sequence[Mapping[str, tuple[float, ...]]]) -> Curves:
     """Return the mean of curves over folds, each going on with its last value."""
     return {
-        name: tuple(even([told[name] for told in curves]).mean(axis=0).tolist())
+        name: tuple(even([of_fold[name] for of_fold in curves]).mean(axis=0).tolist())
         for name in curves[0]
-        if all(name in told for told in curves)
+        if all(name in of_fold for of_fold in curves)
     }
 
 
@@ -259,7 +259,7 @@ def validate(
     rows: Rows,
     encoder: Any,
     threads: int,
-    tell: Callable[[str], None],
+    report_progress: Callable[[str], None],
 ) -> Validated:
     """Fit and score every fold, or those until the time is up."""
     validation = Validation(run, candidate, rows, encoder, threads)
@@ -270,7 +270,7 @@ def validate(
                 f"validated on {number} of {len(folds)} folds: the time budget was used up"
             )
             break
-        tell(f"fold {number + 1} of {len(folds)}")
+        report_progress(f"fold {number + 1} of {len(folds)}")
         validation.fold(number, fold)
     return validation.done()
 
@@ -286,13 +286,13 @@ def validated(run: FitRun, name: str, trial: Trial | None) -> Validated | None:
     if held is None:
         return None
     try:
-        told = json.loads((folder / _CURVES_FILE).read_text(encoding="utf-8"))
-        curves = {str(part): tuple(values) for part, values in told["curves"].items()}
-        rounds = None if told["rounds"] is None else Rounds.model_validate(told["rounds"])
+        stored = json.loads((folder / _CURVES_FILE).read_text(encoding="utf-8"))
+        curves = {str(part): tuple(values) for part, values in stored["curves"].items()}
+        rounds = None if stored["rounds"] is None else Rounds.model_validate(stored["rounds"])
     except (OSError, ValueError, KeyError):
         return None
     given = (trial.scores, trial.iterations, trial.notes, held, curves)
-    return Validated(*given, rounds, told["seen"])
+    return Validated(*given, rounds, stored["seen"])
 
 
 def fit_rows(
@@ -332,11 +332,11 @@ def fit_rows(
             "Train on a longer window, or on fewer folds.",
         )
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         learned = candidate.fit(candidate.build(setting, candidate.params), X, y, setting)
     seconds = time.perf_counter() - started
-    if any("onverge" in str(w.message) for w in said):
+    if any("onverge" in str(w.message) for w in caught):
         learned = replace(
             learned, notes=(*learned.notes, "stopped at its most iterations, not converged")
         )
@@ -391,7 +391,7 @@ def _setting(
     threads: int,
     queries: RankingGroups | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[Any], FitContext]:
-    """Return the rows that a candidate takes of those given, and what it is built for."""
+    """Return the rows given that a candidate uses, and its fit context."""
     limit = candidate.rows_for(len(X), X.shape[1])
     if limit < len(X):
         chosen = subsample_evenly(len(X), limit)

@@ -24,7 +24,7 @@ from tasks.models.splitters import Fold, Positions
 
 CHUNK_ROWS = 200_000
 LEARN_ROWS = 1_000_000
-"""Rows that an encoding which knows no target is learnt on."""
+"""Most rows on which an encoding without a target is learnt."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def read_folds(run: FitRun) -> list[Fold]:
         return [Fold(kept[f"train{i}"], kept[f"valid{i}"]) for i in range(count)]
 
 
-def encode(run: FitRun, encoding: Encoding, tell: Callable[[str], None]) -> None:
+def encode(run: FitRun, encoding: Encoding, report_progress: Callable[[str], None]) -> None:
     """Write every matrix of one encoding: two for each fold, the final one, the holdout's."""
     rows, folds = read_rows(run), read_folds(run)
     for number, fold in enumerate(folds):
-        tell(f"encoding for {_users(run, encoding)}, fold {number + 1} of {len(folds)}")
+        report_progress(f"encoding for {_users(run, encoding)}, fold {number + 1} of {len(folds)}")
         _encode_fold(run, encoding, rows, fold, number)
-    tell(f"encoding for {_users(run, encoding)}")
+    report_progress(f"encoding for {_users(run, encoding)}")
     encoder = _encode_training(run, encoding, rows)
     started = time.perf_counter()
     holdout = np.load(run.split.holdout_path, mmap_mode="r")

@@ -24,9 +24,9 @@ from tasks.models.validation.encoded_matrices import read_folds, read_rows
 _MOST_ITEMS = 10_000_000
 
 
-def fit_popularity(run: FitRun, tell: Callable[[str], None]) -> None:
+def fit_popularity(run: FitRun, report_progress: Callable[[str], None]) -> None:
     """Fit the popularity of the items as the baseline of a ranking."""
-    tell("fit")
+    report_progress("fit")
     rows, folds = read_rows(run), read_folds(run)
     notes: list[str] = []
     found: list[float | None] = []

@@ -1,4 +1,4 @@
-"""How long an iterative learner goes on: judged over all validation parts, never by one alone.
+"""Number of rounds of an iterative learner: judged over all validation parts, never by one alone.
 
 The newest rows of a history are one season, and a learner that is stopped where its loss on them
 no longer falls may stop after a handful of rounds. So the rounds are chosen on the losses of all
@@ -46,7 +46,7 @@ def choose_rounds(
     shared
         Rows that validate for one that is fitted on, see `shared_rows`.
     shorten
-        Whether fewer than the usual rounds may be taken. Parts of one stretch of time do not tell
+        Whether fewer than the usual rounds may be chosen. Parts of one stretch of time do not show
         the noise, and parts of a sample of the rows rest earlier than all rows would.
 
     Examples
