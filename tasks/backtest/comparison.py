@@ -171,9 +171,9 @@ class Comparison:
         state = self._states[name]
         events = state.events
         fresh = self._fresh(state.policy.span)
-        told = [alarm for alarm in state.alarmed if not alarm.upkeep]
-        paid = [self.harmful(a.champion.model, a.window, fresh[a.window]) for a in told]
-        acted = {a.window: bool(p) for a, p in zip(told, paid, strict=True)}
+        reported = [alarm for alarm in state.alarmed if not alarm.upkeep]
+        paid = [self.harmful(a.champion.model, a.window, fresh[a.window]) for a in reported]
+        acted = {a.window: bool(p) for a, p in zip(reported, paid, strict=True)}
         return self._compared(
             name,
             state.policy.sentence,
@@ -182,7 +182,7 @@ class Comparison:
             refits=sum(e.action == "refit" for e in events),
             promotions=sum(e.promoted is True for e in events),
             refusals=sum(e.promoted is False for e in events),
-            alarms=len(told),
+            alarms=len(reported),
             alarms_paid=sum(p is True for p in paid),
             seconds=state.seconds + sum(seconds for _, seconds in state.needed),
             events=tuple(
@@ -282,7 +282,7 @@ def _share(losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64
         return MetricValue(value=value)
     drawn = np.concatenate(list(plan.weights(len(ours))))
     gains = drawn @ theirs
-    # A share of next to nothing says nothing: such replicates are left out.
+    # A share of next to nothing is meaningless: such replicates are left out.
     with np.errstate(divide="ignore", invalid="ignore"):
         replicates = np.where(gains > 0.05 * whole, (drawn @ ours) / gains, np.nan)
     ends = interval(replicates, CONFIDENCE, len(ours))

@@ -51,7 +51,7 @@ class Alarmed:
     Attributes
     ----------
     upkeep
-        Whether all it asks for is a refit because the champion ages; nobody is told of it.
+        Whether it only requests a refit because the champion ages; that is not reported.
     """
 
     window: int
@@ -61,7 +61,7 @@ class Alarmed:
 
 @dataclass(frozen=True)
 class State:
-    """What a policy has come to after some windows.
+    """State of a policy after some windows.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class State:
     gains
         What was measured of a refreshed model against the champion.
     acted
-        Windows whose alarm a training has answered.
+        Windows whose alarm led to a training.
     last_training
         When the last training ended.
     last
@@ -127,7 +127,7 @@ class Replay:
 
     @property
     def size(self) -> int:
-        """How many windows are replayed."""
+        """Number of windows replayed."""
         return len(self.history.windows)
 
     def begin(self, policies: Sequence[Policy]) -> tuple[State, ...]:
@@ -193,7 +193,7 @@ class Replay:
         return replace(state, flags=flags, gains=gains, aged=aged, alarmed=alarmed)
 
     def _gains(self, state: State, window: int) -> tuple[tuple[Gain, ...], GainAnswer]:
-        """Return what was measured of the champion so far, and what the newest says."""
+        """Return the gains measured of the champion so far, and the newest conclusion."""
         if "gain" not in state.policy.senses:
             return (), ""
         found = measured_gain(
@@ -236,7 +236,7 @@ class Replay:
         )
 
     def _decided(self, state: State, window: int) -> State:
-        """Return the state after the policy's answer and what follows from it."""
+        """Return the state after the policy's decision and its consequences."""
         alarm = any(a.window == window and not a.upkeep for a in state.alarmed)
         if self._due(state.policy, window):
             # A replay has one recipe: what its own calendars train is a refit for the gate.
@@ -303,8 +303,8 @@ class Replay:
         newer = last - max(first, state.champion.model.last)
         needed = rows_needed(self.config) if kind == "refit" else 1
         if newer < needed:
-            said = f"{reason}; {newer:,} newer rows have a label, {needed:,} are needed"
-            return replace(state, events=(*state.events, event.model_copy(update={"reason": said})))
+            why = f"{reason}; {newer:,} newer rows have a label, {needed:,} are needed"
+            return replace(state, events=(*state.events, event.model_copy(update={"reason": why})))
         tried, promoted, showed = self._candidate(state, window, refit=kind == "refit")
         action = "refit" if kind == "refit" else "training"
         event = event.model_copy(update={"action": action, "promoted": promoted})

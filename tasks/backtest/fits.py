@@ -72,7 +72,7 @@ class FittedModel(Record):
             When it was fitted on one of them.
         """
         if first < self.last:
-            raise ValueError(f"rows from {first} are asked for; it learned rows up to {self.last}")
+            raise ValueError(f"rows from {first} are requested; it learned rows up to {self.last}")
         predicted, probability = _arrays(self.predictions_path)
         part = slice(first - self.last, last - self.last)
         return Predictions(predicted[part], None if probability is None else probability[part])
@@ -117,7 +117,7 @@ class Fits:
 
     @property
     def made(self) -> tuple[FittedModel, ...]:
-        """All fits that were asked for, each once."""
+        """All fits that were requested, each once."""
         return tuple(self._known.values())
 
     def of(self, first: int, last: int) -> FittedModel:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 FEWEST_WINDOWS = 4
-"""Windows to replay below which no policy can be told from another."""
+"""Fewest windows to replay: with fewer no policies can be distinguished."""
 _FIRST_SHARE = 3
 """The first training has the oldest third of the history where the file states no window."""
 _QUICK_WINDOWS = 12
@@ -205,7 +205,7 @@ def load_history(
             "Start later: state a longer training.window, or remove these rows.",
         )
     left = read.rows - len(usable)
-    said = (f"{left:,} rows without a time or a label are left out",) if left else ()
+    notes = (f"{left:,} rows without a time or a label are left out",) if left else ()
     return History(
         snapshot=snapshot,
         roles=roles,
@@ -215,7 +215,7 @@ def load_history(
         windows=windows,
         delay=delay,
         start=start,
-        notes=said,
+        notes=notes,
     )
 
 

@@ -1,4 +1,4 @@
-"""What monitoring sees of a champion in one window of a replay, by production's own functions."""
+"""Monitoring of a champion in one window of a replay, by production's own functions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Champion(Record):
     ----------
     judged
         The same settings fitted without the rows [held, model.last), which it was judged on; None
-        where no gate asked for it.
+        where no gate needed it.
     since
         The first window that it scores.
     """
@@ -140,7 +140,7 @@ class Monitor:
         )
 
     def _evidence(self, champion: Champion, reference: Reference, window: int) -> Evidence:
-        """Return what tells whether what moved could hurt."""
+        """Return the evidence for whether what moved could hurt."""
         history, model = self.history, champion.model
         times = history.stamps(model.first, model.last)
         frame = history.frame.iloc[model.first : model.last].reset_index(drop=True)

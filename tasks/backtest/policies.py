@@ -11,11 +11,11 @@ from tasks.base.text.durations import format_duration
 from tasks.base.training_records import Record
 
 Sense = Literal["drift", "realised", "estimated", "performance", "gain"]
-"""What a policy's alarms come from; ``performance`` is realised, else estimated."""
+"""Source of a policy's alarms; ``performance`` is realised, else estimated."""
 
 
 class Policy(Record):
-    """A rule that says at the end of each window whether to train.
+    """A rule that decides at the end of each window whether to train.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a backtest found: records that pass to the terminal, the page, MLflow and JSON."""
+"""Results of a backtest: records that pass to the terminal, the page, MLflow and JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIXED = ("file", "never", "every_window", "every_window_gated", "hindsight")
 
 
 class Event(Record):
-    """What a policy did at the end of one window.
+    """A policy's actions at the end of one window.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Event(Record):
 
 
 class WindowScore(Record):
-    """What a policy's champion came to in one window.
+    """Score of a policy's champion in one window.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class WindowScore(Record):
 
 
 class PolicyResult(Record):
-    """What one policy would have come to.
+    """Result of one policy over the history.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class PolicyResult(Record):
 
 
 class Recommendation(Record):
-    """What to write into the pipeline file.
+    """Settings to write into the pipeline file.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ from tasks.training.training_identity import fit_key
 
 
 class BacktestRequest(Record):
-    """What a person asked for; what is None is as the pipeline file states.
+    """Options of a backtest; None stands for the pipeline file's setting.
 
     Attributes
     ----------

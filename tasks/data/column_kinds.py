@@ -70,13 +70,13 @@ def infer_kinds(
                 labels.append(name)
     if time_column is not None and pa.types.is_timestamp(table[time_column].type):
         kinds[time_column] = "datetime"
-    said = []
+    notes = []
     if labels:
-        said.append(
+        notes.append(
             f"{listed(labels)}: whole numbers called like an id, taken as categories "
             "(`kinds: {column: numeric}` changes it)"
         )
-    return kinds, tuple(said)
+    return kinds, tuple(notes)
 
 
 def _kind(column: Any, name: str, *, is_target: bool) -> Kind:
@@ -149,7 +149,7 @@ def _by_share(column: Any, rows: int, sample: Any) -> Kind:
     distinct = pc.count_distinct(column, mode="only_valid").as_py()
     share = distinct / rows
     if distinct <= 20 and rows < 50:
-        # Too few rows to tell a category from a name; ten of ten may still repeat later.
+        # Too few rows to distinguish a category from a name; ten of ten may still repeat later.
         return (
             "identifier"
             if rows >= _COUNTING_ROWS / 2 and share == 1 and not _phrases(sample)

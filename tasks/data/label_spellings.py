@@ -1,4 +1,4 @@
-"""Labels that are spelled in several ways: found, and joined as the pipeline file says."""
+"""Labels that are spelled in several ways: found, and joined as the pipeline file states."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def suspicions(
     if len(y) < 20:
         return {}
     codes = y if judged.task in NUMBERS else np.unique(y, return_inverse=True)[1]
-    said = {}
+    found = {}
     for name, kind in features.items():
         values = _values(sample[name], keep)
         if values is not None:
@@ -48,11 +48,11 @@ def suspicions(
         else:
             why = _afterwards(sample, name, time_column)
         if why:
-            said[name] = (
+            found[name] = (
                 f"{name!r} looks like a leak: {why}; unless it is known before the prediction is "
                 "made, put it under `exclude`"
             )
-    return said
+    return found
 
 
 def _sampled(table: Any, features: int) -> Any:
@@ -198,7 +198,7 @@ def _purity(values: NDArray[np.float64], y: NDArray[Any]) -> float:
 def twins(table: Any, features: Mapping[str, Kind]) -> list[str]:
     """Return a sentence on each feature that equals an earlier one in every row."""
     first: dict[tuple[Any, ...], list[str]] = {}
-    said = []
+    notes = []
     for name in features:
         column = table[name]
         head = (str(column.type), column.null_count, tuple(column[:50].to_pylist()))
@@ -207,7 +207,7 @@ def twins(table: Any, features: Mapping[str, Kind]) -> list[str]:
         if twin is None:
             known.append(name)
         else:
-            said.append(
+            notes.append(
                 f"{name!r} equals {twin!r} in every row; one of them may go under `exclude`"
             )
-    return said
+    return notes

@@ -52,7 +52,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What to read of which source."""
+    """Source, columns and rows to read."""
 
     config: PipelineConfig
     source: Source
@@ -212,7 +212,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     read = _window(wanted, _columns(wanted))
     _check_readable(read, config)
     declared = reading_kinds(wanted.forms)
-    table, said = declared_times(read.table, declared), list(read.assumptions)
+    table, assumptions = declared_times(read.table, declared), list(read.assumptions)
     table, notes = with_joined_labels(table, config.target, config.labels)
     given = ""
     if config.hooks.features is not None and (table.num_rows or not wanted.for_scoring):
@@ -220,7 +220,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         given = b64encode(schema.serialize()).decode("ascii")
         table = with_features(table, config, wanted.base)
     if config.time_column is not None:
-        said += _future(table, config.time_column)
+        assumptions += _future(table, config.time_column)
     overrides = {
         name: form.kind
         for name, form in wanted.forms.items()
@@ -237,7 +237,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     )
     words = [n for n in read.rewritten if _kept_as_text(table, n, kinds, wanted)]
     if words:
-        # As at any later reading, which knows the column as text: cell for cell as written.
+        # As at any later reading, when the column is known as text: cell for cell as written.
         texts = {name: ColumnForm(kinds[name], "text") for name in words}
         return _read(replace(wanted, forms={**wanted.forms, **texts}), folder)
     snapshot = write_snapshot(
@@ -245,7 +245,7 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         kinds,
         folder,
         time_column=config.time_column,
-        assumptions=(*said, *assumed),
+        assumptions=(*assumptions, *assumed),
         findings=(*read.findings, *notes),
         written=read.written,
         storage={name: form.storage for name, form in wanted.forms.items()},
@@ -305,14 +305,14 @@ def _window(wanted: _Wanted, columns: tuple[str, ...]) -> SourceTable:
         )
     start, end = latest - wanted.window + _TICK, latest + _TICK
     later = read.table.num_rows - within(read.table, time_column, None, end).num_rows
-    said = read.assumptions
+    assumptions = read.assumptions
     if later and past.num_rows:
-        said += (
+        assumptions += (
             f"{later:,} rows lie after {latest:%Y-%m-%d %H:%M} UTC, or have no time, and are "
             "not read",
         )
     table = within(read.table, time_column, start, end)
-    return _filled(replace(read, table=table, assumptions=said, latest=latest), wanted)
+    return _filled(replace(read, table=table, assumptions=assumptions, latest=latest), wanted)
 
 
 def _rows(

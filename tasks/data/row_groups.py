@@ -53,7 +53,7 @@ def group_shares(table: Any, column: str, content: list[str]) -> NDArray[np.floa
 
 
 def check_groups(codes: Codes, column: str) -> None:
-    """Refuse a column that tells no rows apart.
+    """Refuse a column that separates no rows.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def check_groups(codes: Codes, column: str) -> None:
 def hold_out_groups(
     numbers: NDArray[np.float64], codes: Codes, labels: Codes | None, holdout: float
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Return which rows are held out, whole groups only, and what is to be said.
+    """Return which rows are held out, whole groups only, and notes.
 
     A group is held out when its number is below `holdout`. Where a part would have no row, or lack
     a class that two groups have, one group is moved.

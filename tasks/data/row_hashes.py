@@ -13,7 +13,7 @@ from tasks.base.runtime.libraries import pa, pc, pd
 
 Hashes = NDArray[np.uint64]
 
-_KEY = "keepfit-rows-v001"[:16]  # SipHash takes 16 bytes; another key would move rows
+_KEY = "keepfit-rows-v001"[:16]  # SipHash needs 16 bytes; another key would move rows
 _EXACT = 2.0**53
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 _STEP = 1_000_000

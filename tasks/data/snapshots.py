@@ -81,7 +81,7 @@ def write_snapshot(
 
 
 def _holds(path: Path, digest: str, kinds: Mapping[str, Kind]) -> bool:
-    """Return whether the file there holds what its name says."""
+    """Return whether the file there has the content that its name states."""
     if not path.is_file():
         return False
     try:
@@ -224,7 +224,7 @@ def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
 
 
 class Columns:
-    """A snapshot's columns, each mapped from disk when it is asked for, and let go with it."""
+    """A snapshot's columns, each mapped from disk on first use, and let go with it."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = path
@@ -263,7 +263,7 @@ def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Se
     """Yield columns to read together.
 
     Rows that lie scattered touch every page of a column. Of a large file a few columns are mapped
-    at a time, and let go, so that a process never holds the file beside what it takes from it.
+    at a time, and let go, so that a process never holds the file beside what it reads of it.
     """
     size = Path(path).stat().st_size if Path(path).is_file() else 0
     if size <= _AT_ONCE_BYTES:

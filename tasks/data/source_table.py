@@ -57,7 +57,7 @@ def require_few_columns(number: int) -> None:
     """Refuse a table of more columns than can be typed, checked and fitted in reasonable time."""
     if number > MAX_COLUMNS:
         raise SourceError(
-            f"The source has {number:,} columns; keepfit takes {MAX_COLUMNS:,} at most.",
+            f"The source has {number:,} columns; keepfit reads {MAX_COLUMNS:,} at most.",
             "Select fewer: with `source.query` of a database, or in the file itself.",
         )
 

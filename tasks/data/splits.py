@@ -52,7 +52,7 @@ def split_rows(
     its content, identifiers left out), as a number in [0, 1), is below `holdout`. So a row once
     held out stays so when rows are added and when the share grows, equal rows are on one side,
     and the shares within each class are about the same. With a `group` the hash is that of the
-    group, so that all its rows are on one side; by time they may be on both, which is said.
+    group, so that all its rows are on one side; by time they may be on both, which is noted.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def split_rows(
 def _groups_told(
     snapshot: Snapshot, schema: Schema, table: Any, holdout: Positions
 ) -> tuple[str, ...]:
-    """Say how many groups of a ranking's holdout tell something."""
+    """Note how many groups of a ranking's holdout are informative."""
     queries = queries_of(snapshot.path, schema, holdout)
     if queries is None:
         return ()
@@ -225,7 +225,7 @@ def _fill_classes(
 def _shared(
     table: Any, content: Sequence[str], usable: Positions, held: NDArray[np.bool_]
 ) -> list[str]:
-    """Say how many held-out rows have a twin in training under another id."""
+    """Note how many held-out rows have a twin in training under another id."""
     hashes = row_hashes(table, content)[usable]
     twins = int(np.isin(hashes[held], hashes[~held]).sum())
     if not twins:

@@ -73,7 +73,7 @@ def task_of(column: Any, config: PipelineConfig) -> Judged:
             f"the target {config.target!r} is a time; times can't be predicted.",
             "Name a target that is a number or a label.",
         )
-    said = _unlabelled(column, usable, config.target)
+    notes = _unlabelled(column, usable, config.target)
     distinct = pc.count_distinct(usable).as_py()
     if distinct == 1:
         raise DataError(
@@ -81,12 +81,12 @@ def task_of(column: Any, config: PipelineConfig) -> Judged:
             "Load rows with at least two, for example a longer training.window.",
         )
     task, assumed = _task(usable, distinct, config)
-    said += assumed
+    notes += assumed
     if task == "ranking":
-        return _graded(usable, config, said)
+        return _graded(usable, config, notes)
     if task == "regression":
-        return Judged(task, assumptions=tuple(said))
-    classes, counts = _classes(usable, config, said)
+        return Judged(task, assumptions=tuple(notes))
+    classes, counts = _classes(usable, config, notes)
     if task == "binary" and len(classes) != 2:
         raise ConfigError(
             f"`task: binary` needs two labels; {config.target!r} has {len(classes)}: "
@@ -95,9 +95,9 @@ def task_of(column: Any, config: PipelineConfig) -> Judged:
         )
     twins = twins_among(counts, config.target)
     if len(classes) > 2:
-        return Judged("multiclass", classes, assumptions=tuple(said), twins=twins)
-    positive = _positive(classes, counts, config, said, pa.types.is_boolean(usable.type))
-    return Judged("binary", classes, positive, tuple(said), twins=twins)
+        return Judged("multiclass", classes, assumptions=tuple(notes), twins=twins)
+    positive = _positive(classes, counts, config, notes, pa.types.is_boolean(usable.type))
+    return Judged("binary", classes, positive, tuple(notes), twins=twins)
 
 
 def _usable(column: Any) -> Any:
@@ -135,22 +135,22 @@ def _task(usable: Any, distinct: int, config: PipelineConfig) -> tuple[Task, lis
     if few and _whole(usable):
         return "multiclass", [
             f"{config.target!r} holds {distinct} distinct whole numbers, taken as labels "
-            "(`task: regression` takes them as amounts)"
+            "(`task: regression` treats them as amounts)"
         ]
     if distinct <= MAX_INTEGER_CLASSES:
         return "regression", [
             f"{config.target!r} holds {distinct} distinct numbers, taken as amounts "
-            "(`task: multiclass` takes them as labels)"
+            "(`task: multiclass` treats them as labels)"
         ]
     return "regression", []
 
 
-def _graded(usable: Any, config: PipelineConfig, said: list[str]) -> Judged:
+def _graded(usable: Any, config: PipelineConfig, notes: list[str]) -> Judged:
     """Return the ranking that a target gives: its values in order are the grades."""
     grades = tuple(sorted(float(v) for v in pc.unique(usable).to_pylist()))
     if len(grades) > MAX_GRADES:
         raise DataError(
-            f"`task: ranking` takes at most {MAX_GRADES} grades of relevance; {config.target!r} "
+            f"`task: ranking` allows at most {MAX_GRADES} grades of relevance; {config.target!r} "
             f"holds {len(grades):,} distinct values.",
             "Round the target, or write `task: regression` to predict amounts.",
         )
@@ -161,12 +161,12 @@ def _graded(usable: Any, config: PipelineConfig, said: list[str]) -> Judged:
             f"above {grades[-1]:g}, the greatest; got {relevant:g}.",
             "Leave it out: everything above the least then counts as relevant.",
         )
-    said.append(
+    notes.append(
         f"{config.target!r} holds {len(grades)} values from {grades[0]:g} to {grades[-1]:g}, taken "
         f"as grades 0 to {len(grades) - 1} by their order; from {relevant:g} on a row is relevant "
         "(`relevant` changes it)"
     )
-    return Judged("ranking", assumptions=tuple(said), grades=grades, relevant=relevant)
+    return Judged("ranking", assumptions=tuple(notes), grades=grades, relevant=relevant)
 
 
 def _whole(usable: Any) -> bool:
@@ -176,7 +176,7 @@ def _whole(usable: Any) -> bool:
 
 
 def _classes(
-    usable: Any, config: PipelineConfig, said: list[str]
+    usable: Any, config: PipelineConfig, notes: list[str]
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     counted = pc.value_counts(native_labels(usable))
     labels = counted.field("values").to_pylist()
@@ -195,7 +195,7 @@ def _classes(
             "Load more rows, or name another target.",
         )
     if rare:
-        said.append(
+        notes.append(
             f"classes with a single row are set aside: {listed(sorted(rare))} ({len(rare):,} rows)"
         )
     return tuple(_label(label) for label in kept), counts
@@ -221,7 +221,7 @@ def _positive(
     classes: tuple[str, ...],
     counts: dict[str, int],
     config: PipelineConfig,
-    said: list[str],
+    notes: list[str],
     boolean: bool,
 ) -> str:
     if config.positive is not None:
@@ -236,7 +236,7 @@ def _positive(
     else:
         positive = min(reversed(classes), key=lambda label: counts[label])
         why = "the rarer class"
-    said.append(f"the positive class is {positive!r}, {why} (`positive` changes it)")
+    notes.append(f"the positive class is {positive!r}, {why} (`positive` changes it)")
     return positive
 
 
@@ -245,7 +245,7 @@ def _stated(classes: tuple[str, ...], config: PipelineConfig) -> str:
     number = isinstance(wanted, float) and wanted.is_integer()
     texts = [str(int(wanted))] if number and wanted is not None else [str(wanted)]
     if isinstance(wanted, bool):
-        # YAML 1.2 knows true and false only; 0 and 1 are what they mean among numbers.
+        # YAML 1.2 has true and false only; 0 and 1 are what they mean among numbers.
         texts += [str(int(wanted)), str(wanted).lower()]
     elif str(wanted).lower() in ("yes", "true", "no", "false"):
         texts.append("True" if str(wanted).lower() in ("yes", "true") else "False")

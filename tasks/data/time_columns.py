@@ -72,8 +72,8 @@ def _from_text(column: Any) -> tuple[Any, str] | None:
     times = time_text.parse_times(distinct.values)
     if times is not None:
         either = times.order == "ambiguous"
-        said = "dates can be read two ways; read with the day before month" if either else ""
-        return distinct.spread(times.values), said
+        note = "dates can be read two ways; read with the day before month" if either else ""
+        return distinct.spread(times.values), note
     numbers = number_text.plain_numbers(distinct.values)
     found = None if numbers is None else _from_numbers(numbers)
     return None if found is None else (distinct.spread(found[0]), found[1])

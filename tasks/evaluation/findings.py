@@ -1,4 +1,4 @@
-"""What a diagnosis finds, as values: they pass between doors, the report draws them as text."""
+"""Findings of a diagnosis as values: they pass between tasks, the report draws them as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal["note", "warning"]
 
 
 class FitVerdict(Record):
-    """How one candidate fits, from the rows it learned from and the rows it never saw.
+    """Fit of one candidate, from the rows it learned from and the rows it never saw.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class FitVerdict(Record):
         By how much the best candidate is better on the holdout, greater is further behind, with
         its interval.
     sentence
-        The verdict in words; `advice` says what to try.
+        The verdict in words; `advice` is what to try.
     """
 
     candidate: str
@@ -104,7 +104,7 @@ class FoldEvidence(Record):
 
     @property
     def shown(self) -> bool:
-        """Whether the folds tell the candidate from the baseline."""
+        """Whether the candidate beats the baseline on the folds beyond noise."""
         return self.gain > self.noise
 
 
@@ -151,7 +151,7 @@ class WeakSlice(Record):
     p_value
         One-sided, corrected for the slices tried.
     surprise
-        Whether the model also errs more than its own probabilities say.
+        Whether the model also errs more than its own probabilities imply.
     """
 
     where: str
@@ -199,18 +199,18 @@ class GroupDifference(Record):
 
 
 class Diagnosis(Record):
-    """What one training teaches.
+    """Findings about one training.
 
     Attributes
     ----------
     made
         How the challenger came about: what tuning, calibration, threshold and mixing found.
     asked
-        Those of `made` on what the pipeline file asks for, by what they are about.
+        Those of `made` about options that the pipeline file sets, by their subject.
     trials
         Candidate to what tuning tried of it, the challenger first.
     folds
-        Whether the folds tell a candidate from the baseline; None where they are too few.
+        Whether a candidate beats the baseline on the folds; None where they are too few.
     errors
         Sentences about mistakes: their counts, confusions, labels.
     steps

@@ -1,6 +1,6 @@
-"""What the validation folds can tell: whether a candidate beats the baseline on them beyond noise.
+"""Evidence of the validation folds: whether a candidate beats the baseline on them beyond noise.
 
-A challenger is chosen by the folds. Where none of them tells a candidate from the baseline, the
+A challenger is chosen by the folds. Where no candidate beats the baseline on them, the
 choice among the candidates is chance, and so are the rounds that the folds chose.
 
 References
@@ -59,20 +59,20 @@ def fold_evidence(
 def fold_suspicions(
     evidence: FoldEvidence | None, challenger: CandidateResult, metric: str
 ) -> tuple[Suspicion, ...]:
-    """Return that the folds tell nothing, or not how long the challenger is to be fitted."""
-    told = []
+    """Return that the folds show no signal, or not how long the challenger is to be fitted."""
+    texts = []
     if evidence is not None and not evidence.shown:
-        told.append(
-            "The folds tell nothing: no candidate is shown to be better than the baseline on them "
+        texts.append(
+            "The folds show no signal: no candidate is shown to be better than the baseline there "
             f"(nearest {evidence.candidate}, {metric_words(metric)} "
             f"{number(evidence.score, evidence.noise)} against "
             f"{number(evidence.baseline, evidence.noise)} over {evidence.folds} folds), so that "
             "the choice among the candidates is chance. Train on a longer window, or look for "
-            "columns that tell the target."
+            "columns that predict the target."
         )
     if challenger.rounds is not None:
-        told += _unsettled(challenger.candidate, challenger.rounds)
-    return tuple(Suspicion(about="folds", level="warning", sentence=text) for text in told)
+        texts += _unsettled(challenger.candidate, challenger.rounds)
+    return tuple(Suspicion(about="folds", level="warning", sentence=text) for text in texts)
 
 
 def _unsettled(name: str, rounds: Rounds) -> list[str]:

@@ -45,7 +45,7 @@ class Plan:
     replicates
         0: the sample itself, once, with weights of one.
     bins
-        At most so many groups of scores are told apart in a replicate; None: every score.
+        At most so many groups of scores are distinguished in a replicate; None: every score.
     """
 
     rows: int

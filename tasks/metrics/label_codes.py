@@ -32,7 +32,7 @@ def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
     places = {name: place for place, name in enumerate(classes)}
     unknown = len(classes)
     lookup = [places.get(_text(label, places), unknown) for label in found]
-    # A null label has the code -1, which takes the last place.
+    # A null label has the code -1, which is the last place.
     return np.asarray([*lookup, unknown], dtype=np.int64)[codes]
 
 

@@ -18,7 +18,7 @@ from tasks.metrics.scorer import sampled
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of the rows.
+    """A model's predictions of the rows.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Predictions:
     probability
         Shape (rows, n_classes) in the order of the schema's classes; None where there is none.
     uncalibrated
-        What a calibrated model says without its calibration, likewise.
+        Probabilities of a calibrated model before its calibration, likewise.
     """
 
     predicted: ArrayLike
@@ -35,7 +35,7 @@ class Predictions:
     uncalibrated: NDArray[np.float64] | None = None
 
     def only(self, rows: NDArray[np.bool_]) -> Predictions:
-        """Return what it says of the rows of a mask, shape (rows,)."""
+        """Return the predictions of the rows of a mask, shape (rows,)."""
         given = (self.probability, self.uncalibrated)
         return Predictions(
             np.asarray(self.predicted)[rows], *(None if v is None else v[rows] for v in given)
@@ -90,7 +90,7 @@ def paired_evidence(
     -------
     GateEvidence
         What is undefined is None. ``detectable`` is half the width of the interval: a true
-        difference below it would mostly not have been told from zero.
+        difference below it would mostly not have been distinguished from zero.
 
     References
     ----------
@@ -149,7 +149,7 @@ def _probable(*models: Predictions) -> bool:
 def _units(
     y_true: ArrayLike, blocks: ArrayLike | None, queries: RankingGroups | None
 ) -> int | None:
-    """Return how many blocks there are; of a ranking, how many groups tell something."""
+    """Return how many blocks there are; of a ranking, how many groups are informative."""
     if queries is not None:
         return int(queries.telling(y_true).sum())
     return len(np.unique(np.asarray(blocks))) if blocks is not None else None

@@ -1,4 +1,4 @@
-"""A person's own metric tried on made-up rows, before any data is read."""
+"""Check of a custom metric on made-up rows, before any data is read."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def try_metric(own: OwnCode, metric: str, task: str | None, positive: str | int 
         raise wrong(own, metric, "needs probabilities, which a regression does not have")
     labels = trial_labels(hook.labels, task, positive)
     function = function_of(own, metric)
-    truth, said = _trial(labels, hook.needs, task)
-    rows = Rows(function, truth, said)
+    truth, predicted = _trial(labels, hook.needs, task)
+    rows = Rows(function, truth, predicted)
     given = f"y_true {truth.tolist()[:4]}…"
     try:
         value, again = rows.value(), rows.value()

@@ -1,4 +1,4 @@
-"""A person's own metric: called for all rows, for validation parts, slices and bootstrap draws.
+"""Custom metrics: called for all rows, for validation parts, slices and bootstrap draws.
 
 ``hooks: {metrics: {profit: {call: my_metrics:profit, greater_is_better: true}}}`` names a function
 ``(y_true, y_pred) -> float``. For a regression both are values. For classes both are labels:
@@ -40,13 +40,13 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def is_own(metric: str, own: OwnCode | None) -> bool:
-    """Return whether `metric` is one of a person's own."""
+    """Return whether `metric` is a custom one."""
     return own is not None and metric in own.metrics
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a metric is asked about: truth and predictions of rows, as the function takes them."""
+    """Input of a metric: truth and predictions of rows, as the function expects them."""
 
     function: Callable[..., Any]
     y_true: NDArray[Any]
@@ -156,7 +156,7 @@ def _tell_cost(metric: str, own: OwnCode, plan: Plan, seconds: float) -> None:
     expected = seconds * plan.replicates
     if expected > _SLOW_SECONDS:
         _LOGGER.warning(
-            "hooks.metrics.%s (%s) takes %.2g s for %d rows and is called %d times for an "
+            "hooks.metrics.%s (%s) needs %.2g s for %d rows and is called %d times for an "
             "interval: about %.0f s a model. Write it with NumPy, without a loop over rows",
             metric, own.metrics[metric].call, seconds, plan.rows, plan.replicates, expected,
         )  # fmt: skip
@@ -189,9 +189,9 @@ def _rows(
     if needs == "prediction":
         places = encode(predicted, classes)
         known = places < len(classes)
-        # A label that only another model knows is none of these.
-        said = labels[places] if known.all() else np.array([*labels.tolist(), None])[places]
-        return Rows(function, truth, said)
+        # A label that occurs only in another model is none of these.
+        named = labels[places] if known.all() else np.array([*labels.tolist(), None])[places]
+        return Rows(function, truth, named)
     if probability is None:
         raise wrong(own, metric, "needs probabilities, and the model gives none")
     if len(classes) > 2:

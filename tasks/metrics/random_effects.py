@@ -108,7 +108,7 @@ def random_effects(
     shared: float = 0.0,
     factors: Floats | None = None,
 ) -> RandomEffects:
-    """Return what values and their noise tell of one more.
+    """Return the distribution of one more value, given values and their noise.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Ranking metrics over groups of rows, under weights of the groups.
 
 A group (the rows of one user, of one query) is ranked by the predictions, and scored by the true
-grades. A metric is the mean over the groups that tell something: those with at least two rows and
+grades. A metric is the mean over the informative groups: those with at least two rows and
 at least one relevant row. Equal predictions are in no order: a group then scores what it would on
 average over all orders of them.
 
@@ -152,9 +152,9 @@ class RankScores:
 def by_group(
     truth: Floats, predicted: Floats, queries: RankingGroups, cut: int = CUT
 ) -> tuple[tuple[Floats, Floats], NDArray[np.bool_], Ints]:
-    """Return NDCG and average precision of each group at `cut`, which tell, and its first row.
+    """Return NDCG and average precision of each group at `cut`, if informative, and its first row.
 
-    Groups stand in the order of their numbers. A group that tells nothing has 0.
+    Groups stand in the order of their numbers. An uninformative group has 0.
 
     Examples
     --------

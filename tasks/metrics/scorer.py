@@ -50,7 +50,7 @@ def score(
     positive
         The positive label of a binary task, as text; None: the last class.
     own
-        Where `metric` may be one of a person's own.
+        Where `metric` may be a custom one.
     queries
         Which rows are ranked together; None where the task is no ranking.
 
@@ -65,7 +65,7 @@ def score(
     EvidenceError
         If the metric is unknown to the task or the shapes do not match.
     ConfigError
-        If a person's own metric fails or is not finite.
+        If a custom metric fails or is not finite.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def _valued(
         return MetricValue(value=None)
     ends = interval(replicates, confidence, plan.n_units) if plan.replicates else None
     if ends is None or ends[0] == ends[1]:
-        # Replicates that all agree, as after no mistake at all, do not tell how sure it is.
+        # Replicates that all agree, as after no mistake at all, do not show how sure it is.
         return MetricValue(value=value)
     low, high = ends
     if name == "calibration_error":

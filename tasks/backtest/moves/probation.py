@@ -16,7 +16,7 @@ from tasks.monitoring.probation.verdict import judge_probation
 
 @dataclass(frozen=True)
 class Trial:
-    """How a probation ended: what is recorded of it, and who scores from the next window on."""
+    """The end of a probation: its record, and the version that scores from the next window on."""
 
     move: Move
     champion: Champion

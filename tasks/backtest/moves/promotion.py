@@ -1,4 +1,4 @@
-"""What the gate says of a model that a replay trains, as it would in production."""
+"""The gate's verdict on a model that a replay trains, as it would be in production."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def challenge(
     refit: bool,
     earlier: Sequence[RefitGain] = (),
 ) -> Challenge:
-    """Return what the gate says of a model trained at the end of `window`.
+    """Return the gate's verdict on a model trained at the end of `window`.
 
     Promoted, the challenger is fitted once more with the rows that it was judged on. One that ends
     before the champion is compared at equal age (`tasks.registry.gate.equal_age`); as a replay has
@@ -182,7 +182,7 @@ def challenge(
 
 
 def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:
-    """Return what the trivial baseline of rows [first, last) says of so many rows."""
+    """Return the trivial baseline of rows [first, last) as predictions of so many rows."""
     y: NDArray[Any] = history.y[first:last]
     if not history.roles.classes:
         middle = np.median if history.metric in {"mae", "median_ae", "mape"} else np.mean
@@ -202,7 +202,7 @@ def calendar_spans(history: History, policies: Sequence[Policy], learned: int) -
     Parameters
     ----------
     learned
-        How many rows the first champion knows.
+        Number of rows that the first champion was trained on.
     """
     for policy in policies:
         known = learned

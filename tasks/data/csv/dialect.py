@@ -45,7 +45,7 @@ _WORD = re.compile(rb"[A-Za-z\x80-\xff]{4,}")
 
 @dataclass(frozen=True)
 class Survey:
-    """What the bytes of a file show.
+    """Properties of a file's bytes.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Survey:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip where its first bytes say so."""
+    """Open a file for reading, through gzip where its first bytes are gzip's."""
     with path.open("rb") as handle:
         packed = handle.read(2) == b"\x1f\x8b"
     return cast("IO[bytes]", gzip.open(path, "rb")) if packed else path.open("rb")
@@ -215,7 +215,7 @@ def _guess(data: bytes) -> tuple[str, bool]:
     """Return the encoding of text that is not UTF-8.
 
     Words of western languages hold few bytes above 127. Where most of a word's bytes are, the
-    script is another one, and charset_normalizer tells which.
+    script is another one, which charset_normalizer identifies.
     """
     words = [w for w in _WORD.findall(data) if not w.isascii()]
     high = sum(sum(byte > 127 for byte in word) for word in words[:5000])
@@ -237,7 +237,7 @@ def _decode(head: bytes, encoding: str, path: Path) -> str:
     except LookupError:
         raise SourceError(
             f"source.encoding: no encoding is called {encoding!r}.",
-            "Use utf-8, latin-1, cp1252 or another name that Python knows.",
+            "Use utf-8, latin-1, cp1252 or another name of Python's.",
         ) from None
     except UnicodeError as error:
         raise SourceError(f"{path.name}: not text in {encoding} ({error}).") from None

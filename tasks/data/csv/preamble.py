@@ -26,7 +26,7 @@ _MOSTLY = 0.8
 
 @dataclass(frozen=True)
 class Preamble:
-    """What stands above the header.
+    """Lines above the header.
 
     Attributes
     ----------

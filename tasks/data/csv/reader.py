@@ -97,7 +97,7 @@ def read_csv(
             f"{where}: a header and no row.", "Name a file with at least one line of values."
         )
     typing = Typing(_rules(source, layouts[0].delimiter), expected, written)
-    # Every column of the file is evidence, whichever of them are asked for.
+    # Every column of the file is evidence, whichever of them are requested.
     typing.settle_decimal(dict(zip(texts.column_names, texts.columns, strict=True)))
     if columns is not None:
         texts = texts.select([name for name in texts.column_names if name in set(columns)])
@@ -109,10 +109,10 @@ def read_csv(
         at_fault = _units_by_file(layouts, error.column, typing.rules).get(error.found, "")
         raise UnitError(error.column, error.found, error.known, at_fault) from None
     detected = {**layouts[0].detected, **typing.detected}
-    said = (*notes, *typing.notes.sentences())
+    texts = (*notes, *typing.notes.sentences())
     findings += [_with_files(note, layouts, typing.rules) for note in typing.findings]
     return SourceTable(
-        table, said, None, detected, tuple(findings), frozenset(typing.rewritten), typing.written
+        table, texts, None, detected, tuple(findings), frozenset(typing.rewritten), typing.written
     )
 
 
@@ -154,8 +154,8 @@ def _layout(path: Path, source: CsvSource) -> _Layout:
     header = [name.strip() for name in dialect.header_of(rest, delimiter)]
     if not header:
         raise SourceError(f"{path.name}: no line of names.", "Name a file with a header line.")
-    names, said = unique_names(header)
-    notes.extend(f"{path.name}: {sentence}" for sentence in said)
+    names, renamed = unique_names(header)
+    notes.extend(f"{path.name}: {sentence}" for sentence in renamed)
     nameless = frozenset(i for i, name in enumerate(header) if not name)
     return _Layout(path, survey, delimiter, names, nameless, preamble, tuple(notes), detected)
 
@@ -194,14 +194,14 @@ def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...
             new = f"{stem}_{number}"
         names.append(new)
         (twice if name else nameless).append(new)
-    said = []
+    renamed = []
     if twice:
-        said.append(f"names that stand twice were numbered: {listed(twice)}")
+        renamed.append(f"names that stand twice were numbered: {listed(twice)}")
     if nameless:
-        said.append(f"columns without a name were named by position: {listed(nameless)}")
+        renamed.append(f"columns without a name were named by position: {listed(nameless)}")
     if all(_is_number(name) for name in header):
-        said.append("the first line holds only numbers and was taken as the column names")
-    return tuple(names), tuple(said)
+        renamed.append("the first line holds only numbers and was taken as the column names")
+    return tuple(names), tuple(renamed)
 
 
 def _is_number(name: str) -> bool:
@@ -262,12 +262,12 @@ def _mended(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> A
     try:
         with repair.mended(
             path, encoding, layout.delimiter, len(layout.names), layout.preamble.lines
-        ) as (file, said, found):
+        ) as (file, note, found):
             table = _parse(file, "utf-8", layout, above=0)
     except pa.ArrowInvalid as error:
         raise SourceError(f"{path.name}: cannot be read: {error}.") from None
-    if said:
-        notes.append(said)
+    if note:
+        notes.append(note)
     findings.extend(found)
     return table
 

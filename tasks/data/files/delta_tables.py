@@ -1,4 +1,4 @@
-"""Delta tables: a folder of Parquet files, of which a log says which ones are valid now."""
+"""Delta tables: a folder of Parquet files, with a log of the ones that are valid now."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def copies_of(
         An object; a pattern, whose ``*`` stops at ``/`` and whose ``**`` does not; or a prefix,
         which stands for the objects below it whose name ends with one of `endings`.
     unfinished
-        Says of a name whether it is hidden, or called unfinished: neither a prefix nor a pattern
+        Whether a name is hidden, or called unfinished: neither a prefix nor a pattern
         stands for these.
     max_bytes
         More bytes than these are not fetched.
@@ -85,7 +85,7 @@ def copies_of(
     InfrastructureError
         When the store refuses access or the disk is full.
     TransientError
-        When the store does not answer.
+        When the store does not respond.
     """
     with _opened(address) as (store, path):
         found = _listed(store, path, address, endings, unfinished)
@@ -128,7 +128,7 @@ def put(file: Path, address: str, *, new: bool = False) -> None:
     InfrastructureError
         When the store refuses access.
     TransientError
-        When the store does not answer.
+        When the store does not respond.
     """
     with _opened(address, writing=True) as (store, path):
         if new and store.get_file_info(path).type == pafs.FileType.File:
@@ -164,11 +164,11 @@ def _listed(
 
     try:
         every = store.get_file_info(selector)
-    except FileNotFoundError:  # of a bucket that is not there, another error says so
+    except FileNotFoundError:  # a bucket that is not there raises another error
         every = []
     if any(f"/{LOG}/" in info.path for info in every):
         raise SourceError(
-            f"{address} holds a Delta table, whose log says which of its files are valid now; that "
+            f"{address} holds a Delta table, whose log lists the files that are valid now; that "
             "is read of local folders only.",
             "Copy the table, or name a folder of plain Parquet files.",
         )

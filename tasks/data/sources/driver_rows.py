@@ -23,7 +23,7 @@ _EXACT = 2**53
 class Columns:
     """Columns that grow by chunks of rows; each chunk is turned into Arrow at once.
 
-    Columns with bytes wait for all their rows: what bytes mean, a few of them cannot tell.
+    Columns with bytes wait for all their rows: what bytes mean, a few of them cannot show.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Columns:
 
     @property
     def findings(self) -> tuple[ReadingNote, ...]:
-        """What was left out, decoded or shortened; complete once there is a table."""
+        """Notes on values left out, decoded or shortened; complete once there is a table."""
         return tuple(note for found in self._found for note in found.values())
 
     def add(self, rows: Sequence[Any]) -> None:

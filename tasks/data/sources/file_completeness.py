@@ -58,7 +58,7 @@ def _parquet_fault(file: Path) -> FileAside | None:
             if size >= 12 and {head, handle.read(4)} <= set(_PARQUET_MAGIC):
                 return None
             if head not in _PARQUET_MAGIC and size >= 4:
-                return None  # something else: reading it says what
+                return None  # something else: reading it raises the error
     return _aside(file, size)
 
 
@@ -78,7 +78,7 @@ def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | N
         except DamagedError:
             return _aside(file, size)
         except SourceError:
-            return None  # reading it says what
+            return None  # reading it raises the error
         return None
     if settled and not ended and time.time() - file.stat().st_mtime < _WRITING_SECONDS:
         return _aside(file, size)

@@ -129,7 +129,7 @@ def _plain(values: Any, name: str, form: ColumnForm) -> Any:
 def _require_zeros(column: Any, name: str, code: str) -> None:
     if storage_of(column) == "number" and column.null_count < len(column):
         raise DataError(
-            f"Column {name!r} takes codes such as {code!r}; it holds numbers, such as "
+            f"Column {name!r} needs codes such as {code!r}; it holds numbers, such as "
             f"{column.drop_null()[0].as_py()}, which have no leading zeros.",
             "Send the codes as text.",
         )
@@ -149,7 +149,7 @@ def _require(column: Any, name: str, form: ColumnForm) -> None:
     if wanted == "time" and held == "text" and _misfit(column, "time") is None:
         found = "times of which some have an offset from UTC and some have none"
     raise DataError(
-        f"Column {name!r} takes {_wanted(form)}; it holds {found}.",
+        f"Column {name!r} needs {_wanted(form)}; it holds {found}.",
         "Send null where a value is not known.",
     )
 

@@ -1,9 +1,9 @@
-"""MovieLens as lists to rank: what a person thought of the next films, told from what was known.
+"""MovieLens as lists to rank: a person's ratings of the next films, predicted from earlier ones.
 
 A person's ratings, in time order, are cut into lists of twenty. A list is one question: which of
 the films that this person rates next will they like best? Every feature is made of ratings given
 before the list's first one, by anybody, and of the film's own year and genres; `asked_at` is the
-time of that first rating. So no feature knows a rating of its own list, and none of a later one;
+time of that first rating. So no feature uses a rating of its own list, and none of a later one;
 rows of a list have one time, and a split by time never cuts a list.
 """
 
@@ -41,15 +41,15 @@ def rating_lists(ratings: pd.DataFrame) -> dict[str, Any]:
     frame = ratings.sort_values(["userId", "timestamp", "movieId"], kind="stable")
     user, film = _codes(frame["userId"]), _codes(frame["movieId"])
     when, rating = frame["timestamp"].to_numpy(np.int64), frame["rating"].to_numpy(np.float64)
-    lists, asked = _lists(user, when)
+    lists, asked_at = _lists(user, when)
     everyone = np.zeros(len(frame), np.int64)
-    moment, year = asked.astype("datetime64[s]"), frame["year"].to_numpy(np.float64)
+    moment, year = asked_at.astype("datetime64[s]"), frame["year"].to_numpy(np.float64)
     genres = _genres(frame["genres"])
-    overall = _means(*known_before(everyone, when, rating, everyone, asked))
-    film_count, film_sum = known_before(film, when, rating, film, asked)
-    user_count, user_sum = known_before(user, when, rating, user, asked)
+    overall = _means(*known_before(everyone, when, rating, everyone, asked_at))
+    film_count, film_sum = known_before(film, when, rating, film, asked_at)
+    user_count, user_sum = known_before(user, when, rating, user, asked_at)
     user_mean = _shrunk(user_count, user_sum, overall)
-    a_year_ago, _ = known_before(film, when, rating, film, asked - 365 * 86_400)
+    a_year_ago, _ = known_before(film, when, rating, film, asked_at - 365 * 86_400)
     columns = {
         "list_id": lists,
         "user_id": frame["userId"].to_numpy(np.int64),
@@ -64,24 +64,24 @@ def rating_lists(ratings: pd.DataFrame) -> dict[str, Any]:
         "film_mean": _shrunk(film_count, film_sum, overall),
         "user_ratings": user_count,
         "user_mean": user_mean,
-        "genre_mean": _of_genres(genres, everyone, when, rating, asked, overall),
-        "genre_affinity": _of_genres(genres, user, when, rating, asked, user_mean) - user_mean,
+        "genre_mean": _of_genres(genres, everyone, when, rating, asked_at, overall),
+        "genre_affinity": _of_genres(genres, user, when, rating, asked_at, user_mean) - user_mean,
         "rating": rating,
     }
-    order = np.lexsort((lists, asked))
+    order = np.lexsort((lists, asked_at))
     return {name: np.asarray(values)[order] for name, values in columns.items()}
 
 
 def known_before(
-    keys: Ints, times: Ints, values: Floats, asked: Ints, moments: Ints
+    keys: Ints, times: Ints, values: Floats, wanted: Ints, moments: Ints
 ) -> tuple[Ints, Floats]:
-    """Return count and sum of the values of each asked key at times strictly before its moment.
+    """Return count and sum of the values of each requested key at times strictly before its moment.
 
     Parameters
     ----------
     keys, times, values
         Shape (n,); keys count from 0.
-    asked, moments
+    wanted, moments
         Key and moment of each question, shape (m,).
 
     Examples
@@ -95,8 +95,8 @@ def known_before(
     place = keys * span + (times - first)
     order = np.argsort(place, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(values[order])])
-    start = np.searchsorted(place[order], asked * span)
-    end = np.searchsorted(place[order], asked * span + (moments - first))
+    start = np.searchsorted(place[order], wanted * span)
+    end = np.searchsorted(place[order], wanted * span + (moments - first))
     return end - start, sums[end] - sums[start]
 
 
@@ -155,12 +155,12 @@ def _genres(column: pd.Series[Any]) -> _Genres:
 
 
 def _of_genres(
-    genres: _Genres, keys: Ints, when: Ints, rating: Floats, asked: Ints, prior: Floats
+    genres: _Genres, keys: Ints, when: Ints, rating: Floats, asked_at: Ints, prior: Floats
 ) -> Floats:
     """Return the mean, over a film's genres, of what the key had given films of the genre."""
     row = genres.row
     pair = keys[row] * genres.n_genres + genres.genre
-    count, total = known_before(pair, when[row], rating[row], pair, asked[row])
+    count, total = known_before(pair, when[row], rating[row], pair, asked_at[row])
     mean = _shrunk(count, total, prior[row])
     of_row: Floats = np.bincount(row, mean, minlength=len(genres.sizes)) / genres.sizes
     return of_row

@@ -1,4 +1,4 @@
-"""Parquet files: only the columns and the range of time that are asked for are read."""
+"""Parquet files: only the requested columns and range of time are read."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def read_parquet(
     findings: list[ReadingNote] = []
     data = _dataset(source, base, findings)
     if columns is not None:
-        asked = set(columns)
-        columns = [name for name in data.schema.names if name in asked]
+        wanted = set(columns)
+        columns = [name for name in data.schema.names if name in wanted]
     condition = _time_filter(data, time_column, start, end)
     names = list(data.schema.names if columns is None else columns)
     large = data.count_rows() * len(names) > _LARGE_CELLS
@@ -97,9 +97,9 @@ def read_parquet(
     if time_column is not None:
         table = within(table, time_column, start, end)
         latest = time_range(table[time_column])[1]
-    said = (*notes, *typing.notes.sentences())
+    all_notes = (*notes, *typing.notes.sentences())
     return SourceTable(
-        table, said, latest, findings=(*findings, *typing.findings), written=typing.written
+        table, all_notes, latest, findings=(*findings, *typing.findings), written=typing.written
     )
 
 

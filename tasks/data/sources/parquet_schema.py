@@ -1,4 +1,4 @@
-"""What a Parquet file's surroundings say of its columns: pandas' metadata and folder names."""
+"""Column types from a Parquet file's surroundings: pandas' metadata and folder names."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def read_source(
     Raises
     ------
     SourceError
-        When the source can't be read as the pipeline file says.
+        When the source can't be read as the pipeline file configures it.
     DataError
         When there are no rows, or the time column holds what is not a time.
     TransientError

@@ -106,9 +106,9 @@ def read_sql(
     if time_column is not None:
         table = within(table, time_column, start, end)
         latest = time_range(table[time_column])[1]
-    said = (*notes, *typing.notes.sentences())
+    all_notes = (*notes, *typing.notes.sentences())
     return SourceTable(
-        table, said, latest, findings=(*findings, *typing.findings), written=typing.written
+        table, all_notes, latest, findings=(*findings, *typing.findings), written=typing.written
     )
 
 

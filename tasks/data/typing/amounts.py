@@ -39,7 +39,7 @@ _CELL = (
 )
 _EVEN = "([0-9])[.,][-\u2013\u2014]+"
 LOOK = f"^{_BLANK}(?:{_CURRENCY}|[-+(\u2212\u2013]|{_BLANK})*[.,]?[0-9]"
-"""What the beginning of an amount looks like."""
+"""Beginning of an amount."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Amounts:
 
 
 class UnitError(DataError):
-    """A column of amounts is in another unit than its contract says.
+    """A column of amounts is in another unit than in its contract.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def _named(words: tuple[str, ...]) -> str | None:
 
 @dataclass(frozen=True)
 class Writing:
-    """How the cells of a column of numbers are written, as a contract states it.
+    """Format of the cells of a column of numbers, as a contract states it.
 
     Examples
     --------

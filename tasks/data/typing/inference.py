@@ -191,7 +191,7 @@ class Typing:
     def _plainly_text(self, column: Any, name: str, kind: Kind | None) -> bool:
         """Return whether a long column of a typed source is text already by its ends.
 
-        Looking at every distinct cell of a few million ids takes longer than reading them.
+        Looking at every distinct cell of a few million ids is slower than reading them.
         """
         if self.rules.loose or kind is not None or len(column) < _LONG:
             return False
@@ -221,7 +221,7 @@ class Typing:
         return typed if number_text.PLAIN in self._allowed else None
 
     def _codes(self, cells: Any, typed: Any, name: str) -> bool:
-        """Return whether cells such as 1E5 or +4915112345678 are codes, and say so."""
+        """Return whether cells such as 1E5 or +4915112345678 are codes, with a note."""
         if self.expected.get(name) is not None:
             return False
         example = number_text.plus_code(cells)
@@ -284,9 +284,9 @@ class Typing:
                 distinct = distinct.without(tuple(soft))
                 found = self._styles(distinct)
                 if found is not None:
-                    said = " or ".join(map(repr, soft))
+                    nulls = " or ".join(map(repr, soft))
                     self.notes.add(
-                        f"{said} among numbers read as missing (`source.null_values` changes it)",
+                        f"{nulls} among numbers read as missing (`source.null_values` changes it)",
                         name,
                     )
         if found is None:
@@ -305,7 +305,7 @@ class Typing:
         return distinct.spread(typed)
 
     def _amounts(self, distinct: Distinct, name: str) -> Any | None:
-        """Return amounts such as $1,234.50, 7.3% or (7) as numbers, and say so."""
+        """Return amounts such as $1,234.50, 7.3% or (7) as numbers, with a note."""
         asked = self.expected.get(name) == "numeric"
         found = taken_apart(distinct.values, asked=asked)
         if found is None and self.rules.null_values is None:
@@ -377,8 +377,8 @@ class Typing:
 
     def _say_order(self, name: str, order: time_text.Order) -> None:
         if order in ("day_first", "month_first"):
-            said = "day before month" if order == "day_first" else "month before day"
-            self.notes.add(f"dates read with the {said} (`source.date_formats` changes it)", name)
+            kind = "day before month" if order == "day_first" else "month before day"
+            self.notes.add(f"dates read with the {kind} (`source.date_formats` changes it)", name)
 
     def _keep_format(self, name: str, distinct: Distinct, order: time_text.Order) -> None:
         form = time_text.format_of(distinct.values, order)
@@ -407,9 +407,9 @@ class Typing:
             if order == "month_first":
                 typed[name] = month_first
             self._keep_format(name, distinct, order)
-            said = "day before month" if order == "day_first" else "month before day"
+            kind = "day before month" if order == "day_first" else "month before day"
             self.notes.add(
-                f"dates can be read two ways; read with the {said} ({why}); "
+                f"dates can be read two ways; read with the {kind} ({why}); "
                 "state `source.date_formats` to be sure", name
             )  # fmt: skip
 
@@ -455,8 +455,8 @@ class Typing:
         words = pc.unique(pc.ascii_trim_whitespace(column.filter(nulls))).drop_null().to_pylist()
         words = sorted(word for word in words if word)
         if words and self.rules.null_values is None:
-            said = ", ".join(map(repr, words))
-            self.notes.add(f"{said} read as missing (`source.null_values` changes it)", name)
+            tokens = ", ".join(map(repr, words))
+            self.notes.add(f"{tokens} read as missing (`source.null_values` changes it)", name)
         return pc.if_else(nulls, pa.scalar(None, pa.string()), column)
 
 

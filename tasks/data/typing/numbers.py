@@ -17,7 +17,7 @@ _SURELY_FLOAT = r"[.,]|[eE][+-]"
 
 @dataclass(frozen=True)
 class Style:
-    """How a number is written: the sign before decimals and the one between thousands."""
+    """Format of a number: the sign before decimals and the one between thousands."""
 
     decimal: str = "."
     thousands: str | None = None
@@ -122,7 +122,7 @@ def plus_code(column: Any) -> str | None:
 
 def _cast(column: Any, kind: Any) -> Any | None:
     try:
-        # A cast that fails is slow: a few cells tell most columns of words.
+        # A cast that fails is slow: a few cells identify most columns of words.
         column[:100].cast(kind)
         return column.cast(kind)
     except pa.ArrowInvalid:

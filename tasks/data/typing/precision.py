@@ -8,7 +8,7 @@ from typing import Any
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.source_notes import BeyondRange, LostDigits, ReadingNote
 
-# So many digits tell every float from every other.
+# So many digits distinguish every float from every other.
 _DIGITS = 17
 _LOOKED_AT = 1_000
 _WRITTEN = 30

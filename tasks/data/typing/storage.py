@@ -1,4 +1,4 @@
-"""How cells are stored, as distinct from what kind of column they make.
+"""Storage of cells, as distinct from the kind of their column.
 
 A category may be stored as text or as numbers. What the first reading of a source decided is
 declared to every later one, so that a part of a table has the types of the whole.
@@ -31,7 +31,7 @@ _FITTING: dict[Kind, tuple[Storage, ...]] = {
 
 @dataclass(frozen=True)
 class ColumnForm:
-    """What is declared of a column before it is read.
+    """Types declared of a column before it is read.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ SOFT_NULL_TOKENS = ("?", "-", "--", ".", "..", "*")
 
 @dataclass(frozen=True)
 class TextRules:
-    """How text becomes values.
+    """Rules for reading text as values.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class Notes:
         self._columns: dict[str, list[str]] = {}
 
     def add(self, sentence: str, column: str) -> None:
-        """Say `sentence` of `column`."""
+        """Add `sentence` about `column`."""
         self._columns.setdefault(sentence, []).append(column)
 
     def sentences(self) -> tuple[str, ...]:
-        """Return one sentence for each thing said."""
+        """Return each sentence once, with its columns."""
         return tuple(
             f"{listed([_short(n) for n in names])}: {text}" for text, names in self._columns.items()
         )

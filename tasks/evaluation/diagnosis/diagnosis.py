@@ -102,7 +102,7 @@ class TrainingDiagnosis(Case):
         return {r.candidate: r.trials for r in first if r.trials}
 
     def learning(self) -> LearningCurve | None:
-        """Return the learning curve, which costs fits, where it is asked for."""
+        """Return the learning curve, which costs fits, where it is configured."""
         if self.training.diagnosis != "full":
             return None
         order = [row.candidate for row in self.assessment.leaderboard]
@@ -114,7 +114,7 @@ class TrainingDiagnosis(Case):
         return learning_curve(self.basis, able[0], self.training, self.baseline, seconds)
 
     def folds(self) -> FoldEvidence | None:
-        """Return whether the folds tell a candidate from the baseline."""
+        """Return whether a candidate beats the baseline on the folds beyond noise."""
         baseline = next(r for r in self.fitted if r.candidate == BASELINE)
         others = [r for r in self.fitted if r is not baseline]
         ordered = self.basis.split.rule == "time"
@@ -130,7 +130,7 @@ class TrainingDiagnosis(Case):
             Suspicion(about="leak", level="warning", sentence=sentence)
             for sentence in self.schema.leaks.values()
         ]
-        told = [
+        suspicions = [
             *leaks,
             *label_suspicions(self.schema),
             *self._alone(train, holdout),
@@ -144,10 +144,10 @@ class TrainingDiagnosis(Case):
             ),
             duplicate_suspicion(found, self.y, self.model, self.schema, self.metric),
         ]
-        return tuple(sorted(told, key=lambda s: s.level != "warning"))
+        return tuple(sorted(suspicions, key=lambda s: s.level != "warning"))
 
     def _alone(self, train: Ints, holdout: Ints) -> tuple[Suspicion, ...]:
-        """Return that a column alone nearly decides, unless it is told to be a leak already."""
+        """Return that a column alone nearly decides, unless it is reported as a leak already."""
         importance = self.challenger.importance
         given = (self.schema, train, holdout, self.model, importance, self.seed)
         found = alone(self.basis.snapshot.path, *given)

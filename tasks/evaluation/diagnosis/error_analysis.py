@@ -55,7 +55,7 @@ def mistakes(y_true: ArrayLike, predicted: ArrayLike, schema: Schema, *, lean: b
     Parameters
     ----------
     lean
-        Whether to say what another threshold would do.
+        Whether to state the effect of another threshold.
     """
     if not schema.classes:
         return _misses(y_true, predicted)
@@ -193,4 +193,4 @@ def _far_off(y_true: ArrayLike, predicted: ArrayLike) -> tuple[int, str]:
     text = f"{count:,} rows ({share:.2%}) are missed by more than {_FAR:.0f} times the usual error"
     if share > 0.01:
         return 0, f"{text}: the errors have a long tail; a logarithm of the target may help."
-    return count, f"{text}: values that may be wrong, or a case that no column tells."
+    return count, f"{text}: values that may be wrong, or a case that no column explains."

@@ -64,11 +64,11 @@ def _weakest(column: str, levels: list[SliceScore], metric: str) -> str:
     sign = 1.0 if greater_is_better(metric) else -1.0
     ordered = sorted(levels, key=lambda s: sign * (s.score.value or 0.0))
     worst, best = ordered[0], ordered[-1]
-    told = (
+    gap = (
         f"{metric_words(metric)} goes from {_number(worst.score)} where {column} is {worst.value} "
         f"to {_number(best.score)} where it is {best.value}"
     )
-    return f"{told}; their intervals {'lie apart' if _apart(worst.score, best.score) else 'meet'}."
+    return f"{gap}; their intervals {'lie apart' if _apart(worst.score, best.score) else 'meet'}."
 
 
 def _apart(a: MetricValue, b: MetricValue) -> bool:
@@ -145,17 +145,19 @@ def group_differences(
         name: _rates(rows, truth, model, schema, metric, blocks, seed + place)
         for place, (name, rows) in enumerate(groups)
     }
-    told = []
+    compared = []
     for name, rows in groups:
         rates = {k: _valued(*v) for k, v in samples[name].items()}
         first = samples[groups[0][0]]
         differences = {
             k: _difference(samples[name][k], first[k]) for k in rates if name != groups[0][0]
         }
-        told.append(
+        compared.append(
             GroupRow(value=name, rows=int(rows.sum()), rates=rates, differences=differences)
         )
-    return GroupDifference(column=column, groups=tuple(told), sentence=_compared(column, told))
+    return GroupDifference(
+        column=column, groups=tuple(compared), sentence=_compared(column, compared)
+    )
 
 
 Sampled = tuple[float, Floats, int]
@@ -240,17 +242,17 @@ def _compared(column: str, groups: list[GroupRow]) -> str:
         return f"{column} has fewer than two groups with {LEAST_ROWS} rows, so none are compared."
     first = groups[0].value
     tried = sum(name != "actually positive" for g in groups for name in g.differences)
-    said = []
+    differing = []
     for group in groups[1:]:
         for name, value in group.differences.items():
             if name == "actually positive" or value.low is None or value.high is None:
                 continue
             if _differs(value, tried):
                 ours, theirs = group.rates[name], groups[0].rates[name]
-                said.append(
+                differing.append(
                     f"{name}: {_number(ours)} of {group.value} against {_number(theirs)} of {first}"
                 )
-    if not said:
+    if not differing:
         return f"No difference between the groups of {column} is shown on these rows."
-    more = f" and {len(said) - 3} more" if len(said) > 3 else ""
-    return f"Groups of {column} differ beyond chance in {'; '.join(said[:3])}{more}."
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    return f"Groups of {column} differ beyond chance in {'; '.join(differing[:3])}{more}."

@@ -50,7 +50,7 @@ def fit_verdicts(case: Case) -> list[FitVerdict]:
 
 @dataclass(frozen=True)
 class Compared:
-    """What candidates score on the same rows, greater is better, in all and in each replicate."""
+    """Scores of candidates on the same rows, greater is better, in all and in each replicate."""
 
     scored: dict[str, tuple[float, Floats]]
     units: int

@@ -88,7 +88,7 @@ def label_suspicions(schema: Schema) -> tuple[Suspicion, ...]:
 def duplicate_suspicion(
     found: Duplicates | None, y_true: ArrayLike, model: Predictions, schema: Schema, metric: str
 ) -> Suspicion:
-    """Return what the duplicates mean: the metric without them tells whether they matter."""
+    """Return the effect of the duplicates: the metric without them shows whether they matter."""
     if found is None:
         return Suspicion(
             about="duplicates",
@@ -116,7 +116,7 @@ def duplicate_suspicion(
             about="duplicates",
             level="note" if share < 0.2 else "warning",
             sentence=f"{text}. Training rows repeat each other as often, so the features have few "
-            "combinations, or rows were copied: name the id columns, or drop copies, to tell.",
+            "combinations, or rows were copied: name the id columns, or drop copies, to find out.",
         )
     return Suspicion(
         about="duplicates",
@@ -147,7 +147,7 @@ def too_good(
 ) -> tuple[Suspicion, ...]:
     """Return suspicions about the challenger's score itself."""
     found = []
-    # One class against nine others is easily told apart: of several classes accuracy says more.
+    # One class against nine others is easy: of several classes accuracy is more informative.
     names = ("r2", "accuracy") if len(evaluation.per_class) > 2 else ("roc_auc", "r2", "accuracy")
     for name in names:
         value = evaluation.metrics.get(name, MetricValue(value=None)).value
@@ -162,13 +162,13 @@ def too_good(
             )
             break
     holdout = evaluation.metrics.get(metric)
-    if holdout is not None and (said := _unlike_validation(holdout, result, metric)):
-        found.append(said)
+    if holdout is not None and (unlike := _unlike_validation(holdout, result, metric)):
+        found.append(unlike)
     return tuple(found)
 
 
 def _easy(name: str, value: float, evaluation: Evaluation, baseline: float | None) -> bool:
-    """Whether a high accuracy only says that one class is almost everywhere."""
+    """Whether a high accuracy only means that one class is almost everywhere."""
     if name != "accuracy" or not evaluation.confusion:
         return False
     rows = np.asarray(evaluation.confusion, dtype=np.float64).sum(axis=1)

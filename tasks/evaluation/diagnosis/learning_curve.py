@@ -80,7 +80,7 @@ def learning_curve(
     ----------
     result
         Its candidate and tuned settings are fitted anew, calibrated and made to decide as it is,
-        so that the last point can be told from its score.
+        so that only rows distinguish the last point from its score.
     baseline
         The baseline's metric, the measure of what is much.
     seconds

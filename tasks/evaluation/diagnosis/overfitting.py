@@ -1,7 +1,7 @@
 """Does a candidate learn too much, too little, or as it should: a verdict in words.
 
 The model's score on rows it learned from is held against its score on the holdout and against the
-trivial baseline. A gap alone is no harm: a forest knows its own rows by heart and may still be the
+trivial baseline. A gap alone is no harm: a forest memorises its own rows and may still be the
 best on others. So a candidate *overfits* only where it also falls behind another one on unseen
 rows, or where there is none to compare with.
 
@@ -144,7 +144,7 @@ def _words(fit: Fit, gap: float | None, ordered: bool) -> str:
         f"do better on unseen ones{change}",
         "underfits": "underfits: as good on unseen rows as on its own, and another candidate is "
         "better",
-        "trails": "knows its own rows better than another candidate, and unseen ones worse",
+        "trails": "is better on its own rows than another candidate, and worse on unseen ones",
         "no_signal": "is not shown to be better than the baseline",
         "good": "fits well",
         "unknown": "is not judged",
@@ -164,7 +164,7 @@ def _advice(candidate: str, fit: Fit, gap: float | None, ordered: bool) -> str:
     if fit == "underfits":
         return f"Try {_MORE.get(candidate, 'a more flexible model')}."
     if fit == "no_signal":
-        return "The columns may not tell the target: try others, and check the target itself."
+        return "The columns may not predict the target: try others, and check the target itself."
     if fit == "good" and (gap or 0.0) > SMALL_GAP:
         return f"A little may be left in {less}."
     return "Better columns are likelier to help than other settings." if fit == "good" else ""
@@ -173,13 +173,15 @@ def _advice(candidate: str, fit: Fit, gap: float | None, ordered: bool) -> str:
 def headline(fits: Sequence[FitVerdict], challenger: str) -> str:
     """Return one or two sentences: on the challenger, and on who else fails and how."""
     own = next((f for f in fits if f.candidate == challenger), None)
-    said = [] if own is None else [f"{own.sentence} {own.advice}".strip()]
+    parts = [] if own is None else [f"{own.sentence} {own.advice}".strip()]
     others: Mapping[str, list[str]] = {
         kind: [f.candidate for f in fits if f.fit == kind and f.candidate != challenger]
         for kind in ("overfits", "underfits")
     }
-    told = [f"{', '.join(names)} {_plural(kind, names)}" for kind, names in others.items() if names]
-    return " ".join([*said, *([f"{'; '.join(told)}."] if told else [])])
+    others_text = [
+        f"{', '.join(names)} {_plural(kind, names)}" for kind, names in others.items() if names
+    ]
+    return " ".join([*parts, *([f"{'; '.join(others_text)}."] if others_text else [])])
 
 
 def _plural(kind: str, names: Sequence[str]) -> str:
@@ -189,7 +191,7 @@ def _plural(kind: str, names: Sequence[str]) -> str:
 def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
     """Return words and sentences for a terminal.
 
-    On the fit, what was asked for, weak rows, mistakes, doubts and next steps.
+    On the fit, configured options, weak rows, mistakes, doubts and next steps.
     """
     lines = [("fit", headline(found.fits, challenger)), *_made(found.asked)]
     if found.learning is not None:
@@ -206,9 +208,9 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in lines if text)
 
 
-def _made(asked: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+def _made(options: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """Return what became of tuning, mixing, calibration and the rule of decision."""
-    return [(about, " ".join(map(capitalised, notes))) for about, notes in asked.items()]
+    return [(about, " ".join(map(capitalised, notes))) for about, notes in options.items()]
 
 
 def capitalised(text: str) -> str:

@@ -12,7 +12,7 @@ OFF = 0.03
 _DOUBTS = frozenset({"leak", "score", "duplicates"})
 _REASONS = {
     "overfits": "overfits",
-    "memorises": "knows its own rows by heart",
+    "memorises": "memorises its own rows",
     "trails": "learns what does not last",
     "underfits": "underfits",
 }
@@ -27,14 +27,14 @@ def next_steps(
 ) -> tuple[str, ...]:
     """Return what to do next, a sentence each, what matters most first; at most five.
 
-    Where no setting is left to try, the first sentence says to stop.
+    Where no setting is left to try, the first sentence advises to stop.
 
     Parameters
     ----------
     challenger
         With the trials of its search.
     training
-        What was asked for: nothing is suggested that was done.
+        Its settings: nothing is suggested that was done.
     calibration_error
         The challenger's on the holdout, a fraction; None where it states no probabilities.
     """
@@ -45,8 +45,8 @@ def next_steps(
         *_untried(found, challenger, training, calibration_error),
     ]
     slices = _slices(found)
-    told = [*(steps or [_stop(found, challenger, weak=bool(slices))]), *slices]
-    return tuple(told[:MOST])
+    sentences = [*(steps or [_stop(found, challenger, weak=bool(slices))]), *slices]
+    return tuple(sentences[:MOST])
 
 
 def _doubts(found: Diagnosis) -> list[str]:
@@ -110,5 +110,5 @@ def _stop(found: Diagnosis, challenger: CandidateResult, *, weak: bool) -> str:
     if found.learning is not None and found.learning.verdict == "little":
         tried.append("more rows")
     what = " and ".join(tried) or "other settings"
-    left = "" if weak else " Only columns that tell something new would."
+    left = "" if weak else " Only columns with new information would."
     return f"Stop here: {what} are not shown to bring more than they cost.{left}"

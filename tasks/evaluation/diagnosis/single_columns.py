@@ -31,7 +31,7 @@ MOST_COLUMNS = 200
 NEARLY = 0.9
 """Share of what the model reaches with all columns."""
 _APART = 0.9
-"""Where the next column comes nearer than this share, several say the same and none stands out."""
+"""Where the next column comes nearer than this share, several are alike and none stands out."""
 _LEAST = 0.1
 _STRONG = 0.75
 """Below it all columns together decide too little for one that does as much to be a wonder."""
@@ -66,7 +66,7 @@ def alone(
     importance: Mapping[str, float],
     seed: int,
 ) -> Alone | None:
-    """Return the column that gets furthest alone; None where too little is there to tell.
+    """Return the column that gets furthest alone; None where the evidence is too small.
 
     A tree of at most 64 leaves is fitted to each source column by itself, on at most 8,000 training
     rows, and judged on as many of the holdout.
@@ -76,7 +76,7 @@ def alone(
     path
         The snapshot that `train` and `holdout` are positions in.
     model
-        What the challenger says of all holdout rows.
+        The challenger's predictions of all holdout rows.
     importance
         Column to its share of the model's own importance: of more than 200 columns the first are
         tried.
@@ -88,16 +88,16 @@ def alone(
         train[subsample_evenly(len(train), MOST_ROWS)],
         subsample_evenly(len(holdout), MOST_ROWS),
     )
-    (given, y), (asked, truth) = (_rows(path, schema, names, at) for at in (own, holdout[places]))
+    (given, y), (held, truth) = (_rows(path, schema, names, at) for at in (own, holdout[places]))
     if len(names) < 2 or len(truth) < len(places) or len(np.unique(y)) < 2:
         return None
     chances = None if model.probability is None else model.probability[places]
-    said = np.asarray(model.predicted)[places]
-    said = said if schema.task in NUMBERS else said.astype(str)
-    whole = _reached(schema, y, truth, said, chances)
+    predicted = np.asarray(model.predicted)[places]
+    predicted = predicted if schema.task in NUMBERS else predicted.astype(str)
+    whole = _reached(schema, y, truth, predicted, chances)
     if whole is None or whole < _LEAST:
         return None
-    found = _each(schema, given, y, asked, truth, seed)
+    found = _each(schema, given, y, held, truth, seed)
     if len(found) < 2:
         return None
     first, second, *_ = sorted(found, key=lambda name: -found[name])
@@ -118,7 +118,7 @@ def _each(
     schema: Schema,
     given: pd.DataFrame,
     y: NDArray[Any],
-    asked: pd.DataFrame,
+    held: pd.DataFrame,
     truth: NDArray[Any],
     seed: int,
 ) -> dict[str, float]:
@@ -127,7 +127,7 @@ def _each(
 
     part = schema.model_copy(update={"features": {n: schema.features[n] for n in given.columns}})
     encoder = build_encoder("tree", part, given, seed)
-    X, Z = encoder.fit_transform(given, y), encoder.transform(asked)
+    X, Z = encoder.fit_transform(given, y), encoder.transform(held)
     sources = np.asarray(encoder.sources_)
     return {
         name: _by_itself(schema, X[:, sources == name], y, Z[:, sources == name], truth)
@@ -159,17 +159,19 @@ def _by_itself(
     schema: Schema,
     X: NDArray[np.float32],
     y: NDArray[Any],
-    asked: NDArray[np.float32],
+    held: NDArray[np.float32],
     truth: NDArray[Any],
 ) -> float:
     bounds = {"max_leaf_nodes": _LEAVES, "min_samples_leaf": max(5, len(y) // 400)}
     if schema.task in NUMBERS:
-        said = sklearn.tree.DecisionTreeRegressor(**bounds, random_state=0).fit(X, y).predict(asked)
-        return _reached(schema, y, truth, said, None) or 0.0
+        predicted = (
+            sklearn.tree.DecisionTreeRegressor(**bounds, random_state=0).fit(X, y).predict(held)
+        )
+        return _reached(schema, y, truth, predicted, None) or 0.0
     tree = sklearn.tree.DecisionTreeClassifier(**bounds, random_state=0).fit(X, y)
-    shares = np.zeros((len(asked), len(schema.classes)))
+    shares = np.zeros((len(held), len(schema.classes)))
     known = [schema.classes.index(str(label)) for label in tree.classes_]
-    shares[:, known] = tree.predict_proba(asked)
+    shares[:, known] = tree.predict_proba(held)
     labels = np.asarray(schema.classes)[shares.argmax(axis=1)]
     return _reached(schema, y, truth, labels, shares) or 0.0
 
@@ -178,13 +180,13 @@ def _reached(
     schema: Schema,
     y: NDArray[Any],
     truth: NDArray[Any],
-    said: NDArray[Any],
+    predicted: NDArray[Any],
     shares: NDArray[np.float64] | None,
 ) -> float | None:
     """Return how far predictions get from guessing (0) to perfect (1); None where undefined."""
     if schema.task in NUMBERS:
         spread = float(((truth - truth.mean()) ** 2).sum())
-        return 1 - float(((truth - said) ** 2).sum()) / spread if spread > 0 else None
+        return 1 - float(((truth - predicted) ** 2).sum()) / spread if spread > 0 else None
     if len(schema.classes) == 2 and shares is not None:
         place = schema.classes.index(schema.positive or schema.classes[-1])
         positive = truth == schema.classes[place]
@@ -193,5 +195,5 @@ def _reached(
         return 2 * auc(shares[:, place], positive.astype(int)) - 1
     labels, counts = np.unique(y, return_counts=True)
     guessed = float(np.mean(truth == labels[counts.argmax()]))
-    right = float(np.mean(truth == said))
+    right = float(np.mean(truth == predicted))
     return (right - guessed) / (1 - guessed) if guessed < 1 else None

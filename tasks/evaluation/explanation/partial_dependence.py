@@ -1,4 +1,4 @@
-"""How the prediction moves with one column while the others stay as they are.
+"""Partial dependence: the prediction by one column while the others stay as they are.
 
 References
 ----------

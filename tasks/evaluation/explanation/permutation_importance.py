@@ -33,7 +33,7 @@ Predict = Callable[["pd.DataFrame"], tuple[ArrayLike, NDArray[np.float64] | None
 
 @dataclass(frozen=True)
 class ColumnImportance:
-    """What the metric loses when one column is shuffled; `low` and `high` are its interval."""
+    """Loss of the metric when one column is shuffled; `low` and `high` are its interval."""
 
     column: str
     loss: float
@@ -83,7 +83,7 @@ def permutation_importance(
     Parameters
     ----------
     predict
-        Takes rows as `X` and returns labels or values, and probabilities or None.
+        Given rows as `X` it returns labels or values, and probabilities or None.
     X, y
         Rows that the model was not fitted on; at most `most_rows` of them are drawn, fewer for
         many columns, so that about 60,000 rows are predicted in all.

@@ -25,7 +25,7 @@ Outputs = Callable[["pd.DataFrame"], Floats]
 
 
 class FeatureContribution(Record):
-    """What one column did to a prediction: upwards above 0."""
+    """Contribution of one column to a prediction: upwards above 0."""
 
     column: str
     value: str
@@ -38,12 +38,12 @@ class RowExplanation(Record):
     Attributes
     ----------
     base
-        What it says of an average row, on the scale of the pushes.
+        Output for an average row, on the scale of the pushes.
     label
         The class that `probability` is of: the positive one, or of more than two the predicted.
     scale
         ``log-odds of <class>``, ``probability of <class>`` or ``<target>``; of a calibrated model
-        what it says before the calibration.
+        that of the output before the calibration.
     pushes
         The greatest first.
     """
@@ -66,7 +66,7 @@ class RowExplanation(Record):
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each source column adds to what trees say of each row.
+    """Contribution of each source column to the trees' output for each row.
 
     Attributes
     ----------
@@ -112,17 +112,17 @@ def contributions(
 def summary(pipeline: Any, X: pd.DataFrame) -> tuple[dict[str, float], Scale] | None:
     """Return the mean size of each source column's contribution, the greatest first, and its scale.
 
-    None of what is no tree, and where so few rows are cheap that a mean would say little.
+    None without trees, and where so few rows are cheap that a mean would be unreliable.
     """
     found = explained(pipeline[-1])
     if found is None or found.rows_within(MOST_STEPS, len(X)) < min(LEAST_ROWS, len(X)):
         return None
-    told = contributions(pipeline, X)
-    if told is None:
+    parts = contributions(pipeline, X)
+    if parts is None:
         return None
-    sizes = np.abs(told.values).mean(axis=(0, 2))
+    sizes = np.abs(parts.values).mean(axis=(0, 2))
     order = np.argsort(-sizes, kind="stable")
-    return {told.columns[k]: float(sizes[k]) for k in order}, told.scale
+    return {parts.columns[k]: float(sizes[k]) for k in order}, parts.scale
 
 
 def outputs_of(pipeline: Any, schema: Schema, label: str | None) -> Outputs:
@@ -157,12 +157,12 @@ def looked_at(new: Mapping[str, float], old: Mapping[str, float]) -> str:
     ours, theirs = _shares(new), _shares(old)
     gained = [c for c, s in ours.items() if s >= 0.05 and theirs.get(c, 0.0) < 0.2 * s]
     lost = [c for c, s in theirs.items() if s >= 0.05 and ours.get(c, 0.0) < 0.2 * s]
-    said = []
+    sentences = []
     if gained:
-        said.append(f"The new model looks at {_few(gained)}, which the champion did not.")
+        sentences.append(f"The new model looks at {_few(gained)}, which the champion did not.")
     if lost:
-        said.append(f"It no longer looks at {_few(lost)}.")
-    return " ".join(said) or "The new model looks at the same columns as the champion."
+        sentences.append(f"It no longer looks at {_few(lost)}.")
+    return " ".join(sentences) or "The new model looks at the same columns as the champion."
 
 
 def _shares(losses: Mapping[str, float]) -> dict[str, float]:
@@ -244,8 +244,8 @@ def _pushed(
             scale = f"raw score of {label}"
         if getattr(pipeline[-1], "method", "none") != "none":
             scale += " before calibration"
-        told = (list(found.columns), sign * found.values[0, :, k])
-        return base, told, scale, "contributions"
+        columns = (list(found.columns), sign * found.values[0, :, k])
+        return base, columns, scale, "contributions"
     outputs = outputs_of(pipeline, schema, label)
     others = background.iloc[:: max(1, len(background) // BACKGROUND_ROWS)][:BACKGROUND_ROWS]
     others = others.reset_index(drop=True)

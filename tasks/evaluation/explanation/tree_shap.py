@@ -29,7 +29,7 @@ _NAN_GOES_RIGHT, _NAN_GOES_LEFT = 8, 10
 
 @dataclass(frozen=True)
 class Explained:
-    """What can tell contributions of a model's columns.
+    """Trees that yield contributions of a model's columns.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ Step = tuple[int, float, bool, bool]
 
 @dataclass(frozen=True)
 class Coded:
-    """How a coded column is told: its levels by ascending code, or None for numbers."""
+    """Levels of a coded column by ascending code, or None for numbers."""
 
     name: str
     levels: tuple[str, ...] | None = None
@@ -33,28 +33,28 @@ def coded_columns(
     X: pd.DataFrame, losses: Floats, kinds: dict[str, Kind], chooses: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], list[Coded]]:
     """Return numbers as they are, and categories ordered by their loss in the choosing half."""
-    columns, told = [], []
+    columns, rules = [], []
     for name in list(X.columns)[:MOST_COLUMNS]:
         values, kind = X[name], kinds.get(name, "categorical")
         if kind in ("text", "identifier"):
             continue
         if kind in ("numeric", "boolean") and values.dtype.kind in "iufb":
             columns.append(values.to_numpy(np.float32, na_value=np.nan))
-            told.append(Coded(name))
+            rules.append(Coded(name))
         elif values.dtype.kind == "M":
             seconds = values.to_numpy(dtype="datetime64[s]")
             days = seconds.astype(np.float64) / 86_400
             columns.append(np.where(np.isnat(seconds), np.nan, days).astype(np.float32))
-            told.append(Coded(name, dates=True))
+            rules.append(Coded(name, dates=True))
         else:
             codes, levels = _by_loss(values, losses, chooses)
             columns.append(codes)
-            told.append(Coded(name, levels))
+            rules.append(Coded(name, levels))
     if not columns:
         return np.empty((len(X), 0), np.float32), []
     coded = np.column_stack(columns)
     coded[~np.isfinite(coded)] = np.nan
-    return coded, told
+    return coded, rules
 
 
 def _by_loss(
@@ -74,7 +74,7 @@ def _by_loss(
     return place[codes].astype(np.float32), levels
 
 
-def in_words(path: Sequence[Step], told: Sequence[Coded]) -> str:
+def in_words(path: Sequence[Step], rules: Sequence[Coded]) -> str:
     """Return the conditions of a leaf in words, one for each column."""
     low: dict[int, float] = {}
     high: dict[int, float] = {}
@@ -82,7 +82,7 @@ def in_words(path: Sequence[Step], told: Sequence[Coded]) -> str:
     for column, edge, left, _ in path:
         ends, better = (high, min) if left else (low, max)
         ends[column] = better(ends.get(column, edge), edge)
-    return " and ".join(_condition(told[c], low.get(c), high.get(c)) for c in order)
+    return " and ".join(_condition(rules[c], low.get(c), high.get(c)) for c in order)
 
 
 def _condition(column: Coded, low: float | None, high: float | None) -> str:

@@ -33,7 +33,7 @@ def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
         blocks=None if case.blocks is None else case.blocks[chosen],
         seed=case.seed,
     )
-    told = tuple(
+    slices = tuple(
         WeakSlice(
             where=s.where,
             rows=int(s.inside.sum() * len(rows) / len(chosen)),
@@ -46,7 +46,7 @@ def told_slices(case: Case) -> tuple[tuple[WeakSlice, ...], str]:
         )
         for s in found
     )
-    return told, _sentence(case, told, len(chosen))
+    return slices, _sentence(case, slices, len(chosen))
 
 
 def _sentence(case: Case, slices: Sequence[WeakSlice], rows: int) -> str:

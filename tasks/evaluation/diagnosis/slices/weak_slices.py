@@ -1,7 +1,7 @@
 """Rows on which the model is weaker, found on one half of the holdout and confirmed on the other.
 
 A shallow tree is fitted to the loss of one half's rows; its nodes are the slices. The other
-half, which had no say in the choice, tests whether the loss is really higher there, corrected for
+half, not used for the choice, tests whether the loss is really higher there, corrected for
 the number of slices.
 
 References
@@ -94,14 +94,14 @@ def _half(rows: int, blocks: Ints | None, rng: np.random.Generator) -> NDArray[n
 
 def _leaves(
     coded: NDArray[np.float32],
-    told: Sequence[Coded],
+    rules: Sequence[Coded],
     losses: Floats,
     chooses: NDArray[np.bool_],
     leaf: int,
     seed: int,
 ) -> list[tuple[str, NDArray[np.bool_]]]:
     """Return the nodes whose loss is highest, in words, and which rows lie in them."""
-    if not told:
+    if not rules:
         return []
     tree = sklearn.tree.DecisionTreeRegressor(
         max_depth=_DEPTH, min_samples_leaf=leaf, random_state=seed
@@ -116,13 +116,13 @@ def _leaves(
         for n in paths
         if through[chooses, n].mean() <= _LARGEST
     )
-    # Of a node and those below it, the one that stands out most; no row is told twice.
+    # Of a node and those below it, the one that stands out most; no row is reported twice.
     taken: list[int] = []
     for p, node in ranked:
         apart = all(not (through[:, node] & through[:, other]).any() for other in taken)
         if p < _CHOOSING and apart and len(taken) < _MOST_SLICES:
             taken.append(node)
-    return [(in_words(paths[node], told), np.asarray(through[:, node])) for node in taken]
+    return [(in_words(paths[node], rules), np.asarray(through[:, node])) for node in taken]
 
 
 def _paths(tree: Any) -> dict[int, tuple[Step, ...]]:

@@ -98,7 +98,7 @@ def test_gap_baseline_and_rivals_make_the_verdict(
 def test_who_knows_its_own_rows_better_than_a_better_one_trails() -> None:
     trails = _verdict(10.0, 10.2, 3.0, rival_train=14.0)
     assert trails.fit == "trails"
-    assert "knows its own rows better than another candidate" in trails.sentence
+    assert "better on its own rows than another candidate" in trails.sentence
     assert trails.advice == "Try fewer units, a stronger `alpha`, an earlier stop."
     assert "newer rows" in _verdict(10.0, 10.2, 3.0, rival_train=14.0, ordered=True).advice
     # A rival that knows its own rows as well or better, or hardly worse, leaves it underfitting.

@@ -52,7 +52,7 @@ def test_where_all_was_tried_and_nothing_is_left_it_says_stop() -> None:
     found = Diagnosis(fits=(fit("good"),), learning=curve("little"))
     (only,) = steps(found, **EVERYTHING)
     assert only.startswith("Stop here: other hyperparameters and more rows are not shown to bring")
-    assert only.endswith("Only columns that tell something new would.")
+    assert only.endswith("Only columns with new information would.")
 
 
 def test_a_weak_spot_is_left_where_settings_are_not() -> None:
