@@ -14,8 +14,8 @@ from datetime import datetime
 from tasks.base.monitoring_records import Decision, decision_id, new_correlation
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.failpoints import reach
-from tasks.base.training_records import ModelVersion
-from tasks.history.evidence import has_registry, text_of, verdict_of
+from tasks.base.training_records import ModelVersion, Verdict
+from tasks.history.evidence import has_registry
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK
@@ -82,11 +82,11 @@ def named_by(decision: Decision) -> frozenset[str]:
     """Return the versions that a decision is about or was made against."""
     if decision.kind == "collected":
         return frozenset()
-    verdict = verdict_of(decision)
+    verdict = decision.read(Verdict, "verdict")
     found = {
         decision.version or "",
-        text_of(decision, "former"),
-        text_of(decision, "champion"),
+        decision.text("former"),
+        decision.text("champion"),
         (verdict.champion_version if verdict else None) or "",
     }
     return frozenset(found - _NONE)

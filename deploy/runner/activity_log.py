@@ -80,14 +80,14 @@ def line_of(decision: Decision) -> str:
 
 def _is_of_a_stop(decision: Decision) -> bool:
     """Return whether a run failed because of its rows, which is a decision of its own."""
-    error = evidence.text_of(decision, "error")
+    error = decision.text("error")
     return decision.kind == "failed" and error == ContractError.__name__
 
 
 def _scored(decision: Decision) -> str:
     """Return how many rows are new, and which files were left aside; empty where nothing is."""
-    new = evidence.number_of(decision, "new") or 0
-    files = evidence.texts_of(decision, "aside")
+    new = decision.number("new") or 0
+    files = decision.texts("aside")
     parts = [f"{plural(int(new), 'row')} scored by v{decision.version}"] if new else []
     if files:
         parts.append(f"not read, as incomplete: {cleaned(', '.join(files), _LONGEST)}")
@@ -97,13 +97,12 @@ def _scored(decision: Decision) -> str:
 def _asked(decision: Decision) -> str:
     if decision.kind != "alarmed":
         return ""
-    due = evidence.text_of(decision, "answer_by")
+    due = decision.text("answer_by")
     if due:
         return f"A training was requested, its outcome is due by {minute(_moment(due))} UTC."
     if decision.evidence.get("retrain"):
         return ""
-    policy = decision.evidence.get("policy")
-    why = policy.get("sentence") if isinstance(policy, dict) else ""
+    why = decision.part("policy").get("sentence")
     return cleaned(str(why), _LONGEST) if why else "No training was requested."
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from math import isfinite
+from typing import Any, Literal, TypeVar
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from tasks.base.training_records import Kind, MetricValue, Record, TrainingKind
 
+_R = TypeVar("_R", bound=Record)
 _OWN_RUN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5")
 
 CauseKind = Literal["manual", "schedule", "alarm", "probe"]
@@ -103,6 +105,54 @@ class Decision(Record):
     mlflow_run: str = ""
     evidence: dict[str, JsonValue] = Field({})
     links: dict[str, str] = Field({})
+
+    def read(self, kind: type[_R], name: str) -> _R | None:
+        """Return evidence as a record; None where it is absent or of another shape."""
+        return _record(kind, self.evidence.get(name))
+
+    def read_all(self, kind: type[_R], name: str) -> tuple[_R, ...]:
+        """Return a list of the evidence as records, without those of another shape."""
+        value = self.evidence.get(name)
+        found = (_record(kind, one) for one in value) if isinstance(value, list) else ()
+        return tuple(one for one in found if one is not None)
+
+    def part(self, name: str) -> dict[str, JsonValue]:
+        """Return a mapping of the evidence as it is; empty when it is absent."""
+        value = self.evidence.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def text(self, name: str) -> str:
+        """Return a text of the evidence; empty when it is absent."""
+        value = self.evidence.get(name)
+        return value if isinstance(value, str) else ""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the texts of a list of the evidence."""
+        value = self.evidence.get(name)
+        return tuple(str(v) for v in value) if isinstance(value, list) else ()
+
+    def number(self, name: str) -> float | None:
+        """Return a finite number of the evidence; None where it is absent."""
+        value = self.evidence.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            return None
+        return float(value)
+
+
+def _record(kind: type[_R], value: JsonValue) -> _R | None:
+    try:
+        return kind.model_validate(_finite(value)) if isinstance(value, dict) else None
+    except ValidationError:
+        return None
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Return `value` with None for numbers that are none."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def own_run_id() -> str:

@@ -9,7 +9,9 @@ from tasks.base.monitoring_records import (
     ColumnFinding,
     Decision,
     DriftResult,
+    Gain,
     Performance,
+    PolicyDecision,
     SegmentPerformance,
 )
 from tasks.base.settings.evaluation import greater_is_better
@@ -63,9 +65,9 @@ def window_html(decision: Decision) -> str:
     decision
         Of kind ``monitored``.
     """
-    drift = evidence.drift_of(decision)
+    drift = decision.read(DriftResult, "drift")
     columns = ordered(drift) if drift is not None else ()
-    policy = evidence.policy_of(decision)
+    policy = decision.read(PolicyDecision, "policy")
     return render(
         "window.html.j2",
         decision=decision,
@@ -74,12 +76,12 @@ def window_html(decision: Decision) -> str:
         columns=columns[:MOST_COLUMNS],
         more_columns=max(0, len(columns) - MOST_COLUMNS),
         gain=_gained(decision),
-        performance=[_stated(decision, p) for p in evidence.performances_of(decision)],
+        performance=[_stated(decision, p) for p in decision.read_all(Performance, "performance")],
         policy=policy,
         answer=answered(policy) if policy is not None else "",
         rules=evidence.broken_rules(decision),
         warnings=_warnings(decision),
-        notes=evidence.texts_of(decision, "notes"),
+        notes=decision.texts("notes"),
         probation=_probation(decision),
         details=_details(decision),
         links=_links(decision),
@@ -133,7 +135,7 @@ def _stated(decision: Decision, found: Performance) -> Stated:
 
 def _gained(decision: Decision) -> tuple[str, str]:
     """Return what retraining would bring and how that was measured; empty where nobody asked."""
-    gain, policy = evidence.gain_of(decision), evidence.policy_of(decision)
+    gain, policy = decision.read(Gain, "gain"), decision.read(PolicyDecision, "policy")
     if gain is None:
         return "", ""
     said = gain_sentence(gain, policy.weighed if policy is not None else "")
@@ -142,8 +144,7 @@ def _gained(decision: Decision) -> tuple[str, str]:
 
 
 def _warnings(decision: Decision) -> tuple[str, ...]:
-    contract = decision.evidence.get("contract")
-    warnings = contract.get("warnings") if isinstance(contract, dict) else None
+    warnings = decision.part("contract").get("warnings")
     return tuple(str(w) for w in warnings) if isinstance(warnings, list) else ()
 
 

@@ -14,6 +14,8 @@ from tasks.base.monitoring_records import (
     Cause,
     ColumnFinding,
     Decision,
+    DriftResult,
+    Gain,
     Performance,
     PolicyDecision,
     is_of_prefect,
@@ -128,12 +130,9 @@ def linked(decision: Decision, chain: Sequence[Decision]) -> tuple[tuple[str, st
 
 def moved_columns(decision: Decision) -> tuple[ColumnFinding, ...]:
     """Return the columns that drifted or are odd, the most important first."""
-    drift = evidence.drift_of(decision)
+    drift = decision.read(DriftResult, "drift")
     if drift is None:
-        listed_here = decision.evidence.get("columns")
-        values = listed_here if isinstance(listed_here, list) else []
-        known = (evidence.record_of(ColumnFinding, value) for value in values)
-        return tuple(found for found in known if found is not None)
+        return decision.read_all(ColumnFinding, "columns")
     odd = [c for c in drift.columns if not c.drifted and (c.notes or c.unseen)]
     return (*drift.drifted, *odd)
 
@@ -192,11 +191,11 @@ def _told(decision: Decision, name: str, value: JsonValue) -> list[Fact]:
     if special is not None:
         return special(decision)
     if name == "difference":
-        text = differing(evidence.number_of(decision, name), evidence.pair_of(decision, "interval"))
-        confidence = evidence.number_of(decision, "confidence")
+        text = differing(decision.number(name), evidence.pair_of(decision, "interval"))
+        confidence = decision.number("confidence")
         return [Fact("difference", text + (f", {100 * confidence:g} %" if confidence else ""))]
     if name == "seconds":
-        return [Fact("took", seconds(evidence.number_of(decision, name)))]
+        return [Fact("took", seconds(decision.number(name)))]
     return [Fact(_NAMES.get(name, name.replace("_", " ")), plain(value))]
 
 
@@ -238,7 +237,7 @@ def _cut(text: str) -> str:
 
 
 def _drift(decision: Decision) -> list[Fact]:
-    drift = evidence.drift_of(decision)
+    drift = decision.read(DriftResult, "drift")
     if drift is None:
         return []
     if not drift.enough or drift.score is None:
@@ -255,7 +254,7 @@ def _drift(decision: Decision) -> list[Fact]:
 def _performance(decision: Decision) -> list[Fact]:
     return [
         Fact("performance", f"{span(p.window)}: {performed(p)}")
-        for p in evidence.performances_of(decision)
+        for p in decision.read_all(Performance, "performance")
     ]
 
 
@@ -275,14 +274,14 @@ def performed(found: Performance) -> str:
 
 
 def _gain(decision: Decision) -> list[Fact]:
-    gain, policy = evidence.gain_of(decision), evidence.policy_of(decision)
+    gain, policy = decision.read(Gain, "gain"), decision.read(PolicyDecision, "policy")
     if gain is None:
         return []
     return [Fact("gain", gain_sentence(gain, policy.weighed if policy is not None else ""))]
 
 
 def _policy(decision: Decision) -> list[Fact]:
-    policy = evidence.policy_of(decision)
+    policy = decision.read(PolicyDecision, "policy")
     return [] if policy is None else [Fact("policy", answered(policy))]
 
 
@@ -296,7 +295,7 @@ def answered(policy: PolicyDecision) -> str:
 
 
 def _verdict(decision: Decision) -> list[Fact]:
-    verdict = evidence.verdict_of(decision)
+    verdict = decision.read(Verdict, "verdict")
     return [] if verdict is None else judged(verdict)
 
 
@@ -324,7 +323,7 @@ def judged_against(verdict: Verdict) -> str:
 
 
 def _cause(decision: Decision) -> list[Fact]:
-    cause = evidence.cause_of(decision)
+    cause = decision.read(Cause, "cause")
     return [] if cause is None else [Fact("cause", caused(cause))]
 
 
@@ -353,9 +352,9 @@ def _contract(decision: Decision) -> list[Fact]:
 
 
 def _score(decision: Decision) -> list[Fact]:
-    plain_score = evidence.number_of(decision, "score")
-    score = evidence.record_of(MetricValue, decision.evidence.get("score"))
+    plain_score = decision.number("score")
+    score = decision.read(MetricValue, "score")
     if plain_score is not None:
         score = MetricValue(value=plain_score)
-    metric = evidence.text_of(decision, "metric")
+    metric = decision.text("metric")
     return [] if score is None else [Fact(f"holdout {metric_words(metric)}", valued(score))]

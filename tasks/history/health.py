@@ -148,7 +148,7 @@ def gain_now(
     if champion is None:
         return None, ""
     for decision in sorted(decisions, key=lambda d: d.at, reverse=True):
-        gain = evidence.gain_of(decision) if decision.kind == "monitored" else None
+        gain = decision.read(Gain, "gain") if decision.kind == "monitored" else None
         if gain is None or gain.gain is None or gain.version != champion.version:
             continue
         answered = any(d.kind == "trained" and d.at > decision.at for d in decisions)

@@ -197,7 +197,7 @@ def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
         return None
     if ledger.decisions(name, kinds=_ANSWERS, correlation=last[0].correlation, most=1):
         return None
-    due = evidence.text_of(last[0], "answer_by")
+    due = last[0].text("answer_by")
     return AskedTraining(at=last[0].at, due=datetime.fromisoformat(due) if due else None)
 
 
@@ -254,8 +254,8 @@ def champion_of(
             version=version,
             since=since,
             former=former,
-            candidate=evidence.text_of(of_version, "challenger"),
-            metric=evidence.text_of(of_version, "metric"),
+            candidate=of_version.text("challenger"),
+            metric=of_version.text("metric"),
             score=score_of(of_version),
         )
     outcome = next((o for o in outcomes if o.model and o.model.version == version), None)
@@ -278,7 +278,7 @@ def _recorded(known: ModelVersion, trained: Sequence[Decision]) -> bool:
     """
     newest = next((d for d in trained if d.version == known.version), None)
     key = known.tags.get("keepfit.training_key", "")
-    same = newest is None or evidence.text_of(newest, "key").startswith(key)
+    same = newest is None or newest.text("key").startswith(key)
     later = newest is not None and known.created is not None and newest.at >= known.created
     return same and (later or newest is None)
 
@@ -290,7 +290,7 @@ def _newest_move(
     move = next((d for d in moves if d.kind in MOVES and d.version), None)
     made = next((o for o in outcomes if o.verdict.promoted and o.model), None)
     if move is not None and (made is None or made.finished <= move.at or _same(made, move)):
-        former = evidence.text_of(move, "former") if move.kind == "promoted" else None
+        former = move.text("former") if move.kind == "promoted" else None
         return move.version, move.at, former or None
     if made is not None and made.model is not None:
         return made.model.version, made.finished, made.verdict.champion_version
@@ -317,7 +317,7 @@ def _registered(version: ModelVersion) -> Champion:
 
 def score_of(trained: Decision) -> MetricValue | None:
     """Return the holdout's score of a training, with its interval where that was recorded."""
-    plain = evidence.number_of(trained, "score")
+    plain = trained.number("score")
     if plain is not None:
         return MetricValue(value=plain)
-    return evidence.record_of(MetricValue, trained.evidence.get("score"))
+    return trained.read(MetricValue, "score")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tasks.base.monitoring_records import ColumnFinding, Decision, DriftResult, Performance, Window
 from tasks.base.training_records import Record
-from tasks.history.evidence import MOVES, drift_of, flow_of, performances_of
+from tasks.history.evidence import MOVES, flow_of
 
 
 class Point(Record):
@@ -90,7 +90,7 @@ def points(decisions: Iterable[Decision]) -> tuple[Point, ...]:
         if decision.kind == "monitored":
             stopped.pop(key, None)
             looked[key] = _point(decision)
-            for performance in performances_of(decision):
+            for performance in decision.read_all(Performance, "performance"):
                 said[_key(performance.window, decision.id)] = performance
     placed = [p.model_copy(update={"performance": said.get(key)}) for key, p in looked.items()]
     return tuple(sorted([*placed, *stopped.values()], key=lambda p: (p.starts, p.at)))
@@ -109,7 +109,7 @@ def _point(decision: Decision) -> Point:
         version=decision.version,
         stopped=decision.kind == "stopped",
         rows=rows if isinstance(rows, int) else None,
-        drift=drift_of(decision),
+        drift=decision.read(DriftResult, "drift"),
         report=decision.links.get("report", ""),
     )
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from tasks.base.monitoring_records import Decision
 from tasks.base.text.phrases import listed, plural
-from tasks.history import evidence, links
+from tasks.history import links
 from tasks.history.series import Point, points
 from tasks.lineage.records import Known, Link
 
@@ -17,8 +17,8 @@ from tasks.lineage.records import Known, Link
 def followed(known: Known, decision: Decision) -> Link | None:
     """Return what `decision` did to the version; None for what is told elsewhere."""
     version = known.version
-    former = evidence.text_of(decision, "former")
-    by = evidence.text_of(decision, "by")
+    former = decision.text("former")
+    by = decision.text("by")
     hand = " by hand" if by == "hand" else f" by the {by}" if by else ""
     if decision.kind in ("promoted", "refused") and decision.version == version:
         instead = f" instead of v{former}" if former else ""
@@ -46,7 +46,7 @@ def _is_about(known: Known, alert: Decision) -> bool:
     """Return whether a message told of this version or of what led to it."""
     kinds = ("alarmed", "trained", "promoted", "refused", "confirmed", "rolled_back")
     told = {d.id for d in known.of(*kinds)}
-    return alert.correlation == known.correlation or evidence.text_of(alert, "of") in told
+    return alert.correlation == known.correlation or alert.text("of") in told
 
 
 def _moved_by(decision: Decision) -> dict[str, JsonValue]:

@@ -169,7 +169,7 @@ def _about(
     about = ledger.decisions(name, version=version)
     found = {d.id: d for d in about if d.kind != "scored"}
     correlations = {d.correlation for d in about if d.kind in ("trained", *MOVES, "refused")}
-    away = [d for d in moves if evidence.text_of(d, "former") == version]
+    away = [d for d in moves if d.text("former") == version]
     for correlation in {*correlations, *(d.correlation for d in away)}:
         found |= {d.id: d for d in ledger.decisions(name, correlation=correlation)}
     found |= {d.id: d for d in away}

@@ -8,17 +8,18 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tasks.base.monitoring_records import Decision, Performance
+from tasks.base.monitoring_records import Cause, Decision, DriftResult, Gain, Performance
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.base.text.numbers import metric_words, number, seconds
 from tasks.base.text.phrases import brief, differing, plural, span, valued
 from tasks.base.training_records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
-from tasks.history import evidence, links
+from tasks.history import links
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.overview import score_of
 from tasks.lineage.after_training import followed, in_use, link_of, tagged
 from tasks.lineage.beside_champion import beside_champion
 from tasks.lineage.records import Known, Link
+from tasks.policy.triggers import triggers_of
 from tasks.registry.gate.gate import incomplete_words
 from tasks.registry.mlflow.shared_stores import store_of
 
@@ -60,7 +61,7 @@ def _shared(known: Known, kind: str) -> list[Decision]:
 
 def _cause(known: Known) -> list[Link]:
     trained = known.trained
-    cause = evidence.cause_of(trained) if trained is not None else None
+    cause = trained.read(Cause, "cause") if trained is not None else None
     if cause is None:
         return []
     if cause.kind == "alarm":
@@ -79,7 +80,7 @@ def _windows(known: Known) -> list[Link]:
     Where one pass looked at many, only those are named of which its alarm tells, the newest few.
     """
     found = {d.window: d for d in _shared(known, "monitored")}
-    told = {w for d in _shared(known, "alarmed") for w in evidence.alarmed_windows(d)}
+    told = {t.window for d in _shared(known, "alarmed") for t in triggers_of(d) or ()}
     behind = [d for window, d in found.items() if not told or window in told]
     behind.sort(key=lambda d: (d.window is not None, d.window.start if d.window else d.at))
     links = [_window(known, d) for d in behind[-_MOST_WINDOWS:]]
@@ -91,7 +92,7 @@ def _windows(known: Known) -> list[Link]:
     restated = [
         (d, p)
         for d in _shared(known, "alarmed")
-        for p in evidence.performances_of(d)
+        for p in d.read_all(Performance, "performance")
         if p.window not in found
     ]
     return [*links, *(_restated(known, decision, p) for decision, p in restated)]
@@ -104,8 +105,9 @@ def _restated(known: Known, decision: Decision, found: Performance) -> Link:
 
 
 def _window(known: Known, decision: Decision) -> Link:
-    drift = evidence.drift_of(decision)
-    own = evidence.own_performance(decision)
+    drift = decision.read(DriftResult, "drift")
+    stated = decision.read_all(Performance, "performance")
+    own = next((p for p in stated if p.window == decision.window), None)
     sentence = f"{span(decision.window)} was looked at"
     if drift is not None:
         sentence += f": {plural(drift.rows, 'row')}"
@@ -135,7 +137,7 @@ def _alarm(known: Known, decision: Decision) -> Link:
             for c in drifted[:_MOST_COLUMNS]
         ],
         "retrain": decision.evidence.get("retrain"),
-        "gain": _dumped(evidence.gain_of(decision)),
+        "gain": _dumped(decision.read(Gain, "gain")),
     }
     return link_of(known, decision, "alarm", decision.sentence, numbers)
 
@@ -163,7 +165,7 @@ def _run(known: Known) -> list[Link]:
 
 def _took(known: Known) -> tuple[float | None, datetime | None]:
     if known.trained is not None:
-        return evidence.number_of(known.trained, "seconds"), known.trained.at
+        return known.trained.number("seconds"), known.trained.at
     if known.outcome is not None:
         return known.outcome.seconds or None, known.outcome.finished
     return None, None
@@ -179,7 +181,7 @@ def _data(known: Known) -> list[Link]:
         return []
     train, holdout = _rows(known)
     rows = f"{train:,} rows to train on, {holdout:,} held out" if train and holdout else ""
-    until = evidence.text_of(trained, "trained_until") if trained else ""
+    until = trained.text("trained_until") if trained else ""
     until = until or tags.get("keepfit.trained_until", "")
     newest = f"the newest of {until[:16].replace('T', ' ')}" if until else ""
     numbers: dict[str, JsonValue] = {
@@ -196,7 +198,7 @@ def _data(known: Known) -> list[Link]:
 
 def _rows(known: Known) -> tuple[int | None, int | None]:
     if known.trained is not None:
-        found = [evidence.number_of(known.trained, f"rows_{part}") for part in ("train", "holdout")]
+        found = [known.trained.number(f"rows_{part}") for part in ("train", "holdout")]
         if None not in found:
             return int(found[0] or 0), int(found[1] or 0)
     if known.outcome is not None:
@@ -236,7 +238,7 @@ def _training(known: Known) -> list[Link]:
     tags = known.registered.tags if known.registered else {}
     run = (trained.mlflow_run if trained else "") or (outcome.mlflow_run_id if outcome else "")
     run = run or (known.registered.run_id if known.registered else "")
-    challenger = evidence.text_of(trained, "challenger") if trained else ""
+    challenger = trained.text("challenger") if trained else ""
     challenger = challenger or (outcome.challenger if outcome else "")
     challenger = challenger or tags.get("keepfit.candidate", "")
     if not run and not challenger:
@@ -289,7 +291,7 @@ def _score(known: Known) -> tuple[str, str]:
         metric = known.outcome.metric
         return metric, valued(known.outcome.metrics.get(metric))
     if known.trained is not None and (score := score_of(known.trained)) is not None:
-        return evidence.text_of(known.trained, "metric"), valued(score)
+        return known.trained.text("metric"), valued(score)
     tags = known.registered.tags if known.registered else {}
     score_text = tags.get("keepfit.score", "None")
     value = None if score_text == "None" else float(score_text)
@@ -318,7 +320,7 @@ def _mlflow_page(known: Known, run: str) -> str | None:
 
 
 def _gate(known: Known) -> list[Link]:
-    verdict = evidence.verdict_of(known.trained) if known.trained is not None else None
+    verdict = known.trained.read(Verdict, "verdict") if known.trained is not None else None
     if verdict is None and known.outcome is not None:
         verdict = known.outcome.verdict
     return [] if verdict is None else [gated(verdict)]

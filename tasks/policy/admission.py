@@ -115,12 +115,7 @@ def handled(earlier: Sequence[Decision], cause: Cause) -> bool:
     """Return whether a training under the cause's key has ended already."""
     if not cause.key:
         return False
-    return any(_key(decision) == cause.key for decision in earlier if decision.kind == "trained")
-
-
-def _key(decision: Decision) -> str:
-    cause = decision.evidence.get("cause")
-    return str(cause.get("key", "")) if isinstance(cause, dict) else ""
+    return any(d.part("cause").get("key") == cause.key for d in earlier if d.kind == "trained")
 
 
 def last_training(pipeline: Pipeline, earlier: Sequence[Decision]) -> datetime | None:

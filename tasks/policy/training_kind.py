@@ -32,10 +32,10 @@ class LastTraining:
         trained = next((d for d in decisions if d.kind == "trained"), None)
         if trained is None:
             return None
-        verdict, until = trained.evidence.get("verdict"), trained.evidence.get("seen_until")
+        until = trained.evidence.get("seen_until")
         return cls(
             kind="refit" if trained.evidence.get("training") == "refit" else "search",
-            promoted=isinstance(verdict, dict) and verdict.get("promoted") is True,
+            promoted=trained.part("verdict").get("promoted") is True,
             seen_until=datetime.fromisoformat(until) if isinstance(until, str) else None,
         )
 

@@ -131,41 +131,20 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
     for decision in decisions:
         if decision.kind != "monitored" or decision.version != champion.version:
             continue
-        for performance in stated(decision):
+        for performance in decision.read_all(Performance, "performance"):
             found.performances.setdefault(performance.window, performance)
-        gain = gain_of(decision)
+        gain = decision.read(Gain, "gain")
         # A window that is looked at again states the same measurement again.
         found.gains += [gain] if gain is not None and gain not in found.gains else []
         if decision.window in found.drifted:
             continue
-        drift = decision.evidence.get("drift")
-        known = drift if isinstance(drift, dict) else {}
+        known = decision.part("drift")
         # A record from before harm was told apart: its alarm called for a training.
         found.drifted[decision.window] = bool(known.get("harmful", known.get("alarm")))
         found.enough[decision.window] = bool(decision.evidence.get("enough", True))
         sentence = known.get("harm_sentence") or known.get("sentence")
         found.sentences[decision.window] = str(sentence or "")
     return found
-
-
-def stated(decision: Decision) -> tuple[Performance, ...]:
-    """Return what a decision says of performance, of its own window and of earlier ones."""
-    values = decision.evidence.get("performance")
-    found = []
-    for value in values if isinstance(values, list) else []:
-        try:
-            found.append(Performance.model_validate(value))
-        except ValidationError:
-            continue
-    return tuple(found)
-
-
-def gain_of(decision: Decision) -> Gain | None:
-    """Return the gain that a decision measured; None where it measured none."""
-    try:
-        return Gain.model_validate(decision.evidence.get("gain"))
-    except ValidationError:
-        return None
 
 
 def untold(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from expectations.text.phrases import say_share
 from tasks.base.monitoring_records import (
@@ -67,22 +67,18 @@ class Moved:
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
     """Return what moved, from the alarm and from what was monitored around it."""
     monitored = _monitored(alarm, related)
-    evidence = monitored.evidence if monitored else {}
-    drift = _drift(evidence.get("drift"))
+    drift = monitored.read(DriftResult, "drift") if monitored else None
     features = [c for c in drift.columns if c.role == "feature"] if drift else []
     found = [c for c in drift.drifted if c.role == "feature"] if drift else []
-    policy = alarm.evidence.get("policy") or evidence.get("policy")
-    stated = policy if isinstance(policy, dict) else {}
-    decided = _policy(policy)
+    answered = alarm if alarm.evidence.get("policy") or monitored is None else monitored
+    stated, decided = answered.part("policy"), answered.read(PolicyDecision, "policy")
     return Moved(
         window=str(alarm.window) if alarm.window else "",
         names=tuple(_described(c) for c in found) or _named(alarm),
         drifted=len(found),
         columns=len(features),
         predictions=any(c.role == "prediction" for c in drift.drifted) if drift else False,
-        performance=_performance(
-            alarm, alarm.evidence.get("performance") or evidence.get("performance")
-        ),
+        performance=_performance(alarm, monitored),
         withheld=str(stated.get("withheld") or alarm.evidence.get("withheld") or ""),
         policy=str(stated.get("sentence") or "").rstrip("."),
         since=_since(alarm, related),
@@ -99,7 +95,7 @@ def is_upkeep(alarm: Decision) -> bool:
     It is not reported: a replaced champion is.
     """
     triggers = triggers_of(alarm)
-    decided = _policy(alarm.evidence.get("policy"))
+    decided = alarm.read(PolicyDecision, "policy")
     return (
         bool(triggers)
         and all(trigger.by == "gain" for trigger in triggers or ())
@@ -193,27 +189,9 @@ def _monitored(alarm: Decision, related: Sequence[Decision]) -> Decision | None:
     return max(own or looked, key=lambda d: d.at, default=None)
 
 
-def _policy(value: JsonValue) -> PolicyDecision | None:
-    try:
-        return PolicyDecision.model_validate(value)
-    except ValidationError:
-        return None
-
-
-def _drift(value: JsonValue) -> DriftResult | None:
-    try:
-        return DriftResult.model_validate(value)
-    except ValidationError:
-        return None
-
-
-def _performance(alarm: Decision, value: JsonValue) -> Performance | None:
-    found = []
-    for item in value if isinstance(value, list) else []:
-        try:
-            found.append(Performance.model_validate(item))
-        except ValidationError:
-            continue
+def _performance(alarm: Decision, monitored: Decision | None) -> Performance | None:
+    stated = alarm if alarm.evidence.get("performance") or monitored is None else monitored
+    found = stated.read_all(Performance, "performance")
     worse = [p for p in found if p.worse]
     own = [p for p in found if p.window == alarm.window]
     return next(iter(worse or own), None)

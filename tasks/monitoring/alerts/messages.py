@@ -13,7 +13,13 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from tasks.base.monitoring_records import Decision, Window, is_of_prefect
+from tasks.base.monitoring_records import (
+    Decision,
+    DriftResult,
+    Performance,
+    Window,
+    is_of_prefect,
+)
 from tasks.base.text.commands import command
 from tasks.base.text.redaction import redact
 from tasks.base.training_records import Record
@@ -37,7 +43,6 @@ from tasks.monitoring.alerts.markup import (
 )
 from tasks.monitoring.alerts.redaction import without_secrets
 from tasks.policy.gain_sentences import gain_headline, gain_sentence
-from tasks.policy.triggers import stated
 
 Level = Literal["info", "success", "warning", "failure"]
 _MOST_RULES = 6
@@ -130,8 +135,7 @@ def _answers_an_alarm(decision: Decision, related: Sequence[Decision]) -> bool:
 
 
 def _cause_kind(decision: Decision) -> str:
-    cause = decision.evidence.get("cause")
-    return str(cause.get("kind", "")) if isinstance(cause, dict) else ""
+    return str(decision.part("cause").get("kind", ""))
 
 
 def _alarmed(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
@@ -181,9 +185,10 @@ def _quiet_since(decision: Decision, related: Sequence[Decision]) -> Window | No
     if decision.window is None or not windows:
         return None
     newest = max(windows, key=lambda one: one[:2])[2]
-    drift = newest.evidence.get("drift")
-    calls = isinstance(drift, dict) and bool(drift.get("alarm"))
-    calls |= any(p.worse for p in stated(newest) if p.window == newest.window)
+    drift = newest.read(DriftResult, "drift")
+    calls = drift is not None and drift.alarm
+    stated = newest.read_all(Performance, "performance")
+    calls |= any(p.worse for p in stated if p.window == newest.window)
     later = newest.window is not None and newest.window.start > decision.window.start
     return newest.window if later and not calls else None
 

@@ -144,8 +144,7 @@ def _answer(request: RunRequest, later: Sequence[Decision]) -> Decision | None:
 
 
 def _belongs(decision: Decision, request: RunRequest) -> bool:
-    cause = decision.evidence.get("cause")
-    key = cause.get("key") if isinstance(cause, dict) else None
+    key = decision.part("cause").get("key")
     of_run = bool(request.flow_run) and decision.prefect_run == request.flow_run
     return decision.correlation == request.correlation or key == request.key or of_run
 

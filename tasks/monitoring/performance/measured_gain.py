@@ -40,7 +40,7 @@ from tasks.monitoring.performance.gain import inside, interval_confidence, measu
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.performance.window_performance import former_windows
 from tasks.policy.ageing import with_ageing
-from tasks.policy.triggers import gain_of, start_of, watched
+from tasks.policy.triggers import start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
@@ -117,7 +117,7 @@ def measure_gain(
 
 def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
     """Return what measurements in `metric` showed so far, of earlier champions too."""
-    found = (gain_of(decision) for decision in earlier if decision.kind == "monitored")
+    found = (decision.read(Gain, "gain") for decision in earlier if decision.kind == "monitored")
     return next((g.aged for g in found if g is not None and g.metric == metric and g.aged), ())
 
 

@@ -355,8 +355,7 @@ def _alarm(
     monitored = next(
         (d for d in earlier if d.kind == "monitored" and d.window == cause.window), None
     )
-    drift = monitored.evidence.get("drift") if monitored is not None else None
-    columns = drift.get("columns") if isinstance(drift, dict) else None
+    columns = monitored.part("drift").get("columns") if monitored is not None else None
     known_columns = columns if isinstance(columns, list) else []
     drifted = [c for c in known_columns if isinstance(c, dict) and c.get("drifted")]
     worse = [known.performances[t.window] for t in fresh if t.by == "performance"]

@@ -15,7 +15,6 @@ from tasks.monitoring.performance.window_performance import performances_of
 from tasks.monitoring.probation.evaluation import try_champion
 from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of, windows_of
 from tasks.monitoring.windows.conclusion import Findings
-from tasks.policy.triggers import gain_of
 from tasks.registry.mlflow.store import Store
 
 
@@ -59,4 +58,4 @@ def _measured_before(look: Look, earlier: Sequence[Decision]) -> Gain | None:
     """Return what the last look at the same window measured, so that it is stated alike."""
     same = (d for d in earlier if d.window == look.window and d.version == look.champion.version)
     last = next(same, None)
-    return None if last is None else gain_of(last)
+    return None if last is None else last.read(Gain, "gain")
