@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from tasks.base.runtime.libraries import sklearn
 from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import Floats, Ints, ranked
 from tasks.metrics.classification import CALIBRATION_BINS
@@ -87,10 +88,9 @@ class Residuals:
 def roc_curves(y_true: ArrayLike, probability: Floats, schema: Schema) -> Ranking:
     """Return the share of negatives flagged against the share of positives found."""
     lines = []
-    for label, positives, negatives in _by_threshold(y_true, probability, schema):
-        x = np.append(0.0, np.cumsum(negatives) / negatives.sum())
-        y = np.append(0.0, np.cumsum(positives) / positives.sum())
-        lines.append(Line(label, *_thinned(x, y), area=float(np.trapezoid(y, x))))
+    for label, positive, scores in _by_class(y_true, probability, schema):
+        x, y, _ = sklearn.metrics.roc_curve(positive, scores, drop_intermediate=False)
+        lines.append(Line(label, *_thinned(x, y), area=float(sklearn.metrics.auc(x, y))))
     return Ranking(tuple(lines))
 
 
@@ -98,36 +98,27 @@ def precision_recall_curves(y_true: ArrayLike, probability: Floats, schema: Sche
     """Return recall against precision; the area is the average precision."""
     lines = []
     chances = []
-    for label, positives, negatives in _by_threshold(y_true, probability, schema):
-        found = np.cumsum(positives)
-        recall, precision = found / found[-1], found / (found + np.cumsum(negatives))
-        area = float((positives / found[-1] * precision).sum())
-        x, y = np.append(0.0, recall), np.append(precision[0], precision)
-        lines.append(Line(label, *_thinned(x, y), area=area))
-        chances.append(float(found[-1] / (found[-1] + negatives.sum())))
+    for label, positive, scores in _by_class(y_true, probability, schema):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(positive, scores)
+        # Where nothing is flagged, scikit-learn has 1 and a figure the highest score's.
+        precision[-1] = precision[-2]
+        area = float(sklearn.metrics.average_precision_score(positive, scores))
+        lines.append(Line(label, *_thinned(recall[::-1], precision[::-1]), area=area))
+        chances.append(float(positive.mean()))
     return Ranking(tuple(lines), chances[0] if len(chances) == 1 else None)
 
 
-def _by_threshold(
+def _by_class(
     y_true: ArrayLike, probability: Floats, schema: Schema
-) -> list[tuple[str, Floats, Floats]]:
-    """Return class, positives and negatives at each score, from the highest score down."""
+) -> list[tuple[str, NDArray[np.bool_], Floats]]:
+    """Return each class that some rows have and some have not: which have, and its scores."""
     truth = encode_truth(y_true, schema.classes)
     wanted: Sequence[str] = schema.classes
     if len(wanted) == 2:
         wanted = (schema.positive or wanted[-1],)
-    found = []
-    for label in wanted:
-        k = schema.classes.index(label)
-        groups, scores = ranked(np.asarray(probability[:, k], dtype=np.float64), None)
-        positive = truth == k
-        counts = [
-            np.bincount(groups[rows], minlength=len(scores))[::-1].astype(np.float64)
-            for rows in (positive, ~positive)
-        ]
-        if positive.any() and not positive.all():
-            found.append((label, counts[0], counts[1]))
-    return found
+    places = {label: schema.classes.index(label) for label in wanted}
+    found = [(label, truth == k, probability[:, k]) for label, k in places.items()]
+    return [one for one in found if one[1].any() and not one[1].all()]
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
