@@ -119,6 +119,8 @@ def _steered(file: Path | None) -> Iterator[Pipeline]:
         with contextlib.suppress(Exception):
             # What another process left is no reason to fail; the next command tries again.
             interrupted_promotion.record_interrupted(pipeline, ledger_of)
+            if manual_promotion.moved_unrecorded(pipeline):
+                manual_promotion.record_moves(pipeline, *_opened(pipeline))
         yield pipeline
 
 

@@ -32,7 +32,12 @@ from tasks.training.decisions import (
     require_news,
     training_decision,
 )
-from tasks.training.interrupted_promotion import forget_verdict, judged_once, registered_once
+from tasks.training.interrupted_promotion import (
+    forget_verdict,
+    judged_once,
+    registered_once,
+    unfinished_version,
+)
 from tasks.training.training_record import conclude, finished_training, outline
 
 
@@ -147,7 +152,8 @@ def register_challenger(
             draft.verdict,
             runs[challenger],
             figures.importance,
-            recorded_versions(pipeline, ledger_of(pipeline)),
+            recorded_versions(pipeline, ledger_of(pipeline))
+            - unfinished_version(pipeline, basis.prepared.key),
         ),
     )
     report(Step("register", f"{version.name} v{version.version}"))

@@ -1,36 +1,41 @@
-"""A promotion by the gate whose process ended before the training was recorded.
+"""What was decided about a version by a process that ended before it was recorded.
 
-What is to be recorded is kept while the alias moves. The next command of any kind records it. Done
-again, the training finds its own version as champion, on rows that the gate can learn nothing new
-from: what was decided then holds, and is recorded under the same ids.
+What is to be recorded is kept while a version is registered or the alias moves. The next command
+of any kind records it. Done again, a training that promoted finds its own version as champion, on
+rows that the gate can learn nothing new from: what was decided then holds, and is recorded under
+the same ids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import write_whole
 from tasks.base.training_records import FAMILY_TAG, ModelVersion, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
-from tasks.registry.alias.champion_alias import PROMOTED
+from tasks.registry.alias.champion_alias import PROMOTED, RETURNED, VERIFIED
 from tasks.registry.mlflow.shared_stores import champion_if_any, versions_of
-from tasks.training.decisions import record_both, verdict_of
+from tasks.training.decisions import record_both, recorded_versions, verdict_of
 
 if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
+_MOVING = timedelta(hours=1)
+"""Within it a process that wrote what it decided may still be about to move the alias."""
+
 
 def record_interrupted(pipeline: Pipeline, open_ledger: Callable[[Pipeline], Ledger]) -> None:
-    """Record trainings that moved the alias and ended before they were recorded.
+    """Record decisions whose process ended before it could: of trainings, and moves of the alias.
 
     While a training goes on, which will record itself, nothing is done.
     """
@@ -43,16 +48,49 @@ def record_interrupted(pipeline: Pipeline, open_ledger: Callable[[Pipeline], Led
 
 def record_left(pipeline: Pipeline, ledger: Ledger) -> None:
     """Record them while the pipeline's flight is held."""
-    for file, trained in _unrecorded(pipeline):
-        made = None if trained is None else _made(trained, versions_of(pipeline))
-        if trained is None or made is None:
-            file.unlink(missing_ok=True)  # The alias did not move: it is judged again.
+    for file, kept in _unrecorded(pipeline):
+        if kept is not None and kept.kind != "trained":
+            _record_move(file, kept, versions_of(pipeline), ledger)
             continue
-        moved = datetime.fromisoformat(made.tags[PROMOTED])
-        whole = trained.model_copy(update={"at": moved, "version": made.version})
+        made = None if kept is None else _made(pipeline, ledger, kept)
+        if kept is None or made is None:
+            file.unlink(missing_ok=True)  # No version came of it: it is judged again.
+            continue
+        moved = made.tags.get(PROMOTED) if verdict_of(kept).promoted else None
+        at = kept.at if moved is None else datetime.fromisoformat(moved)
+        whole = kept.model_copy(update={"at": at, "version": made.version})
         record_both(ledger, whole, made)
         # Done again, this training finds what was decided.
         write_whole(file, whole.model_dump_json())
+
+
+def move_and_record(
+    pipeline: Pipeline, ledger: Ledger, decision: Decision, move: Callable[[], object]
+) -> None:
+    """Move the alias and record why, at the latest by the next command after a kill."""
+    file = _file(pipeline, decision.id)
+    write_whole(file, decision.model_dump_json())
+    try:
+        move()
+    except TransientError:
+        raise
+    except KeepfitError:
+        file.unlink(missing_ok=True)
+        raise
+    ledger.record(decision)
+    file.unlink(missing_ok=True)
+
+
+def _record_move(
+    file: Path, decision: Decision, versions: tuple[ModelVersion, ...], ledger: Ledger
+) -> None:
+    tag = RETURNED if decision.kind == "rolled_back" else PROMOTED
+    moments = [v.tags.get(tag) for v in versions if v.version == decision.version]
+    if any(m and datetime.fromisoformat(m) >= decision.at.replace(microsecond=0) for m in moments):
+        ledger.record(decision)
+    elif datetime.now(UTC) - decision.at < _MOVING:
+        return  # Perhaps about to be moved.
+    file.unlink(missing_ok=True)
 
 
 def settled_champion(pipeline: Pipeline, store: Store, data_digest: str) -> ModelVersion | None:
@@ -98,12 +136,10 @@ def registered_once(
     trained
         What will be recorded of the training, but for the version.
     """
-    verdict = verdict_of(trained)
     left = _left(pipeline, store, key, str(trained.evidence["challenger"]))
     if left is not None:
         return left[1]
-    if verdict.promoted:
-        write_whole(_file(pipeline, key), trained.model_dump_json())
+    write_whole(_file(pipeline, key), trained.model_dump_json())
     return register()
 
 
@@ -114,22 +150,34 @@ def forget_verdict(pipeline: Pipeline, key: str) -> None:
 
 def _unrecorded(pipeline: Pipeline) -> Iterator[tuple[Path, Decision | None]]:
     for file in sorted((pipeline.work / "verdicts").glob("*.json")):
-        trained = _read(file)
-        if trained is None or trained.version is None:
-            yield file, trained
+        kept = _read(file)
+        if kept is None or kept.version is None or kept.kind != "trained":
+            yield file, kept
 
 
-def _made(trained: Decision, versions: tuple[ModelVersion, ...]) -> ModelVersion | None:
-    """Return the version that a training made champion after what is kept of it was written."""
+def _made(pipeline: Pipeline, ledger: Ledger, trained: Decision) -> ModelVersion | None:
+    """Return the version that a training left: champion since then, or refused and verified."""
     key, family = str(trained.evidence["key"]), trained.evidence["challenger"]
     began = trained.at.replace(microsecond=0)
-    for version in versions:
+    promoted = verdict_of(trained).promoted
+    recorded = frozenset() if promoted else recorded_versions(pipeline, ledger)
+    for version in versions_of(pipeline):
         own = key.startswith(version.tags.get("keepfit.training_key", "none"))
+        if not own or version.tags.get(FAMILY_TAG) != family:
+            continue
         moved = version.tags.get(PROMOTED)
-        same = own and version.tags.get(FAMILY_TAG) == family
-        if same and moved is not None and datetime.fromisoformat(moved) >= began:
+        if promoted and moved is not None and datetime.fromisoformat(moved) >= began:
+            return version
+        refused = version.tags.get("keepfit.verdict") == "refused" and VERIFIED in version.tags
+        if not promoted and refused and version.version not in recorded:
             return version
     return None
+
+
+def unfinished_version(pipeline: Pipeline, key: str) -> frozenset[str]:
+    """Return the version that was recorded in place of a training that did not end."""
+    kept = _read(_file(pipeline, key))
+    return frozenset() if kept is None or kept.version is None else frozenset({kept.version})
 
 
 def _left(

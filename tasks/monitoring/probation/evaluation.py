@@ -22,6 +22,7 @@ from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.version_predictions import predictions_of
 from tasks.serving.answered_rows import monitored_rows
+from tasks.training.interrupted_promotion import move_and_record
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -177,28 +178,18 @@ def _concluded(
     name, champion = pipeline.config.name, look.champion
     # Who scored the newest window judged is confirmed; its successors are compared with it.
     judged = scored.get(verdict.until, champion) if verdict.until is not None else champion
-    version, other = judged.version, base.version
-    if verdict.state == "rolled_back":
-        try:
-            moved = store.rollback(name, champion.version, base.version)
-        except TransientError:
-            raise
-        except KeepfitError as error:
-            # Moved by hand meanwhile, or no version to return to: the finding is reported anyway.
-            _LOGGER.warning("%s: %s", name, error)
-            return None
-        version, other = moved.version.version, champion.version
+    back = verdict.state == "rolled_back"
     decision = Decision(
         id=decision_id(name, verdict.state, champion.version, base.version, judged.version),
         pipeline=name,
-        kind="rolled_back" if verdict.state == "rolled_back" else "confirmed",
+        kind="rolled_back" if back else "confirmed",
         at=now.astimezone(UTC),
         correlation=look.cause.correlation,
         sentence=verdict.sentence,
-        version=version,
+        version=base.version if back else judged.version,
         window=look.window,
         evidence={
-            "former": other,
+            "former": champion.version if back else base.version,
             "difference": verdict.difference,
             "interval": list(verdict.interval) if verdict.interval else None,
             "windows": verdict.windows,
@@ -206,5 +197,18 @@ def _concluded(
             "by": "probation",
         },
     )
-    ledger.record(decision)
+    if not back:
+        ledger.record(decision)
+        return decision
+    try:
+        move_and_record(
+            pipeline, ledger, decision,
+            lambda: store.rollback(name, champion.version, base.version),
+        )  # fmt: skip
+    except TransientError:
+        raise
+    except KeepfitError as error:
+        # Moved by hand meanwhile, or no version to return to: the finding is reported anyway.
+        _LOGGER.warning("%s: %s", name, error)
+        return None
     return decision

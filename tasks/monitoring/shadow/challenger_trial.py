@@ -26,6 +26,7 @@ from tasks.monitoring.windows.window_grid import grid
 from tasks.registry.alias.champion_alias import ROLLED_BACK
 from tasks.registry.gate.gate import decide
 from tasks.scoring.batches import challenger_of
+from tasks.training.interrupted_promotion import move_and_record
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -184,14 +185,7 @@ def try_challenger(
     if trial is None or trial.verdict is None:
         return None
     verdict, evidence = trial.verdict, trial.verdict.evidence
-    if verdict.promoted:
-        try:
-            store.set_champion(champion.name, challenger.version, champion.version)
-        except EvidenceError as error:
-            # Moved meanwhile: the next pass compares with the new champion.
-            _LOGGER.warning("%s: %s", champion.name, error)
-            return None
-    else:
+    if not verdict.promoted:
         # It is not reported; it stands with the training that it belongs to.
         correlation = next(d.correlation for d in known if d.kind == "trained")
     decision = Decision(
@@ -216,7 +210,18 @@ def try_challenger(
             "by": BY,
         },
     )
-    ledger.record(decision)
+    if not verdict.promoted:
+        ledger.record(decision)
+        return decision
+    try:
+        move_and_record(
+            pipeline, ledger, decision,
+            lambda: store.set_champion(champion.name, challenger.version, champion.version),
+        )  # fmt: skip
+    except EvidenceError as error:
+        # Moved meanwhile: the next pass compares with the new champion.
+        _LOGGER.warning("%s: %s", champion.name, error)
+        return None
     return decision
 
 

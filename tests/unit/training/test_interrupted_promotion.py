@@ -1,25 +1,29 @@
-"""A training that was killed after the alias moved keeps what was decided, and is recorded."""
+"""What was decided by a process that was killed before its record holds, and is recorded."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tasks.base.errors import EvidenceError
 from tasks.base.monitoring_records import Cause, Decision
 from tasks.base.training_records import ModelVersion, Verdict
 from tasks.ledger.ledger import Ledger
-from tasks.training import interrupted_promotion
+from tasks.training import interrupted_promotion, single_training
 from tasks.training.decisions import record_both
 from tasks.training.interrupted_promotion import (
     forget_verdict,
     judged_once,
+    move_and_record,
     record_interrupted,
     registered_once,
     settled_champion,
+    unfinished_version,
 )
 from tests.unit.ledger.made import opened
 
@@ -95,14 +99,14 @@ def ledger(plan: Any) -> Ledger:
     return opened(plan.state)
 
 
-def killed(plan: Any, store: Any, *moved: ModelVersion) -> None:
+def killed(plan: Any, store: Any, *moved: ModelVersion, trained: Decision = TRAINED) -> None:
     def register() -> ModelVersion:
         for one in moved:
             store.move(one)
         raise Killed
 
     with pytest.raises(Killed):
-        registered_once(plan, store, KEY, TRAINED, register)
+        registered_once(plan, store, KEY, trained, register)
 
 
 def again(plan: Any, store: Any) -> tuple[Verdict, ModelVersion]:
@@ -248,3 +252,121 @@ def test_what_no_version_of_keepfit_can_read_is_removed(
     record_interrupted(plan, lambda _: ledger)
 
     assert (kinds(ledger), file.exists()) == ([], False)
+
+
+REFUSED = TRAINED.model_copy(
+    update={"evidence": {**EVIDENCE, "verdict": KEPT.model_dump(mode="json")}}
+)
+
+
+def refused(number: str, **tags: str) -> ModelVersion:
+    stated = {"keepfit.verdict": "refused", "keepfit.verified": "true", **tags}
+    made = version(number, moved=None)
+    return made.model_copy(update={"tags": {**made.tags, **stated}})
+
+
+def test_a_refused_version_whose_training_was_killed_gets_its_decision_once(
+    plan: Any, store: Any, ledger: Ledger
+) -> None:
+    killed(plan, store, trained=REFUSED)
+    store.all.insert(0, refused("2"))
+    assert unfinished_version(plan, KEY) == frozenset()
+
+    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(plan, lambda _: ledger)
+
+    assert kinds(ledger) == [("refused", "2"), ("trained", "2")]
+    # Done again, the training may take it: it is the same model.
+    assert unfinished_version(plan, KEY) == {"2"}
+    forget_verdict(plan, KEY)
+    killed(plan, store, trained=REFUSED)
+    record_interrupted(plan, lambda _: ledger)
+    assert len(kinds(ledger)) == 2
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        refused("2", **{"keepfit.verdict": "promoted"}),
+        refused("2", **{"keepfit.training_key": "ef" * 8}),
+        version("2", moved=None),
+    ],
+    ids=["promoted", "of another training", "never verified"],
+)
+def test_no_other_version_is_taken_for_the_refused_one(
+    plan: Any, store: Any, ledger: Ledger, left: ModelVersion
+) -> None:
+    killed(plan, store, trained=REFUSED)
+    store.all.insert(0, left)
+
+    record_interrupted(plan, lambda _: ledger)
+
+    assert kinds(ledger) == []
+
+
+def back(at: datetime) -> Decision:
+    return Decision(
+        id="d1", pipeline="flights", kind="rolled_back", at=at, correlation="c", version="1",
+        sentence="Rolled back: worse on probation.", evidence={"by": "probation"},
+    )  # fmt: skip
+
+
+def returned(at: datetime) -> ModelVersion:
+    moment = at.isoformat(timespec="seconds")
+    return OTHER.model_copy(update={"tags": {**OTHER.tags, "keepfit.returned_at": moment}})
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_move_of_the_alias_that_was_killed_before_its_record_is_recorded_if_it_was_made(
+    plan: Any, store: Any, ledger: Ledger, moved: bool
+) -> None:
+    decision = back(datetime.now(UTC))
+
+    def move() -> None:
+        if moved:
+            store.all[0] = returned(datetime.now(UTC))
+        raise Killed
+
+    with pytest.raises(Killed):
+        move_and_record(plan, ledger, decision, move)
+    assert kinds(ledger) == []
+    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(plan, lambda _: ledger)
+
+    assert kinds(ledger) == ([("rolled_back", "1")] if moved else [])
+    # What was not made may be about to be.
+    assert bool(list(plan.work.glob("verdicts/*"))) is not moved
+
+
+def test_a_move_that_was_never_made_is_forgotten(plan: Any, store: Any, ledger: Ledger) -> None:
+    old = back(datetime.now(UTC) - timedelta(hours=2))
+    store.all[0] = returned(old.at - timedelta(days=1))
+    for error in (Killed(), EvidenceError("the champion changed")):
+        with pytest.raises(type(error)):
+            move_and_record(plan, ledger, old, partial(_raise, error))
+
+        record_interrupted(plan, lambda _: ledger)
+
+        assert not list(plan.work.glob("verdicts/*"))
+    assert kinds(ledger) == []
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def test_a_move_is_recorded_when_it_is_made(plan: Any, ledger: Ledger) -> None:
+    move_and_record(plan, ledger, back(NOW), lambda: None)
+
+    assert kinds(ledger) == [("rolled_back", "1")]
+    assert not list(plan.work.glob("verdicts/*"))
+
+
+def test_a_training_that_waited_for_a_killed_one_records_it_first(
+    plan: Any, store: Any, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(plan, store, version("2"))
+    monkeypatch.setattr(single_training, "admit", lambda *_, **__: "admitted")
+
+    with single_training.admitted(plan, ledger, store, CAUSE):
+        assert kinds(ledger) == BOTH
