@@ -21,7 +21,7 @@ _LEAST_SHARE = 0.01
 
 
 def beating(descriptor: int) -> Callable[[], None]:
-    """Return what says, by an empty line to an inherited pipe, that this process is well."""
+    """Return a function that writes a heartbeat, an empty line, to an inherited pipe."""
     say = speaking(descriptor)
     return lambda: say("")
 
@@ -33,7 +33,7 @@ def speaking(descriptor: int) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         line = " ".join(text.split()).encode("utf-8", "replace")[:_LINE_BYTES]
-        # Full, the pipe says enough.
+        # A full pipe is evidence enough.
         with contextlib.suppress(BlockingIOError):
             os.write(descriptor, line + b"\n")
 
@@ -77,9 +77,9 @@ def launch(
 
 
 def end(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Ask a process to end; after `patience` seconds, or at once with 0, kill it."""
+    """Terminate a process; after `patience` seconds, or at once with 0, kill it."""
     if process.poll() is None and patience > 0:
-        # One that is stopped would not hear the request.
+        # One that is stopped would not receive the signal.
         for sent in (signal.SIGTERM, signal.SIGCONT):
             process.send_signal(sent)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -136,7 +136,7 @@ def _collect(pid: int) -> None:
 
 @dataclass(frozen=True)
 class Activity:
-    """How much a process had done at a moment.
+    """Work that a process had done at a moment.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
-"""The commands of the storey above the flows, as the front door finds them.
+"""The commands of the layer above the flows, found by the CLI as entry points.
 
-Only click and the front door are imported here; a command imports what it needs.
+Only click and the CLI are imported here; a command imports what it needs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--prefect-port", type=_PORT, help="Of Prefect's server; a free one when taken.")
 @click.option("--mlflow-port", type=_PORT, help="Of MLflow's server; a free one when taken.")
 @click.option("--page-port", type=_PORT, help="Of keepfit's page; a free one when taken.")
-@click.option("--serve", is_flag=True, help="Answer requests for predictions too.")
+@click.option("--serve", is_flag=True, help="Serve predictions over HTTP too.")
 @click.option("--serve-port", type=_PORT, help="Of predictions; a free one when taken.")
 @click.option("--prefect-database", help="PostgreSQL URL without a password; absent: SQLite.")
 @click.option("--mlflow-database", help="PostgreSQL URL without a password; absent: SQLite.")
@@ -111,7 +111,7 @@ def link(
     type=click.FloatRange(min=1),
     default=60.0,
     show_default=True,
-    help="Seconds within which each pipeline's automation must answer a probe; a worker's job "
+    help="Seconds within which each pipeline's automation must react to a probe; a worker's job "
     "gets five times as long.",
 )
 @answers(lambda found: _show_applied(found))
@@ -155,11 +155,11 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
     """
     found = _state(file, state)
 
-    def told(address: str) -> None:
+    def show(address: str) -> None:
         answer = {"page": address, "state": str(found)}
         echo(json.dumps(answer) if as_json else f"keepfit  {address}")
 
-    page_server.serve_page(found, host, port, out=told)
+    page_server.serve_page(found, host, port, out=show)
 
 
 @click.command()
@@ -190,16 +190,16 @@ def serve(
     rate: float | None,
     as_json: bool,
 ) -> None:
-    """Answer over HTTP with the champions until Ctrl-C.
+    """Serve predictions of the champions over HTTP until Ctrl-C.
 
-    POST /pipelines/NAME/predict takes {"rows": [{…}, …]}; /openapi.json describes it. Every
-    answered row gets into the ledger. Beyond loopback KEEPFIT_SERVE_TOKEN must be set.
+    POST /pipelines/NAME/predict with {"rows": [{…}, …]}; /openapi.json describes it. Every
+    predicted row is recorded in the ledger. Beyond loopback KEEPFIT_SERVE_TOKEN must be set.
     """
 
-    def told(address: str) -> None:
+    def show(address: str) -> None:
         echo(json.dumps({"address": address}) if as_json else f"keepfit  {address}")
 
-    serving.serve(files, host, port, serving_app.Limits(max_rows, max_bytes, rate), out=told)
+    serving.serve(files, host, port, serving_app.Limits(max_rows, max_bytes, rate), out=show)
 
 
 @click.command()

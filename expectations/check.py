@@ -35,7 +35,7 @@ def check_frame(
     Parameters
     ----------
     kinds
-        Kinds inferred from this table, where known; they only help to say what was found.
+        Kinds inferred from this table, where known; used only to describe what was found.
     show_values
         Whether values of rows may stand in the results.
     now
@@ -136,7 +136,7 @@ def _sql_result(frame: pd.DataFrame, rule: Rule, *, by_chance: bool) -> CheckRes
 
 
 def _expectation_result(rows: int, rule: Rule, raw: RawResult) -> CheckResult:
-    said = ", ".join(f"{key} = {value}" for key, value in rule.arguments.items())
+    arguments = ", ".join(f"{key} = {value}" for key, value in rule.arguments.items())
     observed = raw.problem or ("holds" if raw.success else raw.observed or "does not hold")
     if raw.failed_rows:
         observed = f"{say_failed(raw.failed_rows, rows)} break it"
@@ -146,7 +146,7 @@ def _expectation_result(rows: int, rule: Rule, raw: RawResult) -> CheckResult:
         rule=shorten(rule.title, 80),
         severity=rule.severity,
         passed=raw.success,
-        expected=shorten(f"{rule.expect}({said})", 200),
+        expected=shorten(f"{rule.expect}({arguments})", 200),
         observed=observed,
         failed_rows=raw.failed_rows,
         failed_share=raw.failed_rows / max(rows, 1) if raw.failed_rows else None,

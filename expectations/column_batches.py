@@ -39,7 +39,7 @@ def check_in_parts(
     Parameters
     ----------
     read
-        Returns the columns asked for, all rows.
+        Returns the requested columns, all rows.
     bare
         The table's columns in its order, without rows.
     rows
@@ -171,8 +171,8 @@ def _piece(contract: Contract, part: Sequence[str], *, whole: bool) -> Contract:
     columns = {n: rule for n, rule in contract.columns.items() if n in part}
     if not whole:
         return contract.model_copy(update={"columns": columns, "table": _UNASKED, "rules": ()})
-    asked = {"extra_columns": "ignore", "column_order": "ignore"}
-    table = contract.table.model_copy(update=asked)
+    relaxed = {"extra_columns": "ignore", "column_order": "ignore"}
+    table = contract.table.model_copy(update=relaxed)
     return contract.model_copy(update={"columns": columns, "table": table})
 
 

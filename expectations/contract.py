@@ -15,7 +15,7 @@ columns:
   distance:
     kind: numeric              # numeric | categorical | boolean | datetime | text | identifier | constant
     severity: error            # error stops the flow; warning is recorded; the default for the rules below
-    stored_as: number          # number | text | boolean | time; only where the kind does not say it
+    stored_as: number          # number | text | boolean | time; only where the kind leaves it open
     written_as: "$ 1,234.5"    # unit and style of numbers, or format of times, that stand as text
     nulls: {usual: 0.01, max: 0.06}       # shares; above usual a warning, above max the severity
     # nulls: {usual: 0.01, empty_from: 3}  # from 3 rows on: all of them missing, the severity
@@ -129,12 +129,12 @@ class Part(BaseModel):
 
 
 class NullRule(Part):
-    """How many values may be missing, as shares of the rows.
+    """Largest number of missing values, as shares of the rows.
 
     Attributes
     ----------
     empty_from
-        Rows from which on a table without any value breaks the rule; None: as `max` says.
+        Rows from which on a table without any value breaks the rule; None: by `max`.
     """
 
     max: Share = 1.0
@@ -176,7 +176,7 @@ class RangeRule(Part):
 _COMMON = 3
 FEW_SIZES = 5
 FAR = 7.0
-"""How much further than its limits fewer than `FEW_SIZES` values may lie."""
+"""Factor of the limit up to which fewer than `FEW_SIZES` values may lie."""
 
 
 class ScaleRule(Part):
@@ -211,7 +211,7 @@ class CategoryRule(Part):
 
 
 class ColumnRule(Part):
-    """What must hold of one column."""
+    """Rules of one column."""
 
     kind: Kind
     severity: Severity = "error"
@@ -246,7 +246,7 @@ class ColumnRule(Part):
 
     @property
     def storage(self) -> Storage | None:
-        """How the values are stored; None: a constant of any type."""
+        """Storage type of the values; None: a constant of any type."""
         return self.stored_as or _STORED.get(self.kind)
 
 
@@ -257,7 +257,7 @@ def _storage_of(value: Scalar) -> Storage:
 
 
 class RowsRule(Part):
-    """How many rows the table must have, both ends allowed."""
+    """Number of rows of the table, both ends allowed."""
 
     min: int = Field(1, ge=0)
     max: int | None = Field(None, ge=0)
@@ -271,7 +271,7 @@ class RowsRule(Part):
 
 
 class FreshnessRule(Part):
-    """How old the newest row may be; more than a day in the future breaks it too."""
+    """Greatest age of the newest row; more than a day in the future breaks it too."""
 
     column: str = Field(min_length=1)
     max_age: Span
@@ -279,7 +279,7 @@ class FreshnessRule(Part):
 
 
 class FutureRule(Part):
-    """How far ahead of the clock a row's time may lie; rows beyond are not scored."""
+    """Greatest lead of a row's time over the clock; rows beyond are not scored."""
 
     column: str = Field(min_length=1)
     tolerance: Span = timedelta(days=1)
@@ -287,7 +287,7 @@ class FutureRule(Part):
 
 
 class TableRule(Part):
-    """What must hold of the table as a whole."""
+    """Rules of the table as a whole."""
 
     rows: RowsRule | None = RowsRule()
     freshness: FreshnessRule | None = None
@@ -307,7 +307,7 @@ class TableRule(Part):
 
 
 class Contract(Part):
-    """What must hold of a table; see the module's docstring for every key."""
+    """Rules of a table; see the module's docstring for every key."""
 
     contract: str = Field(min_length=1, max_length=200)
     version: Literal[1, 2] = 1
@@ -372,7 +372,7 @@ class Contract(Part):
     def feature_part(self, columns: Collection[str]) -> Contract:
         """Return only what concerns `columns`, for rows that are to be scored.
 
-        Row count, freshness, order and further columns are not asked of them, nor that values
+        Row count, freshness, order and further columns are not required of them, nor that values
         differ: a batch may hold a single row.
         """
         kept = set(columns)

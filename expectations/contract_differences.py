@@ -24,7 +24,7 @@ GONE = object()
 
 @dataclass(frozen=True)
 class Edit:
-    """One key of the contract and its new value, plain; `GONE` takes it out."""
+    """One key of the contract and its new value, plain; `GONE` removes it."""
 
     path: Path
     value: Any
@@ -42,7 +42,7 @@ class Difference:
         The rule as it is, what was found, and the rule as it would be, in words; nothing is
         proposed where a person must decide.
     edits
-        What makes the contract say it.
+        Edits of the contract that allow it.
     """
 
     name: str
@@ -63,7 +63,7 @@ def find_differences(
     inferred
         The contract inferred from the same rows.
     read
-        Returns the columns asked for, all rows.
+        Returns the requested columns, all rows.
     """
     return tuple(_difference(result, contract, inferred, read) for result in broken)
 
@@ -71,16 +71,16 @@ def find_differences(
 def _difference(
     result: CheckResult, contract: Contract, inferred: Contract, read: Read
 ) -> Difference:
-    said, edits = "", tuple[Edit, ...]()
+    text, edits = "", tuple[Edit, ...]()
     written = [i for i, r in enumerate(contract.rules) if shorten(r.title, 80) == result.rule]
     if written:
-        said, edits = _of_written(written[0], result, contract)
+        text, edits = _of_written(written[0], result, contract)
     elif result.column is not None and result.column in contract.columns:
-        said, edits = _of_column(result, contract, inferred, read)
+        text, edits = _of_column(result, contract, inferred, read)
     else:
-        said, edits = _of_table(result, contract, inferred)
+        text, edits = _of_table(result, contract, inferred)
     name = result.rule if result.column is None else f"{result.column}.{result.rule}"
-    return Difference(name, result.severity, result.expected, result.observed, said, edits)
+    return Difference(name, result.severity, result.expected, result.observed, text, edits)
 
 
 def _of_written(
@@ -99,7 +99,7 @@ def _of_table(
         least = inferred.table.rows.min
         return f"at least {least:,} rows", (Edit(("table", "rows", "min"), least),)
     if result.rule == "freshness":
-        return "not asked", (Edit(("table", "freshness"), GONE),)
+        return "not required", (Edit(("table", "freshness"), GONE),)
     if result.rule == "column order":
         return "any order", (Edit(("table", "column_order"), "ignore"),)
     if result.rule == "extra columns":
@@ -110,7 +110,7 @@ def _of_table(
     if result.rule == "unique":
         left = [k for k in contract.table.unique if tuple(k) != result.key]
         value = [list(key) for key in left] if left else GONE
-        return "not asked", (Edit(("table", "unique"), value),)
+        return "not required", (Edit(("table", "unique"), value),)
     return "", ()
 
 
@@ -122,21 +122,21 @@ def _of_column(
     if result.rule == "present":
         return "no such column", (Edit(at, GONE),)
     if result.rule in {"unique", "varies"}:
-        return "not asked", (Edit((*at, result.rule), GONE),)
+        return "not required", (Edit((*at, result.rule), GONE),)
     if result.rule == "future":
-        return "not asked", (Edit(("table", "future"), GONE),)
+        return "not required", (Edit(("table", "future"), GONE),)
     if new is None:
         return "", ()
     if result.rule == "kind":
         value = inferred.to_dict()["columns"][name]
         return f"{new.kind}, and all that follows", (Edit(at, value),)
     if result.rule == "scale" and new.scale is None:
-        return "not asked: too few values to tell", (Edit((*at, "scale"), GONE),)
+        return "not required: too few values to judge", (Edit((*at, "scale"), GONE),)
     make = {"nulls": _nulls, "range": _range, "scale": _scale}.get(result.rule)
     if make is not None:
         changes = make(rule, new, result)
-        said = ", ".join(f"{key} {_said(key, value)}" for key, value in changes.items())
-        return said, tuple(Edit((*at, result.rule, k), v) for k, v in changes.items())
+        text = ", ".join(f"{key} {_text(key, value)}" for key, value in changes.items())
+        return text, tuple(Edit((*at, result.rule, k), v) for k, v in changes.items())
     if result.rule == "categories" and rule.categories is not None:
         facts = facts_of(read([name])[name])
         found = facts.values[unseen(facts, rule.categories.values)].dropna().unique().tolist()
@@ -197,9 +197,9 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _said(key: str, value: Any) -> str:
+def _text(key: str, value: Any) -> str:
     if value is GONE:
-        return "not asked"
+        return "not required"
     if key in {"usual", "max"} and isinstance(value, float) and 0.0 <= value <= 1.0:
         return say_share(value)
     return say_number(value) if isinstance(value, int | float) else say_value(value)

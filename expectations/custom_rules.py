@@ -76,7 +76,7 @@ class Rule(BaseModel):
         if self.arguments:
             unknown = ", ".join(sorted(self.arguments))
             raise ValueError(
-                f"a sql rule takes name, severity and max_share; got {unknown}. Remove it"
+                f"a sql rule has only name, severity and max_share; got {unknown}. Remove it"
             )
         parse_condition(sql)
 
@@ -101,7 +101,7 @@ class Rule(BaseModel):
 
     @property
     def title(self) -> str:
-        """What people read."""
+        """Description for people."""
         return self.name or self.expect or self.sql or ""
 
     @property

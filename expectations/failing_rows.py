@@ -34,7 +34,7 @@ WHOLE = 0.5
 
 @dataclass(frozen=True)
 class Faults:
-    """What must not be scored, and why.
+    """Rows that must not be scored, and why.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ def find_faults(
     Parameters
     ----------
     read
-        Returns the columns asked for, all rows.
+        Returns the requested columns, all rows.
     """
     causes = tuple(r for r in outcome.results if not r.passed and _stops(r))
     mask = np.zeros(rows, dtype=bool)

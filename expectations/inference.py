@@ -241,7 +241,7 @@ def _range(facts: ColumnFacts, slack: float) -> RangeRule | None:
         min=_plain(max(least, 0.0) if low >= 0 else least),
         max=_plain(min(most, 0.0) if high <= 0 else most),
         max_share=min(1.0, allowed),
-        # An economy leaves its range for years; another unit is told by the scale.
+        # An economy leaves its range for years; another unit is detected by the scale.
         severity="warning",
     )
 
@@ -366,7 +366,7 @@ def _future(
     time_column: str | None,
     now: datetime,
 ) -> FutureRule | None:
-    """Ask for past rows only of a table that holds no others: it may be one of bookings."""
+    """Require past rows only of a table that holds no others: it may be one of bookings."""
     if time_column is None or time_column not in columns:
         return None
     facts = facts_of(frame[time_column])
@@ -382,7 +382,7 @@ def _freshness(
     time_column: str | None,
     now: datetime,
 ) -> FreshnessRule | None:
-    """Ask for fresh rows only of a table that is still being added to."""
+    """Require fresh rows only of a table that is still being added to."""
     if time_column is None or time_column not in columns:
         return None
     facts = facts_of(frame[time_column])

@@ -1,4 +1,4 @@
-"""What a check found, as frozen values, and how a share is graded."""
+"""Results of a check, as frozen values, and how a share is graded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from expectations.text.phrases import Severity, say_rows, say_share
 
 SMALL = 100
 CHANCE = 1e-4
-"""How seldom chance alone breaks a limit on a share."""
+"""Probability with which chance alone breaks a limit on a share."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one rule of a contract found.
+    """Result of one rule of a contract.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def grade(
 
 
 def say_failed(failed: int, rows: int, limit: float | None = None) -> str:
-    """Return a count with its share, in digits that tell it from the share `limit`.
+    """Return a count with its share, in digits that distinguish it from the share `limit`.
 
     Examples
     --------

@@ -36,7 +36,7 @@ _CRITICAL = {"error": "critical", "warning": "warning"}
 
 @dataclass(frozen=True)
 class RawResult:
-    """What Great Expectations said of one rule.
+    """Great Expectations' result of one rule.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class RawResult:
 
 
 def warm_up() -> None:
-    """Import Great Expectations, which takes seconds, while nothing else is imported."""
+    """Import Great Expectations, which needs seconds, while nothing else is imported."""
     _great_expectations()
 
 
@@ -68,7 +68,7 @@ def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = 
     Parameters
     ----------
     facts
-        Columns of the table to be checked; rules that cannot be asked of them (a column that is
+        Columns of the table to be checked; rules that do not apply to them (a column that is
         absent, empty, or of another type) are left out. None: every rule is compiled.
 
     Raises
@@ -85,7 +85,7 @@ def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = 
 def run_suite(
     frame: pd.DataFrame, contract: Contract, facts: Mapping[str, ColumnFacts] | None = None
 ) -> list[RawResult]:
-    """Check `frame` and return one result for every rule that could be asked of it.
+    """Check `frame` and return one result for every rule that applies to it.
 
     Raises
     ------
@@ -110,10 +110,10 @@ def run_suite(
     results = _merged(_validate(gx, context, "columns", compared, native, "BOOLEAN_ONLY"))
     del compared
     absent = {index: _absent(frame, contract.rules[index]) for index in written}
-    asked = [expectation for index, expectation in written.items() if not absent[index]]
-    whole = frame.assign(**{str(name): plain[name] for name in plain}) if asked else frame
+    applicable = [expectation for index, expectation in written.items() if not absent[index]]
+    whole = frame.assign(**{str(name): plain[name] for name in plain}) if applicable else frame
     detail = {"result_format": "BASIC", "partial_unexpected_count": MAX_SAMPLE}
-    results += _validate(gx, context, "rules", whole, asked, detail)
+    results += _validate(gx, context, "rules", whole, applicable, detail)
     results += [
         RawResult(None, f"#{index}", False, problem) for index, problem in absent.items() if problem
     ]
@@ -138,10 +138,10 @@ def broken_positions(frame: pd.DataFrame, rule: Rule) -> NDArray[np.bool_] | Non
 
 
 def _only_compared(plain: pd.DataFrame, contract: Contract) -> Iterator[str]:
-    """Yield the columns of text of which nothing but their being different is asked."""
+    """Yield the columns of text that are only compared for uniqueness."""
     for name, rule in contract.columns.items():
-        asked = rule.unique and rule.categories is None and name in plain
-        if asked and isinstance(plain[name].dtype, pd.StringDtype):
+        compared = rule.unique and rule.categories is None and name in plain
+        if compared and isinstance(plain[name].dtype, pd.StringDtype):
             yield name
 
 
@@ -200,7 +200,7 @@ def _validate(
 def _without_fingerprint() -> Iterator[None]:
     """Keep GX from hashing every cell of the table for a marker that nothing reads.
 
-    On 3.3 million ids that hash takes 10 of 11 seconds and four times the table's memory.
+    On 3.3 million ids that hash costs 10 of 11 seconds and four times the table's memory.
     """
     from great_expectations.execution_engine import (
         pandas_execution_engine as engine,
@@ -357,7 +357,7 @@ def _argument_error(index: int, rule: Rule, implementation: Any, error: Exceptio
     message = f"{rule.expect}: {argument or 'arguments'}: {first['msg']}"
     if first.get("type") == "value_error.extra":
         near = difflib.get_close_matches(argument, list(implementation.__fields__), n=1)
-        message = f"{rule.expect} takes no {argument!r}." + (
+        message = f"{rule.expect} has no argument {argument!r}." + (
             f" The nearest is {near[0]!r}." if near else ""
         )
     loc = ("rules", index, argument) if argument in rule.arguments else ("rules", index)

@@ -397,7 +397,7 @@ def flights() -> tuple[Decision, ...]:
     loop.say("failed", "The scoring run 0193-77 crashed: the runner died.", -60,
              prefect_run="0193c1b2-77", evidence={"flow": "scoring", "state": "Crashed",
                                                   "message": "the runner died"})  # fmt: skip
-    loop.say("reaped", "A scoring run whose process had died was ended and asked for again.", -58,
+    loop.say("reaped", "A scoring run whose process had died was ended and requested again.", -58,
              evidence={"flow": "scoring", "since": loop.at(-60).isoformat(),
                        "again": True})  # fmt: skip
     loop.scored()

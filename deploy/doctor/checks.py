@@ -1,4 +1,4 @@
-"""What `keepfit doctor` looks at, one function a check; each returns what it found."""
+"""Checks of `keepfit doctor`, one function each; each returns its finding."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _PRIVATE = (KEY, "stack.json", "ledger.db", "mlflow/mlflow.db", "prefect/prefect
 
 
 class Found(Record):
-    """What one check found.
+    """Finding of one check.
 
     Attributes
     ----------
@@ -148,18 +148,18 @@ def permissions(state: Path) -> Found:
 
 
 def disk(state: Path) -> Found:
-    """See how much room is left for the state folder."""
+    """Check the free space for the state folder."""
     present = next(p for p in (state, *state.parents) if p.exists())
     free = shutil.disk_usage(present).free
-    said = f"{free / 1e9:.1f} GB free for {state}"
+    text = f"{free / 1e9:.1f} GB free for {state}"
     remedy = "Free some space, or name another state folder with KEEPFIT_STATE."
     if free < _LEAST_FREE_BYTES:
-        return failed(said, remedy)
-    return warning(said, remedy) if free < _LITTLE_FREE_BYTES else ok(said)
+        return failed(text, remedy)
+    return warning(text, remedy) if free < _LITTLE_FREE_BYTES else ok(text)
 
 
 def pipeline_file(pipeline: Pipeline) -> Found:
-    """Say what the file is; it is loaded, so it is right."""
+    """Summarise the file; it is loaded, so it is right."""
     schedules = pipeline.config.schedules
     keys = ("training", "refit", "scoring", "monitoring")
     flows = [key for key in keys if getattr(schedules, key)]
@@ -201,7 +201,7 @@ def ledger(pipeline: Pipeline) -> Found:
 
 
 def prefect_database(state: Path) -> Found:
-    """Compare the migrations of Prefect's own database with those that this Prefect knows."""
+    """Compare the migrations of Prefect's own database with those of the installed Prefect."""
     path = state / "prefect" / "prefect.db"
     if not path.exists():
         return ok("not made yet")
@@ -219,7 +219,7 @@ def prefect_database(state: Path) -> Found:
 
 
 def _prefect_revisions() -> tuple[set[str], set[str]]:
-    """Return the migrations that the installed Prefect knows for SQLite, and their heads."""
+    """Return the migrations of the installed Prefect for SQLite, and their heads."""
     from alembic.config import Config  # defers alembic
     from alembic.script import ScriptDirectory  # defers alembic
 
@@ -248,7 +248,7 @@ def ports(wanted: Sequence[int]) -> Found:
     if taken:
         return warning(
             f"taken: {', '.join(taken)}",
-            "`keepfit up` takes free ones instead; --prefect-port, --mlflow-port and --page-port "
+            "`keepfit up` uses free ones instead; --prefect-port, --mlflow-port and --page-port "
             "name them.",
         )
     return ok(f"{', '.join(map(str, wanted))} are free")
@@ -260,7 +260,7 @@ def clock(state: Path, servers: Sequence[str]) -> Found:
     Parameters
     ----------
     servers
-        Addresses that answer HTTP with a date.
+        Addresses that respond over HTTP with a date.
     """
     now = time.time()
     ahead = max((p.stat().st_mtime for p in _files(state)), default=now) - now
@@ -298,11 +298,11 @@ def _has_store(state: Path) -> bool:
 
 
 def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
-    """See that the alert addresses are ones that Apprise knows; with `send`, that they take one."""
+    """Check that Apprise knows the alert addresses; with `send`, that they accept a message."""
     urls = [url.get_secret_value() for url in pipeline.config.alerts]
     if not urls:
         return warning(
-            "nobody is told", 'Name a channel: alerts: ["${KEEPFIT_ALERT_URL}"] (Apprise URLs)'
+            "alerts go nowhere", 'Name a channel: alerts: ["${KEEPFIT_ALERT_URL}"] (Apprise URLs)'
         )
     if not send:
         strange = unknown_channels(urls)
@@ -312,7 +312,7 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
                 "See https://github.com/caronc/apprise/wiki for how addresses are written.",
             )
         return ok(f"{len(urls)} channels are known; --alerts sends a test message")
-    text = "keepfit doctor: this channel is heard. Nothing happened."
+    text = "keepfit doctor: this channel works. Nothing happened."
     delivery = send_message(
         urls, Message(title="keepfit doctor", text=text, markdown=text, level="info")
     )
@@ -322,7 +322,7 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
 
 
 def answering(address: str, what: str) -> Found:
-    """See that a server of the stack answers."""
+    """Check that a server of the stack responds."""
     began = time.monotonic()
     try:
         with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own loopback address
@@ -363,7 +363,7 @@ def deployments(pipeline: Pipeline, stack: RunningStack) -> Found:
     if idle:
         return failed(
             f"{', '.join(idle)} is scheduled and has no next run on the server",
-            "Right after a start, ask again in a minute; else look for errors of the scheduler in "
+            "Right after a start, try again in a minute; else look for errors of the scheduler in "
             "the log of Prefect's server.",
         )
     return ok(f"{len(names)} deployments and {len(standing)} automations stand")

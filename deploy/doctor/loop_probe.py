@@ -109,7 +109,7 @@ def run_loop(state: Path) -> LoopResult:
 
 
 class _Receiver(ThreadingHTTPServer):
-    """An alert channel on loopback that remembers when it was told."""
+    """An alert channel on loopback that remembers when it received a message."""
 
     daemon_threads = True
 
@@ -158,10 +158,10 @@ class _Trip:
         trained = self._run("training", {})
         yield Leg(name="training", seconds=trained, what="the first champion")
         window = write_drifted(self._pipeline.base, self._began, datetime.now(UTC))
-        asked = datetime.now(UTC)
+        requested_at = datetime.now(UTC)
         self._run("monitoring", {"window": str(window)})
-        alarm = self._decision(("alarmed",), since=asked)
-        yield Leg(name="alarm", seconds=_between(asked, alarm.at), what=alarm.sentence)
+        alarm = self._decision(("alarmed",), since=requested_at)
+        yield Leg(name="alarm", seconds=_between(requested_at, alarm.at), what=alarm.sentence)
         received = self._await("the alarm's event", lambda: self._event(alarm.correlation))
         yield Leg(name="event", seconds=_between(alarm.at, received), what="keepfit.alarm received")
         run = self._await("the training's start", lambda: self._started(alarm.correlation))
@@ -169,8 +169,8 @@ class _Trip:
         yield Leg(name="training run", seconds=_between(received, started), what=run.name)
         decided = self._decision(_DECIDED, since=started, correlation=alarm.correlation)
         yield Leg(name="decision", seconds=_between(started, decided.at), what=decided.sentence)
-        told = self._await("the alert", lambda: self._told(decided.at))
-        yield Leg(name="alert", seconds=_between(decided.at, told), what="one message received")
+        heard = self._await("the alert", lambda: self._told(decided.at))
+        yield Leg(name="alert", seconds=_between(decided.at, heard), what="one message received")
 
     def _run(self, flow: str, parameters: dict[str, str]) -> float:
         """Run a deployment to its end; return the seconds that it took."""

@@ -39,7 +39,7 @@ class Check(Record):
 
 
 class Report(Record):
-    """All checks, and the legs of the loop where it was asked for."""
+    """All checks, and the legs of the loop where it was requested."""
 
     checks: tuple[Check, ...]
     loop: dict[str, Any] | None = None
@@ -165,8 +165,8 @@ def table(report: Report) -> str:
     marks = {"ok": "ok", "warning": "odd", "failed": "FAILED"}
     rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for check in report.checks:
-        said = check.found + (f"\n{check.remedy}" if check.remedy else "")
-        rows.add_row(marks[check.status], Text(check.name), Text(said), f"{check.seconds:.1f} s")
+        text = check.found + (f"\n{check.remedy}" if check.remedy else "")
+        rows.add_row(marks[check.status], Text(check.name), Text(text), f"{check.seconds:.1f} s")
     legs = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("leg", "seconds", "what"):
         legs.add_column(title)

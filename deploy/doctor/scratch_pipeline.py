@@ -27,7 +27,7 @@ def write_project(folder: Path, name: str, now: datetime, alert: str) -> Path:
     Parameters
     ----------
     alert
-        Apprise URL of the channel that is told.
+        Apprise URL of the channel for alerts.
     """
     rows = _table().sample(frac=1.0, random_state=0, ignore_index=True)
     first = now - timedelta(days=_DAYS)
@@ -62,7 +62,7 @@ def write_project(folder: Path, name: str, now: datetime, alert: str) -> Path:
 def write_drifted(folder: Path, start: datetime, now: datetime) -> Window:
     """Write rows that drifted, with times from `start` until `now`; return their window.
 
-    It ends after `now`, so that no earlier training has answered it.
+    It ends after `now`, so that no earlier training covers it.
     """
     heavy = _table().nlargest(_DRIFTED_ROWS, "bmi", keep="first").reset_index(drop=True)
     step = (now - start) / len(heavy)

@@ -8,7 +8,7 @@ Copy it beside a pipeline file whose rows name WAV files, relative to that file:
 
 A row becomes its length, loudness, zero crossings and spectral centroid, and 13 mel-frequency
 cepstral coefficients: their mean, spread and change over the recording, and their mean in each
-fifth of it, so that what comes first can be told from what comes last. Whatever a recording's rate,
+fifth of it, to distinguish what comes first from what comes last. Whatever a recording's rate,
 it is described as if it had come by telephone, 8,000 values a second; several channels are mixed.
 
 A file that is there and holds no sound that can be read gives a row of nulls, which the contract
@@ -51,7 +51,7 @@ _UNREADABLE = (
     NameError,  # scipy has no value for a part that the file lacks
     wavfile.WavFileWarning,
 )  # fmt: skip
-"""What scipy's reader raises of files that are no sound, or half of it."""
+"""Errors of scipy's reader for files that are no sound, or half of it."""
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def describe(path: Path | None) -> Floats:
         return nothing
     try:
         with warnings.catch_warnings():
-            # A file that ends before its sound does says so; chunks that are no sound do no harm.
+            # A file cut off within its sound raises; chunks that are no sound do no harm.
             warnings.simplefilter("error", wavfile.WavFileWarning)
             warnings.filterwarnings("ignore", "Chunk", wavfile.WavFileWarning)
             rate, sound = wavfile.read(path)

@@ -32,7 +32,7 @@ def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
     UsageError
         When there is none.
     InfrastructureError
-        When it does not answer.
+        When it does not respond.
     """
     api, credentials = configured_api(), ""
     for state in states:
@@ -76,9 +76,9 @@ def connected() -> Iterator[SyncPrefectClient]:
     Raises
     ------
     TransientError
-        When the API does not answer.
+        When the API does not respond.
     InfrastructureError
-        When it refuses what it is asked.
+        When it refuses the request.
     """
     try:
         with prefect_client.get_client(sync_client=True) as client:
@@ -98,7 +98,7 @@ def _refusal(error: object) -> InfrastructureError:
     response = error.response  # type: ignore[attr-defined]
     if response.status_code in (401, 403):
         return InfrastructureError(
-            "The Prefect API asks who is there.",
+            "The Prefect API requires authentication.",
             "Set PREFECT_API_AUTH_STRING (a server of your own) or PREFECT_API_KEY (Cloud).",
         )
     return InfrastructureError(

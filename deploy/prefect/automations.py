@@ -1,4 +1,4 @@
-"""Event → action: an alarm starts the training, a failed or silent run is told.
+"""Event → action: an alarm starts the training, a failed or silent run is reported.
 
 Prefect's server carries them out, so they outlive every process of keepfit.
 """
@@ -67,7 +67,7 @@ def apply_automations(pipelines: Sequence[Pipeline]) -> tuple[str, ...]:
     Raises
     ------
     InfrastructureError
-        When the API does not answer, or a deployment is missing.
+        When the API does not respond, or a deployment is missing.
     """
     with connected() as client:
         return tuple(change for p in pipelines for change in _apply(client, p))
@@ -142,7 +142,7 @@ def _alarm(name: str, training: UUID) -> AutomationCore:
         name,
         "alarm → training",
         description=(
-            f"When monitoring asks for a retraining of {name}, its training starts, with the "
+            f"When monitoring requests a retraining of {name}, its training starts, with the "
             "alarm as its cause; at most once a minute, however many alarms come."
         ),
         trigger=automation_schemas.EventTrigger(
@@ -168,7 +168,7 @@ def _failure(name: str, noticing: UUID) -> AutomationCore:
     return _core(
         name,
         "failed run → notice",
-        description=f"When a run of {name} fails or crashes, somebody is told.",
+        description=f"When a run of {name} fails or crashes, an alert is sent.",
         trigger=automation_schemas.EventTrigger(
             # States of these types have other names too, such as TimedOut.
             expect={"prefect.flow-run.*"},
@@ -214,7 +214,7 @@ def _silence(name: str) -> AutomationCore:
         "silent run → crashed",
         description=(
             f"When a run of {name} gives no sign of life for {seconds} s, it counts as crashed; "
-            "that is then told like any failure."
+            "that is then reported like any failure."
         ),
         trigger=automation_schemas.EventTrigger(
             after={heartbeat},

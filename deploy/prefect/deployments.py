@@ -1,4 +1,4 @@
-"""What runs when: one table of flows, each of which becomes a deployment of every pipeline."""
+"""Schedules: one table of flows, each of which becomes a deployment of every pipeline."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Deployed:
 
 
 DEPLOYED: tuple[Deployed, ...] = (
-    # A second training waits its turn and then says why it is not needed: nothing is lost unsaid.
+    # A second training waits its turn and then records why it is not needed.
     # Refits share the deployment, so that they wait for a search and a search for them.
     Deployed(
         "training", {"training": {}, "refit": {"refit": True}},
@@ -67,8 +67,8 @@ DEPLOYED: tuple[Deployed, ...] = (
         "Compares the latest complete window of {name} with the champion's training rows.",
         collision="CANCEL_NEW",
     ),
-    # Every failure is told, also when several come together.
-    Deployed("noticing", {}, "Tells that a run of {name} failed, crashed or stood still.",
+    # Every failure is reported, also when several come together.
+    Deployed("noticing", {}, "Reports that a run of {name} failed, crashed or stood still.",
              at_once=None),
 )  # fmt: skip
 

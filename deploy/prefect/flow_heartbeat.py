@@ -1,3 +1,3 @@
-"""How often a flow run tells Prefect that it lives."""
+"""Heartbeat of flow runs to Prefect."""
 
 HEARTBEAT_SECONDS = 30

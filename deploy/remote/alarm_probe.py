@@ -1,4 +1,4 @@
-"""A probe of the automations: an alarm that trains nothing, sent to see whether it is answered."""
+"""A probe of the automations: an alarm without training, sent to check that a run starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOON = timedelta(minutes=5)
 
 
 class Probe(Record):
-    """How a pipeline's alarm automation answered.
+    """Reaction of a pipeline's alarm automation.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class Probe(Record):
 
 
 def probe(client: SyncPrefectClient, name: str, deployment: UUID, seconds: float) -> Probe:
-    """Emit a probe event for the pipeline `name` and wait for the run that answers it.
+    """Emit a probe event for the pipeline `name` and wait for the run that it starts.
 
     Parameters
     ----------
     deployment
         Id of the pipeline's training deployment.
     seconds
-        How long the answer may take.
+        Longest time until that run.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def probe(client: SyncPrefectClient, name: str, deployment: UUID, seconds: float
     cause = Cause(
         kind="probe",
         correlation=new_correlation(),
-        reasons=("`keepfit deploy` looks whether its automation answers",),
+        reasons=("`keepfit deploy` checks that its automation reacts",),
         at=datetime.now(UTC),
     )
     began = time.monotonic()
@@ -76,7 +76,7 @@ def probe(client: SyncPrefectClient, name: str, deployment: UUID, seconds: float
             _check_types(name, found.parameters.get("cause"), cause)
             return Probe(pipeline=name, seconds=took, flow_run=str(found.id), removed=removed)
     raise InfrastructureError(
-        f"{name}: the automation “alarm → training” did not answer a probe within {seconds:g} s"
+        f"{name}: the automation “alarm → training” did not react to a probe within {seconds:g} s"
         f"{_refusal(client, cause.at)}.",
         "See that the automation is enabled on the server's page, that the server's services run "
         "(PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED; `prefect server services ls`), and that the "
@@ -156,7 +156,7 @@ def _check_types(name: str, arrived: Any, cause: Cause) -> None:
 
 
 def _refusal(client: SyncPrefectClient, since: datetime) -> str:
-    """Say why the server's last action failed, if one did."""
+    """Return why the server's last action failed, if one did."""
     wanted = {
         "event": {"name": ["prefect.automation.action.failed"]},
         "occurred": {"since": since.isoformat()},

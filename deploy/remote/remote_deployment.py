@@ -45,7 +45,7 @@ class AppliedDeployment(Record):
 
 
 class Applied(Record):
-    """What `keepfit deploy` did and saw.
+    """Actions and findings of `keepfit deploy`.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Applied(Record):
     workers
         Workers of the pool that are online; without one nothing runs.
     reached
-        What a worker said of the stores that it reaches, for each pipeline; empty without one.
+        A worker's report on the stores that it reaches, for each pipeline; empty without one.
     """
 
     api: str
@@ -76,7 +76,7 @@ def deploy(
     seconds: float = 60.0,
     out: Callable[[str], None] = lambda _: None,
 ) -> Applied:
-    """Bring the deployments of pipeline files onto a work pool, and prove that alarms are heard.
+    """Bring the deployments of pipeline files onto a work pool, and prove that alarms start runs.
 
     What is right already is left as it is.
 
@@ -85,11 +85,11 @@ def deploy(
     pool
         Name of a work pool that exists.
     kind
-        What the pool's type must be; None takes any of the supported ones.
+        Required type of the pool; None allows any of the supported ones.
     image
         Image with keepfit in it, for docker and kubernetes.
     seconds
-        How long the automation of each pipeline may take to answer a probe.
+        Longest time until the automation of each pipeline reacts to a probe.
     out
         Receives one line for each step.
 
@@ -98,7 +98,7 @@ def deploy(
     UsageError
         No Prefect API, no such pool, a pool of another type, an image missing or not wanted.
     InfrastructureError
-        The API does not answer or refuses; an automation does not answer its probe; a worker
+        The API does not respond or refuses; an automation does not react to its probe; a worker
         reaches other stores than this process.
     """
     turn_telemetry_off()
@@ -192,7 +192,7 @@ def _pool(
 
 
 def _variables(pool: WorkPool, pipeline: Pipeline, image: str | None) -> dict[str, Any]:
-    """Return what the pool's jobs get, as far as its template knows it."""
+    """Return what the pool's jobs get, as far as its template states it."""
     environ = {
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
@@ -283,7 +283,7 @@ def _same(found: DeploymentResponse, wanted: RunnerDeployment, pool: str) -> boo
 
 
 def _schedule(one: Any) -> tuple[Any, ...]:
-    """Return what a schedule says, whether the server's or one that is to be made."""
+    """Return the settings of a schedule, whether the server's or one that is to be made."""
     when = (getattr(one.schedule, key, None) for key in ("cron", "timezone", "day_or"))
     return (*when, one.parameters or {})
 

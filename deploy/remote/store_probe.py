@@ -1,4 +1,4 @@
-"""A probe of the workers: a run on the work pool that says which stores it reaches."""
+"""A probe of the workers: a run on the work pool that reports which stores it reaches."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def probe_stores(
     variables
         What the pool's jobs get.
     seconds
-        How long the worker's answer may take.
+        Longest time until the worker's report.
 
     Raises
     ------
     InfrastructureError
-        When no answer comes, or the worker reaches another store; names store and addresses.
+        When no report comes, or the worker reaches another store; names store and addresses.
     """
     mark = uuid4().hex
     wanted = deployment_of(pipeline, _ROW, variables)
@@ -81,7 +81,7 @@ def _ended(client: SyncPrefectClient, pipeline: Pipeline, run: FlowRun, seconds:
         time.sleep(_PAUSE_SECONDS)
     state = found.state.name if found.state is not None else "unknown"
     raise InfrastructureError(
-        f"{pipeline.config.name}: no worker said within {seconds:g} s which stores it reaches "
+        f"{pipeline.config.name}: no worker reported within {seconds:g} s which stores it reaches "
         f"(its run is {state}).",
         "Look at the worker's log; give a pool that starts slowly more time with --timeout.",
     )
@@ -93,7 +93,7 @@ def _reach(pipeline: Pipeline, run: FlowRun) -> Reach:
         try:
             return Reach.model_validate_json(stated)
         except ValidationError:
-            stated = "its answer is not understood"
+            stated = "its report is not understood"
     raise InfrastructureError(
         f"{pipeline.config.name}: a worker could not look at its stores: {stated[:300]}",
         f"It reads {pipeline.path.resolve()}: file and environment must be there as they are here, "

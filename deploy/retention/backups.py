@@ -33,7 +33,7 @@ from tasks.registry.packaging.provenance import keepfit_version
 
 MANIFEST = "manifest.json"
 _DATABASES = ("mlflow/mlflow.db", "prefect/prefect.db", "ledger.db")
-# Of a pipeline: what was learned and told. Snapshots and fits are made again from the source.
+# Of a pipeline: recipes, results and messages. Snapshots and fits are made again from the source.
 _FOLDERS = ("mlflow/artifacts", "promotions", "dashboard")
 _ROOMS = ("contracts", "figures", "monitoring", "predictions", "reports", "trainings")
 _FILES = ("contract.yaml", "pipeline.json")
@@ -41,7 +41,7 @@ _CHUNK = 1 << 20
 
 
 class Manifest(Record):
-    """What a backup holds.
+    """Contents of a backup.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Manifest(Record):
 
 
 class Restored(Manifest):
-    """What was restored.
+    """Result of a restore.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ def _write(state: Path, target: Path, folder: Path) -> Manifest:
 
 
 def _known_as(state: Path) -> Path:
-    """Return where MLflow's addresses say that the state lies: elsewhere, where it was moved."""
+    """Return where the state lies by MLflow's addresses: elsewhere, where it was moved."""
     database = state / "mlflow" / "mlflow.db"
     if not database.is_file():
         return state

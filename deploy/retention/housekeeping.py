@@ -1,4 +1,4 @@
-"""What the stack does once a day: retention, in a process of its own."""
+"""Daily housekeeping of the stack: retention, in a process of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Housekeeping:
         self._process: subprocess.Popen[bytes] | None = None
 
     def look(self) -> set[int]:
-        """Start or collect the process as the clock says; return the one that runs."""
+        """Start or collect the process by the clock; return the running one."""
         if self._process is not None:
             self._collect()
         elif time.monotonic() >= self._due:

@@ -44,14 +44,14 @@ _LOG_BYTES = 20_000_000
 
 @dataclass(frozen=True)
 class Collected:
-    """What one pass removed.
+    """Result of one pass.
 
     Attributes
     ----------
     items
         Files, folders, versions and runs.
     size
-        Bytes of the files and folders, and those that the MLflow store takes less.
+        Bytes of the files and folders, and those by which the MLflow store shrank.
     postponed
         Why nothing was removed; empty when it was looked.
     """
@@ -70,7 +70,7 @@ def collect(pipeline: Pipeline, now: datetime) -> Collected:
     Raises
     ------
     TransientError
-        When the store or the ledger does not answer.
+        When the store or the ledger does not respond.
     """
     if not pipeline.work.is_dir():
         return Collected()

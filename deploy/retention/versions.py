@@ -1,6 +1,6 @@
 """Which versions of a model stay, and that the others go with all their runs and files.
 
-A version is collected in this order: it can never be champion again; the ledger says that it was
+A version is collected in this order: it can never be champion again; the ledger records that it was
 collected; it leaves the registry; its training's runs, models and files go. Each step finds again
 what a killed process left, so a pass that is cut off is ended by the next.
 """
@@ -124,15 +124,15 @@ def _collected(store: Store, ledger: Ledger, version: ModelVersion, now: datetim
     if not store.retire_version(version):
         return False
     reach("deploy.retention.versions.after_retiring")
-    told = ledger.decisions(version.name, kinds=("trained",), version=version.version, most=1)
+    trained = ledger.decisions(version.name, kinds=("trained",), version=version.version, most=1)
     ledger.record(
         Decision(
             id=decision_id(version.name, "collected", version.version),
             pipeline=version.name,
             kind="collected",
             at=now,
-            # With its training's correlation it stays as long as that is told.
-            correlation=told[0].correlation if told else new_correlation(),
+            # With its training's correlation it stays as long as that training's record.
+            correlation=trained[0].correlation if trained else new_correlation(),
             sentence=(
                 f"v{version.version} was collected by retention: older than the pipeline keeps, "
                 "neither champion nor wanted for a rollback. Its model, runs and files are gone."

@@ -1,4 +1,4 @@
-"""What the flows of a running stack did, a line each, for the person who watches `keepfit up`."""
+"""Activity of the flows of a running stack, one line each, for the output of `keepfit up`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OVERLAP = timedelta(minutes=2)
 
 
 class Chronicle:
-    """Says every decision of some pipelines once, from now on.
+    """Prints every decision of some pipelines once, from now on.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Chronicle:
         self.look(pipelines, silent=True)
 
     def look(self, pipelines: Sequence[Pipeline], *, silent: bool = False) -> bool:
-        """Say what was decided since the last look, oldest first; return whether anything was."""
+        """Print the decisions since the last look, oldest first; return whether there were any."""
         since = self._since - _OVERLAP
         began = datetime.now(UTC)
         new = False
@@ -69,8 +69,8 @@ def line_of(decision: Decision) -> str:
         return ""
     word = KINDS[decision.kind][0]
     if decision.kind == "scored":
-        said = _scored(decision)
-        return f"{decision.pipeline}: {said}" if said else ""
+        sentence = _scored(decision)
+        return f"{decision.pipeline}: {sentence}" if sentence else ""
     first = _END.split(decision.sentence, maxsplit=1)[0]
     first = re.sub(rf"^{re.escape(word)}: ", "", first, flags=re.IGNORECASE)
     where = f" {decision.window}" if decision.window is not None else ""

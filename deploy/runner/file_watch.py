@@ -16,7 +16,7 @@ _UNREADABLE = "unreadable"
 
 
 class Edit(Record):
-    """What became of an edited file.
+    """Result of an edit of a file.
 
     Attributes
     ----------
@@ -69,11 +69,11 @@ class WatchedFiles:
         try:
             found = load_pipeline(former.path)
         except KeepfitError as error:
-            said = redact(f"{error.message} {stays}", former.secrets)
-            return Edit(place=place, accepted=False, sentence=said)
+            sentence = redact(f"{error.message} {stays}", former.secrets)
+            return Edit(place=place, accepted=False, sentence=sentence)
         if moved := _needs_a_start(former, found):
-            said = f"{former.path}: {moved} Start `keepfit up` again to take it up. {stays}"
-            return Edit(place=place, accepted=False, sentence=said)
+            sentence = f"{former.path}: {moved} Start `keepfit up` again to take it up. {stays}"
+            return Edit(place=place, accepted=False, sentence=sentence)
         accept(found)
         self.pipelines[place] = found
         keys = ", ".join(changed_keys(former, found))

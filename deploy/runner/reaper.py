@@ -1,8 +1,8 @@
-"""Runs whose process has ended: found, ended, told, and asked for once more.
+"""Runs whose process has ended: found, ended, reported, and requested once more.
 
 A server learns nothing from a process that is killed: its run would stay RUNNING for ever. Each
-flow run therefore names its process in the state folder when it begins, and here those are asked
-for. Runs that a stopped stack missed are not all made up for: the latest of each deployment is.
+flow run therefore names its process in the state folder when it begins, and those are checked
+here. Runs that a stopped stack missed are not all made up for: the latest of each deployment is.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Reaper:
         self._pipelines = {pipeline_tag(p.config.name): p for p in pipelines}
 
     def reap(self) -> tuple[str, ...]:
-        """End and tell what has died since the last time; return the ids of those runs."""
+        """End and report what has died since the last time; return the ids of those runs."""
         self._end_stopped()
         with connected() as client:
             open_states = (
@@ -115,7 +115,7 @@ class Reaper:
             return tuple(str(run.id) for run in crashed if self._tell(client, run))
 
     def _say_begun(self, client: SyncPrefectClient, run: FlowRun) -> None:
-        """Say once that a training has started: it has nothing to show for minutes."""
+        """Print once that a training has started: it has nothing to show for minutes."""
         if run.id in self._begun or run.state is None or not run.state.is_running():
             return
         self._begun.add(run.id)
@@ -127,18 +127,18 @@ class Reaper:
                 self._say(f"{pipeline.config.name}: training started ({why})")
 
     def report(self) -> int:
-        """Record and tell what became of runs and requests unless it was; return how many."""
+        """Record and report outcomes that were not recorded yet; return how many."""
         now, number = datetime.now(UTC), 0
         pipelines = {pipeline.config.name: pipeline for pipeline in self._pipelines.values()}
         with connected() as client:
             found = unsuccessful_runs(client, pipelines, now - BACK, now, self._since)
         for ledger, of in each_ledger(pipelines.values()):
-            asked = {request.pipeline for request in ledger.open_requests()}
+            requested = {request.pipeline for request in ledger.open_requests()}
             for pipeline in of:
                 name = pipeline.config.name
                 ended = found.get(name, ())
                 new = tuple(run for run in ended if f"{run.id} {run.kind}" not in self._reported)
-                if new or name in asked:
+                if new or name in requested:
                     number += report_outcomes(pipeline, new, now)
                     self._reported |= {f"{run.id} {run.kind}" for run in new}
         return number
@@ -228,7 +228,7 @@ class Reaper:
             end_run(client, run, run_states.Crashed(message=GONE))
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun) -> None:
-        """Cancel a run that ends with the stack, and ask for it again at the next start."""
+        """Cancel a run that ends with the stack, and request it again for the next start."""
         flow = client.read_flow(run.flow_id).name
         if any(
             has_done_its_work(pipeline, str(run.id))
@@ -238,7 +238,7 @@ class Reaper:
             message = "keepfit up was stopped when the run had done its work."
             end_run(client, run, run_states.Cancelled(message=message))
             return
-        message = "keepfit up was stopped; the run is asked for again at its next start."
+        message = "keepfit up was stopped; the run is requested again at its next start."
         end_run(client, run, run_states.Cancelled(message=message))
         again = self._ask_again(client, run, flow)
         for tag in run.tags:
@@ -263,7 +263,7 @@ class Reaper:
                 _end_below(self._runner, _number(process))
 
     def _tell(self, client: SyncPrefectClient, run: FlowRun) -> bool:
-        """Ask for a crashed run again, once in all; record and tell it."""
+        """Request a crashed run again, once in all; record and report it."""
         flow = client.read_flow(run.flow_id).name
         repeated = (run.idempotency_key or "").startswith(AGAIN)
         again = not repeated and self._ask_again(client, run, flow)
@@ -300,14 +300,14 @@ def _tell_left(pipeline: Pipeline, ledger: Ledger, run: FlowRun) -> None:
 
 def _reaped(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> Decision:
     since = _since(run)
-    then = "It was asked for again." if again else "It was not asked for again."
+    then = "It was requested again." if again else "It was not requested again."
     return Decision(
         id=decision_id(pipeline.config.name, "reaped", str(run.id)),
         pipeline=pipeline.config.name,
         kind="reaped",
         at=datetime.now(UTC),
         correlation=correlation_of(run.parameters) or new_correlation(),
-        sentence=f"The process of a {flow} run ended without a word. {then}",
+        sentence=f"The process of a {flow} run ended unexpectedly. {then}",
         prefect_run=str(run.id),
         evidence={"flow": flow, "since": since.isoformat() if since else None, "again": again},
     )

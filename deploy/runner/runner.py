@@ -1,9 +1,9 @@
 """The runner of the deployments: starts their flow runs, and looks after how they end.
 
 `python -m deploy.runner.runner DESCRIPTOR PARENT STATE FILE…` writes a line to the descriptor every
-two seconds while it is well: an empty one, or what the person who watches should know. It takes up
+two seconds while it is well: an empty one, or a message for the person who watches. It applies
 edits of the pipeline files, writes keepfit's page anew after what was decided and every minute, and
-when it is asked to end it cancels what runs.
+on termination it cancels what runs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CANCEL_SECONDS = 8.0
 
 
 async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
-    """Make the deployments and automations what the files say, then start what is due."""
+    """Bring deployments and automations in line with the files, then start what is due."""
     from prefect.runner import Runner  # defers prefect
 
     await _api_answers()
@@ -76,7 +76,7 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
     def stop_soon(*_: object) -> None:
         loop.call_soon_threadsafe(stopping.set)
 
-    # The runner's own answer to the signal leaves the runs to their fate.
+    # The runner's own signal handler abandons the runs.
     runner.handle_sigterm = stop_soon  # type: ignore[method-assign]
     signal.signal(signal.SIGTERM, stop_soon)
     await asyncio.to_thread(_looked, reaper)
@@ -103,11 +103,11 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
 
 
 async def _cancel(reaper: Reaper, say: Callable[[str], None]) -> None:
-    """Cancel what runs, as far as the server answers in time, and end with all that runs."""
+    """Cancel what runs, as far as the server responds in time, and end with all that runs."""
     try:
         number = await asyncio.wait_for(asyncio.to_thread(reaper.cancel_open), _CANCEL_SECONDS)
         if number:
-            say(f"cancelled {number} of its runs, asked for again at the next start")
+            say(f"cancelled {number} of its runs, requested again at the next start")
     except Exception:
         _LOGGER.exception("running flows could not be cancelled; the next start does it")
     # Flow runs end with this process; a graceful end would wait for them.
@@ -131,15 +131,15 @@ async def _every(seconds: float, action: Callable[[], Awaitable[Any]]) -> None:
 async def _watch(
     runner: Runner, files: WatchedFiles, reaper: Reaper, say: Callable[[str], None]
 ) -> None:
-    """Take up edits of the pipeline files, or say why not."""
+    """Apply edits of the pipeline files, or report why not."""
     for edit in await asyncio.to_thread(files.look):
-        said = await _applied(runner, files, reaper, edit) if edit.accepted else edit.sentence
-        say(said)
+        message = await _applied(runner, files, reaper, edit) if edit.accepted else edit.sentence
+        say(message)
         await asyncio.to_thread(refresh, files.pipelines[edit.place])
 
 
 async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Edit) -> str:
-    """Bring the deployments of an edited file onto the server; return what to say."""
+    """Bring the deployments of an edited file onto the server; return a message."""
     pipeline = files.pipelines[edit.place]
     try:
         for deployment in await asyncio.to_thread(runner_deployments, [pipeline]):
@@ -157,7 +157,7 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
 
 
 async def _tell(chronicle: Chronicle, files: WatchedFiles, news: asyncio.Event) -> None:
-    """Say what was decided; the page is written anew where something was."""
+    """Print what was decided; the page is written anew where something was."""
     if await asyncio.to_thread(chronicle.look, files.pipelines):
         news.set()
 
@@ -165,7 +165,7 @@ async def _tell(chronicle: Chronicle, files: WatchedFiles, news: asyncio.Event) 
 async def _page(files: WatchedFiles, news: asyncio.Event) -> None:
     """Write the page, and return when it is time to write it again.
 
-    That is after news, a minute at the latest; but of many pipelines it takes seconds, and at
+    That is after news, a minute at the latest; but with many pipelines it needs seconds, and at
     most a tenth of the time is spent on it.
     """
     news.clear()
@@ -204,7 +204,7 @@ def _looked(reaper: Reaper) -> None:
 
 
 def _log_own_faults() -> None:
-    """Let the runner's log say what went wrong in the runner; Prefect's console is silent."""
+    """Print warnings of the runner's log; Prefect's console is silent."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for name in ("__main__", "deploy", "tasks.dashboard"):

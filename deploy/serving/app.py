@@ -1,4 +1,4 @@
-"""The prediction server: requests are answered by the champion and recorded before that."""
+"""The prediction server: the champion predicts, and predictions are recorded before they leave."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
 _AT_ONCE = 500
-"""Rows that are answered between two other requests; more go to a thread."""
+"""Rows that are predicted between two other requests; more go to a thread."""
 _MOST_NAMES = 20
 _MOST_SHADOWED = 100
-"""Requests that wait for a version which answers into the ledger only."""
+"""Requests that wait for a version which predicts into the ledger only."""
 _REST_SECONDS = 0.5
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON = "application/json"
@@ -49,14 +49,14 @@ _BODY_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost.
+    """Limits of one request.
 
     Attributes
     ----------
     rate
         Requests a second and client; None: no limit.
     check_seconds
-        How often the registry is asked which version is champion.
+        How often the registry is queried for the champion.
     """
 
     rows: int = 10_000
@@ -66,7 +66,7 @@ class Limits:
 
 
 class RefusedError(Exception):
-    """A request that is answered with an error."""
+    """A request that fails with a response."""
 
     def __init__(
         self, status: int, kind: str, message: str, remedy: str = "", *, close: bool = False
@@ -77,7 +77,7 @@ class RefusedError(Exception):
 
 
 class PredictionServer:
-    """Answers for some pipelines.
+    """Predictions for some pipelines.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class PredictionServer:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _watch(self) -> None:
-        """Follow the registry, off the thread that answers."""
+        """Follow the registry, off the thread that serves requests."""
         while True:
             for one in self._champions.values():
                 await asyncio.to_thread(one.look)
@@ -154,7 +154,7 @@ class PredictionServer:
                     if give_up is not None:
                         await asyncio.to_thread(give_up)
                 except OSError as error:
-                    logger.warning("%s: the disk refuses answers (%s)", name, error.strerror)
+                    logger.warning("%s: the disk refuses predictions (%s)", name, error.strerror)
 
     async def _predict(self, request: Request) -> Response:
         began = time.perf_counter()
@@ -187,7 +187,7 @@ class PredictionServer:
         model = champion.model
         if model is None:
             problem = champion.problem or KeepfitError("The champion is being loaded.")
-            remedy = problem.remedy or "Ask again in a few seconds."
+            remedy = problem.remedy or "Try again in a few seconds."
             raise RefusedError(503, problem.kind, problem.message, remedy)
         count = len(rows) if rows is not None else len(next(iter(lists.values())))
         try:
@@ -216,7 +216,7 @@ class PredictionServer:
         if wait:
             raise RefusedError(
                 429, "rate", f"More than {self._limits.rate:g} requests a second.",
-                f"Ask again in {wait:.1f} s, or send more rows a request.", close=True,
+                f"Try again in {wait:.1f} s, or send more rows a request.", close=True,
             )  # fmt: skip
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
             raise RefusedError(
@@ -253,7 +253,7 @@ class PredictionServer:
         count: int,
         identity: str,
     ) -> None:
-        """Let a version answer that is not returned; when many wait, it leaves some out."""
+        """Let a version predict into the ledger only; when many wait, some are left out."""
         if len(self._shadowing) >= _MOST_SHADOWED:
             self._metrics.rows.labels(name, "not shadowed").inc(count)
             return
@@ -276,15 +276,15 @@ class PredictionServer:
         task.add_done_callback(self._shadowing.discard)
 
     def _record(self, name: str, record: bytes) -> None:
-        """Keep an answer; without that it does not leave."""
+        """Record predictions; without that they do not leave."""
         try:
             self._spools[name].write([record])
         except OSError as error:
-            logger.warning("%s: answers cannot be recorded (%s)", name, error.strerror)
+            logger.warning("%s: predictions cannot be recorded (%s)", name, error.strerror)
             raise RefusedError(
                 503, "infrastructure",
-                f"The answer could not be recorded ({error.strerror}), so it is not given.",
-                "Free space in the server's state folder; then ask again.",
+                f"The predictions could not be recorded ({error.strerror}): none is returned.",
+                "Free space in the server's state folder; then try again.",
             ) from None  # fmt: skip
 
     def _count_rows(self, name: str, answer: Answer) -> None:
@@ -303,7 +303,7 @@ class PredictionServer:
         name = request.path_params["name"]
         one = self._champions.get(name)
         if one is None or one.model is None:
-            message = "is not served" if one is None else "has no version that answers"
+            message = "is not served" if one is None else "has no version that predicts"
             status = 404 if one is None else 503
             return _json(_error("usage", f"{shorten(name, 60)!r} {message}.", ""), status)
         model = one.model
@@ -347,7 +347,7 @@ class PredictionServer:
 
 
 def _no_such_address(request: Request, error: Exception) -> Response:
-    """Answer a path or a method that is not served as every error is answered."""
+    """Respond to a path or a method that is not served in the format of every error."""
     if not isinstance(error, HTTPException):
         raise error
     message = f"{request.method} {shorten(request.url.path, 60)}: {error.detail}."

@@ -20,12 +20,12 @@ _BODY = (
 
 
 class BearerAuthentication:
-    """An ASGI application that answers 401 without the token.
+    """An ASGI application that responds 401 without the token.
 
     Parameters
     ----------
     open_paths
-        Answered without it: what health checks call.
+        Open without it: the paths of health checks.
     """
 
     def __init__(self, app: ASGIApp, token: str, open_paths: frozenset[str]) -> None:

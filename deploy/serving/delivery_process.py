@@ -1,7 +1,7 @@
-"""Brings answered rows from the spool to the ledger, in a process beside the server.
+"""Delivers predictions from the spool to the ledger, in a process beside the server.
 
 `python -m deploy.serving.delivery_process PARENT FILE…` looks every second. It ends with the
-server, on SIGTERM after a last delivery; what it leaves the next one takes up.
+server, on SIGTERM after a last delivery; the rest is delivered by the next one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Deliveries:
 
     def once(self) -> None:
         """Bring what waits to the ledgers; a failure is logged and tried again."""
-        # Seconds of imports, in which a signal must be heard already.
+        # Seconds of imports, in which a signal must be handled already.
         for pipeline in self._pipelines:
             try:
                 deliver(pipeline)
@@ -43,17 +43,17 @@ class Deliveries:
                 self._warn(pipeline.config.name, f"{type(error).__name__}: {error}")
 
     def _warn(self, name: str, text: str) -> None:
-        said, at = self._warned.get(name, ("", 0.0))
-        if said != text or time.monotonic() - at > _REPEATED_SECONDS:
+        last, at = self._warned.get(name, ("", 0.0))
+        if last != text or time.monotonic() - at > _REPEATED_SECONDS:
             self._warned[name] = (text, time.monotonic())
-            logger.warning("%s: answered rows wait in the spool. %s", name, text)
+            logger.warning("%s: predictions wait in the spool. %s", name, text)
 
 
 def _main(parent: str, *files: str) -> None:
     end_with(int(parent))
     turn_telemetry_off()
     keep_private()
-    os.nice(5)  # answers come first
+    os.nice(5)  # requests come first
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""What a request may cost: the bytes of its body, and how often a client may ask."""
+"""Limits of requests: the bytes of a body, and a client's request rate."""
 
 from __future__ import annotations
 

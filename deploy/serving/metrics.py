@@ -1,4 +1,4 @@
-"""What a prediction server counts, in Prometheus' format."""
+"""Metrics of a prediction server, in Prometheus' format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self.rows = Counter(
-            "keepfit_rows", "Rows of requests, answered or refused.", ["pipeline", "outcome"],
+            "keepfit_rows", "Rows of requests, predicted or refused.", ["pipeline", "outcome"],
             registry=self._registry,
         )  # fmt: skip
         self.broken = Counter(
@@ -39,20 +39,20 @@ class Metrics:
             ["pipeline", "column", "rule", "severity"], registry=self._registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "keepfit_request_seconds", "Seconds from a request to its answer.", ["pipeline"],
+            "keepfit_request_seconds", "Seconds from a request to its response.", ["pipeline"],
             buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
         self._champion = Gauge(
-            "keepfit_champion", "1 for the version that answers.", ["pipeline", "version"],
+            "keepfit_champion", "1 for the version that predicts.", ["pipeline", "version"],
             registry=self._registry,
         )  # fmt: skip
         self._spool = Gauge(
-            "keepfit_spool_bytes", "Answered rows that the ledger does not have yet.",
+            "keepfit_spool_bytes", "Predictions that the ledger does not have yet.",
             ["pipeline"], registry=self._registry,
         )  # fmt: skip
         self._failures = Gauge(
             "keepfit_champion_failures",
-            "How often the registry could not be asked or the champion not loaded.",
+            "How often the registry could not be reached or the champion not loaded.",
             ["pipeline"], registry=self._registry,
         )  # fmt: skip
 

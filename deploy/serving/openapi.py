@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of a prediction server, from the signatures of the versions that answer."""
+"""OpenAPI 3.1 of a prediction server, from the signatures of the versions that predict."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _STATUSES = {
     "408": "The body did not come in time.",
     "413": "More bytes or rows than one request may have.",
     "415": "The body is not application/json.",
-    "422": "None of the rows could be answered.",
+    "422": "None of the rows could be predicted.",
     "429": "More requests a second than one client may send.",
-    "503": "No champion, or the answer could not be recorded; nothing was recorded.",
+    "503": "No champion, or the predictions could not be recorded; nothing was recorded.",
 }
 
 
 def openapi(champions: Iterable[CurrentChampion], *, token: bool) -> dict[str, Any]:
-    """Return the description of what can be asked.
+    """Return the OpenAPI description.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def _cell(model: ServedModel, column: Column) -> dict[str, Any]:
 
 
 def response_schema(model: ServedModel) -> dict[str, Any]:
-    """Return the JSON schema of an answer."""
+    """Return the JSON schema of a response."""
     classes = model.roles.classes
     predicted: dict[str, Any] = {
         "prediction": {} if classes else {"type": "number"},

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _SWITCH_SECONDS = 0.001
-"""How long a thread that loads a model may keep the one that answers waiting."""
+"""Longest time for which a thread that loads a model may block the one that serves requests."""
 
 
 def serve(
@@ -48,7 +48,7 @@ def serve(
     limits: Limits,
     out: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Answer requests for predictions until SIGINT or SIGTERM.
+    """Serve predictions until SIGINT or SIGTERM.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def run(
     server = PredictionServer(
         champions, limits, token=token is not None, background=lambda: _deliveries(pipelines)
     )
-    # It stops by them itself, and then raises them again for whoever handled them before.
+    # It stops by them itself, and then raises them again for the former handlers.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     app = guarded(server.app(), int(listener.getsockname()[1]), token)
@@ -103,7 +103,7 @@ def guarded(app: ASGIApp, port: int, token: str | None) -> ASGIApp:
 
 
 async def _deliveries(pipelines: Sequence[Pipeline]) -> None:
-    """Keep the process running that brings answered rows to the ledger."""
+    """Keep the process running that delivers predictions to the ledger."""
     process = _started(pipelines)
     try:
         while True:

@@ -26,7 +26,7 @@ def _main(descriptor: str, parent: str, state: str) -> None:
     return_freed_memory()
     beat = beating(int(descriptor))
     listener = listening(Path(state))
-    # What is asked from now on waits until the libraries are imported.
+    # Requests from now on wait until the libraries are imported.
     beat()
     serve(listener, beat)
 

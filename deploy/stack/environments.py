@@ -1,4 +1,4 @@
-"""The environment of each part: where its store is, what it may not do, where the others answer."""
+"""Environment of each part: its store, its restrictions, and the addresses of the others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Databases:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be shown of them."""
+        """Secrets among them, never shown."""
         passwords = (urlsplit(url).password or "" for url in (self.prefect, self.mlflow) if url)
         return tuple(filter(None, (*passwords, self.prefect, self.mlflow)))
 
@@ -111,7 +111,7 @@ def common(state: Path) -> dict[str, str]:
 
 
 def of_prefect(state: Path, url: str, database: str, retention: timedelta) -> dict[str, str]:
-    """Return the environment of Prefect's server, which answers at `url`."""
+    """Return the environment of Prefect's server at `url`."""
     keep = max(retention, _LEAST)
     environ = {
         **common(state),
@@ -144,7 +144,7 @@ def of_prefect(state: Path, url: str, database: str, retention: timedelta) -> di
 
 
 def of_mlflow(state: Path, url: str, database: str) -> dict[str, str]:
-    """Return the environment of MLflow's server, which answers at `url`."""
+    """Return the environment of MLflow's server at `url`."""
     environ = {
         **common(state),
         "MLFLOW_SERVER_ALLOWED_HOSTS": _hosts(url),

@@ -42,14 +42,14 @@ def hold(default: int, wanted: int | None, part: str, option: str) -> Held:
     default
         Port to hold when none is wanted; another free one is taken where it is not free.
     wanted
-        Port that a person asked for; 0 takes any.
+        Requested port; 0 allows any.
     part, option
-        What it is for and how it is asked for, for the error.
+        Its purpose and the option that sets it, for the error.
 
     Raises
     ------
     UsageError
-        When the port asked for is taken or not allowed.
+        When the requested port is taken or not allowed.
     """
     port = default if wanted is None else wanted
     try:

@@ -42,7 +42,7 @@ def prefect_app(state: Path) -> ASGIApp:  # noqa: ARG001 - one signature for all
 def mlflow_app(state: Path) -> ASGIApp:
     """Return MLflow's server on the store of `state`, whose database is made first."""
     store = Store.open(state)
-    # What an interrupted promotion left is finished by whoever knows the ledger and its lock.
+    # An interrupted promotion is completed by processes with the ledger and its lock.
     store.prepare()
     artifacts = store.artifacts or state / "mlflow" / "artifacts"
     # As `mlflow server` hands its options to the processes that it starts.
@@ -63,7 +63,7 @@ KINDS = {"prefect": prefect_app, "mlflow": mlflow_app, "page": keepfit_app}
 
 
 def serve(kind: str, listener: socket.socket, state: Path) -> None:
-    """Serve one of the stack's servers on loopback until a signal says to stop."""
+    """Serve one of the stack's servers on loopback until a signal stops it."""
     port = int(listener.getsockname()[1])
     closed = MLFLOW_CLOSED if kind == "mlflow" else frozenset()
     run_server(Guard(KINDS[kind](state), port, Access(state), closed), listener)

@@ -76,16 +76,16 @@ def up(
     files
         Pipeline files or their folders; none: the default file.
     serve
-        Whether predictions are answered too, as by ``keepfit serve``.
+        Whether predictions are served too, as by ``keepfit serve``.
     prefect_port, mlflow_port, page_port, serve_port
         Ports on loopback; None: the usual one, or a free one where that is taken.
     prefect_database, mlflow_database
         Addresses of PostgreSQL databases; None: what ``KEEPFIT_PREFECT_DATABASE`` and
-        ``KEEPFIT_MLFLOW_DATABASE`` say, else SQLite in the state folder.
+        ``KEEPFIT_MLFLOW_DATABASE`` set, else SQLite in the state folder.
     link
         Whether to show the link that lets a browser in: not in what others may read.
     out
-        Receives the lines of the answer: addresses and next runs. Progress goes to stderr.
+        Receives the lines of the output: addresses and next runs. Progress goes to stderr.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def up(
     ------
     UsageError
         When another stack runs on the state folder, the pipelines do not share one, or a port
-        that was asked for is taken.
+        that was requested is taken.
     InfrastructureError
         When a part can't be started, with the end of its log.
     """
@@ -246,7 +246,7 @@ def _parts(
             "the runner", "runner", "deploy.runner.runner",
             lambda descriptor: (str(descriptor), parent, str(state), *files),
             of_runner(state, f"{prefect.url}/api", credentials, stores.mlflow, files), state,
-            # Time to cancel its flow runs; the next start asks for them again.
+            # Time to cancel its flow runs; the next start requests them again.
             patience=10.0, essential=True,
         ),
         Part(
@@ -258,7 +258,7 @@ def _parts(
             Part(
                 "predictions", "predictions", "deploy.serving.server",
                 lambda descriptor: (str(descriptor), parent, *files), answering, state, held,
-                # Requests under way are answered, and answers brought to the ledger.
+                # Requests under way are completed, and predictions delivered to the ledger.
                 patience=20.0,
             )
             for held in predictions
@@ -297,8 +297,8 @@ def _introduce(
         if access is None
         else "Open this first: it lets one browser in, once and within an hour."
     )
-    asked = command("link", file=pipelines[0].path)
-    out(f"  {asked if access is None else access.new_link(stack.page)}")
+    link_command = command("link", file=pipelines[0].path)
+    out(f"  {link_command if access is None else access.new_link(stack.page)}")
     out("")
     out(table_of_runs(next_runs(pipelines)))
     out("")
@@ -306,6 +306,6 @@ def _introduce(
 
 
 def _say(text: str) -> None:
-    """Say what happens, with the time, to the person who watches."""
+    """Print an event, with the time, for the person who watches."""
     with contextlib.suppress(OSError, ValueError):
         output.write(f"{datetime.now():%H:%M:%S} {text}")

@@ -1,4 +1,4 @@
-"""A part of the stack: a process, how to start it, and how to tell that it is well."""
+"""A part of the stack: a process, how to start it, and how to check that it is well."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Part:
     folder
         Its working folder; its log lies in ``logs/`` there.
     held
-        The socket that it serves on, asked at `path` whether it is well; None for a part that
-        says so itself, by a line every few seconds.
+        The socket that it serves on, checked at `path`; None for a part that
+        reports by itself, by a line every few seconds.
     patience
         Seconds it gets to end by itself.
     essential
@@ -98,11 +98,11 @@ class Part:
         return None if self.process is None else self.process.poll()
 
     def well(self) -> bool:
-        """Return whether it answers, or has said within ten seconds that it is well."""
+        """Return whether it responds, or reported within ten seconds that it is well."""
         return self._answers() if self.held is not None else self._beating()
 
     def moving(self) -> bool:
-        """Return whether it has worked since this was asked last: slow is not dead."""
+        """Return whether it has worked since the last call: slow is not dead."""
         if self.pid is None:
             return False
         before, self._seen = self._seen, activity(self.pid, self.log)
@@ -111,7 +111,7 @@ class Part:
         return before is None or self._seen.moved_since(before)
 
     def said(self) -> list[str]:
-        """Return the lines that it sent to the person who watches, since this was asked last."""
+        """Return its lines for the person who watches, since the last call."""
         said, self._said = self._said, []
         return said
 
@@ -129,7 +129,7 @@ class Part:
             self._beats = None
 
     def last_words(self, secrets: tuple[str, ...] = ()) -> str:
-        """Return what its log says last, an error where there is one, without `secrets`."""
+        """Return the last line of its log, an error where there is one, without `secrets`."""
         try:
             lines = self.log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
         except OSError:

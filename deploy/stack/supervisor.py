@@ -25,7 +25,7 @@ _TOO_OFTEN = 20
 
 @dataclass
 class _Watch:
-    """What is known of one part."""
+    """State of one part."""
 
     part: Part
     began: float = 0.0

@@ -13,7 +13,7 @@ _CHALLENGE = b'Basic realm="keepfit", charset="UTF-8"'
 
 
 class BasicAuthentication:
-    """An ASGI application that answers 401 without the user and password (RFC 7617).
+    """An ASGI application that responds 401 without the user and password (RFC 7617).
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class BasicAuthentication:
     credentials
         ``user:password``.
     open_paths
-        Answered without a password: what a health check calls.
+        Open without a password: the path of a health check.
     """
 
     def __init__(self, app: ASGIApp, credentials: str, open_paths: tuple[str, ...] = ()) -> None:

@@ -1,7 +1,7 @@
 """HTTP whose heads are bounded in size and time: they are read before anybody is known.
 
 Any account of the machine can connect to loopback. Without bounds one of them could fill the memory
-of a server with one header, or its table of open files with connections that never ask.
+of a server with one header, or its table of open files with connections that never send a request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HEAD_SECONDS = 20.0
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection that is closed when a head is longer, or takes longer, than it may."""
+    """A connection that is closed when a head is longer, or slower, than it may be."""
 
     _in_head = True
     _ended = False

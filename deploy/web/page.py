@@ -34,7 +34,7 @@ _OWN = (
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Reports hold what data said, and Evidently's run scripts: in an origin of their own they reach
+# Reports hold values of the data, and Evidently's run scripts: in an origin of their own they reach
 # neither this page nor anything else.
 _REPORT = (
     "sandbox allow-scripts allow-popups; default-src 'none'; "

@@ -19,13 +19,13 @@ _MOST_BYTES = 8_192
 def is_of_this_user(scope: Scope) -> bool:
     """Return whether the request comes from a process of this account, or of root's.
 
-    False as well where the kernel does not say so.
+    False as well where the kernel does not report it.
     """
     return account_of(scope) in {_ROOT, os.getuid()}
 
 
 def account_of(scope: Scope) -> int | None:
-    """Return the user id at the other end of a request; None where the kernel does not say."""
+    """Return the user id at the other end of a request; None where it is unknown."""
     client, server = scope.get("client"), scope.get("server")
     if not client or not server or not server[1]:
         return None
@@ -46,11 +46,11 @@ def owner_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
         ipaddress.ip_address(host).packed.ljust(16, b"\0") for host, _ in (client, server)
     )
     ports = struct.pack("!HH", client[1], server[1])
-    asked = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, _ANY) + ports + ends
-    asked += struct.pack("=III", 0, _ANY, _ANY)
-    header = _HEADER.pack(_HEADER.size + len(asked), _BY_FAMILY, _REQUEST, 1, 0)
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, _ANY) + ports + ends
+    request += struct.pack("=III", 0, _ANY, _ANY)
+    header = _HEADER.pack(_HEADER.size + len(request), _BY_FAMILY, _REQUEST, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
-        kernel.send(header + asked)
+        kernel.send(header + request)
         answer = kernel.recv(_MOST_BYTES)
     if _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
         return None

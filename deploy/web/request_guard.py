@@ -1,8 +1,8 @@
-"""What stands before every server that keepfit starts: only its owner's programs and browsers pass.
+"""Guard before every server that keepfit starts: only its owner's programs and browsers pass.
 
 Other accounts of the machine reach loopback too: a request states the key of the state folder, or
 comes from a browser that a link of it let in. A page of another site, open in that browser, is kept
-out by the host that it asks for (a name of its own that it let point here), by the origin that the
+out by the host that it requests (a name of its own that it let point here), by the origin that the
 browser states, for web sockets too, and by the cookie, which goes with no request of another site.
 """
 
@@ -103,14 +103,14 @@ class Guard:
             return not foreign or headers.get(b"sec-fetch-dest") == b"document"
         try:
             parts = urlsplit(origin)
-            # Of the other loopback addresses, on which anybody may listen, only the one asked for.
+            # Of the other loopback addresses, on which anybody may listen, only the requested one.
             known = parts.hostname in _NAMES or parts.netloc == host
             return parts.port == self._port and known
         except ValueError:
             return False
 
     async def _sign_in(self, scope: Scope, status: int, send: Send) -> None:
-        """Let a browser in by its link, or say how it is let in."""
+        """Let a browser in by its link, or explain how it gets in."""
         path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
         cookie = ""
         if self._access is not None and _signs_in(scope):
@@ -146,7 +146,7 @@ def _without_secrets(scope: Scope) -> Scope:
 
 
 def _framed(send: Send) -> Send:
-    """Add the headers that let no other page frame an answer, where it has none of its own."""
+    """Add the headers that let no other page frame a response, where it has none of its own."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -161,7 +161,7 @@ def _framed(send: Send) -> Send:
 async def _answer(
     status: int, text: str, send: Send, *, cookie: str = "", onward: str = ""
 ) -> None:
-    """Answer with a sentence, and let a browser go on to a path of this server."""
+    """Respond with a sentence, and let a browser go on to a path of this server."""
     refresh = f'<meta http-equiv="refresh" content="0;url={escape(onward)}">' if onward else ""
     body = f'<!doctype html><meta charset="utf-8"><title>keepfit</title>{refresh}<p>{text}'
     headers = [
@@ -170,7 +170,7 @@ async def _answer(
         *_HEADERS.items(),
     ]
     if status == 401:
-        # Of no kind that browsers ask for: they would show a form that nobody can fill in.
+        # Of no kind that browsers handle: they would show a form that nobody can fill in.
         headers.append((b"www-authenticate", b"keepfit"))
     if cookie:
         headers.append((b"set-cookie", cookie.encode("latin-1")))

@@ -1,4 +1,4 @@
-"""Who may use the servers of a stack: programs that have its key, and browsers that were let in.
+"""Access to the servers of a stack: programs with its key, and browsers that were let in.
 
 A browser is let in by a link that works once. It then holds a cookie that is signed with the key,
 so that the servers share no memory, and a new key ends every session. Browsers send it to whatever
@@ -62,7 +62,7 @@ class Access:
         Parameters
         ----------
         account
-            User id of the browser; None where the kernel does not say.
+            User id of the browser; None where the kernel does not report it.
         """
         link = self._links / _digest(code)
         try:

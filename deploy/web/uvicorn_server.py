@@ -13,7 +13,7 @@ from deploy.web.bounded_http import BoundedHttp
 def run_server(
     app: ASGIApp, listener: socket.socket, *, grace: int = 2, web_sockets: bool = True
 ) -> None:
-    """Serve `app` until a signal says to stop; a request gets `grace` seconds to end."""
+    """Serve `app` until a signal stops it; a request gets `grace` seconds to end."""
     config = uvicorn.Config(
         app,
         http=BoundedHttp,

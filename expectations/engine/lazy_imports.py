@@ -51,7 +51,7 @@ def only_when_used(*names: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whoever imports one from now on gets the module itself.
+        # Imports from now on get the module itself.
         for name, module in deferred.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]

@@ -1,6 +1,6 @@
 """Libraries that take long to import, here imported when something of them is first used.
 
-So a module may name them at its head, and whoever imports it pays for what it uses only.
+So a module may name them at its head, and its importers pay only for what it uses.
 """
 
 from __future__ import annotations

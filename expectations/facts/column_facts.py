@@ -1,4 +1,4 @@
-"""What a column holds: how its values are stored, its missing values, its ends."""
+"""Facts of a column: how its values are stored, its missing values, its ends."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def unseen(facts: ColumnFacts, categories: tuple[Any, ...]) -> Mask:
 def codes_of(values: pd.Series[Any]) -> pd.Series[Any]:
     """Return a number for each distinct text; the texts themselves where that cannot be had.
 
-    pandas makes an object of every text before it looks for repeated ones, which takes many times
+    pandas makes an object of every text before it looks for repeated ones, which is many times
     the memory of the texts. Here they become hashes, a few at a time. Texts that share a hash are
     looked at themselves, and with a null among them they all are.
 

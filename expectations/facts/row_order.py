@@ -61,7 +61,7 @@ class RowOrder:
     def novelty(self, values: pd.Series[Any]) -> float:
         """Return the share of the last third's rows whose value the earlier rows never had."""
         blocks = self.blocks
-        # Where rows have no time, the order of the file says nothing of later rows.
+        # Where rows have no time, the order of the file is no evidence about later rows.
         if not self.timed or len(blocks) < 3:
             return 0.0
         cut = len(blocks) * 2 // 3

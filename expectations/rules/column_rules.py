@@ -1,4 +1,4 @@
-"""The rules of one column, each answered in words."""
+"""The rules of one column, each with its result as text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ColumnCheck:
     Attributes
     ----------
     verdicts
-        Rule to what Great Expectations said of it.
+        Rule to Great Expectations' result.
     kind
         The kind inferred from the table at hand, where known.
     """
@@ -73,14 +73,14 @@ class ColumnCheck:
             (self.rule.unique, self._unique),
             (self.rule.varies, self._varies),
         )
-        for asked, judge in judged:
-            if asked:
+        for applies, judge in judged:
+            if applies:
                 yield judge()
 
     def _kind(self) -> CheckResult:
         wanted, found = self.rule.storage, self.facts.stored
-        said = f"{self.rule.kind}" + (f", stored as {_STORED[wanted]}" if wanted else "")
-        result = CheckResult(self.name, "kind", self.rule.severity, True, said, _STORED[found])
+        described = f"{self.rule.kind}" + (f", stored as {_STORED[wanted]}" if wanted else "")
+        result = CheckResult(self.name, "kind", self.rule.severity, True, described, _STORED[found])
         if found == "empty" or wanted in {None, found}:
             return result
         misfits = _misfits(self.facts, str(wanted))
@@ -104,7 +104,7 @@ class ColumnCheck:
 
     def _nulls(self) -> CheckResult:
         rule = self.rule.nulls
-        assert rule is not None  # noqa: S101 - the caller asked
+        assert rule is not None  # noqa: S101 - the caller checked
         rows, nulls = len(self.facts.values), self.facts.nulls
         usual = rule.max if rule.usual is None else rule.usual
         passed = self._verdict("nulls", nulls <= usual * rows + 1e-9)
@@ -125,18 +125,18 @@ class ColumnCheck:
 
     @staticmethod
     def _expected_nulls(rule: NullRule, nulls: int, rows: int) -> str:
-        share, said = nulls / max(rows, 1), []
+        share, limits = nulls / max(rows, 1), []
         if rule.max < 1.0 or rule.usual is None:
-            said.append(f"at most {say_share(rule.max, beside=share)} missing")
+            limits.append(f"at most {say_share(rule.max, beside=share)} missing")
         if rule.usual is not None and rule.usual < rule.max:
-            said.append(f"usually at most {say_share(rule.usual, beside=share)} missing")
+            limits.append(f"usually at most {say_share(rule.usual, beside=share)} missing")
         if rule.empty_from is not None:
-            said.append(f"not all of {say_rows(rule.empty_from)} or more")
-        return ", ".join(said)
+            limits.append(f"not all of {say_rows(rule.empty_from)} or more")
+        return ", ".join(limits)
 
     def _scale(self) -> CheckResult:
         rule = self.rule.scale
-        assert rule is not None  # noqa: S101 - the caller asked
+        assert rule is not None  # noqa: S101 - the caller checked
         sizes = self.facts.sizes
         result = CheckResult(
             self.name, "scale", rule.severity or self.rule.severity, True,
@@ -175,7 +175,7 @@ class ColumnCheck:
 
     def _range(self) -> CheckResult:
         rule = self.rule.range
-        assert rule is not None  # noqa: S101 - the caller asked
+        assert rule is not None  # noqa: S101 - the caller checked
         expected = _say_range(rule.min, rule.max)
         if rule.max_share:
             expected += f", at most {say_share(rule.max_share)} of the rows with a value outside"
@@ -193,7 +193,7 @@ class ColumnCheck:
 
     def _categories(self) -> CheckResult:
         rule = self.rule.categories
-        assert rule is not None  # noqa: S101 - the caller asked
+        assert rule is not None  # noqa: S101 - the caller checked
         listed = ", ".join(say_value(value) for value in rule.values[:6])
         more = f" and {len(rule.values) - 6:,} more" if len(rule.values) > 6 else ""
         expected = f"one of {listed}{more}"
@@ -253,8 +253,8 @@ class ColumnCheck:
         failed = int(mask.sum())
         if not failed:
             problem = verdict.problem if verdict is not None else ""
-            said = f"could not be evaluated: {problem}" if problem else passing
-            return replace(result, passed=verdict is None, observed=said)
+            observed = f"could not be evaluated: {problem}" if problem else passing
+            return replace(result, passed=verdict is None, observed=observed)
         return replace(
             result,
             passed=False,
@@ -274,7 +274,7 @@ class ColumnCheck:
 
 
 def missing_column(name: str, rule: ColumnRule, strangers: Sequence[str]) -> CheckResult:
-    """Return the result for a column that is not there; `strangers` are columns not asked for."""
+    """Return the result for a missing column; `strangers` are columns without a rule."""
     folded = {stranger.strip().casefold(): stranger for stranger in strangers}
     near = folded.get(name.strip().casefold())
     if near is None:

@@ -65,7 +65,7 @@ def broken_rows(frame: pd.DataFrame, condition: Condition) -> RowsFound:
 
 
 def broken_mask(frame: pd.DataFrame, condition: Condition) -> NDArray[np.bool_] | None:
-    """Return the rows on which `condition` is false, of shape (n_rows,); None where none can say.
+    """Return the rows on which `condition` is false, of shape (n_rows,); None where it fails.
 
     A row where it is unknown, because a value is missing, is not among them.
     """
@@ -165,5 +165,5 @@ def _query(
 
 
 def _say_row(names: list[str], row: tuple[Any, ...]) -> str:
-    said = ("missing" if value is None else say_value(value) for value in row)
-    return ", ".join(f"{say_value(n)} = {v}" for n, v in zip(names, said, strict=True))
+    texts = ("missing" if value is None else say_value(value) for value in row)
+    return ", ".join(f"{say_value(n)} = {v}" for n, v in zip(names, texts, strict=True))

@@ -1,4 +1,4 @@
-"""The rules of the table as a whole, each answered in words."""
+"""The rules of the table as a whole, each with its result as text."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def _freshness(rule: FreshnessRule, facts: ColumnFacts | None, now: datetime) ->
         return replace(result, observed=f"{shorten(rule.column, 40)} holds no times")
     newest = pd.Timestamp(facts.high).to_pydatetime()
     age = as_naive_utc(now) - newest
-    said = f"{newest.isoformat(sep=' ', timespec='seconds')} UTC"
+    text = f"{newest.isoformat(sep=' ', timespec='seconds')} UTC"
     if age < -_FUTURE:
-        return replace(result, observed=f"{said}, which is in the future")
-    return replace(result, passed=age <= rule.max_age, observed=f"{said}, {_say_age(age)} old")
+        return replace(result, observed=f"{text}, which is in the future")
+    return replace(result, passed=age <= rule.max_age, observed=f"{text}, {_say_age(age)} old")
 
 
 def _future(
@@ -128,8 +128,8 @@ def _unique(
     )  # fmt: skip
     absent = [column for column in columns if column not in frame.columns]
     if absent:
-        said = ", ".join(shorten(column, 40) for column in absent)
-        return replace(result, passed=False, observed=f"there is no column {said}")
+        text = ", ".join(shorten(column, 40) for column in absent)
+        return replace(result, passed=False, observed=f"there is no column {text}")
     if verdict is not None and verdict.success:
         return result
     mask = repeated(frame, list(columns))

@@ -50,14 +50,14 @@ def say_share(share: float, *, beside: float | None = None) -> str:
     >>> say_share(0.98634, beside=0.98581), say_share(0.98581, beside=0.98634)
     ('98.63 %', '98.58 %')
     """
-    said = _share(share)
-    if beside is None or share == beside or said != _share(beside):
-        return said
+    text = _share(share)
+    if beside is None or share == beside or text != _share(beside):
+        return text
     for digits in range(1, 13):
-        said = f"{100 * share:.{digits}f}"
-        if said != f"{100 * beside:.{digits}f}":
+        text = f"{100 * share:.{digits}f}"
+        if text != f"{100 * beside:.{digits}f}":
             break
-    return f"{said} %"
+    return f"{text} %"
 
 
 def _share(share: float) -> str:
