@@ -1,4 +1,4 @@
-"""Doors: people are told of decisions, and of runs that failed."""
+"""Tasks: decisions and failed runs are reported as alerts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tasks.orchestration.declarations import task
 def tell_people(
     pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
 ) -> Delivery | None:
-    """Tell a decision on the pipeline's alert channels, at most once; never fails."""
+    """Send a decision to the pipeline's alert channels, at most once; never fails."""
     delivery = tell(pipeline, decision, follow=tuple(follow))
     if delivery is not None and delivery.sent + delivery.failed:
         channels = delivery.sent + delivery.failed
-        report(Step("alert", f"{decision.kind}: {delivery.sent} of {channels} channels told"))
+        report(Step("alert", f"{decision.kind}: sent to {delivery.sent} of {channels} channels"))
     return delivery
 
 
@@ -34,19 +34,19 @@ def tell_people(
 def note_failure(
     pipeline: Pipeline, flow_run: str, flow: str, state: str, message: str
 ) -> Decision:
-    """Record that a run failed; return what to tell of it."""
+    """Record that a run failed; return the decision to report."""
     return run_failures.note_failure(pipeline, flow_run, flow, state, message)
 
 
 @task(name="tell what was decided")
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
-    """Tell what was decided under one correlation, each decision once; return how many."""
+    """Report the decisions under one correlation, each once; return how many."""
     told = 0
     for decision in to_tell(pipeline, ledger_of(pipeline), correlation):
         delivery = tell(pipeline, decision)
         told += bool(delivery and delivery.sent)
     if told:
-        report(Step("alert", f"{told} told"))
+        report(Step("alert", f"{told} sent"))
     return told
 
 
@@ -58,7 +58,7 @@ def note_stop(
     error: ContractError,
     prefect_run: str,
 ) -> None:
-    """Record that rows broke their contract, and tell people."""
+    """Record that rows broke their contract, and send an alert."""
     now = datetime.now(UTC)
     tell(pipeline, record_stop(pipeline, ledger_of(pipeline), flow, cause, error, prefect_run, now))
 
@@ -67,7 +67,7 @@ def note_stop(
 def note_set_aside(
     pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str | None
 ) -> None:
-    """Record that rows were set aside, and tell people unless they know it of the same rules."""
+    """Record that rows were set aside; send an alert unless the same rules were reported."""
     decision, is_new = record_set_aside(
         pipeline, ledger_of(pipeline), aside, cause, prefect_run or "", datetime.now(UTC)
     )

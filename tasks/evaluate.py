@@ -1,4 +1,4 @@
-"""Doors: candidates are compared on the holdout and drawn."""
+"""Tasks: candidates are compared on the holdout and drawn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw_figures(
 def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:
-    """Say how the candidates fit, where the challenger is weak, and what is doubtful."""
+    """Report how the candidates fit, where the challenger is weak, and what is doubtful."""
     diagnosis = diagnose(pipeline, basis, results, assessment)
     report(Step("diagnose", f"{len(diagnosis.fits)} candidates"))
     return diagnosis

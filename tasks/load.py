@@ -1,4 +1,4 @@
-"""Doors: rows come in, and become parts."""
+"""Tasks: rows are loaded and split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doors: a window is looked at, judged, and what follows from it is decided."""
+"""Tasks: a window is looked at and judged, and its consequences are decided."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choose_windows(
     asked: str | None = None,
     every: str | None = None,
 ) -> Watch:
-    """Return the windows that were asked for, or all that have come since the last pass."""
+    """Return the requested windows, or all that have come since the last pass."""
     now = datetime.now(UTC)
     watch = choose_looks(
         pipeline, ledger_of(pipeline), champion, cause, now, asked=asked, every=every
@@ -143,7 +143,7 @@ def note_stopped_window(
 
 @task(name="judge shadow", retried=PATIENT)
 def judge_shadow(pipeline: Pipeline, watch: Watch) -> str:
-    """Judge a version that answers beside the champion; return what was decided, if anything."""
+    """Judge a version that predicts beside the champion; return the decision, if any."""
     look = watch.looks[-1]
     decision = try_challenger(
         pipeline,
@@ -163,7 +163,7 @@ def judge_shadow(pipeline: Pipeline, watch: Watch) -> str:
 def conclude_monitoring(
     pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
 ) -> MonitoringOutcome:
-    """Ask the policy, and record an alarm where windows call for action that none told of."""
+    """Apply the policy; record an alarm where windows call for action and were not reported."""
     outcome = conclude_pass(
         pipeline, ledger_of(pipeline), store_of(pipeline), watch, seen, datetime.now(UTC)
     )
@@ -189,9 +189,9 @@ def conclude_monitoring(
 
 @task(name="raise alarm")
 def raise_alarm(pipeline: Pipeline, outcome: MonitoringOutcome) -> MonitoringOutcome:
-    """Emit the event that the automation answers with a training; return the outcome with its id.
+    """Emit the event on which the automation starts a training; return the outcome with its id.
 
-    Without Prefect nothing would answer: the id is empty, and the training is the next command.
+    Without Prefect nothing would start: the id is empty, and the training is the next command.
     """
     cause = outcome.cause
     if cause is None:

@@ -1,4 +1,4 @@
-"""Doors: a training is recorded, its challenger judged, registered, and perhaps made champion."""
+"""Tasks: a training is recorded, its challenger judged, registered, and perhaps made champion."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def register_challenger(
     runs: Mapping[str, str],
     cause: Cause,
 ) -> ModelVersion:
-    """Register the model, verify it, and move the alias if the gate said so."""
+    """Register the model, verify it, and move the alias if the gate promotes it."""
     store, challenger = store_of(pipeline), assessment.challenger
     version = registered_once(
         pipeline,

@@ -1,4 +1,4 @@
-"""Doors: a history is cut into windows, each window replayed, policies compared."""
+"""Tasks: a history is cut into windows, each window replayed, policies compared."""
 
 from __future__ import annotations
 

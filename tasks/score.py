@@ -1,4 +1,4 @@
-"""Doors: new rows are scored by the champion and written."""
+"""Tasks: new rows are scored by the champion and written."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def score_rows(
 def nothing_to_score(
     pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion, scope: ScoringScope
 ) -> ScoringOutcome:
-    """Answer a scoring without rows: of a file or of all, an output without rows is written."""
+    """Return the outcome without rows; for a file or all rows, an empty output is written."""
     report(Step("score", "no new rows" if scope == "new" else "no rows"))
     if scope == "new":
         outcome = nothing_new(pipeline, snapshot, champion)

@@ -1,4 +1,4 @@
-"""Doors: candidates are fitted; the winner is fitted once more."""
+"""Tasks: candidates are fitted; the winner is fitted once more."""
 
 from __future__ import annotations
 

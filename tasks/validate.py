@@ -1,4 +1,4 @@
-"""Doors: rows are checked against their contract before anything is fitted or scored."""
+"""Tasks: rows are checked against their contract before anything is fitted or scored."""
 
 from __future__ import annotations
 

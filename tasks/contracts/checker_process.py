@@ -1,6 +1,6 @@
 """A process that checks tables: Great Expectations is imported beside the work, not before it.
 
-It reads one request a line from its standard input, answers with one line, and ends with its
+It reads one request a line from its standard input, writes one line for each, and ends with its
 input, and so with the process that started it.
 """
 
@@ -76,11 +76,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def reply_to(line: str) -> str:
-    """Return the line that answers a request; whatever goes wrong is told in it."""
+    """Return the reply line to a request; it carries any error."""
     reply: dict[str, Any]
     try:
         reply = {"outcome": answer(json.loads(line))}
-    except Exception as error:  # noqa: BLE001 - who asked raises it with its kind
+    except Exception as error:  # noqa: BLE001 - the caller raises it with its kind
         reply = {"error": {"type": type(error).__name__, "text": str(error)}}
     return json.dumps(reply, default=str)
 
@@ -93,7 +93,7 @@ def _end_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Answer requests until the input ends."""
+    """Reply to requests until the input ends."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     turn_telemetry_off()
     return_freed_memory()

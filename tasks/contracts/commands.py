@@ -10,7 +10,7 @@ _MOST_RULES = 4
 
 
 def accept_command(file: Path | str, names: Sequence[str], rows: str = "") -> str:
-    """Return the command that takes rules into the contract; with many rules, all that differ."""
+    """Return the command that accepts rules into the contract; with many rules, all that differ."""
     named = [quote(name) for name in names] if len(names) <= _MOST_RULES else []
     given = ["--input", quote(rows)] if rows else []
     return " ".join(["keepfit contract accept", *named, quote(str(file)), *given])

@@ -128,7 +128,7 @@ def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
 def contract_text(contract: Contract) -> str:
     """Return the contract as the text of its file."""
     head = (
-        "# What must hold of the table. Edit it: `keepfit contract check` says what fails.\n"
+        "# What must hold of the table. Edit it: `keepfit contract check` lists what fails.\n"
         "# error stops the flow, warning is recorded.\n"
     )
     return head + dump_yaml(contract.to_dict())
@@ -150,7 +150,7 @@ def _in_use(contract: Contract, pipeline: Pipeline) -> Contract:
 
 
 def forms_of(contract: Contract | None) -> dict[str, ColumnForm]:
-    """Return how the contract knows each column: later files are read like the first."""
+    """Return the contract's form of each column: later files are read like the first."""
     if contract is None:
         return {}
     return {

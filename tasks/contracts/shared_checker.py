@@ -1,7 +1,7 @@
 """A checker for many commands: Great Expectations is imported once, and each check runs in a child.
 
 A command that finds one in its environment calls it, over a socket that only its owner can reach;
-where it finds none, or that one does not answer, it brings a checker of its own.
+where it finds none, or that one does not respond, it brings a checker of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BEAT_SECONDS = 2.0
 
 
 def listening(folder: Path) -> socket.socket:
-    """Return a socket in `folder` on which checks are asked for; one that was left is replaced."""
+    """Return a socket in `folder` for requests of checks; one that was left is replaced."""
     listener = socket.socket(socket.AF_UNIX)
     former = os.umask(0o077)
     try:
@@ -43,7 +43,7 @@ def listening(folder: Path) -> socket.socket:
 
 
 def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
-    """Check for whoever asks, in a child each, until this process is ended.
+    """Check on request, in a child each, until this process is ended.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
 
 
 def _answer(listener: socket.socket, asking: socket.socket) -> None:
-    """Answer the one request of a connection, and end; runs in a child."""
+    """Reply to the one request of a connection, and end; runs in a child."""
     try:
         listener.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -83,9 +83,9 @@ def standing() -> bool:
 
 
 def ask_standing(request: dict[str, Any]) -> str:
-    """Return the line that the standing checker answers; empty where none does.
+    """Return the reply of the standing checker; empty without one.
 
-    There may be none, it may have been ended meanwhile, or the child that was to answer has died.
+    There may be none, it may have been ended meanwhile, or the child for this request has died.
     """
     if not standing():
         return ""

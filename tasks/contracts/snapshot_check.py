@@ -52,7 +52,7 @@ def start_checker(*, keep: bool = False) -> None:
 
 
 def stop_checker() -> None:
-    """End the process that was started and not needed, or whose answer nobody awaits any more."""
+    """End the process that was started and not needed, or whose reply is no longer awaited."""
     with _lock:
         while _waiting:
             _end(_waiting.pop())
@@ -163,10 +163,10 @@ def require_passed(
     Parameters
     ----------
     file, rows
-        The pipeline file and the file of rows that were checked, for the command that takes the
+        The pipeline file and the file of rows that were checked, for the command that accepts the
         change into the contract.
     scored
-        Whether the rows are for a champion: it needs its columns, whatever the contract says.
+        Whether the rows are for a champion: it needs its columns, whatever the contract.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
     line = ask_standing(request) or _ask_own(request) or _ask_own(request)
     if not line:
         raise InfrastructureError(
-            "The process that checks the contract ended twice before it answered.",
+            "The process that checks the contract ended twice before it replied.",
             "It may have run out of memory; try a shorter `training.window`.",
         )
     reply: dict[str, Any] = json.loads(line)
@@ -229,7 +229,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask_own(request: dict[str, Any]) -> str:
-    """Return the line that a process of this command answers; empty where it ended before."""
+    """Return the reply of a process of this command; empty where it ended before."""
     with _lock:
         kept = _keeps and bool(_waiting)
         process = _waiting.pop() if _waiting else _spawn()
@@ -285,7 +285,7 @@ def _spawn() -> subprocess.Popen[str]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     if process.stdin and not process.stdin.closed:
-        # What a dead one was to be told cannot be flushed.
+        # Requests to a dead one cannot be flushed.
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
     if process.poll() is None:

@@ -315,7 +315,7 @@ def _dates(sheet: _Sheet, bottom: float) -> list[Markup]:
 def _windows(
     sheet: _Sheet, top: float, bottom: float, address: Callable[[Point], str | None]
 ) -> list[Markup]:
-    """Lay a transparent strip over each window that says its numbers and opens its page."""
+    """Lay a transparent strip over each window that shows its numbers and opens its page."""
     parts = []
     for place, point in enumerate(sheet.shown):
         strip = element(
@@ -328,7 +328,7 @@ def _windows(
 
 
 def said(point: Point) -> str:
-    """Return what there is to say of one window, in a few lines."""
+    """Return the text about one window, in a few lines."""
     head = span(point.window) if point.window else day(point.at)
     lines = [head + (f", v{point.version}" if point.version else "")]
     if point.stopped:

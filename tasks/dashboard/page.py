@@ -35,9 +35,9 @@ _MOST_WINDOWS = 150
 MOST_TOGETHER = 24
 """Pipelines whose pictures one page holds."""
 _WRITTEN = ".written.json"
-"""Digests of what the pages of single pipelines say; hidden files are not served."""
+"""Digests of the contents of single pipelines' pages; hidden files are not served."""
 EVERY_SECONDS = 60.0
-"""How often a running stack writes the page anew."""
+"""Period at which a running stack writes the page anew."""
 
 _GRACE = timedelta(minutes=15)
 _ROUTINE: tuple[DecisionKind, ...] = ("monitored", "scored")
@@ -174,7 +174,7 @@ def _write_own(
     moment: datetime,
     accounts: Accounts | None,
 ) -> None:
-    """Write the pages of those pipelines of which something else is to be said than is there."""
+    """Write the pages of those pipelines whose content changed."""
     known = folder / _WRITTEN
     try:
         before = json.loads(known.read_bytes())

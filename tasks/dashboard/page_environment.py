@@ -1,4 +1,4 @@
-"""The house's look and escaping for this room's pages."""
+"""Common look and escaping of the pages of this package."""
 
 from __future__ import annotations
 

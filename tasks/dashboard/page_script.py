@@ -17,6 +17,6 @@ def page_script() -> str:
 
 
 def script_source() -> str:
-    """Return what a content security policy says to allow this script and no other."""
+    """Return the content security policy that allows this script and no other."""
     digest = hashlib.sha256(page_script().encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

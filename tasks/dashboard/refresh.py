@@ -26,6 +26,6 @@ def refresh(pipeline: Pipeline) -> str:
     try:
         with locked(target.parent / "page.lock"):
             write_dashboard(pipelines, target, sizes=sizes(pipeline.state))
-    except Exception as error:  # noqa: BLE001 - the page tells of the run, it is not the run
+    except Exception as error:  # noqa: BLE001 - the page shows the run, it is not the run
         _LOGGER.warning("%s could not be written: %s", target, error)
     return str(target)

@@ -30,7 +30,7 @@ _IN_FACTS = {"version", "window", "rows", "policy", "reasons", "enough", "notes"
 
 @dataclass(frozen=True)
 class Judgement:
-    """The window in one sentence, and the tone in which it is said."""
+    """The window in one sentence, and its tone."""
 
     title: str
     sentence: str
@@ -58,7 +58,7 @@ class Stated:
 def window_html(decision: Decision) -> str:
     """Return the page of a window that was monitored; every name and value in it is escaped.
 
-    Local links are relative to where `decision.links["report"]` says that the page will stand.
+    Local links are relative to the page's place in `decision.links["report"]`.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def _stated(decision: Decision, found: Performance) -> Stated:
 
 
 def _gained(decision: Decision) -> tuple[str, str]:
-    """Return what retraining would bring and how that was measured; empty where nobody asked."""
+    """Return the gain of retraining and how it was measured; empty where it was not."""
     gain, policy = decision.read(Gain, "gain"), decision.read(PolicyDecision, "policy")
     if gain is None:
         return "", ""

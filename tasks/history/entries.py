@@ -1,4 +1,4 @@
-"""Decisions as the pages tell them: a sentence, its evidence as text, and what to open."""
+"""Decisions as the pages show them: a sentence, its evidence as text, and links."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ _NAMES = {"rows_train": "rows to train on", "rows_holdout": "rows held out"}
 
 
 def _told(decision: Decision, name: str, value: JsonValue) -> list[Fact]:
-    """Return the facts that one key of the evidence tells."""
+    """Return the facts in one key of the evidence."""
     if name in _ELSEWHERE or value in (None, "", [], {}):
         return []
     special = {
@@ -286,7 +286,7 @@ def _policy(decision: Decision) -> list[Fact]:
 
 
 def answered(policy: PolicyDecision) -> str:
-    """Return what the policy answered."""
+    """Return the policy's decision as text."""
     if policy.sentence:
         return policy.sentence
     if policy.retrain:
@@ -332,7 +332,7 @@ def caused(cause: Cause) -> str:
     words = {
         "alarm": "an alarm",
         "schedule": "the schedule",
-        "manual": "asked for by hand",
+        "manual": "requested by hand",
         "probe": "a probe",
     }
     window = f" about {span(cause.window)}" if cause.window else ""

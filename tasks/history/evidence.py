@@ -1,4 +1,4 @@
-"""What decisions rest on, read from the ledger's JSON as records; None where it is not there."""
+"""Evidence of decisions, read from the ledger's JSON as records; None where it is not there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENDS: dict[DecisionKind, str] = {
 
 
 class Accounts(Protocol):
-    """The part of the ledger that this room reads."""
+    """The part of the ledger that this package reads."""
 
     def decisions(
         self,
@@ -39,7 +39,7 @@ class Accounts(Protocol):
         """Return decisions, newest first."""
 
     def answered_at(self, pipeline: str) -> datetime | None:
-        """Return when rows answered over HTTP came last."""
+        """Return when rows were last predicted over HTTP."""
 
 
 class NoAccounts:

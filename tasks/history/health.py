@@ -40,7 +40,7 @@ class Champion(Record):
         The version it replaced.
     unrecorded
         Who moved the alias without a decision in the ledger: a person by a command that was
-        killed, whose record the next pass writes, or whoever writes to the registry.
+        killed, whose record the next pass writes, or anyone with write access to the registry.
     """
 
     version: str
@@ -66,7 +66,7 @@ class DriftNow(Record):
     Attributes
     ----------
     alarm
-        Whether what moved could hurt, which `harm` says: the predictions may have moved while
+        Whether what moved could hurt, as `harm` states: the predictions may have moved while
         `score`, that of the columns, is below its limit.
     """
 
@@ -81,7 +81,7 @@ class DriftNow(Record):
 
 
 class AskedTraining(Record):
-    """A training that was asked for: when, and when its answer is due, both in UTC."""
+    """A requested training: when, and when its outcome is due, both in UTC."""
 
     at: datetime
     due: datetime | None = None
@@ -97,7 +97,7 @@ def last_runs(
     Parameters
     ----------
     served
-        When rows answered over HTTP came last: a scoring too.
+        When rows were last predicted over HTTP: a scoring too.
     """
     last: dict[str, LastRun] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
@@ -110,7 +110,7 @@ def last_runs(
         last["training"] = LastRun(at=newest.finished, kind=kind, sentence=newest.verdict.sentence)
     if served is not None and ("scoring" not in last or last["scoring"].at < served):
         last["scoring"] = LastRun(
-            at=served, kind="scored", sentence="Rows were answered over HTTP."
+            at=served, kind="scored", sentence="Rows were predicted over HTTP."
         )
     return {flow: last[flow] for flow in FLOWS if flow in last}
 
@@ -144,7 +144,7 @@ def performance_now(shown: Sequence[Point]) -> Performance | None:
 def gain_now(
     pipeline: Pipeline, champion: Champion | None, decisions: Sequence[Decision]
 ) -> tuple[Gain | None, GainAnswer]:
-    """Return the champion's last measured gain, and what it says while no training answered it."""
+    """Return the champion's last measured gain and its conclusion, until a training acts on it."""
     if champion is None:
         return None, ""
     for decision in sorted(decisions, key=lambda d: d.at, reverse=True):

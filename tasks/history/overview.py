@@ -1,4 +1,4 @@
-"""How each pipeline is: its champion, what was done last, what it shows now, what comes next."""
+"""Health of each pipeline: its champion, its last runs, its findings now, and its next runs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from tasks.scoring.quarantine_files import waiting
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
 _MOST_READ = 60
-"""The newest say how a pipeline is; what may be long ago is asked for by its kind."""
+"""The newest show how a pipeline is; what may be long ago is read by its kind."""
 
 
 class PipelineHealth(Record):
-    """How one pipeline is.
+    """Health of one pipeline.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class PipelineHealth(Record):
     performance
         Of the newest window for which anything is known; realised where labels are mature.
     gain, weighed
-        What retraining would bring by the champion's last measurement, and what that says.
+        The champion's last measured gain of retraining, and its conclusion.
     next_runs
         Flow to when its schedule runs it next, in UTC.
     stores
@@ -66,7 +66,7 @@ class PipelineHealth(Record):
         Rows that broke their contract, were set aside and were not scored since; what scores the
         oldest file of them.
     asked
-        The training that an alarm asked for and that has no outcome yet.
+        The training that an alarm requested and that has no outcome yet.
     next_command
         What a person does next.
     """
@@ -114,7 +114,7 @@ def overview(
     sizes
         Store to its size in bytes.
     champions
-        Pipeline to its champion, where the registry was asked already; None: it is asked here.
+        Pipeline to its champion, where the registry was read already; None: it is read here.
     accounts
         Stands for every pipeline's ledger.
     """
@@ -191,7 +191,7 @@ def _latest(ledger: Accounts, name: str, most: int = 6) -> tuple[Decision, ...]:
 
 
 def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
-    """Return the training that the last alarm asked for, while it has no outcome."""
+    """Return the training that the last alarm requested, while it has no outcome."""
     last = ledger.decisions(name, kinds=("alarmed",), most=1)
     if not last or not last[0].evidence.get("retrain"):
         return None
@@ -209,7 +209,7 @@ def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -
 
 
 def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None, str]:
-    """Return whether the registry answered, the version that it says scores, and why not."""
+    """Return whether the registry responded, the version that scores by it, and why not."""
     if not evidence.has_registry(pipeline):
         return False, None, ""
     try:
@@ -231,7 +231,7 @@ def champion_of(
     known: ModelVersion | None = None,
     by_hand: Collection[str] = (),
 ) -> Champion | None:
-    """Return the version that scores now: as the registry says, else the newest record.
+    """Return the version that scores now: by the registry, else by the newest record.
 
     Parameters
     ----------

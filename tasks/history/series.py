@@ -1,4 +1,4 @@
-"""Windows in the order of their time, each with the latest that was said of it."""
+"""Windows in the order of their time, each with its latest result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the stores of a state folder take."""
+"""Sizes of the stores of a state folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sizes(state: Path) -> dict[str, int]:
-    """Return the bytes that each kind of thing in `state` takes."""
+    """Return the bytes of each kind of thing in `state`."""
     work = state / "pipelines"
 
     def of(*patterns: str) -> int:

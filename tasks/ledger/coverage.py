@@ -1,4 +1,4 @@
-"""How much of a window the ledger knows."""
+"""Share of a window that the ledger covers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def ends(
 ) -> tuple[datetime | None, datetime | None]:
     """Return the least and the greatest time among the rows that scorings predicted, in UTC.
 
-    Rows whose time is not before `until` are left out, and those answered over HTTP: they come
-    as they happen, and say nothing of how far the source was read.
+    Rows whose time is not before `until` are left out, and those predicted over HTTP: they come
+    as they happen, and do not show how far the source was read.
     """
     asked = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
         predictions.c.pipeline == pipeline, predictions.c.role == role

@@ -1,4 +1,4 @@
-"""Claims: what is asked for twice under one key is done once."""
+"""Claims: repeated requests under one key are done once."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def read_labels(
     Raises
     ------
     ConfigError
-        When the source of labels lacks a column, or is one of its own while no id columns tell
-        which row a label belongs to.
+        When the source of labels lacks a column, or is separate while no id columns match
+        a label to its row.
     SourceError, DataError, TransientError
         As the source gives them.
     """
@@ -91,7 +91,7 @@ def _source(pipeline: Pipeline, schema: Schema) -> Source:
     if not schema.id_columns:
         raise ConfigError(
             f"{pipeline.path}, line {pipeline.line_of('monitoring', 'labels')}: "
-            "`monitoring.labels` is a source of its own, and no id columns tell which row a "
+            "`monitoring.labels` is a separate source, and no id columns show which row a "
             "label belongs to.",
             "Name them in `id_columns` and train again, or leave `monitoring.labels` out.",
         )

@@ -40,7 +40,7 @@ def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
     ConfigError
         When `ledger.url` is no address, or one of another kind of database.
     TransientError
-        When the database does not answer or stays locked.
+        When the database does not respond or stays locked.
     InfrastructureError
         When it refuses, or a newer keepfit wrote it.
     """
@@ -85,7 +85,7 @@ def _address(pipeline: Pipeline) -> sa.URL:
 class Ledger(Database):
     """Predictions, labels, decisions and claims of the pipelines of a state folder.
 
-    Its methods raise TransientError when the database does not answer or stays locked, and
+    Its methods raise TransientError when the database does not respond or stays locked, and
     InfrastructureError when it refuses or the disk is full; nothing is then half written.
     """
 

@@ -37,7 +37,7 @@ class Unsent:
 
 
 def mark(connection: sa.Connection, pipeline: str, batch: str, version: str) -> None:
-    """Say, within the transaction that writes it, that a batch is not in the sink yet."""
+    """Record, within the transaction that writes it, that a batch is not in the sink yet."""
     row = {
         "pipeline": pipeline,
         "key": f"{_PREFIX}{batch}",
@@ -53,7 +53,7 @@ def unmark(database: Database, pipeline: str, batch: str) -> None:
 
 
 def unsent(database: Database, pipeline: str) -> tuple[Unsent, ...]:
-    """Return the batches written to be sent of which `sent` was not told yet."""
+    """Return the batches to be sent that are not confirmed by `sent` yet."""
     marked = (
         sa.select(claims.c.key, claims.c.correlation)
         .where(claims.c.pipeline == pipeline, claims.c.key.startswith(_PREFIX, autoescape=True))

@@ -72,7 +72,7 @@ def write(
     to_send
         Whether the sink gets what is new of it, see `unsent`.
     answered
-        What rows answered over HTTP hold, which no source has.
+        Cells of rows predicted over HTTP, which no source has.
 
     Raises
     ------
@@ -291,7 +291,7 @@ def _take(
     cells = [column for column in stage.c if column.name != "place"]
     given = [column.name for column in cells]
     chosen = sa.select(*(sa.literal(value).label(name) for name, value in shared.items()), *cells)
-    # SQLite takes ON CONFLICT after a SELECT only where that has a WHERE; in key order the
+    # SQLite allows ON CONFLICT after a SELECT only where that has a WHERE; in key order the
     # index grows at its end. Of a key that comes twice the first row is the one that stays.
     chosen = chosen.where(sa.true()).order_by(stage.c.key, stage.c.place)
     insert = insert_absent(connection, predictions).from_select([*shared, *given], chosen)

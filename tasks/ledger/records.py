@@ -1,4 +1,4 @@
-"""What the ledger answers."""
+"""Results of the ledger's queries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tasks.data.typing.storage import ColumnForm
 
 Role = Literal["champion", "shadow"]
 SERVED = "served-"
-"""What names of batches begin with whose rows were answered over HTTP."""
+"""Prefix of the names of batches whose rows were predicted over HTTP."""
 
 
 @dataclass(frozen=True)
 class AnsweredCells:
-    """What rows answered over HTTP hold; a source has the cells of all other rows.
+    """Cells of rows predicted over HTTP; a source has the cells of all other rows.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class AnsweredCells:
 
 
 class Written(Record):
-    """What became of a batch of predictions; `rows` is the sum of the other three.
+    """Result of writing a batch of predictions; `rows` is the sum of the other three.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Written(Record):
 
 
 class LabelsWritten(Record):
-    """What became of a table of labels.
+    """Result of writing a table of labels.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class LabelsWritten(Record):
 
 
 class Coverage(Record):
-    """How much of a window is known.
+    """Known rows of a window.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Coverage(Record):
 
 
 class Pruned(Record):
-    """How many rows of each table were removed."""
+    """Number of rows removed from each table."""
 
     predictions: int = 0
     labels: int = 0

@@ -1,4 +1,4 @@
-"""How large the ledger is, and what of it is old enough to go."""
+"""Size of the ledger, and which of its rows are old enough to be removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.ledger.storage.tables import (
 )
 
 KEPT = ("trained", "promoted", "confirmed", "rolled_back")
-"""Decisions that are never removed, nor what shares their correlation: `why` tells it."""
+"""Decisions that are never removed, nor those of their correlation: `why` shows them."""
 
 
 def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
@@ -120,7 +120,7 @@ def _shrink(database: Database) -> None:
 
 
 def size_bytes(database: Database) -> int:
-    """Return the bytes that the ledger takes on disk."""
+    """Return the size of the ledger on disk, in bytes."""
     if database.file is not None:
         parts = (Path(f"{database.file}{end}") for end in ("", "-wal", "-shm"))
         return sum(part.stat().st_size for part in parts if part.exists())

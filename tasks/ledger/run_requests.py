@@ -1,6 +1,6 @@
-"""Runs that keepfit asked for, kept until their outcome is recorded.
+"""Runs that keepfit requested, kept until their outcome is recorded.
 
-A request outlives every process and server: where the run that should answer it never starts or
+A request outlives every process and server: where the run that should fulfil it never starts or
 dies, the next look at the ledger finds the request still open.
 """
 
@@ -15,12 +15,12 @@ from tasks.ledger.storage.tables import insert_absent, now, run_requests, stored
 
 
 class RunRequest(Record):
-    """A run that was asked for.
+    """A requested run.
 
     Attributes
     ----------
     key
-        What is asked for, such as the alarm's idempotency key; one open request each.
+        Key of the request, such as the alarm's idempotency key; one open request each.
     flow
         Name of the flow that should run.
     due_at
@@ -39,7 +39,7 @@ class RunRequest(Record):
 
 
 def add(database: Database, request: RunRequest) -> bool:
-    """Record that a run is asked for; return False while its key has an open request."""
+    """Record a request for a run; return False while its key has an open request."""
     row = {
         "pipeline": request.pipeline,
         "key": request.key,
@@ -59,7 +59,7 @@ def add(database: Database, request: RunRequest) -> bool:
 
 
 def take_up(database: Database, pipeline: str, correlation: str, flow: str, flow_run: str) -> None:
-    """Record which Prefect run answers an open request."""
+    """Record which Prefect run fulfils an open request."""
     chosen = sa.and_(
         run_requests.c.pipeline == pipeline,
         run_requests.c.correlation == correlation,

@@ -1,4 +1,4 @@
-"""What happened to a version after its training: alias, probation, successors, messages."""
+"""History of a version after its training: alias, probation, successors, messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.lineage.records import Known, Link
 
 
 def followed(known: Known, decision: Decision) -> Link | None:
-    """Return what `decision` did to the version; None for what is told elsewhere."""
+    """Return the effect of `decision` on the version; None for what is shown elsewhere."""
     version = known.version
     former = decision.text("former")
     by = decision.text("by")
@@ -43,7 +43,7 @@ def followed(known: Known, decision: Decision) -> Link | None:
 
 
 def _is_about(known: Known, alert: Decision) -> bool:
-    """Return whether a message told of this version or of what led to it."""
+    """Return whether a message reported this version or what led to it."""
     kinds = ("alarmed", "trained", "promoted", "refused", "confirmed", "rolled_back")
     told = {d.id for d in known.of(*kinds)}
     return alert.correlation == known.correlation or alert.text("of") in told
@@ -55,7 +55,7 @@ def _moved_by(decision: Decision) -> dict[str, JsonValue]:
 
 
 def tagged(known: Known) -> list[Link]:
-    """Return what the registry's tags say of the alias, for a version without decisions."""
+    """Return the moves of the alias in the registry's tags, for a version without decisions."""
     outcome = known.outcome
     tags = known.registered.tags if known.registered else {}
     if moved := tags.get("keepfit.promoted_at"):

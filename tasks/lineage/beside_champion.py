@@ -1,4 +1,4 @@
-"""What a version answered beside the champion, and how both did on the same rows."""
+"""Predictions of a version beside the champion, and how both did on the same rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tasks.monitoring.shadow.challenger_trial import BY
 
 
 def beside_champion(known: Known) -> Link | None:
-    """Return the paired comparison of a version that answered requests into the ledger only.
+    """Return the paired comparison of a version that predicted into the ledger only.
 
-    None where the file asks for no shadow, or nothing is recorded of this one.
+    None where the file configures no shadow, or nothing is recorded of this one.
     """
     pipeline, version = known.pipeline, known.registered
     if pipeline.config.scoring.shadow is None or version is None:
@@ -54,7 +54,7 @@ def beside_champion(known: Known) -> Link | None:
         "difference": found.difference,
         "interval": list(found.interval) if found.interval else None,
     }
-    said = f"Answered {len(ours):,} rows into the ledger beside the champion"
+    said = f"Predicted {len(ours):,} rows into the ledger beside the champion"
     needed = max(1, pipeline.config.policy.probation)
     judged = any(d.evidence.get("by") == BY for d in known.decisions)
     after = (

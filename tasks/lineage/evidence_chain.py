@@ -94,7 +94,7 @@ def explain_version(
 def _registry(
     pipeline: Pipeline, asked: str | None
 ) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
-    """Return versions, the aliased one, what to say where the registry does not answer, and
+    """Return versions, the aliased one, an explanation where the registry does not respond, and
     whether it did.
     """  # noqa: D205
     if not evidence.has_registry(pipeline):
@@ -111,7 +111,7 @@ def _registry(
 
 
 def _deleted(known: Known) -> tuple[str, ...]:
-    """Return what to say of a version that the registry no longer has, though keepfit left it."""
+    """Return a note on a version that the registry no longer has, though keepfit left it."""
     if known.registered is not None or known.of("collected"):
         return ()
     return (f"v{known.version} is no longer in MLflow: it was deleted there.",)
@@ -130,7 +130,7 @@ def _versions(
     versions: Sequence[ModelVersion],
     outcomes: Sequence[TrainingOutcome],
 ) -> tuple[str, ...]:
-    """Return every version that anything knows of, the newest first."""
+    """Return every version of any record, the newest first."""
     trained = ledger.decisions(pipeline.config.name, kinds=("trained", *MOVES))
     found = {d.version for d in trained if d.version}
     found |= {v.version for v in versions} | {o.model.version for o in outcomes if o.model}

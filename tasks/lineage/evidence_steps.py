@@ -70,14 +70,14 @@ def _cause(known: Known) -> list[Link]:
         told = Link(at=cause.at, what="alarm", sentence=" ".join(cause.reasons) or "An alarm.")
         return [*windows, *(alarms or [told])]
     if cause.kind == "schedule":
-        return [Link(at=cause.at, what="schedule", sentence="The schedule asked for a training.")]
-    return [Link(at=cause.at, what="by hand", sentence="A person asked for a training.")]
+        return [Link(at=cause.at, what="schedule", sentence="The schedule requested a training.")]
+    return [Link(at=cause.at, what="by hand", sentence="A person requested a training.")]
 
 
 def _windows(known: Known) -> list[Link]:
     """Return the windows behind the alarm, each once: as last looked at, then what was restated.
 
-    Where one pass looked at many, only those are named of which its alarm tells, the newest few.
+    Where one pass looked at many, only the newest few of those that its alarm reports are named.
     """
     found = {d.window: d for d in _shared(known, "monitored")}
     told = {t.window for d in _shared(known, "alarmed") for t in triggers_of(d) or ()}
@@ -360,7 +360,7 @@ def gated(verdict: Verdict) -> Link:
 
 
 _BEFORE: tuple[tuple[str, _Step], ...] = (
-    ("What asked for its training is not recorded.", _cause),
+    ("The cause of its training is not recorded.", _cause),
     ("Its Prefect flow run is not recorded.", _run),
     ("The rows it learned from are not recorded.", _data),
     ("Its contract is not recorded.", _contract),

@@ -1,4 +1,4 @@
-"""What is recorded of a version, and the links of its chain."""
+"""Records of a version, and the links of its chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves on Prefect's pages; nothing where Prefect does not run it."""
+"""Artifacts of a run on Prefect's pages; nothing where Prefect does not run it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wait() -> None:
 
 
 def emit(event: str, resource: Mapping[str, str], payload: dict[str, Any]) -> str:
-    """Emit an event that automations answer; return its id, empty where nobody receives it."""
+    """Emit an event for automations; return its id, empty where nobody receives it."""
     if not in_prefect():
         return ""
     from prefect.events import emit_event  # defers prefect

@@ -68,7 +68,7 @@ def submitted_to() -> ThreadPoolExecutor | None:
 
 
 def completed(message: str, name: str = "Completed") -> Any:
-    """Return the state in which a flow ends that has only `message` to say; None alone."""
+    """Return the state of a flow that ends with only `message`; None outside Prefect."""
     if not in_prefect():
         return None
     return run_states.Completed(name=name, message=message)

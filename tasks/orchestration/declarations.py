@@ -41,7 +41,7 @@ PATIENT = (2.0, 10.0, 30.0, 90.0)
 
 
 class Result(Protocol[R_co]):
-    """What a submitted task returns, once it has ended."""
+    """Result of a submitted task, once it has ended."""
 
     def result(self) -> R_co:
         """Return the value, or raise what the task raised."""
@@ -94,7 +94,7 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def prefect(self) -> prefect.Task[P, R]:
-        """The task as Prefect knows it."""
+        """The task as Prefect's object."""
         import prefect.cache_policies  # defers prefect
 
         return prefect.task(
@@ -156,7 +156,7 @@ class Flow(Generic[P, R]):
 
     @functools.cached_property
     def prefect(self) -> prefect.Flow[P, R]:
-        """The flow as Prefect knows it; its deployments load this."""
+        """The flow as Prefect's object; its deployments load this."""
         import prefect.runtime  # defers prefect
 
         given = self.run_name
@@ -185,7 +185,7 @@ class Flow(Generic[P, R]):
 
 
 def _safely(fn: Callable[P, R]) -> Callable[P, R]:
-    """Return a door whose errors hold no secret of its pipeline: Prefect records what it raises."""
+    """Return a task whose errors hold no secret of its pipeline: Prefect records what it raises."""
 
     @functools.wraps(fn)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

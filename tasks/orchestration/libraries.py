@@ -1,6 +1,6 @@
 """Modules of Prefect, and its HTTP client, imported when first used; see those of the base.
 
-Prefect takes 0.8 s to import, and few commands come to speak to it.
+Prefect needs 0.8 s to import, and few commands use it.
 """
 
 from __future__ import annotations

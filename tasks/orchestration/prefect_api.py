@@ -49,7 +49,7 @@ def use_api(url: str | None, credentials: str = "") -> None:
 
 
 def check_configured(url: str) -> None:
-    """Raise when the API that the environment names does not answer."""
+    """Raise when the API that the environment names does not respond."""
     if not answers(url, 5.0):
         raise InfrastructureError(
             f"The Prefect API at {without_credentials(url)} does not answer.",
@@ -59,7 +59,7 @@ def check_configured(url: str) -> None:
 
 
 def answers(url: str, timeout: float) -> bool:
-    """Return whether a Prefect API answers at `url` within `timeout` seconds."""
+    """Return whether a Prefect API responds at `url` within `timeout` seconds."""
     try:
         request = urllib.request.Request(f"{url.rstrip('/')}/health")  # noqa: S310 - http(s) only
         if request.type not in {"http", "https"}:

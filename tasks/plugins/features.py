@@ -1,4 +1,4 @@
-"""A person's own feature function, named in the pipeline file and applied wherever rows are read.
+"""A custom feature function, named in the pipeline file and applied wherever rows are read.
 
 ``hooks: {features: my_features:add_features}`` names the function `add_features` of
 ``my_features.py`` beside the pipeline file::
@@ -7,7 +7,7 @@
         speed = rows["distance"] / rows["minutes"]
         return rows.assign(speed=speed)
 
-It takes a DataFrame with the columns of the source, without the target and what the file
+Its argument is a DataFrame with the columns of the source, without the target and what the file
 excludes, and returns the same rows with columns added (or only the new columns). What it returns
 for a row may depend on that row alone: the rows to score come in other batches than the rows to
 train on. It is tried on a sample before it is used. Only its columns stand in snapshots and only
@@ -75,7 +75,7 @@ def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
     Raises
     ------
     ConfigError
-        When the function is not as the top of this module says, or fails.
+        When the function is not as described at the top of this module, or fails.
     """
     name = config.hooks.features
     if name is None:
@@ -179,5 +179,5 @@ def _alike(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 def _wrong(name: str, what: str) -> ConfigError:
     return ConfigError(
-        f"`hooks.features: {name}` {what}.", "`tasks/plugins/features.py` says what a hook may do."
+        f"`hooks.features: {name}` {what}.", "`tasks/plugins/features.py` lists what a hook may do."
     )

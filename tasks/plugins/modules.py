@@ -1,6 +1,6 @@
-"""Modules of a person's own code: found beside the pipeline file, imported, told apart by content.
+"""Plugin modules: found beside the pipeline file, imported, and distinguished by content.
 
-A module runs as it is imported, with the rights of whoever runs keepfit: the pipeline file's own
+A module runs as it is imported, with the rights of keepfit's user: the pipeline file's own
 folder is trusted. It is known to Python under a name made of its content, so that it shadows
 nothing, and a changed one is another one.
 """

@@ -1,4 +1,4 @@
-"""Which of a person's own code a version needs, by its tags, and whether the file allows it."""
+"""Which plugin code a version needs, by its tags, and whether the file allows it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _digest(call: str, base: Path) -> str:
 def hooks_tags(
     hooks: HooksConfig, base: Path, candidates: Collection[str] = (), given: str = ""
 ) -> dict[str, str]:
-    """Return the tag by which a version tells the hooks that it needs.
+    """Return the tag that names the hooks that a version needs.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def hooks_tags(
 def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> None:
     """Refuse a version that needs a hook which the running file does not name.
 
-    A hook whose code has changed since is used, and a warning says so.
+    A hook whose code has changed since is used, with a warning.
 
     Raises
     ------

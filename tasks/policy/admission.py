@@ -1,4 +1,4 @@
-"""Whether a training that was asked for is done: the policy, asked with what the ledger knows."""
+"""Admission of a requested training: the policy's decision on the ledger's records."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def admit(
 ) -> PolicyDecision:
     """Return whether a training for `cause` is done now; a refusal is recorded.
 
-    The caller holds the pipeline's flight, so that nobody else is asked at the same time.
+    The caller holds the pipeline's flight, so that no other request is decided at the same time.
 
     Parameters
     ----------
     refit
-        Whether a refit of the champion is asked for.
+        Whether a refit of the champion is requested.
     """
     name = pipeline.config.name
     earlier = ledger.decisions(name, kinds=("monitored", "trained"))
@@ -73,7 +73,7 @@ def answer(
     now: datetime,
     handled: bool,
 ) -> PolicyDecision:
-    """Return what the policy says, with what is known of the last training."""
+    """Return the policy's decision, with what is known of the last training."""
     last = last_training(pipeline, earlier)
     return decide(
         pipeline.config.policy,
@@ -82,7 +82,7 @@ def answer(
         windows=flags,
         last_training=last,
         new_rows=_new_rows(pipeline, ledger, earlier, champion),
-        # Whoever is asked holds the flight, or only asks whether to ask.
+        # The caller holds the flight, or only asks whether to request.
         running=False,
         handled=handled,
         answered_until=seen_until(earlier),
@@ -99,7 +99,7 @@ def answer_alarm(
     now: datetime,
     handled: bool,
 ) -> PolicyDecision:
-    """Return what the policy says now, or said when `window`, which calls for action, was newest.
+    """Return the policy's decision now, or as of `window`, which calls for action.
 
     A pass that catches up judges windows in order, as if each had been watched in time.
     """
@@ -158,7 +158,7 @@ def seen_until(earlier: Sequence[Decision]) -> datetime | None:
 def record_skip(
     pipeline: Pipeline, ledger: Ledger, cause: Cause, decision: PolicyDecision, now: datetime
 ) -> Decision:
-    """Record that a training was asked for and not done."""
+    """Record that a requested training was not done."""
     name = pipeline.config.name
     parts = (name, "skipped", cause.key or cause.correlation, decision.withheld)
     skipped = Decision(

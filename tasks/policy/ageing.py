@@ -1,8 +1,8 @@
-"""How fast the champion ages: what a refit now is expected to bring; pure.
+"""Ageing of the champion: the expected gain of a refit now; pure.
 
 Each measurement compares a refreshed model with the champion, whose newest row is older by some
 time. Divided by that time its gain is a rate of ageing, and the rates of all measurements, of
-earlier champions too, vary around that of the table. Together they tell what one measurement
+earlier champions too, vary around that of the table. Together they narrow what one measurement
 leaves open, and soon after a refit they still know what waiting costs. A refit fitted now would be
 ahead of the champion by more time than the refreshed model was, as that left the judged rows out.
 

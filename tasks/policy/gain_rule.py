@@ -1,4 +1,4 @@
-"""What a measured gain says of retraining, given what a training costs; pure."""
+"""Conclusion about retraining from a measured gain, given what a training costs; pure."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def expected_gain(gain: Gain) -> float:
 
 
 def weighed_gain(gain: Gain, answer: GainAnswer) -> float:
-    """Return the gain that an answer rests on; of ``none`` and ``unclear`` the upper end."""
+    """Return the gain that a conclusion rests on; of ``none`` and ``unclear`` the upper end."""
     return {
         "pays": expected_gain(gain),
         "steady": gain.mean or 0.0,

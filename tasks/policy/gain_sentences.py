@@ -30,7 +30,7 @@ def gain_value(gain: Gain) -> str:
 
 
 def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
-    """Return what retraining would bring, without a full stop; without an answer the figures.
+    """Return the gain of retraining as text, without a full stop; without an answer the figures.
 
     Examples
     --------

@@ -29,7 +29,7 @@ _WORDS = {"drift": "drift", "performance": "worse performance"}
 
 @dataclass(frozen=True)
 class _Counted:
-    """What the last windows say: so many of `of` count, so many of them by each trigger."""
+    """Counts of the last windows: so many of `of` count, so many of them by each trigger."""
 
     counted: int
     of: int
@@ -79,7 +79,7 @@ def decide(
 
     ``manual`` trains unless a training runs. ``schedule`` trains where `retrain_on` names it,
     whatever the cooldown; a duplicate, a running training and too few new rows withhold it.
-    ``alarm``, which a monitoring pass also asks for before it requests a training, trains when
+    ``alarm``, which a monitoring pass also decides before it requests a training, trains when
     enough of the last windows call for it and nothing of the above nor the cooldown withholds it.
     ``probe`` never trains.
 
@@ -87,13 +87,13 @@ def decide(
     rows and pays (see `tasks.policy.gain_rule.weigh`), it trains at once, as the
     interval is the persistence. Where it was compared and brings nothing that matters, drift and
     performance of the windows that the refreshed model had learned from call for nothing by
-    themselves. Newer windows keep their say, as the refreshed model did not know them either, and
+    themselves. Newer windows still count, as the refreshed model was not trained on them, and
     so do all where the gain is open.
 
     A window calls for training when it drifted or did worse and `retrain_on` names that trigger;
-    both triggers count together. A window without rows enough never calls for it, yet takes its
+    both triggers count together. A window without rows enough never calls for it, yet keeps its
     place among the last ones: evidence gets old whether rows arrive or not. Windows of which the
-    last training saw more than half are answered by it and call for no second one.
+    last training saw more than half are covered by it and call for no second one.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ def decide(
         counts as now, and is not believed at all when it lies further ahead than the cooldown
         is long; so it holds training back for at most twice the cooldown.
     new_rows
-        Rows newer than the last training's; None where nobody knows, which withholds nothing.
+        Rows newer than the last training's; None where it is unknown, which withholds nothing.
     running
         Whether a training of this pipeline is running.
     handled
         Whether this cause's key has been acted on already.
     answered_until
         Time of the newest row that the last training saw, fitted or held out; None where it is
-        not known, and no window counts as answered. The rows' time, not the clock's: rows may
+        not known, and no window counts as covered. The rows' time, not the clock's: rows may
         arrive late or be replayed.
 
     Examples
@@ -126,7 +126,7 @@ def decide(
     'Trains: drift in 2 of the last 2 windows.'
     """
     if cause == "probe":
-        return _withheld("probe", "a probe asks whether the way to the training is open.", ())
+        return _withheld("probe", "a probe tests whether the way to the training is open.", ())
     if handled and cause != "manual":
         return _withheld("duplicate", "this was acted on already.", ())
     moment, last = as_utc(now), _believed(last_training, as_utc(now), config.cooldown)
@@ -150,7 +150,7 @@ def decide(
 def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]) -> PolicyDecision:
     """Return whether anything calls for a training, before what may withhold it."""
     if cause == "manual":
-        return PolicyDecision(retrain=True, by=("manual",), reasons=("asked for by hand",))
+        return PolicyDecision(retrain=True, by=("manual",), reasons=("requested by hand",))
     if cause == "schedule":
         if "schedule" in config.retrain_on:
             return PolicyDecision(retrain=True, by=("schedule",), reasons=("the calendar",))
@@ -210,7 +210,7 @@ def _without(flag: WindowFlag, gain: Gain) -> WindowFlag:
     """Return the flag with nothing that calls for a training where the refreshed model knew it.
 
     It knew a window of which it was fitted on more than half. Of a change that began later the
-    measurement says nothing: the refreshed model had not seen it either.
+    measurement is no evidence: the refreshed model had not seen it either.
     """
     if gain.boundary is None or _is_newer(flag, as_utc(gain.boundary)):
         return flag
@@ -302,7 +302,7 @@ def _answered(
     if found.counted >= needed:
         return None
     said = (
-        f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and answered the "
+        f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and covers the "
         f"windows before; {found.counted} since then, {needed} of {of} required."
     )
     return _held(asked, "persistence", said)

@@ -14,7 +14,7 @@ from tasks.base.utc_times import as_utc
 
 @dataclass(frozen=True)
 class LastTraining:
-    """What the last training was and came to.
+    """The last training and its outcome.
 
     Attributes
     ----------
@@ -59,21 +59,21 @@ def choose_kind(
 ) -> Chosen:
     """Return whether a training that is done refits the champion or searches anew.
 
-    An alarm is answered by a refit, unless the last training was one that did not help: the gate
+    An alarm leads to a refit, unless the last training was one that did not help: the gate
     refused it, or the champion did worse than it should in a window since. The calendar and a
-    person search, unless a refit is asked for.
+    person search, unless a refit is requested.
 
     Parameters
     ----------
     refit
-        Whether whoever asks for the training asks for a refit.
+        Whether the request is for a refit.
     last
         None before the first training.
     windows
         Monitored windows of the champion, the newest last.
     by
         What called for the training. A gain is of the champion's own recipe on newer rows, so a
-        refit answers it even where the last one was refused.
+        refit is apt even where the last one was refused.
 
     Examples
     --------
@@ -84,9 +84,9 @@ def choose_kind(
     Chosen(kind='search', reason='the last refit was refused')
     """
     if refit:
-        return Chosen("refit", "asked for by hand" if cause == "manual" else "the refit calendar")
+        return Chosen("refit", "requested by hand" if cause == "manual" else "the refit calendar")
     if cause != "alarm":
-        return Chosen("search", "the calendar" if cause == "schedule" else "asked for by hand")
+        return Chosen("search", "the calendar" if cause == "schedule" else "requested by hand")
     if policy.answer == "search":
         return Chosen("search", "policy.answer is search")
     if last is not None and last.kind == "refit":
@@ -94,7 +94,7 @@ def choose_kind(
             return Chosen("search", "the last refit was refused")
         if any(_worse_since(flag, last.seen_until) for flag in windows):
             return Chosen("search", "performance is out of its range since the last refit")
-    return Chosen("refit", "an alarm is answered by a refit first")
+    return Chosen("refit", "an alarm leads to a refit first")
 
 
 def _worse_since(flag: WindowFlag, until: datetime | None) -> bool:

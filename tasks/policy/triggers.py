@@ -1,4 +1,4 @@
-"""What in monitored windows calls for action, and what of it an alarm has told already."""
+"""Triggers in monitored windows, and which of them an alarm has reported already."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
         if decision.window in found.drifted:
             continue
         known = decision.part("drift")
-        # A record from before harm was told apart: its alarm called for a training.
+        # A record from before harm was judged: its alarm called for a training.
         found.drifted[decision.window] = bool(known.get("harmful", known.get("alarm")))
         found.enough[decision.window] = bool(decision.evidence.get("enough", True))
         sentence = known.get("harm_sentence") or known.get("sentence")
@@ -150,9 +150,9 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
 def untold(
     triggers: Sequence[Trigger], decisions: Sequence[Decision], champion: ModelVersion
 ) -> tuple[Trigger, ...]:
-    """Return the triggers of which no alarm of `champion` has told yet.
+    """Return the triggers that no alarm of `champion` has reported yet.
 
-    An alarm that does not list its triggers, from before they were listed, told of all windows up
+    An alarm that does not list its triggers, from before they were listed, reported all windows up
     to its own.
     """
     told: set[Trigger] = set()
@@ -185,5 +185,5 @@ def newest_of(triggers: Collection[Trigger]) -> Window | None:
 
 
 def _end_of(window: Window | None) -> datetime:
-    # A pass over all rows has no time of its own: it is told once a statement.
+    # A pass over all rows has no time of its own: it is reported once a statement.
     return datetime.max.replace(tzinfo=UTC) if window is None else as_utc(window.end)

@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True)
 class DatabaseSource:
-    """What the file says of a database.
+    """The source section for a database.
 
     Attributes
     ----------

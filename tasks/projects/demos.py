@@ -71,7 +71,7 @@ DEMOS: dict[str, dict[str, Any]] = {
         "relevant": 4.0,
         "time_column": "asked_at",
         "id_columns": ["list_id", "movie_id"],
-        # Features say what was known of the person; the number alone ranks nothing.
+        # Features describe what was known of the person; the number alone ranks nothing.
         "exclude": ["user_id"],
         "metric": "ndcg_at_10",
         "training": {

@@ -36,13 +36,13 @@ from tasks.training.training_plan import repeated_ids
 
 _SCHEMA = "keepfit.schema.json"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
-# A search monthly: alarms are answered by refits in between.
+# A search monthly: alarms lead to refits in between.
 _SCHEDULES = {"training": "0 3 1 * *", "scoring": "0 * * * *", "monitoring": "30 3 * * *"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked `init` for."""
+    """Options of `init`."""
 
     folder: Path
     data: str | Path | None = None
@@ -118,7 +118,7 @@ def _database(request: Request) -> DatabaseSource | None:
     if request.url is None:
         if request.table or request.query:
             raise UsageError(
-                "`--table` and `--query` belong to a database: --data takes its URL.",
+                "`--table` and `--query` belong to a database: --data is its URL.",
                 "keepfit init mine --data sqlite:///sales.db --table orders --target y",
             )
         return None
@@ -332,7 +332,7 @@ def _spellings(schema: Schema) -> str:
 def _text(values: dict[str, Any], assumptions: tuple[str, ...]) -> str:
     lines = [
         f"# yaml-language-server: $schema=./{_SCHEMA}",
-        "# Written by `keepfit init`. `keepfit config explain` tells every key.",
+        "# Written by `keepfit init`. `keepfit config explain` lists every key.",
     ]
     if assumptions:
         lines.append("# Assumed, and changed here:")

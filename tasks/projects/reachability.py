@@ -47,7 +47,7 @@ class Reached(Record):
 
 
 class Reach(Record):
-    """What one process reaches, and on which host it runs."""
+    """Stores that one process reaches, and its host."""
 
     host: str
     stores: tuple[Reached, ...]

@@ -1,4 +1,4 @@
-"""How long a monitored window must be for the rows of a table to fill it."""
+"""Length of a monitored window that the rows of a table can fill."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WindowLength(Record):
 
     @property
     def assumption(self) -> str:
-        """What to say of it; empty where the defaults suit."""
+        """A note; empty where the defaults suit."""
         if self.days == _DAYS[0] and self.min_rows == _USUAL.min_rows:
             return ""
         why = f"a week often holds {self.usual:,} rows only, and {_USUAL.min_rows} are needed"

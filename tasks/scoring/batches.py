@@ -45,7 +45,7 @@ def champion_of(pipeline: Pipeline, store: Store) -> ModelVersion:
 
 
 def challenger_of(store: Store, champion: ModelVersion) -> ModelVersion | None:
-    """Return the version that answers beside `champion`: the newest, where it came later."""
+    """Return the version that predicts beside `champion`: the newest, where it came later."""
     newest = store.versions(champion.name)[:1]
     return next((v for v in newest if int(v.version) > int(champion.version)), None)
 
@@ -238,7 +238,7 @@ def _written(parts: Iterator[pd.DataFrame], sink: Sink, base: Path) -> tuple[str
 
 
 def _sink(pipeline: Pipeline, batch: str, *, newcomers: bool) -> Sink:
-    """Return where predictions go: a batch of newcomers never takes the place of an earlier one."""
+    """Return where predictions go: a batch of newcomers never replaces an earlier one."""
     stated = pipeline.config.scoring.sink
     name = batch[:16]
     if stated is None:

@@ -34,7 +34,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Lacking:
-    """What files without a column bring into the rows to score.
+    """Rows to score from files without a column.
 
     Attributes
     ----------

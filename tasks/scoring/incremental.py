@@ -28,7 +28,7 @@ def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> 
     """Return from when on rows are read for a scheduled scoring; None reads all.
 
     One monitoring window before the newest scored row, so that rows that came late are scored
-    too; the ledger knows which were. Before the first scoring: from the end of the champion's
+    too; the ledger records which were. Before the first scoring: from the end of the champion's
     training, whose rows are not scored, then or later (see `learned_rows`). Times in the future are
     not believed. Rows of a batch that the sink may lack are read again, however old.
     """

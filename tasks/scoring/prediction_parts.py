@@ -1,4 +1,4 @@
-"""What a version predicts of a table of any length: one part at a time is in memory."""
+"""Predictions of a version for a table of any length: one part at a time is in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART_ROWS = 100_000
 
 @dataclass(frozen=True)
 class PredictionParts:
-    """What a version predicts of a snapshot, in files of a part each: no more need be in memory.
+    """Predictions of a version for a snapshot, in files of a part each: no more need be in memory.
 
     Attributes
     ----------

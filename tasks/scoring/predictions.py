@@ -24,7 +24,7 @@ _MARKS = ("model_name", "model_version", "run_id", "batch")
 
 
 class ScoringCounts(Record):
-    """What was counted while scoring.
+    """Counts of a scoring.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def score_frame(
     frame
         Rows with at least the features and ids of `schema`; others are not looked at.
     pipeline
-        A fitted pipeline that takes the features.
+        A fitted pipeline of the features.
     run_id
         MLflow run that the version came from.
     batch
@@ -130,8 +130,8 @@ def ranks(group: pd.Series[Any], predicted: NDArray[Any]) -> NDArray[np.int64]:
     absent = int(group.isna().sum())
     if absent:
         raise DataError(
-            f"{absent:,} of {len(group):,} rows to score have no {group.name!r}, which says what "
-            "they are ranked in.",
+            f"{absent:,} of {len(group):,} rows to score have no {group.name!r}, the group in "
+            "which they are ranked.",
             "Leave them out of the source, or fill the column.",
         )
     codes = pd.factorize(group)[0]

@@ -132,7 +132,7 @@ def _checked(
 
 
 def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:
-    """Return the error that says that none of the rows could be scored, and where they are."""
+    """Return the error that none of the rows could be scored, with the place of the rows."""
     rules = "rule" if len(aside.rules) == 1 else "rules"
     remedy = "Mend them at their source"
     if aside.accept_command:
@@ -192,7 +192,7 @@ def _keep(
 
 
 def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
-    """Return the command that takes the change in; empty where that would mend nothing.
+    """Return the command that accepts the change; empty where that would mend nothing.
 
     The champion cannot score a column that is absent or of another kind; the ledger keeps one row
     of each id; and a time that lies ahead stays ahead.

@@ -11,7 +11,7 @@ from tasks.base.training_records import Record, SetAside
 
 
 class Kept(Record):
-    """What is known of one file of rows that were set aside.
+    """Metadata of one file of rows that were set aside.
 
     Attributes
     ----------

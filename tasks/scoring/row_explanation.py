@@ -40,7 +40,7 @@ def explain_row(
         The row's id; of several id columns their values joined by commas, in the file's order.
         Without id columns the place of the row in the source, from 0 on.
     version
-        The version asked; the champion when absent.
+        The version to explain; the champion when absent.
 
     Raises
     ------

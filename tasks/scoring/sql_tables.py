@@ -34,7 +34,7 @@ def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Pa
     ConfigError
         When the address is none, or the table there has no column for one of the frame's.
     TransientError
-        When the database does not answer or is locked.
+        When the database does not respond or is locked.
     InfrastructureError
         When it refuses; no password is in the message.
     """
@@ -98,7 +98,7 @@ def _engine(address: str, base: Path) -> sa.Engine:
 
 
 def column_names(names: list[str]) -> list[str]:
-    """Return names that every database can tell apart: short enough, distinct without case.
+    """Return names that every database can distinguish: short enough, distinct without case.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def _write(connection: sa.Connection, parts: Iterable[pd.DataFrame], name: str) 
     # Two writers of one batch would each delete nothing and both insert.
     lock(connection, f"keepfit sink {name}")
     if connection.dialect.name == "sqlite":
-        # Locked before it is asked whether the table is there: else two writers would make it.
+        # Locked before the check for the table: else two writers would make it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     replaced: set[str] = set()
     for frame in parts:

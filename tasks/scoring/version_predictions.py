@@ -1,4 +1,4 @@
-"""What one version predicts of the rows of a snapshot."""
+"""Predictions of one version for the rows of a snapshot."""
 
 from __future__ import annotations
 

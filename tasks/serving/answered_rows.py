@@ -1,4 +1,4 @@
-"""Rows answered over HTTP as rows to monitor: beside those of the source, each once."""
+"""Rows predicted over HTTP as rows to monitor: beside those of the source, each once."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def monitored_rows(
     window: Window | None,
     now: datetime | None = None,
 ) -> Snapshot:
-    """Return the rows of a window: those of the source, and those answered over HTTP.
+    """Return the rows of a window: those of the source, and those predicted over HTTP.
 
     A row that is in both counts once, as the source has it. Without a time column these are the
-    rows that were answered within the last `monitoring.window`, and the source's where the file
+    rows that were predicted within the last `monitoring.window`, and the source's where the file
     states one for scoring; else the source is what the model learned from.
 
     Parameters
@@ -83,7 +83,7 @@ def _joined(
     if snapshot.rows:
         kinds |= snapshot.kinds
         tables.append(open_table(snapshot.path))
-        # Where the source lost a column that rows are known by, the contract's check says so.
+        # Where the source lost a column that identifies rows, the contract check reports it.
         if set(roles.id_columns or roles.features) <= set(snapshot.kinds):
             known.update(row_keys(read_frame(snapshot.path), roles, snapshot.digest))
     for one in answered:

@@ -1,4 +1,4 @@
-"""The version that answers now: exchanged between two requests when the alias moves."""
+"""The version that predicts now: exchanged between two requests when the alias moves."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _Mark = tuple[int, int] | None
 
 
 class CurrentChampion:
-    """The champion of one pipeline, ready to answer.
+    """The champion of one pipeline, ready to predict.
 
     Attributes
     ----------
     model
-        What answers; None until there is a champion that could be loaded.
+        The model in use; None until there is a champion that could be loaded.
     problem
-        Why the champion of the registry does not answer; None while it does.
+        Why the champion of the registry does not predict; None while it does.
     shadow
-        The newest version after the champion, where the file wants it to answer too.
+        The newest version after the champion, where the file configures a shadow.
     failures
-        How often the registry could not be asked or the champion not loaded.
+        How often the registry could not be reached or the champion not loaded.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -50,17 +50,17 @@ class CurrentChampion:
         return self.pipeline.config.name
 
     def look(self) -> bool:
-        """Load what the registry's alias points to, where that is another version than answers.
+        """Load the version of the registry's alias, where that is another one than in use.
 
-        The old version answers until the new one is loaded and checked. It also follows edits of
+        The old version predicts until the new one is loaded and checked. It also follows edits of
         the pipeline's file, its contract and its feature function. Returns whether another model
-        answers.
+        is in use.
         """
         try:
             return self._look()
         except KeepfitError as error:
             self._failed(error)
-        except Exception as error:  # noqa: BLE001 - the version that answers goes on answering
+        except Exception as error:  # noqa: BLE001 - the version in use stays in use
             self._failed(KeepfitError(f"{type(error).__name__}: {str(error)[:200]}"))
         return False
 
@@ -74,7 +74,7 @@ class CurrentChampion:
         self._follow_file()
         beside, before = self._marks(), self._beside
         store = store_of(self.pipeline)
-        # Without an alias this raises, and the version that answered goes on.
+        # Without an alias this raises, and the version in use stays.
         champion = champion_of(self.pipeline, store)
         known = self.model
         same = known is not None and known.version.version == champion.version
@@ -82,7 +82,7 @@ class CurrentChampion:
             model = ServedModel.load(self.pipeline, store, champion)
             announce(self.pipeline, model)
             self.model, self._beside = model, beside
-            logger.warning("%s: v%s answers", self.name, champion.version)
+            logger.warning("%s: v%s predicts", self.name, champion.version)
         self.problem = None
         self._follow_challenger(store, champion, again=beside != before)
         return self.model is not known
@@ -102,11 +102,11 @@ class CurrentChampion:
             announce(self.pipeline, shadow)
         except KeepfitError as error:
             self.shadow, self._unfit = None, wanted.version
-            logger.warning("%s: v%s does not answer beside the champion. %s",
+            logger.warning("%s: v%s does not predict beside the champion. %s",
                            self.name, wanted.version, error)  # fmt: skip
             return
         self.shadow = shadow
-        logger.warning("%s: v%s answers into the ledger only", self.name, wanted.version)
+        logger.warning("%s: v%s predicts into the ledger only", self.name, wanted.version)
 
     def _marks(self) -> tuple[_Mark, _Mark]:
         """Return what changes when the contract, or the code of the feature function, does."""

@@ -1,4 +1,4 @@
-"""From the spool into the ledger: each answered row once, under the key that a scoring gives it."""
+"""From the spool into the ledger: each predicted row once, under the key of a scoring."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SpooledVersion(Record):
-    """What the ledger must know of a version whose answers are spooled.
+    """Facts that the ledger needs about a version whose predictions are spooled.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class SpooledVersion(Record):
 
 
 class Delivered(Record):
-    """What became of the answered rows of some segments; `new` ones the ledger did not have."""
+    """Result of delivering some segments; `new` rows were not in the ledger."""
 
     segments: int = 0
     rows: int = 0
@@ -49,12 +49,12 @@ class Delivered(Record):
 
 
 def spool_folder(pipeline: Pipeline) -> Path:
-    """Return where the answered rows of a pipeline wait."""
+    """Return where the predicted rows of a pipeline wait."""
     return pipeline.work / "serving" / "spool"
 
 
 def announce(pipeline: Pipeline, model: ServedModel) -> None:
-    """Write down what the answers of a version will be brought to the ledger by."""
+    """Write the facts that the ledger needs about a version's predictions."""
     known = SpooledVersion(
         run_id=model.version.run_id,
         roles=model.roles.running(None),
@@ -64,7 +64,7 @@ def announce(pipeline: Pipeline, model: ServedModel) -> None:
 
 
 def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "champion") -> bytes:
-    """Return what the spool keeps of an answer."""
+    """Return the spool's record of a response."""
     return orjson.dumps(
         {
             "request": request,
@@ -85,7 +85,7 @@ def deliver(pipeline: Pipeline) -> Delivered:
     Raises
     ------
     TransientError, InfrastructureError
-        As the ledger gives them; segments stay until it takes them.
+        As the ledger gives them; segments stay until it has them.
     """
     total = Delivered()
     for segment in segments(spool_folder(pipeline)):
@@ -181,5 +181,5 @@ def _known_version(pipeline: Pipeline, version: str) -> SpooledVersion:
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: what is known of version {version} cannot be read ({type(error).__name__}).",
-            "Answered rows of it wait in the spool; start `keepfit serve` with that champion.",
+            "Predicted rows of it wait in the spool; start `keepfit serve` with that champion.",
         ) from None

@@ -42,8 +42,8 @@ class FeatureHook:
     def of(cls, pipeline: Pipeline, version: ModelVersion) -> FeatureHook | None:
         """Return the function of a version; None without one.
 
-        It is None also where the version does not say what the function was given, as versions of
-        before do not: then its columns are sent.
+        It is None also where the version does not record what the function received, as older ones
+        do not: then its columns are sent.
         """
         name, given = pipeline.config.hooks.features, given_to_features(version)
         if name is None or not given:
@@ -52,7 +52,7 @@ class FeatureHook:
         return cls(name, feature_function(name, pipeline.base), schema)
 
     def form_of(self, column: str) -> ColumnForm:
-        """Return how a source stores a column of which no contract knows it."""
+        """Return the storage of a column that is in no contract."""
         kind, storage = _kind(self.given.field(column).type)
         return ColumnForm(kind, storage)
 
@@ -90,7 +90,7 @@ class FeatureHook:
         except (ConfigError, ValueError, TypeError, OverflowError) as error:
             message = error.message if isinstance(error, ConfigError) else str(error)
         if rows.rows == 1:
-            remedy = "Send the values that the function takes, or mend the function."
+            remedy = "Send values that the function accepts, or mend the function."
             out.add(places[start], Fault(None, "features", message[:500], remedy))
             return []
         half = rows.rows // 2

@@ -1,7 +1,7 @@
-"""The rows of a request, column by column, with a fault for each cell that no column takes.
+"""The rows of a request, column by column, with a fault for each cell that does not fit.
 
 A cell of the type that its column has is taken as it is. Any other is read by the code that types
-the rows of a source, so that numbers as text, or times with an offset, get the answer that
+the rows of a source, so that numbers as text, or times with an offset, get the predictions that
 ``keepfit score`` gives them.
 """
 
@@ -49,7 +49,7 @@ _OF_STORAGE: dict[str, CellType] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """Why one row of a request is not answered.
+    """Why one row of a request has no prediction.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class Column:
             remedy = f"Send the code as text, such as {self.padded!r}: numbers lose leading zeros."
         if isinstance(error, LostDigitsError):
             shown += f" ({shorten(error.message, 120)})"
-        message = f"{shorten(self.name, 60)} takes {_TYPES[self.type]}; got {shown}."
+        message = f"{shorten(self.name, 60)} needs {_TYPES[self.type]}; got {shown}."
         return Fault(self.name, "kind", message, remedy)
 
 

@@ -1,6 +1,6 @@
 """The first step of a pipeline, applied to the cells of a request without a frame.
 
-A frame of one row takes a hundred times as long to make and to take apart as its model needs for
+A frame of one row needs a hundred times as long to make and to take apart as its model needs for
 the prediction. What reads the frame is replaced here, for each kind of transformer, and the steps
 behind it by `small_arrays`; the numbers are the same to the last digit.
 """

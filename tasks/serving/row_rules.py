@@ -1,8 +1,8 @@
-"""The contract's part on features, prepared once and asked of the rows of each request.
+"""The contract's part on features, prepared once and applied to the rows of each request.
 
 Verdicts are those of a check of the same rows as a table: a limit on a share is widened by what
 chance allows in so few rows, and what is of severity ``error`` then is a fault of the rows that
-broke it. What a check says of a delivery as a whole is said here of its rows.
+broke it. Results about a delivery as a whole become faults of its rows here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Broken:
     Attributes
     ----------
     severity
-        ``error``: the rows are not answered.
+        ``error``: the rows get no prediction.
     rows
         Places of the rows in the request.
     """
@@ -52,7 +52,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class RowRules:
-    """The rules of a contract that can be asked of single rows.
+    """The rules of a contract that apply to single rows.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class RowRules:
         cls, contract: Contract | None, columns: Mapping[str, Column], roles: Schema
     ) -> RowRules:
         """Return the rules of `contract` on the features and the time of rows."""
-        # What a row is told apart by may be absent here: it is answered, and gets no label.
+        # A column that only identifies a row may be absent: such a row gets no label.
         judged = {*roles.features, *([roles.time_column] if roles.time_column else [])}
         part = Contract(contract="none") if contract is None else contract.feature_part(judged)
         types = {name: column.type for name, column in columns.items()}
@@ -284,7 +284,7 @@ def fault_of(broken: Broken, given: RequestColumns, row: int) -> Fault:
     name = shorten(broken.column, 60)
     if broken.rule in ("unique", "future"):
         return Fault(broken.column, broken.rule, f"{name} must hold {broken.expected}.")
-    message = f"{name} takes {broken.expected}; got {shown}."
+    message = f"{name} needs {broken.expected}; got {shown}."
     return Fault(broken.column, broken.rule, message)
 
 

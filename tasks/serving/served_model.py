@@ -1,4 +1,4 @@
-"""One version of a model made ready to answer requests."""
+"""One version of a model made ready to serve requests."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _PROBES = 24
 
 @dataclass(frozen=True)
 class Answer:
-    """What a version answers to a request.
+    """A version's response to a request.
 
     Attributes
     ----------
     columns
-        The rows that are answered.
+        The rows that are predicted.
     places
         Where they stand in the request.
     predicted
@@ -64,7 +64,7 @@ class Answer:
     rank
         Of a ranking: the place in the group, from 1 on.
     faults
-        Row of the request to why it is not answered.
+        Row of the request to why it has no prediction.
     warnings
         Rules of severity ``warning`` that rows broke.
     """
@@ -81,7 +81,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded version with all that requests are read, checked and answered by.
+    """A loaded version with all that is needed to read, check and predict requests.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class ServedModel:
         Name to column: features first, then what identifies a row and is no feature, then what
         only the feature function reads.
     contract_digest
-        Of the contract whose rules are asked; empty without one.
+        Of the contract whose rules are applied; empty without one.
     encoder
         None where rows go through a frame, as in a scoring.
     hook
@@ -130,7 +130,7 @@ class ServedModel:
         kinds: Mapping[str, Any] | None = None,
         hook: FeatureHook | None = None,
     ) -> ServedModel:
-        """Return a fitted pipeline with what answers requests to it."""
+        """Return a fitted pipeline as a model that serves requests."""
         roles = version.roles
         forms = declared_forms(kinds or {}, forms_of(contract))
         levels = _levels(fitted[0])
@@ -170,7 +170,7 @@ class ServedModel:
 
     @property
     def features(self) -> list[Column]:
-        """The columns that the model takes, in its order."""
+        """The input columns of the model, in its order."""
         return [self.columns[name] for name in self.roles.features]
 
     @cached_property

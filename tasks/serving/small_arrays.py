@@ -1,6 +1,6 @@
 """Transformers of scikit-learn on a few rows: what they compute, without their look at the input.
 
-Looking takes scikit-learn 0.2 ms a transformer, whatever the rows. A version whose predictions
+Looking costs scikit-learn 0.2 ms a transformer, whatever the rows. A version whose predictions
 differ by a bit on made-up rows goes through its own transformers, see `ServedModel`.
 """
 

@@ -1,7 +1,7 @@
 """Predictions of a few encoded rows: what an estimator computes, without what it does around it.
 
 LightGBM's and scikit-learn's own ``predict_proba`` look at their input and start threads before
-they compute, which takes a hundred times as long as a few rows do.
+they compute, which is a hundred times as slow as computing a few rows.
 """
 
 from __future__ import annotations

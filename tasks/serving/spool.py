@@ -1,4 +1,4 @@
-"""Answered rows in files before the answer leaves, until the ledger has them.
+"""Predicted rows in files before the response leaves, until the ledger has them.
 
 A record survives the end of the process as soon as it is written, and that of the machine a second
 later, when its segment is synchronised. A segment is a file of records, each with its length and
@@ -32,7 +32,7 @@ class SegmentHeldError(Exception):
 
 
 class Spool:
-    """Where one server keeps what it answered.
+    """Where one server keeps its predictions.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Spool:
             _give_up(descriptor)
 
     def _undo(self, start: int) -> None:
-        """Take back records whose answers are refused; where that fails, stop behind them."""
+        """Take back records whose responses are refused; where that fails, stop behind them."""
         if self._descriptor is None:
             return
         try:
@@ -139,7 +139,7 @@ def backlog_bytes(folder: Path) -> int:
 def taken(segment: Path) -> Iterator[list[bytes]]:
     """Hold a segment that nobody writes, and give its records.
 
-    A record that was cut off by a kill, and whose answer never left, ends it.
+    A record that was cut off by a kill, and whose response never left, ends it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a training led to, as decisions in the ledger."""
+"""Outcomes of a training, as decisions in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was decided about a version by a process that ended before it was recorded.
+"""Decisions about a version by a process that ended before they were recorded.
 
 What is to be recorded is kept while a version is registered or the alias moves. The next command
 of any kind records it. Done again, a training that promoted finds its own version as champion, on

@@ -28,12 +28,12 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Candidacy:
-    """What a refit would be of: the champion and its recipe.
+    """Basis of a refit: the champion and its recipe.
 
     Attributes
     ----------
     strict
-        Whether a person asked for a refit, who gets an error where there can be none.
+        Whether a person requested a refit, and gets an error where there can be none.
     """
 
     champion: ModelVersion | None
@@ -45,7 +45,7 @@ class Candidacy:
 def candidacy(
     store: Store, champion: ModelVersion | None, answer: PolicyDecision, *, strict: bool
 ) -> Candidacy | None:
-    """Return what the registry knows of the champion for a refit; None where a search is due."""
+    """Return the registry's basis of a refit; None where a search is due."""
     if answer.training != "refit":
         return None
     recipe = None if champion is None else recipe_of_version(store, champion)
@@ -60,7 +60,7 @@ def mode_of(
     Raises
     ------
     UsageError
-        When it cannot be and a person asked for it.
+        When it cannot be and a person requested it.
     """
     found = obstacle(asked, pipeline.config, snapshot, schema, metric)
     if found and asked.strict:
@@ -125,7 +125,7 @@ def rows_needed(config: PipelineConfig) -> int:
 
 def newer_than(snapshot: Snapshot, schema: Schema, until: datetime) -> tuple[int, int]:
     """Return how many labelled rows lie after `until`, and how many there are; with a time."""
-    assert schema.time_column is not None  # noqa: S101 - who asks has looked
+    assert schema.time_column is not None  # noqa: S101 - the caller has looked
     rows = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
     times = rows.loc[rows[schema.target].notna(), schema.time_column].dropna()
     zone = getattr(times.dt, "tz", None)
@@ -156,8 +156,8 @@ def require_newer_rows(
     newest
         Time of the newest labelled row; None where rows have no time.
     seen
-        Time of the newest labelled row that the last training saw, whose answer would be the same
-        again; None: not asked.
+        Time of the newest labelled row that the last training saw, whose result would be the same
+        again; None: not checked.
 
     Raises
     ------

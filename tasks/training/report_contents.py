@@ -1,4 +1,4 @@
-"""What the report of a training says, gathered."""
+"""Contents of the report of a training, gathered."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def training_snapshot(
     promised = () if contract is None else tuple(contract.columns)
     source = pipeline.config.source
     found, aside = (source, ()) if whole else complete_part(source, pipeline.base, settled=True)
-    source = found or source  # of no complete file the error says what is wrong
+    source = found or source  # without a complete file its own error is raised
     available = column_names(source, pipeline.base)
     require_columns(pipeline, available, promised)
     config = _readable(pipeline.config.model_copy(update={"source": source}), available)

@@ -24,9 +24,9 @@ _POLL_SECONDS = 0.5
 def admitted(
     pipeline: Pipeline, ledger: Ledger, store: Store, cause: Cause, *, refit: bool = False
 ) -> Iterator[PolicyDecision]:
-    """Hold the pipeline's flight and yield what the policy says to `cause`.
+    """Hold the pipeline's flight and yield the policy's decision on `cause`.
 
-    A person who asks while another training goes on waits for it, and then finds its work done;
+    A person's run while another training goes on waits for it, and then finds its work done;
     an alarm or the calendar does not wait: the refusal is recorded.
     """
     with ExitStack() as held:

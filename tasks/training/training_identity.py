@@ -58,7 +58,7 @@ def _recipe(mode: TrainingMode | None) -> tuple[str, ...]:
 
 
 def _code(pipeline: Pipeline) -> tuple[str, ...]:
-    """Return what changes with the code of a person's own estimators and metrics."""
+    """Return values that change with the code of custom estimators and metrics."""
     told = code_identity(pipeline.config.hooks, pipeline.base)
     return (told,) if told else ()
 

@@ -97,7 +97,7 @@ def prepare(
 def share_held_out(
     snapshot: Snapshot, schema: Schema, stated: float, champion_until: datetime, fewest: int
 ) -> float:
-    """Return the share of rows to hold out where a champion knows the older ones.
+    """Return the share of rows to hold out where a champion was trained on the older ones.
 
     Held out are at most half of the labelled rows that are newer than the champion's: were all of
     them, the challenger would know no newer world than the champion, and could not be better.
@@ -124,14 +124,14 @@ def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | No
 
 
 def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
-    """Return what to say of ids that do not name one row; empty where they do."""
+    """Return a note on ids that do not name one row; empty where they do."""
     if not schema.id_columns:
         return ""
     hashes = row_hashes(open_table(snapshot.path, schema.id_columns), schema.id_columns)
     repeated = len(hashes) - len(np.unique(hashes))
     if not repeated:
         return ""
-    remedy = "name the columns that tell rows apart"
+    remedy = "name the columns that identify a row"
     if schema.time_column and schema.time_column not in schema.id_columns:
         remedy = f"where a row is an id at a time, add {schema.time_column!r} to them"
     return (

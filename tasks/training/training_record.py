@@ -160,7 +160,7 @@ def conclude(
 
 
 def next_command(pipeline: Pipeline, has_champion: bool, version: str) -> str:
-    """Return the one command that follows a training; without a champion, the one that says why."""
+    """Return the next command after a training; without a champion, the one that shows why."""
     words = ("score", "--all") if has_champion else ("why", version)
     return command(*words, file=pipeline.path)
 

@@ -1,4 +1,4 @@
-"""What rows answered over HTTP hold: kept with their predictions, as no source has them."""
+"""Cells of rows predicted over HTTP: kept with their predictions, as no source has them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def forms_text(forms: Mapping[str, ColumnForm]) -> str:
 def read(
     database: Database, pipeline: str, window: Window | None, arrived: datetime | None = None
 ) -> tuple[AnsweredCells, ...]:
-    """Return what the rows of a window hold that were answered over HTTP, in order of time.
+    """Return the cells of a window's rows that were predicted over HTTP, in order of time.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def read(
 def times(
     database: Database, pipeline: str, window: Window | None, until: datetime | None = None
 ) -> Sequence[datetime]:
-    """Return the times of rows answered over HTTP, naive and in UTC.
+    """Return the times of rows predicted over HTTP, naive and in UTC.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def times(
 
 
 def last_written(database: Database, pipeline: str) -> datetime | None:
-    """Return when rows answered over HTTP were last written, in UTC; None where none were."""
+    """Return when rows predicted over HTTP were last written, in UTC; None where none were."""
     newest = sa.select(sa.func.max(batches.c.written_at)).where(
         batches.c.pipeline == pipeline, batches.c.forms.is_not(None)
     )

@@ -1,4 +1,4 @@
-"""Many rows brought to a database fast: into a temporary table, from which SQL takes them."""
+"""Fast bulk inserts: rows go into a temporary table, from which SQL copies them."""
 
 from __future__ import annotations
 

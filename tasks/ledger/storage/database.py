@@ -1,4 +1,4 @@
-"""The ledger's database: SQLite in the state folder, or PostgreSQL; made once, whoever is first."""
+"""The ledger's database: SQLite in the state folder, or PostgreSQL; made by the first process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENGINES: dict[tuple[int, str, float], sa.Engine] = {}
 
 
 class Database:
-    """Transactions on the ledger's database, with errors that say what to do.
+    """Transactions on the ledger's database, with errors that name a remedy.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Database:
         Raises
         ------
         TransientError
-            When the database does not answer or stays locked.
+            When the database does not respond or stays locked.
         InfrastructureError
             When it refuses; no password is in the message.
         """

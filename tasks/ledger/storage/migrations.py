@@ -26,12 +26,12 @@ def migrate(connection: sa.Connection, place: str) -> None:
     found = version_of(connection)
     if found > VERSION:
         raise InfrastructureError(
-            f"the ledger {place} has version {found}; this keepfit knows {VERSION}.",
+            f"the ledger {place} has version {found}; this keepfit supports {VERSION}.",
             "Install the keepfit that wrote it, or a newer one.",
         )
     if found == VERSION:
         return
-    # Version 2 added the requested runs, version 3 what rows answered over HTTP held.
+    # Version 2 added the requested runs, version 3 the cells of rows predicted over HTTP.
     METADATA.create_all(connection)
     for table, column in ((batches, "forms"), (predictions, "cells")):
         known = {there["name"] for there in sa.inspect(connection).get_columns(table.name)}

@@ -1,4 +1,4 @@
-"""What names a row: its ids as canonical JSON text, or else a hash of what it holds."""
+"""Keys of rows: their ids as canonical JSON text, or else a hash of their content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.obje
 
     With id columns it is their values as a JSON list of texts and nulls, in the order of the
     schema: 3, 3.0 and "3" are one id, a time is written in UTC to the microsecond. Rows whose
-    ids are all null are told apart by batch and place.
+    ids are all null are distinguished by batch and place.
 
     Without id columns it is a hash of features and time, which counts values as equal in the
     same way; identical rows of one batch are numbered.

@@ -31,7 +31,7 @@ batches = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("classes", sa.Text, nullable=False),
-    # Of rows answered over HTTP: the forms of their cells, as JSON.
+    # Of rows predicted over HTTP: the forms of their cells, as JSON.
     sa.Column("forms", sa.Text),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("new", sa.BigInteger, nullable=False),
@@ -55,7 +55,7 @@ predictions = sa.Table(
     sa.Column("predicted", sa.Text),
     sa.Column("value", sa.Double),
     sa.Column("probabilities", sa.Text),
-    # Of a row answered over HTTP: what was sent, as JSON in the order of its batch's forms.
+    # Of a row predicted over HTTP: what was sent, as JSON in the order of its batch's forms.
     sa.Column("cells", sa.Text),
     sa.Index("keepfit_predictions_time", "pipeline", "role", "time"),
 )

@@ -1,4 +1,4 @@
-"""What the figures show, as values; `figures` draws them."""
+"""Data of the figures; `figures` draws them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def draw_fits(
     name_axes(axes, plain(metric))
     legend(axes, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     own = next((f for f in told if f.candidate == challenger), None)
-    caption = "A long bar is what a candidate knows of its own rows only."
+    caption = "A long bar is what a candidate gains on its own rows only."
     if own is not None:
         caption = f"{own.sentence} {own.advice} {caption}"
     if near:
@@ -247,7 +247,7 @@ def draw_dependence(found: Sequence[Dependence], of: str) -> Drawing | None:
         f"Mean {of} where a column is set to a value and the others stay as they are. It moves "
         f"most with {widest.column}: from {number(float(widest.y.min()))} to "
         f"{number(float(widest.y.max()))}, highest at {at}. A flat line is a column that does not "
-        "matter by itself; this tells what the model does, not what causes what."
+        "matter by itself; this shows what the model does, not what causes what."
     )
     return Drawing("dependence", "How the prediction moves", caption, figure)
 

@@ -214,7 +214,7 @@ def _by_loss(importance: Importance) -> list[str]:
 
 
 def _explained_class(basis: Basis, X: pd.DataFrame, pipeline: Any) -> str | None:
-    """Return the class whose probability is told: the positive one, or the most predicted."""
+    """Return the class whose probability is shown: the positive one, or the most predicted."""
     schema = basis.roles
     if not schema.classes:
         return None

@@ -16,7 +16,7 @@ from typing import Any
 from tasks.base.runtime.libraries import agg, mpl
 
 INK = "#1b1f24"
-# Legible on white and on near black; told apart by the colour-blind (after Okabe and Ito 2008).
+# Legible on white and on near black; distinct to the colour-blind (after Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2f7fc8", "#d9660a", "#0f9d76", "#a56cc9", "#8a8f98"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#c0708f", "#b58900")
 LONGEST = 26
@@ -122,7 +122,7 @@ def to_svg(figure: mpl.figure.Figure, name: str, title: str) -> str:
     name
         Unique in the page.
     title
-        What a person who cannot see it is told.
+        Text alternative for readers who cannot see it.
     """
     raw = _written(figure, "svg", name, transparent=True, dpi=150).decode("utf-8")
     body = raw[raw.index("<svg") :]

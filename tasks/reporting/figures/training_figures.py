@@ -174,7 +174,7 @@ def draw_importance(record: Importance) -> Drawing | None:
         caption = "No single column is shown to matter by itself."
     if idle and top.low > 0:
         many = f"{idle} columns are" if idle > 1 else "1 column is"
-        caption += f" {many} not shown to matter; columns that tell the same hide each other."
+        caption += f" {many} not shown to matter; redundant columns hide each other."
     if record.left_out:
         caption += f" {len(record.left_out)} further columns were not tried."
     return Drawing("importance", "What it relies on", caption, diagrams.importances(record))
@@ -188,8 +188,8 @@ def draw_leaderboard(
         return None
     better = "right" if greater_is_better(metric) else "left"
     caption = (
-        f"Better lies to the {better}. Where two bars overlap widely, these rows do not tell the "
-        "candidates apart; the challenger was chosen in cross-validation, not here."
+        f"Better lies to the {better}. Where two bars overlap widely, these rows cannot rank the "
+        "candidates; the challenger was chosen in cross-validation, not here."
     )
     shown = diagrams.comparable(rows)
     for row in rows:

@@ -1,4 +1,4 @@
-"""What tuning tried: the score of every trial against each hyperparameter."""
+"""Trials of tuning: the score of every trial against each hyperparameter."""
 
 from __future__ import annotations
 

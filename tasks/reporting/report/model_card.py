@@ -67,7 +67,7 @@ def make_card(
     Parameters
     ----------
     purpose
-        What the pipeline file says the model is for; may be empty.
+        The model's purpose in the pipeline file; may be empty.
     source
         Where the rows come from, without secrets.
     retrain
@@ -78,7 +78,7 @@ def make_card(
     title = f"{version.name} version {version.version}"
     stated = purpose or (
         f"Predicts {roles.target} ({roles.task}). Nobody has written down what for: "
-        "`description` in the pipeline file says it here."
+        "`description` in the pipeline file is shown here."
     )
     deciding = valued(evaluation.metrics[metric])
     summary = (
@@ -163,7 +163,7 @@ def limits(basis: Basis, challenger: str, diagnosis: Diagnosis) -> tuple[str, ..
         )
     else:
         found.append("Rows carry no time, so that a change over time is not among what was tested.")
-    found.append("It tells what goes together in these rows, not what causes what.")
+    found.append("It shows what goes together in these rows, not what causes what.")
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""How keepfit's pages are filled: everything is escaped, and a name that is absent is an error."""
+"""Environment of keepfit's pages: everything is escaped, and an absent name is an error."""
 
 from __future__ import annotations
 

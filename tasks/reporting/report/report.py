@@ -46,7 +46,7 @@ def _text(values: Mapping[str, object], name: str) -> str | None:
 def render_report(data: ReportData) -> str:
     """Return the report as one self-contained page of HTML.
 
-    Every name and value is escaped; the page holds no script and asks for nothing from
+    Every name and value is escaped; the page holds no script and loads nothing from
     outside, which its content security policy enforces as well.
     """
     environment = page_environment(

@@ -1,4 +1,4 @@
-"""What the report of a training says, as values."""
+"""Contents of the report of a training, as values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Link:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that the report of one training says.
+    """All contents of the report of one training.
 
     Attributes
     ----------

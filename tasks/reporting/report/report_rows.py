@@ -1,4 +1,4 @@
-"""What the report's template asks of its values: scores with intervals, gains, links, code."""
+"""Values of the report's template: scores with intervals, gains, links, code."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def class_labels(evaluation: Evaluation) -> list[str]:
 
 
 def column_part(name: str, schema: Schema) -> str:
-    """Return what a column is in the training; what is left out says why."""
+    """Return a column's role in the training; the reason where it is left out."""
     if name == schema.target:
         return "target"
     if name in schema.dropped:

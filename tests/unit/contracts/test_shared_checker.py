@@ -113,7 +113,7 @@ def test_where_the_child_that_was_to_answer_dies_a_command_has_its_own(
     with monkeypatch.context() as patch:
         patch.setattr(socket, "socket", Killing)
         patch.setattr(snapshot_check, "_ask_own", lambda _: "")
-        with pytest.raises(InfrastructureError, match="ended twice before it answered"):
+        with pytest.raises(InfrastructureError, match="ended twice before it replied"):
             check_snapshot(snapshot, CONTRACT, tmp_path, fresh=True)
         patch.undo()
         patch.setattr(socket, "socket", Killing)

@@ -129,7 +129,7 @@ def test_a_version_from_before_the_ledger_falls_back_and_says_what_is_not_record
     chain = explain_version(made, None)
 
     assert whats(chain) == ["run", "data", "contract", "training", "gate", "promoted", "in use"]
-    assert chain.missing == ("What asked for its training is not recorded.",)
+    assert chain.missing == ("The cause of its training is not recorded.",)
     assert "Held with 2 warnings" in chain.steps[2].sentence
     assert "best of 1 candidate, ROC AUC 0.700 (0.680 to 0.720)" in chain.steps[3].sentence
     assert "gain over the trivial baseline +0.190" in chain.steps[4].sentence

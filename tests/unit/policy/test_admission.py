@@ -172,7 +172,7 @@ def test_the_answer_states_whether_to_refit_or_to_search(pipeline: Pipeline) -> 
     )
 
     assert (searched.training, searched.training_reason) == ("search", "the calendar")
-    assert (refitted.training, refitted.training_reason) == ("refit", "asked for by hand")
+    assert (refitted.training, refitted.training_reason) == ("refit", "requested by hand")
 
 
 def test_a_refit_without_newer_rows_waits_and_starts_no_cooldown(pipeline: Pipeline) -> None:

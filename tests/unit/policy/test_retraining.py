@@ -221,7 +221,7 @@ def test_windows_that_the_last_training_saw_call_for_no_second_one() -> None:
     seen = NOW - WEEK - timedelta(minutes=5)
     decision = decided(windows, answered_until=seen)
     assert decision.withheld == "persistence"
-    assert "answered the windows before; 0 since then, 2 of 3 required" in decision.sentence
+    assert "covers the windows before; 0 since then, 2 of 3 required" in decision.sentence
     assert decided(windows).retrain
     assert decided(flags("ddd"), answered_until=NOW - 2 * WEEK).retrain
     assert decided(flags("ddd"), answered_until=seen).withheld == "persistence"
