@@ -20,7 +20,7 @@ PAIR = "expect_column_pair_values_a_to_be_greater_than_b"
         ({"expect": "expect_x", "value": {"$PARAMETER": "now()"}}, "key is a name"),
         ({"expect": "expect_x", "value": object()}, "Put it in quotes"),
         ({"expect": "expect_query_results_to_match_comparison"}, "only inside a database"),
-        ({"sql": "a > 0", "mostly": 0.5}, "takes name, severity and max_share; got mostly"),
+        ({"sql": "a > 0", "mostly": 0.5}, "has only name, severity and max_share; got mostly"),
         ({"sql": "a > 0; b"}, "one SQL condition"),
         ({"sql": "a > 0", "severity": "fatal"}, "error"),
         ({"sql": "a > 0", "max_share": 1.5}, "less than or equal to 1"),
