@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 
-from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pd
+from tasks.models.features.columns import features_of
 from tasks.models.persistence.prediction import in_order
 
 Floats = NDArray[np.float64]
@@ -39,21 +39,8 @@ class SameColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the features of `X`.
-
-        Raises
-        ------
-        DataError
-            If a feature has no column in `X`.
-        """
-        absent = [name for name in self.features if name not in X.columns]
-        if absent:
-            raise DataError(
-                "every feature the model was trained on must be a column; absent: "
-                f"{', '.join(map(repr, absent[:5]))}.",
-                "Add the column to the source (nulls are allowed), or train again without it.",
-            )
-        return X[self.features]
+        """Return the features of `X`; a `DataError` where one has no column in it."""
+        return features_of(X, self.features)
 
 
 class _Ensemble(BaseEstimator):  # type: ignore[misc]

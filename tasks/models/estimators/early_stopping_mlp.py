@@ -43,7 +43,36 @@ class _StopsEarly:
     """
 
     usual = 0
-    """Of models that were saved before there was such an argument."""
+    class_weight: str | None = None
+    """Of models that were saved before there were such arguments."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: tuple[int, ...] = (64, 32),
+        alpha: float = 1e-4,
+        batch_size: int = 256,
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 100,
+        random_state: int | None = None,
+        early: bool = True,
+        ordered: bool = False,
+        patience: int = 5,
+        class_weight: str | None = None,
+        usual: int = 0,
+    ) -> None:
+        super().__init__(  # type: ignore[call-arg]
+            hidden_layer_sizes=hidden_layer_sizes,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            max_iter=max_iter,
+            random_state=random_state,
+        )
+        self.early = early
+        self.ordered = ordered
+        self.patience = patience
+        self.class_weight = class_weight
+        self.usual = usual
 
     def _forget(self) -> None:
         """Drop what an earlier fit left: ``partial_fit`` would go on from there."""
@@ -134,34 +163,6 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
         Epochs at least, where rows are watched.
     """
 
-    def __init__(
-        self,
-        hidden_layer_sizes: tuple[int, ...] = (64, 32),
-        alpha: float = 1e-4,
-        batch_size: int = 256,
-        learning_rate_init: float = 1e-3,
-        max_iter: int = 100,
-        random_state: int | None = None,
-        early: bool = True,
-        ordered: bool = False,
-        patience: int = 5,
-        class_weight: str | None = None,
-        usual: int = 0,
-    ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            max_iter=max_iter,
-            random_state=random_state,
-        )
-        self.early = early
-        self.ordered = ordered
-        self.patience = patience
-        self.class_weight = class_weight
-        self.usual = usual
-
     def fit(
         self,
         X: NDArray[np.float32],
@@ -193,32 +194,6 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
 
 class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
     """A network for numbers, stopped by its squared error; parameters as the classifier's."""
-
-    def __init__(
-        self,
-        hidden_layer_sizes: tuple[int, ...] = (64, 32),
-        alpha: float = 1e-4,
-        batch_size: int = 256,
-        learning_rate_init: float = 1e-3,
-        max_iter: int = 100,
-        random_state: int | None = None,
-        early: bool = True,
-        ordered: bool = False,
-        patience: int = 5,
-        usual: int = 0,
-    ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            max_iter=max_iter,
-            random_state=random_state,
-        )
-        self.early = early
-        self.ordered = ordered
-        self.patience = patience
-        self.usual = usual
 
     def fit(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.data.typing.distinct_values import texts_of
 
@@ -23,6 +24,29 @@ class Output(NamedTuple):
 
     name: str
     source: str
+
+
+def features_of(frame: pd.DataFrame, features: list[str]) -> pd.DataFrame:
+    """Return the columns `features` of `frame`, in their order.
+
+    Raises
+    ------
+    DataError
+        If a feature has no column, or `frame` is no frame.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(
+            f"features come as a DataFrame with named columns; got {type(frame).__name__}."
+        )
+    absent = [name for name in features if name not in frame.columns]
+    if absent:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        raise DataError(
+            "every feature the model was trained on must be a column; absent: "
+            f"{', '.join(map(repr, absent[:5]))}{more}.",
+            "Add the column to the source (nulls are allowed), or train again without it.",
+        )
+    return frame[features]
 
 
 def numbers_of(frame: pd.DataFrame) -> NDArray[np.float32]:

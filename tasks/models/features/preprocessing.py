@@ -17,10 +17,9 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
-from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import NUMBERS, Schema
-from tasks.models.features.columns import CategoryCodes, Numbers, Output, count_levels
+from tasks.models.features.columns import CategoryCodes, Numbers, Output, count_levels, features_of
 from tasks.models.features.datetime_features import DateParts
 from tasks.models.features.scaling import Scale
 from tasks.models.features.text_features import TextTopics
@@ -71,7 +70,7 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Targets behind high-cardinality categories are cross-fitted: no row sees its own.
         """
-        frame = self._checked(X)
+        frame = features_of(X, self.features)
         self.groups_ = clone(self.groups)
         encoded = _dense(self.groups_.fit_transform(frame, y), len(frame))
         outputs = list(_outputs(self.groups_))
@@ -94,7 +93,7 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         DataError
             If a feature has no column in `X`.
         """
-        frame = self._checked(X)
+        frame = features_of(X, self.features)
         if not len(frame):  # scikit-learn refuses what has no rows
             return np.empty((0, len(self.outputs_)), dtype=np.float32)
         return _dense(self.groups_.transform(frame), len(frame))
@@ -105,21 +104,6 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> NDArray[Any]:
         """Return the name of each column of the matrix."""
         return np.asarray(self.outputs_, dtype=object)
-
-    def _checked(self, X: pd.DataFrame) -> pd.DataFrame:
-        if not isinstance(X, pd.DataFrame):
-            raise DataError(
-                f"features come as a DataFrame with named columns; got {type(X).__name__}."
-            )
-        absent = [name for name in self.features if name not in X.columns]
-        if absent:
-            names = ", ".join(repr(name) for name in absent[:5])
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            raise DataError(
-                f"every feature the model was trained on must be a column; absent: {names}{more}.",
-                "Add the column to the source (nulls are allowed), or train again without it.",
-            )
-        return X[self.features]
 
 
 def _dense(values: Any, rows: int) -> NDArray[np.float32]:
