@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 @task(name="load history")
-def load_history(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
+def load_history(pipeline: Pipeline, request: BacktestRequest) -> Replay:
     """Read the source, cut it into windows, and search the first model."""
-    replay = prepare_replay(pipeline, asked)
+    replay = prepare_replay(pipeline, request)
     history = replay.history
     report(Step("history", f"{history.rows:,} rows, {len(history.windows)} windows to replay"))
     return replay
 
 
 @task(name="begin replay")
-def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[State, ...]:
+def begin_replay(pipeline: Pipeline, request: BacktestRequest, replay: Replay) -> tuple[State, ...]:
     """Fit the model that every policy starts with."""
-    states = run.begin_replay(pipeline, asked, replay)
+    states = run.begin_replay(pipeline, request, replay)
     report(Step("policies", ", ".join(state.policy.name for state in states)))
     return states
 
@@ -60,14 +60,14 @@ def replay_window(
 @task(name="compare policies")
 def compare_policies(
     pipeline: Pipeline,
-    asked: BacktestRequest,
+    request: BacktestRequest,
     replay: Replay,
     states: Sequence[State],
     began: float,
 ) -> BacktestOutcome:
     """Compare the policies on the same rows, recommend one, write page and MLflow runs."""
     outcome = conclude_replay(
-        pipeline, store_of(pipeline), asked, replay, states, time.monotonic() - began
+        pipeline, store_of(pipeline), request, replay, states, time.monotonic() - began
     )
     report(Step("compare", f"{len(outcome.policies)} policies"))
     return outcome

@@ -55,6 +55,6 @@ def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion)
     with naming_changes(snapshot.findings):
         admitted = quarantine.admit_window(pipeline, snapshot, champion)
     left_out = admitted.contract.aside
-    said = f"{left_out:,} rows at fault are left out" if left_out else held(admitted.contract)
-    report(Step("contract", said))
+    outcome = f"{left_out:,} rows at fault are left out" if left_out else held(admitted.contract)
+    report(Step("contract", outcome))
     return admitted

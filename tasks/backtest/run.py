@@ -54,7 +54,7 @@ class BacktestRequest(Record):
     apply: bool = False
 
 
-def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
+def prepare_replay(pipeline: Pipeline, request: BacktestRequest) -> Replay:
     """Return the replay of a pipeline's history, with the first training's settings searched.
 
     Raises
@@ -67,13 +67,13 @@ def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
         When no candidate could be fitted.
     """
     folder = folder_of(pipeline)
-    if asked.fresh:
+    if request.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     history = load_history(
-        pipeline, folder, every=asked.every, label_delay=asked.label_delay, quick=asked.quick
+        pipeline, folder, every=request.every, label_delay=request.label_delay, quick=request.quick
     )
     config = pipeline.config
-    training = training_of(config, quick=asked.quick)
+    training = training_of(config, quick=request.quick)
     first = history.trained(history.windows[0].start, config.training.window)
     mark = _digest(fit_key(pipeline, history.snapshot), training.model_dump(mode="json"), first)
     kept = folder / mark
@@ -88,11 +88,11 @@ def prepare_replay(pipeline: Pipeline, asked: BacktestRequest) -> Replay:
     return Replay(history, config, fits, monitor, candidate=fitter.recipe.family)
 
 
-def begin_replay(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[State, ...]:
+def begin_replay(pipeline: Pipeline, request: BacktestRequest, replay: Replay) -> tuple[State, ...]:
     """Return the states of all policies before the first window."""
     history = replay.history
     first = history.windows[0].start - history.start
-    policies = policies_of(pipeline.config, len(history.windows), first, quick=asked.quick)
+    policies = policies_of(pipeline.config, len(history.windows), first, quick=request.quick)
     return replay.begin(policies)
 
 
@@ -118,7 +118,7 @@ def more_policies(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
 def conclude_replay(
     pipeline: Pipeline,
     store: Store,
-    asked: BacktestRequest,
+    request: BacktestRequest,
     replay: Replay,
     states: Sequence[State],
     seconds: float,
@@ -139,7 +139,7 @@ def conclude_replay(
         every=every,
         label_delay=format_duration(history.delay),
         candidate=replay.candidate,
-        quick=asked.quick,
+        quick=request.quick,
         windows=tuple(_window(history, comparison, never, w) for w in range(replay.size)),
         policies=results,
         recommendation=recommend(
@@ -149,7 +149,7 @@ def conclude_replay(
             length=history.length,
             loss_name=loss_name(history),
         ),
-        notes=(*history.notes, *_notes(pipeline, asked, replay)),
+        notes=(*history.notes, *_notes(pipeline, request, replay)),
         rows=history.rows,
         fits=len(fits),
         fit_seconds=sum(fit.seconds for fit in fits),
@@ -157,7 +157,7 @@ def conclude_replay(
         finished=datetime.now(UTC),
         next_command=command("backtest", "--apply", file=pipeline.path),
     )
-    if asked.apply and apply_settings(pipeline, outcome.recommendation):
+    if request.apply and apply_settings(pipeline, outcome.recommendation):
         outcome = outcome.model_copy(update={"applied": True})
     file = folder_of(pipeline) / "index.html"
     outcome = outcome.model_copy(update={"report": str(file)})
@@ -240,11 +240,11 @@ def apply_settings(pipeline: Pipeline, recommendation: Recommendation) -> bool:
     return True
 
 
-def _notes(pipeline: Pipeline, asked: BacktestRequest, replay: Replay) -> tuple[str, ...]:
+def _notes(pipeline: Pipeline, request: BacktestRequest, replay: Replay) -> tuple[str, ...]:
     """Return what a person has to know to read the figures."""
     history, monitoring = replay.history, pipeline.config.monitoring
     found = []
-    if asked.quick:
+    if request.quick:
         found.append(
             f"quick: the newest {len(history.windows)} windows only, at most 20,000 rows, two "
             "candidates and no other training windows: intervals are wider and rare changes may "

@@ -92,12 +92,12 @@ def ask_standing(request: dict[str, Any]) -> str:
     try:
         with (
             _near(Path(os.environ[VARIABLE])) as path,
-            socket.socket(socket.AF_UNIX) as asked,
+            socket.socket(socket.AF_UNIX) as client,
         ):
-            asked.connect(path)
-            asked.sendall(f"{json.dumps(request)}\n".encode())
-            with asked.makefile("r", encoding="utf-8") as answers:
-                return answers.readline()
+            client.connect(path)
+            client.sendall(f"{json.dumps(request)}\n".encode())
+            with client.makefile("r", encoding="utf-8") as reply:
+                return reply.readline()
     except OSError:
         return ""
 

@@ -182,9 +182,9 @@ def _write_own(
         before = {}
     written = {}
     for pipeline, health in zip(pipelines, healths, strict=True):
-        said = health.model_dump_json(exclude={"age_days", "stores"})
+        content = health.model_dump_json(exclude={"age_days", "stores"})
         name = pipeline.config.name
-        written[name] = digest_of_bytes(f"{_version()} {said}".encode())
+        written[name] = digest_of_bytes(f"{_version()} {content}".encode())
         target = folder / f"pipeline-{name}.html"
         if before.get(name) != written[name] or not target.exists():
             write_whole(target, _html([pipeline], [health], target, moment, accounts, own=True))

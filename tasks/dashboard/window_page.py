@@ -138,9 +138,9 @@ def _gained(decision: Decision) -> tuple[str, str]:
     gain, policy = decision.read(Gain, "gain"), decision.read(PolicyDecision, "policy")
     if gain is None:
         return "", ""
-    said = gain_sentence(gain, policy.weighed if policy is not None else "")
+    sentence = gain_sentence(gain, policy.weighed if policy is not None else "")
     method = gain_method(gain)
-    return f"{said[0].upper()}{said[1:]}.", f"{method}." if method else ""
+    return f"{sentence[0].upper()}{sentence[1:]}.", f"{method}." if method else ""
 
 
 def _warnings(decision: Decision) -> tuple[str, ...]:

@@ -304,8 +304,8 @@ def judged(verdict: Verdict) -> list[Fact]:
     found = [Fact("gate", f"{'promote' if verdict.promoted else 'keep'}: {verdict.sentence}")]
     if verdict.difference is not None:
         text = differing(verdict.difference, verdict.interval)
-        said = f"{text}, {100 * verdict.confidence:g} %"
-        found.append(Fact("gain", f"over {judged_against(verdict)}: {said}"))
+        confidence = f"{text}, {100 * verdict.confidence:g} %"
+        found.append(Fact("gain", f"over {judged_against(verdict)}: {confidence}"))
     rests = verdict.evidence
     if rests is not None:
         blocks = f" in {rests.blocks} {rests.blocks_of}" if rests.blocks else ""
@@ -347,8 +347,8 @@ def _contract(decision: Decision) -> list[Fact]:
     broken = evidence.broken_rules(decision)
     warnings = value.get("warnings")
     warned = len(warnings) if isinstance(warnings, list) else 0
-    said = f"{plural(len(broken), 'rule')} broken" if broken else "held"
-    return [Fact("contract", said + (f", {plural(warned, 'warning')}" if warned else ""))]
+    outcome = f"{plural(len(broken), 'rule')} broken" if broken else "held"
+    return [Fact("contract", outcome + (f", {plural(warned, 'warning')}" if warned else ""))]
 
 
 def _score(decision: Decision) -> list[Fact]:

@@ -175,8 +175,8 @@ def judged(
         return "stale", missed
     gain, weighed = gain_now(pipeline, champion, decisions)
     if gain is not None and weighed in ("pays", "steady"):
-        said = gain_sentence(gain, weighed)
-        return "falling", f"{said[0].upper()}{said[1:]}."
+        sentence = gain_sentence(gain, weighed)
+        return "falling", f"{sentence[0].upper()}{sentence[1:]}."
     performance = performance_now(shown)
     if performance is not None and performance.worse:
         return "falling", performance.sentence or "Performance is worse than on the holdout."

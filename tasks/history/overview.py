@@ -95,8 +95,8 @@ class PipelineHealth(Record):
     def answer(self) -> dict[str, object]:
         """Return what `keepfit status --json` prints of it."""
         shown = {"id", "kind", "at", "version", "sentence", "correlation"}
-        said = self.model_dump(mode="json", exclude={"latest"})
-        return {**said, "latest": [d.model_dump(mode="json", include=shown) for d in self.latest]}
+        values = self.model_dump(mode="json", exclude={"latest"})
+        return {**values, "latest": [d.model_dump(mode="json", include=shown) for d in self.latest]}
 
 
 def overview(

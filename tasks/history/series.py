@@ -82,7 +82,7 @@ def points(decisions: Iterable[Decision]) -> tuple[Point, ...]:
     """
     looked: dict[str, Point] = {}
     stopped: dict[str, Point] = {}
-    said: dict[str, Performance] = {}
+    latest: dict[str, Performance] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
         key = _key(decision.window, decision.id)
         if decision.kind == "stopped" and decision.window and flow_of(decision) == "monitoring":
@@ -91,8 +91,8 @@ def points(decisions: Iterable[Decision]) -> tuple[Point, ...]:
             stopped.pop(key, None)
             looked[key] = _point(decision)
             for performance in decision.read_all(Performance, "performance"):
-                said[_key(performance.window, decision.id)] = performance
-    placed = [p.model_copy(update={"performance": said.get(key)}) for key, p in looked.items()]
+                latest[_key(performance.window, decision.id)] = performance
+    placed = [p.model_copy(update={"performance": latest.get(key)}) for key, p in looked.items()]
     return tuple(sorted([*placed, *stopped.values()], key=lambda p: (p.starts, p.at)))
 
 

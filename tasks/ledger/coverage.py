@@ -39,18 +39,18 @@ def ends(
     Rows whose time is not before `until` are left out, and those predicted over HTTP: they come
     as they happen, and do not show how far the source was read.
     """
-    asked = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
+    query = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
         predictions.c.pipeline == pipeline, predictions.c.role == role
     )
     if until is not None:
-        asked = asked.where(predictions.c.time < stored_time(until))
+        query = query.where(predictions.c.time < stored_time(until))
     served = sa.select(batches.c.id).where(
         batches.c.pipeline == pipeline, batches.c.batch.startswith(SERVED)
     )
     with database.reading() as connection:
         if connection.execute(served.limit(1)).first() is not None:
-            asked = asked.where(predictions.c.batch.not_in(served))
-        oldest, newest = connection.execute(asked).one()
+            query = query.where(predictions.c.batch.not_in(served))
+        oldest, newest = connection.execute(query).one()
     return _aware(oldest), _aware(newest)
 
 

@@ -187,13 +187,13 @@ def predicted_before(
         The least time among them; None where they have none.
     """
     keys = pd.Series(row_keys(rows, schema, ""))
-    asked = sa.select(predictions.c.key).where(
+    query = sa.select(predictions.c.key).where(
         predictions.c.pipeline == pipeline, predictions.c.role == "champion"
     )
     if since is not None:
-        asked = asked.where(predictions.c.time >= stored_time(since))
+        query = query.where(predictions.c.time >= stored_time(since))
     with database.reading() as connection:
-        found = set(connection.execute(asked).scalars())
+        found = set(connection.execute(query).scalars())
     mask: NDArray[np.bool_] = keys.isin(found).to_numpy(dtype=bool)
     return mask
 

@@ -22,10 +22,10 @@ def followed(known: Known, decision: Decision) -> Link | None:
     hand = " by hand" if by == "hand" else f" by the {by}" if by else ""
     if decision.kind in ("promoted", "refused") and decision.version == version:
         instead = f" instead of v{former}" if former else ""
-        said = f"Alias champion moved to v{version}{instead}{hand}."
+        moved_to = f"Alias champion moved to v{version}{instead}{hand}."
         stayed = f"Alias champion stayed{f' with v{former}' if former else ''}{hand}."
         refused = f"{stayed} {decision.sentence}".strip()
-        sentence = said if decision.kind == "promoted" else refused
+        sentence = moved_to if decision.kind == "promoted" else refused
         what: Any = decision.kind
         return link_of(known, decision, what, sentence, _moved_by(decision))
     if decision.kind == "promoted" and former == version:
@@ -45,8 +45,8 @@ def followed(known: Known, decision: Decision) -> Link | None:
 def _is_about(known: Known, alert: Decision) -> bool:
     """Return whether a message reported this version or what led to it."""
     kinds = ("alarmed", "trained", "promoted", "refused", "confirmed", "rolled_back")
-    told = {d.id for d in known.of(*kinds)}
-    return alert.correlation == known.correlation or alert.text("of") in told
+    reported = {d.id for d in known.of(*kinds)}
+    return alert.correlation == known.correlation or alert.text("of") in reported
 
 
 def _moved_by(decision: Decision) -> dict[str, JsonValue]:

@@ -54,20 +54,20 @@ def beside_champion(known: Known) -> Link | None:
         "difference": found.difference,
         "interval": list(found.interval) if found.interval else None,
     }
-    said = f"Predicted {len(ours):,} rows into the ledger beside the champion"
+    head = f"Predicted {len(ours):,} rows into the ledger beside the champion"
     needed = max(1, pipeline.config.policy.probation)
     judged = any(d.evidence.get("by") == BY for d in known.decisions)
     after = (
         "" if judged else f" The gate judges it once, on {plural(needed, 'window')} with labels."
     )
     if found.difference is None or found.interval is None:
-        few = f"{said}; too few have labels to compare.{after}"
+        few = f"{head}; too few have labels to compare.{after}"
         return Link(at=None, what="shadow", sentence=few, numbers=numbers)
     low, high = found.interval
     return Link(
         at=None,
         what="shadow",
-        sentence=f"{said}: on {found.rows:,} with labels {metric} differs by "
+        sentence=f"{head}: on {found.rows:,} with labels {metric} differs by "
         f"{found.difference:+.4f} ({low:+.4f} to {high:+.4f}; above 0 it is better).{after}",
         numbers=numbers,
     )

@@ -65,11 +65,11 @@ def explain_version(
     """
     ledger = accounts or evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
-    asked = None if version is None else version.strip().removeprefix("v")
-    versions, aliased, silent, answered = _registry(pipeline, asked)
+    number = None if version is None else version.strip().removeprefix("v")
+    versions, aliased, silent, answered = _registry(pipeline, number)
     moves = ledger.decisions(pipeline.config.name, kinds=MOVES)
     champion = aliased if answered else _recorded_champion(moves, outcomes)
-    wanted = champion if asked is None else asked
+    wanted = champion if number is None else number
     known = _versions(ledger, pipeline, versions, outcomes)
     if wanted is None or wanted not in known:
         raise _unknown(pipeline, wanted, known)
@@ -92,7 +92,7 @@ def explain_version(
 
 
 def _registry(
-    pipeline: Pipeline, asked: str | None
+    pipeline: Pipeline, number: str | None
 ) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
     """Return versions, the aliased one, an explanation where the registry does not respond, and
     whether it did.
@@ -103,7 +103,7 @@ def _registry(
         champion, versions = pointed(pipeline), versions_of(pipeline)
         aliased = champion.version if champion else None
         for version in versions:
-            if version.version == (asked or aliased):
+            if version.version == (number or aliased):
                 require_intact(pipeline, version)
         return versions, aliased, "", True
     except InfrastructureError as error:

@@ -38,10 +38,10 @@ def steps_of(known: Known, *, champion: str | None) -> tuple[tuple[Link, ...], t
     """
     missing = []
     before: list[Link] = []
-    for said, step in _BEFORE:
+    for absence, step in _BEFORE:
         found = step(known)
-        if not found and said:
-            missing.append(said)
+        if not found and absence:
+            missing.append(absence)
         before += found
     after = [link for d in known.decisions if (link := followed(known, d)) is not None]
     if not any(link.what in ("promoted", "refused") for link in after):
@@ -67,8 +67,8 @@ def _cause(known: Known) -> list[Link]:
     if cause.kind == "alarm":
         windows = _windows(known)
         alarms = [_alarm(known, d) for d in _shared(known, "alarmed")]
-        told = Link(at=cause.at, what="alarm", sentence=" ".join(cause.reasons) or "An alarm.")
-        return [*windows, *(alarms or [told])]
+        alarm = Link(at=cause.at, what="alarm", sentence=" ".join(cause.reasons) or "An alarm.")
+        return [*windows, *(alarms or [alarm])]
     if cause.kind == "schedule":
         return [Link(at=cause.at, what="schedule", sentence="The schedule requested a training.")]
     return [Link(at=cause.at, what="by hand", sentence="A person requested a training.")]
@@ -80,8 +80,8 @@ def _windows(known: Known) -> list[Link]:
     Where one pass looked at many, only the newest few of those that its alarm reports are named.
     """
     found = {d.window: d for d in _shared(known, "monitored")}
-    told = {t.window for d in _shared(known, "alarmed") for t in triggers_of(d) or ()}
-    behind = [d for window, d in found.items() if not told or window in told]
+    reported = {t.window for d in _shared(known, "alarmed") for t in triggers_of(d) or ()}
+    behind = [d for window, d in found.items() if not reported or window in reported]
     behind.sort(key=lambda d: (d.window is not None, d.window.start if d.window else d.at))
     links = [_window(known, d) for d in behind[-_MOST_WINDOWS:]]
     if len(behind) > _MOST_WINDOWS:
@@ -191,8 +191,8 @@ def _data(known: Known) -> list[Link]:
         "trained_until": until or None,
         "window": _dumped(trained.window if trained else None),
     }
-    told = ", ".join(part for part in (rows, newest) if part)
-    sentence = f"{told}; digest {digest[:_DIGITS]}." if told else f"Digest {digest[:_DIGITS]}."
+    size = ", ".join(part for part in (rows, newest) if part)
+    sentence = f"{size}; digest {digest[:_DIGITS]}." if size else f"Digest {digest[:_DIGITS]}."
     return [Link(at=None, what="data", sentence=sentence, numbers=numbers)]
 
 
@@ -214,10 +214,10 @@ def _contract(known: Known) -> list[Link]:
     if not digest and outcome is None:
         return []
     # A training whose rows break their contract registers no version.
-    said = "Held"
+    text = "Held"
     if outcome is not None and outcome.contract_warnings:
-        said += f" with {plural(outcome.contract_warnings, 'warning')}"
-    sentence = said + (f"; digest {digest[:_DIGITS]}." if digest else ".")
+        text += f" with {plural(outcome.contract_warnings, 'warning')}"
+    sentence = text + (f"; digest {digest[:_DIGITS]}." if digest else ".")
     return [
         Link(
             at=None,
@@ -275,14 +275,12 @@ def _training(known: Known) -> list[Link]:
 def _how(known: Known, challenger: str, of: str) -> str:
     """Return how the model came to be: a search's best, or the recipe of an earlier version."""
     tags = known.registered.tags if known.registered else {}
-    asked = known.outcome.mode if known.outcome is not None else None
+    mode = known.outcome.mode if known.outcome is not None else None
     name = challenger or "A model"
-    recipe_of = tags.get(RECIPE_OF_TAG) or (asked.recipe_of if asked else None)
+    recipe_of = tags.get(RECIPE_OF_TAG) or (mode.recipe_of if mode else None)
     if recipe_of is not None:
         return f"A refit: {name} by the recipe of v{recipe_of}, on newer rows"
-    instead = (
-        f" (a search in place of a refit: {asked.obstacle})" if asked and asked.obstacle else ""
-    )
+    instead = f" (a search in place of a refit: {mode.obstacle})" if mode and mode.obstacle else ""
     return f"{name} was the best{of}{instead}"
 
 

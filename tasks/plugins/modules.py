@@ -58,9 +58,9 @@ def check_call(
         inspect.signature(function).bind(*given)
     except (TypeError, ValueError) as error:
         count = {0: "no argument", 1: "one argument", 2: "two arguments"}[len(given)]
-        told = f", {' and '.join(given)}" if given else ""
+        inputs = f", {' and '.join(given)}" if given else ""
         raise ConfigError(
-            f"`hooks.{key}: {name}` is called with {count}{told}; {error}.", remedy
+            f"`hooks.{key}: {name}` is called with {count}{inputs}; {error}.", remedy
         ) from None
 
 

@@ -31,8 +31,8 @@ def code_identity(hooks: HooksConfig, base: Path) -> str:
     """
     calls = {name: hook.call for name, hook in hooks.of_estimators.items()}
     calls |= {name: hook.call for name, hook in hooks.metrics.items()}
-    told = [f"{name} {call} {_digest(call, base)}" for name, call in sorted(calls.items())]
-    return "\n".join(part for part in (hooks_identity(hooks, base), *told) if part)
+    parts = [f"{name} {call} {_digest(call, base)}" for name, call in sorted(calls.items())]
+    return "\n".join(part for part in (hooks_identity(hooks, base), *parts) if part)
 
 
 def _digest(call: str, base: Path) -> str:

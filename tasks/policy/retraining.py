@@ -43,7 +43,7 @@ class _Counted:
         return (*drift, "performance") if self.worse else drift
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """Return it in words."""
         if self.of == 0:
             return "no window of the champion has been looked at, so nothing"
@@ -130,24 +130,26 @@ def decide(
     if handled and cause != "manual":
         return _withheld("duplicate", "this was acted on already.", ())
     moment, last = as_utc(now), _believed(last_training, as_utc(now), config.cooldown)
-    asked = _asked(config, cause, windows)
-    if asked.withheld:
-        return asked
+    wanted = _wanted(config, cause, windows)
+    if wanted.withheld:
+        return wanted
     if running:
-        return _held(asked, "running", "a training of this pipeline is running.")
+        return _held(wanted, "running", "a training of this pipeline is running.")
     if cause == "alarm":
-        waiting = _cooling(config, moment, last, asked) or _answered(
-            config, windows, answered_until, asked
+        waiting = _cooling(config, moment, last, wanted) or _covered(
+            config, windows, answered_until, wanted
         )
         if waiting is not None:
             return waiting
     if cause != "manual" and new_rows is not None and new_rows < config.min_new_rows:
-        said = f"{new_rows:,} new rows since the last training, {config.min_new_rows:,} required."
-        return _held(asked, "rows", said)
-    return asked.model_copy(update={"sentence": f"Trains: {asked.reasons[0]}."})
+        text = f"{new_rows:,} new rows since the last training, {config.min_new_rows:,} required."
+        return _held(wanted, "rows", text)
+    return wanted.model_copy(update={"sentence": f"Trains: {wanted.reasons[0]}."})
 
 
-def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]) -> PolicyDecision:
+def _wanted(
+    config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
+) -> PolicyDecision:
     """Return whether anything calls for a training, before what may withhold it."""
     if cause == "manual":
         return PolicyDecision(retrain=True, by=("manual",), reasons=("requested by hand",))
@@ -156,8 +158,8 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
             return PolicyDecision(retrain=True, by=("schedule",), reasons=("the calendar",))
         return _withheld("not asked", "`policy.retrain_on` does not name the schedule.", ())
     if not {"gain", "drift", "performance"} & set(config.retrain_on):
-        said = "`policy.retrain_on` names neither gain nor drift nor performance."
-        return _withheld("not asked", said, ())
+        text = "`policy.retrain_on` names neither gain nor drift nor performance."
+        return _withheld("not asked", text, ())
     gain = latest_gain(config, windows)
     answer = weigh(config, gain)
     indirect = _persistent(config, windows)
@@ -172,27 +174,27 @@ def _asked(config: PolicyConfig, cause: CauseKind, windows: Sequence[WindowFlag]
     if gain is not None and answer == "none" and indirect.by:
         uncovered = _persistent(config, [_without(flag, gain) for flag in windows])
         if not uncovered.retrain:
-            shown = _count(config, _last(config, windows)).said
-            said = f"{shown}, but {_weighed(config, gain, answer)}."
-            return _withheld("no gain", said, (shown,)).model_copy(
+            shown = _count(config, _last(config, windows)).text
+            text = f"{shown}, but {_weighed(config, gain, answer)}."
+            return _withheld("no gain", text, (shown,)).model_copy(
                 update={**found, "by": indirect.by}
             )
         indirect = uncovered
     if gain is not None and answer == "none" and config.cost is not None and not indirect.by:
-        said = f"{_weighed(config, gain, answer)}."
-        return _withheld("not asked", said, ()).model_copy(update=found)
+        text = f"{_weighed(config, gain, answer)}."
+        return _withheld("not asked", text, ()).model_copy(update=found)
     return indirect.model_copy(update=found)
 
 
 def _weighed(config: PolicyConfig, gain: Gain, answer: GainAnswer) -> str:
     """Return what retraining would bring, and with `policy.cost` what that is worth."""
-    said = gain_sentence(gain, answer)
+    text = gain_sentence(gain, answer)
     if config.cost is None:
-        return said
+        return text
     amount = weighed_gain(gain, answer)
     worth = max(0.0, saving(config, gain, amount))
     return (
-        f"{said}, which saves {'at most ' if answer == 'none' else ''}{number(worth, worth / 10)} "
+        f"{text}, which saves {'at most ' if answer == 'none' else ''}{number(worth, worth / 10)} "
         f"on {gain.rows_expected:,} rows until the next look; a training costs "
         f"{config.cost.training:,.10g}"
     )
@@ -225,9 +227,9 @@ def _persistent(config: PolicyConfig, windows: Sequence[WindowFlag]) -> PolicyDe
         return _withheld("not asked", _uncounted(config, windows, last, found), ())
     by = found.by
     if found.counted < needed:
-        said = f"{found.said}; {needed} of {of} required."
-        return _withheld("persistence", said, (found.said,)).model_copy(update={"by": by})
-    return PolicyDecision(retrain=True, by=by, reasons=(found.said,))
+        text = f"{found.text}; {needed} of {of} required."
+        return _withheld("persistence", text, (found.text,)).model_copy(update={"by": by})
+    return PolicyDecision(retrain=True, by=by, reasons=(found.text,))
 
 
 def _uncounted(
@@ -245,7 +247,7 @@ def _uncounted(
     if not named and _count(config, windows).counted:
         return f"what called for it came before the last {len(last)} windows; nothing in them does."
     if not named:
-        return f"{found.said} calls for it."
+        return f"{found.text} calls for it."
     what = " and ".join(_WORDS[word] for word in named)
     return f"{what} is shown only: `policy.retrain_on` does not name {' and '.join(named)}."
 
@@ -271,25 +273,25 @@ def _count(config: PolicyConfig, windows: Sequence[WindowFlag]) -> _Counted:
 
 
 def _cooling(
-    config: PolicyConfig, now: datetime, last: datetime | None, asked: PolicyDecision
+    config: PolicyConfig, now: datetime, last: datetime | None, wanted: PolicyDecision
 ) -> PolicyDecision | None:
     """Return the refusal while the cooldown lasts; its end itself is free."""
     if last is None or now - last >= config.cooldown:
         return None
     until = last + config.cooldown
-    return _held(asked, "cooldown", f"cooldown until {until:%Y-%m-%d %H:%M} UTC.")
+    return _held(wanted, "cooldown", f"cooldown until {until:%Y-%m-%d %H:%M} UTC.")
 
 
-def _answered(
+def _covered(
     config: PolicyConfig,
     windows: Sequence[WindowFlag],
     until: datetime | None,
-    asked: PolicyDecision,
+    wanted: PolicyDecision,
 ) -> PolicyDecision | None:
     """Return the refusal where the windows since the last training do not call for another."""
     if until is None:
         return None
-    gain = asked.gain if "gain" in asked.by else None
+    gain = wanted.gain if "gain" in wanted.by else None
     ends = [as_utc(window.end) for window in gain.windows] if gain is not None else []
     newest = as_utc(gain.newest) if gain is not None and gain.newest else max(ends, default=None)
     if newest is not None and newest > as_utc(until):
@@ -301,11 +303,11 @@ def _answered(
     found = _count(config, newer)
     if found.counted >= needed:
         return None
-    said = (
+    text = (
         f"the last training saw rows up to {as_utc(until):%Y-%m-%d %H:%M} UTC and covers the "
         f"windows before; {found.counted} since then, {needed} of {of} required."
     )
-    return _held(asked, "persistence", said)
+    return _held(wanted, "persistence", text)
 
 
 def _is_newer(flag: WindowFlag, until: datetime) -> bool:
@@ -324,13 +326,13 @@ def _believed(last: datetime | None, now: datetime, cooldown: timedelta) -> date
     return min(moment, now)
 
 
-def _held(asked: PolicyDecision, word: str, said: str) -> PolicyDecision:
+def _held(wanted: PolicyDecision, word: str, text: str) -> PolicyDecision:
     """Return what was called for as a decision not to train now."""
-    held = _withheld(word, said, asked.reasons)
-    return held.model_copy(update={"by": asked.by, "gain": asked.gain, "weighed": asked.weighed})
+    held = _withheld(word, text, wanted.reasons)
+    return held.model_copy(update={"by": wanted.by, "gain": wanted.gain, "weighed": wanted.weighed})
 
 
-def _withheld(word: str, said: str, reasons: tuple[str, ...]) -> PolicyDecision:
+def _withheld(word: str, text: str, reasons: tuple[str, ...]) -> PolicyDecision:
     """Return a decision not to train; it waits where time or rows may change that."""
     verb = "Waits" if word in ("cooldown", "persistence", "rows", "running") else "Does not train"
-    return PolicyDecision(retrain=False, reasons=reasons, withheld=word, sentence=f"{verb}: {said}")
+    return PolicyDecision(retrain=False, reasons=reasons, withheld=word, sentence=f"{verb}: {text}")

@@ -161,12 +161,12 @@ def _compared(
         return training_snapshot(pipeline), contract
     snapshot = scoring_snapshot(with_overrides(pipeline, str(input_path), None))
     # Rows to score have no target, and a column that is no feature may be absent.
-    asked = [
+    columns = [
         name
         for name, rule in contract.columns.items()
         if name in snapshot.kinds or (name != pipeline.config.target and rule.severity == "error")
     ]
-    return snapshot, contract.feature_part(asked)
+    return snapshot, contract.feature_part(columns)
 
 
 def _beside(found: Sequence[Difference], rules: Sequence[str]) -> Iterator[str]:

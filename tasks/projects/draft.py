@@ -267,14 +267,14 @@ def _identifiers(snapshot: Snapshot, request: Request) -> list[str]:
 
 
 def _assumptions(snapshot: Snapshot, schema: Schema, request: Request) -> tuple[str, ...]:
-    said = [*snapshot.remarks, *map(note_text, schema.twins), *schema.assumptions]
+    notes = [*snapshot.remarks, *map(note_text, schema.twins), *schema.assumptions]
     times = [c for c, kind in snapshot.kinds.items() if kind == "datetime"]
     if request.demo is None and not request.time_column and times:
-        said.append(
+        notes.append(
             f"rows have no order in time: a stable hash decides the holdout; {times[0]!r} looks "
             "like a time, and `time_column:` makes the newest rows the holdout"
         )
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys(notes))
 
 
 def _columns(
@@ -336,5 +336,5 @@ def _text(values: dict[str, Any], assumptions: tuple[str, ...]) -> str:
     ]
     if assumptions:
         lines.append("# Assumed, and changed here:")
-        lines += [f"#   - {without_marks(' '.join(said.split()))}" for said in assumptions]
+        lines += [f"#   - {without_marks(' '.join(note.split()))}" for note in assumptions]
     return "\n".join(lines) + "\n" + dump_yaml(values)

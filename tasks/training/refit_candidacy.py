@@ -53,7 +53,7 @@ def candidacy(
 
 
 def mode_of(
-    asked: Candidacy, pipeline: Pipeline, snapshot: Snapshot, schema: Schema, metric: str
+    candidacy: Candidacy, pipeline: Pipeline, snapshot: Snapshot, schema: Schema, metric: str
 ) -> TrainingMode:
     """Return whether the champion is refitted, or why it cannot be.
 
@@ -62,27 +62,27 @@ def mode_of(
     UsageError
         When it cannot be and a person requested it.
     """
-    found = obstacle(asked, pipeline.config, snapshot, schema, metric)
-    if found and asked.strict:
+    found = obstacle(candidacy, pipeline.config, snapshot, schema, metric)
+    if found and candidacy.strict:
         remedy = f"A full training: `{command('run', file=pipeline.path)}`."
         raise UsageError(f"{pipeline.config.name} cannot be refitted: {found}.", remedy)
-    if found or asked.champion is None:
-        return TrainingMode(reason=asked.reason, obstacle=found)
+    if found or candidacy.champion is None:
+        return TrainingMode(reason=candidacy.reason, obstacle=found)
     return TrainingMode(
         kind="refit",
-        reason=asked.reason,
-        recipe_of=asked.champion.version,
-        recipe=asked.recipe,
-        newer_rows=_newer_rows(asked.champion, snapshot, schema),
+        reason=candidacy.reason,
+        recipe_of=candidacy.champion.version,
+        recipe=candidacy.recipe,
+        newer_rows=_newer_rows(candidacy.champion, snapshot, schema),
         newer_needed=rows_needed(pipeline.config),
     )
 
 
 def obstacle(
-    asked: Candidacy, config: PipelineConfig, snapshot: Snapshot, schema: Schema, metric: str
+    candidacy: Candidacy, config: PipelineConfig, snapshot: Snapshot, schema: Schema, metric: str
 ) -> str:
     """Return why the champion cannot be refitted, as part of a sentence; empty where it can."""
-    champion, recipe = asked.champion, asked.recipe
+    champion, recipe = candidacy.champion, candidacy.recipe
     if champion is None:
         return "it has no champion yet"
     named = f"champion v{champion.version}"

@@ -102,24 +102,24 @@ def card_of(
 def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
     """Return what makes the pipeline be trained again, a sentence each."""
     config = pipeline.config
-    policy, said = config.policy, []
+    policy, reasons = config.policy, []
     wanted = " of ".join(map(str, policy.persistent))
     if "gain" in policy.retrain_on and config.time_column:
-        said.append("What retraining would bring, measured on labelled rows of new windows.")
+        reasons.append("What retraining would bring, measured on labelled rows of new windows.")
     if "drift" in policy.retrain_on and config.time_column:
-        said.append(f"Drift of its columns or predictions in {wanted} windows.")
+        reasons.append(f"Drift of its columns or predictions in {wanted} windows.")
     if "performance" in policy.retrain_on and config.time_column:
-        said.append(f"A fall of {config.metric or 'its metric'} in {wanted} windows.")
+        reasons.append(f"A fall of {config.metric or 'its metric'} in {wanted} windows.")
     if "schedule" in policy.retrain_on:
         zone = config.schedules.timezone
         if config.schedules.training:
-            said.append(f"The calendar: {config.schedules.training} ({zone}).")
+            reasons.append(f"The calendar: {config.schedules.training} ({zone}).")
         if config.schedules.refit:
-            said.append(f"The calendar of refits: {config.schedules.refit} ({zone}).")
+            reasons.append(f"The calendar of refits: {config.schedules.refit} ({zone}).")
     if config.time_column:
         cooldown = format_duration(policy.cooldown)
-        said.append(f"After an alarm at most once in {cooldown}.")
-    return (*said, f"A person: {command('run', file=pipeline.path)}.")
+        reasons.append(f"After an alarm at most once in {cooldown}.")
+    return (*reasons, f"A person: {command('run', file=pipeline.path)}.")
 
 
 def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) -> str:

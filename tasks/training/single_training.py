@@ -53,16 +53,16 @@ def hold_back(
 
 
 def _take_off(pipeline: Pipeline, ledger: Ledger, cause: Cause, held: ExitStack) -> bool:
-    said = False
+    reported = False
     while True:
         try:
             held.enter_context(ledger.flight(pipeline.config.name))
         except Busy as busy:
             if cause.kind != "manual":
                 return False
-            if not said:
+            if not reported:
                 report(Step("wait", busy.message, 0, 1))
-                said = True
+                reported = True
             time.sleep(_POLL_SECONDS)
         else:
             return True

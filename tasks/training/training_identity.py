@@ -59,8 +59,8 @@ def _recipe(mode: TrainingMode | None) -> tuple[str, ...]:
 
 def _code(pipeline: Pipeline) -> tuple[str, ...]:
     """Return values that change with the code of custom estimators and metrics."""
-    told = code_identity(pipeline.config.hooks, pipeline.base)
-    return (told,) if told else ()
+    identity = code_identity(pipeline.config.hooks, pipeline.base)
+    return (identity,) if identity else ()
 
 
 def _versions() -> dict[str, str]:

@@ -63,9 +63,9 @@ def prepare(
     repeated = repeated_ids(snapshot, schema)
     young = waiting_for_labels(snapshot, schema, late_labels(pipeline, snapshot))
     give_back_memory()
-    said = tuple(sentence for sentence in (repeated, young) if sentence)
-    if said:
-        schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *said)})
+    notes = tuple(sentence for sentence in (repeated, young) if sentence)
+    if notes:
+        schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *notes)})
     parts = pipeline.config.split
     share = parts.holdout
     if champion_until is not None:

@@ -69,6 +69,6 @@ def session_lock(
             try:
                 yield taken
             finally:
-                # The server notices the end of a session a moment later only.
+                # The server notices a closed session only later, so unlock explicitly.
                 with suppress(sa.exc.SQLAlchemyError):
                     connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))

@@ -235,10 +235,10 @@ def untuned_values(spaces: Sequence[Space], estimator: Any, columns: int) -> dic
     columns
         Of the matrix, for values relative to them.
     """
-    told: dict[str, Any] = dict(estimator.get_params())
+    params: dict[str, Any] = dict(estimator.get_params())
     for name, value in estimator.get_params().items():
-        told.setdefault(name.rpartition("__")[2], value)
-    values = {space.name: _plain(space, told.get(space.name), columns) for space in spaces}
+        params.setdefault(name.rpartition("__")[2], value)
+    values = {space.name: _plain(space, params.get(space.name), columns) for space in spaces}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -37,7 +37,7 @@ def read(
         where.append(predictions.c.time.is_(None))
     if arrived is not None:
         where.append(batches.c.written_at >= stored_time(arrived))
-    asked = (
+    query = (
         sa.select(batches.c.forms, predictions.c.key, predictions.c.cells)
         .join(batches, batches.c.id == predictions.c.batch)
         .where(*where)
@@ -47,7 +47,7 @@ def read(
     with database.reading() as connection:
         if not _any(connection, pipeline):
             return ()
-        for forms, key, cells in connection.execute(asked):
+        for forms, key, cells in connection.execute(query):
             groups.setdefault(forms, []).append((key, cells))
     return tuple(
         AnsweredCells(
@@ -72,13 +72,13 @@ def times(
     where = _kept(pipeline, window)
     if until is not None:
         where.append(predictions.c.time < stored_time(until))
-    asked = sa.select(predictions.c.time).where(predictions.c.time.is_not(None), *where)
-    newest = asked.order_by(predictions.c.time.desc()).limit(1)
+    query = sa.select(predictions.c.time).where(predictions.c.time.is_not(None), *where)
+    newest = query.order_by(predictions.c.time.desc()).limit(1)
     with database.reading() as connection:
         if not _any(connection, pipeline):
             return ()
         found: Sequence[datetime] = (
-            connection.execute(newest if window is None else asked).scalars().all()
+            connection.execute(newest if window is None else query).scalars().all()
         )
     return found
 

@@ -43,8 +43,8 @@ def ensemble_of(
         return _none(f"{over}, which the candidates have used up; raise training.budget", late=True)
     report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
     try:
-        asked = {"run": run.plain(), "names": able}
-        reason = call("tasks.models.ensemble.blend:blend", within=seconds, **asked)
+        arguments = {"run": run.plain(), "names": able}
+        reason = call("tasks.models.ensemble.blend:blend", within=seconds, **arguments)
     except TimeoutError:
         remedy = "raise training.budget, or set training.ensemble to false"
         return _none(f"{over}; {remedy}", late=True)

@@ -235,8 +235,8 @@ class DaskWorkers:
 
 def run_command(command: str, topic: str, key: str) -> int:
     """Do a task in a child of this Dask worker's own worker process; runs on the cluster."""
-    asked, worker = json.loads(command), distributed.get_worker()
-    run, about = asked["run"], asked["about"]
+    order, worker = json.loads(command), distributed.get_worker()
+    run, about = order["run"], order["about"]
 
     def say(event: str, **more: Any) -> None:
         worker.log_event(topic, {"event": event, "key": key, **more})
@@ -248,19 +248,19 @@ def run_command(command: str, topic: str, key: str) -> int:
     say("begun", worker=worker.address, of={"candidate": about})
     code = 0
     # A worker that died may have done it.
-    if asked["do"] != "fit" or kept(Path(run["folder"]), about) is None:
+    if order["do"] != "fit" or kept(Path(run["folder"]), about) is None:
         code = -SIGKILL  # also where the worker process dies: the task is started again once
         with suppress(worker_pool.WorkerEndedError):
-            code = _in_child(asked, wanted, say)
+            code = _in_child(order, wanted, say)
     say("ended", code=code)
     return code
 
 
-def _in_child(asked: dict[str, Any], wanted: Callable[[], bool], say: Callable[..., None]) -> int:
+def _in_child(order: dict[str, Any], wanted: Callable[[], bool], say: Callable[..., None]) -> int:
     stopped = False
     with worker_pool.borrowed() as lease:
         processes = {os.getpid(), *lease.processes}
-        lease.send({**asked, "task": 0})
+        lease.send({**order, "task": 0})
         while True:
             threads = threads_spent(processes).values()
             say("spent", seconds=[sum(ran for ran, _ in threads), sum(wait for _, wait in threads)])

@@ -122,12 +122,12 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
     return Gain(mean, mean - quantile * width, len(pairs))
 
 
-def choose(trials: Sequence[Trial], run: FitRun, asked: int) -> Choice:
+def choose(trials: Sequence[Trial], run: FitRun, most_trials: int) -> Choice:
     """Return the best trial if it gains beyond noise, else the untuned one.
 
     Parameters
     ----------
-    asked
+    most_trials
         Number of trials in the pipeline file.
     """
     greater = greater_is_better(run.metric)
@@ -142,16 +142,16 @@ def choose(trials: Sequence[Trial], run: FitRun, asked: int) -> Choice:
     marked = tuple(
         t.model_copy(update={"chosen": True}) if t.number == kept.number else t for t in trials
     )
-    note = f"{_effort(trials, asked)}: {_finding(best, kept, gain, run.metric)}"
+    note = f"{_effort(trials, most_trials)}: {_finding(best, kept, gain, run.metric)}"
     return Choice(dict(kept.params) if kept.number > 0 else {}, marked, note)
 
 
-def _effort(trials: Sequence[Trial], asked: int) -> str:
+def _effort(trials: Sequence[Trial], most_trials: int) -> str:
     counts = {
         state: sum(t.state == state for t in trials) for state in ("complete", "pruned", "failed")
     }
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    most = f" of {asked}" if len(trials) < asked else ""
+    most = f" of {most_trials}" if len(trials) < most_trials else ""
     return f"tuning made {len(trials)}{most} trials ({states})"
 
 

@@ -160,10 +160,10 @@ def calibration(y_true: ArrayLike, probability: Floats, schema: Schema) -> Calib
 def residuals(y_true: ArrayLike, predicted: ArrayLike, *, seed: int = 0) -> Residuals | None:
     """Return observed against predicted values; None where no row can be drawn."""
     observed = np.asarray(y_true, dtype=np.float64)
-    said = np.asarray(predicted, dtype=np.float64)
-    usable = (np.abs(observed) < _DRAWABLE) & (np.abs(said) < _DRAWABLE)
-    observed, said = observed[usable], said[usable]
-    left = observed - said
+    forecast = np.asarray(predicted, dtype=np.float64)
+    usable = (np.abs(observed) < _DRAWABLE) & (np.abs(forecast) < _DRAWABLE)
+    observed, forecast = observed[usable], forecast[usable]
+    left = observed - forecast
     if not len(left):
         return None
     low, high = np.quantile(left, [0.005, 0.995])
@@ -174,7 +174,7 @@ def residuals(y_true: ArrayLike, predicted: ArrayLike, *, seed: int = 0) -> Resi
     if len(left) > SCATTER_POINTS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SCATTER_POINTS, replace=False))
     return Residuals(
-        said[rows],
+        forecast[rows],
         observed[rows],
         edges,
         counts.astype(np.int64),

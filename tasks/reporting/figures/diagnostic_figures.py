@@ -35,24 +35,24 @@ def draw_fits(
     fits: Sequence[FitVerdict], metric: str, challenger: str, baseline: float | None
 ) -> Drawing | None:
     """Return each candidate's score on its own rows and on unseen ones."""
-    told = [f for f in fits if f.train is not None and f.holdout is not None]
-    if not told:
+    measured = [f for f in fits if f.train is not None and f.holdout is not None]
+    if not measured:
         return None
-    figure, axes = _rows([plain(f.candidate) for f in told])
-    for place, fit in enumerate(told):
+    figure, axes = _rows([plain(f.candidate) for f in measured])
+    for place, fit in enumerate(measured):
         ends = (float(fit.holdout or 0.0), float(fit.train or 0.0))
         axes.hlines(place, min(ends), max(ends), color=GREY, lw=2)
-    places = np.arange(len(told))
-    own_rows = [float(f.train or 0.0) for f in told]
-    unseen = [float(f.holdout or 0.0) for f in told]
+    places = np.arange(len(measured))
+    own_rows = [float(f.train or 0.0) for f in measured]
+    unseen = [float(f.holdout or 0.0) for f in measured]
     axes.plot(own_rows, places, "o", mfc="none", color=ORANGE, ms=6, label="own rows")
     axes.plot(unseen, places, "o", color=BLUE, ms=6, label="unseen rows")
-    near = baseline is not None and _near(baseline, told)
+    near = baseline is not None and _near(baseline, measured)
     if baseline is not None and near:
         axes.axvline(baseline, color=GREY, lw=1, ls="--")
     name_axes(axes, plain(metric))
     legend(axes, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
-    own = next((f for f in told if f.candidate == challenger), None)
+    own = next((f for f in measured if f.candidate == challenger), None)
     caption = "A long bar is what a candidate gains on its own rows only."
     if own is not None:
         caption = f"{own.sentence} {own.advice} {caption}"
@@ -69,15 +69,15 @@ def _near(value: float, fits: Sequence[FitVerdict]) -> bool:
 
 def draw_pareto(rows: Sequence[LeaderboardRow], metric: str, challenger: str) -> Drawing | None:
     """Return the score of each candidate against the seconds of its fit."""
-    told = [
+    measured = [
         r
         for r in rows
         if r.holdout is not None and r.fit_seconds is not None and r.candidate != "baseline"
     ]
-    if len(told) < 2:
+    if len(measured) < 2:
         return None
     sign = 1.0 if greater_is_better(metric) else -1.0
-    front = [r for r in told if not any(_beats(o, r, sign) for o in told)]
+    front = [r for r in measured if not any(_beats(o, r, sign) for o in measured)]
     figure, axes = canvas()
     grid(axes)
     edge = sorted(front, key=lambda r: r.fit_seconds or 0.0)
@@ -89,7 +89,7 @@ def draw_pareto(rows: Sequence[LeaderboardRow], metric: str, challenger: str) ->
         lw=1.4,
         alpha=0.7,
     )
-    for row in told:
+    for row in measured:
         x, y = max(row.fit_seconds or 0.0, 1e-3), row.holdout or 0.0
         colour = BLUE if row.candidate == challenger else GREEN if row in front else GREY
         axes.plot(x, y, "o", color=colour, ms=6)

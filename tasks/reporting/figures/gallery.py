@@ -201,10 +201,10 @@ def _moved(
     of = f"predicted {schema.target}" if label is None else f"stated probability of {label}"
     if schema.group is not None:
         of = f"score by which {schema.target} is ranked"
-    told = summary(pipeline, X.sample(min(len(X), _SHAP_ROWS), random_state=0))
-    if told is None:
+    sized = summary(pipeline, X.sample(min(len(X), _SHAP_ROWS), random_state=0))
+    if sized is None:
         return [draw_dependence(found, of)]
-    sizes, scale = told
+    sizes, scale = sized
     unit = "score" if schema.group is not None else schema.target if label is None else scale
     return [draw_dependence(found, of), draw_contributions(sizes, unit)]
 

@@ -52,7 +52,7 @@ class Drawing:
 
 
 def diagnose(
-    y_true: ArrayLike, said: Predictions, schema: Schema, evaluation: Evaluation
+    y_true: ArrayLike, model: Predictions, schema: Schema, evaluation: Evaluation
 ) -> tuple[Drawing, ...]:
     """Return the figures of one candidate's predictions of the holdout.
 
@@ -60,9 +60,9 @@ def diagnose(
     calibration, before and after where the model is calibrated. Regression: predicted against
     observed values, and residuals.
     """
-    probability = said.probability
+    probability = model.probability
     if not schema.classes:
-        record = residuals(y_true, said.predicted)
+        record = residuals(y_true, model.predicted)
         return () if record is None else _of_values(record)
     found = [_confusion(evaluation, schema)]
     if probability is not None and len(probability) and np.isfinite(probability).all():
@@ -70,7 +70,7 @@ def diagnose(
         if curves.lines:
             found.append(_roc(curves))
             found.append(_precision_recall(precision_recall_curves(y_true, probability, schema)))
-        raw = said.uncalibrated
+        raw = model.uncalibrated
         before = None if raw is None else calibration(y_true, raw, schema)
         found.append(_calibration(calibration(y_true, probability, schema), before))
     return tuple(found)
@@ -218,7 +218,7 @@ def draw_learning(
         y = np.asarray(values, dtype=np.float64)
         if len(y) and np.isfinite(y).all():
             losses.setdefault(loss, {})[part] = y
-    told = [(loss, parts) for loss, parts in losses.items() if "validation" in parts]
+    watched = [(loss, parts) for loss, parts in losses.items() if "validation" in parts]
     return tuple(
         Drawing(
             f"learning_{candidate}" + (f"_{place}" if place else ""),
@@ -226,7 +226,7 @@ def draw_learning(
             _learning_caption(loss, parts, of),
             diagrams.learning(loss, parts, _cut(parts["validation"])),
         )
-        for place, (loss, parts) in enumerate(told)
+        for place, (loss, parts) in enumerate(watched)
     )
 
 

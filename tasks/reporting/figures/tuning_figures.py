@@ -177,18 +177,18 @@ def _legend(figure: mpl.figure.Figure, pruned: bool) -> None:
 
 
 def _caption(result: CandidateResult, spaces: Sequence[Space], metric: str) -> str:
-    said = [f"{note[:1].upper()}{note[1:]}." for note in result.asked.get("tuning", ())]
+    sentences = [f"{note[:1].upper()}{note[1:]}." for note in result.asked.get("tuning", ())]
     edges = _edges(result, spaces)
     if edges:
-        said.append(
+        sentences.append(
             f"What is kept lies at the edge of what is searched: widen {', '.join(edges)} in "
             "training.spaces."
         )
-    said.append(
+    sentences.append(
         f"Better lies {'up' if greater_is_better(metric) else 'down'}; where dots lie level, a "
         "hyperparameter does not matter here."
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _edges(result: CandidateResult, spaces: Sequence[Space]) -> list[str]:

@@ -138,14 +138,16 @@ def _contract(basis: Basis) -> tuple[str, ...]:
 
 
 def _slices(diagnosis: Diagnosis) -> Part:
-    told = [s for s in (diagnosis.slices_sentence, *(g.sentence for g in diagnosis.groups)) if s]
+    sentences = [
+        s for s in (diagnosis.slices_sentence, *(g.sentence for g in diagnosis.groups)) if s
+    ]
     rows = tuple(
         (f"{by.column} is {level.value}", f"{level.rows:,}", valued(level.score))
         for by in diagnosis.by
         for level in by.levels
     )
     header = ("rows where", "rows", diagnosis.by[0].metric) if rows else ()
-    return Part("Slices", tuple(told), header=header, rows=rows)
+    return Part("Slices", tuple(sentences), header=header, rows=rows)
 
 
 def limits(basis: Basis, challenger: str, diagnosis: Diagnosis) -> tuple[str, ...]:

@@ -73,8 +73,8 @@ def render_report(data: ReportData) -> str:
         d=data.diagnosis,
         mode=words.mode_words(data.mode),
         trials={
-            name: trial_table(told, greater=greater_is_better(data.metric))
-            for name, told in data.diagnosis.trials.items()
+            name: trial_table(trials, greater=greater_is_better(data.metric))
+            for name, trials in data.diagnosis.trials.items()
         },
         scores=view.headline(data),
         metrics=view.metric_names(data),

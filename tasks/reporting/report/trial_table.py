@@ -59,8 +59,8 @@ def trial_table(trials: Sequence[Trial], *, greater: bool) -> TrialTable:
 
 
 def _title(trial: Trial) -> str:
-    told = "untuned" if trial.number == 0 else f"{trial.number}"
-    return told if trial.state == "complete" else f"{told}, {trial.state}"
+    name = "untuned" if trial.number == 0 else f"{trial.number}"
+    return name if trial.state == "complete" else f"{name}, {trial.state}"
 
 
 def _setting(value: str | int | float | None) -> str:
