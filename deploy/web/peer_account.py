@@ -38,7 +38,8 @@ def account_of(scope: Scope) -> int | None:
 def owner_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
     """Return the user id that owns the socket at `client` of a connection to `server`.
 
-    None where there is no such connection. The kernel looks up this one (sock_diag(7)):
+    None where there is no such connection, or no process holds that end any more: whoever asked and
+    closed at once would pass for root. The kernel looks up this one (sock_diag(7)):
     ``/proc/net/tcp`` would list every connection of the last minute.
     """
     family = socket.AF_INET6 if ":" in client[0] else socket.AF_INET
@@ -54,5 +55,5 @@ def owner_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
         answer = kernel.recv(_MOST_BYTES)
     if _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
         return None
-    owner: int = struct.unpack_from("=I", answer, _UID_AT)[0]
-    return owner
+    owner, inode = struct.unpack_from("=II", answer, _UID_AT)
+    return int(owner) if inode else None

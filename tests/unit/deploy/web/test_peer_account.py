@@ -70,3 +70,20 @@ def test_a_connection_that_the_kernel_does_not_know_is_nobodys(scope: Any) -> No
     assert owner_of(unknown, scope["server"]) is None
     for client in (unknown, ("testclient", 50_000), None):
         assert not is_of_this_user({**scope, "client": client})
+
+
+def test_who_asks_and_closes_at_once_is_not_taken_for_root(scope: Any) -> None:
+    address = scope["server"]
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.create_server((address[0], 0), family=family) as listener:
+        server = listener.getsockname()[:2]
+        client = socket.create_connection(server)
+        ends, (accepted, _) = (client.getsockname()[:2], server), listener.accept()
+        with accepted:
+            client.sendall(b"POST / HTTP/1.1\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert owner_of(*ends) == os.getuid()
+            client.close()
+
+            assert owner_of(*ends) is None
+            assert accepted.recv(4) == b"POST"
