@@ -27,7 +27,7 @@ def beating(descriptor: int) -> Callable[[], None]:
 
 
 def speaking(descriptor: int) -> Callable[[str], None]:
-    """Return what sends a line to the supervisor, who shows it to the person that watches."""
+    """Return a function that sends a line to the supervisor, for the person who watches."""
     os.set_inheritable(descriptor, False)
     os.set_blocking(descriptor, False)
 
@@ -160,7 +160,7 @@ class Activity:
 
 
 def activity(pid: int, log: Path) -> Activity | None:
-    """Return what the process `pid` has done so far; None when it is gone."""
+    """Return the work of the process `pid` so far; None when it is gone."""
     try:
         process = psutil.Process(pid)
         times = process.cpu_times()

@@ -177,7 +177,7 @@ def _piece(contract: Contract, part: Sequence[str], *, whole: bool) -> Contract:
 
 
 def _of_names(bare: pd.DataFrame, contract: Contract) -> Iterator[CheckResult]:
-    """Yield what the names alone decide: absent and extra columns, and their order."""
+    """Yield the results that names alone decide: absent and extra columns, and their order."""
     names = set(bare.columns)
     structure = contract.model_copy(update={"rules": ()})
     for result in check_frame(bare, structure).results:

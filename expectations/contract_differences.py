@@ -56,7 +56,7 @@ class Difference:
 def find_differences(
     contract: Contract, broken: Sequence[CheckResult], inferred: Contract, read: Read
 ) -> tuple[Difference, ...]:
-    """Return what would hold of the rows, for every broken rule of `contract`.
+    """Return the rule that the rows would hold, for every broken rule of `contract`.
 
     Parameters
     ----------

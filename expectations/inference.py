@@ -57,7 +57,7 @@ def infer_contract(
     now: datetime | None = None,
     order: RowOrder | None = None,
 ) -> Contract:
-    """Return what holds of `frame`, loosened by what later rows may differ in.
+    """Return the contract of `frame`, loosened by what later rows may differ in.
 
     Errors are only what makes predictions wrong: a column that is absent, of another kind, of
     another unit or with other codes, without any value where it hardly ever was, an id twice, a

@@ -94,7 +94,7 @@ def answers(show: Callable[[Any], None]) -> Callable[[Command], Callable[..., No
 
 
 def json_of(found: Any) -> dict[str, Any]:
-    """Return what a command found as ``--json`` prints it."""
+    """Return a command's result in the form of ``--json``."""
     answer: dict[str, Any] = (
         found.answer() if hasattr(found, "answer") else found.model_dump(mode="json")
     )
@@ -548,7 +548,7 @@ def docs(page: str, as_json: bool) -> dict[str, Any]:
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what lets SHELL complete commands and options: eval "$(keepfit completion bash)"."""
+    """Print the script for SHELL's completion: eval "$(keepfit completion bash)"."""
     source = get_completion_class(shell)
     if source is not None:
         for line in source(main, {}, "keepfit", "_KEEPFIT_COMPLETE").source().splitlines():

@@ -104,7 +104,7 @@ def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanat
 
 
 def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
-    """Return how the pipeline of `file` is, and after it the others of its state folder."""
+    """Return the health of the pipeline of `file`, then of the others of its state folder."""
     with _steered(file) as pipeline:
         others = [p for p in known_pipelines(pipeline.state) if p.work != pipeline.work]
         return health.overview([pipeline, *others], sizes=state_sizes.sizes(pipeline.state))

@@ -73,7 +73,7 @@ def monitoring(
 def _look_at(
     plan: Pipeline, look: Look, seen: Sequence[MonitoringOutcome], stops: list[ContractError]
 ) -> MonitoringOutcome:
-    """Return what one window shows; where its rows break their contract, the next goes on."""
+    """Return the findings of one window; where its rows break their contract, the next goes on."""
     run = run_id()
     if any(earlier.moved for earlier in seen):
         # The probation moved the alias back.

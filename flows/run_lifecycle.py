@@ -162,7 +162,7 @@ def _tried(action: Callable[[], object]) -> None:
 
 
 def named(flow: str, parameters: Parameters) -> str:
-    """Return what a run is called on Prefect's pages: its flow and its pipeline."""
+    """Return a run's name on Prefect's pages: its flow and its pipeline."""
     file = str(parameters.get("pipeline", ""))
     try:
         name = pipeline_in_use(Path(file)).config.name

@@ -18,7 +18,7 @@ from tasks.monitoring.incidents.contract_stops import record_set_aside, record_s
 from tasks.orchestration.declarations import task
 
 
-@task(name="tell people")
+@task(name="send alert")
 def tell_people(
     pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
 ) -> Delivery | None:
@@ -38,7 +38,7 @@ def note_failure(
     return run_failures.note_failure(pipeline, flow_run, flow, state, message)
 
 
-@task(name="tell what was decided")
+@task(name="send alerts of a run")
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Report the decisions under one correlation, each once; return how many."""
     told = 0

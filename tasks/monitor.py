@@ -115,7 +115,7 @@ def conclude_window(
     findings: Findings,
     prefect_run: str | None,
 ) -> MonitoringOutcome:
-    """Record what was found of a window, on a page, in MLflow and in the ledger."""
+    """Record the findings on a window, on a page, in MLflow and in the ledger."""
     now = datetime.now(UTC)
     return conclude_look(
         pipeline,

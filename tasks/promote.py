@@ -120,7 +120,7 @@ def outline_training(
     run_id: str,
     prefect_run: str | None,
 ) -> TrainingOutcome:
-    """Return what the training led to, but for the model and what is written about it."""
+    """Return the training's outcome, but for the model and what is written about it."""
     store = store_of(pipeline)
     return outline(pipeline, store, basis, results, assessment, verdict, runs, run_id, prefect_run)
 

@@ -50,7 +50,7 @@ class Report(Record):
         return all(check.status != "failed" for check in self.checks)
 
     def answer(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the result for `--json`."""
         return {"healthy": self.healthy, **self.model_dump(mode="json")}
 
 

@@ -88,7 +88,7 @@ def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:
 
 
 def _until(moment: datetime, now: datetime) -> str:
-    """Return how long it is until `moment`.
+    """Return the time until `moment` as text.
 
     Examples
     --------

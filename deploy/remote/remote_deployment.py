@@ -192,7 +192,7 @@ def _pool(
 
 
 def _variables(pool: WorkPool, pipeline: Pipeline, image: str | None) -> dict[str, Any]:
-    """Return what the pool's jobs get, as far as its template states it."""
+    """Return the settings of the pool's jobs, as far as its template states them."""
     environ = {
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",

@@ -68,7 +68,7 @@ class Restored(Manifest):
 
 
 def backup(state: Path, target: str | Path) -> Manifest:
-    """Write what `state` holds to the tar file or object `target`, whole or not at all.
+    """Write the contents of `state` to the tar file or object `target`, whole or not at all.
 
     Databases on a server (PostgreSQL) are backed up by their own means.
 

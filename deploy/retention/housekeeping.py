@@ -55,7 +55,7 @@ class Housekeeping:
         return set() if self._process is None else {self._process.pid}
 
     def stop(self) -> None:
-        """End what runs."""
+        """End the running process."""
         if self._process is not None:
             end(self._process, 0.0)
             self._process = None

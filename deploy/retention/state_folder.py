@@ -62,7 +62,7 @@ class Collected:
 
 
 def collect(pipeline: Pipeline, now: datetime) -> Collected:
-    """Remove what of `pipeline` is older than its `retention` and referred to by nothing.
+    """Remove files of `pipeline` that are older than its `retention` and referred to by nothing.
 
     Nothing is removed while one of the state's runs is open. A training that starts meanwhile
     waits.

@@ -50,7 +50,7 @@ class WatchedFiles:
             accept(pipeline)
 
     def look(self) -> tuple[Edit, ...]:
-        """Return what was edited since the last look; `pipelines` holds what is in use.
+        """Return the edits since the last look; `pipelines` holds what is in use.
 
         A file counts as edited when two looks in a row find the same new content: editors and
         copies write in steps.

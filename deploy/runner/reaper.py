@@ -249,7 +249,7 @@ class Reaper:
                 )
 
     def _end_processes_of_crashed(self, client: SyncPrefectClient) -> None:
-        """End what goes on although its run counts as over, and forget what has ended."""
+        """End processes whose run counts as over, and forget those that have ended."""
         ids = marked(self._state)
         known = {str(run.id): run for run in _runs_named(client, ids)}
         for one in ids:

@@ -157,7 +157,7 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
 
 
 async def _tell(chronicle: Chronicle, files: WatchedFiles, news: asyncio.Event) -> None:
-    """Print what was decided; the page is written anew where something was."""
+    """Print new decisions; the page is written anew where there were any."""
     if await asyncio.to_thread(chronicle.look, files.pipelines):
         news.set()
 

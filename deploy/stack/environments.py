@@ -101,7 +101,7 @@ def _postgres(url: str, driver: str, variable: str) -> str:
 
 
 def common(state: Path) -> dict[str, str]:
-    """Return what every part gets: no telemetry, no proxy to itself, nothing of a profile."""
+    """Return the variables of every part: no telemetry, no proxy to itself, no profile."""
     environ = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     turn_telemetry_off(environ)
     environ["PREFECT_HOME"] = str(state / "prefect")

@@ -79,7 +79,7 @@ def gather_facts(frame: pd.DataFrame, names: Mapping[str, object]) -> dict[str, 
 
 
 def facts_of(column: pd.Series[Any]) -> ColumnFacts:
-    """Return what `column` holds; no value in it can make this fail."""
+    """Return the facts of `column`; no value in it can make this fail."""
     nulls = int(column.isna().sum())
     if nulls == len(column):
         return ColumnFacts(column, "empty", nulls)

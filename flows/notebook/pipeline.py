@@ -37,12 +37,12 @@ class Interrupted(KeyboardInterrupt):
         return "Interrupted; nothing of it runs any more. Call it again: finished work is reused."
 
     def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows instead of the traceback."""
+        """Return the text that a notebook shows instead of the traceback."""
         return [str(self)]
 
 
 def _mistake(error: Error) -> list[str]:
-    """Return what a notebook shows instead of the traceback: the line, the error, its remedy."""
+    """Return the notebook's text instead of the traceback: the line, the error, its remedy."""
     caller = traceback.extract_tb(error.__traceback__)[-2]
     return [f"line {caller.lineno}: {type(error).__name__}: {error.message}", error.remedy]
 
@@ -107,7 +107,7 @@ class Pipeline:
         return f"keepfit.Pipeline({str(self.file)!r})"
 
     def _repr_html_(self) -> str:
-        """Show how the pipeline is, and where its files are."""
+        """Show the health of the pipeline, and where its files are."""
         try:
             shown = self.status()._repr_html_()
         except Error as error:
@@ -212,7 +212,7 @@ class Pipeline:
 
     @_concise
     def status(self) -> results.Status:
-        """Return how the pipeline is: champion, health, last and next runs."""
+        """Return the pipeline's state: champion, health, last and next runs."""
         return results.Status(read_health(self.file)[0])
 
     @_concise

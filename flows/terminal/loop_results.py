@@ -102,7 +102,7 @@ def show_chain(chain: Chain) -> None:
 
 
 def _collected(steps: Iterable[Link]) -> dict[str, str]:
-    """Return what to open by step and name, each address once."""
+    """Return links by step and name, each address once."""
     found: dict[str, str] = {}
     for step in steps:
         for name, target in step.links.items():
@@ -121,7 +121,7 @@ def _open(console: Console, targets: Mapping[str, str]) -> None:
 
 
 def show_overview(found: Sequence[PipelineHealth]) -> None:
-    """Print how each pipeline is, what it did last and what comes next."""
+    """Print each pipeline's health, its last runs and its next ones."""
     console = results_console()
     for place, health in enumerate(found):
         if place:
@@ -147,7 +147,7 @@ def _health(console: Console, health: PipelineHealth) -> None:
 
 
 def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
-    """Yield what is known of a pipeline, by name; an unnamed line continues the previous one."""
+    """Yield the state of a pipeline, by name; an unnamed line continues the previous one."""
     if health.fault:
         yield "file", f"{health.fault} Its last valid version is in use."
     if (champion := health.champion) is not None:
@@ -228,7 +228,7 @@ def _performance(found: Performance) -> str:
 
 
 def show_monitoring(outcome: MonitoringOutcome) -> None:
-    """Print what a monitoring pass found, column by column, and what came of it."""
+    """Print the findings of a monitoring pass, column by column, and its decision."""
     console = results_console()
     head = f"{outcome.pipeline} v{outcome.version}"
     rows = f": {plural(outcome.rows, 'row')} of {span(outcome.window)}"
@@ -257,7 +257,7 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
 
 
 def _answer(console: Console, outcome: MonitoringOutcome) -> None:
-    """Print what retraining would bring, and the policy's decision."""
+    """Print the gain of retraining, and the policy's decision."""
     if outcome.gain is not None:
         _line(console, "gain", _gain(outcome.gain, outcome.decision.weighed))
     if outcome.decision.sentence:

@@ -147,7 +147,7 @@ def show_training(outcome: TrainingOutcome) -> None:
 
 
 def show_findings(console: Console, findings: Sequence[ReadingNote]) -> None:
-    """Print what was found while reading the source."""
+    """Print notes on reading the source."""
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=10, style="dim")
     table.add_column(overflow="fold")
@@ -158,7 +158,7 @@ def show_findings(console: Console, findings: Sequence[ReadingNote]) -> None:
 
 
 def _diagnosis(console: Console, lines: tuple[tuple[str, str], ...]) -> None:
-    """Print what the training teaches: a word in the margin, a sentence or two beside it."""
+    """Print the diagnosis: a word in the margin, a sentence or two beside it."""
     if not lines:
         return
     console.print()
@@ -248,7 +248,7 @@ def show_row(explanation: RowExplanation) -> None:
 
 
 def row_sentence(row: RowExplanation) -> str:
-    """Return what a version predicts of a row."""
+    """Return the prediction of a row as a sentence."""
     of = "" if row.label == row.prediction else f"{row.label} "
     stated = "" if row.probability is None else f" ({of}{row.probability:.1%})"
     return f"{row.pipeline} v{row.version} predicts {row.prediction}{stated} of row {row.row}."
@@ -281,7 +281,7 @@ def _show_set_aside(console: Console, aside: SetAside) -> None:
 
 
 def show_scoring(outcome: ScoringOutcome) -> None:
-    """Print what was scored, by which version, and where it is."""
+    """Print the number of scored rows, the version, and where the predictions are."""
     console = results_console()
     new = "new " if outcome.scope == "new" else ""
     console.print(
@@ -309,7 +309,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
 
 
 def show_draft(draft: Draft) -> None:
-    """Print what `init` saw, assumed and wrote."""
+    """Print the columns, assumptions and files of `init`."""
     console = results_console()
     console.print(f"{draft.rows:,} rows, {len(draft.columns)} columns; task: {draft.task}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)
@@ -348,7 +348,7 @@ def show_contract(written: WrittenContract) -> None:
 
 
 def show_contract_diff(found: ContractDiff) -> None:
-    """Print how rows differ from the contract, and which differences were accepted."""
+    """Print the differences from the contract, and which were accepted."""
     console = results_console()
     count = len(found.differences)
     rules = "rule" if count == 1 else "rules"

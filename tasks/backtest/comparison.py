@@ -28,7 +28,7 @@ _ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
 
 
 def loss_name(history: History) -> str:
-    """Return what the loss of a row is."""
+    """Return the name of the loss of a row."""
     if history.roles.task == "ranking":
         return f"1 - {history.metric}"
     if history.roles.classes:
@@ -98,7 +98,7 @@ class Comparison:
         self.losses = Losses(replay.history)
 
     def results(self) -> tuple[PolicyResult, ...]:
-        """Return what each policy came to, hindsight last."""
+        """Return the result of each policy, hindsight last."""
         found = [self._result(name) for name in self._states]
         return (*found, self._hindsight())
 

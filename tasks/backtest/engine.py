@@ -211,7 +211,7 @@ class Replay:
         return (*state.gains, found), weigh(state.policy.rule, found)
 
     def _flag(self, state: State, window: int, now: datetime, place: int) -> WindowFlag:
-        """Return what is known of an earlier window now; what is final is not looked at again."""
+        """Return the current findings on an earlier window; final ones are not computed again."""
         if place < len(state.flags) and (known := state.flags[place]).settled:
             return known
         champion, senses = state.champion, state.policy.senses

@@ -64,7 +64,7 @@ class FittedModel(Record):
     place: str = ""
 
     def predictions(self, first: int, last: int) -> Predictions:
-        """Return what it predicts of rows [first, last).
+        """Return its predictions of rows [first, last).
 
         Raises
         ------
@@ -228,7 +228,7 @@ def split_of(history: History, first: int, held: int, last: int, folder: Path) -
 
 
 def training_of(config: PipelineConfig, *, quick: bool = False) -> TrainingConfig:
-    """Return what the first training searches: as the file states, without an ensemble.
+    """Return the settings of the first training: as the file states, without an ensemble.
 
     An ensemble of all candidates would be fitted anew at each training of each policy.
     """

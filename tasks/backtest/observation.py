@@ -86,7 +86,7 @@ class Monitor:
         self._blocks: dict[str, OrdinaryBlocks] = {}
 
     def drift(self, champion: Champion, window: int) -> DriftResult:
-        """Return how the window's rows differ from the champion's training rows."""
+        """Return the drift of the window's rows from the champion's training rows."""
         path = self._path("drift", champion, window, "")
         known = _known(path, DriftResult)
         if known is None:
@@ -97,7 +97,7 @@ class Monitor:
     def performance(
         self, champion: Champion, window: int, now: datetime, *, labelled: bool
     ) -> Performance:
-        """Return how the champion did in a window.
+        """Return the champion's performance in a window.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class Monitor:
         )
 
     def _predictor(self, model: FittedModel) -> Callable[[pd.DataFrame], NDArray[Any]]:
-        """Return what scores rows as the model does."""
+        """Return a function that scores rows as the model does."""
         loaded: Any = None
 
         def scores(rows: pd.DataFrame) -> NDArray[Any]:

@@ -176,5 +176,5 @@ class BacktestOutcome(Record):
         return next(result for result in self.policies if result.policy == policy)
 
     def answer(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
+        """Return the result for ``--json``."""
         return self.model_dump(mode="json")

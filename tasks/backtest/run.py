@@ -97,7 +97,7 @@ def begin_replay(pipeline: Pipeline, request: BacktestRequest, replay: Replay) -
 
 
 def more_policies(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
-    """Return what to replay on another training window, where one is better beyond noise.
+    """Return further replays on another training window, where one is better beyond noise.
 
     They are the policies by which production would use it: trained at the end of every window, and
     on measured gain, each through the gate.
@@ -123,7 +123,7 @@ def conclude_replay(
     states: Sequence[State],
     seconds: float,
 ) -> BacktestOutcome:
-    """Return what the policies came to, with a recommendation."""
+    """Return the results of the policies, with a recommendation."""
     history = replay.history
     comparison = Comparison(replay, states)
     results = comparison.results()
@@ -241,7 +241,7 @@ def apply_settings(pipeline: Pipeline, recommendation: Recommendation) -> bool:
 
 
 def _notes(pipeline: Pipeline, request: BacktestRequest, replay: Replay) -> tuple[str, ...]:
-    """Return what a person has to know to read the figures."""
+    """Return notes for reading the figures."""
     history, monitoring = replay.history, pipeline.config.monitoring
     found = []
     if request.quick:

@@ -100,7 +100,7 @@ class TrainingOutcome(Record):
     mode: TrainingMode = TrainingMode()
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit run --json` prints."""
+        """Return the result for `keepfit run --json`."""
         verdict = self.verdict
         return {
             "pipeline": self.pipeline,
@@ -185,7 +185,7 @@ class ScoringOutcome(Record):
     seconds: float = 0.0
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit score --json` prints; `rows` are the selected ones."""
+        """Return the result for `keepfit score --json`; `rows` are the selected ones."""
         return {**self.model_dump(mode="json"), "rows": self.scored, "read": self.rows}
 
     @property
@@ -299,7 +299,7 @@ class MonitoringOutcome(Record):
         return next((p for p in self.performance if p.window == self.window), None)
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit monitor --json` prints."""
+        """Return the result for `keepfit monitor --json`."""
         window, latest = self.window, self.latest
         return {
             "pipeline": self.pipeline,

@@ -38,7 +38,7 @@ def accept(pipeline: Pipeline) -> None:
 
 
 def registration(pipeline: Pipeline) -> str:
-    """Return what flow runs must know so that they accept the pipeline's file as it is now."""
+    """Return variables by which flow runs accept the pipeline's file as it is now."""
     return json.dumps({str(pipeline.path.resolve()): _text_digest(pipeline)})
 
 

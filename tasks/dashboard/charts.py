@@ -213,7 +213,7 @@ def _adjoin(first: Point, second: Point) -> bool:
 
 
 def shown_value(found: Performance) -> MetricValue:
-    """Return what stands for a window: realised where settled, else estimated."""
+    """Return the value drawn for a window: realised where settled, else estimated."""
     value = found.realised if is_settled(found) else found.estimated or found.realised
     return value or MetricValue(value=None)
 

@@ -208,7 +208,7 @@ def _version() -> str:
 
 
 def _without_secrets(html: str, pipelines: Sequence[Pipeline]) -> str:
-    """Remove what the ledger should never hold, should it hold it."""
+    """Redact secrets in a page; the ledger should hold none."""
     secrets = {s for pipeline in pipelines for s in pipeline.secrets}
     return redact(html, sorted({*secrets, *(str(escape(s)) for s in secrets)}, key=len)[::-1])
 
@@ -261,7 +261,7 @@ def _row(point: Point, address: str | None) -> Row:
 
 
 def _commands(pipeline: Pipeline, health: PipelineHealth) -> tuple[tuple[str, str], ...]:
-    """Return what a person may do next, with the command."""
+    """Return the next step for a person, with the command."""
     if health.champion is None:
         return (("Train the first champion", command("run", file=pipeline.path)),)
     why = command("why", health.champion.version, file=pipeline.path)

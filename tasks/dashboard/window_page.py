@@ -89,7 +89,7 @@ def window_html(decision: Decision) -> str:
 
 
 def judgement(decision: Decision, drift: DriftResult | None) -> Judgement:
-    """Return what the window showed, the gravest first."""
+    """Return the findings of the window, the gravest first."""
     if evidence.broken_rules(decision):
         return Judgement("These rows break their contract", decision.sentence, "bad")
     if decision.evidence.get("alarm") is True:

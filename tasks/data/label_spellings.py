@@ -15,7 +15,7 @@ MOST_TWINS = 20
 
 
 def plain_label(text: str) -> str:
-    """Return what is left of a label without case, surplus space and final dots.
+    """Return a label without case, surplus space and final dots.
 
     Numbers are the same however they are written.
 

@@ -81,7 +81,7 @@ def load_window(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Snapshot:
-    """Read what a pipeline works on into a snapshot; an unchanged source is not read again.
+    """Read a pipeline's rows into a snapshot; an unchanged source is not read again.
 
     Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
     source, and does without the target. Of the excluded columns training reads those that it is
@@ -125,7 +125,7 @@ def load_window(
 
 
 def spelled_target(config: PipelineConfig) -> dict[str, ColumnForm]:
-    """Return how the target is read where `labels` join its spellings: as it is written."""
+    """Return the target's type where `labels` join its spellings: as it is written."""
     return {config.target: ColumnForm("categorical", "text")} if config.labels else {}
 
 

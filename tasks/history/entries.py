@@ -300,7 +300,7 @@ def _verdict(decision: Decision) -> list[Fact]:
 
 
 def judged(verdict: Verdict) -> list[Fact]:
-    """Return what the gate decided and on which numbers."""
+    """Return the gate's decision and its numbers."""
     found = [Fact("gate", f"{'promote' if verdict.promoted else 'keep'}: {verdict.sentence}")]
     if verdict.difference is not None:
         text = differing(verdict.difference, verdict.interval)
@@ -317,7 +317,7 @@ def judged(verdict: Verdict) -> list[Fact]:
 
 
 def judged_against(verdict: Verdict) -> str:
-    """Return what the gate's difference is a difference from."""
+    """Return the reference of the gate's difference."""
     former = verdict.champion_version
     return "the trivial baseline" if former is None else f"v{former}"
 

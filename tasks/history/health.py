@@ -234,7 +234,7 @@ def on_probation(pipeline: Pipeline, champion: Champion, decisions: Sequence[Dec
 def overdue(
     pipeline: Pipeline, champion: Champion, last: Mapping[str, LastRun], now: datetime
 ) -> str:
-    """Return what should have run and did not; empty where nothing is overdue.
+    """Return the overdue runs as a sentence; empty where nothing is overdue.
 
     A scheduled flow is overdue when it missed its last two times. Without a schedule, a champion
     is to be looked at once in two windows.

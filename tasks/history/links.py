@@ -29,7 +29,7 @@ def named(name: str) -> str:
 
 
 def addresses(pipeline: Pipeline, decision: Decision) -> dict[str, str]:
-    """Return what there is to open for `decision`, by name, as absolute paths and addresses.
+    """Return the links of `decision`, by name, as absolute paths and addresses.
 
     Ports change between two starts of the stack: an address of one of its servers is made anew
     while it runs.
@@ -81,7 +81,7 @@ def href(target: str, folder: Path, root: Path) -> str | None:
 
 
 def openable(target: str, folder: Path, root: Path) -> str | None:
-    """Return what `href` does, for a file only while it is there: old reports are removed."""
+    """Return `href`, for a file only while it is there: old reports are removed."""
     found = href(target, folder, root)
     gone = found is not None and not urlsplit(target).scheme and not (root / target).is_file()
     return None if gone else found

@@ -93,7 +93,7 @@ class PipelineHealth(Record):
     next_command: str = ""
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit status --json` prints of it."""
+        """Return the result for `keepfit status --json`."""
         shown = {"id", "kind", "at", "version", "sentence", "correlation"}
         values = self.model_dump(mode="json", exclude={"latest"})
         return {**values, "latest": [d.model_dump(mode="json", include=shown) for d in self.latest]}
@@ -107,7 +107,7 @@ def overview(
     now: datetime | None = None,
     accounts: Accounts | None = None,
 ) -> tuple[PipelineHealth, ...]:
-    """Return how each pipeline is.
+    """Return the health of each pipeline.
 
     Parameters
     ----------

@@ -147,6 +147,6 @@ def moving_columns(shown: Sequence[Point], most: int) -> tuple[str, ...]:
 
 
 def finding(point: Point, column: str) -> ColumnFinding | None:
-    """Return what was found of a column in one window."""
+    """Return the finding on a column in one window."""
     columns = point.drift.columns if point.drift else ()
     return next((c for c in columns if c.column == column), None)

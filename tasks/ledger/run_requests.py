@@ -71,7 +71,7 @@ def take_up(database: Database, pipeline: str, correlation: str, flow: str, flow
 
 
 def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
-    """Record what became of a requested run; return False where that was known before."""
+    """Record the outcome of a requested run; return False where it was known before."""
     chosen = _of(pipeline, key) & run_requests.c.closed_at.is_(None)
     with database.writing("run request") as connection:
         done = connection.execute(

@@ -78,7 +78,7 @@ def tagged(known: Known) -> list[Link]:
 
 
 def in_use(known: Known) -> Link:
-    """Return how the champion does since it scores; a window looked at again counts once."""
+    """Return the champion's results since it scores; a window looked at again counts once."""
     looks = {d.id: d for d in known.of("monitored") if d.version == known.version}
     windows = points(looks.values())
     if not windows:

@@ -40,7 +40,7 @@ class Chain(Record):
     missing: tuple[str, ...] = ()
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit why --json` prints."""
+        """Return the result for `keepfit why --json`."""
         return self.model_dump(mode="json")
 
 

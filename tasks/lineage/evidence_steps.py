@@ -273,7 +273,7 @@ def _training(known: Known) -> list[Link]:
 
 
 def _how(known: Known, challenger: str, of: str) -> str:
-    """Return how the model came to be: a search's best, or the recipe of an earlier version."""
+    """Return the origin of the model: a search's best, or the recipe of an earlier version."""
     tags = known.registered.tags if known.registered else {}
     mode = known.outcome.mode if known.outcome is not None else None
     name = challenger or "A model"
@@ -325,7 +325,7 @@ def _gate(known: Known) -> list[Link]:
 
 
 def gated(verdict: Verdict) -> Link:
-    """Return what the gate decided, with the numbers that it stands on."""
+    """Return the gate's decision, with its numbers."""
     rests = verdict.evidence
     words = [verdict.sentence]
     if verdict.difference is not None and rests is not None:

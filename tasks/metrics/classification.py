@@ -119,7 +119,7 @@ class ClassScores:
         return squares
 
     def _confidence(self, truth: Ints, probability: Floats) -> tuple[Floats, Floats]:
-        """Return what was claimed and what happened: the positive class, or the likeliest."""
+        """Return claimed probability and outcome: of the positive class, or the likeliest."""
         if self._positive is not None:
             return probability[:, self._positive], (truth == self._positive).astype(np.float64)
         top = probability.argmax(axis=1)

@@ -59,7 +59,7 @@ class Rows:
 
 
 def as_number(value: Any) -> float:
-    """Return what a metric gave as a float.
+    """Return a metric's result as a float.
 
     Raises
     ------

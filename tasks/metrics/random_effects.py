@@ -66,11 +66,11 @@ class RandomEffects:
         return replace(self, means=self.means + centre, variances=self.variances + noise)
 
     def centre_quantile(self, share: float) -> float:
-        """Return what the centre lies below with the probability `share`."""
+        """Return the quantile of the centre at the probability `share`."""
         return replace(self, deviations=np.zeros_like(self.deviations)).quantile(share)
 
     def quantile(self, share: float, noise: float = 0.0, factor: float = 1.0) -> float:
-        """Return what one more value lies below with the probability `share`.
+        """Return the quantile of one more value at the probability `share`.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ def random_effects(
 
 
 def mixed(first: RandomEffects, second: RandomEffects, share: float) -> RandomEffects:
-    """Return what is distributed as the first with the probability `share`, else as the second."""
+    """Return a mixture: the first distribution with the probability `share`, else the second."""
     shares = first.weights * share, second.weights * (1 - share)
     return RandomEffects(
         np.concatenate([first.deviations, second.deviations]),

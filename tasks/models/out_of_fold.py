@@ -126,7 +126,7 @@ class OutOfFold:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return what `save` wrote; None where there is nothing."""
+        """Return the predictions that `save` wrote; None where there are none."""
         try:
             with np.load(folder / FILE, allow_pickle=False) as kept:
                 values = {name: kept[name] for name in kept.files}

@@ -34,7 +34,7 @@ _FORWARD = (0.5, 0.75, 1.0)
 
 
 def recipe_of(result: CandidateResult, folder: Path) -> Recipe:
-    """Return how a fitted candidate is fitted again.
+    """Return the recipe for fitting a candidate again.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def fit_forward(
     *,
     objective: str | dict[str, Any] | None = None,
 ) -> None:
-    """Keep what the recipe predicts of the newer half of the training rows, forward in time.
+    """Keep the recipe's predictions of the newer half of the training rows, forward in time.
 
     Each of two parts is predicted by the recipe fitted on the rows before it. A search has such
     predictions from its validation; a refit validates nothing. They are kept beside the model that

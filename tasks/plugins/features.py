@@ -51,7 +51,7 @@ def feature_function(name: HookName, base: Path) -> Features:
 
 
 def hooks_identity(hooks: HooksConfig, base: Path) -> str:
-    """Return what changes when the code of the feature hook does; empty without one.
+    """Return an identity of the feature hook's code; empty without one.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
 
 
 def given_table(table: Any, config: PipelineConfig) -> Any:
-    """Return what of `table` the function is given: scoring has neither target nor excluded."""
+    """Return the columns of `table` for the function: without target and excluded ones."""
     hidden = {config.target, *config.aside}
     return table.drop_columns([c for c in table.column_names if c in hidden])
 

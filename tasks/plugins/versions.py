@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def code_identity(hooks: HooksConfig, base: Path) -> str:
-    """Return what changes when the code of any hook does; empty without hooks.
+    """Return an identity of all hooks' code; empty without hooks.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> 
 
 
 def given_to_features(version: ModelVersion) -> str:
-    """Return what the feature function was given at the training; empty where that is not known."""
+    """Return the feature function's input columns at the training; empty where not known."""
     return str(_needed(version).get("given", ""))
 
 

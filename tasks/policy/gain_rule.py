@@ -89,5 +89,5 @@ def weighed_gain(gain: Gain, answer: GainAnswer) -> float:
 
 
 def saving(config: PolicyConfig, gain: Gain, amount: float) -> float:
-    """Return what a gain of `amount` saves on the rows until the next look, as `policy.cost`."""
+    """Return the saving of a gain of `amount` on the rows until the next look, as `policy.cost`."""
     return 0.0 if config.cost is None else amount * gain.rows_expected * config.cost.unit_loss

@@ -101,7 +101,7 @@ def gain_skipped(gain: Gain) -> str:
 
 
 def gain_method(gain: Gain) -> str:
-    """Return how it was measured: what was fitted, on what, and how long that took."""
+    """Return the method of the measurement: the fit, its rows, and its duration."""
     if gain.gain is None:
         return ""
     fewer = f" of {gain.rows_available:,}" if gain.rows_fitted < gain.rows_available else ""

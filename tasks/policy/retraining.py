@@ -187,7 +187,7 @@ def _wanted(
 
 
 def _weighed(config: PolicyConfig, gain: Gain, answer: GainAnswer) -> str:
-    """Return what retraining would bring, and with `policy.cost` what that is worth."""
+    """Return the gain of retraining as text, with `policy.cost` its worth."""
     text = gain_sentence(gain, answer)
     if config.cost is None:
         return text
@@ -327,7 +327,7 @@ def _believed(last: datetime | None, now: datetime, cooldown: timedelta) -> date
 
 
 def _held(wanted: PolicyDecision, word: str, text: str) -> PolicyDecision:
-    """Return what was called for as a decision not to train now."""
+    """Return the request as a decision not to train now."""
     held = _withheld(word, text, wanted.reasons)
     return held.model_copy(update={"by": wanted.by, "gain": wanted.gain, "weighed": wanted.weighed})
 

@@ -55,7 +55,7 @@ class Watched:
         return next((gain for gain in self.gains if gain.gain is not None), None)
 
     def triggers(self, policy: PolicyConfig) -> tuple[Trigger, ...]:
-        """Return what calls for action, in the order of the windows."""
+        """Return the triggers, in the order of the windows."""
         gain = self.gain
         pays = gain is not None and weigh(policy, gain) in CALLING
         newest = gain.windows[-1] if gain is not None and gain.windows else None
@@ -67,7 +67,7 @@ class Watched:
         return tuple(sorted(found, key=lambda t: (start_of(t.window), t.by)))
 
     def flags(self) -> tuple[WindowFlag, ...]:
-        """Return what the policy reads, the newest window last."""
+        """Return the policy's input, the newest window last."""
         flags = (
             WindowFlag(
                 window=window,

@@ -170,7 +170,7 @@ def _compared(
 
 
 def _beside(found: Sequence[Difference], rules: Sequence[str]) -> Iterator[str]:
-    """Yield what the same rows break in the columns of `rules` so that they could not be scored."""
+    """Yield faults of the same rows in the columns of `rules` that prevent their scoring."""
     columns = {name.rpartition(".")[0] for name in rules} - {""}
     for one in found:
         if one.severity == "error" and one.name.rpartition(".")[0] in columns:

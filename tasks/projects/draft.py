@@ -132,7 +132,7 @@ def _database(request: Request) -> DatabaseSource | None:
 
 
 def _secret(database: DatabaseSource | None) -> tuple[str, ...]:
-    """Return what has to be set where the database's secret is not in the file."""
+    """Return the variable to set where the database's secret is not in the file."""
     if database is None or not database.variable:
         return ()
     name = database.variable

@@ -66,7 +66,7 @@ def moved_unrecorded(pipeline: Pipeline) -> frozenset[str]:
 
 
 def _decided(pipeline: Pipeline, moved: Moved, reason: Literal["promote", "rollback"]) -> Decision:
-    """Return what became of a move; others at the same time may have recorded it."""
+    """Return the decision of a move; others at the same time may have recorded it."""
     intent = Intent(
         name=pipeline.config.name, version=moved.version.version, previous=moved.former,
         written=moved.at or datetime.now(UTC), reason=reason,

@@ -30,7 +30,7 @@ TASKS = frozenset({"binary", "multiclass", "regression"})
 def diagnose_training(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Diagnosis:
-    """Return what the training teaches; of a ranking only that this is not looked at."""
+    """Return the diagnosis of the training; of a ranking only that there is none."""
     if basis.roles.task not in TASKS:
         return Diagnosis(lines=(("left out", NOT_OF_RANKINGS),))
     config = pipeline.config

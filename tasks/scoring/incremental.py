@@ -70,7 +70,7 @@ def learned_rows(
 def record_batch(
     pipeline: Pipeline, ledger: Ledger, outcome: ScoringOutcome, cause: Cause, prefect_run: str
 ) -> None:
-    """Record what a scoring wrote; the same batch of the same version is recorded once.
+    """Record the batch of a scoring; the same batch of the same version is recorded once.
 
     Until then the batch counts as one that the sink may lack: where the process is killed before,
     the next scoring sends it again and records it, with the rows that the killed one had written.

@@ -52,7 +52,7 @@ def mark_scored(pipeline: Pipeline, input_path: str | None) -> None:
 
 
 def all_kept(folder: Path) -> list[Kept]:
-    """Return what is known of every file in `folder`, in the order of their names."""
+    """Return the metadata of every file in `folder`, in the order of their names."""
     found = []
     for record in sorted(folder.glob("*.json")):
         try:

@@ -41,7 +41,7 @@ def predictions_of(
     version: ModelVersion,
     known: Mapping[str, Collection[str]] | None = None,
 ) -> Predicted:
-    """Return what `version` predicts of every row of `snapshot`.
+    """Return the predictions of `version` for every row of `snapshot`.
 
     Parameters
     ----------

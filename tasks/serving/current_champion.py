@@ -109,7 +109,7 @@ class CurrentChampion:
         logger.warning("%s: v%s predicts into the ledger only", self.name, wanted.version)
 
     def _marks(self) -> tuple[_Mark, _Mark]:
-        """Return what changes when the contract, or the code of the feature function, does."""
+        """Return an identity of the contract and of the feature function's code."""
         hook = self.pipeline.config.hooks.features
         module = (hook or "").partition(":")[0].split(".")
         code = self.pipeline.base.joinpath(*module).with_suffix(".py") if hook else None
@@ -128,7 +128,7 @@ class CurrentChampion:
 
 
 def _mark(path: Path) -> _Mark:
-    """Return what changes when a file does."""
+    """Return an identity of a file's state."""
     try:
         found = path.stat()
     except OSError:

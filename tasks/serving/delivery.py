@@ -139,7 +139,7 @@ def _write_group(
 
 
 def _rows(group: list[dict[str, Any]], known: SpooledVersion) -> pd.DataFrame:
-    """Return what rows are known by: their ids and time, without ids all that they hold."""
+    """Return the keys of rows: their ids and time, without ids all their cells."""
     roles = known.roles
     by_id = [*roles.id_columns, *([roles.time_column] if roles.time_column else [])]
     names = by_id if roles.id_columns else list(known.forms)

@@ -17,7 +17,7 @@ Matrix = NDArray[Any]
 
 
 def transform_of(step: Any) -> Callable[[Matrix], Matrix]:
-    """Return what applies a fitted transformer to an array of shape (n_rows, n_columns)."""
+    """Return the fitted transformer as a function of an array of shape (n_rows, n_columns)."""
     if isinstance(step, StandardScaler) and hasattr(step, "mean_"):
         return _scaled(step)
     if type(step) is OneHotEncoder and step.handle_unknown == "ignore" and step.drop is None:

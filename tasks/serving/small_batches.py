@@ -21,7 +21,7 @@ FEW_ROWS = 2_000
 
 
 def outputs_of_few(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], Floats | None]:
-    """Return what the last step of a pipeline predicts of encoded rows, as `outputs` does."""
+    """Return the predictions of a pipeline's last step for encoded rows, as `outputs` does."""
     if len(X) > FEW_ROWS:
         return outputs(model, X)
     if not hasattr(model, "classes_"):

@@ -125,7 +125,7 @@ def segments(folder: Path) -> list[Path]:
 
 
 def backlog_bytes(folder: Path) -> int:
-    """Return how much waits to be brought to the ledger."""
+    """Return the amount that waits to be delivered to the ledger."""
     total = 0
     for path in segments(folder):
         try:

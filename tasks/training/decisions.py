@@ -58,7 +58,7 @@ def require_news(pipeline: Pipeline, ledger: Ledger, basis: Basis, cause: Cause)
 
 
 def earlier_refits(pipeline: Pipeline, ledger: Ledger, metric: str, family: str) -> list[RefitGain]:
-    """Return what earlier refits of a family showed in `metric` at the gate, the newest last."""
+    """Return the results of earlier refits of a family in `metric` at the gate, the newest last."""
     found = []
     for trained in ledger.decisions(pipeline.config.name, kinds=("trained",)):
         stated, until = trained.evidence, trained.evidence.get("seen_until")
@@ -94,7 +94,7 @@ def training_decision(
     cause: Cause,
     seconds: float | None = None,
 ) -> Decision:
-    """Return what is recorded of a training, but for its version.
+    """Return the record of a training, but for its version.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def training_decision(
 
 
 def verdict_of(trained: Decision) -> Verdict:
-    """Return what the gate decided at the end of a training."""
+    """Return the gate's decision at the end of a training."""
     return Verdict.model_validate(trained.evidence["verdict"])
 
 

@@ -144,7 +144,7 @@ def registered_once(
 
 
 def forget_verdict(pipeline: Pipeline, key: str) -> None:
-    """Remove what was kept of a training that is recorded."""
+    """Remove the files of a training that is recorded."""
     _file(pipeline, key).unlink(missing_ok=True)
 
 

@@ -100,7 +100,7 @@ def card_of(
 
 
 def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
-    """Return what makes the pipeline be trained again, a sentence each."""
+    """Return the reasons for which the pipeline is trained again, a sentence each."""
     config = pipeline.config
     policy, reasons = config.policy, []
     wanted = " of ".join(map(str, policy.persistent))
@@ -123,7 +123,7 @@ def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) -> str:
-    """Return what the new model looks at that the champion did not."""
+    """Return the columns that the new model uses and the champion did not."""
     if champion is None or challenger is None:
         return ""
     ours, theirs = (
@@ -160,7 +160,7 @@ def _links(pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome) -> tuple[
 def _changes(
     champion: ModelVersion | None, challenger: ModelVersion | None
 ) -> dict[str, tuple[Change, ...]]:
-    """Return what differs between the former champion and the new version."""
+    """Return the differences between the former champion and the new version."""
     if champion is None or challenger is None:
         return {}
     tables = {

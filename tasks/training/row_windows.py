@@ -165,7 +165,7 @@ def _no_complete_file(aside: Collection[FileAside]) -> SourceError:
 
 
 def scope_of(input_path: str | None, *, everything: bool) -> ScoringScope:
-    """Return what a scoring reads: a named file, all rows of the source, or what is new.
+    """Return the rows of a scoring: a named file, all rows of the source, or the new ones.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def training_key(
 
 
 def _recipe(mode: TrainingMode | None) -> tuple[str, ...]:
-    """Return what changes with the recipe that is fitted; nothing of a search."""
+    """Return an identity of the recipe that is fitted; empty for a search."""
     if mode is None or mode.recipe is None:
         return ()
     return (mode.recipe.model_dump_json(),)

@@ -84,7 +84,7 @@ def outline(
     run_id: str,
     prefect_run: str | None,
 ) -> TrainingOutcome:
-    """Return what a training led to, but for the model and what is written about it."""
+    """Return the outcome of a training, but for the model and what is written about it."""
     return TrainingOutcome(
         key=basis.prepared.key,
         pipeline=pipeline.config.name,

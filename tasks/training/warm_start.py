@@ -23,7 +23,7 @@ def trained_before(pipeline: Pipeline) -> bool:
 
 
 def remember_training(pipeline: Pipeline) -> None:
-    """Keep how file, source and contract look now."""
+    """Keep the present state of file, source and contract."""
     with contextlib.suppress(KeepfitError):
         write_whole(_file(pipeline), json.dumps(_marks(pipeline)))
 

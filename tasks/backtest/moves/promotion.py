@@ -71,7 +71,7 @@ def measured_gain(
     earlier: Sequence[Gain],
     aged: Sequence[AgedGain] = (),
 ) -> Gain | None:
-    """Return what retraining would bring at the end of `window`; None where nothing is new.
+    """Return the gain of retraining at the end of `window`; None where nothing is new.
 
     The refreshed model is the one that the gate of a refit would judge. Windows that a former
     champion scored are judged too where they are newer than what the champion learned from.
@@ -197,7 +197,7 @@ def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:
 
 
 def calendar_spans(history: History, policies: Sequence[Policy], learned: int) -> Iterator[Span]:
-    """Return what the ungated calendars train on, in every window.
+    """Return the training rows of the ungated calendars, in every window.
 
     Parameters
     ----------

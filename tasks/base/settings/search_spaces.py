@@ -129,7 +129,7 @@ def spaces_of(
     classification: bool,
     class_weight: str | None = None,
 ) -> tuple[Space, ...]:
-    """Return what is searched of `candidate` for a kind of target.
+    """Return the search spaces of `candidate` for a kind of target.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def _overridden(space: Space, given: Mapping[str, Any] | None) -> Space:
 def fault_of(
     candidate: str, name: str, low: float | None, high: float | None, choices: Sequence[Value]
 ) -> str | None:
-    """Return what is wrong with an overridden space, or None.
+    """Return the fault of an overridden space, or None.
 
     Examples
     --------

@@ -79,7 +79,7 @@ def span(window: Window | None) -> str:
 
 
 def elapsed(seconds: float | None) -> str:
-    """Return how long ago or how long from now, in its largest unit.
+    """Return a time span from now, past or future, in its largest unit.
 
     Examples
     --------

@@ -63,7 +63,7 @@ def _holds(error: BaseException, secrets: Collection[str]) -> bool:
 
 @cache
 def secret_parts(secret: str) -> frozenset[str]:
-    """Return what of a secret may be shown nowhere: itself, and what its address lets one in by.
+    """Return the parts of a secret that may never be shown: itself and credentials of its address.
 
     Where a password holds an @, : or / of its own, a library reads it in another way than a person
     meant: so what stands between any two such marks before the last @ is a part, but the user.

@@ -80,7 +80,7 @@ def skipped(sample: str, lines: int) -> Preamble:
 
 
 def find_preamble(sample: str, delimiter: str) -> Preamble:
-    r"""Return what stands above the header of the text that `sample` begins.
+    r"""Return the lines above the header of the text that `sample` begins.
 
     Examples
     --------

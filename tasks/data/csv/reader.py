@@ -161,7 +161,7 @@ def _layout(path: Path, source: CsvSource) -> _Layout:
 
 
 def _preamble(sample: str, source: CsvSource) -> tuple[Preamble, str]:
-    """Return what stands above the header, and the delimiter: a file's own ``sep=`` decides."""
+    """Return the lines above the header, and the delimiter: a file's own ``sep=`` decides."""
     if source.skip_rows is None:
         own = stated_separator(sample) or source.delimiter
         delimiter = own or dialect.detect_delimiter(sample)

@@ -15,7 +15,7 @@ _LEAST_SHARED = 0.5
 
 
 def changed_columns(files: Sequence[tuple[str, Sequence[str]]]) -> tuple[ChangedColumns, ...]:
-    """Return what is new and what is absent in files whose columns differ from most files'.
+    """Return the new and the absent columns of files that differ from most files.
 
     Parameters
     ----------

@@ -147,7 +147,7 @@ def put(file: Path, address: str, *, new: bool = False) -> None:
 def _listed(
     store: Any, path: str, address: str, endings: Sequence[str], unfinished: Callable[[str], bool]
 ) -> list[Any]:
-    """Return what is known of the objects that `path` means, sorted by name."""
+    """Return the objects that `path` means, sorted by name."""
     fixed, pattern = _divided(path)
     if not pattern:
         info = store.get_file_info(path.rstrip("/"))

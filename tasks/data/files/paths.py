@@ -71,7 +71,7 @@ def is_named(file: Path, path: str, base: Path) -> bool:
 
 
 def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
-    """Return how the files are stored that a file, a folder or a pattern names.
+    """Return the format of the files that a file, a folder or a pattern names.
 
     None where there is no such file. A folder or pattern with both holds Parquet.
     """

@@ -32,7 +32,7 @@ class LostDigitsError(DataError):
 
 
 def forms_of_frame(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, ColumnForm]:
-    """Return how the columns of a snapshot's frame are stored; None for one without a value.
+    """Return the storage of the columns of a snapshot's frame; None for one without a value.
 
     Examples
     --------

@@ -197,7 +197,7 @@ class Writing:
 
     @classmethod
     def of(cls, text: str) -> Writing | None:
-        """Return what `text` states; None where it is no such statement."""
+        """Return the style that `text` states; None where it is no such statement."""
         for style in number_text.STYLES:
             sample = str(cls("", style))
             unit = text.removesuffix(sample).strip()

@@ -76,12 +76,12 @@ def reading_kinds(forms: Mapping[str, ColumnForm]) -> dict[str, Kind]:
 
 
 def writings(forms: Mapping[str, ColumnForm]) -> dict[str, str]:
-    """Return how the cells of each column are written, where that is known."""
+    """Return the format of the cells of each column, where that is known."""
     return {name: form.written for name, form in forms.items() if form.written is not None}
 
 
 def storage_of(column: Any) -> Storage:
-    """Return how the cells of a plain column are stored."""
+    """Return the storage of the cells of a plain column."""
     kind = column.type
     if pa.types.is_string(kind):
         return "text"

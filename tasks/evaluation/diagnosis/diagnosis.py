@@ -121,7 +121,7 @@ class TrainingDiagnosis(Case):
         return fold_evidence(baseline, others, self.metric, ordered=ordered)
 
     def suspicions(self, folds: FoldEvidence | None = None) -> tuple[Suspicion, ...]:
-        """Return what makes the score doubtful, warnings first."""
+        """Return doubts about the score, warnings first."""
         train = np.load(self.basis.split.train_path)
         holdout = np.load(self.basis.split.holdout_path)
         features = list(self.schema.features)

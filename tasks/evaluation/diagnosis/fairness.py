@@ -132,7 +132,7 @@ def group_differences(
     blocks: Ints | None = None,
     seed: int = 0,
 ) -> GroupDifference:
-    """Return what each group of a sensitive column gets, and its difference to the largest group.
+    """Return each group's rates in a sensitive column, and the difference to the largest group.
 
     Binary: the share selected (predicted positive), the share of its positives that are found,
     and the metric. Several classes: the share that is right, and the metric. Regression: the mean

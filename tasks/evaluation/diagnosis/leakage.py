@@ -178,7 +178,7 @@ def _easy(name: str, value: float, evaluation: Evaluation, baseline: float | Non
 def _unlike_validation(
     holdout: MetricValue, result: CandidateResult, metric: str
 ) -> Suspicion | None:
-    """Return what it means that the holdout lies far from validation."""
+    """Return a suspicion where the holdout lies far from validation."""
     if None in (holdout.value, holdout.low, holdout.high, result.cv_mean, result.cv_std):
         return None
     sign = 1.0 if greater_is_better(metric) else -1.0

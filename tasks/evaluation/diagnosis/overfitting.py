@@ -209,7 +209,7 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
 
 
 def _made(options: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """Return what became of tuning, mixing, calibration and the rule of decision."""
+    """Return the results of tuning, mixing, calibration and the decision rule."""
     return [(about, " ".join(map(capitalised, notes))) for about, notes in options.items()]
 
 

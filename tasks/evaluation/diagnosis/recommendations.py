@@ -25,7 +25,7 @@ def next_steps(
     training: TrainingConfig,
     calibration_error: float | None = None,
 ) -> tuple[str, ...]:
-    """Return what to do next, a sentence each, what matters most first; at most five.
+    """Return the next steps, a sentence each, the most important first; at most five.
 
     Where no setting is left to try, the first sentence advises to stop.
 

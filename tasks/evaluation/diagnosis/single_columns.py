@@ -122,7 +122,7 @@ def _each(
     truth: NDArray[Any],
     seed: int,
 ) -> dict[str, float]:
-    """Return how far each source column gets alone."""
+    """Return the score of each source column alone."""
     from tasks.models.features.preprocessing import build_encoder  # defers scikit-learn
 
     part = schema.model_copy(update={"features": {n: schema.features[n] for n in given.columns}})
@@ -183,7 +183,7 @@ def _reached(
     predicted: NDArray[Any],
     shares: NDArray[np.float64] | None,
 ) -> float | None:
-    """Return how far predictions get from guessing (0) to perfect (1); None where undefined."""
+    """Return the score of predictions from guessing (0) to perfect (1); None where undefined."""
     if schema.task in NUMBERS:
         spread = float(((truth - truth.mean()) ** 2).sum())
         return 1 - float(((truth - predicted) ** 2).sum()) / spread if spread > 0 else None

@@ -75,7 +75,7 @@ def permutation_importance(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Importance | None:
-    """Return what the metric loses when each column is shuffled, with its interval.
+    """Return the loss of the metric when each column is shuffled, with its interval.
 
     Whole source columns are shuffled, before any encoding. The interval is a paired bootstrap
     over the rows, of the mean over `repeats` shuffles.

@@ -60,7 +60,7 @@ class RowExplanation(Record):
     pushes: tuple[FeatureContribution, ...]
 
     def answer(self) -> dict[str, object]:
-        """Return what `keepfit why --row ID --json` prints."""
+        """Return the result for `keepfit why --row ID --json`."""
         return self.model_dump(mode="json")
 
 

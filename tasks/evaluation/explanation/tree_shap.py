@@ -61,7 +61,7 @@ class Explained:
 
 
 def explained(model: Any) -> Explained | None:
-    """Return what explains the last step of a pipeline, below any calibration; None without trees.
+    """Return the explainer of a pipeline's last step, below any calibration; None without trees.
 
     Trees are LightGBM's, and decision trees and forests of scikit-learn. Of two classes the second
     is the one output.

@@ -75,7 +75,7 @@ class _StopsEarly:
         self.usual = usual
 
     def _forget(self) -> None:
-        """Drop what an earlier fit left: ``partial_fit`` would go on from there."""
+        """Drop the state of an earlier fit: ``partial_fit`` would continue from there."""
         for name in [n for n in vars(self) if n.endswith("_") or n in _LEFT]:
             delattr(self, name)
 

@@ -30,7 +30,7 @@ _WHOSE = "__hook__"
 
 
 def own_params(own: OwnCode | None, name: str) -> dict[str, Any]:
-    """Return what `build` needs of a candidate of one's own; nothing for keepfit's own."""
+    """Return the arguments that `build` needs for a plugin; none for keepfit's own."""
     return {_WHOSE: (own, name)} if own is not None and name in own.estimators else {}
 
 

@@ -81,7 +81,7 @@ def predict_rows(
     own: OwnCode | None = None,
     digest: str = "",
 ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return what the model in a skops file predicts of rows of a snapshot.
+    """Return the predictions of the model in a skops file for rows of a snapshot.
 
     Parameters
     ----------

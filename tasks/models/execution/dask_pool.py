@@ -142,7 +142,7 @@ class DaskWorkers:
         future.add_done_callback(lambda _: self._heard.put({"event": "done", "key": key}))
 
     def hear(self, seconds: float) -> list[Event]:
-        """Return what became of tasks, waiting at most `seconds` for something.
+        """Return events of tasks, waiting at most `seconds` for one.
 
         Raises
         ------

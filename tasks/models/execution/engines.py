@@ -30,7 +30,7 @@ class Workers(Protocol):
         ...
 
     def hear(self, seconds: float) -> list[dict[str, Any]]:
-        """Return what became of tasks, waiting at most `seconds` for something."""
+        """Return events of tasks, waiting at most `seconds` for one."""
         ...
 
 

@@ -336,7 +336,7 @@ class Fits:
         return "failed", f"{error['name']}: {error['text']}"
 
     def _overrun(self, worker: Workers) -> None:
-        """End what is over time, unless nothing is fitted yet: then one candidate goes on alone."""
+        """End tasks over time, unless nothing is fitted yet: then one candidate goes on alone."""
         fits = [t for t in self._tasks if t.do == "fit"]
         if not self._needed or any(t.number in self._done for t in fits):
             self._stop(worker)

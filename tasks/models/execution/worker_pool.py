@@ -205,7 +205,7 @@ class Lease:
         self._worker.send({**command, "task": self._place * _SPAN + command["task"]})
 
     def hear(self, seconds: float) -> list[dict[str, Any]]:
-        """Return what became of the borrower's tasks, waiting at most `seconds` for something."""
+        """Return events of the borrower's tasks, waiting at most `seconds` for one."""
         heard = self._worker.hear(self._place, seconds)
         self._open -= {m["task"] for m in heard if m["event"] == "ended"}
         return heard

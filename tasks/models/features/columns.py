@@ -221,7 +221,7 @@ class CategoryCodes(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return list(columns)
 
     def level_name(self, place: int, code: int) -> str:
-        """Return what `code` stands for in the column at `place`."""
+        """Return the value of `code` in the column at `place`."""
         levels = json.loads(self.levels_[place])
         if not 0 <= code < len(levels):
             return "(rare)"

@@ -68,7 +68,7 @@ def keep_predictions(
     probability: NDArray[np.float64] | None,
     uncalibrated: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write what `model` predicts of the holdout.
+    """Write the predictions of `model` for the holdout.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ CHUNK_ROWS = 50_000
 
 
 def predict(pipeline: Any, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return what `pipeline` predicts of `X`.
+    """Return the predictions of `pipeline` for `X`.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def _nothing(model: Any) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
 
 
 def outputs(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return what the last step of a pipeline predicts of encoded rows, as ``predict`` does."""
+    """Return the predictions of a pipeline's last step for encoded rows, as ``predict`` does."""
     if not hasattr(model, "classes_"):
         values = np.asarray(model.predict(X), dtype=np.float64)
         return values.reshape(len(X)), None
@@ -59,7 +59,7 @@ def outputs(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[n
 def outputs_of_matrix(
     model: Any, X: NDArray[np.float32]
 ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return what the last step predicts of a matrix on disk, read a part at a time."""
+    """Return the predictions of the last step for a matrix on disk, read a part at a time."""
     starts = range(0, max(1, len(X)), CHUNK_ROWS)
     if not len(X):
         return _nothing(model)

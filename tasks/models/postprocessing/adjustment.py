@@ -92,7 +92,7 @@ class Adjustment:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Adjustment:
-        """Return what a recipe holds; nothing to do where it holds nothing."""
+        """Return a recipe's adjustment; nothing to do where it holds none."""
         if not values:
             return cls()
         return cls(
@@ -226,7 +226,7 @@ def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
 
 
 def told_of_holdout(run: FitRun, name: str, adjustment: Adjustment) -> tuple[str, dict[str, float]]:
-    """Return what the decision gives on the holdout, from the predictions that were kept of it."""
+    """Return the decision rule's effect on the holdout, from the kept predictions."""
     objective = objective_of(run)
     if objective is None or not run.classification or run.whole:
         return "", {}

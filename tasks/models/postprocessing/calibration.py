@@ -51,7 +51,7 @@ class Calibration:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return what `plain` wrote."""
+        """Return the object from the values of `plain`."""
         tables = {k: np.asarray(v, dtype=np.float64) for k, v in values["tables"].items()}
         return cls(values["method"], tables, float(values["floor"]))
 

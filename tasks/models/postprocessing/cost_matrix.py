@@ -60,7 +60,7 @@ def _check_names(cost: Mapping[str, Any], classes: tuple[str, ...]) -> None:
 
 
 def cost_matrix(objective: Objective | None, schema: Schema) -> Floats | None:
-    """Return what each decision costs, shape (n_classes, n_classes); None without costs.
+    """Return the cost of each decision, shape (n_classes, n_classes); None without costs.
 
     True classes are rows. What a file does not name costs 1, and 0 where it is right.
     """

@@ -64,7 +64,7 @@ class Decision:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return what `plain` wrote."""
+        """Return the object from the values of `plain`."""
         costs = None if values["costs"] is None else np.asarray(values["costs"], dtype=np.float64)
         return cls(values["threshold"], values["positive"], costs, values["note"])
 
@@ -96,7 +96,7 @@ def decide(
 
 
 def choose_decision(objective: Objective | None, held: OutOfFold, schema: Schema) -> Decision:
-    """Return how to decide, chosen on predictions of training rows out of fold.
+    """Return the decision rule, chosen on predictions of training rows out of fold.
 
     With costs the threshold is the one of calibrated probabilities, fp / (fp + fn), unless
     another costs less out of fold beyond noise. A minimum is held out of fold; new rows may
@@ -194,7 +194,7 @@ def on_holdout(
     truth: NDArray[np.int64],
     schema: Schema,
 ) -> tuple[str, dict[str, float]]:
-    """Return what the decision gives on rows that chose nothing, against the likeliest class."""
+    """Return the rule's effect on rows not used for the choice, against the likeliest class."""
     if objective is None or not len(truth):
         return "", {}
     classes = schema.classes

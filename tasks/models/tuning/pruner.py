@@ -46,7 +46,7 @@ def checks(folds: int) -> tuple[int, ...]:
 
 
 def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
-    """Return how a trial stood at a rung, greater is better; None if it did not come as far.
+    """Return a trial's score at a rung, greater is better; None if it did not come as far.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
 
 
 def bars(earlier: Sequence[Trial], folds: int, *, greater: bool) -> Bars:
-    """Return what a trial has to reach at each rung, given the trials of earlier batches.
+    """Return the score that a trial has to reach at each rung, given trials of earlier batches.
 
     A rung that fewer than three of them reached stops nobody.
 

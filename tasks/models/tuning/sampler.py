@@ -34,7 +34,7 @@ _DIGITS = 4
 
 
 def spaces_for(run: FitRun, name: str) -> tuple[Space, ...]:
-    """Return what is searched of a candidate in a run."""
+    """Return the search spaces of a candidate in a run."""
     given = {n: s.model_dump() for n, s in run.training.spaces.get(name, {}).items()}
     return spaces_of(
         name,

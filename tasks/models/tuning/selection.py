@@ -61,7 +61,7 @@ def write_choice(run: FitRun, name: str, choice: Choice) -> None:
 
 
 def read_choice(run: FitRun, name: str) -> Choice:
-    """Return what the recipe holds or `write_choice` left; nothing tuned without either."""
+    """Return the choice of the recipe or of `write_choice`; nothing tuned without either."""
     if run.recipe is not None:
         return Choice(run.recipe.settings)
     try:

@@ -124,7 +124,7 @@ class Search:
         return BATCH if self._first > 0 else 1
 
     def params_of(self, number: int) -> dict[str, Value]:
-        """Return what a trial of the current batch was proposed with."""
+        """Return the proposed parameters of a trial of the current batch."""
         return dict((self._batch or {}).get(number, {}))
 
     def tell(self, trial: Trial) -> None:
@@ -157,7 +157,7 @@ class Search:
 
 
 def read_trial(answer: Path) -> Trial | None:
-    """Return what a trial wrote; None where it wrote nothing whole."""
+    """Return a trial's result; None where it wrote nothing whole."""
     try:
         return Trial.model_validate_json(answer.read_bytes())
     except (OSError, ValueError):

@@ -66,7 +66,7 @@ class Tuning:
         self._searches[name].tell(trial)
 
     def params_of(self, name: str, number: int) -> dict[str, Value]:
-        """Return what a trial that runs was proposed with."""
+        """Return the proposed parameters of a running trial."""
         return self._searches[name].params_of(number)
 
     def to_come(self, first: int) -> tuple[Task, ...]:

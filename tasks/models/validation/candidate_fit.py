@@ -125,7 +125,7 @@ def _curves_of(learned: FitResult, found: Validated) -> str:
 
 
 def _predict_holdout(run: FitRun, candidate: Candidate, model: Any, raw: Any | None) -> float:
-    """Keep what `model` predicts of the holdout, and what `raw` does; return the model's seconds.
+    """Keep the holdout predictions of `model` and of `raw`; return the model's seconds.
 
     Parameters
     ----------

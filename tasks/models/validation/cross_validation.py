@@ -73,7 +73,7 @@ class Validated:
         return tuple(score for score in self.scores if score is not None)
 
     def save(self, folder: Path) -> tuple[str, ...]:
-        """Write what a fit of the same settings will need beside its scores; return the files."""
+        """Write what a fit of the same settings needs beside its scores; return the files."""
         if self.held is None:
             return ()
         self.held.save(folder)
@@ -224,7 +224,7 @@ class Validation:
         return shared_rows(self._folds, ordered=self.run.ordered)
 
     def _after(self, fitted: _Fitted, rounds: int) -> _Scored:
-        """Return what the model of a fold is worth after so many rounds."""
+        """Return the score of a fold's model after so many rounds."""
         place = fitted.number, rounds
         if place not in self._known:
             model = fitted.course.at(rounds)

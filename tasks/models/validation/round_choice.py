@@ -86,7 +86,7 @@ def standard_error(differences: NDArray[np.float64], shared: float) -> float:
 
 
 def noise(differences: NDArray[np.float64], shared: float) -> float:
-    """Return what the mean over parts has to exceed to be more than chance, one-sided at 95 %."""
+    """Return the limit that the mean over parts exceeds by chance in 5 % of cases, one-sided."""
     quantile = float(scipy.special.stdtrit(len(differences) - 1, CONFIDENCE))
     return quantile * standard_error(differences, shared)
 

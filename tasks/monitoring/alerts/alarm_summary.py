@@ -65,7 +65,7 @@ class Moved:
 
 
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
-    """Return what moved, from the alarm and from what was monitored around it."""
+    """Return the findings behind an alarm, from it and from what was monitored around it."""
     monitored = _monitored(alarm, related)
     drift = monitored.read(DriftResult, "drift") if monitored else None
     features = [c for c in drift.columns if c.role == "feature"] if drift else []
@@ -120,7 +120,7 @@ def what_moved(found: Moved) -> str:
 
 
 def gain_statement(found: Moved) -> str:
-    """Return what retraining would bring and how that was measured; empty where it was not."""
+    """Return the gain of retraining and how it was measured; empty where it was not."""
     if found.gain is None or found.gain.gain is None:
         return ""
     gain = gain_sentence(found.gain, found.weighed)

@@ -194,7 +194,7 @@ def _asset() -> Any:
 
 
 def _plugin(url: str) -> Any:
-    """Return what sends to `url`, or None when Apprise does not know it."""
+    """Return Apprise's sender for `url`, or None when it does not know the address."""
     try:
         return apprise.Apprise.instantiate(url, asset=_asset())
     except Exception:  # noqa: BLE001 - whatever a plugin makes of an address

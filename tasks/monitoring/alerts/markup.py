@@ -87,7 +87,7 @@ def _escaped(content: str) -> str:
 
 
 def _opened(links: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return what can be opened: pages without credentials, and files."""
+    """Return the links to show: pages without credentials, and files."""
     found = []
     for name, target in links.items():
         address = "".join(c for c in target if c.isprintable() and c not in "`<>\"'\\")[:500]

@@ -305,7 +305,7 @@ def _promoted(decision: Decision, related: Sequence[Decision], file: str) -> _Dr
 
 
 def _alarm_before(related: Sequence[Decision], decision: Decision) -> str:
-    """Return what the alarm behind a promotion rested on."""
+    """Return the evidence of the alarm behind a promotion."""
     alarms = [r for r in related if r.kind == "alarmed" and r.correlation == decision.correlation]
     found = moved(alarms[-1], related) if alarms else Moved()
     if found.gain is None or not gain_headline(found.gain, found.weighed):
@@ -323,7 +323,7 @@ def _not_compared(decision: Decision) -> str:
 
 
 def _after(decision: Decision, file: str) -> str:
-    """Return what completes a comparison; empty where nothing is missing."""
+    """Return the command that completes a comparison; empty where nothing is missing."""
     if not _not_compared(decision):
         return ""
     return (

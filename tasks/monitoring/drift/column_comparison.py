@@ -67,7 +67,7 @@ class Compared:
 
 
 def compare(summary: Summary, column: pd.Series[Any], *, level: float) -> Compared:
-    """Return how `column` differs from its summary.
+    """Return the comparison of `column` with its summary.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class Summary:
 def summarise(
     column: pd.Series[Any], kind: Kind, cell_of: NDArray[np.int64] | None, n_cells: int
 ) -> Summary:
-    """Return what is kept of `column`.
+    """Return the summary of `column`.
 
     Parameters
     ----------

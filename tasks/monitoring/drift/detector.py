@@ -106,7 +106,7 @@ def measure(
     new: Mapping[str, Kind] | None = None,
     evidence: Evidence | None = None,
 ) -> DriftResult:
-    """Return what drifted in the rows of `frame`.
+    """Return the drift of the rows of `frame`.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def _of_predictions(
 
 
 def _inflation(features: _Family) -> float:
-    """Return how much wider the features' limits are than sampling alone makes them."""
+    """Return the ratio of the features' limits to those from sampling alone."""
     if features.calibration is None:
         return 1.0
     ratios = []

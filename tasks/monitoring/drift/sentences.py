@@ -29,7 +29,7 @@ def sentence(
     rows: int,
     min_rows: int,
 ) -> str:
-    """Return what moved, how much, and where the limits come from."""
+    """Return a sentence on the drifted columns, by how much, and the source of the limits."""
     if rows < min_rows:
         return (
             f"not enough data: {rows:,} rows, {min_rows:,} needed by `monitoring.min_rows`; "
@@ -84,7 +84,7 @@ def _measured(finding: HarmFinding, *, limit: bool = False) -> str:
 
 
 def arrived(names: Sequence[str]) -> str:
-    """Return what to add to the sentence of columns that came after the training.
+    """Return a sentence on columns that came after the training, to append.
 
     Examples
     --------

@@ -171,7 +171,7 @@ def record_stale_files(
 
 
 def _broken(rule: RuleResult) -> str:
-    """Return what was broken, without how much: more rows of the same fault are no new one."""
+    """Return the broken rules, without counts: more rows of the same fault are no new one."""
     return f"{rule.column}: {rule.rule}" if rule.column else rule.rule
 
 

@@ -91,7 +91,7 @@ def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime
 
 
 def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tuple[Decision, ...]:
-    """Record what is not recorded of `ended` runs and open requests.
+    """Record outcomes of `ended` runs and open requests that are not recorded yet.
 
     Returns
     -------

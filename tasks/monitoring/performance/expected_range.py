@@ -165,7 +165,7 @@ def ordinary(
     min_rows: int,
     seed: int = 0,
 ) -> Ordinary | None:
-    """Return what the reference, all of it labelled, shows to be ordinary; None without a metric.
+    """Return the ordinary range by the reference, all of it labelled; None without a metric.
 
     The reference is cut into contiguous blocks of the window's length, back from its newest row. A
     block's metric is taken as the sum of a common mean, the block's own deviation and sampling
@@ -204,7 +204,7 @@ def combined(
     *,
     timed: bool = True,
 ) -> Ordinary:
-    """Return what is ordinary, from the metric of the reference and of its blocks.
+    """Return the ordinary range, from the metric of the reference and of its blocks.
 
     Parameters
     ----------

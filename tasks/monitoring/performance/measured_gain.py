@@ -73,7 +73,7 @@ def measure_gain(
     earlier: Sequence[Decision],
     now: datetime,
 ) -> Gain | None:
-    """Return what retraining would bring; None where nothing new is known of it.
+    """Return the gain of retraining; None where nothing new is known of it.
 
     The champion's recipe is fitted on the training window without the newest labelled rows, as a
     refit would be judged, so that a training that follows finds the fit done. Rows whose labels
@@ -116,7 +116,7 @@ def measure_gain(
 
 
 def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
-    """Return what measurements in `metric` showed so far, of earlier champions too."""
+    """Return the measurements in `metric` so far, of earlier champions too."""
     found = (decision.read(Gain, "gain") for decision in earlier if decision.kind == "monitored")
     return next((g.aged for g in found if g is not None and g.metric == metric and g.aged), ())
 

@@ -252,7 +252,7 @@ def _compared(
 
 
 def _caution(usual: Ordinary | None) -> str:
-    """Return what the limit rests on where the holdout holds too few windows."""
+    """Return the basis of the limit where the holdout holds too few windows."""
     if usual is None or not usual.effects.varies or usual.blocks >= len(_FEW):
         return ""
     return (

@@ -61,7 +61,7 @@ def judge_segments(
     false_alarms: float,
     length: timedelta,
 ) -> tuple[SegmentPerformance, ...]:
-    """Return how well the champion did in each segment that has rows enough.
+    """Return the champion's performance in each segment that has rows enough.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _greater(now: Floats, before: Floats, between: float, known_from: int) -> fl
 
 
 def with_segments(found: Performance, segments: tuple[SegmentPerformance, ...]) -> Performance:
-    """Return what is known of a window with its segments; one that is worse makes it worse."""
+    """Return a window's performance with its segments; one that is worse makes it worse."""
     worse = sorted((s for s in segments if s.worse), key=lambda s: s.p_value)
     sentence = found.sentence
     if worse:

@@ -43,7 +43,7 @@ def performances_of(
     now: datetime,
     tried: Sequence[Window] = (),
 ) -> tuple[Performance, ...]:
-    """Return how the champion did on this window and, where a pass ends with it, on earlier ones.
+    """Return the champion's performance on this window; where a pass ends with it, on earlier ones.
 
     An earlier window is measured again when labels of it have arrived since, or when so many are
     there that they count as mature; the oldest first, `monitoring.catch_up` of them in one pass.
@@ -224,7 +224,7 @@ def _segments(
     version: ModelVersion,
     window: Window,
 ) -> tuple[SegmentPerformance, ...]:
-    """Return how `version` did in each segment of a window, or of three where rows are few."""
+    """Return the performance of `version` by segment in a window, in three where rows are few."""
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
     before = reference_predictions(store, version)
     columns = [c for c in config.segments if c in roles.features]

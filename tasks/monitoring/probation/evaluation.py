@@ -142,7 +142,7 @@ def _judged(
 def _of_base(
     pipeline: Pipeline, ledger: Ledger, store: Store, base: ModelVersion, window: Window
 ) -> pd.DataFrame:
-    """Return what `base` predicts of a window; windows before it was confirmed are read again."""
+    """Return the predictions of `base` for a window; if there are none, they are made now."""
     known = _rows(pipeline, ledger, base, window)
     if len(known):
         return known

@@ -71,7 +71,7 @@ def conclude_look(
     now: datetime,
     html_of: Callable[[Decision], str],
 ) -> MonitoringOutcome:
-    """Record what was found of one window, write its page and the MLflow steps.
+    """Record the findings on one window, write its page and the MLflow steps.
 
     The policy decides only where the pass ends with this window.
 
@@ -505,7 +505,7 @@ def _monitored(
 
 
 def links_of(pipeline: Pipeline, store: Store, outcome: MonitoringOutcome) -> dict[str, str]:
-    """Return what to open about a pass."""
+    """Return the links of a pass."""
     experiment = store.experiment(experiment_name(pipeline.config.name))
     links = {
         "report": outcome.report,

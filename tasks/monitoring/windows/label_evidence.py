@@ -55,7 +55,7 @@ def with_gain(
 
 
 def _measured_before(look: Look, earlier: Sequence[Decision]) -> Gain | None:
-    """Return what the last look at the same window measured, so that it is stated alike."""
+    """Return the last look's measurement of the same window, so that it is stated alike."""
     same = (d for d in earlier if d.window == look.window and d.version == look.champion.version)
     last = next(same, None)
     return None if last is None else last.read(Gain, "gain")

@@ -226,7 +226,7 @@ def _times_of(rows: pd.DataFrame, roles: Schema) -> NDArray[np.datetime64] | Non
 def _predictor(
     pipeline: Pipeline, store: Store, champion: ModelVersion
 ) -> Callable[[pd.DataFrame], NDArray[Any]]:
-    """Return what scores rows as the champion does."""
+    """Return a function that scores rows as the champion does."""
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
 
     def predict(rows: pd.DataFrame) -> NDArray[Any]:
@@ -277,7 +277,7 @@ def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
 
 
 def importance_of(champion: ModelVersion) -> dict[str, float]:
-    """Return what the champion's metric loses when a column is shuffled, the greatest ten."""
+    """Return the loss of the champion's metric when a column is shuffled, the greatest ten."""
     try:
         stated = json.loads(champion.tags.get("keepfit.importance", "{}"))
         return {str(column): max(0.0, float(loss)) for column, loss in stated.items()}

@@ -128,7 +128,7 @@ def decide(
 
 
 def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
-    """Return how much worse than the champion a refit may be, in units of the metric.
+    """Return the largest loss against the champion that a refit may have, in units of the metric.
 
     Without ``gate.refit_margin`` it is a share of what the champion is better than the trivial
     baseline: a refit keeps at least nine tenths of that.
@@ -150,7 +150,7 @@ def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
 
 
 def incomplete_words(skipped: Sequence[str]) -> str:
-    """Return what a comparison lacks, and what to do about it.
+    """Return a sentence on an incomplete comparison, with the remedy.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def _cannot_judge(
 
 
 def _missing(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> list[str]:
-    """Return what the rules need and the evidence lacks, in words."""
+    """Return the evidence that the rules need and that is missing, as text."""
     needed: dict[str, tuple[float | None, ...]] = {
         f"the challenger's {evidence.metric}": (evidence.challenger_score,),
         f"the baseline's {evidence.metric}": (evidence.baseline_score,),
@@ -260,7 +260,7 @@ def _guardrails(evidence: GateEvidence, gate: GateConfig) -> list[str]:
 
 
 def _bound(gate: GateConfig) -> float:
-    """Return what the lower end of the gain must exceed."""
+    """Return the bound that the lower end of the gain must exceed."""
     return gate.min_gain if gate.rule == "superior" else -gate.margin if gate.margin else 0.0
 
 
@@ -311,7 +311,7 @@ def _measured(evidence: GateEvidence, gate: GateConfig, *, first: bool) -> str:
 
 
 def _beside(support: Support | None) -> str:
-    """Return what earlier refits or the folds show, as the end of a sentence; empty without any."""
+    """Return the evidence of earlier refits or folds, to end a sentence; empty without any."""
     if support is None:
         return ""
     if isinstance(support, ProbabilityGain):
@@ -338,7 +338,7 @@ def _achieved(
     champion_version: str | None,
     support: Support | None,
 ) -> str:
-    """Return what a promoted challenger has shown."""
+    """Return the evidence for a promoted challenger as a sentence."""
     measured = _measured(evidence, gate, first=champion_version is None)
     metric = evidence.metric
     if champion_version is None:

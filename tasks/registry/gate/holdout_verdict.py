@@ -178,7 +178,7 @@ def _recipes(
     challenger: str,
     champion: ModelVersion | None,
 ) -> RecipeGain | None:
-    """Return what the folds show of the challenger's recipe beside that of the champion's family.
+    """Return the folds' evidence on the challenger's recipe against that of the champion's family.
 
     None where they do not compare them: the same recipe, one that was tuned on these folds, or one
     that was not fitted. A ranking is judged by the holdout alone.
@@ -312,7 +312,7 @@ def champion_predictions(
     basis: Basis,
     mask: NDArray[np.bool_],
 ) -> tuple[Predictions | None, str]:
-    """Return what the champion predicts of the rows, or None and why it can't."""
+    """Return the champion's predictions of the rows, or None and the reason."""
     theirs = champion.roles
     schema = basis.roles
     if theirs.task != schema.task or theirs.target != schema.target:

@@ -99,7 +99,7 @@ def compared(
 
 
 def joined(evidence: GateEvidence, least: float, confidence: float) -> Joined | None:
-    """Return what holdout and folds show together of a gain above `least`.
+    """Return the joint evidence of holdout and folds for a gain above `least`.
 
     Returns
     -------

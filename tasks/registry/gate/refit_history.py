@@ -56,7 +56,7 @@ class Together:
 def together(
     evidence: GateEvidence, earlier: Sequence[RefitGain], margin: float, confidence: float
 ) -> Together | None:
-    """Return what earlier refits and this one show; None without one, or without a margin.
+    """Return the joint evidence of earlier refits and this one; None without one, or a margin.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def together(
 
 
 def refit_gain(verdict: Verdict, until: datetime | None) -> RefitGain | None:
-    """Return what a judged refit showed, for those that follow; None where nothing was measured."""
+    """Return the result of a judged refit, for later ones; None where nothing was measured."""
     if verdict.difference is None or verdict.interval is None or verdict.margin is None:
         return None
     error = standard_error(*verdict.interval, verdict.confidence)

@@ -125,7 +125,7 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def mark_unfinished(self) -> tuple[str, ...]:
-        """Mark what a process left that ended while it registered; return names.
+        """Mark versions and models that a process left unfinished; return names.
 
         Versions it never verified get a tag, models it never finished become FAILED.
         """

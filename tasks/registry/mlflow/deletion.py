@@ -209,7 +209,7 @@ class Collecting(Catalog):
 
     @abstractmethod
     def _delete_artifacts(self, address: str) -> None:
-        """Remove what is stored under an address that is no folder of this disk."""
+        """Remove files under an address that is no folder of this disk."""
 
     @abstractmethod
     def _remove_run(self, run_id: str) -> None:

@@ -192,7 +192,7 @@ def reachable(address: str) -> None:
 
 
 def remove_inputs(engine: Any, run_id: str) -> None:
-    """Remove what links an MLflow run to data and models, and data that nothing else links.
+    """Remove the links of an MLflow run to data and models, and data that nothing else links.
 
     MLflow leaves these rows behind when it removes a run for good.
     """

@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 20.0
 
 
 def reader_of(uri: str, state: Path) -> SqliteReader | None:
-    """Return what reads the store at `uri`; None unless it is a local database at rest.
+    """Return a reader of the store at `uri`; None unless it is a local database at rest.
 
     Where a process died while it moved an alias, MLflow is to be connected, which ends that first.
     """

@@ -100,7 +100,7 @@ class Store(Runs, Versions, Collecting):
 
     @store_errors.guarded
     def close_leftovers(self) -> tuple[str, ...]:
-        """Mark what ended processes left, runs and versions; return what was marked."""
+        """Mark runs and versions that ended processes left; return the marked ones."""
         return (*self.close_dead_runs(), *self.mark_unfinished())
 
     def reap(self) -> None:

@@ -68,7 +68,7 @@ def signature_of(version: ModelVersion, files: Mapping[str, str]) -> str:
 
 
 def manifest_of(version: ModelVersion) -> Manifest:
-    """Return what a version was signed as.
+    """Return the signed manifest of a version.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _opened(text: str, named: str) -> Manifest:
 
 
 def _encoded(payload: bytes) -> bytes:
-    """Return what is signed: DSSE's pre-authentication encoding of type and payload."""
+    """Return the bytes to sign: DSSE's pre-authentication encoding of type and payload."""
     return b"DSSEv1 %d %s %d %s" % (len(_TYPE), _TYPE.encode(), len(payload), payload)
 
 

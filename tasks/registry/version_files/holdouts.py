@@ -74,7 +74,7 @@ def keep_holdout(
 
 
 def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
-    """Return what a version, not yet fitted on them, predicted of its holdout rows.
+    """Return the predictions of a version, not yet fitted on them, for its holdout rows.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
 def reference_predictions(
     store: Store, version: ModelVersion, *, even: bool = False
 ) -> pd.DataFrame | None:
-    """Return what a version predicted, unseen, of rows over its training span.
+    """Return the predictions of a version for unseen rows over its training span.
 
     Rows of the training out of fold, then those of the holdout. Of training rows in time the newer
     half is there, each row predicted by a model of the rows before its part. Calibration, weights

@@ -35,7 +35,7 @@ def keep_recipe(store: Store, run_id: str, recipe: Recipe) -> dict[str, str]:
 
 
 def recipe_of_version(store: Store, version: ModelVersion) -> Recipe | None:
-    """Return how a version is fitted again.
+    """Return the recipe for fitting a version again.
 
     Returns
     -------

@@ -138,7 +138,7 @@ def _of_candidate(
 def _searched(
     name: str, results: Sequence[CandidateResult], metric: str, training: TrainingConfig
 ) -> Drawing | None:
-    """Return what tuning tried of a candidate, where it was tuned."""
+    """Return the figure of a candidate's tuning, where it was tuned."""
     result = next(r for r in results if r.candidate == name)
     if not result.trials:
         return None
@@ -164,7 +164,7 @@ def _explained(
     queries: RankingGroups | None,
     seed: int,
 ) -> tuple[Importance | None, list[Drawing | None]]:
-    """Return what the challenger relies on, from a sample of the holdout, and its figures."""
+    """Return the challenger's importance, from a sample of the holdout, and its figures."""
     rows = np.load(basis.split.holdout_path)
     chosen = spread(len(rows), _IMPORTANCE_ROWS)
     if queries is not None:
@@ -193,7 +193,7 @@ def _moved(
     importance: Importance | None,
     challenger: CandidateResult,
 ) -> list[Drawing | None]:
-    """Return how the prediction moves with the columns that matter most, and what moves it."""
+    """Return the figures of partial dependence and contributions for the most important columns."""
     schema = basis.roles
     top = list(challenger.importance) if importance is None else _by_loss(importance)
     label = _explained_class(basis, X, pipeline)

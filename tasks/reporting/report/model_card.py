@@ -151,7 +151,7 @@ def _slices(diagnosis: Diagnosis) -> Part:
 
 
 def limits(basis: Basis, challenger: str, diagnosis: Diagnosis) -> tuple[str, ...]:
-    """Return what a user of the model has to know, a sentence each."""
+    """Return the caveats for users of the model, a sentence each."""
     fit = diagnosis.of(challenger)
     found = [fit.sentence] if fit is not None and fit.fit not in ("good", "unknown") else []
     found += [s.sentence for s in diagnosis.suspicions if s.level == "warning"]

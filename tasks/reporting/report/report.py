@@ -27,7 +27,7 @@ def figure_text(drawing: Drawing) -> FigureText:
 
 
 def changed(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Change, ...]:
-    """Return what differs between two sets of settings, by name.
+    """Return the differences between two sets of settings, by name.
 
     Examples
     --------

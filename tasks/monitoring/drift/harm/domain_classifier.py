@@ -86,7 +86,7 @@ def separate(
     features: Mapping[str, Kind],
     weights: Mapping[str, float] | None = None,
 ) -> Separation | None:
-    """Return how well the rows of `window` are separated from those of `reference`.
+    """Return the separation of the rows of `window` from those of `reference`.
 
     Parameters
     ----------

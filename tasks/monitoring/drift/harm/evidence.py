@@ -40,7 +40,7 @@ def evidence_of(
     times: NDArray[np.datetime64] | None,
     predict: Predict | None,
 ) -> Evidence:
-    """Return what a window of `champion` is judged by; the ordinary blocks are measured once.
+    """Return the evidence for windows of `champion`; the ordinary blocks are measured once.
 
     Parameters
     ----------

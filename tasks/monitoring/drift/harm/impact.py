@@ -80,7 +80,7 @@ class Bounds:
 
 
 def bounds_of(summary: Summary, cells: NDArray[np.bool_] | None = None) -> Bounds:
-    """Return what the reference holds of a column.
+    """Return the bounds of a column in the reference.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def outside_rows(
 
 
 def movement(predictions: NDArray[np.generic], references: NDArray[np.generic]) -> float:
-    """Return how far predictions lie from the reference's.
+    """Return the distance of predictions from the reference's.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def _change(before: NDArray[np.generic], after: NDArray[np.generic]) -> float:
 
 
 def upper_limit(past: Sequence[float], false_alarms: float) -> float | None:
-    """Return what one more value like those of `past` exceeds with a small probability.
+    """Return the limit that one more value like those of `past` exceeds with a small probability.
 
     The prediction limit of a normal sample (Hahn 1970) on the scale of log odds; values are
     fractions, or at least positive. None for fewer than three.

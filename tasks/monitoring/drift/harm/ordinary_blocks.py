@@ -61,7 +61,7 @@ def ordinary_blocks(
     times: NDArray[np.datetime64] | None,
     watched: Mapping[str, float],
 ) -> OrdinaryBlocks:
-    """Return what the measures of harm are in blocks of the reference.
+    """Return the measures of harm in blocks of the reference.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ def harm_of_segments(
 
 
 def with_segments(names: Sequence[SegmentDrift]) -> str:
-    """Return what to add to the sentence of a window: the segments that could hurt."""
+    """Return a sentence on the segments that could hurt, to append to the window's."""
     harmful = [segment.name for segment in names if segment.harmful]
     if not harmful:
         return ""

@@ -103,7 +103,7 @@ def harm_of(
     *,
     false_alarms: float,
 ) -> list[HarmFinding]:
-    """Return how the rows of a window differ from what the champion learned from.
+    """Return the measures of harm of a window's rows.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def _apart(apart: Separation, blocks: OrdinaryBlocks, level: float) -> list[Harm
 
 
 def moved_predictions(found: Predictions, length: float, *, false_alarms: float) -> HarmFinding:
-    """Return how far the predictions moved from those of the reference.
+    """Return the distance of the predictions from those of the reference.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _season(found: Predictions, length: float) -> tuple[Season | None, Cells]:
 
 
 def _past_movements(found: Predictions, cells: Cells, season: Season | None) -> list[float]:
-    """Return how far the predictions of each block lie from those of the blocks before it.
+    """Return the distance of each block's predictions from those of the blocks before it.
 
     Within a season, from those of the same season in other periods.
     """
@@ -198,7 +198,7 @@ def moved_columns(
 
 
 def of_columns(effects: Mapping[str, float]) -> list[HarmFinding]:
-    """Return what the columns that must move do to the predictions, each by itself."""
+    """Return the effect on the predictions of each column that must move, one by one."""
     if not effects:
         return []
     least, _ = EFFECTS["columns"]

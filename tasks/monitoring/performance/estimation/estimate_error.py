@@ -129,11 +129,11 @@ class Learner:
         return isinstance(other, Learner) and self._digest == other._digest
 
     def ratio(self, window: Answers) -> Floats | None:
-        """Return how much more frequent rows like each of the reference are in a window."""
+        """Return the density ratio of each reference row in a window."""
         return None if self.covariates is None else self.covariates.ratio(self.known, window)
 
     def spread(self, window: Answers, ratio: Floats | None) -> float:
-        """Return how much the estimate would move, had other rows of the reference been drawn."""
+        """Return the spread of the estimate over other draws of reference rows."""
         few, known = thinned(window), self.known
         plan, one = plan_of(known, self.roles, _REFITS, self.seed), whole(few.rows)
         if not plan.replicates:

@@ -47,7 +47,7 @@ class Learned(Protocol):
 def learned_from(
     known: Answers, roles: Schema, metric: str, seed: int, weights: Floats | None = None
 ) -> Learned:
-    """Return what gives the expected metric, learned on rows whose labels are known.
+    """Return an estimator of the expected metric, learned on rows whose labels are known.
 
     Parameters
     ----------
