@@ -1,4 +1,4 @@
-"""Spans of time as people write them in a contract, 30d or 2h, and moments in UTC."""
+"""Spans of time as people write them, 30d or 2h, and moments in UTC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
-_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
+PATTERN = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*$")
 
 
 def parse_span(value: Any) -> timedelta:
@@ -25,11 +25,12 @@ def parse_span(value: Any) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
+    match = PATTERN.fullmatch(value) if isinstance(value, str) else None
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not 0 < seconds < 1e10:
         raise ValueError(
-            f"a span is a number above 0 and a unit, s, m, h, d or w; got {value!r}. Write 30d"
+            f"a duration is a number above 0 and a unit, s, m, h, d or w; got {value!r}. "
+            "Write 30d, 2h or 120s"
         )
     return timedelta(seconds=seconds)
 
