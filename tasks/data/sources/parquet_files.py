@@ -16,7 +16,7 @@ from tasks.base.training_records import Kind
 from tasks.data.files.file_columns import changed_columns
 from tasks.data.files.mapped_tables import mapped
 from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named
-from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range, within
+from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
 from tasks.data.time_columns import require_readable, require_times
 from tasks.data.typing.arrow_types import plain_table
@@ -68,7 +68,6 @@ def read_parquet(
     DataError
         When there is no row, unless a range of time is wanted or it `may_be_empty`.
     """
-    notes: list[str] = []
     findings: list[ReadingNote] = []
     data = _dataset(source, base, findings)
     if columns is not None:
@@ -92,14 +91,11 @@ def read_parquet(
     typing = Typing(_RULES, expected, written)
     table = typing.columns(columns_read)
     require_readable(time_column, table, findings)
-    table = require_times(table, time_column, notes)
-    latest = None
-    if time_column is not None:
-        table = within(table, time_column, start, end)
-        latest = time_range(table[time_column])[1]
-    all_notes = (*notes, *typing.notes.sentences())
     return SourceTable(
-        table, all_notes, latest, findings=(*findings, *typing.findings), written=typing.written
+        table,
+        typing.notes.sentences(),
+        findings=(*findings, *typing.findings),
+        written=typing.written,
     )
 
 

@@ -95,23 +95,23 @@ def read_source(
         When a database is not there just now.
     """
     if isinstance(source, ParquetSource):
-        return read_parquet(
+        read = read_parquet(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
             expected=expected, written=written, may_be_empty=may_be_empty, scratch=scratch,
         )  # fmt: skip
-    if isinstance(source, SqlSource):
-        return read_sql(
+    elif isinstance(source, SqlSource):
+        read = read_sql(
             source, base, columns=columns, time_column=time_column, start=start, end=end,
             expected=expected, written=written, may_be_empty=may_be_empty,
         )  # fmt: skip
-    if isinstance(source, CsvSource):
+    elif isinstance(source, CsvSource):
         read = read_csv(
             source, base, columns=columns, expected=expected, written=written,
             may_be_empty=may_be_empty,
         )  # fmt: skip
-        return _windowed(read, time_column, start, end)
-    table = demo_table(source.name, source.months, columns)
-    return _windowed(SourceTable(table), time_column, start, end)
+    else:
+        read = SourceTable(demo_table(source.name, source.months, columns))
+    return _windowed(read, time_column, start, end)
 
 
 def _windowed(

@@ -13,7 +13,7 @@ from tasks.base.runtime.libraries import sa
 from tasks.base.settings.sources import SqlSource
 from tasks.base.text.phrases import listed
 from tasks.base.training_records import Kind
-from tasks.data.source_table import SourceTable, as_utc, nearest, time_range, within
+from tasks.data.source_table import SourceTable, as_utc, nearest, time_range
 from tasks.data.sources.driver_rows import Columns
 from tasks.data.sources.sql_connections import connected
 from tasks.data.time_columns import require_readable, require_times
@@ -77,7 +77,6 @@ def read_sql(
     DataError
         When there is no row, unless a range of time is wanted or it `may_be_empty`.
     """
-    notes: list[str] = []
     with connected(source, base) as connection:
         query = _Query(source, connection)
         names = [n for n in query.names() if columns is None or n in set(columns)]
@@ -101,14 +100,11 @@ def read_sql(
     del plain
     table = typing.columns(columns_read)
     require_readable(time_column, table, findings)
-    table = require_times(table, time_column, notes)
-    latest = None
-    if time_column is not None:
-        table = within(table, time_column, start, end)
-        latest = time_range(table[time_column])[1]
-    all_notes = (*notes, *typing.notes.sentences())
     return SourceTable(
-        table, all_notes, latest, findings=(*findings, *typing.findings), written=typing.written
+        table,
+        typing.notes.sentences(),
+        findings=(*findings, *typing.findings),
+        written=typing.written,
     )
 
 
