@@ -173,12 +173,18 @@ def _runs(
         state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=list(states))),
         **further,
     )
+    found = all_runs(client, wanted)
+    return [(tags[tag], run) for run in found for tag in run.tags if tag in tags]
+
+
+def all_runs(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:
+    """Return all runs that a filter admits, page after page."""
     found: list[FlowRun] = []
     while page := client.read_flow_runs(flow_run_filter=wanted, limit=_MOST, offset=len(found)):
         found += page
         if len(page) < _MOST:
             break
-    return [(tags[tag], run) for run in found for tag in run.tags if tag in tags]
+    return found
 
 
 def _ended_run(run: FlowRun, flow: str, kind: Any, state: str, message: str = "") -> EndedRun:

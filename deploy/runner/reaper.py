@@ -23,6 +23,7 @@ from deploy.prefect.api import connected
 from flows.prefect_runs import (
     GONE,
     WATCHED,
+    all_runs,
     correlation_of,
     end_run,
     pipeline_tag,
@@ -50,7 +51,6 @@ AGAIN = "again:"
 _UNMARKED_SECONDS = 60.0
 _STOPPED_SECONDS = 50.0
 _CRASHED_WITHIN = timedelta(hours=1)
-_PAGE = 200
 
 
 class Reaper:
@@ -327,23 +327,14 @@ def _runs(
             filters.FlowRunFilterNextScheduledStartTime(before_=due_before) if due_before else None
         ),
     )
-    return _all(client, wanted)
+    return all_runs(client, wanted)
 
 
 def _runs_named(client: SyncPrefectClient, ids: Iterable[str]) -> list[FlowRun]:
     wanted = [UUID(one) for one in ids]
     if not wanted:
         return []
-    return _all(client, filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=wanted)))
-
-
-def _all(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:
-    found: list[FlowRun] = []
-    while page := client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(found)):
-        found += page
-        if len(page) < _PAGE:
-            break
-    return found
+    return all_runs(client, filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=wanted)))
 
 
 def _by_alarm(run: FlowRun) -> bool:
