@@ -43,6 +43,11 @@ class CheckResult:
     sample: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The rule's name for people: column and rule."""
+        return self.rule if self.column is None else f"{self.column}.{self.rule}"
+
 
 @dataclass(frozen=True)
 class CheckOutcome:

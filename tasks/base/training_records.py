@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from expectations.results import CheckResult
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.source_notes import LabelTwins, ReadingNote, note_text
 from tasks.base.utc_times import as_utc
@@ -19,6 +20,9 @@ Task = Literal["binary", "multiclass", "regression", "ranking"]
 NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
 """Tasks whose target and predictions are numbers, not classes."""
 Severity = Literal["error", "warning"]
+
+RuleResult = CheckResult
+"""Result of one rule of a contract."""
 
 TrainingKind = Literal["refit", "search"]
 """A known recipe on newer rows, or all candidates."""
@@ -268,36 +272,6 @@ class Prepared(Record):
     folder: str
     refit: bool
     mode: TrainingMode = TrainingMode()
-
-
-class RuleResult(Record):
-    """Result of one rule of a contract.
-
-    Attributes
-    ----------
-    failed_share
-        Fraction of the rows checked that broke the rule; None for a rule on the whole table.
-    sample
-        Up to a handful of the values that broke it, as text.
-    key
-        Of the table's rule ``unique``: the columns that no two rows share the values of.
-    """
-
-    column: str | None
-    rule: str
-    severity: Severity
-    passed: bool
-    expected: str
-    observed: str = ""
-    failed_rows: int = 0
-    failed_share: float | None = None
-    sample: tuple[str, ...] = ()
-    key: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The rule's name for people: column and rule."""
-        return self.rule if self.column is None else f"{self.column}.{self.rule}"
 
 
 class ContractResult(Record):

@@ -115,7 +115,7 @@ def check_snapshot(
         contract_digest=contract.digest(),
         data_digest=snapshot.digest,
         rows=outcome["rows"],
-        rules=tuple(RuleResult.model_validate(rule) for rule in outcome["rules"]),
+        rules=outcome["rules"],
         page=str(page),
         seconds=outcome["seconds"],
         whole=outcome["whole"],

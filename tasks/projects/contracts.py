@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expectations.contract_differences import GONE, find_differences
-from expectations.results import CheckResult
 from tasks.base.command_results import ContractDiff, RuleDifference, WrittenContract
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, nearest
@@ -149,7 +148,7 @@ def _differences(
     def read(columns: Sequence[str]) -> pd.DataFrame:
         return read_frame(snapshot.path, columns=columns)
 
-    broken = [CheckResult(**r.model_dump()) for r in (*result.broken, *result.warnings)]
+    broken = (*result.broken, *result.warnings)
     return result, find_differences(compared, broken, inferred, read)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def test_what_accepting_would_not_mend_offers_no_command(
     pipeline: Pipeline, champion: ModelVersion, monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:
     found = quarantine.check_pipeline
-    broken = BROKEN.model_copy(update={"rule": rule})
+    broken = replace(BROKEN, rule=rule)
     monkeypatch.setattr(
         quarantine, "check_pipeline",
         lambda *given, **more: found(*given, **more).model_copy(update={"rules": (broken,)}),
