@@ -87,7 +87,7 @@ def _gallery() -> str:
 
 
 def _bring_every_command() -> None:
-    """Make the commands of the storey above, which are loaded when used, known to mkdocs-click."""
+    """Make the commands of the layer above, which are loaded when used, known to mkdocs-click."""
     context = click.Context(main)
     for name in main.list_commands(context):
         command = main.get_command(context, name)

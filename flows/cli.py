@@ -159,7 +159,7 @@ def _fail(kind: str, message: str, remedy: str, status: int, as_json: bool) -> N
 
 
 def _added() -> dict[str, EntryPoint]:
-    """Return the commands that the storey above brings, by name; none is imported yet."""
+    """Return the commands of the layer above, by name; none is imported yet."""
     found = distribution("keepfit").entry_points
     return {entry.name: entry for entry in found if entry.group == "keepfit.commands"}
 

@@ -1,4 +1,4 @@
-"""When the scheduled flows run next."""
+"""Next runs of the scheduled flows."""
 
 from __future__ import annotations
 

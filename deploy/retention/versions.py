@@ -1,4 +1,4 @@
-"""Which versions of a model stay, and that the others go with all their runs and files.
+"""Retention of versions: which stay; the others go with all their runs and files.
 
 A version is collected in this order: it can never be champion again; the ledger records that it was
 collected; it leaves the registry; its training's runs, models and files go. Each step finds again

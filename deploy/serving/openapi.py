@@ -84,7 +84,7 @@ def _operation(name: str, model: ServedModel) -> dict[str, Any]:
         "requestBody": {"required": True, "content": body},
         "responses": {
             "200": {
-                "description": "One entry a row, in the order of the request.",
+                "description": "One entry per row, in the order of the request.",
                 "content": {"application/json": {"schema": response_schema(model)}},
             },
             **{

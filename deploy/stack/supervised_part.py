@@ -67,7 +67,7 @@ class Part:
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """File of its output."""
         return self.folder / "logs" / f"{self.slug}.log"
 
     @property

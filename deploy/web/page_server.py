@@ -1,4 +1,4 @@
-"""`keepfit page`: keepfit's page where no `keepfit up` serves it, beside servers of one's own."""
+"""`keepfit page`: keepfit's page where no `keepfit up` serves it, beside the user's own servers."""
 
 from __future__ import annotations
 

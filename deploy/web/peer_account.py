@@ -1,4 +1,4 @@
-"""Which account of this machine is at the other end of a connection over loopback."""
+"""The account of this machine at the other end of a connection over loopback."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Training(Result):
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """A row a candidate, best first: the pipeline's metric, its 95 % interval, and times."""
+        """One row per candidate, best first: the metric, its 95 % interval, and times."""
         return _frame(self.to_dict()["leaderboard"])
 
     @property
@@ -136,7 +136,7 @@ class Scoring(Result):
 
     @property
     def sentence(self) -> str:
-        """How many rows were scored, and by which version."""
+        """Number of scored rows, and the version."""
         aside = self.outcome.quarantined
         kept = f"; {aside.rows:,} broke the contract and were set aside" if aside else ""
         return f"{self.outcome.scored:,} rows scored by version {self.outcome.version}{kept}."
@@ -163,12 +163,12 @@ class Monitoring(Result):
 
     @property
     def drift(self) -> pd.DataFrame:
-        """A row a column of the newest window: statistic, threshold, corrected p-value, effect."""
+        """One row per column of the newest window: statistic, threshold, corrected p, effect."""
         return _frame(self.to_dict()["columns"])
 
     @property
     def windows(self) -> pd.DataFrame:
-        """A row a window, oldest first."""
+        """One row per window, oldest first."""
         return _frame(self.to_dict()["windows"])
 
     def plot(self) -> Figure:
@@ -265,13 +265,13 @@ class Why(Result):
 
     @property
     def sentence(self) -> str:
-        """Which version it is about."""
+        """The version, and whether it is champion."""
         role = ", the champion" if self.outcome.champion else ""
         return f"Version {self.outcome.version} of {self.outcome.pipeline}{role}."
 
     @property
     def steps(self) -> pd.DataFrame:
-        """A row a step, in the order of time."""
+        """One row per step, in the order of time."""
         return _frame(self.to_dict()["steps"])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
@@ -318,7 +318,7 @@ class DataContract(Result):
 
     @property
     def columns(self) -> pd.DataFrame:
-        """A row a column, with what must hold of it."""
+        """One row per column, with its rules."""
         known = self.outcome.contract.columns
         rows = [{"column": name, **_stated(rule)} for name, rule in known.items()]
         return _frame(rows)

@@ -1,4 +1,4 @@
-"""Which policy to use, in a sentence with its uncertainty, and the settings that give it."""
+"""Recommended policy: a sentence with its uncertainty, and the settings that give it."""
 
 from __future__ import annotations
 

@@ -396,7 +396,7 @@ class RuleDifference(Record):
 
 
 class ContractDiff(Record):
-    """How rows differ from the contract.
+    """Differences of rows from the contract.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which pipelines keep their state in one folder, and which version of their files is in use."""
+"""Pipelines that keep their state in one folder, and the version of their files in use."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Pipeline:
 
     @property
     def contract(self) -> ContractConfig:
-        """Where the contract is, and what becomes of rows that break it."""
+        """The contract's file, and the handling of rows that break it."""
         stated = self.config.contract
         if isinstance(stated, ContractConfig):
             return stated

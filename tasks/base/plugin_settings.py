@@ -131,5 +131,5 @@ class OwnCode(_Part):
 
     @property
     def folder(self) -> Path:
-        """Where the modules lie."""
+        """Folder of the modules."""
         return Path(self.base)

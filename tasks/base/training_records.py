@@ -100,7 +100,7 @@ class Snapshot(Record):
 
 
 class Schema(Record):
-    """Which column plays which part.
+    """Roles of the columns.
 
     Attributes
     ----------
@@ -567,12 +567,12 @@ class Basis(Record):
 
     @property
     def roles(self) -> Schema:
-        """Which column plays which part."""
+        """Roles of the columns."""
         return self.prepared.roles
 
     @property
     def split(self) -> Split:
-        """Which rows are held out."""
+        """The held-out rows."""
         return self.prepared.split
 
 
@@ -740,5 +740,5 @@ class ModelVersion(Record):
 
     @property
     def roles(self) -> Schema:
-        """Which column played which part in its training."""
+        """Roles of the columns in its training."""
         return Schema.model_validate_json(self.tags[SCHEMA_TAG]).running(None)

@@ -1,4 +1,4 @@
-"""Which contract a pipeline has: the file it names, or the one inferred at its first training."""
+"""A pipeline's contract: the file it names, or the one inferred at its first training."""
 
 from __future__ import annotations
 

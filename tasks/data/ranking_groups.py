@@ -1,4 +1,4 @@
-"""Which rows of a snapshot are ranked together."""
+"""Groups of a snapshot's rows that are ranked together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows are trained on and which are held out."""
+"""Split of rows into training and holdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When schedules run next, and when they should have run."""
+"""Next runs by schedule, and runs that should have happened."""
 
 from __future__ import annotations
 

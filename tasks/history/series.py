@@ -33,7 +33,7 @@ class Point(Record):
 
     @property
     def starts(self) -> datetime:
-        """When its rows begin; without a window, when it was looked at."""
+        """Start of its rows; without a window, when it was looked at."""
         return self.window.start if self.window else self.at
 
     @property
@@ -43,7 +43,7 @@ class Point(Record):
 
 
 class Mark(Record):
-    """Where another version begins to score.
+    """Time from which another version scores.
 
     Attributes
     ----------

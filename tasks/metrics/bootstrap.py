@@ -36,7 +36,7 @@ _FEWEST_BLOCKS = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows are drawn together, how often, and from which seed.
+    """Resampling plan: rows drawn together, number of draws, and seed.
 
     Attributes
     ----------

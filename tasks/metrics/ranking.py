@@ -33,7 +33,7 @@ CUT = 10
 
 @dataclass(frozen=True)
 class RankingGroups:
-    """Which rows are ranked together, and how their targets are graded.
+    """Groups of rows that are ranked together, and the grades of their targets.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which task may start next, and how long the rest may take: plain values, no processes."""
+"""Next tasks to start, and the time of the rest: plain values, no processes."""
 
 from __future__ import annotations
 

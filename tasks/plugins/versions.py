@@ -1,4 +1,4 @@
-"""Which plugin code a version needs, by its tags, and whether the file allows it."""
+"""Plugin code that a version needs, by its tags, and whether the file allows it."""
 
 from __future__ import annotations
 

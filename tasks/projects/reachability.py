@@ -1,4 +1,4 @@
-"""Which stores a process reaches: a mark left by one process is looked for by another.
+"""Stores that a process reaches: a mark left by one process is looked for by another.
 
 An address may be right in form and name another store than the one meant; only what was written
 into a store proves that it is the same.

@@ -1,4 +1,4 @@
-"""Which rows have come since the last scoring, and what a scoring leaves in the ledger."""
+"""Incremental scoring: the rows since the last scoring, and its records in the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where predictions go: a file or a table, a batch whole or not at all."""
+"""Sinks of predictions: a file or a table, a batch whole or not at all."""
 
 from __future__ import annotations
 

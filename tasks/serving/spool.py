@@ -32,7 +32,7 @@ class SegmentHeldError(Exception):
 
 
 class Spool:
-    """Where one server keeps its predictions.
+    """Spool of one server's predictions.
 
     Parameters
     ----------

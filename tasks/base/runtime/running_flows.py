@@ -1,4 +1,4 @@
-"""Which process runs a flow, so that runs of dead processes can be detected."""
+"""The process of each flow run, so that runs of dead processes can be detected."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _DEFAULT = "http://127.0.0.1:5000"
 
 
 class MlflowPages(Record):
-    """Where a training is in MLflow.
+    """Pages of a training in MLflow.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ Sink = Annotated[ParquetSink | CsvSink | SqlSink, Field(discriminator="kind")]
 
 
 class ScoringConfig(Section):
-    """Where new rows come from and where predictions go."""
+    """Source of new rows and sink of predictions."""
 
     source: Source | None = Field(None, description="absent: the pipeline's source")
     sink: Sink | None = Field(None, description="absent: a Parquet file in the state folder")
@@ -53,7 +53,7 @@ class ScoringConfig(Section):
 
 
 class ContractConfig(Section):
-    """Where the contract is, and what becomes of rows that break it."""
+    """Contract, and the handling of rows that break it."""
 
     path: str | None = Field(None, description="absent: inferred, kept in the state folder")
     on_error: Literal["quarantine", "stop"] = Field(
@@ -68,7 +68,7 @@ ContractSetting = Annotated[
 
 
 class LedgerConfig(Section):
-    """Where predictions, labels and decisions are kept."""
+    """Store of predictions, labels and decisions."""
 
     url: DatabaseUrl | None = Field(
         None, description="SQLAlchemy URL; absent: SQLite in the state folder"

@@ -154,7 +154,7 @@ def spaces_of(
 
 
 def _own_space(name: str, given: Mapping[str, Any]) -> Space:
-    """Return where an argument of one's own estimator is searched; whole between whole ends."""
+    """Return the search range of a plugin estimator's argument; integers between integer ends."""
     if given.get("choices"):
         return Space(name, choices=tuple(given["choices"]), least=-inf)
     low, high = given["low"], given["high"]

@@ -41,7 +41,7 @@ class TuningConfig(Section):
 
 
 class SpaceConfig(Section):
-    """Where one hyperparameter is searched: between two ends, or among choices."""
+    """Search range of one hyperparameter: between two ends, or among choices."""
 
     low: int | float | None = Field(None, description="least value, together with high")
     high: int | float | None = Field(None, description="greatest value, itself included")

@@ -1,4 +1,4 @@
-"""Where rows come from: one way in for CSV, Parquet, SQL and the bundled demos."""
+"""Sources of rows: one entry for CSV, Parquet, SQL and the bundled demos."""
 
 from __future__ import annotations
 

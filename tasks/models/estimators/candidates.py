@@ -113,7 +113,7 @@ def find(name: str) -> Candidate:
 
 
 def candidate_of(own: OwnCode | None, name: str, params: Mapping[str, Any]) -> Candidate:
-    """Return a candidate with tuned hyperparameters, one's own with where it comes from."""
+    """Return a candidate with tuned hyperparameters; a plugin's with its source."""
     return find(name).with_params({**params, **plugin_estimators.own_params(own, name)})
 
 

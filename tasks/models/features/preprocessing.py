@@ -28,7 +28,7 @@ Encoding = Literal["native", "tree", "linear"]
 
 CATEGORIES = "categories"
 ONE_HOT = {"tree": 8, "linear": 30}
-"""Levels up to which a category becomes one column a level."""
+"""Levels up to which a category becomes one column per level."""
 MAX_ONE_HOT_COLUMNS = 600
 MAX_TARGET_CLASSES = 20
 NATIVE_LEVELS = 254
@@ -240,7 +240,7 @@ def _by_length(
         limit //= 2
     short = [name for name, n in counts.items() if n <= limit]
     long = [name for name in columns if name not in set(short)]
-    # One column a class for each category would be too wide.
+    # One column per class for each category would be too wide.
     if len(schema.classes) > MAX_TARGET_CLASSES:
         return short, long, []
     return short, [], long

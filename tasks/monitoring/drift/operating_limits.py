@@ -1,4 +1,4 @@
-"""How far an ordinary window lies from the reference: limits from the reference's own history.
+"""Limits of ordinary distances from the reference, learned from its own history.
 
 Weeks are not exchangeable: their weather and schedules differ though nothing drifted. So each
 contiguous block of the monitored length is compared with the reference outside it, and where at

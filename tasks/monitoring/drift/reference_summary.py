@@ -56,7 +56,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Cells:
-    """Which stretch of time each row belongs to."""
+    """Stretch of time of each row."""
 
     of_row: NDArray[np.int64] | None
     n: int

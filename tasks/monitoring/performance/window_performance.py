@@ -213,7 +213,7 @@ def _places(
 
 
 _WINDOWS_OF_SEGMENTS = 3
-"""Where a window holds too few rows of a segment, those of so many windows are taken."""
+"""So many windows are pooled where one holds too few rows of a segment."""
 
 
 def _segments(

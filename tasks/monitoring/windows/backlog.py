@@ -1,4 +1,4 @@
-"""Which windows a monitoring pass looks at: all that have come since, as far as one pass goes."""
+"""Windows of a monitoring pass: all that have come since, as far as one pass goes."""
 
 from __future__ import annotations
 

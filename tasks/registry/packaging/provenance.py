@@ -1,4 +1,4 @@
-"""Where a run comes from: the version of keepfit and the commit."""
+"""Provenance of a run: the version of keepfit and the commit."""
 
 from __future__ import annotations
 

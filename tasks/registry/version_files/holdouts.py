@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FILE = "holdout.parquet"
 PLACE = "place"
-"""Where in the training's snapshot a row stands."""
+"""Place of a row in the training's snapshot."""
 DIGEST_TAG = "keepfit.holdout_digest"
 MOST_ROWS = 200_000
 OUT_OF_FOLD_FILE = "outoffold.parquet"

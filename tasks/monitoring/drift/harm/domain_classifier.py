@@ -57,7 +57,7 @@ _PARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Separation:
-    """How well a window's rows are separated from the reference's.
+    """Separation of a window's rows from the reference's.
 
     Attributes
     ----------
