@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import html
+import shutil
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from flows.cli_actions import explain_row, load_estimator, read_chain, read_health
 from flows.commands import run_backtest, run_monitoring, run_scoring, run_training
 from flows.notebook import results
-from flows.notebook.tables import read_predictions, write_table
+from flows.notebook.tables import append_table, read_predictions, write_table
 from tasks.base.errors import KeepfitError as Error
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import load_pipeline
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Error", "Pipeline", "init"]
+
+_ROWS = "data"  # beside the pipeline file: the rows of a table in memory, a file each time
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -130,6 +133,30 @@ class Pipeline:
             Fit the champion's recipe once on newer rows, without a search.
         """
         return results.Training(run_training(self.file, fresh=fresh, refit=refit))
+
+    @_concise
+    def append(self, table: Any) -> Path:
+        """Add rows to a table that `keepfit.init` was given in memory, and return their file.
+
+        To `score`, `monitor`, `run` and the running loop they are rows that have arrived.
+
+        Parameters
+        ----------
+        table
+            A DataFrame of pandas or Polars, or an Arrow table.
+
+        Raises
+        ------
+        keepfit.Error
+            When the pipeline reads its rows from elsewhere, or it is no table.
+        """
+        source = load_pipeline(self.file).config.source
+        if str(getattr(source, "path", "")) != _ROWS:
+            raise UsageError(
+                f"{self.name} reads its rows from a source of its own, not from {_ROWS}/.",
+                f"Add the rows there: `source` in {self.file} says where.",
+            )
+        return append_table(table, self.file.parent / _ROWS)
 
     @_concise
     def score(
@@ -272,7 +299,8 @@ def init(
     ----------
     data
         A DataFrame of pandas or Polars, an Arrow table, or the path of a CSV or Parquet file. A
-        table in memory is written beside the pipeline file, as ``data.parquet``.
+        table in memory is written beside the pipeline file, into ``data/``, to which
+        `Pipeline.append` adds the rows that come later.
     target
         Column to predict.
     folder
@@ -293,13 +321,12 @@ def init(
     """
     named = Path(folder) if folder is not None else Path(pipeline_name(target))
     given = isinstance(data, (str, Path))
-    beside = named / "data.parquet"
+    beside = named / _ROWS
     if not given:
         _require_unused(beside)
     try:
         if not given:
-            named.mkdir(parents=True, exist_ok=True)
-            write_table(data, beside)
+            append_table(data, beside)
         draft = draft_project(
             Request(
                 folder=named,
@@ -312,7 +339,7 @@ def init(
         )
     except BaseException:
         if not given:
-            beside.unlink(missing_ok=True)
+            shutil.rmtree(beside, ignore_errors=True)
             with contextlib.suppress(OSError):
                 named.rmdir()
         raise

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tasks.lineage.evidence_chain import Chain
 
 _SHOWN_ROWS = 20
+_PROVENANCE = ["model_name", "model_version", "run_id", "batch"]
 _DRIFT = ("column", "method", "statistic", "threshold", "p_value", "drifted", "importance")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:")
 _SHOWN = ("at", "what", "kind", "sentence")
@@ -142,7 +143,9 @@ class Scoring(Result):
         return f"{self.outcome.scored:,} rows scored by version {self.outcome.version}{kept}."
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
-        return {} if self.predictions is None else {"Predictions": self.predictions}
+        if self.predictions is None:
+            return {}
+        return {"Predictions": self.predictions.drop(columns=_PROVENANCE, errors="ignore")}
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,26 @@ def write_table(table: Any, path: Path) -> None:
             f"The table cannot be written as Parquet: {error}",
             "Give each column one type: numbers, text, booleans or times.",
         ) from None
+
+
+def append_table(table: Any, folder: Path) -> Path:
+    """Write a table as a further Parquet file of a folder, hidden until it is whole.
+
+    Raises
+    ------
+    UsageError
+        When it is no table, or holds what Arrow has no type for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    places = (folder / f"{number:04}.parquet" for number in itertools.count(1))
+    path = next(place for place in places if not place.exists())
+    hidden = path.with_name(f".{path.name}")
+    try:
+        write_table(table, hidden)
+        hidden.rename(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+    return path
 
 
 def _without_views(column: Any) -> Any:

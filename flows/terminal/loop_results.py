@@ -179,7 +179,7 @@ def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
 
 def _runs(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
     runs = running_stack(Path(health.state)) is not None or configured_api() is not None
-    when = "next" if runs else "when a stack runs, next"
+    when = "next" if runs else "under keepfit up, next"
     for flow, word in (("scoring", "scored"), ("monitoring", "monitored"), ("training", "trained")):
         run, upcoming = health.last.get(flow), health.next_runs.get(flow)
         refit = health.next_runs.get("refit") if flow == "training" else None

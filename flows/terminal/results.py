@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +23,7 @@ from tasks.base.source_notes import ReadingNote, note_text
 from tasks.base.text import numbers
 from tasks.base.text.numbers import mode_words
 from tasks.base.text.phrases import plural
+from tasks.base.text.terminal import visible
 
 if TYPE_CHECKING:
     from tasks.base.command_results import (
@@ -42,11 +45,12 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 @contextlib.contextmanager
 def progress() -> Iterator[None]:
-    """Show the steps of the work on stderr while it goes on."""
+    """Show the steps of the work on stderr, or below a notebook's cell, while it goes on."""
     console = SafeConsole(stderr=True, highlight=False)
     began = time.monotonic()
-    if not console.is_terminal:
-        set_reporter(_Lines(began))
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if hasattr(shell, "kernel") or not console.is_terminal:
+        set_reporter(_Cell(began, shell) if hasattr(shell, "kernel") else _Lines(began))
         try:
             yield
         finally:
@@ -79,6 +83,31 @@ class _Lines:
             return
         self._last = time.monotonic()
         output.write(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}")
+
+
+class _Cell:
+    """Steps below a notebook's cell: a line each, the last one for what goes on.
+
+    Parameters
+    ----------
+    shell
+        The kernel's `InteractiveShell`.
+    """
+
+    def __init__(self, began: float, shell: Any) -> None:
+        self._began = began
+        self._shell = shell
+        self._lines: list[str] = []
+        self._shown: dict[str, str] = {}
+
+    def __call__(self, step: Step) -> None:
+        line = visible(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}")
+        text = "\n".join([*self._lines, line])
+        if step.done >= step.total:
+            self._lines.append(line)
+        update = bool(self._shown)
+        self._shown = self._shown or {"display_id": uuid.uuid4().hex}
+        self._shell.display_pub.publish({"text/plain": text}, transient=self._shown, update=update)
 
 
 def _elapsed(began: float) -> str:

@@ -80,8 +80,8 @@ def test_what_runs_next_says_that_a_stack_must_run_where_none_does(
     monkeypatch.setenv("PREFECT_API_URL", "http://h/api")
     show_overview(found)
 
-    assert "when a stack runs, next 2013-07-23" in without
-    assert "when a stack runs" not in "\n".join(lines(capsys))
+    assert "under keepfit up, next 2013-07-23" in without
+    assert "keepfit up" not in "\n".join(lines(capsys))
 
 
 def test_an_absent_estimate_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
