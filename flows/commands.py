@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from expectations.engine.lazy_imports import Deferred
 from flows.prefect_runs import end_left
-from flows.terminal.results import progress
+from flows.terminal.progress import progress
 from tasks.base.command_results import (
     MonitoringOutcome,
     PipelineStatus,

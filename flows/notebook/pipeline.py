@@ -16,8 +16,8 @@ from flows.cli_actions import explain_row, load_estimator, read_chain, read_heal
 from flows.commands import run_backtest, run_monitoring, run_scoring, run_training
 from flows.notebook import results
 from flows.notebook.tables import append_table, read_predictions, write_table
+from tasks.base.errors import ContractError, UsageError
 from tasks.base.errors import KeepfitError as Error
-from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.contracts.contract_files import contract_file, known_contract
 from tasks.projects.draft import Request, draft_project, pipeline_name
@@ -185,7 +185,11 @@ class Pipeline:
             rows = Path(folder) / "rows.parquet"
             write_table(table, rows)
             kept = Path(folder) / "predictions.parquet" if output is None else output
-            return self._scored(rows, kept, everything)
+            try:
+                return self._scored(rows, kept, everything)
+            except ContractError as error:
+                error.remedy = f"Mend them and score again. The whole result: {error.page}."
+                raise
 
     def _scored(
         self, source: str | Path | None, output: str | Path | None, everything: bool

@@ -139,6 +139,8 @@ class Scoring(Result):
     def sentence(self) -> str:
         """Number of scored rows, and the version."""
         aside = self.outcome.quarantined
+        if self.outcome.scope == "new" and not self.outcome.scored and not aside:
+            return "No rows that were not scored before."
         kept = f"; {aside.rows:,} broke the contract and were set aside" if aside else ""
         return f"{self.outcome.scored:,} rows scored by version {self.outcome.version}{kept}."
 

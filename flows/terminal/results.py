@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from expectations.text.phrases import say_share
-from flows.terminal import output
 from flows.terminal.documentation import where_explained
-from flows.terminal.safe_console import SafeConsole, escape, results_console
-from tasks.base.runtime.progress import Step, set_reporter
+from flows.terminal.safe_console import escape, results_console
 from tasks.base.source_notes import ReadingNote, note_text
 from tasks.base.text import numbers
 from tasks.base.text.numbers import mode_words
 from tasks.base.text.phrases import plural
-from tasks.base.text.terminal import visible
 
 if TYPE_CHECKING:
     from tasks.base.command_results import (
@@ -40,95 +33,6 @@ if TYPE_CHECKING:
 _SHOWN_COLUMNS = 40
 _SHOWN_PUSHES = 12
 _MOST_RULES = 12
-_SECONDS_BETWEEN_LINES = 5.0
-
-
-@contextlib.contextmanager
-def progress() -> Iterator[None]:
-    """Show the steps of the work on stderr, or below a notebook's cell, while it goes on."""
-    console = SafeConsole(stderr=True, highlight=False)
-    began = time.monotonic()
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if hasattr(shell, "kernel") or not console.is_terminal:
-        set_reporter(_Cell(began, shell) if hasattr(shell, "kernel") else _Lines(began))
-        try:
-            yield
-        finally:
-            set_reporter(None)
-        return
-    with console.status("starting") as status:
-
-        def show(step: Step) -> None:
-            if step.done >= step.total:
-                console.print(f"[dim]{_elapsed(began)}[/dim] {step.stage:<9} {escape(step.text)}")
-            status.update(f"{step.stage}: {escape(_moving(step))}")
-
-        set_reporter(show)
-        try:
-            yield
-        finally:
-            set_reporter(None)
-
-
-class _Lines:
-    """Steps as lines of a log: what is done, and every few seconds what goes on."""
-
-    def __init__(self, began: float) -> None:
-        self._began = began
-        self._last = 0.0
-
-    def __call__(self, step: Step) -> None:
-        moving = step.done < step.total
-        if moving and time.monotonic() - self._last < _SECONDS_BETWEEN_LINES:
-            return
-        self._last = time.monotonic()
-        output.write(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}")
-
-
-class _Cell:
-    """Steps below a notebook's cell: a line each, the last one for what goes on.
-
-    Parameters
-    ----------
-    shell
-        The kernel's `InteractiveShell`.
-    """
-
-    def __init__(self, began: float, shell: Any) -> None:
-        self._began = began
-        self._shell = shell
-        self._lines: list[str] = []
-        self._shown: dict[str, str] = {}
-
-    def __call__(self, step: Step) -> None:
-        line = visible(f"{_elapsed(self._began)} {step.stage:<9} {_moving(step)}")
-        text = "\n".join([*self._lines, line])
-        if step.done >= step.total:
-            self._lines.append(line)
-        update = bool(self._shown)
-        self._shown = self._shown or {"display_id": uuid.uuid4().hex}
-        self._shell.display_pub.publish({"text/plain": text}, transient=self._shown, update=update)
-
-
-def _elapsed(began: float) -> str:
-    seconds = int(time.monotonic() - began)
-    return f"{seconds // 60:3d}:{seconds % 60:02d}"
-
-
-def _moving(step: Step) -> str:
-    """Return a step with its progress; finished steps show no remaining time.
-
-    Examples
-    --------
-    >>> _moving(Step("fit", "mlp: fold 1 of 5", 9, 10, 19.0))
-    'mlp: fold 1 of 5 (9 of 10 steps), about 19.0 s left'
-    >>> _moving(Step("fit", "mlp: done", 10, 10, 0.0))
-    'mlp: done'
-    """
-    if step.done >= step.total:
-        return step.text
-    left = "" if step.seconds_left is None else f", about {numbers.seconds(step.seconds_left)} left"
-    return f"{step.text} ({step.done} of {step.total} steps){left}"
 
 
 def number(value: float | None) -> str:

@@ -28,17 +28,19 @@ def check_pipeline(
         require_hooks(pipeline.config, pipeline.base, champion)
     contract = ensure_contract(pipeline, snapshot)
     title = f"{pipeline.config.name}: data contract"
+    aside = pipeline.config.aside
     if champion is not None:
         roles = champion.roles
         time_column = [roles.time_column] if roles.time_column else []
         contract = contract.feature_part([*roles.features, *roles.id_columns, *time_column])
         title = f"{pipeline.config.name}: data contract, features"
+        aside = (*aside, pipeline.config.target)
     report(Step("contract", f"checking {snapshot.rows:,} rows", 0, 1))
     return check_snapshot(
         snapshot,
         contract,
         pipeline.work / "contracts",
-        aside=pipeline.config.aside,
+        aside=aside,
         title=title,
         late=late_labels(pipeline, snapshot) if champion is None else None,
         fresh=fresh,

@@ -63,7 +63,8 @@ class Kernel:
         self._client.execute(code)
         printed = ""
         while until not in printed:
-            printed += self._message().get("text", "")
+            content = self._message()
+            printed += content.get("text", "") + content.get("data", {}).get("text/plain", "")
         return self.children()
 
     def interrupt(self) -> None:

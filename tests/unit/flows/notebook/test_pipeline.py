@@ -53,7 +53,7 @@ def test_a_table_in_memory_becomes_a_pipeline_and_a_champion(
     assert list(training.leaderboard["candidate"][:1]) == [training.outcome.challenger]
     assert training.to_dict()["champion"] == "1"
     assert pipeline.name == "churn"
-    assert "path: data.parquet}" in pipeline.file.read_text()
+    assert "path: data}" in pipeline.file.read_text()
     champion = pipeline.champion()
     features = [c for c in frame if c in champion.feature_names_in_]
     scoring = pipeline.score(frame[ROWS:])
@@ -61,6 +61,12 @@ def test_a_table_in_memory_becomes_a_pipeline_and_a_champion(
     found = champion.predict_proba(frame[ROWS:][features])[:, 1]
     assert scoring.predictions["probability_Yes"].to_numpy() == pytest.approx(found)
     assert len(scoring.predictions) == NEW
+    assert "run_id" in scoring.predictions
+    assert "run_id" not in scoring._repr_html_()
+    with pytest.raises(keepfit.Error) as broken:
+        pipeline.score(frame[ROWS:].drop(columns="Monthly fee"))
+    assert "'Churned?'" not in broken.value.message
+    assert "rows.parquet" not in broken.value.remedy
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/reference/python.md"])
@@ -83,6 +89,28 @@ def test_the_example_of_the_documentation_runs(
     exec(example, left)  # noqa: S102 - the documentation's own
 
     assert left["training"].outcome.unchanged  # type: ignore[attr-defined]
+    for file in (trained[0].file.parent / "data").iterdir():
+        if file.name != "0001.parquet":
+            file.unlink()
+
+
+def test_rows_that_are_appended_stand_in_the_table_that_the_pipeline_reads(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    pipeline = keepfit.init(frame[:ROWS], "Churned?", folder=tmp_path / "mine", time="when")
+    folder = pipeline.file.parent / "data"
+
+    file = pipeline.append(frame[ROWS:])
+
+    assert {path.name for path in folder.iterdir()} == {"0001.parquet", file.name}
+    assert len(pd.read_parquet(folder)) == len(frame)
+    with pytest.raises(keepfit.Error, match="needed"):
+        pipeline.append([1, 2])
+    assert len(list(folder.iterdir())) == 2
+    text = pipeline.file.read_text()
+    pipeline.file.write_text(text.replace("path: data}", "path: data/0001.parquet}"))
+    with pytest.raises(keepfit.Error, match="source"):
+        pipeline.append(frame[ROWS:])
 
 
 def test_answers_show_themselves_as_tables(
