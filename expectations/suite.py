@@ -234,13 +234,13 @@ def _raw(result: Any) -> RawResult:
 
 def _flat(value: Any) -> Any:
     if isinstance(value, tuple | list):
-        return ", ".join(_say(one) for one in value)
+        return ", ".join(_text(one) for one in value)
     if isinstance(value, dict):
-        return ", ".join(f"{say_value(key)} = {_say(one)}" for key, one in value.items())
+        return ", ".join(f"{say_value(key)} = {_text(one)}" for key, one in value.items())
     return value
 
 
-def _say(value: Any) -> str:
+def _text(value: Any) -> str:
     return "missing" if value is None or value != value else say_value(value)
 
 

@@ -47,7 +47,7 @@ def promote_by_hand(file: Path | None, version: str) -> Decision:
     """Make a version champion, record it and send an alert."""
     with _steered(file) as pipeline:
         decision = manual_promotion.promote_by_hand(pipeline, *_opened(pipeline), version)
-        _tell(pipeline, decision)
+        _report(pipeline, decision)
     return decision
 
 
@@ -55,7 +55,7 @@ def roll_back_by_hand(file: Path | None) -> Decision:
     """Let the former champion score again, record it and send an alert."""
     with _steered(file) as pipeline:
         decision = manual_promotion.roll_back_by_hand(pipeline, *_opened(pipeline))
-        _tell(pipeline, decision)
+        _report(pipeline, decision)
     return decision
 
 
@@ -124,6 +124,6 @@ def _steered(file: Path | None) -> Iterator[Pipeline]:
         yield pipeline
 
 
-def _tell(pipeline: Pipeline, decision: Decision) -> None:
+def _report(pipeline: Pipeline, decision: Decision) -> None:
     notification.tell(pipeline, decision)
     dashboard.refresh(pipeline)

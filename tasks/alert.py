@@ -41,13 +41,13 @@ def note_failure(
 @task(name="send alerts of a run")
 def tell_decided(pipeline: Pipeline, correlation: str) -> int:
     """Report the decisions under one correlation, each once; return how many."""
-    told = 0
+    sent = 0
     for decision in to_tell(pipeline, ledger_of(pipeline), correlation):
         delivery = tell(pipeline, decision)
-        told += bool(delivery and delivery.sent)
-    if told:
-        report(Step("alert", f"{told} sent"))
-    return told
+        sent += bool(delivery and delivery.sent)
+    if sent:
+        report(Step("alert", f"{sent} sent"))
+    return sent
 
 
 @task(name="note stop")

@@ -87,7 +87,7 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
         asyncio.create_task(_every(_BEAT_SECONDS, lambda: _done(say, ""))),
         asyncio.create_task(_every(_REAP_SECONDS, lambda: asyncio.to_thread(_looked, reaper))),
         asyncio.create_task(_every(_WATCH_SECONDS, lambda: _watch(runner, files, reaper, say))),
-        asyncio.create_task(_every(_NEWS_SECONDS, lambda: _tell(chronicle, files, news))),
+        asyncio.create_task(_every(_NEWS_SECONDS, lambda: _print_news(chronicle, files, news))),
         asyncio.create_task(_every(0.0, lambda: _page(files, news))),
     ]
     work = asyncio.create_task(runner.start())
@@ -156,7 +156,7 @@ async def _applied(runner: Runner, files: WatchedFiles, reaper: Reaper, edit: Ed
     return f"{edit.sentence}; next: {first} {at:%a %d %b %H:%M %Z}"
 
 
-async def _tell(chronicle: Chronicle, files: WatchedFiles, news: asyncio.Event) -> None:
+async def _print_news(chronicle: Chronicle, files: WatchedFiles, news: asyncio.Event) -> None:
     """Print new decisions; the page is written anew where there were any."""
     if await asyncio.to_thread(chronicle.look, files.pipelines):
         news.set()

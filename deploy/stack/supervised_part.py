@@ -62,7 +62,7 @@ class Part:
     _beats: int | None = None
     _last_beat: float = field(default=0.0)
     _heard: bytes = b""
-    _said: list[str] = field(default_factory=list)
+    _lines: list[str] = field(default_factory=list)
     _seen: Activity | None = None
 
     @property
@@ -110,10 +110,10 @@ class Part:
             return False
         return before is None or self._seen.moved_since(before)
 
-    def said(self) -> list[str]:
+    def lines(self) -> list[str]:
         """Return its lines for the person who watches, since the last call."""
-        said, self._said = self._said, []
-        return said
+        lines, self._lines = self._lines, []
+        return lines
 
     def stop(self, patience: float | None = None) -> None:
         """End the process, in `patience` seconds at most and then by force."""
@@ -156,5 +156,5 @@ class Part:
             while self._beats is not None and (data := os.read(self._beats, 4096)):
                 self._last_beat = time.monotonic()
                 *lines, self._heard = (self._heard + data).split(b"\n")
-                self._said += [line.decode("utf-8", "replace") for line in lines if line]
+                self._lines += [line.decode("utf-8", "replace") for line in lines if line]
         return bool(self._last_beat) and time.monotonic() - self._last_beat < _SILENCE_SECONDS

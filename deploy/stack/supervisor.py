@@ -148,7 +148,7 @@ class Supervisor:
                 self._lost(watch, f"ended with {_words(status)}")
             else:
                 self._probe(watch)
-            for line in watch.part.said():
+            for line in watch.part.lines():
                 self._say(line)
         if time.monotonic() - self._swept > _SWEEP_EVERY:
             self._sweep()
@@ -157,7 +157,7 @@ class Supervisor:
         """Stop the parts, last started first, and whatever they left."""
         for watch in reversed(self._watched):
             watch.part.stop()
-            for line in watch.part.said():
+            for line in watch.part.lines():
                 self._say(line)
         end_everything()
 

@@ -225,11 +225,11 @@ def refit(
     if result.cached:
         return result
     validated = ("cv_mean", "cv_std", "cv_folds", "trials")
-    notes, asked = (winner.notes, winner.asked) if winner.candidate == ENSEMBLE else ((), {})
+    notes, noted = (winner.notes, winner.asked) if winner.candidate == ENSEMBLE else ((), {})
     update = {
         **{field: getattr(winner, field) for field in validated},
         "notes": (*notes, *result.notes, _agreement(winner, result)),
-        "asked": {**asked, **result.asked},
+        "asked": {**noted, **result.asked},
     }
     result = result.model_copy(update=update)
     keep_result(folder, result)

@@ -49,10 +49,10 @@ def explain_row(
     ModelRefusedError
         When the version needs a hook that the pipeline file does not name.
     """
-    asked = version_of(pipeline, store, version)
-    require_hooks(pipeline.config, pipeline.base, asked)
+    explained = version_of(pipeline, store, version)
+    require_hooks(pipeline.config, pipeline.base, explained)
     snapshot = scoring_snapshot(pipeline)
-    ids = [c for c in asked.roles.id_columns if c in snapshot.kinds]
+    ids = [c for c in explained.roles.id_columns if c in snapshot.kinds]
     frame = read_frame(snapshot.path, columns=ids) if ids else None
     place = _place(frame, row, snapshot.rows, ids)
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
@@ -60,18 +60,18 @@ def explain_row(
     with tempfile.TemporaryDirectory(prefix="keepfit-explain-") as folder:
         positions = Path(folder, "rows.npy")
         np.save(positions, others)
-        told = call(
+        values = call(
             "tasks.scoring.row_explanation:explain_plain",
-            model=str(store.model_file(asked)),
-            digest=asked.model_digest,
+            model=str(store.model_file(explained)),
+            digest=explained.model_digest,
             snapshot=snapshot.path,
-            schema=asked.roles.running(own).model_dump(mode="json"),
+            schema=explained.roles.running(own).model_dump(mode="json"),
             place=place,
             others=str(positions),
             name=row,
         )
-    found = RowExplanation.model_validate(told)
-    return found.model_copy(update={"pipeline": asked.name, "version": asked.version})
+    found = RowExplanation.model_validate(values)
+    return found.model_copy(update={"pipeline": explained.name, "version": explained.version})
 
 
 def explain_plain(

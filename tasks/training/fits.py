@@ -53,7 +53,7 @@ def fit_all(
         pipeline.config.competing,
         basis.prepared.metric,
         folder,
-        progress=_tell,
+        progress=_report,
         objective=objective_of(pipeline.config),
         champion=lambda: _family(store, pipeline.config.name),
         engine=pipeline.config.engine,
@@ -92,6 +92,6 @@ def winner_of(
     return refit(*rows, judged, folder, basis.prepared.mode.recipe)
 
 
-def _tell(moved: Progress) -> None:
+def _report(moved: Progress) -> None:
     text = f"{moved.candidate}: {moved.stage}" if moved.candidate else moved.stage
     progress.report(progress.Step("fit", text, moved.done, moved.total, moved.seconds_left))

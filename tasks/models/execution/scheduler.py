@@ -247,7 +247,7 @@ class Fits:
             about = message["candidate"]
             stage = message["stage"]
             shared = about not in (BASELINE, *self._run.names)
-            self._tell("" if shared else about, stage)
+            self._note("" if shared else about, stage)
         elif message["event"] == "started":
             self._processes[int(message["task"])] = int(message["process"])
         elif message["event"] == "ended":
@@ -285,7 +285,7 @@ class Fits:
             fit = next(t for t in self._tasks if t.do == "fit" and t.about == task.about)
             self._fail(fit, "failed", trial.reason)
         score = "" if trial.score is None else f", {self._run.metric} {trial.score:.4g}"
-        self._tell(task.about, f"trial {trial.number} {trial.state}{score}")
+        self._note(task.about, f"trial {trial.number} {trial.state}{score}")
 
     def _cut(self, worker: Workers, *, all_of_them: bool = False) -> None:
         """Stop the trials, but not a candidate's untuned one in time: it is its validation."""
@@ -308,7 +308,7 @@ class Fits:
     def _finish(self, task: Task, code: int) -> None:
         if code == 0:
             self._done.add(task.number)
-            self._tell(task.about if task.do == "fit" else "", "done")
+            self._note(task.about if task.do == "fit" else "", "done")
             return
         self._fail(task, *self._why(task, code))
 
@@ -400,7 +400,7 @@ class Fits:
             "raise training.budget, lower training.cv, or leave it out of training.candidates"
         )
 
-    def _tell(self, candidate: str, stage: str) -> None:
+    def _note(self, candidate: str, stage: str) -> None:
         over = self._done | set(self._failed)
         tasks = (*self._tasks, *self._tuning.to_come(len(self._tasks)))
         budget = self._budget
