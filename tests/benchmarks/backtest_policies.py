@@ -221,14 +221,14 @@ def _told(row: Row) -> str:
 def report(rows: Sequence[Row]) -> str:
     """Return the three tables."""
     head = "".join(f" {name.replace('every_window_', '')[:5]:>5}" for name in SHOWN)
+    seen = [row for row in rows if row["alarms"]]
     level = sum((row["later"]["gain_over_file"][2] or 0.0) >= 0 for row in rows)
     lines = [
         f"{'table':<16}{'s':>2} {'':<5}{'n':>3} {'never':>8} {'every':>8} sure{head} "
         "fits   alarms time  recommended from 60 %, against file on the rest",
         *map(printed, rows),
         "",
-        *alarms_printed([row for row in rows if row["alarms"]]),
-        "",
+        *((*alarms_printed(seen), "") if seen else ()),
         *map(_told, rows),
         f"{sum(promised(row)[0] for row in rows)} of {len(rows)} keep their promise; {level} "
         "recommendations do not lose beyond noise.",
