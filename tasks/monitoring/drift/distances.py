@@ -295,12 +295,8 @@ def corrected(p_values: Sequence[float]) -> list[float]:
     """
     if not p_values:
         return []
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values)[::-1]
-    ranked = values[order] * len(values) / np.arange(len(values), 0, -1)
-    result = np.empty_like(values)
-    result[order] = np.minimum.accumulate(np.minimum(ranked, 1.0))
-    return [float(value) for value in result]
+    known = np.clip(np.nan_to_num(p_values, nan=1.0), 0.0, 1.0)
+    return [float(value) for value in scipy.stats.false_discovery_control(known)]
 
 
 def either(first: float, second: float) -> float:
