@@ -4,53 +4,35 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
 
+from deploy.web.basic_authentication import Authentication
 from tasks.base.errors import UsageError
 from tasks.base.runtime.loopback import is_loopback
 from tasks.base.servers.stack_file import BEARER_VARIABLE
 
 _LEAST = 16
-_BODY = (
-    b'{"error":{"kind":"authentication","message":"The bearer token is absent or wrong.",'
-    b'"remedy":"Send the header Authorization: Bearer, with the server\'s token."}}'
-)
+_REFUSAL = {
+    "kind": "authentication",
+    "message": "The bearer token is absent or wrong.",
+    "remedy": "Send the header Authorization: Bearer, with the server's token.",
+}
 
 
-class BearerAuthentication:
-    """An ASGI application that responds 401 without the token.
+class BearerAuthentication(Authentication):
+    """Requires the bearer token."""
 
-    Parameters
-    ----------
-    open_paths
-        Open without it: the paths of health checks.
-    """
-
-    def __init__(self, app: ASGIApp, token: str, open_paths: frozenset[str]) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, token: str, open_paths: Iterable[str]) -> None:
+        headers = {"www-authenticate": "Bearer", "connection": "close"}
+        super().__init__(app, JSONResponse({"error": _REFUSAL}, 401, headers), open_paths)
         self._token = token.encode("utf-8")
-        self._open = open_paths
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it with 401."""
-        if scope["type"] == "lifespan" or scope["path"] in self._open or self._passes(scope):
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        else:
-            headers = [
-                (b"www-authenticate", b"Bearer"),
-                (b"content-type", b"application/json"),
-                (b"connection", b"close"),
-            ]
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": _BODY})
-
-    def _passes(self, scope: Scope) -> bool:
-        stated = dict(scope["headers"]).get(b"authorization", b"")
-        scheme, _, given = stated.partition(b" ")
+    def passes(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request of these headers states the token."""
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 

@@ -5,46 +5,59 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_CHALLENGE = b'Basic realm="keepfit", charset="UTF-8"'
+_CHALLENGE = 'Basic realm="keepfit", charset="UTF-8"'
 
 
-class BasicAuthentication:
-    """An ASGI application that responds 401 without the user and password (RFC 7617).
+class Authentication:
+    """An ASGI application that responds 401 to requests without credentials.
 
     Parameters
     ----------
     app
         The application behind it.
-    credentials
-        ``user:password``.
+    refusal
+        Its response with status 401.
     open_paths
-        Open without a password: the path of a health check.
+        Open without credentials: the paths of health checks.
     """
 
-    def __init__(self, app: ASGIApp, credentials: str, open_paths: tuple[str, ...] = ()) -> None:
-        self._app = app
-        self._credentials = credentials.encode("utf-8")
-        self._open = frozenset(open_paths)
+    def __init__(self, app: ASGIApp, refusal: Response, open_paths: Iterable[str]) -> None:
+        self._app, self._refusal, self._open = app, refusal, frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with 401."""
-        if scope["type"] == "lifespan" or self._passes(scope):
+        if (
+            scope["type"] == "lifespan"
+            or scope["path"] in self._open
+            or self.passes(dict(scope["headers"]))
+        ):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            headers = [(b"www-authenticate", _CHALLENGE), (b"content-type", b"text/plain")]
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": b"Not signed in."})
+            await self._refusal(scope, receive, send)
 
-    def _passes(self, scope: Scope) -> bool:
-        if scope["path"] in self._open:
-            return True
-        given = basic_credentials(dict(scope["headers"]))
+    def passes(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request of these headers states the credentials."""
+        raise NotImplementedError
+
+
+class BasicAuthentication(Authentication):
+    """Requires the user and password ``user:password`` (RFC 7617)."""
+
+    def __init__(self, app: ASGIApp, credentials: str, open_paths: Iterable[str] = ()) -> None:
+        headers = {"www-authenticate": _CHALLENGE}
+        super().__init__(app, PlainTextResponse("Not signed in.", 401, headers), open_paths)
+        self._credentials = credentials.encode("utf-8")
+
+    def passes(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request of these headers states user and password."""
+        given = basic_credentials(headers)
         return given is not None and hmac.compare_digest(given, self._credentials)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote, urlsplit
 
+from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.web.peer_account import account_of, is_of_this_user
@@ -73,9 +74,9 @@ class Guard:
             else:
                 await self._app(_without_secrets(scope), receive, send)
         elif status == 401 or (not status and self._access is not None and _signs_in(scope)):
-            await self._sign_in(scope, status, send)
+            await self._sign_in(scope, status)(scope, receive, _framed(send))
         elif status:
-            await _answer(status, _REASONS[status], send)
+            await _answer(status, _REASONS[status])(scope, receive, _framed(send))
         else:
             await self._app(_without_secrets(scope), receive, _framed(send))
 
@@ -109,20 +110,19 @@ class Guard:
         except ValueError:
             return False
 
-    async def _sign_in(self, scope: Scope, status: int, send: Send) -> None:
+    def _sign_in(self, scope: Scope, status: int) -> HTMLResponse:
         """Let a browser in by its link, or explain how it gets in."""
         path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
         cookie = ""
         if self._access is not None and _signs_in(scope):
             cookie = self._access.redeemed(path.removeprefix(SIGN_IN), account_of(scope))
         if cookie or not status:
-            await _answer(200, "Signed in.", send, cookie=cookie, onward="/")
-        elif _reads(scope) and dict(scope["headers"]).get(b"sec-fetch-site") == b"cross-site":
+            return _answer(200, "Signed in.", cookie=cookie, onward="/")
+        if _reads(scope) and dict(scope["headers"]).get(b"sec-fetch-site") == b"cross-site":
             # A link in a message: the cookie comes along when this page itself goes there.
             onward = "/" + quote(path.lstrip("/")) + f"?{query}" * bool(query)
-            await _answer(200, "One moment.", send, onward=onward)
-        else:
-            await _answer(401, _REASONS[401], send)
+            return _answer(200, "One moment.", onward=onward)
+        return _answer(401, _REASONS[401])
 
 
 def _signs_in(scope: Scope) -> bool:
@@ -158,21 +158,14 @@ def _framed(send: Send) -> Send:
     return sending
 
 
-async def _answer(
-    status: int, text: str, send: Send, *, cookie: str = "", onward: str = ""
-) -> None:
-    """Respond with a sentence, and let a browser go on to a path of this server."""
+def _answer(status: int, text: str, *, cookie: str = "", onward: str = "") -> HTMLResponse:
+    """Return a sentence as a page that lets a browser go on to a path of this server."""
     refresh = f'<meta http-equiv="refresh" content="0;url={escape(onward)}">' if onward else ""
     body = f'<!doctype html><meta charset="utf-8"><title>keepfit</title>{refresh}<p>{text}'
-    headers = [
-        (b"content-type", b"text/html; charset=utf-8"),
-        (b"cache-control", b"no-store"),
-        *_HEADERS.items(),
-    ]
+    headers = {"cache-control": "no-store"}
     if status == 401:
         # Of no kind that browsers handle: they would show a form that nobody can fill in.
-        headers.append((b"www-authenticate", b"keepfit"))
+        headers["www-authenticate"] = "keepfit"
     if cookie:
-        headers.append((b"set-cookie", cookie.encode("latin-1")))
-    await _framed(send)({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body.encode()})
+        headers["set-cookie"] = cookie
+    return HTMLResponse(body, status, headers)
