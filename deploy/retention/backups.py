@@ -97,7 +97,13 @@ def backup(state: Path, target: str | Path) -> Manifest:
         with temporary_folder(target.parent) as folder:
             manifest = _write(state, beside, folder)
         beside.replace(target)
-    except (OSError, sqlite3.Error, tarfile.TarError) as error:
+    except sqlite3.Error as error:
+        raise InfrastructureError(
+            f"{state}: a database of it can't be read: {error}.",
+            "SQLite makes a file beside a database to read it: free space on that disk, or mount "
+            "it for writing. Nothing was left behind.",
+        ) from None
+    except (OSError, tarfile.TarError) as error:
         raise InfrastructureError(
             f"{target}: the backup can't be written: {error}.", "Nothing was left behind."
         ) from None

@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.errors import DataError, InfrastructureError
-from tasks.base.runtime.files import digest_of, digest_of_bytes, private_folder, write_whole
+from tasks.base.runtime.files import (
+    digest_of,
+    digest_of_bytes,
+    private_folder,
+    require_writable,
+    write_whole,
+)
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.runtime.temporary import file_replacing
 from tasks.base.source_notes import ReadingNote
@@ -184,7 +190,7 @@ def _text_buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
 
 def _write(table: Any, path: Path) -> None:
     try:
-        private_folder(path.parent)
+        require_writable(private_folder(path.parent))
         with (
             file_replacing(path) as beside,
             pa.OSFile(str(beside), "wb") as sink,

@@ -181,6 +181,9 @@ class TrainingRows:
         Of the rows in the snapshot; None for all.
     times
         Of the rows in UTC, shape (count,); None without times.
+    original
+        Whether they are those of the training: read again from the source others may stand at
+        their places.
     """
 
     path: Path
@@ -188,6 +191,7 @@ class TrainingRows:
     places: NDArray[np.int64] | None
     times: NDArray[np.datetime64] | None
     count: int
+    original: bool
 
     def side(self, chosen: NDArray[np.int64]) -> Side:
         """Return the chosen rows, by their place among these."""
@@ -200,7 +204,8 @@ def training_rows(pipeline: Pipeline, champion: ModelVersion) -> TrainingRows:
     """Return the rows that a version was trained on, with all columns that a prediction needs."""
     roles = champion.roles
     until = champion.tags.get(_UNTIL_TAG, "")
-    path = _training_path(pipeline, champion, champion.tags.get(_DATA_TAG, ""), until)
+    digest = champion.tags.get(_DATA_TAG, "")
+    path = _training_path(pipeline, champion, digest, until)
     table = open_table(path)
     names = [*roles.features, *roles.id_columns, roles.time_column, roles.group]
     times = times_in(path, roles.time_column)
@@ -213,6 +218,7 @@ def training_rows(pipeline: Pipeline, champion: ModelVersion) -> TrainingRows:
         places=places,
         times=times,
         count=table.num_rows if places is None else len(places),
+        original=bool(digest) and path.name.startswith(digest),
     )
 
 

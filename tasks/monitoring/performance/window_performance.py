@@ -16,7 +16,7 @@ from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Schema, Snapshot
 from tasks.base.utc_times import as_utc
-from tasks.data.snapshots import open_table, read_frame
+from tasks.data.snapshots import read_frame
 from tasks.ledger.labels import read_labels
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.storage.row_keys import row_keys
@@ -185,7 +185,8 @@ def shift_of(
 ) -> CovariateShift | None:
     """Return the features of judged rows and of a version's reference.
 
-    None where the version was kept without its rows' places, or the snapshot lacks judged rows.
+    None where the version was kept without its rows' places, the snapshot of its training is gone,
+    or that of the window lacks judged rows.
     """
     if PLACE not in reference or not len(rows) or not snapshot.rows:
         return None
@@ -193,7 +194,7 @@ def shift_of(
     names = [name for name in kinds if name in training.columns]
     frame = read_frame(snapshot.path)
     at = _places(frame, rows, version.roles, snapshot)
-    if at is None or any(name not in frame for name in names):
+    if at is None or not training.original or any(name not in frame for name in names):
         return None
     return CovariateShift(
         frame[names].iloc[at],
@@ -228,11 +229,11 @@ def _segments(
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
     before = reference_predictions(store, version)
     columns = [c for c in config.segments if c in roles.features]
-    path = training_rows(pipeline, version).path
-    present = [c for c in columns if c in open_table(path).column_names]
-    if before is None or PLACE not in before or not present:
+    training = training_rows(pipeline, version)
+    present = [c for c in columns if c in training.columns]
+    if before is None or PLACE not in before or not present or not training.original:
         return ()
-    seen = read_frame(path, present, before[PLACE].to_numpy())
+    seen = read_frame(training.path, present, before[PLACE].to_numpy())
     answers = answers_of(before, roles)
     start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
     span = Window(start=start, end=window.end)

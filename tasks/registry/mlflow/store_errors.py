@@ -14,6 +14,8 @@ from tasks.base.text.redaction import without_credentials
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
+_FULL_WORDS = re.compile(r"disk is full|no space left|disk i/o error", re.IGNORECASE)
+"""SQLite makes a file beside a database even to read it, and calls what prevents that I/O."""
 _PASSING_CODES = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
 _PASSING_WORDS = re.compile(
     r"database is locked|database table is locked|connection refused|connection aborted|"
@@ -70,6 +72,11 @@ def translated(error: BaseException) -> KeepfitError | None:
         return TransientError(
             f"The MLflow store did not respond in time: {_telling_line(text)}",
             "It may work on the next try; see that the server or database is up.",
+        )
+    if _FULL_WORDS.search(text):
+        return InfrastructureError(
+            f"The disk of the store is full, or fails: {_telling_line(text)}",
+            "Free space and run the command again; what was committed is intact.",
         )
     return InfrastructureError(
         f"The MLflow store refused: {_telling_line(text)}",

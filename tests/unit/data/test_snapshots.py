@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tasks.base.errors import DataError
+from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.training_records import Kind
 from tasks.data.snapshots import Columns, content_digest, read_frame, write_snapshot
 
@@ -120,6 +121,17 @@ def test_a_damaged_or_missing_snapshot_is_said(tmp_path: Path) -> None:
         read_frame(snapshot.path)
     with pytest.raises(DataError, match="--fresh"):
         read_frame(tmp_path / "none.arrow")
+
+
+def test_a_folder_that_is_mounted_for_reading_is_not_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    with pytest.raises(InfrastructureError, match="read-only") as caught:
+        write(tmp_path)
+
+    assert "space" not in caught.value.remedy
 
 
 def test_a_large_file_read_few_columns_at_a_time_gives_the_same_frame(

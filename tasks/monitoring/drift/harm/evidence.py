@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
     from tasks.base.training_records import ModelVersion
 
+_LOGGER = logging.getLogger(__name__)
 _FORMAT = 2
 _LEAST_ROWS = 500
 
@@ -97,5 +99,8 @@ def _stored(path: Path, key: str) -> OrdinaryBlocks | None:
         if known.pop("made_of") != key:
             return None
         return OrdinaryBlocks(**{n: tuple(map(float, values)) for n, values in known.items()})
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        _LOGGER.warning("%s is not what was kept with this version; it is measured again", path)
         return None

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from deploy import commands
 from deploy.retention.backups import MANIFEST, backup, restore
-from tasks.base.errors import ConfigError, UsageError
+from tasks.base.errors import ConfigError, InfrastructureError, UsageError
 from tasks.base.servers.stack_file import LOCK
 from tasks.data.files import object_stores
 from tests.tables import write_pipeline
@@ -286,3 +286,13 @@ def test_a_backup_never_overwrites_one(tmp_path: Path) -> None:
         backup(tmp_path / "absent", tmp_path / "c.tar.gz")
 
     assert target.read_text() == "mine"
+
+
+def test_a_database_that_cannot_be_read_is_named_not_the_backup(tmp_path: Path) -> None:
+    state = make_state(tmp_path)
+    (state / "ledger.db").write_bytes(b"no database" * 100)
+
+    with pytest.raises(InfrastructureError, match=f"{state}: a database of it"):
+        backup(state, tmp_path / "b.tar")
+
+    assert not list(tmp_path.glob("*b.tar*"))

@@ -12,7 +12,14 @@ import pytest
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.files import write_recorded
-from tasks.base.training_records import SCHEMA_TAG, Kind, ModelVersion, Schema, Snapshot
+from tasks.base.training_records import (
+    SCHEMA_TAG,
+    SNAPSHOT_TAG,
+    Kind,
+    ModelVersion,
+    Schema,
+    Snapshot,
+)
 from tasks.data.snapshots import write_snapshot
 from tasks.monitoring.drift import column_summary
 from tasks.monitoring.drift.detector import measure
@@ -23,8 +30,11 @@ from tasks.monitoring.drift.reference_store import (
     reference_of,
     reference_rows,
     save,
+    training_rows,
 )
 from tasks.monitoring.drift.reference_summary import build_from_file, rows_up_to
+from tasks.monitoring.performance import window_performance
+from tasks.registry.version_files.holdouts import PLACE
 from tasks.training.row_windows import training_snapshot
 from tests.tables import write_churn, write_pipeline
 
@@ -317,3 +327,28 @@ def test_rows_whose_snapshot_is_gone_are_read_from_the_source_again(
         np.testing.assert_array_equal(again.columns[name].cells, column.cells)
     with pytest.raises(DataError):
         reference_of(pipeline, version_of(snapshot, "2020-01-01T00:00:00+00:00", version="5"))
+
+
+def test_a_snapshot_that_was_exchanged_is_named_and_its_places_count_no_more(
+    trained: tuple[Pipeline, Snapshot],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline, snapshot = trained
+    named = version_of(snapshot)
+    tags = {**named.tags, SNAPSHOT_TAG: snapshot.file_digest}
+    version = named.model_copy(update={"tags": tags})
+    monkeypatch.setattr(window_performance, "_places", lambda *_: np.array([0]))
+    reference, rows = pd.DataFrame({PLACE: [5]}), pd.DataFrame({"key": ["k"]})
+
+    def shift() -> object:
+        return window_performance.shift_of(pipeline, version, rows, reference, snapshot)
+
+    assert shift() is not None
+    exchanged = bytearray(Path(snapshot.path).read_bytes())
+    exchanged[len(exchanged) // 2] ^= 1
+    Path(snapshot.path).write_bytes(exchanged)
+
+    assert training_rows(pipeline, version).count == snapshot.rows
+    assert "gone or changed" in caplog.text
+    assert shift() is None

@@ -38,6 +38,7 @@ def test_what_may_work_on_the_next_try_is_transient(error: Exception) -> None:
     [
         OSError(errno.ENOSPC, "No space left on device"),
         PermissionError(errno.EACCES, "no", "/x"),
+        sqlite3.OperationalError("disk I/O error"),
         mlflow_error("out-of-date database schema", "INTERNAL_ERROR"),
     ],
 )
@@ -46,6 +47,21 @@ def test_what_will_not_is_infrastructure(error: Exception) -> None:
     assert isinstance(said, InfrastructureError)
     assert not isinstance(said, TransientError)
     assert said.remedy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        sqlite3.OperationalError("disk I/O error"),
+        mlflow_error("(sqlite3.OperationalError) database or disk is full", "INTERNAL_ERROR"),
+    ],
+)
+def test_a_full_disk_is_called_so_whoever_reports_it(error: Exception) -> None:
+    said = translated(error)
+    assert said is not None
+    assert "full" in said.message
+    assert "space" in said.remedy
 
 
 def test_the_line_that_names_the_cause_is_said() -> None:
