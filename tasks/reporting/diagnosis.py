@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.settings.evaluation import ReportConfig
@@ -33,38 +32,29 @@ def diagnose_training(
     """Return the diagnosis of the training; of a ranking only that there is none."""
     if basis.roles.task not in TASKS:
         return Diagnosis(lines=(("left out", NOT_OF_RANKINGS),))
-    config = pipeline.config
-    found = call(
-        "tasks.reporting.diagnosis:diagnose_plain",
-        basis=basis.model_dump(mode="json"),
-        results=[result.model_dump(mode="json") for result in results],
-        assessment=assessment.model_dump(mode="json"),
-        training=config.training.model_dump(mode="json"),
-        report=config.report.model_dump(mode="json"),
-        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
+    return call(
+        diagnose,
+        basis=basis,
+        results=results,
+        assessment=assessment,
+        training=pipeline.config.training,
+        report=pipeline.config.report,
+        folder=pipeline.work / "figures" / basis.prepared.key[:16],
     )
-    return Diagnosis.model_validate(found)
 
 
-def diagnose_plain(
-    basis: dict[str, Any],
-    results: list[dict[str, Any]],
-    assessment: dict[str, Any],
-    training: dict[str, Any],
-    report: dict[str, Any],
-    folder: str,
-) -> dict[str, Any]:
-    """Diagnose from plain values; runs where models can be loaded."""
-    training_diagnosis = TrainingDiagnosis(
-        Basis.model_validate(basis),
-        [CandidateResult.model_validate(result) for result in results],
-        Assessment.model_validate(assessment),
-        TrainingConfig.model_validate(training),
-        ReportConfig.model_validate(report),
-    )
-    found = training_diagnosis.diagnosis()
-    pictures = _pictures(found, training_diagnosis, Path(folder))
-    return found.model_copy(update={"pictures": pictures}).model_dump(mode="json")
+def diagnose(
+    basis: Basis,
+    results: Sequence[CandidateResult],
+    assessment: Assessment,
+    training: TrainingConfig,
+    report: ReportConfig,
+    folder: Path,
+) -> Diagnosis:
+    """Diagnose and draw into `folder`; runs where models can be loaded."""
+    about = TrainingDiagnosis(basis, results, assessment, training, report)
+    found = about.diagnosis()
+    return found.model_copy(update={"pictures": _pictures(found, about, folder)})
 
 
 def _pictures(found: Diagnosis, about: Case, folder: Path) -> tuple[Picture, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -60,36 +60,27 @@ def explain_row(
     with tempfile.TemporaryDirectory(prefix="keepfit-explain-") as folder:
         positions = Path(folder, "rows.npy")
         np.save(positions, others)
-        values = call(
-            "tasks.scoring.row_explanation:explain_plain",
-            model=str(store.model_file(explained)),
+        found = call(
+            explain,
+            model=store.model_file(explained),
             digest=explained.model_digest,
             snapshot=snapshot.path,
-            schema=explained.roles.running(own).model_dump(mode="json"),
+            roles=explained.roles.running(own),
             place=place,
-            others=str(positions),
+            others=positions,
             name=row,
         )
-    found = RowExplanation.model_validate(values)
     return found.model_copy(update={"pipeline": explained.name, "version": explained.version})
 
 
-def explain_plain(
-    model: str,
-    snapshot: str,
-    schema: dict[str, Any],
-    place: int,
-    others: str,
-    name: str,
-    digest: str = "",
-) -> dict[str, Any]:
+def explain(
+    model: Path, snapshot: str, roles: Schema, place: int, others: Path, name: str, digest: str = ""
+) -> RowExplanation:
     """Explain one row of a snapshot; runs where the model can be loaded."""
-    roles = Schema.model_validate(schema)
     columns = list(roles.features)
     row = read_frame(snapshot, columns=columns, rows=np.array([place]))
     background = read_frame(snapshot, columns=columns, rows=np.load(others))
-    found = explain_frame(load_model(Path(model), roles.own, digest), row, background, roles, name)
-    return found.model_dump(mode="json")
+    return explain_frame(load_model(model, roles.own, digest), row, background, roles, name)
 
 
 def _place(frame: pd.DataFrame | None, row: str, rows: int, ids: list[str]) -> int:

@@ -11,13 +11,15 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, validate_call
+from pydantic_core import to_jsonable_python
 
 from tasks.base import errors
 from tasks.base.errors import InfrastructureError, KeepfitError
@@ -28,15 +30,24 @@ from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
 
 _POLL_SECONDS = 1.0
+_R = TypeVar("_R")
 
 
-def call(function: str, *, within: float | None = None, **arguments: Any) -> Any:
-    """Call ``package.module:function`` in a child of the worker process.
+@overload
+def call(function: str, *, within: float | None = None, **arguments: Any) -> Any: ...
+@overload
+def call(function: Callable[..., _R], *, within: float | None = None, **arguments: Any) -> _R: ...
+def call(
+    function: Callable[..., Any] | str, *, within: float | None = None, **arguments: Any
+) -> Any:
+    """Call `function` in a child of the worker process.
 
     Parameters
     ----------
     function
-        A function of keepfit that accepts and returns plain JSON values.
+        A function of a module of keepfit. Its arguments and its result are sent as JSON and
+        read by its annotations: records, paths, plain values. ``package.module:function`` names
+        one whose module is heavy to import; its result is plain.
     within
         Seconds after which it is stopped; None waits for its end.
 
@@ -49,28 +60,36 @@ def call(function: str, *, within: float | None = None, **arguments: Any) -> Any
     InfrastructureError
         When it failed otherwise, or its process died twice.
     """
+    name = function if isinstance(function, str) else f"{function.__module__}:{function.__name__}"
     with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder:
         code = -signal.SIGKILL
         asked, answer = Path(folder, "asked.json"), Path(folder, "answer.json")
-        asked.write_text(json.dumps({"function": function, "arguments": arguments}))
+        given = to_jsonable_python({"function": name, "arguments": arguments})
+        asked.write_text(json.dumps(given))
         log = Path(folder, "call.log")
         files = {"asked": str(asked), "answer": str(answer), "log": str(log)}
-        command = {"task": 0, "do": "call", "about": function, **files}
+        command = {"task": 0, "do": "call", "about": name, **files}
         with contextlib.suppress(worker_pool.WorkerEndedError):
             code = _performed(command, within)
         if code < 0:  # what was killed is started again once
             code = _performed(command, within)
         if code != 0:
-            raise _failure(function, code, log)
-        return json.loads(answer.read_text())
+            raise _failure(name, code, log)
+        found = json.loads(answer.read_text())
+        if isinstance(function, str):
+            return found
+        return TypeAdapter(get_type_hints(function)["return"]).validate_python(found)
 
 
 def answer_call(command: dict[str, Any]) -> None:
     """Execute a request of `call`; runs in the child."""
     asked = json.loads(Path(command["asked"]).read_text())
     module, _, name = asked["function"].partition(":")
-    result = getattr(import_module(module), name)(**asked["arguments"])
-    Path(command["answer"]).write_text(json.dumps(result))
+    function = getattr(import_module(module), name)
+    if hasattr(function, "__annotations__"):
+        function = validate_call(function)
+    result = function(**asked["arguments"])
+    Path(command["answer"]).write_text(json.dumps(to_jsonable_python(result)))
 
 
 def predict_rows(
@@ -103,13 +122,13 @@ def predict_rows(
         positions, out = Path(folder, "rows.npy"), Path(folder, "predicted.npz")
         np.save(positions, rows)
         call(
-            "tasks.models.execution.child_calls:predict_into",
-            model=str(model),
+            predict_into,
+            model=model,
             snapshot=snapshot,
-            columns=list(columns),
-            rows=str(positions),
-            out=str(out),
-            own=None if own is None else own.model_dump(mode="json"),
+            columns=columns,
+            rows=positions,
+            out=out,
+            own=own,
             digest=digest,
         )
         with np.load(out, allow_pickle=False) as kept:
@@ -118,18 +137,17 @@ def predict_rows(
 
 
 def predict_into(
-    model: str,
+    model: Path,
     snapshot: str,
     columns: list[str],
-    rows: str,
-    out: str,
-    own: dict[str, Any] | None = None,
+    rows: Path,
+    out: Path,
+    own: OwnCode | None = None,
     digest: str = "",
 ) -> None:
     """Predict and leave the result in the file `out`; runs in the child."""
     X = read_frame(snapshot, columns=columns, rows=np.load(rows))
-    code = None if own is None else OwnCode.model_validate(own)
-    predicted, probability = predict(load_model(Path(model), code, digest), X)
+    predicted, probability = predict(load_model(model, own, digest), X)
     labels = np.asarray(predicted)
     kept = {"predicted": labels.astype(str) if labels.dtype == object else labels}
     if probability is not None:

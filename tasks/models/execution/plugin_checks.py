@@ -50,16 +50,16 @@ def check_hooks(config: PipelineConfig, base: Path) -> None:
     own = OwnCode.of(config.hooks, base)
     if own is not None:
         call(
-            "tasks.models.execution.plugin_checks:check_plain",
-            own=own.model_dump(mode="json"),
+            check_own,
+            own=own,
             task=config.task,
             positive=config.positive,
             spaces={name: list(space) for name, space in config.training.spaces.items()},
         )
 
 
-def check_plain(
-    own: dict[str, Any],
+def check_own(
+    own: OwnCode,
     task: str | None,
     positive: str | int | None,
     spaces: dict[str, list[str]] | None = None,
@@ -71,11 +71,10 @@ def check_plain(
             f"{task}.",
             "Leave them out of the file.",
         )
-    code = OwnCode.model_validate(own)
-    for name in code.metrics:
-        try_metric(code, name, task, positive)
-    for name in code.estimators:
-        try_estimator(code, name, task, (spaces or {}).get(name, ()))
+    for name in own.metrics:
+        try_metric(own, name, task, positive)
+    for name in own.estimators:
+        try_estimator(own, name, task, (spaces or {}).get(name, ()))
 
 
 def try_estimator(

@@ -47,42 +47,24 @@ def draw_all(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
     """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
-    drawn = call(
-        "tasks.reporting.figures.gallery:draw_plain",
-        basis=basis.model_dump(mode="json"),
-        results=[result.model_dump(mode="json") for result in results],
-        assessment=assessment.model_dump(mode="json"),
-        training=pipeline.config.training.model_dump(mode="json"),
-        folder=str(pipeline.work / "figures" / basis.prepared.key[:16]),
+    return call(
+        draw,
+        basis=basis,
+        results=results,
+        assessment=assessment,
+        training=pipeline.config.training,
+        folder=pipeline.work / "figures" / basis.prepared.key[:16],
     )
-    return Figures.model_validate(drawn)
 
 
-def draw_plain(
-    basis: dict[str, Any],
-    results: list[dict[str, Any]],
-    assessment: dict[str, Any],
-    training: dict[str, Any],
-    folder: str,
-) -> dict[str, Any]:
-    """Draw from plain values into `folder`; runs where the model can be loaded."""
-    figures = _draw(
-        Basis.model_validate(basis),
-        [CandidateResult.model_validate(result) for result in results],
-        Assessment.model_validate(assessment),
-        TrainingConfig.model_validate(training),
-        Path(folder),
-    )
-    return figures.model_dump(mode="json")
-
-
-def _draw(
+def draw(
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
     training: TrainingConfig,
     folder: Path,
 ) -> Figures:
+    """Draw into `folder`; runs where the model can be loaded."""
     challenger = next(r for r in results if r.candidate == assessment.challenger)
     metric = basis.prepared.metric
     y_true, queries = holdout_target(basis), holdout_queries(basis)

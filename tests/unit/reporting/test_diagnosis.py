@@ -17,7 +17,7 @@ from tasks.data.snapshots import write_snapshot
 from tasks.evaluation.findings import Diagnosis
 from tasks.evaluation.leaderboard import assess
 from tasks.models.fitting import fit_candidates
-from tasks.reporting.diagnosis import diagnose_plain
+from tasks.reporting.diagnosis import diagnose
 
 pytestmark = pytest.mark.slow
 
@@ -83,16 +83,8 @@ def _diagnosed(
     )
     basis = Basis(snapshot=snapshot, contract=contract, prepared=prepared)
     assessment = assess(results, basis, 0)
-    return Diagnosis.model_validate(
-        diagnose_plain(
-            basis.model_dump(mode="json"),
-            [r.model_dump(mode="json") for r in results],
-            assessment.model_dump(mode="json"),
-            training.model_dump(mode="json"),
-            ReportConfig.model_validate(report).model_dump(mode="json"),
-            str(tmp_path / "figures"),
-        )
-    )
+    about = (basis, results, assessment, training, ReportConfig.model_validate(report))
+    return diagnose(*about, tmp_path / "figures")
 
 
 def test_linear_data_is_told_to_have_rows_enough_and_its_parts_are_there(tmp_path: Path) -> None:

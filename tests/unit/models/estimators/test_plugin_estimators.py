@@ -136,8 +136,8 @@ def test_a_task_of_neither_classes_nor_numbers_is_refused(tmp_path: Path) -> Non
     own = own_code(tmp_path, ESTIMATORS, estimators={"own": "mine:Nearest"})
 
     with pytest.raises(ConfigError, match="for classes and numbers; the task is ranking"):
-        plugin_checks.check_plain(own.model_dump(mode="json"), "ranking", None)
-    plugin_checks.check_plain(own.model_dump(mode="json"), "binary", "yes")
+        plugin_checks.check_own(own, "ranking", None)
+    plugin_checks.check_own(own, "binary", "yes")
 
 
 def test_hooks_are_tried_before_data_is_read(tmp_path: Path) -> None:
