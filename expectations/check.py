@@ -49,10 +49,12 @@ def check_frame(
     started = time.monotonic()
     facts = gather_facts(frame, contract.columns)
     raw = run_suite(frame, contract, facts)
+    verdicts = {result.rule: result for result in raw if result.column is None}
+    moment = now or datetime.now(UTC)
     results = [
-        *_of_table(frame, contract, facts, raw, now or datetime.now(UTC), show_values),
+        *check_table(frame, contract, facts, verdicts, moment, show_values=show_values),
         *_of_columns(frame, contract, facts, raw, kinds or {}, show_values),
-        *_of_rules(frame, contract, raw, show_values),
+        *_of_rules(frame, contract, verdicts, show_values),
     ]
     return CheckOutcome(
         passed=all(result.passed or result.severity == "warning" for result in results),
@@ -60,18 +62,6 @@ def check_frame(
         rows=len(frame),
         seconds=time.monotonic() - started,
     )
-
-
-def _of_table(
-    frame: pd.DataFrame,
-    contract: Contract,
-    facts: Mapping[str, ColumnFacts],
-    raw: list[RawResult],
-    now: datetime,
-    show_values: bool,
-) -> Iterator[CheckResult]:
-    verdicts = {result.rule: result for result in raw if result.column is None}
-    return check_table(frame, contract, facts, verdicts, now, show_values=show_values)
 
 
 def _of_columns(
@@ -99,9 +89,8 @@ def _of_columns(
 
 
 def _of_rules(
-    frame: pd.DataFrame, contract: Contract, raw: list[RawResult], show_values: bool
+    frame: pd.DataFrame, contract: Contract, written: Mapping[str, RawResult], show_values: bool
 ) -> Iterator[CheckResult]:
-    written = {result.rule: result for result in raw if result.column is None}
     for index, rule in enumerate(contract.rules):
         if rule.sql is not None:
             result = _sql_result(frame, rule, by_chance=contract.by_chance)

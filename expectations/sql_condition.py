@@ -137,7 +137,9 @@ def _word_kind(word: str, called: bool) -> TokenKind:
         return "plain"
     if called:
         if lower not in FUNCTIONS:
-            raise ValueError(f"the function {word} is not allowed; {_list_functions()}")
+            raise ValueError(
+                f"the function {word} is not allowed; allowed are {', '.join(sorted(FUNCTIONS))}"
+            )
         return "plain"
     if lower in _STATEMENTS:
         raise ValueError(
@@ -145,10 +147,6 @@ def _word_kind(word: str, called: bool) -> TokenKind:
             f'A column of that name is written "{word}"'
         )
     return "name"
-
-
-def _list_functions() -> str:
-    return "allowed are " + ", ".join(sorted(FUNCTIONS))
 
 
 def _check_parentheses(condition: Condition) -> None:

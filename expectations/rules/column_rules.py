@@ -107,7 +107,8 @@ class ColumnCheck:
         assert rule is not None  # noqa: S101 - the caller checked
         rows, nulls = len(self.facts.values), self.facts.nulls
         usual = rule.max if rule.usual is None else rule.usual
-        passed = self._verdict("nulls", nulls <= usual * rows + 1e-9)
+        verdict = self.verdicts.get("nulls")
+        passed = nulls <= usual * rows + 1e-9 if verdict is None else verdict.success
         if self.by_chance:
             passed = not exceeds(nulls, rows, usual, by_chance=True)
         severity: Severity = rule.severity or self.rule.severity
@@ -264,10 +265,6 @@ class ColumnCheck:
             failed_share=failed / self.facts.present,
             sample=self._sample(self.facts.values[mask]),
         )
-
-    def _verdict(self, rule: str, own: bool) -> bool:
-        verdict = self.verdicts.get(rule)
-        return own if verdict is None else verdict.success
 
     def _sample(self, values: pd.Series[Any]) -> tuple[str, ...]:
         return sample_of(values.drop_duplicates().head(20)) if self.show_values else ()

@@ -266,20 +266,18 @@ class Replay:
         self, state: State, window: int, cause: CauseKind, *, handled: bool
     ) -> PolicyDecision:
         now = self.history.windows[window].end
+        seen = state.champion.model.last if state.seen is None else self.history.place(state.seen)
         return decide(
             state.policy.rule,
             cause=cause,
             now=now,
             windows=state.flags,
             last_training=state.last_training,
-            new_rows=self.history.place(now) - self._seen(state),
+            new_rows=self.history.place(now) - seen,
             running=False,
             handled=handled,
             answered_until=state.seen,
         )
-
-    def _seen(self, state: State) -> int:
-        return state.champion.model.last if state.seen is None else self.history.place(state.seen)
 
     def _due(self, policy: Policy, window: int) -> bool:
         """Return whether the calendar trains at the end of `window`."""

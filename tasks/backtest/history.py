@@ -209,7 +209,7 @@ def load_history(
     return History(
         snapshot=snapshot,
         roles=roles,
-        metric=_metric(config, roles),
+        metric=config.metric or default_metric(roles.task),
         times=times[order],
         y=np.asarray(y),
         windows=windows,
@@ -237,10 +237,6 @@ def lengths_of(
         )
     length = _duration(every, "--every") if every else pipeline.config.monitoring.window
     return length, _delay(pipeline, label_delay)
-
-
-def _metric(config: PipelineConfig, roles: Schema) -> str:
-    return config.metric or default_metric(roles.task)
 
 
 def _duration(text: str, option: str) -> timedelta:

@@ -123,7 +123,10 @@ class Monitor:
         history, monitoring = self.history, self.config.monitoring
         first, last = history.bounds(window)
         reference, importance = self._reference(champion), champion.model.importance
-        held = champion.judged is not None and champion.held < champion.model.last
+        held, theirs = champion.held < champion.model.last, None
+        if held and champion.judged is not None:
+            theirs = self._scores(champion.judged, champion.held, champion.model.last)
+        held = theirs is not None
         frame = history.frame.iloc[first:last].reset_index(drop=True)
         return measure(
             reference,
@@ -132,7 +135,7 @@ class Monitor:
             min_rows=monitoring.min_rows,
             importance=importance,
             predictions=self._scores(champion.model, first, last) if held else None,
-            reference_predictions=self._held_scores(champion) if held else None,
+            reference_predictions=theirs,
             reference_prediction_times=(
                 history.stamps(champion.held, champion.model.last) if held else None
             ),
@@ -188,10 +191,6 @@ class Monitor:
         roles = self.history.roles
         others = {roles.target, roles.time_column, *roles.id_columns}
         return {name: kind for name, kind in roles.features.items() if name not in others}
-
-    def _held_scores(self, champion: Champion) -> NDArray[Any]:
-        assert champion.judged is not None  # noqa: S101 - the caller looked
-        return self._scores(champion.judged, champion.held, champion.model.last)
 
     def _scores(self, model: FittedModel, first: int, last: int) -> NDArray[Any]:
         """Return the positive class's probability, the predicted class, or the value."""

@@ -147,10 +147,14 @@ def _performance(sheet: _Sheet, top: float) -> list[Markup]:
     known = [(k, p.performance) for k, p in enumerate(sheet.shown) if p.performance is not None]
     name = metric_words(known[-1][1].metric) if known else "performance"
     parts = [_heading(name[:1].upper() + name[1:], _HEADING - 8)]
-    values = [v for _, p in known for m in _stated(p) for v in _numbers(m)]
+    values = [v for _, p in known for m in (p.reference, p.realised) for v in _numbers(m)]
+    values += [v for _, p in known if not is_settled(p) for v in _numbers(p.estimated)]
     values += [p.limit for _, p in known if p.limit is not None]
     if not values:
-        return [*parts, _nothing(sheet, top + _PERFORMANCE / 2, "No performance known yet")]
+        middle = (sheet.layout.left + sheet.layout.width) / 2
+        nothing = element("text", "No performance known yet", x=middle, y=top + _PERFORMANCE / 2,
+                          class_="heading", text_anchor="middle")  # fmt: skip
+        return [*parts, nothing]
     scale = fitted(values, top + _PERFORMANCE, top)
     parts += _axis(sheet, scale, ticks(scale))
     for place, found in known:
@@ -159,10 +163,6 @@ def _performance(sheet: _Sheet, top: float) -> list[Markup]:
     for place, found in known:
         parts += _stated_point(sheet, place, found, scale)
     return parts
-
-
-def _stated(found: Performance) -> tuple[MetricValue | None, ...]:
-    return (found.reference, found.realised, found.estimated if not is_settled(found) else None)
 
 
 def is_settled(found: Performance) -> bool:
@@ -198,18 +198,15 @@ def _line(sheet: _Sheet, known: Sequence[tuple[int, Performance]], scale: Scale)
     parts = []
     for (a, first), (b, second) in pairwise(known):
         ends = [shown_value(first).value, shown_value(second).value]
-        joined = _adjoin(sheet.shown[a], sheet.shown[b]) and first.version == second.version
+        one, other = sheet.shown[a].window, sheet.shown[b].window
+        adjoin = one is None or other is None or one.end >= other.start
+        joined = adjoin and first.version == second.version
         if b - a == 1 and joined and None not in ends:
             y, z = (scale(v) for v in ends if v is not None)
             sure = is_settled(first) and is_settled(second)
             line = path([(sheet.middle(a), y), (sheet.middle(b), z)])
             parts.append(element("path", d=line, class_="join" if sure else "join guess"))
     return parts
-
-
-def _adjoin(first: Point, second: Point) -> bool:
-    one, other = first.window, second.window
-    return one is None or other is None or one.end >= other.start
 
 
 def shown_value(found: Performance) -> MetricValue:
@@ -347,8 +344,3 @@ def said(point: Point) -> str:
         how = "realised" if is_settled(found) else "estimated"
         lines.append(f"{metric_words(found.metric)} {how}: {valued(shown_value(found))}")
     return "\n".join(lines)
-
-
-def _nothing(sheet: _Sheet, y: float, text: str) -> Markup:
-    middle = (sheet.layout.left + sheet.layout.width) / 2
-    return element("text", text, x=middle, y=y, class_="heading", text_anchor="middle")

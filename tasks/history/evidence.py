@@ -45,22 +45,12 @@ class Accounts(Protocol):
 class NoAccounts:
     """A ledger in which nothing was written yet."""
 
-    def decisions(
-        self,
-        pipeline: str | Collection[str] | None = None,  # noqa: ARG002
-        *,
-        kinds: Collection[str] = (),  # noqa: ARG002
-        correlation: str | None = None,  # noqa: ARG002
-        version: str | None = None,  # noqa: ARG002
-        since: datetime | None = None,  # noqa: ARG002
-        most: int | None = None,  # noqa: ARG002
-    ) -> tuple[Decision, ...]:
+    def decisions(self, *_: object, **__: object) -> tuple[Decision, ...]:
         """Return nothing."""
         return ()
 
-    def answered_at(self, pipeline: str) -> datetime | None:  # noqa: ARG002
+    def answered_at(self, *_: object) -> None:
         """Return no time."""
-        return None
 
 
 def accounts_of(pipeline: Pipeline) -> Accounts:

@@ -68,7 +68,8 @@ def explain_version(
     number = None if version is None else version.strip().removeprefix("v")
     versions, aliased, silent, answered = _registry(pipeline, number)
     moves = ledger.decisions(pipeline.config.name, kinds=MOVES)
-    champion = aliased if answered else _recorded_champion(moves, outcomes)
+    recorded = champion_of(moves, (), outcomes)
+    champion = aliased if answered else recorded.version if recorded else None
     wanted = champion if number is None else number
     known = _versions(ledger, pipeline, versions, outcomes)
     if wanted is None or wanted not in known:
@@ -115,13 +116,6 @@ def _deleted(known: Known) -> tuple[str, ...]:
     if known.registered is not None or known.of("collected"):
         return ()
     return (f"v{known.version} is no longer in MLflow: it was deleted there.",)
-
-
-def _recorded_champion(
-    moves: Sequence[Decision], outcomes: Sequence[TrainingOutcome]
-) -> str | None:
-    found = champion_of(moves, (), outcomes)
-    return found.version if found else None
 
 
 def _versions(

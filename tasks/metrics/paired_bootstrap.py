@@ -113,7 +113,9 @@ def paired_evidence(
     sign = 1 if greater_is_better(metric) else -1
     difference, low, high = _difference(ours, theirs, sign, plan, gate.confidence)
     log_loss = None
-    if refit and champion is not None and metric != "log_loss" and _probable(challenger, champion):
+    probable = champion is not None and champion.probability is not None
+    probable &= challenger.probability is not None
+    if refit and champion is not None and metric != "log_loss" and probable:
         losses = [
             _Scored(*sampled("log_loss", y_true, p.predicted, p.probability, schema, plan, None))
             for p in (challenger, champion)
@@ -140,10 +142,6 @@ def paired_evidence(
         challenger=name,
         log_loss=log_loss,
     )
-
-
-def _probable(*models: Predictions) -> bool:
-    return all(model.probability is not None for model in models)
 
 
 def _units(

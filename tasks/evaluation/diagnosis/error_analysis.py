@@ -169,13 +169,10 @@ def label_suspects(
         f"On {count:,} rows ({share:.2%}) it is wrong while at least {SURE:.0%} sure, where its "
         f"own probabilities allow {allowed:,.0f} of {int(sure.sum()):,}"
     )
-    if _more_than(count, allowed):
+    chance = scipy.stats.poisson.sf(count - 1, max(allowed, 1e-9))
+    if count >= 3 and chance < 0.01:
         return count, f"{text}: labels that may be wrong, or rows unlike any it has learned from."
     return 0, f"{text}: no sign of wrong labels."
-
-
-def _more_than(count: int, allowed: float) -> bool:
-    return count >= 3 and bool(scipy.stats.poisson.sf(count - 1, max(allowed, 1e-9)) < 0.01)
 
 
 def _far_off(y_true: ArrayLike, predicted: ArrayLike) -> tuple[int, str]:

@@ -78,8 +78,7 @@ def _apart(a: MetricValue, b: MetricValue) -> bool:
 
 
 def _number(value: MetricValue) -> str:
-    known = value.low is not None and value.high is not None
-    return number(value.value, (value.high - value.low) / 2 if known else None)  # type: ignore[operator]
+    return number(value.value, value.half)
 
 
 def _levels(levels: NDArray[np.object_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -228,9 +227,9 @@ def _row_values(
 
 def _differs(value: MetricValue, tried: int) -> bool:
     """Whether a difference is beyond chance for the number of differences looked at (Dunn 1961)."""
-    if value.value is None or value.low is None or value.high is None:
+    if value.value is None or value.half is None:
         return False
-    deviation = (value.high - value.low) / 2 / scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)
+    deviation = value.half / scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)
     return bool(
         abs(value.value)
         > deviation * scipy.stats.norm.ppf(1 - (1 - CONFIDENCE) / 2 / max(1, tried))
@@ -245,7 +244,7 @@ def _compared(column: str, groups: list[GroupRow]) -> str:
     differing = []
     for group in groups[1:]:
         for name, value in group.differences.items():
-            if name == "actually positive" or value.low is None or value.high is None:
+            if name == "actually positive" or value.half is None:
                 continue
             if _differs(value, tried):
                 ours, theirs = group.rates[name], groups[0].rates[name]

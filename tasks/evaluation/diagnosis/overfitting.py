@@ -87,7 +87,7 @@ def fit_verdict(
     sign = 1.0 if greater_is_better(metric) else -1.0
     learned, kept = sign * (train - baseline), sign * (value - baseline)
     gap = None if learned <= 0 else (learned - kept) / learned
-    noise = _half(holdout)
+    noise = holdout.half or 0.0
     shown = kept > noise if gained is None or gained.low is None else gained.low > 0
     fit = _judged(learned, kept, gap, noise, behind, shown=shown)
     if fit == "underfits" and rival_train is not None and sign * (train - rival_train) > noise:
@@ -105,12 +105,6 @@ def fit_verdict(
         sentence=f"{candidate} {_words(fit, gap, ordered)}: {metric_words(metric)} {scores}.",
         advice=_advice(candidate, fit, gap, ordered),
     )
-
-
-def _half(value: MetricValue) -> float:
-    if value.low is None or value.high is None:
-        return 0.0
-    return (value.high - value.low) / 2
 
 
 def _judged(
@@ -193,7 +187,8 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
 
     On the fit, configured options, weak rows, mistakes, doubts and next steps.
     """
-    lines = [("fit", headline(found.fits, challenger)), *_made(found.asked)]
+    options = [(about, " ".join(map(capitalised, notes))) for about, notes in found.asked.items()]
+    lines = [("fit", headline(found.fits, challenger)), *options]
     if found.learning is not None:
         lines.append(("data", found.learning.sentence))
     lines.append(("weak", found.slices_sentence))
@@ -206,11 +201,6 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
     lines.append(("try next", " ".join(found.steps[:2])))
     lines.append(("left out", found.left_out))
     return tuple((name, text) for name, text in lines if text)
-
-
-def _made(options: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """Return the results of tuning, mixing, calibration and the decision rule."""
-    return [(about, " ".join(map(capitalised, notes))) for about, notes in options.items()]
 
 
 def capitalised(text: str) -> str:

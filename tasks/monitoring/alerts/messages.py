@@ -224,7 +224,8 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     shown = [code(rule, 120) for rule in rules[:_MOST_RULES]]
     if number_of > len(shown):
         shown.append(f"and {number_of - len(shown)} more")
-    draft.add("What", f"rows {_in(decision)}broke:{listed(shown)}" if rules else "")
+    where = f"of {decision.window} " if decision.window else ""
+    draft.add("What", f"rows {where}broke:{listed(shown)}" if rules else "")
     others = {
         d.window
         for d in related
@@ -454,10 +455,6 @@ def _clock(stated: JsonValue) -> str:
 def _items(evidence: Mapping[str, JsonValue], key: str) -> list[JsonValue]:
     found = evidence.get(key)
     return found if isinstance(found, list) else []
-
-
-def _in(decision: Decision) -> str:
-    return f"of {decision.window} " if decision.window else ""
 
 
 def _by_hand(decision: Decision) -> str:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tasks.base.runtime.libraries import pd
-from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_summary import Summary
 from tasks.monitoring.drift.column_values import Levels, levels_of, numbers_of
 from tasks.monitoring.drift.distances import (
@@ -90,7 +89,8 @@ def _of_numbers(summary: Summary, column: pd.Series[Any], level: float) -> Compa
     valid = np.sort(values[~np.isnan(values)])
     notes = []
     if strange:
-        notes.append(f"{strange:,} cells are no {_unit(summary.kind)} and count as nulls")
+        unit = "time" if summary.kind == "datetime" else "number"
+        notes.append(f"{strange:,} cells are no {unit} and count as nulls")
     infinite = int(np.isinf(valid).sum())
     if infinite:
         notes.append(f"{infinite:,} values are infinite")
@@ -103,10 +103,6 @@ def _of_numbers(summary: Summary, column: pd.Series[Any], level: float) -> Compa
         parts = [Part("value", _NAMES[summary.kind], found), Part("peak", "peak", still)]
     compared = _with_nulls(summary, len(values) - len(valid), len(values), parts, level)
     return replace(compared, notes=(*notes, *compared.notes))
-
-
-def _unit(kind: Kind) -> str:
-    return "time" if kind == "datetime" else "number"
 
 
 def _of_levels(summary: Summary, read: Levels, level: float) -> Compared:

@@ -65,7 +65,8 @@ def column_of(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 def numbers_of(column: pd.Series[Any], kind: Kind) -> Numbers:
     """Return `column` as numbers."""
     if kind == "text":
-        return Numbers(_lengths(column), 0)
+        lengths = pc.utf8_length(_texts(column)).cast(pa.float64())
+        return Numbers(np.asarray(lengths.to_numpy(zero_copy_only=False)), 0)
     nulls = column.isna().to_numpy()
     values = _microseconds(column) if kind == "datetime" else _floats(column)
     return Numbers(values, int((np.isnan(values) & ~nulls).sum()))
@@ -111,12 +112,6 @@ def naive_times(column: pd.Series[Any]) -> NDArray[np.datetime64]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     return column.to_numpy().astype("datetime64[us]")
-
-
-def _lengths(column: pd.Series[Any]) -> NDArray[np.float64]:
-    return np.asarray(
-        pc.utf8_length(_texts(column)).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    )
 
 
 def levels_of(column: pd.Series[Any], kind: Kind) -> Levels:

@@ -232,7 +232,9 @@ def _features(
         else:
             compared[name] = absent(summary, len(frame), level=each)
         if name in moving:
-            compared[name] = _by_nulls(compared[name])
+            # A column that must move is tested by its nulls only.
+            nulls = [p.found.p_value for p in compared[name].parts if p.part == "nulls"]
+            compared[name] = replace(compared[name], p_value=nulls[0] if nulls else 1.0)
     weights = _weights(importance, list(reference.columns))
     return _Family(
         compared=compared,
@@ -258,12 +260,6 @@ def _alike(reference: Reference, begins: np.datetime64 | None) -> tuple[Referenc
         return reference, None
     part = in_season(reference, season, begins)
     return (reference, None) if part is None else (part, season)
-
-
-def _by_nulls(compared: Compared) -> Compared:
-    """Return a column that must move with the test of its nulls only."""
-    nulls = [part.found.p_value for part in compared.parts if part.part == "nulls"]
-    return replace(compared, p_value=nulls[0] if nulls else 1.0)
 
 
 def _weights(importance: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:

@@ -161,12 +161,9 @@ def _columns(
             continue
         if not is_numeric(kind):
             drawn = _common_levels(drawn)
-        columns.append(_Column(_distinct(_harmless(name) + _unit(kind), taken), drawn, finding))
+        unit = {"datetime": " (days since 1970)", "text": " (length)"}.get(kind, "")
+        columns.append(_Column(_distinct(_harmless(name) + unit, taken), drawn, finding))
     return columns
-
-
-def _unit(kind: Kind) -> str:
-    return {"datetime": " (days since 1970)", "text": " (length)"}.get(kind, "")
 
 
 def _drawn(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:

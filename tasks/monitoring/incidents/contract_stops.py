@@ -124,7 +124,8 @@ def record_set_aside(
         links={"prefect": page} if page else {},
     )
     earlier = ledger.decisions(name, kinds=("quarantined",), since=now - _QUIET, most=200)
-    known = any(_same_rules(decision, other) for other in earlier)
+    broke = (decision.contract_digest, decision.evidence.get("broke"))
+    known = any((d.contract_digest, d.evidence.get("broke")) == broke for d in earlier)
     ledger.record(decision)
     return decision, not known
 
@@ -173,12 +174,6 @@ def record_stale_files(
 def _broken(rule: RuleResult) -> str:
     """Return the broken rules, without counts: more rows of the same fault are no new one."""
     return f"{rule.column}: {rule.rule}" if rule.column else rule.rule
-
-
-def _same_rules(one: Decision, other: Decision) -> bool:
-    return one.contract_digest == other.contract_digest and one.evidence.get(
-        "broke"
-    ) == other.evidence.get("broke")
 
 
 def _kept(aside: SetAside) -> dict[str, JsonValue]:

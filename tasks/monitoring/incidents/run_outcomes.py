@@ -7,7 +7,7 @@ outcome is overdue, is recorded unless it is already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -59,7 +59,7 @@ def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: date
     ledger.request_run(
         RunRequest(
             pipeline=pipeline.config.name,
-            key=_key(cause),
+            key=cause.key or cause.correlation,
             flow="training",
             correlation=cause.correlation,
             asked_at=now,
@@ -128,7 +128,8 @@ def _answered(pipeline: Pipeline, ledger: Ledger, now: datetime) -> Iterable[Dec
     since = min(request.asked_at for request in requests)
     later = ledger.decisions(name, kinds=_ANSWERS, since=since)
     for request in requests:
-        answer = _answer(request, later)
+        final = (d for d in later if _belongs(d, request) and _is_final(d, request))
+        answer = next(final, None)
         if answer is not None:
             ledger.close_request(name, request.key, answer.kind)
         elif now >= request.due_at:
@@ -137,10 +138,6 @@ def _answered(pipeline: Pipeline, ledger: Ledger, now: datetime) -> Iterable[Dec
             yield missed
             # Last: what is closed is not looked at again.
             ledger.close_request(name, request.key, OVERDUE)
-
-
-def _answer(request: RunRequest, later: Sequence[Decision]) -> Decision | None:
-    return next((d for d in later if _belongs(d, request) and _is_final(d, request)), None)
 
 
 def _belongs(decision: Decision, request: RunRequest) -> bool:
@@ -177,7 +174,3 @@ def _overdue(request: RunRequest, now: datetime) -> Decision:
             "due": request.due_at.isoformat(),
         },
     )
-
-
-def _key(cause: Cause) -> str:
-    return cause.key or cause.correlation

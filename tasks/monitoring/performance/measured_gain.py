@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 
@@ -107,7 +107,8 @@ def measure_gain(
     try:
         found = _measured(inputs, [d for g in reversed(known.gains) for d in g.differences])
         if found.boundary is not None:
-            found = with_ageing(found, learned, _aged(earlier, found.metric), _length(mature))
+            length = as_utc(mature[-1].end) - as_utc(mature[-1].start)
+            found = with_ageing(found, learned, _aged(earlier, found.metric), length)
     except TransientError:
         raise
     except KeepfitError as error:
@@ -119,10 +120,6 @@ def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
     """Return the measurements in `metric` so far, of earlier champions too."""
     found = (decision.read(Gain, "gain") for decision in earlier if decision.kind == "monitored")
     return next((g.aged for g in found if g is not None and g.metric == metric and g.aged), ())
-
-
-def _length(windows: Sequence[Window]) -> timedelta:
-    return as_utc(windows[-1].end) - as_utc(windows[-1].start)
 
 
 def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> dict[Window, int]:

@@ -69,7 +69,11 @@ def backlog_of(
     if since is None:
         since = max((w.end for w in looked_at), default=newest.start)
     done = sorted((w.start, w.end) for w in looked_at)
-    due = [w for w in grid(since, newest.start, length) if not _is_part(w, done)]
+    due = [
+        w
+        for w in grid(since, newest.start, length)
+        if not any(start <= w.start and w.end <= end for start, end in done)
+    ]
     filled = [w for w, full in zip(due, occupied(due), strict=True) if full] if due else []
     room = max(most, 1) - 1
     kept = filled
@@ -81,10 +85,6 @@ def backlog_of(
         waiting=len(filled) - len(kept),
         empty=len(due) - len(filled),
     )
-
-
-def _is_part(window: Window, done: Sequence[tuple[datetime, datetime]]) -> bool:
-    return any(start <= window.start and window.end <= end for start, end in done)
 
 
 def looked_at(earlier: Sequence[Decision], contract: str) -> frozenset[Window]:

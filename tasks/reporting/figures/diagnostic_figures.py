@@ -210,12 +210,9 @@ def draw_groups(groups: GroupDifference) -> Drawing | None:
         grid(axes, "x")
         name_axes(axes, plain(name))
     title = f"Groups of {groups.column}"
-    return Drawing(f"groups_{_file(groups.column)}", title, groups.sentence, figure)
-
-
-def _file(name: str) -> str:
-    """Return a name that a file may have; two columns do not share one."""
-    return sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+    # A name that a file may have; two columns do not share one.
+    mark = sha256(groups.column.encode("utf-8", "replace")).hexdigest()[:8]
+    return Drawing(f"groups_{mark}", title, groups.sentence, figure)
 
 
 def draw_dependence(found: Sequence[Dependence], of: str) -> Drawing | None:

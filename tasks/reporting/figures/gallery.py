@@ -177,7 +177,9 @@ def _moved(
 ) -> list[Drawing | None]:
     """Return the figures of partial dependence and contributions for the most important columns."""
     schema = basis.roles
-    top = list(challenger.importance) if importance is None else _by_loss(importance)
+    top = list(challenger.importance)
+    if importance is not None:
+        top = [c.column for c in importance.columns if c.loss > 0]
     label = _explained_class(basis, X, pipeline)
     found = dependence(outputs_of(pipeline, schema, label), X, top[:_MOVED])
     of = f"predicted {schema.target}" if label is None else f"stated probability of {label}"
@@ -189,10 +191,6 @@ def _moved(
     sizes, scale = sized
     unit = "score" if schema.group is not None else schema.target if label is None else scale
     return [draw_dependence(found, of), draw_contributions(sizes, unit)]
-
-
-def _by_loss(importance: Importance) -> list[str]:
-    return [c.column for c in importance.columns if c.loss > 0]
 
 
 def _explained_class(basis: Basis, X: pd.DataFrame, pipeline: Any) -> str | None:
