@@ -8,7 +8,6 @@ reach neither the network nor anything else.
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,11 +21,8 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
+from tasks.reporting.report.page_environment import filled, page_environment
 
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
-)
 _LEVELS = 40
 _LONGEST = 60
 _OTHER = "all others"
@@ -35,39 +31,7 @@ _HARMLESS = str.maketrans({
     "[": "(", "]": ")", "{": "(", "}": ")", "$": "＄", "*": "∗", "|": "¦",
 })  # fmt: skip
 _MICROSECONDS_A_DAY = 86_400e6
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ --ink: #222; --soft: #555; --line: #ddd; --ground: #fff; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #ddd; --soft: #aaa; --line: #333; --ground: #121212; }}
-}}
-html, body {{ height: 100%; margin: 0; }}
-body {{ display: flex; flex-direction: column; font: 15px/1.5 system-ui, sans-serif; }}
-body {{ color: var(--ink); background: var(--ground); }}
-header {{ padding: 10px 16px; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }}
-h1 {{ font-size: 17px; margin: 0; }}
-p {{ margin: 2px 0 0; color: var(--soft); max-width: 110ch; }}
-main {{ flex: 1; display: flex; overflow-x: auto; }}
-iframe {{ flex: 1; border: 0; min-width: 860px; min-height: 300px; }}
-</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p>{note}</p>
-</header>
-<main>
-{content}
-</main>
-</body>
-</html>
-"""
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(
@@ -104,19 +68,14 @@ def write_page(
     )
     if left_out:
         note += f" {left_out} columns without values to draw are left out."
-    content = "<p>Nothing to draw.</p>"
-    if columns:
-        inner = html.escape(_evidently(columns), quote=True)
-        content = f'<iframe sandbox="allow-scripts" title="Evidently" srcdoc="{inner}"></iframe>'
-    write_whole(
-        path,
-        _PAGE.format(
-            policy=POLICY,
-            title=html.escape(_utf8(title)),
-            note=html.escape(note),
-            content=content,
-        ),
+    page = filled(
+        page_environment(_TEMPLATES),
+        "evidently.html.j2",
+        title=title,
+        note=note,
+        inner=_evidently(columns) if columns else "",
     )
+    write_whole(path, page)
 
 
 def _utf8(text: str) -> str:
