@@ -53,6 +53,10 @@ class Losses:
             self._known[key] = self._computed(model, window)
         return self._known[key]
 
+    def all_of(self, models: Sequence[FittedModel]) -> Floats:
+        """Return the loss of each row of all windows under the model of each, shape (n_rows,)."""
+        return np.concatenate([self.of(model, w) for w, model in enumerate(models)])
+
     def score(self, model: FittedModel, window: int) -> float | None:
         """Return the pipeline's metric in a window; None where it is not defined."""
         history = self.history
@@ -77,17 +81,6 @@ class Losses:
         return row_losses(
             history.y[first:last], found.predicted, found.probability, history.roles, history.metric
         )
-
-
-@dataclass(frozen=True)
-class Served:
-    """The models that scored the windows under one policy."""
-
-    models: tuple[FittedModel, ...]
-
-    def losses(self, losses: Losses) -> Floats:
-        """Return the loss of each row of all windows, shape (n_rows,)."""
-        return np.concatenate([losses.of(model, w) for w, model in enumerate(self.models)])
 
 
 class Comparison:
@@ -164,8 +157,7 @@ class Comparison:
         return found.low is not None and found.low > 0
 
     def _served(self, name: str) -> Floats:
-        state = self._states[name]
-        return Served(tuple(c.model for c in state.served)).losses(self.losses)
+        return self.losses.all_of([c.model for c in self._states[name].served])
 
     def _result(self, name: str) -> PolicyResult:
         state = self._states[name]
@@ -214,7 +206,7 @@ class Comparison:
     def _compared(
         self, name: str, sentence: str, models: Sequence[FittedModel], **counts: object
     ) -> PolicyResult:
-        losses = Served(tuple(models)).losses(self.losses)
+        losses = self.losses.all_of(models)
         never, every = self._served("never"), self._served("every_window")
         share = _share(losses, never, every, self._units)
         windows = tuple(
@@ -253,20 +245,9 @@ def _mean(values: Floats, units: NDArray[np.int64]) -> MetricValue:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return MetricValue(value=None)
-    mean = float(finite.mean())
     if not finite.any():
         return MetricValue(value=0.0, low=0.0, high=0.0)
-    sums, counts = _sums(values, units)
-    plan = resampling(len(sums), None, REPLICATES, 0)
-    drawn = np.concatenate(list(plan.weights(len(sums)))) if plan.replicates else np.ones((1, 1))
-    if drawn.shape[1] != len(sums):
-        return MetricValue(value=mean)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = (drawn @ sums) / (drawn @ counts)
-    ends = interval(replicates, CONFIDENCE, len(sums))
-    if ends is None:
-        return MetricValue(value=mean)
-    return MetricValue(value=mean, low=ends[0], high=ends[1])
+    return _ratio(float(finite.mean()), *_sums(values, units))
 
 
 def _share(losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64]) -> MetricValue:
@@ -275,17 +256,27 @@ def _share(losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64
     if whole <= 0:
         return MetricValue(value=None)
     value = float(np.nansum(never - losses)) / whole
-    ours, _ = _sums(never - losses, units)
-    theirs, _ = _sums(never - every, units)
-    plan = resampling(len(ours), None, REPLICATES, 0)
-    if not plan.replicates:
-        return MetricValue(value=value)
-    drawn = np.concatenate(list(plan.weights(len(ours))))
-    gains = drawn @ theirs
+    ours, theirs = _sums(never - losses, units)[0], _sums(never - every, units)[0]
     # A share of next to nothing is meaningless: such replicates are left out.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = np.where(gains > 0.05 * whole, (drawn @ ours) / gains, np.nan)
-    ends = interval(replicates, CONFIDENCE, len(ours))
-    if ends is None:
+    return _ratio(value, ours, theirs, least=0.05 * whole)
+
+
+def _ratio(value: float, over: Floats, under: Floats, least: float = 0.0) -> MetricValue:
+    """Return a ratio of sums over units with the interval of a bootstrap of the units.
+
+    Parameters
+    ----------
+    over, under
+        Sums of each unit, shape (n_units,).
+    least
+        A replicate whose divisor is no greater is left out.
+    """
+    plan = resampling(len(over), None, REPLICATES, 0)
+    drawn = np.concatenate(list(plan.weights(len(over))))
+    if drawn.shape[1] != len(over):
         return MetricValue(value=value)
-    return MetricValue(value=value, low=ends[0], high=ends[1])
+    divisors = drawn @ under
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = np.where(divisors > least, (drawn @ over) / divisors, np.nan)
+    low, high = interval(replicates, CONFIDENCE, len(over)) or (None, None)
+    return MetricValue(value=value, low=low, high=high)

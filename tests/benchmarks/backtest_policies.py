@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from tasks.backtest import run
-from tasks.backtest.comparison import Comparison, Served, _mean, loss_name
+from tasks.backtest.comparison import Comparison, _mean, loss_name
 from tasks.backtest.engine import Replay, State
 from tasks.backtest.fits import FittedModel
 from tasks.backtest.policies import policies_of
@@ -90,7 +90,7 @@ def measured(file: Path, *, few: bool = False) -> Row:
     fits = sum(fit.seconds for fit in replay.fits.made)
     comparison = Comparison(replay, states)
     results = {r.policy: r for r in comparison.results()}
-    even = Served(even_calendar(comparison, results["file"].fitted)).losses(comparison.losses)
+    even = comparison.losses.all_of(even_calendar(comparison, results["file"].fitted))
     return {
         "windows": replay.size,
         "fits": known,
