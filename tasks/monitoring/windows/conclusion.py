@@ -84,7 +84,21 @@ def conclude_look(
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
     reasons = reasons_of(found, look, earlier, pipeline.config.policy)
     decision = _policy(pipeline, ledger, look, found, earlier, now) if look.last else _NOT_YET
-    run = _log(pipeline, store, look, snapshot, contract, found)
+    run = record_window(
+        store,
+        pipeline.config.name,
+        look.champion,
+        look.window,
+        found.drift,
+        found.performance,
+        found.gain,
+        {
+            "keepfit.window": str(look.window or "all rows"),
+            "keepfit.correlation": look.cause.correlation,
+            "keepfit.data_digest": snapshot.digest[:_DIGITS],
+            "keepfit.contract_digest": contract.contract_digest[:_DIGITS],
+        },
+    )
     page = page_folder(pipeline, look) / "index.html"
     outcome = MonitoringOutcome(
         pipeline=pipeline.config.name,
@@ -175,7 +189,12 @@ def conclude_pass(
     newest = seen[-1]
     successor = None if any(one.moved for one in seen) else _successor(pipeline, store, newest)
     if successor is not None:
-        return _superseded(watch, seen, successor)
+        sentence = (
+            f"Does not train: v{successor.version} replaced v{newest.version} while its windows "
+            "were looked at; the next pass looks at the new champion's."
+        )
+        gone = PolicyDecision(retrain=False, withheld="superseded", sentence=sentence)
+        return _of_pass(watch, seen, gone, alarmed=False)
     champion = watch.looks[-1].champion
     if newest.version != champion.version:
         # The probation moved the alias back during this pass.
@@ -190,15 +209,7 @@ def conclude_pass(
         decision = answer_alarm(
             pipeline, ledger, known.flags(), calls, earlier, champion, now, handled=False
         )
-    outcome = newest.model_copy(
-        update={
-            "decision": decision,
-            "windows": tuple(seen_of(one) for one in seen),
-            "waiting": watch.waiting,
-            "empty": watch.empty,
-            "alarmed": bool(fresh),
-        }
-    )
+    outcome = _of_pass(watch, seen, decision, alarmed=bool(fresh))
     if not (fresh or newest.alarm or decision.retrain):
         return outcome
     calling = fresh or known.triggers(policy)
@@ -218,22 +229,16 @@ def _successor(pipeline: Pipeline, store: Store, newest: MonitoringOutcome) -> M
     return scores if scores is not None and scores.version != newest.version else None
 
 
-def _superseded(
-    watch: Watch, seen: Sequence[MonitoringOutcome], successor: ModelVersion
+def _of_pass(
+    watch: Watch, seen: Sequence[MonitoringOutcome], decision: PolicyDecision, *, alarmed: bool
 ) -> MonitoringOutcome:
-    decision = PolicyDecision(
-        retrain=False,
-        withheld="superseded",
-        sentence=f"Does not train: v{successor.version} replaced v{seen[-1].version} while its "
-        "windows were looked at; the next pass looks at the new champion's.",
-    )
     return seen[-1].model_copy(
         update={
             "decision": decision,
             "windows": tuple(seen_of(one) for one in seen),
             "waiting": watch.waiting,
             "empty": watch.empty,
-            "alarmed": False,
+            "alarmed": alarmed,
         }
     )
 
@@ -424,31 +429,6 @@ def _policy(
         pipeline.config.policy, "alarm", refit=False, last=last, windows=flags, by=by
     )
     return found_now.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
-
-
-def _log(
-    pipeline: Pipeline,
-    store: Store,
-    look: Look,
-    snapshot: Snapshot,
-    contract: ContractResult,
-    found: Findings,
-) -> str:
-    return record_window(
-        store,
-        pipeline.config.name,
-        look.champion,
-        look.window,
-        found.drift,
-        found.performance,
-        found.gain,
-        {
-            "keepfit.window": str(look.window or "all rows"),
-            "keepfit.correlation": look.cause.correlation,
-            "keepfit.data_digest": snapshot.digest[:_DIGITS],
-            "keepfit.contract_digest": contract.contract_digest[:_DIGITS],
-        },
-    )
 
 
 def _monitored(
