@@ -367,7 +367,7 @@ def status(file: Path | None, as_json: bool) -> dict[str, Any]:
 
 @main.group()
 def contract() -> None:
-    """Infer the data contract, check rows against it, take in what has changed."""
+    """Infer the data contract, check rows against it, accept changes."""
 
 
 @contract.command("infer")

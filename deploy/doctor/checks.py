@@ -62,7 +62,7 @@ class Found(Record):
     Attributes
     ----------
     remedy
-        The command or line that mends it; empty where all is well.
+        The command or line that fixes it; empty where all is well.
     """
 
     status: Status

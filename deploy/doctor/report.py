@@ -1,4 +1,4 @@
-"""`keepfit doctor`: every check once, what it found and what mends it."""
+"""`keepfit doctor`: every check once, what it found and what fixes it."""
 
 from __future__ import annotations
 

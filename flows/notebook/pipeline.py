@@ -188,7 +188,7 @@ class Pipeline:
             try:
                 return self._scored(rows, kept, everything)
             except ContractError as error:
-                error.remedy = f"Mend them and score again. The whole result: {error.page}."
+                error.remedy = f"Fix them and score again. The whole result: {error.page}."
                 raise
 
     def _scored(

@@ -205,11 +205,11 @@ def _show_set_aside(console: Console, aside: SetAside) -> None:
         console.print(Text(text), soft_wrap=True)
     console.print(Text(f"  They are kept in {aside.file}"), soft_wrap=True)
     if aside.accept_command:
-        console.print("  Mend them at their source, or take in what changed:")
+        console.print("  Fix them at their source, or accept the change:")
         console.print(Text(f"    {aside.accept_command}"), soft_wrap=True)
         console.print("  Then:")
     else:
-        console.print("  Mend them at their source, then:")
+        console.print("  Fix them at their source, then:")
     console.print(Text(f"    {aside.score_command}"), soft_wrap=True)
 
 

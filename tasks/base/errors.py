@@ -35,7 +35,7 @@ class KeepfitError(Exception):
     message
         The rule that was broken and the value received.
     remedy
-        The command or line that mends it.
+        The command or line that fixes it.
     """
 
     exit_status: ClassVar[int] = 1

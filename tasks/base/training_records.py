@@ -322,7 +322,7 @@ class SetAside(Record):
     whole
         Whether the delivery as a whole is at fault.
     file
-        Parquet, to be scored once the contract or the file is mended.
+        Parquet, to be scored once the contract or the file is fixed.
     digest
         Of the rows' content.
     rules

@@ -183,11 +183,11 @@ def require_passed(
     accepting = accept_command(file, [rule.name for rule in broken], rows)
     if scored and {rule.rule for rule in broken} & {"present", "kind"}:
         remedy = (
-            "Mend the source: the champion needs these columns as they were. If the change is "
-            f"meant: {accepting}; then train without them: {command('run', file=file)}"
+            "Fix the source: the champion needs these columns as they were. If the change is "
+            f"intended: {accepting}; then train without them: {command('run', file=file)}"
         )
     else:
-        remedy = f"Mend the source; or, if the change is meant: {accepting}"
+        remedy = f"Fix the source; or, if the change is intended: {accepting}"
     raise ContractError(
         f"The data broke {len(broken)} {plural} of its contract; nothing was fitted or scored.",
         f"The whole result: {result.page}. {remedy}",

@@ -264,7 +264,7 @@ def _check_declared(table: Any, features: Mapping[str, Kind]) -> None:
         if not _suits(column.type, kind):
             raise DataError(
                 f"column {name!r} is declared {kind} and holds {_first_misfit(column, kind)!r}.",
-                "Mend the cells, list them in source.null_values, or change `kinds`.",
+                "Fix the cells, list them in source.null_values, or change `kinds`.",
             )
 
 

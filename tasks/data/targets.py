@@ -122,9 +122,9 @@ def _task(usable: Any, distinct: int, config: PipelineConfig) -> tuple[Task, lis
             example = usable[0].as_py()
             raise ConfigError(
                 f"`task: {config.task}` needs numbers; {config.target!r} holds {example!r}.",
-                "Mend the target: numbers, the greater the more relevant."
+                "Fix the target: numbers, the greater the more relevant."
                 if config.task == "ranking"
-                else "Leave `task` out, or mend the target.",
+                else "Leave `task` out, or fix the target.",
             )
         return config.task, []
     if distinct == 2:

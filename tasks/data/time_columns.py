@@ -101,5 +101,5 @@ def _no_time(column: Any, time_column: str) -> DataError:
                 break
     return DataError(
         f"the time column {time_column!r} holds {example}, which is not a time.",
-        "Name another time_column, mend the cell, or state source.date_formats.",
+        "Name another time_column, fix the cell, or state source.date_formats.",
     )

@@ -134,9 +134,9 @@ def _checked(
 def whole_delivery(result: ContractResult, aside: SetAside) -> ContractError:
     """Return the error that none of the rows could be scored, with the place of the rows."""
     rules = "rule" if len(aside.rules) == 1 else "rules"
-    remedy = "Mend them at their source"
+    remedy = "Fix them at their source"
     if aside.accept_command:
-        remedy = f"Mend them at their source, or take in what changed: `{aside.accept_command}`"
+        remedy = f"Fix them at their source, or accept the change: `{aside.accept_command}`"
     return ContractError(
         f"The data broke {len(aside.rules)} {rules} of its contract: none of the {aside.of:,} rows "
         "was scored, all are set aside.",
@@ -192,7 +192,7 @@ def _keep(
 
 
 def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
-    """Return the command that accepts the change; empty where that would mend nothing.
+    """Return the command that accepts the change; empty where that would fix nothing.
 
     The champion cannot score a column that is absent or of another kind; the ledger keeps one row
     of each id; and a time that lies ahead stays ahead.
@@ -203,9 +203,9 @@ def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
 
 
 def _scoring_again(pipeline: Pipeline, aside: SetAside, scope: ScoringScope) -> str:
-    """Return the command that scores the rows once what they broke is mended.
+    """Return the command that scores the rows once what they broke is fixed.
 
-    Of rows without a column, or with one of another kind, only the source can be mended.
+    Of rows without a column, or with one of another kind, only the source can be fixed.
     """
     if not {rule.rule for rule in aside.rules} & {"present", "kind"}:
         return score_command(pipeline.path, aside.file)
@@ -241,7 +241,7 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
 
 
 def _settle(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> None:
-    """Take down that rows wait no longer that were mended at their source and scored since."""
+    """Take down that rows wait no longer that were fixed at their source and scored since."""
     roles = champion.roles
     if not roles.id_columns:
         return

@@ -65,7 +65,7 @@ def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Pa
 def _options_refused(place: str) -> ConfigError:
     return ConfigError(
         f"{place}: the database's driver refused the options of `scoring.sink.url`.",
-        "Mend or remove what stands behind `?`.",
+        "Fix or remove what stands behind `?`.",
     )
 
 

@@ -90,7 +90,7 @@ class FeatureHook:
         except (ConfigError, ValueError, TypeError, OverflowError) as error:
             message = error.message if isinstance(error, ConfigError) else str(error)
         if rows.rows == 1:
-            remedy = "Send values that the function accepts, or mend the function."
+            remedy = "Send values that the function accepts, or fix the function."
             out.add(places[start], Fault(None, "features", message[:500], remedy))
             return []
         half = rows.rows // 2

@@ -1,4 +1,4 @@
-"""CSV lines whose number of fields differs from the header's: mended where nothing can shift.
+"""CSV lines whose number of fields differs from the header's: fixed where nothing can shift.
 
 A line may end with surplus empty fields, or lack fields of columns that hold no value in any
 line. Lines at the end that are too short and start as a footer does ("Total", "Source: …") are
@@ -48,14 +48,14 @@ def check_quotes(path: Path, encoding: str, delimiter: str, above: int = 0) -> N
 def mended(
     path: Path, encoding: str, delimiter: str, width: int, above: int = 0
 ) -> Iterator[tuple[IO[bytes], str, tuple[ReadingNote, ...]]]:
-    """Give the file with `width` fields in every line, as UTF-8, and what was mended.
+    """Give the file with `width` fields in every line, as UTF-8, and what was fixed.
 
     The first `above` lines, which stand above the header, are left out.
 
     Raises
     ------
     SourceError
-        With the first line that cannot be mended: its number, fields found and expected.
+        With the first line that cannot be fixed: its number, fields found and expected.
     """
     with tempfile.TemporaryFile() as out:
         text = io.TextIOWrapper(out, "utf-8", newline="", write_through=True)
@@ -132,7 +132,7 @@ def _ragged(path: Path, line: int, found: int, expected: int, delimiter: str) ->
     return SourceError(
         f"{path.name}, line {line}: {found} fields; the header has {expected} "
         f"(delimiter: {shown}).",
-        "Mend that line, or state source.delimiter if another one divides the fields, or "
+        "Fix that line, or state source.delimiter if another one divides the fields, or "
         "source.skip_rows if the header stands on a later line.",
     )
 

@@ -57,7 +57,7 @@ def _opened(engine: sa.Engine, url: sa.URL) -> sa.Connection:
         named = ", ".join(sorted(url.query)) or "none"
         raise SourceError(
             f"the database's driver refused the options of source.url (after `?`: {named}).",
-            "Mend or remove them.",
+            "Fix or remove them.",
         ) from None
 
 
@@ -112,10 +112,10 @@ def _explained(error: sa.exc.SQLAlchemyError, url: sa.URL) -> SourceError | Tran
     text = " ".join(str(origin).split())[:300]
     text = redact(text, [url.render_as_string(hide_password=False)])
     if "authentication" in text:
-        return SourceError(f"the database refused: {text}.", "Mend source.url.")
+        return SourceError(f"the database refused: {text}.", "Fix source.url.")
     lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
     if lost or any(word in text.lower() for word in _PASSING):
         return TransientError(f"the database did not answer: {text}.", "Try again.")
     return SourceError(
-        f"the database refused: {text}.", "Mend source.query, source.table or source.url."
+        f"the database refused: {text}.", "Fix source.query, source.table or source.url."
     )

@@ -34,7 +34,7 @@ def plain_table(table: Any, findings: list[ReadingNote]) -> Any:
             raise DataError(
                 f"column {name!r} ({column.type}) holds a value that cannot be kept: "
                 f"{str(error).splitlines()[0]}.",
-                "Mend the cell, or `exclude` the column.",
+                "Fix the cell, or `exclude` the column.",
             ) from None
         if plain is None:
             findings.append(UnreadColumn(column=name, stored=type_name(column.type)))

@@ -424,7 +424,7 @@ class Typing:
             raise DataError(
                 f"column {name!r}, row {distinct.first_row(bad) + 1}: {bad!r} is not written "
                 f"{form!r}.",
-                f"Change source.date_formats.{name}, or mend the cell.",
+                f"Change source.date_formats.{name}, or fix the cell.",
             )
         return distinct.spread(typed)
 

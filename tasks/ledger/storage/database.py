@@ -157,7 +157,7 @@ class Database:
             )
         return InfrastructureError(
             f"the ledger {self.place} refused: {text}.",
-            "Mend `ledger.url`, or the file's permissions; nothing of this step was written.",
+            "Fix `ledger.url`, or the file's permissions; nothing of this step was written.",
         )
 
 

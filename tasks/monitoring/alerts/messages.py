@@ -243,8 +243,8 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
         again = _command(f"monitor --window {decision.window}", file)
     draft.add(
         "Next",
-        f"mend the rows at their source, then {again}. If the change is meant, see it with "
-        f"{_command('contract diff', file)} and take it in with "
+        f"fix the rows at their source, then {again}. If the change is intended, see it with "
+        f"{_command('contract diff', file)} and accept it with "
         f"{_command('contract accept', file)}.",
     )
     return draft
@@ -282,10 +282,10 @@ def _add_kept(draft: _Draft, decision: Decision) -> None:
     rows = int(str(evidence.get("rows_aside") or 0))
     draft.add("Rows", f"{rows:,}, kept in {code(evidence.get('file') or '', 300)}.")
     accept = evidence.get("accept_command")
-    meant = f"; or, if the change is meant, {code(accept, 600)}" if accept else ""
+    meant = f"; or, if the change is intended, {code(accept, 600)}" if accept else ""
     draft.add(
         "Next",
-        f"mend the rows at their source{meant}. "
+        f"fix the rows at their source{meant}. "
         f"Then {code(evidence.get('score_command') or '', 600)}.",
     )
 
@@ -344,7 +344,7 @@ def _refused(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
         "Next",
         _after(decision, file)
         or "not urgent: see in the report whether a source changed its meaning; a model cannot "
-        "mend that.",
+        "fix that.",
     )
     return draft
 
@@ -368,7 +368,7 @@ def _failed(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
     draft.add("keepfit", "left champion and predictions as they were; the schedule goes on.")
     logged = is_of_prefect(decision.prefect_run)
     run = f"open its log (Prefect run {code(decision.prefect_run)}), " * logged
-    draft.add("Next", f"{run}mend the cause, then {_command(_AGAIN.get(flow, 'status'), file)}.")
+    draft.add("Next", f"{run}fix the cause, then {_command(_AGAIN.get(flow, 'status'), file)}.")
     return draft
 
 

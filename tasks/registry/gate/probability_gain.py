@@ -1,7 +1,7 @@
 """Whether a refit's probabilities are better where the metric leaves it open; pure.
 
 Metrics of order, such as roc_auc, and those of the decided class cannot see that probabilities are
-off, which is what a moved base rate does to an ageing model, and what a refit mends. Nor is there a
+off, which is what a moved base rate does to an ageing model, and what a refit fixes. Nor is there a
 margin left where the champion has lost all that it was better than the trivial baseline. A refit
 whose log loss is shown to be lower than the champion's then passes, unless its own rows show it to
 be worse in the metric.

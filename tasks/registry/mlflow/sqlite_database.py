@@ -87,7 +87,7 @@ def check_tracking(address: str) -> None:
     if fault:
         raise ConfigError(
             f"MLFLOW_TRACKING_URI cannot be used: {fault}.",
-            "Mend it, or unset it to use the store in the state folder.",
+            "Fix it, or unset it to use the store in the state folder.",
         )
 
 
