@@ -118,20 +118,6 @@ def write_dashboard(
     return target
 
 
-def dashboard_html(
-    pipelines: Sequence[Pipeline],
-    target: Path,
-    *,
-    sizes: Mapping[str, int] | None = None,
-    now: datetime | None = None,
-    accounts: Accounts | None = None,
-) -> str:
-    """Return the page as it stands at `target`: links into the state folder are relative to it."""
-    moment = now or datetime.now(UTC)
-    healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
-    return _html(pipelines, healths, target, moment, accounts)
-
-
 def _html(
     pipelines: Sequence[Pipeline],
     healths: Sequence[PipelineHealth],

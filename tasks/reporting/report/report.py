@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -12,18 +11,10 @@ from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text import numbers as words
 from tasks.reporting.report import report_rows as view
 from tasks.reporting.report.page_environment import filled, page_environment
-from tasks.reporting.report.report_data import Change, FigureText, ReportData
+from tasks.reporting.report.report_data import Change, ReportData
 from tasks.reporting.report.trial_table import trial_table
 
-if TYPE_CHECKING:
-    from tasks.reporting.figures.training_figures import Drawing
-
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-def figure_text(drawing: Drawing) -> FigureText:
-    """Return the figure as text for the report."""
-    return FigureText(drawing.name, drawing.title, drawing.caption, drawing.svg())
 
 
 def changed(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Change, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.monitoring_records import Decision
-from tasks.dashboard.page import MOST_TOGETHER, dashboard_html, write_dashboard
+from tasks.dashboard.page import MOST_TOGETHER, write_dashboard
 from tasks.dashboard.page_script import page_script, script_source
 from tasks.ledger.ledger import ledger_of
 from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
@@ -23,7 +23,8 @@ def html_of(
 ) -> str:
     made = [pipeline(folder, name) for name in names]
     target = folder / ".keepfit" / "dashboard" / "index.html"
-    return dashboard_html(made, target, now=NOW, accounts=Listed(decisions))
+    written = write_dashboard(made, target, now=NOW, accounts=Listed(decisions))
+    return written.read_text(encoding="utf-8")
 
 
 def test_every_pipeline_has_its_card_and_its_picture(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_without_any_record_it_says_what_to_do(tmp_path: Path) -> None:
     assert "Nothing was decided yet" in words
     assert "No window was monitored yet" in words
     assert "No pipeline is known here yet" in Page(html_of(tmp_path, [], [])).words
-    assert not (tmp_path / ".keepfit").exists()
+    assert [path.name for path in (tmp_path / ".keepfit").iterdir()] == ["dashboard"]
 
 
 def test_a_champion_that_was_never_monitored_is_told_how_to_be(tmp_path: Path) -> None:
@@ -189,9 +190,9 @@ def test_a_secret_that_reached_the_ledger_does_not_reach_the_page(tmp_path: Path
     made = replace(pipeline(tmp_path), secrets=(secret,))
     told = [d.model_copy(update={"sentence": f"at {secret}"}) for d in flights()]
 
-    html = dashboard_html([made], tmp_path / "index.html", now=NOW, accounts=Listed(told))
+    page = write_dashboard([made], tmp_path / "index.html", now=NOW, accounts=Listed(told))
 
-    assert "canary" not in html
+    assert "canary" not in page.read_text(encoding="utf-8")
 
 
 def test_it_is_written_whole_from_real_ledgers(tmp_path: Path) -> None:
@@ -204,5 +205,6 @@ def test_it_is_written_whole_from_real_ledgers(tmp_path: Path) -> None:
     assert write_dashboard(made, target, now=NOW) == target
 
     html = target.read_text(encoding="utf-8")
-    assert html == dashboard_html(made, target, now=NOW, accounts=Listed(decisions))
     assert [p.name for p in target.parent.iterdir()] == ["index.html"]
+    write_dashboard(made, target, now=NOW, accounts=Listed(decisions))
+    assert html == target.read_text(encoding="utf-8")

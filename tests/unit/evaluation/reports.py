@@ -54,8 +54,7 @@ from tasks.reporting.figures.training_figures import (
     draw_leaderboard,
     draw_learning,
 )
-from tasks.reporting.report.report import figure_text
-from tasks.reporting.report.report_data import Change, Link, ReportData
+from tasks.reporting.report.report_data import Change, FigureText, Link, ReportData
 from tests.unit.evaluation.problems import binary
 
 
@@ -155,7 +154,9 @@ def _report_data(name: str, drawn: bool) -> ReportData:
         baseline=baseline,
         champion_version="3",
         registered="flights v4",
-        figures=tuple(figure_text(d) for d in drawings if d is not None),
+        figures=tuple(
+            FigureText(d.name, d.title, d.caption, d.svg()) for d in drawings if d is not None
+        ),
         changes={name: (Change(name, name, None),)},
         settings={"seed": name},
         seconds={"load": 0.2, name: 75.0},

@@ -43,22 +43,27 @@ def test_a_lock_held_too_long_is_transient(tmp_path: Path) -> None:
         pass
 
 
-def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
+def test_a_killed_holder_frees_the_lock_whatever_it_forked(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (
-        "import sys, time; from pathlib import Path; from tasks.base.runtime.locks import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import os, sys, time; from pathlib import Path\n"
+        "from tasks.base.runtime.locks import locked\n"
+        "with locked(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
+        "    print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
     with pytest.raises(TransientError), locked(path, seconds=0.05):
         pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    holder.stdout.close()
-    with locked(path, seconds=120):
+    with locked(path, seconds=5):
         pass
+    holder.communicate()  # ends what it forked: its input closes
 
 
 def test_a_lock_that_cannot_be_made_says_where(tmp_path: Path) -> None:
