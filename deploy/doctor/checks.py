@@ -25,10 +25,11 @@ from packaging.requirements import Requirement
 from deploy.prefect.api import connected, deployment_named, speaking_to
 from deploy.prefect.automations import standing_automations
 from deploy.prefect.deployments import DEPLOYED
-from tasks.base.errors import KeepfitError
+from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.environment import turn_telemetry_off
+from tasks.base.runtime.files import require_writable
 from tasks.base.servers.stack_file import KEY, RunningStack
 from tasks.base.text.commands import command, working_on
 from tasks.base.training_records import Record
@@ -139,8 +140,10 @@ def permissions(state: Path) -> Found:
         for path in (state, *(state / name for name in _PRIVATE))
         if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ]
-    if not os.access(state, os.W_OK | os.X_OK):
-        return failed(f"{state} can't be written", f"Give it to this user: chown -R $USER {state}")
+    try:
+        require_writable(state)
+    except InfrastructureError as error:
+        return failed(error.message, error.remedy)
     if open_ones:
         names = ", ".join(str(path) for path in open_ones)
         return warning(f"others of this machine can read {names}", f"chmod -R go-rwx {state}")

@@ -284,7 +284,7 @@ class PredictionServer:
             raise RefusedError(
                 503, "infrastructure",
                 f"The predictions could not be recorded ({error.strerror}): none is returned.",
-                "Free space in the server's state folder; then try again.",
+                "Free space in the server's state folder, or mount it for writing; then try again.",
             ) from None  # fmt: skip
 
     def _count_rows(self, name: str, answer: Answer) -> None:

@@ -147,7 +147,9 @@ def test_a_library_outside_its_tested_range_fails(
     assert "prefect" in found.found
 
 
-def test_a_state_folder_that_others_read_is_told(tmp_path: Path) -> None:
+def test_a_state_folder_that_others_read_or_nobody_writes_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     (state / "ledger.db").touch(mode=0o600)
@@ -157,6 +159,9 @@ def test_a_state_folder_that_others_read_is_told(tmp_path: Path) -> None:
 
     assert checks.permissions(state).status == "warning"
     assert "ledger.db" in checks.permissions(state).found
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = checks.permissions(state)
+    assert (found.status, "Mount it for writing" in found.remedy) == ("failed", True)
 
 
 def test_a_file_from_the_future_means_a_wrong_clock(tmp_path: Path) -> None:
