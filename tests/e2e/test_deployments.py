@@ -386,7 +386,7 @@ def test_a_broken_automation_fails_the_probe_with_what_to_look_at(
         remove_automations(["deaf"])
         training = deployment_named(client, "training/deaf").id
 
-        with pytest.raises(InfrastructureError, match="did not answer") as missed:
+        with pytest.raises(InfrastructureError, match="did not react") as missed:
             probe(client, "deaf", training, 3.0)
 
     assert "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED" in missed.value.remedy

@@ -68,7 +68,7 @@ def test_only_estimators_and_metrics_are_code_that_travels(tmp_path: Path) -> No
         ("hooks: {metrics: {profit: 'm:f'}}\n", 4, "hooks.metrics.profit"),
         ("hooks: {metrics: {profit: {call: 'm:f'}}}\n", 4, "`greater_is_better` is required"),
         ("hooks: {metrics: {profit: {call: 'm:f', greater_is_better: false}}}\n", 4,
-         "less is better ends in _loss, _error, _cost"),
+         "ends in _loss, _error, _cost"),
         ("hooks: {metrics: {late_cost: {call: 'm:f', greater_is_better: true}}}\n", 4,
          "no other does; late_cost"),
         ("hooks: {metrics: {profit_low: {call: 'm:f', greater_is_better: true}}}\n", 4,

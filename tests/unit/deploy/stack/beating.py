@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from deploy.child_processes import adopt_orphans
+from deploy.stack import supervised_part
 from deploy.stack import supervisor as supervising
-from deploy.stack.stack import service as parts_of_stack
 from deploy.stack.supervised_part import Part
 from deploy.stack.supervisor import Supervisor
 from tasks.base.runtime.environment import end_with
@@ -47,7 +47,7 @@ def part(name: str, folder: Path, **environ: str) -> Part:
 
 def _supervise(folder: Path) -> None:
     supervising._HANG_SECONDS = 2.0
-    parts_of_stack._SILENCE_SECONDS = 1.0
+    supervised_part._SILENCE_SECONDS = 1.0
     supervising._PROBE_EVERY = 0.2
     adopt_orphans()
 

@@ -183,7 +183,7 @@ class FakePart:
     def well(self) -> bool:
         return True
 
-    def said(self) -> list[str]:
+    def lines(self) -> list[str]:
         return []
 
     def last_words(self, _: tuple[str, ...]) -> str:
