@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -35,6 +37,25 @@ OTHERS = {
     "init flights": "tests/unit/data/files/test_object_stores.py",
     "backtest": "tests/flows/test_backtesting.py",
 }
+# By the words that it starts with: where a command of another program is run, or why not.
+SHELL = {
+    "python3 -m venv": "the gate, in `.ci/run`",
+    "pip install .": "the gate, in `.ci/run`",
+    "pip install 'keepfit[dask]'": "not from here: the name on an index may be another's",
+    "python flights.py": "tests/e2e/test_site.py",
+    "echo 'policy:": "tests/e2e/test_site.py",
+    "mv later/": "tests/e2e/test_site.py",
+    "curl ": "tests/e2e/test_serving.py sends the same by Python",
+    "mlflow ui ": "its options, below",
+    "dask ": "its options, below; tests/unit/models/execution/test_dask_pool.py",
+    "sed -i '1i # yaml-language-server": "a comment for editors",
+    "docker compose ": "tests/e2e/test_compose.py",
+    "docker build ": "pushes to a registry; tests/e2e/test_compose.py runs what the image holds",
+    "kubectl ": "needs a cluster; tests/unit/deploy/test_shipping.py checks the manifests",
+    "pod=$(kubectl ": "the same",
+    "export ": "sets a variable",
+    "mkdir ": "moves files", "chmod ": "moves files", "cp ": "moves files",
+}  # fmt: skip
 FIRST = datetime(2025, 11, 3)
 TRAINED = datetime(2026, 2, 2)
 LAST = datetime(2026, 3, 16)
@@ -72,6 +93,36 @@ def test_the_commands_of_every_guide_have_a_place() -> None:
     ran = [words for _, words in commands() if not " ".join(words).startswith(tuple(OTHERS))]
 
     assert len(ran) > 20
+
+
+def other_commands() -> list[str]:
+    """Return every line of shell without a command of keepfit."""
+    lines = (line for _, text in blocks("sh") for line in text.replace("\\\n", " ").splitlines())
+    return [line.partition("  #")[0] for line in lines if line.strip() and not any(calls(line))]
+
+
+def test_the_commands_of_other_programs_have_a_place() -> None:
+    lines = other_commands()
+
+    assert [line for line in lines if not line.startswith(tuple(SHELL))] == []
+    assert [start for start in SHELL if not any(x.startswith(start) for x in lines)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "module", "name"),
+    [
+        ("dask scheduler", "distributed.cli.dask_scheduler", "main"),
+        ("dask worker", "distributed.cli.dask_worker", "main"),
+        ("mlflow ui", "mlflow.cli", "server"),
+    ],
+)
+def test_the_options_of_other_programs_are_theirs(line: str, module: str, name: str) -> None:
+    command: click.Command = getattr(pytest.importorskip(module), name)
+    written = [shlex.split(x)[2:] for x in other_commands() if x.startswith(line)]
+
+    assert written
+    for given in written:
+        command.make_context(line, given)
 
 
 @pytest.mark.slow
