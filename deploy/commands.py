@@ -63,7 +63,7 @@ _PORT = click.IntRange(1, 65535)
 @_JSON
 @answering
 def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Run the whole stack: servers, schedules, automations, keepfit's page.
+    """Run the whole loop: servers, schedules, automations, page.
 
     Listens on loopback only, and lets in nobody but you: a browser by the link that it prints in a
     terminal, or that `keepfit link` prints later. Ctrl-C stops it and leaves nothing behind;
@@ -83,8 +83,9 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 def link(
     file: Path | None, state: Path | None, as_variables: bool, as_json: bool
 ) -> dict[str, Any]:
-    """Print an address that lets one browser into the running stack, once and within an hour.
+    """Print an address that lets a browser into the running stack.
 
+    It lets in one browser, once and within an hour.
     With --env variables by which programs of yours, and the commands `prefect` and `mlflow`, use
     it: eval "$(keepfit link --env mine)".
     """
@@ -116,7 +117,7 @@ def link(
 )
 @answers(lambda found: _show_applied(found))
 def deploy(files: tuple[Path, ...], **options: Any) -> Applied:
-    """Bring the deployments onto an existing Prefect API and work pool.
+    """Bring the deployments onto a Prefect API and its work pool.
 
     What is right already is left as it is. Afterwards a probe event shows that an alarm would
     start the training, and a run on a worker, where one is online, that it reaches the same state
@@ -147,11 +148,12 @@ def _show_applied(applied: Applied) -> None:
 @_JSON
 @answering
 def page(file: Path | None, host: str, port: int, state: Path | None, as_json: bool) -> None:
-    """Serve keepfit's page and reports until Ctrl-C; `keepfit up` does so by itself.
+    """Serve keepfit's page and reports, as `keepfit up` does.
 
-    For a worker with servers of its own. The state folder is --state, KEEPFIT_STATE, or that of
-    the pipeline FILE. With KEEPFIT_PAGE_AUTH=user:password, which must be set beyond loopback, the
-    browser asks for it; without, the printed link lets one browser in, once and within an hour.
+    Until Ctrl-C, for a worker with servers of its own. The state folder is --state,
+    KEEPFIT_STATE, or that of the pipeline FILE. With KEEPFIT_PAGE_AUTH=user:password, which must
+    be set beyond loopback, the browser asks for it; without, the printed link lets one browser in,
+    once and within an hour.
     """
     found = _state(file, state)
 
@@ -209,7 +211,7 @@ def serve(
 @_JSON
 @answering
 def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> None:
-    """Check the installation: versions, stores, migrations, ports, clock, disk, alerts.
+    """Check the installation, its stores, ports, disk and alerts.
 
     --loop makes a scratch pipeline in the running stack, lets its rows drift, and asserts alarm →
     event → training → decision → alert; everything of it is removed afterwards. Exit status 1
@@ -230,9 +232,10 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
 @_JSON
 @answering
 def backup(target: str, file: str | None, state: Path | None, as_json: bool) -> dict[str, Any]:
-    """Copy the databases and artifacts of a state folder to the new file or object TARGET, whole.
+    """Copy databases and artifacts of a state folder to TARGET.
 
-    The state folder is that of the pipeline FILE, of ./keepfit.yaml when absent, or --state.
+    TARGET is a new file or object. The state folder is that of the pipeline FILE, of
+    ./keepfit.yaml when absent, or --state.
     """
     target, pipeline = _archive_first(target, file)
     found = _state(pipeline, state)

@@ -218,7 +218,7 @@ def main() -> None:
 )
 @answers(lambda found: results.show_draft(found))
 def init(folder: Path, data: str | None, **options: Any) -> Any:
-    """Write a working pipeline into FOLDER: keepfit.yaml and its inferred contract.
+    """Write a pipeline file and its inferred contract into FOLDER.
 
     Never prompts, never overwrites. Prints what it assumed and where to change it. The
     password of a database's URL is not written; the file names the variable that has to hold it.
@@ -268,7 +268,7 @@ def score(file: Path | None, **options: Any) -> Any:
 @click.option("--check", is_flag=True, help="Exit with status 4 when there is an alarm.")
 @answers(lambda found: loop_results.show_monitoring(found))
 def monitor(file: Path | None, window: str | None, every: str | None, check: bool) -> Any:
-    """Look at windows: contract, drift, performance, and the policy's decision.
+    """Look at windows: contract, drift, performance, policy.
 
     Without --window every complete window of the scoring source since the last pass, at most
     `monitoring.catch_up` of them, the newest in any case. Exit status 3 means that the newest
@@ -305,7 +305,7 @@ def backtest(file: Path | None, **options: Any) -> Any:
 @_FILE
 @answers(lambda found: loop_results.show_move(found, _stated_file()))
 def promote(version: str, file: Path | None) -> Any:
-    """Make VERSION the champion by hand; recorded like any other decision."""
+    """Make VERSION the champion by hand. It is recorded like any decision."""
     return actions.promote_by_hand(file, version)
 
 
@@ -313,7 +313,7 @@ def promote(version: str, file: Path | None) -> Any:
 @_FILE
 @answers(lambda found: loop_results.show_move(found, _stated_file()))
 def rollback(file: Path | None) -> Any:
-    """Let the former champion score again; recorded like any other decision."""
+    """Let the former champion score again. It is recorded like any decision."""
     return actions.roll_back_by_hand(file)
 
 
@@ -328,7 +328,7 @@ def _stated_file() -> Path | None:
 @click.option("--row", help="Explain the prediction of the row with this id instead.")
 @answers(lambda found: _show_reasons(found))
 def why(version: str | None, file: Path | None, row: str | None) -> Any:
-    """Show the whole chain of evidence behind VERSION; the champion's when absent.
+    """Show the evidence behind VERSION, or behind the champion.
 
     `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it shows
     which columns contributed to the prediction of one row of the scoring source.
@@ -350,7 +350,7 @@ def _show_reasons(found: Any) -> None:
 @_JSON
 @answering
 def status(file: Path | None, as_json: bool) -> dict[str, Any]:
-    """Show every pipeline of the state folder: champion, health, last and next runs.
+    """Show champion, health, last and next runs of every pipeline.
 
     FILE's pipeline comes first, with its last trainings.
     """
@@ -367,7 +367,7 @@ def status(file: Path | None, as_json: bool) -> dict[str, Any]:
 
 @main.group()
 def contract() -> None:
-    """Infer the data contract, check rows against it, accept changes."""
+    """Infer the data contract, check rows, accept changes."""
 
 
 @contract.command("infer")
@@ -386,7 +386,7 @@ def contract_infer(file: Path | None, output: Path | None) -> Any:
 @click.option("--input", "input_path", help="Rows to check.")
 @answers(lambda found: results.show_contract_result(found))
 def contract_check(file: Path | None, input_path: str | None) -> Any:
-    """Check the source, or --input, against the contract; exit status 3 when it is broken."""
+    """Check the source, or --input. Exit status 3 when a rule is broken."""
     pipeline = pipeline_file.load_pipeline(file)
     result = contracts.check_contract_file(pipeline, input_path)
     snapshot_check.require_passed(result, file=pipeline.path, rows=input_path or "")
@@ -398,7 +398,7 @@ def contract_check(file: Path | None, input_path: str | None) -> Any:
 @click.option("--input", "input_path", help="Rows to compare.")
 @answers(lambda found: results.show_contract_diff(found))
 def contract_diff(file: Path | None, input_path: str | None) -> Any:
-    """Show how the source, or --input, differs from the contract, rule by rule."""
+    """Show how the source, or --input, differs, rule by rule."""
     return contracts.diff_contract(pipeline_file.load_pipeline(file), input_path)
 
 
@@ -407,7 +407,7 @@ def contract_diff(file: Path | None, input_path: str | None) -> Any:
 @click.option("--input", "input_path", help="Rows to compare.")
 @answers(lambda found: results.show_contract_diff(found))
 def contract_accept(rules: tuple[str, ...], input_path: str | None) -> Any:
-    """Take what the source, or --input, shows into the contract: RULES as `diff` names them.
+    """Take into the contract what `diff` shows: all, or the RULES named.
 
     `keepfit contract accept [RULE…] [FILE]`: without a rule all that `diff` proposes.
     """
@@ -423,13 +423,13 @@ def contract_accept(rules: tuple[str, ...], input_path: str | None) -> Any:
 @_FILE
 @answers(lambda found: echo("{model} v{version}, as it was signed: {folder}".format(**found)))
 def export(version: str, folder: Path, file: Path | None) -> Any:
-    """Copy the files of VERSION into the new FOLDER, compared with its signature."""
+    """Copy VERSION's files into the new FOLDER. They are compared with its signature."""
     return actions.copy_version(file, version, folder)
 
 
 @main.group()
 def keys() -> None:
-    """Show, trust and rotate the keys that sign versions; sign versions again."""
+    """Show, trust and rotate the keys that sign versions."""
 
 
 @keys.command("show")
@@ -450,7 +450,7 @@ def keys_show(as_json: bool) -> dict[str, Any]:
 @click.argument("key")
 @answers(lambda found: echo(f"trusted   {found['trusted']}"))
 def keys_trust(key: str) -> Any:
-    """Trust the public KEY of another host, as its `keepfit keys show` prints it."""
+    """Trust another host's public KEY, as `keepfit keys show` prints it."""
     return version_keys.trust_key(key)
 
 
@@ -480,7 +480,7 @@ def keys_rotate(file: Path | None) -> Any:
 @_FILE
 @answers(lambda found: _show_signed(found))
 def keys_sign(version: str, file: Path | None) -> Any:
-    """Sign VERSION as it is stored, and so accept it; `all`: those signed by a trusted key."""
+    """Sign VERSION, and so accept it as it is stored. `all`: those signed by a trusted key."""
     return actions.sign_versions(file, version)
 
 
@@ -503,7 +503,7 @@ def config() -> None:
 @_FILE
 @answers(lambda found: echo(_RIGHT.format(**found, next=command("run", file=found["file"]))))
 def config_check(file: Path | None) -> Any:
-    """Check a pipeline file without touching data; exit status 2 when it is wrong."""
+    """Check a pipeline file, reading no data. Exit status 2 when it is wrong."""
     found = pipeline_file.load_pipeline(file)
     plugin_checks.check_hooks(found.config, found.base)
     return {"file": str(found.path), "pipeline": found.config.name, "state": str(found.state)}
@@ -522,7 +522,7 @@ def config_schema(as_json: bool) -> None:
 @_JSON
 @answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
-    """Explain KEY (such as training.budget), its type and its default; without KEY, all keys."""
+    """Explain KEY (such as training.budget), or all keys, with defaults."""
     entries = key_reference.explain(key)
     if not as_json:
         for entry in entries:
@@ -535,7 +535,7 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
 @_JSON
 @answering
 def docs(page: str, as_json: bool) -> dict[str, Any]:
-    """Show a PAGE of the documentation, such as report, alarm or contract."""
+    """Show a PAGE of the documentation, such as report or alarm."""
     if not as_json:
         documentation.show_page(page)
     return {
@@ -548,7 +548,7 @@ def docs(page: str, as_json: bool) -> dict[str, Any]:
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script for SHELL's completion: eval "$(keepfit completion bash)"."""
+    """Print a shell's completion: eval "$(keepfit completion bash)"."""
     source = get_completion_class(shell)
     if source is not None:
         for line in source(main, {}, "keepfit", "_KEEPFIT_COMPLETE").source().splitlines():

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from deploy.doctor.report import Report
 from docs import gallery
@@ -63,6 +64,14 @@ def test_every_command_stands_in_the_reference() -> None:
     missing = [name for name in commands(main) if f"`{name}" not in reference]
 
     assert missing == []
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["contract"], ["keys"]])
+def test_help_shows_the_sentence_of_every_command_whole(words: list[str]) -> None:
+    shown = CliRunner().invoke(main, [*words, "--help"], terminal_width=80).output
+
+    assert "Commands:" in shown
+    assert "..." not in shown.partition("Commands:")[2]
 
 
 def written_commands() -> Iterator[tuple[str, str]]:

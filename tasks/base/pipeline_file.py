@@ -257,9 +257,11 @@ def _refuse_absent(
     known = {*names, *promised}
     for location, column in named:
         if column not in known:
+            line = f"{pipeline.path}, line {pipeline.line_of(*location)}: "
             raise ConfigError(
-                f"{pipeline.path}, line {pipeline.line_of(*location)}: `{_key_of(location)}` names "
-                f"the column {column!r}, which the source does not have.",
+                # `init` has not written the file yet.
+                f"{line if pipeline.path.exists() else ''}`{_key_of(location)}` names the column "
+                f"{column!r}, which the source does not have.",
                 nearest(column, names),
             )
 
