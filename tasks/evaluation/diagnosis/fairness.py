@@ -144,19 +144,17 @@ def group_differences(
         name: _rates(rows, truth, model, schema, metric, blocks, seed + place)
         for place, (name, rows) in enumerate(groups)
     }
-    compared = []
+    rated = []
     for name, rows in groups:
         rates = {k: _valued(*v) for k, v in samples[name].items()}
         first = samples[groups[0][0]]
         differences = {
             k: _difference(samples[name][k], first[k]) for k in rates if name != groups[0][0]
         }
-        compared.append(
+        rated.append(
             GroupRow(value=name, rows=int(rows.sum()), rates=rates, differences=differences)
         )
-    return GroupDifference(
-        column=column, groups=tuple(compared), sentence=_compared(column, compared)
-    )
+    return GroupDifference(column=column, groups=tuple(rated), sentence=_compared(column, rated))
 
 
 Sampled = tuple[float, Floats, int]

@@ -172,10 +172,8 @@ def headline(fits: Sequence[FitVerdict], challenger: str) -> str:
         kind: [f.candidate for f in fits if f.fit == kind and f.candidate != challenger]
         for kind in ("overfits", "underfits")
     }
-    others_text = [
-        f"{', '.join(names)} {_plural(kind, names)}" for kind, names in others.items() if names
-    ]
-    return " ".join([*parts, *([f"{'; '.join(others_text)}."] if others_text else [])])
+    rest = [f"{', '.join(names)} {_plural(kind, names)}" for kind, names in others.items() if names]
+    return " ".join([*parts, *([f"{'; '.join(rest)}."] if rest else [])])
 
 
 def _plural(kind: str, names: Sequence[str]) -> str:

@@ -164,10 +164,8 @@ def _by_itself(
 ) -> float:
     bounds = {"max_leaf_nodes": _LEAVES, "min_samples_leaf": max(5, len(y) // 400)}
     if schema.task in NUMBERS:
-        predicted = (
-            sklearn.tree.DecisionTreeRegressor(**bounds, random_state=0).fit(X, y).predict(held)
-        )
-        return _reached(schema, y, truth, predicted, None) or 0.0
+        tree = sklearn.tree.DecisionTreeRegressor(**bounds, random_state=0).fit(X, y)
+        return _reached(schema, y, truth, tree.predict(held), None) or 0.0
     tree = sklearn.tree.DecisionTreeClassifier(**bounds, random_state=0).fit(X, y)
     shares = np.zeros((len(held), len(schema.classes)))
     known = [schema.classes.index(str(label)) for label in tree.classes_]

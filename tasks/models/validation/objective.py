@@ -34,7 +34,7 @@ def try_params(
     trial: Mapping[str, Any],
     answer: Path,
     threads: int,
-    report_progress: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Validate one set of hyperparameters and write what became of it.
 
@@ -69,9 +69,7 @@ def try_params(
             notes=tuple(dict.fromkeys(done.notes)),
         )
 
-    found = _climb(
-        validation, folds, bars, so_far, lambda s: report_progress(f"trial {number}: {s}")
-    )
+    found = _climb(validation, folds, bars, so_far, lambda s: report(f"trial {number}: {s}"))
     if found.state == "complete":
         folder = trial_folder(run, name, number)
         written = validation.done().save(folder)
@@ -92,17 +90,17 @@ def _climb(
     folds: list[Fold],
     bars: Bars,
     so_far: Callable[[str, float | None], Trial],
-    report_progress: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Trial:
     greater = greater_is_better(validation.run.metric)
     first, last = None, len(folds) - 1
     if len(folds[last].train) >= SMALL_ROWS:
-        report_progress("a part of the rows")
+        report("a part of the rows")
         first = validation.part(last, folds[last], SMALL_SHARE)
         if falls_short(so_far("pruned", first), 0, bars, greater=greater):
             return so_far("pruned", first)
     for number, fold in enumerate(folds):
-        report_progress(f"fold {number + 1} of {len(folds)}")
+        report(f"fold {number + 1} of {len(folds)}")
         validation.fold(number, fold)
         if number + 1 in checks(len(folds)):
             reached = so_far("pruned", first)

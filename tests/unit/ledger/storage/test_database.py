@@ -93,9 +93,7 @@ def test_a_process_killed_while_it_makes_the_tables_leaves_none(
 def test_a_ledger_of_a_newer_keepfit_is_left_alone(ledger: Ledger) -> None:
     with ledger.writing("test") as connection:
         connection.execute(sa.text("INSERT INTO keepfit_ledger_schema VALUES (99)"))
-    with pytest.raises(
-        InfrastructureError, match=f"has version 99; this keepfit supports {VERSION}"
-    ):
+    with pytest.raises(InfrastructureError, match=f"version 99; this keepfit supports {VERSION}"):
         ledger.prepare()
 
 
