@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base.errors import UsageError
+from tasks.base.errors import ConfigError, UsageError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.settings.yaml_document import parse_yaml
 from tasks.projects.database_source import database_source
@@ -142,3 +142,13 @@ def test_editors_are_told_the_schema_that_lies_beside_the_file(tmp_path: Path) -
     described = Path(draft.file).parent / first.rpartition("$schema=")[2]
     values = parse_yaml(Path(draft.file).read_text(encoding="utf-8"), Path(draft.file)).values
     assert set(values) <= set(json.loads(described.read_text(encoding="utf-8"))["properties"])
+
+
+def test_a_misspelt_target_names_no_line_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    request = Request(tmp_path / "mine", write_churn(tmp_path / "churn.csv"), "churned?")
+
+    with pytest.raises(ConfigError) as error:
+        draft_project(request)
+
+    assert error.value.message.startswith("`target` names the column 'churned?'")
+    assert "Did you mean 'Churned?'" in error.value.remedy
