@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from tasks.base.monitoring_records import Performance
 from tasks.base.text.numbers import metric_words
-from tasks.base.text.phrases import day, plural, span, valued
+from tasks.base.text.phrases import day, plural, shortened, span, valued
 from tasks.base.training_records import MetricValue
-from tasks.dashboard.svg import Scale, element, fitted, fitting, path, shortened, ticks
+from tasks.dashboard.svg import Scale, element, fitted, fitting, path, ticks
 from tasks.history.series import Mark, Point, finding, moving_columns, relative
 
 _HEADING, _PERFORMANCE, _DRIFT, _ROW, _GAP, _FOOT = 20.0, 140.0, 84.0, 15.0, 30.0, 20.0

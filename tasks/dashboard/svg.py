@@ -8,6 +8,8 @@ from math import floor, isfinite, log10
 
 from markupsafe import Markup, escape
 
+from tasks.base.text.phrases import shortened
+
 
 def element(name: str, *inside: str, **attributes: str | float | None) -> Markup:
     """Return an element; every text in it and every attribute is escaped.
@@ -84,21 +86,6 @@ def ticks(scale: Scale, most: int = 4) -> tuple[float, ...]:
     slack = 1e-9 * step
     digits = max(0, 2 - floor(log10(step)))
     return tuple(round(v, digits) for v in placed if scale.low - slack <= v <= scale.high + slack)
-
-
-def shortened(text: str, most: int) -> str:
-    """Return `text` on one line, shortened in the middle.
-
-    Examples
-    --------
-    >>> shortened("a" * 20, 7)
-    'aaa…aaa'
-    """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if len(line) <= most:
-        return line
-    kept = most - 1
-    return f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"
 
 
 def fitting(text: str, room: float) -> str:

@@ -202,3 +202,22 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
     return ", ".join(names)
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line, without what cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def shortened(text: str, most: int) -> str:
+    """Return `text` on one line, shortened in the middle.
+
+    Examples
+    --------
+    >>> shortened("a" * 20, 7)
+    'aaa…aaa'
+    """
+    line, kept = one_line(text), most - 1
+    if len(line) <= most:
+        return line
+    return f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"

@@ -14,6 +14,7 @@ from html import escape
 from typing import Any
 
 from tasks.base.runtime.libraries import agg, mpl
+from tasks.base.text.phrases import one_line, shortened
 
 INK = "#1b1f24"
 # Legible on white and on near black; distinct to the colour-blind (after Okabe and Ito 2008).
@@ -35,17 +36,7 @@ def plain(text: object, longest: int = LONGEST) -> str:
     >>> plain("a" * 40, 9)
     'aaaa…aaaa'
     """
-    line = _printable(str(text))
-    if len(line) > longest:
-        kept = longest - 1
-        line = f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"
-    return line.replace("$", r"\$")
-
-
-def _printable(text: str) -> str:
-    """Return `text` on one line, without what no page can hold."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(line.split())
+    return shortened(str(text), longest).replace("$", r"\$")
 
 
 def compact(value: float, _place: int | None = None) -> str:
@@ -139,7 +130,7 @@ def to_svg(figure: mpl.figure.Figure, name: str, title: str) -> str:
         'xmlns:xlink="http://www.w3.org/1999/xlink"',
         box[0] if box else "",
         'font-family="system-ui, sans-serif"',
-        f'role="img" aria-label="{escape(_printable(title))}"',
+        f'role="img" aria-label="{escape(one_line(title))}"',
     )
     return f"<svg {' '.join(attributes)}>" + body[body.index(">") + 1 :].strip()
 
