@@ -198,6 +198,7 @@ class Monitoring(Result):
                 "alarm": one.alarm,
                 one.performance.metric if one.performance else "metric": value_of(one.performance),
                 "drifted": one.drifted,
+                "why": one.sentence if one.alarm else "",
             }
             for one in self.outcome.windows
         ]

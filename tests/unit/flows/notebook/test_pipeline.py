@@ -172,7 +172,9 @@ def test_a_row_shows_what_pushed_its_prediction(
 
 
 def test_a_look_at_windows_shows_each_window_and_draws_the_columns_that_moved() -> None:
-    seen = SeenWindow(window=week(0), version="1", rows=900, alarm=True, drifted=("größe",))
+    seen = SeenWindow(
+        window=week(0), version="1", rows=900, alarm=True, drifted=("größe",), sentence="Moved."
+    )
     drift = DriftResult(
         rows=900, reference_rows=5000, enough=True, alarm=True, false_alarms=0.05,
         columns=(drifted("größe"), drifted("carrier", statistic=0.06)),
@@ -188,7 +190,9 @@ def test_a_look_at_windows_shows_each_window_and_draws_the_columns_that_moved() 
     figure: Any = looked.plot()
 
     shown = looked._repr_html_()
-    assert all(part in shown for part in ("2026-01-05..2026-01-12", "größe", "/srv/report.html"))
+    assert all(
+        part in shown for part in ("2026-01-05..2026-01-12", "größe", "Moved.", "/srv/report.html")
+    )
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["carrier", "größe"]
     assert figure._repr_png_().startswith(b"\x89PNG")
 
