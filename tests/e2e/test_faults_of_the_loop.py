@@ -215,7 +215,7 @@ def test_no_duration_is_taken_from_a_clock_that_jumps() -> None:
 AGES = {
     "deploy/doctor/checks.py", "deploy/retention/state_folder.py", "deploy/web/session_access.py",
     "flows/commands.py", "tasks/models/run_context.py", "tasks/data/sources/file_completeness.py",
-    "tasks/registry/mlflow/runs.py",
+    "tasks/registry/mlflow/runs.py", "tasks/training/interrupted_promotion.py",
 }  # fmt: skip
 
 
