@@ -24,7 +24,7 @@ from tasks.base.utc_times import as_utc
 from tasks.policy.gain_rule import saving, weigh, weighed_gain
 from tasks.policy.gain_sentences import gain_sentence
 
-_WORDS = {"drift": "drift", "performance": "worse performance"}
+_WORDS = {"drift": "harmful drift", "performance": "worse performance"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def decide(
     ...     PolicyConfig(), cause="alarm", now=datetime(2026, 3, 1), windows=[drifted, drifted],
     ...     last_training=None, new_rows=None, running=False, handled=False,
     ... ).sentence
-    'Trains: drift in 2 of the last 2 windows.'
+    'Trains: harmful drift in 2 of the last 2 windows.'
     """
     if cause == "probe":
         return _withheld("probe", "a probe tests whether the way to the training is open.", ())

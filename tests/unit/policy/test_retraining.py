@@ -178,12 +178,12 @@ def test_what_is_shown_and_not_named_is_no_contradiction() -> None:
 
 
 def test_a_training_says_what_moved() -> None:
-    assert decided("d.d").sentence == "Trains: drift in 2 of the last 3 windows."
+    assert decided("d.d").sentence == "Trains: harmful drift in 2 of the last 3 windows."
     said = decided("dw.").sentence
-    assert said == "Trains: drift in 1 and worse performance in 1 of the last 3 windows."
-    assert decided("d.d").reasons == ("drift in 2 of the last 3 windows",)
+    assert said == "Trains: harmful drift in 1 and worse performance in 1 of the last 3 windows."
+    assert decided("d.d").reasons == ("harmful drift in 2 of the last 3 windows",)
     one = decided("b", config={"persistence": "1 of 1"})
-    assert one.sentence == "Trains: drift and worse performance in the last window."
+    assert one.sentence == "Trains: harmful drift and worse performance in the last window."
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_cooldown_ends_to_the_minute_and_says_when() -> None:
     waiting = decided("ddd", last_training=last)
     assert waiting.withheld == "cooldown"
     assert waiting.sentence == "Waits: cooldown until 2026-03-04 10:00 UTC."
-    assert waiting.reasons == ("drift in 3 of the last 3 windows",)
+    assert waiting.reasons == ("harmful drift in 3 of the last 3 windows",)
     at_its_end = decided("ddd", last_training=NOW - WEEK, config={"persistence": "1 of 3"})
     assert at_its_end.retrain
 
