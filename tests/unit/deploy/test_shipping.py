@@ -71,6 +71,15 @@ def _without_folder(words: list[str]) -> list[str]:
     return [words[0].removeprefix("/opt/keepfit/bin/"), *words[1:]]
 
 
+def test_the_image_copies_all_that_its_wheel_is_built_from() -> None:
+    wheel = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text("utf-8"))
+    wheel = wheel["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {path.split("/")[0] for path in [*wheel["packages"], *wheel["force-include"]]}
+
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.split("--no-editable")[0], re.M)
+    assert needed <= {name for names in copied for name in names.split()}
+
+
 @pytest.mark.parametrize(
     ("place", "name", "command"), _commands(), ids=lambda v: v if isinstance(v, str) else ""
 )
