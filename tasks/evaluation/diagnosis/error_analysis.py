@@ -73,9 +73,9 @@ def mistakes(y_true: ArrayLike, predicted: ArrayLike, schema: Schema, *, lean: b
     turn = ""
     if lean and max(false_alarms, missed) > 2 * max(1, min(false_alarms, missed)):
         turn = (
-            " It rather misses than raises a false alarm; a lower threshold turns that round."
+            " Misses are more frequent than false alarms; a lower threshold reverses that."
             if missed > false_alarms
-            else " It rather raises a false alarm than misses; a higher threshold turns that round."
+            else " False alarms are more frequent than misses; a higher threshold reverses that."
         )
     return (
         f"Of {actual:,} rows that are {positive} it misses {missed:,} (false negatives); of "

@@ -58,9 +58,9 @@ def _sentence(case: Case, slices: Sequence[WeakSlice], rows: int) -> str:
         return "No part of the rows is shown to be predicted worse than the others."
     first = slices[0]
     knows = (
-        " It does not know so: its stated probabilities are too sure there."
+        " Its probabilities are overconfident there."
         if first.surprise
-        else " Its stated probabilities know so."
+        else " Its probabilities reflect that."
         if case.model.probability is not None
         else ""
     )

@@ -243,7 +243,7 @@ def test_in_a_browser_nothing_runs_nothing_is_fetched_nothing_overflows(tmp_path
 
 def test_a_diagnosis_stands_in_the_report_with_what_to_try_and_its_figures() -> None:
     page = _Page(render_report(report_data("churned")))
-    for said in ("Diagnosis", "What to try", "Where it goes wrong", "no, too sure there", "0.7700"):
+    for said in ("Diagnosis", "What to try", "Where it goes wrong", "no, overconfident", "0.7700"):
         assert said in page.words, said
     assert "Groups of churned" in page.words
 
