@@ -53,12 +53,7 @@ class Faults:
 
 
 def find_faults(
-    read: Read,
-    rows: int,
-    contract: Contract,
-    outcome: CheckOutcome,
-    *,
-    now: datetime | None = None,
+    read: Read, rows: int, contract: Contract, outcome: CheckOutcome, *, now: datetime | None = None
 ) -> Faults:
     """Return which rows the broken rules of severity ``error`` are about.
 

@@ -361,10 +361,7 @@ def _round_down(rows: float) -> int:
 
 
 def _future(
-    frame: pd.DataFrame,
-    columns: Mapping[str, ColumnRule],
-    time_column: str | None,
-    now: datetime,
+    frame: pd.DataFrame, columns: Mapping[str, ColumnRule], time_column: str | None, now: datetime
 ) -> FutureRule | None:
     """Require past rows only of a table that holds no others: it may be one of bookings."""
     if time_column is None or time_column not in columns:
@@ -377,10 +374,7 @@ def _future(
 
 
 def _freshness(
-    frame: pd.DataFrame,
-    columns: Mapping[str, ColumnRule],
-    time_column: str | None,
-    now: datetime,
+    frame: pd.DataFrame, columns: Mapping[str, ColumnRule], time_column: str | None, now: datetime
 ) -> FreshnessRule | None:
     """Require fresh rows only of a table that is still being added to."""
     if time_column is None or time_column not in columns:

@@ -324,10 +324,7 @@ def _of_column(gx: Any, name: str, rule: ColumnRule, facts: ColumnFacts | None) 
 
 
 def _meta(column: str | None, rule: str, severity: str) -> dict[str, Any]:
-    return {
-        "meta": {"keepfit": {"column": column, "rule": rule}},
-        "severity": _CRITICAL[severity],
-    }
+    return {"meta": {"keepfit": {"column": column, "rule": rule}}, "severity": _CRITICAL[severity]}
 
 
 def _written(index: int, rule: Rule) -> Any:

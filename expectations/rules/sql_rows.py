@@ -23,11 +23,7 @@ from expectations.text.phrases import MAX_SAMPLE, say_value
 
 CHUNK = 200_000
 _MAX_TEXT = 1_000_000
-_READING = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_FUNCTION,
-}
+_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,7 @@ def ask_standing(request: dict[str, Any]) -> str:
     if not standing():
         return ""
     try:
-        with (
-            _near(Path(os.environ[VARIABLE])) as path,
-            socket.socket(socket.AF_UNIX) as client,
-        ):
+        with _near(Path(os.environ[VARIABLE])) as path, socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.sendall(f"{json.dumps(request)}\n".encode())
             with client.makefile("r", encoding="utf-8") as reply:

@@ -22,7 +22,7 @@ from tasks.data.targets import labels_of, task_of
 from tasks.data.typing.numbers import PLAIN
 
 _ID_NAME = re.compile(
-    r"(?:^|[_\s.-])(?:id|uuid|guid)$|^(?:row|record)[_ ]?(?:no|nr|num|number)$|[a-z](?:ID|Id)$",
+    r"(?:^|[_\s.-])(?:id|uuid|guid)$|^(?:row|record)[_ ]?(?:no|nr|num|number)$|[a-z](?:ID|Id)$"
 )
 _ID_WORD = re.compile(r"^(?:id|uuid|guid|.*[_\s.-]id)$", re.IGNORECASE)
 _COUNTING_ROWS = 20  # fewer rows may count up by chance
@@ -46,11 +46,6 @@ def infer_kinds(
     identifier; long phrases are text. Unique whole numbers that count the rows, or are called
     like an id, are an identifier. A column with one value and no null, or without any value, is
     constant. `overrides` decide over all of it; the target is never an identifier.
-
-    Raises
-    ------
-    ConfigError
-        When an override names a column that the table lacks.
     """
     names = list(table.column_names)
     for name in overrides:
@@ -169,13 +164,8 @@ def _phrases(sample: Any) -> bool:
 def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
     """Return which column plays which part, and the task that the target gives.
 
-    Raises
-    ------
-    ConfigError
-        When the pipeline file names a column that the table lacks, or a task or label that the
-        target doesn't have.
-    DataError
-        When the target can't be learned: no value, one class, too many classes.
+    Raises ConfigError for a column, task or label that the table lacks, and DataError where the
+    target can't be learned: no value, one class, too many classes.
     """
     table = open_table(snapshot.path)
     _check_names(config, list(snapshot.kinds))
@@ -285,14 +275,10 @@ def _first_misfit(column: Any, kind: Kind) -> str:
 
 
 def target_values(frame: pd.DataFrame, schema: Schema) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the target of the rows that have a usable one, and which rows these are.
+    """Return the usable targets, shape (n_kept,), and the mask of their rows, shape (n_rows,).
 
-    Returns
-    -------
-    y
-        Shape (n_kept,): float64 for regression; else booleans, int64 or text.
-    keep
-        Shape (n_rows,): True where the target is present, finite and of a known class.
+    Targets are float64 for regression, else booleans, int64 or text; usable means present, finite
+    and of a known class.
     """
     column = pa.chunked_array([pa.array(frame[schema.target], from_pandas=True)])
     return labels_of(column, schema)

@@ -15,12 +15,8 @@ MOST_TWINS = 20
 
 
 def plain_label(text: str) -> str:
-    """Return a label without case, surplus space and final dots.
+    """Return a label without case, surplus space and final dots; numbers are alike however written.
 
-    Numbers are the same however they are written.
-
-    Examples
-    --------
     >>> plain_label(" Yes."), plain_label("YES"), plain_label("1.0"), plain_label("1")
     ('yes', 'yes', '1', '1')
     """
@@ -33,13 +29,7 @@ def plain_label(text: str) -> str:
 
 
 def twins_among(counts: Mapping[str, int], target: str) -> tuple[LabelTwins, ...]:
-    """Return the labels that differ in case, space or a final dot only, the most frequent first.
-
-    Parameters
-    ----------
-    counts
-        Label to its rows.
-    """
+    """Return the labels that differ in case, space or a final dot only, the most frequent first."""
     groups: dict[str, dict[str, int]] = {}
     for label, rows in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         groups.setdefault(plain_label(label), {})[label] = rows
@@ -50,18 +40,8 @@ def twins_among(counts: Mapping[str, int], target: str) -> tuple[LabelTwins, ...
 def joined(column: Any, labels: Labels, target: str) -> tuple[Any, JoinedLabels]:
     """Return a target column as text with spellings replaced by the names that `labels` give.
 
-    Parameters
-    ----------
-    labels
-        Name to the spellings that it replaces.
-
-    Returns
-    -------
-    column
-        Text; nulls stay.
-    note
-        How many rows of each spelling were joined, and which spellings neither occur nor differ
-        from one that occurs in case, space or a final dot only.
+    The note has the rows of each spelling, and the spellings that neither occur nor differ from one
+    that occurs in case, space or a final dot only.
     """
     texts = label_texts(column)
     counted = pc.value_counts(texts.drop_null())
@@ -75,9 +55,7 @@ def joined(column: Any, labels: Labels, target: str) -> tuple[Any, JoinedLabels]
     known = {plain_label(label) for label in (*counts, *labels)}
     unknown = [old for old in names if old not in counts and plain_label(old) not in known]
     note = JoinedLabels(
-        target=target,
-        rows=found,
-        unknown={old: nearest(old, list(counts)) for old in unknown},
+        target=target, rows=found, unknown={old: nearest(old, list(counts)) for old in unknown}
     )
     return texts, note
 
@@ -96,12 +74,8 @@ def with_joined_labels(
 def label_texts(column: Any) -> Any:
     """Return labels as text: whole numbers without a fraction, booleans as True and False.
 
-    Examples
-    --------
     >>> label_texts(pa.chunked_array([[1.0, 2.0, None]])).to_pylist()
     ['1', '2', None]
-    >>> label_texts(pa.chunked_array([[True, None]])).to_pylist()
-    ['True', None]
     """
     kind = column.type
     if pa.types.is_string(kind):

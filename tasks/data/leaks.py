@@ -121,14 +121,8 @@ def _too_good(values: NDArray[np.float64], kind: Kind, y: NDArray[Any], judged: 
 def auc(values: NDArray[np.float64], y: NDArray[Any]) -> float:
     """Return the ROC AUC of one feature, or of its negative where that is greater.
 
-    Nulls rank below all values. Shape of both: (n,); `y` is 0 or 1.
-
-    References
-    ----------
-    Hanley and McNeil (1982), The meaning and use of the area under a ROC curve, Radiology 143.
-
-    Examples
-    --------
+    Nulls rank below all values. Shape of both: (n,); `y` is 0 or 1. Source: Hanley and McNeil
+    (1982), The meaning and use of the area under a ROC curve, Radiology 143.
     >>> auc(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1]))
     1.0
     """

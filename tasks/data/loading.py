@@ -81,32 +81,13 @@ def load_window(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Snapshot:
-    """Read a pipeline's rows into a snapshot; an unchanged source is not read again.
+    """Read a pipeline's rows into a snapshot; an unchanged source is not read again unless `fresh`.
 
     Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
-    source, and does without the target. Of the excluded columns training reads those that it is
-    evaluated by, and nothing else does. The kinds that the configuration states, and the forms of
-    an earlier reading, decide how cells are read.
-
-    Parameters
-    ----------
-    base
-        Folder at which the source's relative paths start.
-    folder
-        Where snapshots and the record of the last reading are kept.
-    forms
-        Columns as an earlier reading of the source knew them.
-    fresh
-        Read again whatever is there.
-    since, until
-        For scoring: only rows whose time lies in [since, until); there may be none.
-
-    Raises
-    ------
-    ConfigError
-        When the configuration names a column that the source lacks.
-    SourceError, DataError, TransientError
-        As the source gives them.
+    source whose time lies in [since, until), maybe none, and does without the target. Of the
+    excluded columns training reads those that it is evaluated by, and nothing else does. The kinds
+    that the configuration states, and the `forms` of an earlier reading, decide how cells are read.
+    `folder` keeps the snapshots and the record of the last reading.
     """
     known_forms = declared_forms(config.kinds, forms or {}) | spelled_target(config)
     wanted = replace(

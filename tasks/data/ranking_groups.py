@@ -15,13 +15,7 @@ from tasks.metrics.ranking import RankingGroups
 
 
 def check_groups(column: Any, name: str) -> None:
-    """Refuse a group column in which nothing can be ranked.
-
-    Raises
-    ------
-    DataError
-        When a row has no group, or no group has two rows.
-    """
+    """Refuse a group column in which nothing can be ranked."""
     if column.null_count:
         raise DataError(
             f"the group {name!r} is null in {column.null_count:,} of {len(column):,} rows; a row "
@@ -36,15 +30,7 @@ def check_groups(column: Any, name: str) -> None:
 
 
 def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> RankingGroups | None:
-    """Return the groups of some rows of a snapshot; None where the task is no ranking.
-
-    Parameters
-    ----------
-    snapshot
-        The Arrow file.
-    rows
-        Positions in it, shape (n,).
-    """
+    """Return the groups of `rows` (positions) of a snapshot file; None without a group column."""
     if schema.group is None:
         return None
     column = open_table(snapshot, [schema.group])[schema.group]
@@ -55,8 +41,6 @@ def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> Rankin
 def codes(column: Any) -> NDArray[np.int64]:
     """Return a number for each value of an Arrow column, the same for equal values.
 
-    Examples
-    --------
     >>> codes(pa.chunked_array([["b", "a", "b"]])).tolist()
     [0, 1, 0]
     """

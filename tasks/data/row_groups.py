@@ -15,18 +15,13 @@ Codes = NDArray[np.int64]
 
 
 def group_codes(path: str, column: str, rows: NDArray[np.int64]) -> Codes:
-    """Return a number for the group of each of `rows` of a snapshot, shape (n_rows,).
-
-    A row whose group is null is a group of its own.
-    """
+    """Return a number for the group of each of `rows` of a snapshot; a null is its own group."""
     return codes_of(open_table(path, (column,))[column], rows)
 
 
 def codes_of(column: Any, rows: NDArray[np.int64]) -> Codes:
     """Return a number for the group of each of `rows` of a column, shape (n_rows,).
 
-    Examples
-    --------
     >>> import pyarrow as pa
     >>> column = pa.chunked_array([["ann", None, "bob", "ann", None]])
     >>> len(np.unique(codes_of(column, np.arange(5))))
@@ -40,10 +35,7 @@ def codes_of(column: Any, rows: NDArray[np.int64]) -> Codes:
 
 
 def group_shares(table: Any, column: str, content: list[str]) -> NDArray[np.float64]:
-    """Return a stable number in [0, 1) for each row, the same for all rows of a group.
-
-    Rows without a group have that of their content.
-    """
+    """Return a stable number in [0, 1) for each row, the same within a group or equal `content`."""
     hashes = mix(row_hashes(table, [column]))
     absent = ~np.asarray(table[column].is_valid().to_numpy()).astype(bool)
     if absent.any():
@@ -53,13 +45,7 @@ def group_shares(table: Any, column: str, content: list[str]) -> NDArray[np.floa
 
 
 def check_groups(codes: Codes, column: str) -> None:
-    """Refuse a column that separates no rows.
-
-    Raises
-    ------
-    DataError
-        With fewer than two groups.
-    """
+    """Refuse a column that separates no rows."""
     if len(np.unique(codes)) < 2:
         raise DataError(
             f"split.group: all {len(codes):,} labelled rows are of one {column!r}, so none can be "
@@ -73,15 +59,9 @@ def hold_out_groups(
 ) -> tuple[NDArray[np.bool_], list[str]]:
     """Return which rows are held out, whole groups only, and notes.
 
-    A group is held out when its number is below `holdout`. Where a part would have no row, or lack
-    a class that two groups have, one group is moved.
-
-    Parameters
-    ----------
-    numbers
-        Of each row; equal within a group.
-    labels
-        Class of each row as a number; None for regression.
+    A group is held out when its number (equal within it) is below `holdout`. Where a part would
+    have no row, or lack a class (of `labels`; None for regression) that two groups have, one is
+    moved.
     """
     held = numbers < holdout
     notes = []
@@ -128,8 +108,6 @@ def _fill_classes(
 def seen_groups(train: Codes, held: Codes, column: str) -> str:
     """Return how many held-out rows are of groups that are trained on; empty for none.
 
-    Examples
-    --------
     >>> seen_groups(np.array([0, 1]), np.array([1, 2, 2, 1]), "customer")
     "2 of 4 held-out rows are of a 'customer' that is trained on too: rows are held out by time"
     """

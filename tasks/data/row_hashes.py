@@ -45,12 +45,9 @@ def shares(hashes: Hashes) -> NDArray[np.float64]:
 
 
 def mix(values: Hashes) -> Hashes:
-    """Return `values` with their bits mixed well.
+    """Return `values` with their bits mixed well: SplitMix64's finaliser.
 
-    References
-    ----------
-    Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, OOPSLA
-    (SplitMix64's finaliser).
+    Source: Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, OOPSLA.
     """
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

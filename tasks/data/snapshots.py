@@ -45,18 +45,7 @@ def write_snapshot(
     storage: Mapping[str, Storage | None] | None = None,
     written: Mapping[str, str] | None = None,
 ) -> Snapshot:
-    """Write a table as an Arrow file named by its content; the same content is written once.
-
-    Parameters
-    ----------
-    storage
-        Column to its declared storage; see `tasks.data.typing.storage.stored`.
-
-    Raises
-    ------
-    InfrastructureError
-        When the disk refuses.
-    """
+    """Write a table as an Arrow file named by its content; the same content is written once."""
     found = list(findings)
     table = plain_table(table, found)
     kinds = {name: kinds[name] for name in table.column_names}
@@ -99,10 +88,7 @@ def _holds(path: Path, digest: str, kinds: Mapping[str, Kind]) -> bool:
 def take_rows(
     snapshot: Snapshot, rows: NDArray[np.int64], folder: Path, *, time_column: str | None
 ) -> Snapshot:
-    """Return a snapshot of the rows at positions `rows`, shape (n,), written into `folder`.
-
-    It keeps where in what was read its rows stood; see `places_of`.
-    """
+    """Return a snapshot of the rows at positions `rows`; it keeps their places, see `places_of`."""
     places = rows if not snapshot.places else places_of(snapshot)[rows]
     table = open_table(snapshot.path).take(pa.array(rows))
     taken = write_snapshot(
@@ -206,13 +192,7 @@ def _write(table: Any, path: Path) -> None:
 
 
 def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
-    """Return a snapshot's table, mapped from disk.
-
-    Raises
-    ------
-    DataError
-        When the file is gone or damaged, or lacks one of `columns`.
-    """
+    """Return a snapshot's table, mapped from disk; one that is gone or damaged is a DataError."""
     try:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
@@ -241,23 +221,12 @@ class Columns:
 
 
 def read_frame(
-    path: str | Path,
-    columns: Sequence[str] | None = None,
-    rows: NDArray[np.int64] | None = None,
+    path: str | Path, columns: Sequence[str] | None = None, rows: NDArray[np.int64] | None = None
 ) -> pd.DataFrame:
-    """Return a snapshot, or a part of it, as a frame with the index 0..n-1.
+    """Return a snapshot, or its `columns` and `rows` (positions) in that order, with index 0..n-1.
 
-    Parameters
-    ----------
-    columns
-        Columns in the order wanted; None for all.
-    rows
-        Positions of the rows in the order wanted, shape (n,); None for all.
-
-    Notes
-    -----
-    Numbers are int64 or float64 (smaller widths as the source had them), float with NaN where
-    there are nulls; booleans are ``bool``, or ``object`` of True, False and None; text is pandas'
+    Numbers are int64 or float64 (smaller widths as the source had them), float with NaN where there
+    are nulls; booleans are ``bool``, or ``object`` of True, False and None; text is pandas'
     ``str``; times are ``datetime64[us]`` that mean UTC, with or without the zone.
     """
     chosen = None if rows is None else np.asarray(rows, np.int64)

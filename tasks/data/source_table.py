@@ -20,33 +20,15 @@ MAX_COLUMNS = 20_000
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows read from a source.
+    """Rows read from a source."""
 
-    Attributes
-    ----------
-    table
-        A ``pyarrow.Table`` of numbers, booleans, timestamps and strings; unique names.
-    assumptions
-        What was assumed, one sentence each, with where to change it.
-    latest
-        Greatest time of the time column, in UTC; None without one.
-    detected
-        Options of the source that were found out, as the pipeline file would state them.
-    findings
-        What else a person should know of the reading, as values.
-    rewritten
-        Columns of whole numbers whose cells were written otherwise; see `typing_text.Typing`.
-    written
-        Column to how its text is written; see `tasks.data.typing.storage.ColumnForm`.
-    """
-
-    table: Any
-    assumptions: tuple[str, ...] = ()
-    latest: datetime | None = None
-    detected: Mapping[str, Any] = field(default_factory=dict)
+    table: Any  # pyarrow.Table of numbers, booleans, timestamps, strings
+    assumptions: tuple[str, ...] = ()  # sentences, with where to change it
+    latest: datetime | None = None  # greatest time, in UTC
+    detected: Mapping[str, Any] = field(default_factory=dict)  # options of the source
     findings: tuple[ReadingNote, ...] = ()
-    rewritten: frozenset[str] = frozenset()
-    written: Mapping[str, str] = field(default_factory=dict)
+    rewritten: frozenset[str] = frozenset()  # whole numbers; see `Typing`
+    written: Mapping[str, str] = field(default_factory=dict)  # as in `ColumnForm`
 
     def __post_init__(self) -> None:
         know_names(self.table.column_names)
@@ -91,8 +73,6 @@ def moment_scalar(moment: datetime, kind: Any) -> Any:
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return the known name closest to `name`, or an empty text.
 
-    Examples
-    --------
     >>> nearest("arr_lat", ["carrier", "arr_late"])
     'arr_late'
     """

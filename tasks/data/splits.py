@@ -17,13 +17,7 @@ from tasks.base.runtime.temporary import file_replacing
 from tasks.base.text.phrases import listed
 from tasks.base.training_records import NUMBERS, Schema, Snapshot, Split
 from tasks.data.ranking_groups import queries_of
-from tasks.data.row_groups import (
-    check_groups,
-    codes_of,
-    group_shares,
-    hold_out_groups,
-    seen_groups,
-)
+from tasks.data.row_groups import check_groups, codes_of, group_shares, hold_out_groups, seen_groups
 from tasks.data.row_hashes import row_hashes, shares
 from tasks.data.snapshots import open_table
 from tasks.data.source_table import as_utc
@@ -43,28 +37,15 @@ class _Parts:
 def split_rows(
     snapshot: Snapshot, schema: Schema, holdout: float, folder: Path, *, group: str | None = None
 ) -> Split:
-    """Set rows aside as the holdout and write both parts as ``.npy`` files of positions.
-
-    Of a ranking without times whole groups are held out, by the hash of the group.
+    """Set a share of rows aside as the holdout; write both parts as ``.npy`` files of positions.
 
     With a time column the newest rows are held out, from a boundary that rows of one time never
-    straddle. Without, a row is held out when the stable hash of its id columns (without any: of
-    its content, identifiers left out), as a number in [0, 1), is below `holdout`. So a row once
-    held out stays so when rows are added and when the share grows, equal rows are on one side,
-    and the shares within each class are about the same. With a `group` the hash is that of the
-    group, so that all its rows are on one side; by time they may be on both, which is noted.
-
-    Parameters
-    ----------
-    holdout
-        Share of the rows to hold out, a fraction.
-    group
-        Column whose rows belong together.
-
-    Raises
-    ------
-    DataError
-        When a part would have no row, or all rows are of one group.
+    straddle. Without, a row is held out when the stable hash of its id columns (without any: of its
+    content, identifiers left out), as a number in [0, 1), is below `holdout`. So a row once held
+    out stays so when rows are added and when the share grows, equal rows are on one side, and the
+    shares within each class are about the same. With a `group` (always for a ranking without times)
+    the hash is that of the group, so that all its rows are on one side; by time they may be on
+    both, which is noted.
     """
     names = [name for name, kind in snapshot.kinds.items() if _counts(name, kind, schema)]
     table = open_table(snapshot.path)
@@ -144,8 +125,6 @@ def _by_time(column: Any, usable: Positions, holdout: float) -> _Parts:
 def _cut(times: NDArray[np.int64], holdout: float) -> int:
     """Return how many of the sorted `times` are trained on: the change of time nearest the share.
 
-    Examples
-    --------
     >>> _cut(np.array([1, 1, 2, 2, 2]), 0.5)
     2
     """

@@ -31,37 +31,19 @@ _POSITIVE = frozenset({
 
 @dataclass(frozen=True)
 class Judged:
-    """The task that a target gives.
-
-    Attributes
-    ----------
-    classes
-        Labels as text in the sorted order of the native labels; empty for numbers.
-    twins
-        Labels that may be one.
-    grades, relevant
-        Of a ranking, see `tasks.base.training_records.Schema`.
-    """
+    """The task that a target gives."""
 
     task: Task
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # texts, sorted as the native labels; empty for numbers
     positive: str | None = None
     assumptions: tuple[str, ...] = ()
-    grades: tuple[float, ...] = ()
+    grades: tuple[float, ...] = ()  # of a ranking, as in `Schema`
     relevant: float | None = None
-    twins: tuple[LabelTwins, ...] = ()
+    twins: tuple[LabelTwins, ...] = ()  # labels that may be one
 
 
 def task_of(column: Any, config: PipelineConfig) -> Judged:
-    """Return task, classes and positive class of a target column.
-
-    Raises
-    ------
-    ConfigError
-        When `task` or `positive` state what the target doesn't have.
-    DataError
-        When it has no value, one class, or too many.
-    """
+    """Return task, classes and positive class of a target column, or refuse it."""
     usable = column.filter(_usable(column))
     if not len(usable):
         raise DataError(
@@ -261,10 +243,7 @@ def _stated(classes: tuple[str, ...], config: PipelineConfig) -> str:
 
 
 def labels_of(column: Any, schema: Schema) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the usable labels of a target column, and the mask of their rows.
-
-    See `tasks.data.column_kinds.target_values` for shapes and types.
-    """
+    """Return the usable labels of a target column and their rows' mask; see `target_values`."""
     keep = _usable(column)
     usable = column.filter(keep)
     mask: NDArray[np.bool_] = keep.to_numpy().astype(bool).copy()

@@ -16,13 +16,7 @@ from tasks.data.typing.text_rules import NULL_TOKENS
 
 
 def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
-    """Return `table` with its time column as timestamps.
-
-    Raises
-    ------
-    DataError
-        When there is no such column, or it holds something that is not a time.
-    """
+    """Return `table` with its time column as timestamps."""
     if time_column is None or time_column not in table.column_names:
         return table
     position = table.column_names.index(time_column)
@@ -43,13 +37,7 @@ def require_times(table: Any, time_column: str | None, notes: list[str]) -> Any:
 
 
 def require_readable(time_column: str | None, table: Any, findings: Iterable[ReadingNote]) -> None:
-    """Refuse a time column that was left out of `table` because of how it is stored.
-
-    Raises
-    ------
-    DataError
-        With the way it is stored.
-    """
+    """Refuse a time column that was left out of `table` because of how it is stored."""
     stored = {note.column: note.stored for note in findings if isinstance(note, UnreadColumn)}
     if time_column in stored and time_column not in table.column_names:
         raise DataError(

@@ -22,11 +22,7 @@ from tasks.models.validation.round_choice import LEAST_PARTS, noise, shared_rows
 
 
 def fold_evidence(
-    baseline: CandidateResult,
-    candidates: Sequence[CandidateResult],
-    metric: str,
-    *,
-    ordered: bool,
+    baseline: CandidateResult, candidates: Sequence[CandidateResult], metric: str, *, ordered: bool
 ) -> FoldEvidence | None:
     """Return the gain over the baseline of the candidate that is furthest beyond the folds' noise.
 

@@ -157,10 +157,7 @@ def record_both(ledger: Ledger, trained: Decision, model: ModelVersion) -> bool:
     """
     identity = f"{trained.evidence['key']} {model.run_id}"
     whole = trained.model_copy(
-        update={
-            "id": decision_id(trained.pipeline, "trained", identity),
-            "version": model.version,
-        }
+        update={"id": decision_id(trained.pipeline, "trained", identity), "version": model.version}
     )
     # The verdict first: a training that is recorded is recorded whole.
     ledger.record(_judged(whole, identity))

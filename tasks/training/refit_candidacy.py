@@ -10,13 +10,7 @@ from tasks.base.errors import NoNewerRowsError, UsageError
 from tasks.base.monitoring_records import PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.commands import command
-from tasks.base.training_records import (
-    ModelVersion,
-    Recipe,
-    Schema,
-    Snapshot,
-    TrainingMode,
-)
+from tasks.base.training_records import ModelVersion, Recipe, Schema, Snapshot, TrainingMode
 from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import read_frame
 from tasks.registry.mlflow.store import Store

@@ -109,10 +109,7 @@ def scoring_snapshot(
     available = column_names(chosen, pipeline.base)
     changed = _renamed(pipeline, chosen, available)
     every = config.model_copy(
-        update={
-            "source": chosen,
-            "training": config.training.model_copy(update={"window": None}),
-        }
+        update={"source": chosen, "training": config.training.model_copy(update={"window": None})}
     )
     readable = _readable(every, available)
     if readable.time_column is None:

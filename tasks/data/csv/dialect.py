@@ -45,28 +45,14 @@ _WORD = re.compile(rb"[A-Za-z\x80-\xff]{4,}")
 
 @dataclass(frozen=True)
 class Survey:
-    """Properties of a file's bytes.
+    """Properties of a file's bytes."""
 
-    Attributes
-    ----------
-    encoding
-        Python's name of the encoding.
-    guessed
-        Whether the encoding is an assumption that deserves a sentence.
-    sample
-        The first characters of the file, whole lines.
-    quotes, lines
-        Number of double quotes and of line ends.
-    size
-        Bytes after decompression.
-    """
-
-    encoding: str
-    guessed: bool
-    sample: str
+    encoding: str  # Python's name
+    guessed: bool  # an assumption that deserves a sentence
+    sample: str  # the first characters, whole lines
     quotes: int
-    lines: int
-    size: int
+    lines: int  # line ends
+    size: int  # bytes after decompression
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -81,13 +67,7 @@ class DamagedError(SourceError):
 
 
 def survey(path: Path, max_bytes: int, encoding: str | None = None) -> Survey:
-    """Read `path` once and return what its bytes show.
-
-    Raises
-    ------
-    SourceError
-        When the file is empty, not text, too large once unpacked, or not in `encoding`.
-    """
+    """Read `path` once and return what its bytes show; refuse what is no text in `encoding`."""
     try:
         stat = path.stat()
         return _known(path, max_bytes, encoding, (stat.st_size, stat.st_mtime_ns))
@@ -98,12 +78,7 @@ def survey(path: Path, max_bytes: int, encoding: str | None = None) -> Survey:
 
 
 @lru_cache(maxsize=128)
-def _known(
-    path: Path,
-    max_bytes: int,
-    encoding: str | None,
-    _version: tuple[int, int],
-) -> Survey:
+def _known(path: Path, max_bytes: int, encoding: str | None, _version: tuple[int, int]) -> Survey:
     # Names, rows and a later look at the same file share one pass over it.
     with open_bytes(path) as handle:
         return _survey(handle, path, max_bytes, encoding)
@@ -251,8 +226,6 @@ def _decode(head: bytes, encoding: str, path: Path) -> str:
 def detect_delimiter(sample: str) -> str:
     r"""Return the delimiter under which the lines of `sample` agree best.
 
-    Examples
-    --------
     >>> detect_delimiter("a;b\n1,5;2\n2,5;3\n")
     ';'
     """

@@ -26,21 +26,11 @@ _MOSTLY = 0.8
 
 @dataclass(frozen=True)
 class Preamble:
-    """Lines above the header.
+    """Lines above the header."""
 
-    Attributes
-    ----------
-    lines
-        Physical lines to skip before the header's.
-    sample
-        The first of them that is not blank.
-    delimiter
-        The sign that a ``sep=`` line states; None without one.
-    """
-
-    lines: int = 0
-    sample: str = ""
-    delimiter: str | None = None
+    lines: int = 0  # physical lines to skip before the header's
+    sample: str = ""  # the first of them that is not blank
+    delimiter: str | None = None  # as a ``sep=`` line states it
 
 
 @dataclass(frozen=True)
@@ -64,8 +54,6 @@ class _Row:
 def stated_separator(sample: str) -> str | None:
     r"""Return the delimiter that the first line states as spreadsheets do; None without one.
 
-    Examples
-    --------
     >>> stated_separator("sep=;\na;b\n"), stated_separator('"sep=,"\na,b\n')
     (';', ',')
     """
@@ -82,8 +70,6 @@ def skipped(sample: str, lines: int) -> Preamble:
 def find_preamble(sample: str, delimiter: str) -> Preamble:
     r"""Return the lines above the header of the text that `sample` begins.
 
-    Examples
-    --------
     >>> find_preamble("Sales export\n\nqty,price,bought\n1,2.5,no\n2,3.5,yes\n", ",")
     Preamble(lines=2, sample='Sales export', delimiter=None)
     >>> find_preamble("a,b\n1,2\n", ",").lines

@@ -69,15 +69,7 @@ def read_csv(
     written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
 ) -> SourceTable:
-    """Read all rows of `source`.
-
-    Raises
-    ------
-    SourceError
-        When a file is not text, empty, or has lines that do not fit its header.
-    DataError
-        When there is a header and no row, unless it `may_be_empty`.
-    """
+    """Read all rows of `source`; a header without rows is an error unless it `may_be_empty`."""
     files = csv_paths(source, base)
     check_size(files, source.max_bytes)
     layouts = [_layout(path, source) for path in files]
@@ -174,8 +166,6 @@ def _preamble(sample: str, source: CsvSource) -> tuple[Preamble, str]:
 def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return unique column names for `header`, and sentences on what was changed.
 
-    Examples
-    --------
     >>> unique_names(["a", "a", ""])[0]
     ('a', 'a_2', 'column_3')
     """

@@ -31,15 +31,7 @@ _FOOTER = re.compile(
 
 
 def check_quotes(path: Path, encoding: str, delimiter: str, above: int = 0) -> None:
-    """Refuse a file in which a quoted field never ends or goes on after its end.
-
-    The first `above` lines, which stand above the header, are not looked at.
-
-    Raises
-    ------
-    SourceError
-        With the line on which the field starts.
-    """
+    """Refuse a file in which a quoted field, below `above` lines, does not end as it should."""
     for _ in _records(path, encoding, delimiter, above):
         pass
 
@@ -48,15 +40,7 @@ def check_quotes(path: Path, encoding: str, delimiter: str, above: int = 0) -> N
 def mended(
     path: Path, encoding: str, delimiter: str, width: int, above: int = 0
 ) -> Iterator[tuple[IO[bytes], str, tuple[ReadingNote, ...]]]:
-    """Give the file with `width` fields in every line, as UTF-8, and what was fixed.
-
-    The first `above` lines, which stand above the header, are left out.
-
-    Raises
-    ------
-    SourceError
-        With the first line that cannot be fixed: its number, fields found and expected.
-    """
+    """Give the file below `above` lines as UTF-8, `width` fields a line, and what was fixed."""
     with tempfile.TemporaryFile() as out:
         text = io.TextIOWrapper(out, "utf-8", newline="", write_through=True)
         try:

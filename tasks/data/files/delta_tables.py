@@ -14,11 +14,7 @@ _PLAIN_READER = 1
 def delta_files(folder: Path) -> tuple[Path, ...]:
     """Return the files that make the table's newest version, sorted.
 
-    Raises
-    ------
-    SourceError
-        When deltalake is not installed, or the table needs more than its files to be read:
-        deletion vectors or mapped columns.
+    A table that needs more than its files (deletion vectors, mapped columns) is refused.
     """
     try:
         deltalake = import_module("deltalake")

@@ -15,20 +15,10 @@ _LEAST_SHARED = 0.5
 
 
 def changed_columns(files: Sequence[tuple[str, Sequence[str]]]) -> tuple[ChangedColumns, ...]:
-    """Return the new and the absent columns of files that differ from most files.
+    """Return the new and the absent columns of files (name, columns) that differ from most files.
 
-    Parameters
-    ----------
-    files
-        Name and columns of each; where there are as many of two sorts, the first is the rule.
-
-    Raises
-    ------
-    SourceError
-        When a file shares less than half of its columns with the others.
-
-    Examples
-    --------
+    Where there are as many of two sorts, the first is the rule. A file that shares less than half
+    of its columns with the others is refused.
     >>> files = [("1.csv", ["id", "lead_time"]), ("2.csv", ["id", "leadtime"])]
     >>> changed_columns(files)[0].renamed
     {'lead_time': 'leadtime'}

@@ -14,13 +14,7 @@ _BATCH_ROWS = 1 << 18
 
 
 def mapped(table: Any, scratch: Path) -> Any:
-    """Return `table` as it is, mapped from a file in `scratch` that is gone with the last use.
-
-    Raises
-    ------
-    InfrastructureError
-        When the disk refuses.
-    """
+    """Return `table` as it is, mapped from a file in `scratch` that is gone with the last use."""
     try:
         with temporary_folder(private_folder(scratch)) as folder:
             path = str(folder / "table.arrow")

@@ -46,13 +46,7 @@ _ABSENT = ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "404", "ContainerNotFound", "No such
 def object_names(
     address: str, *, endings: Sequence[str], unfinished: Callable[[str], bool]
 ) -> tuple[str, ...]:
-    """Return the names of the objects that `address` names; see `copies_of`.
-
-    Raises
-    ------
-    SourceError, InfrastructureError, TransientError
-        As `copies_of`.
-    """
+    """Return the names of the objects that `address` names; raises as `copies_of` does."""
     with _opened(address) as (store, path):
         return tuple(info.path for info in _listed(store, path, address, endings, unfinished))
 
@@ -67,25 +61,11 @@ def copies_of(
 ) -> tuple[Path, ...]:
     """Return local copies below `folder` of the objects that `address` names, sorted.
 
-    Parameters
-    ----------
-    address
-        An object; a pattern, whose ``*`` stops at ``/`` and whose ``**`` does not; or a prefix,
-        which stands for the objects below it whose name ends with one of `endings`.
-    unfinished
-        Whether a name is hidden, or called unfinished: neither a prefix nor a pattern
-        stands for these.
-    max_bytes
-        More bytes than these are not fetched.
-
-    Raises
-    ------
-    SourceError
-        When there is no such object, bucket, or more bytes than wanted.
-    InfrastructureError
-        When the store refuses access or the disk is full.
-    TransientError
-        When the store does not respond.
+    `address` is an object; a pattern, whose ``*`` stops at ``/`` and whose ``**`` does not; or a
+    prefix, which stands for the objects below it whose name ends with one of `endings`. Neither
+    prefix nor pattern stands for names that are `unfinished`. Raises SourceError for no such object
+    or bucket and beyond `max_bytes`, InfrastructureError where the store refuses access or the disk
+    is full, TransientError where the store does not respond.
     """
     with _opened(address) as (store, path):
         found = _listed(store, path, address, endings, unfinished)
@@ -101,13 +81,7 @@ def copies_of(
 
 
 def fetch(address: str, target: Path) -> None:
-    """Copy one object to the new file `target`.
-
-    Raises
-    ------
-    SourceError, InfrastructureError, TransientError
-        As `copies_of`.
-    """
+    """Copy one object to the new file `target`; raises as `copies_of` does."""
     with _opened(address) as (store, path):
         info = store.get_file_info(path)
         if info.type != pafs.FileType.File:
@@ -116,19 +90,10 @@ def fetch(address: str, target: Path) -> None:
 
 
 def put(file: Path, address: str, *, new: bool = False) -> None:
-    """Write a local file to the object `address`, whole or not at all.
+    """Write a local file to the object `address`, whole or not at all; refuse one there if `new`.
 
     Readers see the former object until the last byte is there. In Azure they see an empty one
-    meanwhile.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such bucket, or an object where it has to be `new`.
-    InfrastructureError
-        When the store refuses access.
-    TransientError
-        When the store does not respond.
+    meanwhile. Raises ConfigError without the bucket, else as `copies_of` does.
     """
     with _opened(address, writing=True) as (store, path):
         if new and store.get_file_info(path).type == pafs.FileType.File:

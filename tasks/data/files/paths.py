@@ -25,13 +25,7 @@ _UNFINISHED = (
 def files_of(
     source: CsvSource | ParquetSource, base: Path, endings: tuple[str, ...]
 ) -> tuple[Path, ...]:
-    """Return the files of `source`, sorted; of objects in a store, their copies.
-
-    Raises
-    ------
-    SourceError, InfrastructureError, TransientError
-        As `resolve` and `tasks.data.files.object_stores.copies_of`.
-    """
+    """Return the files of `source`, sorted; of objects in a store, their copies."""
     if source.chosen is not None:
         return source.chosen
     if not is_object(source.path):
@@ -47,12 +41,7 @@ def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Pa
 
     A folder stands for the files below it whose name ends with one of `endings`. Neither a folder
     nor a pattern stands for hidden files and those that are called unfinished (``.tmp``,
-    ``.part``), unless the pattern starts so.
-
-    Raises
-    ------
-    SourceError
-        When there is no such file; the message names the nearest one there is.
+    ``.part``), unless the pattern starts so. The error for no such file names the nearest.
     """
     if "\0" in path:
         raise SourceError(f"source.path holds a NUL character: {path!r}.")
@@ -71,10 +60,7 @@ def is_named(file: Path, path: str, base: Path) -> bool:
 
 
 def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
-    """Return the format of the files that a file, a folder or a pattern names.
-
-    None where there is no such file. A folder or pattern with both holds Parquet.
-    """
+    """Return the format of the files that `path` names; Parquet where there are both kinds."""
     if is_object(str(path)):
         endings = (*CSV_ENDINGS, *PARQUET_ENDINGS)
         names = object_names(str(path), endings=endings, unfinished=_unfinished)
@@ -166,13 +152,7 @@ def identity(files: tuple[Path, ...]) -> str:
 
 
 def check_size(files: tuple[Path, ...], max_bytes: int) -> None:
-    """Refuse files that are larger together than `max_bytes`.
-
-    Raises
-    ------
-    SourceError
-        When they are.
-    """
+    """Refuse files that are larger together than `max_bytes`."""
     total = sum(file.stat().st_size for file in files)
     if total > max_bytes:
         raise SourceError(

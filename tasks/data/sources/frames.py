@@ -34,8 +34,6 @@ class LostDigitsError(DataError):
 def forms_of_frame(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, ColumnForm]:
     """Return the storage of the columns of a snapshot's frame; None for one without a value.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> forms_of_frame(pd.DataFrame({"a": [1, 2]}), {"a": "categorical"})
     {'a': ColumnForm(kind='categorical', storage='number', written=None)}
@@ -51,8 +49,6 @@ def forms_of_frame(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, 
 def padded_codes(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
     """Return the columns of text that hold codes with leading zeros, each with one of them.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> padded_codes(pd.DataFrame({"zip": ["10115", "01067"], "n": ["7", "0"]}), ["zip", "n"])
     {'zip': '01067'}
@@ -68,23 +64,12 @@ def padded_codes(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
 
 
 def typed_frame(
-    frame: pd.DataFrame,
-    forms: Mapping[str, ColumnForm],
-    padded: Mapping[str, str] | None = None,
+    frame: pd.DataFrame, forms: Mapping[str, ColumnForm], padded: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """Return the columns of `frame` that `forms` names, with the types of a snapshot's frame.
 
-    Text is read as it is in a typed source such as Parquet; nothing else is converted.
-
-    Parameters
-    ----------
-    padded
-        Columns of codes with leading zeros, each with one of them, see `padded_codes`.
-
-    Raises
-    ------
-    DataError
-        When a column is absent or holds what its form does not take.
+    Text is read as it is in a typed source such as Parquet; nothing else is converted. `padded` is
+    as `padded_codes` gives it. A column that is absent or does not fit its form is a DataError.
     """
     absent = [name for name in forms if name not in frame]
     if absent:

@@ -29,14 +29,10 @@ Ints = NDArray[np.int64]
 def rating_lists(ratings: pd.DataFrame) -> dict[str, Any]:
     """Return the columns of the demo, rows in the order of their lists' times.
 
+    `ratings` has a row a rating: ``userId``, ``movieId``, ``rating`` (0.5 to 5 in half steps),
+    ``timestamp`` (seconds since 1970), ``year`` and ``genres`` (separated by ``|``).
     ``genre_affinity`` is what a person gave films of these genres beyond what they gave films at
     all; means of few ratings lean on the mean of all.
-
-    Parameters
-    ----------
-    ratings
-        ``userId``, ``movieId``, ``rating`` (0.5 to 5 in half steps), ``timestamp`` (seconds since
-        1970), ``year`` and ``genres`` (separated by ``|``), a row for each rating.
     """
     frame = ratings.sort_values(["userId", "timestamp", "movieId"], kind="stable")
     user, film = _codes(frame["userId"]), _codes(frame["movieId"])
@@ -75,17 +71,8 @@ def rating_lists(ratings: pd.DataFrame) -> dict[str, Any]:
 def known_before(
     keys: Ints, times: Ints, values: Floats, wanted: Ints, moments: Ints
 ) -> tuple[Ints, Floats]:
-    """Return count and sum of the values of each requested key at times strictly before its moment.
+    """Return count and sum of each `wanted` key's values at times strictly before its moment.
 
-    Parameters
-    ----------
-    keys, times, values
-        Shape (n,); keys count from 0.
-    wanted, moments
-        Key and moment of each question, shape (m,).
-
-    Examples
-    --------
     >>> keys, times, values = np.array([0, 0, 1]), np.array([5, 7, 6]), np.array([1.0, 2.0, 4.0])
     >>> known_before(keys, times, values, np.array([0, 0, 1]), np.array([7, 8, 6]))
     (array([1, 2, 0]), array([1., 3., 0.]))

@@ -53,21 +53,7 @@ def read_parquet(
     may_be_empty: bool = False,
     scratch: Path | None = None,
 ) -> SourceTable:
-    """Read the rows of `source` whose time lies in [start, end).
-
-    Parameters
-    ----------
-    scratch
-        Folder for the columns of a large table, which are then mapped from disk; None: they are
-        all in memory.
-
-    Raises
-    ------
-    SourceError
-        When a file is damaged, no Parquet, or disagrees with the others on a column's type.
-    DataError
-        When there is no row, unless a range of time is wanted or it `may_be_empty`.
-    """
+    """Read the rows of `source` whose time lies in [start, end); see `read_source`."""
     findings: list[ReadingNote] = []
     data = _dataset(source, base, findings)
     if columns is not None:

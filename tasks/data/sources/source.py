@@ -68,31 +68,11 @@ def read_source(
 ) -> SourceTable:
     """Read the rows of `source` whose time lies in [start, end).
 
-    Parameters
-    ----------
-    base
-        Folder at which relative paths start.
-    columns
-        Columns to read, in the source's order; absent ones are skipped. None reads all.
-    expected
-        Column to kind, as at an earlier reading: text is then read as that kind, and stays text
-        where it can't be.
-    written
-        Column to how its text was written at an earlier reading; see `ColumnForm`.
-    may_be_empty
-        Whether a source without rows is a table of none instead of an error.
-    scratch
-        Folder for columns of large Parquet files, which are then mapped from disk; None: what is
-        read is all in memory.
-
-    Raises
-    ------
-    SourceError
-        When the source can't be read as the pipeline file configures it.
-    DataError
-        When there are no rows, or the time column holds what is not a time.
-    TransientError
-        When a database is not there just now.
+    Of `columns` (None reads all) absent ones are skipped. Text is read as the kind `expected` from
+    an earlier reading and stays text where it can't be; `written` is how it was written then, see
+    `ColumnForm`. A source without rows is an error unless it `may_be_empty`. Columns of large
+    Parquet files are mapped from disk, below `scratch`; None keeps all in memory. Raises
+    TransientError when a database is not there just now.
     """
     if isinstance(source, ParquetSource):
         read = read_parquet(

@@ -66,17 +66,7 @@ def read_sql(
     written: Mapping[str, str] | None = None,
     may_be_empty: bool = False,
 ) -> SourceTable:
-    """Read the rows whose time lies in [start, end).
-
-    Raises
-    ------
-    SourceError
-        When the URL, the query or the access to it is wrong, or there are too many rows.
-    TransientError
-        When the database is not there, or locked.
-    DataError
-        When there is no row, unless a range of time is wanted or it `may_be_empty`.
-    """
+    """Read the rows whose time lies in [start, end); see `read_source`."""
     with connected(source, base) as connection:
         query = _Query(source, connection)
         names = [n for n in query.names() if columns is None or n in set(columns)]

@@ -44,21 +44,11 @@ LOOK = f"^{_BLANK}(?:{_CURRENCY}|[-+(\u2212\u2013]|{_BLANK})*[.,]?[0-9]"
 
 @dataclass(frozen=True)
 class Amounts:
-    """Cells taken apart.
+    """Cells taken apart."""
 
-    Attributes
-    ----------
-    numbers
-        Strings: sign and digits of each cell, in whatever style they are written.
-    units
-        Unit to number of distinct cells; "" for those without one.
-    marked
-        Position of the longest cell that is no plain number.
-    """
-
-    numbers: Any
-    units: dict[str, int]
-    marked: int
+    numbers: Any  # strings: sign and digits of each cell, in whatever style
+    units: dict[str, int]  # unit to number of distinct cells; "" for those without one
+    marked: int  # position of the longest cell that is no plain number
 
     @property
     def unit(self) -> str | None:
@@ -74,15 +64,7 @@ class Amounts:
 
 
 class UnitError(DataError):
-    """A column of amounts is in another unit than in its contract.
-
-    Parameters
-    ----------
-    found, known
-        The units; empty for plain numbers.
-    where
-        Files that hold amounts in `found`; empty where that is not known.
-    """
+    """A column of amounts has another unit than in its contract; "" stands for plain numbers."""
 
     def __init__(self, column: str, found: str, known: str, where: str = "") -> None:
         self.column, self.found, self.known = column, found, known
@@ -100,8 +82,6 @@ class UnitError(DataError):
 def units_of(cells: Any, missing: tuple[str, ...]) -> frozenset[str]:
     """Return the units of amounts among the strings `cells`; "" for those without one.
 
-    Examples
-    --------
     >>> sorted(units_of(pa.chunked_array([["$7", "n/a", "3"]]), ("n/a",)))
     ['', '$']
     """
@@ -112,14 +92,8 @@ def units_of(cells: Any, missing: tuple[str, ...]) -> frozenset[str]:
 def taken_apart(values: Any, *, asked: bool = False) -> Amounts | None:
     """Return distinct strings without null as amounts; None where one of them is none.
 
-    Parameters
-    ----------
-    asked
-        Whether the column is known to hold numbers. Otherwise signs alone make amounts only where
-        some cells are without: (1), (2) may be labels.
-
-    Examples
-    --------
+    Unless numbers are `asked`, signs alone make amounts only where some cells are without: (1), (2)
+    may be labels.
     >>> found = taken_apart(pa.array(["$1,234.50", "($7)"]))
     >>> found.numbers.to_pylist(), found.unit
     (['1,234.50', '-7'], '$')
@@ -182,8 +156,6 @@ def _named(words: tuple[str, ...]) -> str | None:
 class Writing:
     """Format of the cells of a column of numbers, as a contract states it.
 
-    Examples
-    --------
     >>> str(Writing("$", Style(".", ","))), Writing.of("€ 1.234,5").unit
     ('$ 1,234.5', '€')
     """

@@ -20,11 +20,6 @@ def plain_table(table: Any, findings: list[ReadingNote]) -> Any:
     Times get the zone UTC where they had one. Dates become timestamps, times of day and durations
     seconds, whole decimals integers, other decimals floats, UUIDs and bytes that are UTF-8 text.
     What has no plain type is left out; `findings` gets a note on it, and on digits lost.
-
-    Raises
-    ------
-    DataError
-        When a cell lies beyond what its plain type can hold.
     """
     columns: dict[str, Any] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -46,8 +41,6 @@ def plain_table(table: Any, findings: list[ReadingNote]) -> Any:
 def type_name(kind: Any) -> str:
     """Return an Arrow type as people write it.
 
-    Examples
-    --------
     >>> type_name(pa.list_(pa.int64())), type_name(pa.binary(4))
     ('list<int64>', 'bytes')
     """

@@ -12,21 +12,10 @@ _DIGITS = {"1": True, "0": False, "1.0": True, "0.0": False}
 
 
 def parse_booleans(values: Any, *, asked: bool) -> tuple[Any, str] | None:
-    """Read distinct strings without null as booleans; None where they are something else.
+    """Read distinct strings without null as booleans, and name the pair of words; else None.
 
-    Parameters
-    ----------
-    asked
-        Whether the column is known to be boolean: then 0 and 1, and one letter without its
-        other, are booleans too. An F alone may as well be a sex or a grade.
-
-    Returns
-    -------
-    values, words
-        A boolean array, and the pair of words as a sentence names them.
-
-    Examples
-    --------
+    Where booleans are `asked`, 0 and 1, and one letter without its other, are booleans too. An F
+    alone may as well be a sex or a grade.
     >>> parse_booleans(pa.array(["No", "Yes"]), asked=False)[0].to_pylist()
     [False, True]
     >>> parse_booleans(pa.array(["F"]), asked=False) is None

@@ -64,9 +64,6 @@ def numbers_of(cells: Sequence[Any]) -> tuple[list[Any], str] | None:
     NumPy's integers, booleans and 32-bit floats reach a database that has no type for them as
     their bytes in memory. Bytes are taken for whole numbers where all have one width and none
     uses its highest byte, which the bytes of text, digests or pictures do.
-
-    Examples
-    --------
     >>> numbers_of([b"\x04\0\0\0\0\0\0\0", None, 7])
     ([4, None, 7], '64-bit integers')
     """

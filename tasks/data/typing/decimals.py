@@ -15,10 +15,7 @@ _LOOKED_AT = 1000
 
 
 def plain_decimals(column: Any) -> tuple[Any, bool]:
-    """Return a decimal column as int64, float64 or text, and whether digits were lost.
-
-    Whole numbers are kept to the last digit: as text beyond 64 bits. Fractions become floats.
-    """
+    """Return decimals as int64, float64 or (beyond 64 bits) text, and whether digits were lost."""
     kind = column.type
     if not pa.types.is_decimal256(kind):
         # Arrow's casts from narrower decimals to integers refuse small numbers.

@@ -11,13 +11,7 @@ from tasks.base.runtime.libraries import pa, pc, pd
 
 
 class Distinct:
-    """The distinct trimmed cells of a string column that are not missing.
-
-    Attributes
-    ----------
-    values
-        Distinct cells, a string array without null.
-    """
+    """The distinct trimmed cells of a string column that are not missing."""
 
     def __init__(self, column: Any, missing: tuple[str, ...]) -> None:
         trimmed = pc.ascii_trim_whitespace(column)
@@ -85,8 +79,6 @@ def some_cells(column: Any, missing: tuple[str, ...]) -> Any:
 def texts_of(column: pd.Series[Any]) -> pa.Array:
     """Return `column` as text; 3, 3.0 and "3" are the same level, and null stays null.
 
-    Examples
-    --------
     >>> texts_of(pd.Series([3.0, None, 2.5])).to_pylist()
     ['3', None, '2.5']
     """
@@ -107,8 +99,6 @@ def texts_of(column: pd.Series[Any]) -> pa.Array:
 def level_text(value: object) -> str:
     """Return a level as text; whole numbers without their decimal point.
 
-    Examples
-    --------
     >>> level_text(3.0), level_text(True)
     ('3', 'True')
     """

@@ -26,17 +26,10 @@ _TEXTUAL: tuple[Kind, ...] = ("categorical", "text", "identifier")
 class Typing:
     """One reading of a table's text columns.
 
-    Attributes
-    ----------
-    detected
-        Options of the source found out on the way.
-    findings
-        What a person should know of the reading, as values.
-    written
-        Column to how its cells are written, where not as plain numbers or times; see `ColumnForm`.
-    rewritten
-        Columns whose cells are whole numbers in other words than a number's own: with blanks
-        around them, a sign between thousands, or a mark for no value.
+    While it reads it collects `detected` options of the source, `findings` for a person, how
+    columns are `written` (see `ColumnForm`), and the columns `rewritten`, whose whole numbers are
+    in other words than a number's own: blanks around them, a sign between thousands, a mark for no
+    value.
     """
 
     def __init__(
@@ -64,10 +57,7 @@ class Typing:
         self._second_header: list[str] = []
 
     def columns(self, columns: dict[str, Any]) -> Any:
-        """Return a table of `columns` with a type for each; empties `columns` as it goes.
-
-        The text of a column goes as its values come, which bounds the memory.
-        """
+        """Return a table of typed `columns`, which is emptied on the way to bound the memory."""
         if not self._allowed:
             raise SourceError("source.decimal and source.thousands must be two different signs.")
         if not self._settled:

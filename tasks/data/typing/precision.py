@@ -15,15 +15,7 @@ _WRITTEN = 30
 
 
 def kept_numbers(numbers: Any, cells: Any, name: str, findings: list[ReadingNote]) -> Any:
-    """Return the floats read from text, with null for what lies beyond them.
-
-    Parameters
-    ----------
-    numbers, cells
-        Column of floats, and the column of strings from which they were read.
-    findings
-        Gets a note on numbers beyond the range, and on digits lost.
-    """
+    """Return the floats read from `cells`, null beyond their range; note that and lost digits."""
     beyond = pc.and_(pc.is_inf(numbers), pc.match_substring_regex(cells, "[0-9]"))
     rows = pc.sum(beyond).as_py() or 0
     if rows:
@@ -50,8 +42,6 @@ def _shortened(numbers: Any, cells: Any) -> str | None:
 def _loses(cell: str, number: float) -> bool:
     """Return whether `cell` is not how `number` is written with as many digits.
 
-    Examples
-    --------
     >>> _loses("0.1234567890123456789", 0.1234567890123456789)
     True
     >>> _loses("1.000000000000000056e-01", 0.1)

@@ -31,15 +31,10 @@ _FITTING: dict[Kind, tuple[Storage, ...]] = {
 
 @dataclass(frozen=True)
 class ColumnForm:
-    """Types declared of a column before it is read.
+    """Types declared of a column before it is read; without a storage the cells decide.
 
-    Attributes
-    ----------
-    storage
-        None where only the kind is known: then the cells decide.
-    written
-        How its text is written: a time's format, a number's unit and style (`Writing`), empty for
-        plain numbers; None where that is not known.
+    `written` is how its text is written: a time's format, a number's unit and style (`Writing`),
+    empty for plain numbers; None where that is not known.
     """
 
     kind: Kind
@@ -53,9 +48,6 @@ def declared_forms(
     """Return the forms of an earlier reading, with `kinds` deciding over its kinds.
 
     A storage that does not suit the kind is left out.
-
-    Examples
-    --------
     >>> declared_forms({"a": "categorical"}, {"a": ColumnForm("numeric", "number")})
     {'a': ColumnForm(kind='categorical', storage='number', written=None)}
     """

@@ -17,20 +17,14 @@ SOFT_NULL_TOKENS = ("?", "-", "--", ".", "..", "*")
 
 @dataclass(frozen=True)
 class TextRules:
-    """Rules for reading text as values.
-
-    Attributes
-    ----------
-    loose
-        Everything is text, as in CSV. Otherwise the source has types of its own, and text turns
-        into numbers or times only where nothing else is possible.
-    """
+    """Rules for reading text as values."""
 
     decimal: str | None = None
     thousands: str | None = None
     null_values: tuple[str, ...] | None = None
     date_formats: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ","
+    # All is text, as in CSV; else text turns into values only where nothing else is possible.
     loose: bool = True
 
     @property

@@ -27,28 +27,16 @@ _LOOKS = r"^\d{1,4}[-/. ](?:\d{1,2}|[A-Za-z]{3,9})[-/. ]\d{1,4}"
 
 @dataclass(frozen=True)
 class Times:
-    """Timestamps read from text.
+    """Timestamps read from text."""
 
-    Attributes
-    ----------
-    values
-        timestamp[us], with the zone UTC where the text states offsets.
-    order
-        Which of two numbers is the day; ``ambiguous`` when either reading is possible.
-    other
-        The month-first reading where `order` is ``ambiguous``.
-    """
-
-    values: Any
-    order: Order
-    other: Any = None
+    values: Any  # timestamp[us], in UTC where the text states offsets
+    order: Order  # which of two numbers is the day
+    other: Any = None  # the month-first reading where `order` is ``ambiguous``
 
 
 def parse_times(values: Any) -> Times | None:
     """Read strings without null as times; None where one of them is not a time.
 
-    Examples
-    --------
     >>> parse_times(pa.array(["31/12/2013"])).values[0].as_py()
     datetime.datetime(2013, 12, 31, 0, 0)
     """
@@ -177,8 +165,6 @@ def parse_format(values: Any, form: str) -> Any | None:
 def format_of(values: Any, order: Order) -> str | None:
     """Return the strptime format of dates that were read in `order`; None for ISO or none found.
 
-    Examples
-    --------
     >>> format_of(pa.array(["31/12/2013 07:30"]), "day_first")
     '%d/%m/%Y %H:%M'
     """
@@ -197,8 +183,6 @@ def format_of(values: Any, order: Order) -> str | None:
 def parse_time_of_day(values: Any) -> Any | None:
     """Read strings without null as seconds since midnight; None where one is no time of day.
 
-    Examples
-    --------
     >>> parse_time_of_day(pa.array(["18.00.00", "07.30.00"])).to_pylist()
     [64800, 27000]
     """

@@ -73,11 +73,7 @@ def power_laws(rows: Floats, losses: Floats, weights: Floats) -> Floats:
 
 
 def extrapolate(
-    candidate: str,
-    metric: str,
-    points: Sequence[CurvePoint],
-    baseline: float | None,
-    seed: int = 0,
+    candidate: str, metric: str, points: Sequence[CurvePoint], baseline: float | None, seed: int = 0
 ) -> LearningCurve:
     """Return the curve with what twice the rows would bring, and its 90 % interval.
 

@@ -225,11 +225,7 @@ def explain_frame(
 
 
 def _pushed(
-    pipeline: Any,
-    row: pd.DataFrame,
-    background: pd.DataFrame,
-    schema: Schema,
-    label: str | None,
+    pipeline: Any, row: pd.DataFrame, background: pd.DataFrame, schema: Schema, label: str | None
 ) -> tuple[float, tuple[list[str], NDArray[np.float64]], str, str]:
     found = contributions(pipeline, row)
     if found is not None:

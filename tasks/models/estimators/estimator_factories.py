@@ -135,9 +135,7 @@ def _exact_svm(at: FitContext, params: Params) -> Any:
 
 def _nystroem_svm(at: FitContext, params: Params) -> Any:
     features = sklearn.kernel_approximation.Nystroem(
-        n_components=int(params["components"]),
-        gamma=_gamma(at, params, None),
-        random_state=at.seed,
+        n_components=int(params["components"]), gamma=_gamma(at, params, None), random_state=at.seed
     )
     if not at.classification:
         machine = sklearn.svm.LinearSVR(

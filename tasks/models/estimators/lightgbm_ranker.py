@@ -48,9 +48,7 @@ def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
     smaller = {name: value for name, value in own.items() if name not in params}
     grades = 2 if at.queries is None else len(at.queries.grades)
     return lightgbm.LGBMRanker(
-        objective="lambdarank",
-        label_gain=list(range(grades)),
-        **{**common, **smaller},
+        objective="lambdarank", label_gain=list(range(grades)), **{**common, **smaller}
     )
 
 

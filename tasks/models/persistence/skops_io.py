@@ -20,13 +20,7 @@ from tasks.base.errors import InfrastructureError, ModelRefusedError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.files import read_unchanged, write_whole
 from tasks.models.persistence.former_names import FORMER_MODULES
-from tasks.models.persistence.plugin_types import (
-    inward,
-    nodes,
-    outward,
-    permitted,
-    renamed_modules,
-)
+from tasks.models.persistence.plugin_types import inward, nodes, outward, permitted, renamed_modules
 from tasks.models.persistence.skops_import import skops_io
 from tasks.models.persistence.trusted_types import ALLOWED_LOADERS, ALLOWED_TYPES
 

@@ -19,10 +19,7 @@ from tasks.data.column_kinds import target_values
 from tasks.data.snapshots import read_frame
 from tasks.metrics.scorer import score
 from tasks.models.out_of_fold import OutOfFold
-from tasks.models.postprocessing.calibration import (
-    Calibration,
-    choose_calibration,
-)
+from tasks.models.postprocessing.calibration import Calibration, choose_calibration
 from tasks.models.postprocessing.cost_matrix import Objective
 from tasks.models.postprocessing.decision_thresholds import (
     Decision,

@@ -13,20 +13,14 @@ Rule = Callable[[Floats, NDArray[np.bool_]], float]
 
 
 def costs_of(
-    called: NDArray[np.bool_],
-    hit: NDArray[np.bool_],
-    false_positive: float,
-    false_negative: float,
+    called: NDArray[np.bool_], hit: NDArray[np.bool_], false_positive: float, false_negative: float
 ) -> Floats:
     """Return the cost of each row."""
     return np.where(called & ~hit, false_positive, np.where(~called & hit, false_negative, 0.0))
 
 
 def mean_cost(
-    called: NDArray[np.bool_],
-    hit: NDArray[np.bool_],
-    false_positive: float,
-    false_negative: float,
+    called: NDArray[np.bool_], hit: NDArray[np.bool_], false_positive: float, false_negative: float
 ) -> float:
     """Return the mean cost a row of calling rows positive.
 

@@ -37,10 +37,7 @@ def spaces_for(run: FitRun, name: str) -> tuple[Space, ...]:
     """Return the search spaces of a candidate in a run."""
     given = {n: s.model_dump() for n, s in run.training.spaces.get(name, {}).items()}
     return spaces_of(
-        name,
-        given,
-        classification=run.classification,
-        class_weight=run.training.class_weight,
+        name, given, classification=run.classification, class_weight=run.training.class_weight
     )
 
 

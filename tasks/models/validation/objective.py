@@ -17,13 +17,7 @@ from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.skops_io import load_model
 from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold
-from tasks.models.tuning.pruner import (
-    SMALL_ROWS,
-    SMALL_SHARE,
-    Bars,
-    checks,
-    falls_short,
-)
+from tasks.models.tuning.pruner import SMALL_ROWS, SMALL_SHARE, Bars, checks, falls_short
 from tasks.models.validation.cross_validation import Validation, untuned
 from tasks.models.validation.encoded_matrices import matrix, read_folds, read_rows
 
