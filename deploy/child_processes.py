@@ -54,12 +54,7 @@ def launch(
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, its output appended to `log`.
 
-    Parameters
-    ----------
-    folder
-        Working folder.
-    descriptors
-        Open files that it inherits, and no others.
+    `folder`: working folder; `descriptors`: open files that it inherits, and no others.
     """
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -90,10 +85,8 @@ def end(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def end_orphans(own: Collection[int]) -> int:
-    """Kill every child of this process that is not in `own`, with all below it.
-
-    Those are what ended parts left to their grandparent. Returns how many were killed.
-    """
+    """Kill every child of this process that is not in `own`, with all below it."""
+    # Those are what ended parts left to their grandparent. Returns how many were killed.
     killed = 0
     for child in psutil.Process().children():
         if child.pid not in own:
@@ -136,22 +129,13 @@ def _collect(pid: int) -> None:
 
 @dataclass(frozen=True)
 class Activity:
-    """Work that a process had done at a moment.
+    """Work that a process had done at a moment."""
 
-    Attributes
-    ----------
-    at, cpu
-        Monotonic time, and processor time of its own, seconds.
-    waits_for_disk
-        Whether it is stopped by the disk rather than by itself.
-    written
-        Bytes of its log.
-    """
-
+    # at, cpu: monotonic time, and processor time of its own, seconds.
     at: float
     cpu: float
-    waits_for_disk: bool
-    written: int
+    waits_for_disk: bool  # whether it is stopped by the disk rather than by itself
+    written: int  # bytes of its log
 
     def moved_since(self, earlier: Activity) -> bool:
         """Return whether the process worked between two moments, on however busy a machine."""

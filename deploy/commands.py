@@ -273,10 +273,7 @@ def restore(
 def _archive_first(archive: str, file: str | None) -> tuple[str, Path | None]:
     """Return archive and pipeline, in whichever order they were given.
 
-    Raises
-    ------
-    UsageError
-        When there is a pipeline and no archive.
+    Raises UsageError when there is a pipeline and no archive.
     """
     if not _is_pipeline(archive):
         return archive, None if file is None else Path(file)

@@ -18,10 +18,7 @@ def backtesting(pipeline: str, request: BacktestRequest) -> BacktestOutcome:
 
     Neither champion nor ledger nor alerts are touched.
 
-    Parameters
-    ----------
-    pipeline
-        Path of the pipeline file.
+    `pipeline`: path of the pipeline file.
     """
     began = monotonic()
     plan = pipeline_of_run(pipeline)

@@ -556,11 +556,9 @@ def completion(shell: str) -> None:
 
 
 def program() -> NoReturn:
-    """Run the command line and leave without taking the interpreter apart.
-
-    Freeing the libraries' modules takes about a second; every process that was started has
-    ended by then, and every file is closed.
-    """
+    """Run the command line and leave without taking the interpreter apart."""
+    # Freeing the libraries' modules takes about a second; every process that was started has ended
+    # by then, and every file is closed.
     status = 0
     try:
         main()

@@ -228,13 +228,9 @@ def _companions(
 ) -> Iterator[None]:
     """Start the processes that a flow needs, and name the Prefect API that runs it, if any.
 
-    Parameters
-    ----------
-    checks, fits
-        Whether a contract will probably be checked and models fitted. Where that turns out
-        wrong, the process is started when it is needed.
-    keep
-        Whether contracts will be checked several times, and runs logged early.
+    `checks`, `fits`: whether a contract will probably be checked and models fitted. Where that
+    turns out wrong, the process is started when it is needed; `keep`: whether contracts will be
+    checked several times, and runs logged early.
     """
     stack = running_stack(pipeline.state)
     configured = stack.prefect_api if stack else configured_api()

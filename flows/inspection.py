@@ -15,19 +15,9 @@ from tasks.projects.reachability import reach
 def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
     """Look for the marks that `keepfit deploy` left in the stores of a pipeline.
 
-    Parameters
-    ----------
-    pipeline
-        Path of the pipeline file.
-    mark
-        What was written into each store.
-    columns
-        Digest of the source's columns, as `keepfit deploy` read them.
-
-    Returns
-    -------
-    State
-        Completed, its message a `Reach` as JSON.
+    `pipeline`: path of the pipeline file; `mark`: what was written into each store; `columns`:
+    digest of the source's columns, as `keepfit deploy` read them. Returns: completed, its message a
+    `Reach` as JSON.
     """
     keep_private()
     found = reach(pipeline_of_run(pipeline), mark, columns)

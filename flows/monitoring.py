@@ -40,17 +40,10 @@ def monitoring(
 ) -> MonitoringOutcome:
     """Look at the windows of a pipeline that have come since, and decide once what follows.
 
-    Parameters
-    ----------
-    pipeline
-        Path of the pipeline file.
-    window
-        ``A..B``: dates or times, closed at its start and open at its end; when absent, every
-        complete window since the last pass, as far as `monitoring.catch_up` goes.
-    cause
-        Why; by the calendar when absent.
-    every
-        Length of the windows into which `window` is cut, such as ``7d``.
+    `pipeline`: path of the pipeline file; `window`: ``A..B``: dates or times, closed at its start
+    and open at its end; when absent, every complete window since the last pass, as far as
+    `monitoring.catch_up` goes; `cause`: why; by the calendar when absent; `every`: length of the
+    windows into which `window` is cut, such as ``7d``.
     """
     plan = pipeline_of_run(pipeline)
     with answerable(plan, "monitoring", cause) as why:

@@ -14,14 +14,8 @@ def noticing(
 ) -> Delivery | None:
     """Record that a flow run failed and send one alert.
 
-    Parameters
-    ----------
-    pipeline
-        Path of the pipeline file.
-    flow_run, flow
-        Id and flow name of the Prefect run.
-    state, message
-        Name and message of its state.
+    `pipeline`: path of the pipeline file; `flow_run`, `flow`: id and flow name of the Prefect run;
+    `state`, `message`: name and message of its state.
     """
     plan = pipeline_of_run(pipeline, edited=True)
     decision = note_failure(plan, flow_run, flow, state, message)

@@ -34,8 +34,6 @@ _ANSWER_SECONDS = 2.0
 def pipeline_tag(name: str) -> str:
     """Return the tag that one pipeline's runs carry.
 
-    Examples
-    --------
     >>> pipeline_tag("flights")
     'keepfit.pipeline:flights'
     """
@@ -100,15 +98,9 @@ def unsuccessful_runs(
 
     However many pipelines there are, the number of API requests is the same.
 
-    Parameters
-    ----------
-    names
-        The pipelines.
-    since
-        Runs that ended, or should have started, before are left out.
-    awake
-        Since when runs can start at all, where that is known: those that were due while nobody
-        could start them are not late at once.
+    `names`: the pipelines; `since`: runs that ended, or should have started, before are left out;
+    `awake`: since when runs can start at all, where that is known: those that were due while nobody
+    could start them are not late at once.
     """
     tags = {pipeline_tag(name): name for name in names}
     flows = _flows(client)

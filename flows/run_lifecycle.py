@@ -54,10 +54,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     Failures of runs that keepfit started are reported from here, whether or not an automation of
     Prefect does so too. Runs started by a person report their outcome in the terminal.
 
-    Parameters
-    ----------
-    cause
-        As it was given; without one, the calendar's or a person's.
+    `cause`: as it was given; without one, the calendar's or a person's.
     """
     die_with_parent()
     keep_private()
@@ -108,10 +105,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
 def pipeline_of_run(file: str, *, edited: bool = False) -> Pipeline:
     """Return the pipeline that a flow is to work on; see `pipeline_in_use`.
 
-    Raises
-    ------
-    UsageError
-        When it is not registered with the stack or deployment of the run.
+    Raises UsageError when it is not registered with the stack or deployment of the run.
     """
     if deployment_id() and REGISTERED_VARIABLE not in os.environ:
         raise UsageError(

@@ -25,18 +25,10 @@ def scoring(
 ) -> ScoringOutcome:
     """Score new rows of a pipeline file with its champion.
 
-    Parameters
-    ----------
-    pipeline
-        Path of the pipeline file.
-    input_path
-        File or folder to score instead of the file's source.
-    output_path
-        ``.parquet`` or ``.csv`` to write instead of the file's sink.
-    cause
-        Why.
-    everything
-        Score every row of the source; else those that have come since the last scoring.
+    `pipeline`: path of the pipeline file; `input_path`: file or folder to score instead of the
+    file's source; `output_path`: ``.parquet`` or ``.csv`` to write instead of the file's sink;
+    `cause`: why; `everything`: score every row of the source; else those that have come since the
+    last scoring.
     """
     plan = with_overrides(pipeline_of_run(pipeline), input_path, output_path)
     scope = scope_of(input_path, everything=everything)

@@ -46,22 +46,11 @@ def training(
 ) -> Any:
     """Train the model of a pipeline file once and let the gate decide about it.
 
-    Parameters
-    ----------
-    pipeline
-        Path of the pipeline file.
-    fresh
-        Recompute what an unchanged earlier training has done.
-    cause
-        Why: an alarm's event brings it along; the calendar or a person when absent.
-    refit
-        Fit the champion's recipe on newer rows instead of searching among all candidates.
-
-    Returns
-    -------
-    TrainingOutcome or State
-        A state named ``Skipped`` when the policy or another training holds it back, or a refit
-        has too few newer rows.
+    `pipeline`: path of the pipeline file; `fresh`: recompute what an unchanged earlier training has
+    done; `cause`: why: an alarm's event brings it along; the calendar or a person when absent;
+    `refit`: fit the champion's recipe on newer rows instead of searching among all candidates.
+    Returns: a state named ``Skipped`` when the policy or another training holds it back, or a refit
+    has too few newer rows.
     """
     plan = pipeline_of_run(pipeline)
     with (

@@ -58,17 +58,11 @@ _PRIVATE = (KEY, "stack.json", "ledger.db", "mlflow/mlflow.db", "prefect/prefect
 
 
 class Found(Record):
-    """Finding of one check.
-
-    Attributes
-    ----------
-    remedy
-        The command or line that fixes it; empty where all is well.
-    """
+    """Finding of one check."""
 
     status: Status
     found: str
-    remedy: str = ""
+    remedy: str = ""  # the command or line that fixes it; empty where all is well
 
 
 def ok(found: str) -> Found:
@@ -260,10 +254,7 @@ def ports(wanted: Sequence[int]) -> Found:
 def clock(state: Path, servers: Sequence[str]) -> Found:
     """Compare this machine's clock with its newest file and with the clocks of servers.
 
-    Parameters
-    ----------
-    servers
-        Addresses that respond over HTTP with a date.
+    `servers`: addresses that respond over HTTP with a date.
     """
     now = time.time()
     ahead = max((p.stat().st_mtime for p in _files(state)), default=now) - now

@@ -57,18 +57,12 @@ class Leg(Record):
 
 
 class LoopResult(Record):
-    """The way from drifted rows to the alert.
-
-    Attributes
-    ----------
-    failure
-        At which leg it ended and why; empty when it went all the way.
-    """
+    """The way from drifted rows to the alert."""
 
     pipeline: str
     legs: tuple[Leg, ...]
     seconds: float
-    failure: str = ""
+    failure: str = ""  # at which leg it ended and why; empty when it went all the way
 
     def verdict(self) -> Found:
         """Return it as the finding of a check."""
@@ -85,10 +79,7 @@ def run_loop(state: Path) -> LoopResult:
 
     Nothing of it remains: neither deployments, automations and runs on the server, nor files.
 
-    Raises
-    ------
-    InfrastructureError
-        When no stack runs there.
+    Raises InfrastructureError when no stack runs there.
     """
     stack = running_stack(state)
     if stack is None:
@@ -150,10 +141,7 @@ class _Trip:
     def legs(self) -> Iterator[Leg]:
         """Go around; yield each leg when it is done.
 
-        Raises
-        ------
-        InfrastructureError
-            When a leg does not end in time, or a run fails.
+        Raises InfrastructureError when a leg does not end in time, or a run fails.
         """
         trained = self._run("training", {})
         yield Leg(name="training", seconds=trained, what="the first champion")

@@ -57,19 +57,9 @@ class Report(Record):
 def examine(files: Sequence[Path], *, loop: bool = False, alerts: bool = False) -> Report:
     """Check the installation, the stores and the running stack.
 
-    Parameters
-    ----------
-    files
-        Pipeline files; none: ``./keepfit.yaml`` where there is one.
-    loop
-        Also inject drift into the running stack under a scratch pipeline.
-    alerts
-        Also send a test message to the alert channels; `loop` does as well.
-
-    Returns
-    -------
-    report
-        What fails stands in it; nothing is raised.
+    `files`: pipeline files; none: ``./keepfit.yaml`` where there is one; `loop`: also inject drift
+    into the running stack under a scratch pipeline; `alerts`: also send a test message to the alert
+    channels; `loop` does as well. Returns: what fails stands in it; nothing is raised.
     """
     turn_telemetry_off()
     done = [_made("python", checks.python_version), _made("libraries", checks.library_versions)]

@@ -24,10 +24,7 @@ _JITTER = 1e-4
 def write_project(folder: Path, name: str, now: datetime, alert: str) -> Path:
     """Write the pipeline file and its history, which ends an hour before `now`; return the file.
 
-    Parameters
-    ----------
-    alert
-        Apprise URL of the channel for alerts.
+    `alert`: Apprise URL of the channel for alerts.
     """
     rows = _table().sample(frac=1.0, random_state=0, ignore_index=True)
     first = now - timedelta(days=_DAYS)
@@ -60,10 +57,8 @@ def write_project(folder: Path, name: str, now: datetime, alert: str) -> Path:
 
 
 def write_drifted(folder: Path, start: datetime, now: datetime) -> Window:
-    """Write rows that drifted, with times from `start` until `now`; return their window.
-
-    It ends after `now`, so that no earlier training covers it.
-    """
+    """Write rows that drifted, with times from `start` until `now`; return their window."""
+    # It ends after `now`, so that no earlier training covers it.
     heavy = _table().nlargest(_DRIFTED_ROWS, "bmi", keep="first").reset_index(drop=True)
     step = (now - start) / len(heavy)
     heavy["at"] = [start + i * step for i in range(len(heavy))]

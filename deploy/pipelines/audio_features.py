@@ -68,12 +68,8 @@ NAMES = (
 def add_features(rows: pd.DataFrame) -> pd.DataFrame:
     """Return `rows` with the columns `NAMES` of the recording that each of them names.
 
-    Raises
-    ------
-    KeyError
-        When there is no column `COLUMN`.
-    FileNotFoundError
-        When a row names a file that is not in the folder of this module.
+    Raises KeyError when there is no column `COLUMN`; FileNotFoundError when a row names a file that
+    is not in the folder of this module.
     """
     described = [describe(path_of(name)) for name in rows[COLUMN]]
     made = pd.DataFrame(described, index=rows.index, columns=list(NAMES), dtype=np.float64)

@@ -22,17 +22,8 @@ if TYPE_CHECKING:
 def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
     """Return the Prefect API that is configured, else that of a stack running on one of `states`.
 
-    Returns
-    -------
-    api, credentials
-        Its address; ``user:password``, empty where the environment states them itself.
-
-    Raises
-    ------
-    UsageError
-        When there is none.
-    InfrastructureError
-        When it does not respond.
+    Returns: its address; ``user:password``, empty where the environment states them itself. Raises
+    UsageError when there is none; InfrastructureError when it does not respond.
     """
     api, credentials = configured_api(), ""
     for state in states:
@@ -53,10 +44,7 @@ def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
 def speaking_to(api: str, credentials: str = "") -> Iterator[None]:
     """Let everything in this block talk to the Prefect API at `api`.
 
-    Parameters
-    ----------
-    credentials
-        ``user:password``; empty: as the environment states them.
+    `credentials`: ``user:password``; empty: as the environment states them.
     """
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
@@ -73,12 +61,8 @@ def speaking_to(api: str, credentials: str = "") -> Iterator[None]:
 def connected() -> Iterator[SyncPrefectClient]:
     """Yield a client of the Prefect API in use.
 
-    Raises
-    ------
-    TransientError
-        When the API does not respond.
-    InfrastructureError
-        When it refuses the request.
+    Raises TransientError when the API does not respond; InfrastructureError when it refuses the
+    request.
     """
     try:
         with prefect_client.get_client(sync_client=True) as client:
@@ -111,10 +95,7 @@ def _refusal(error: object) -> InfrastructureError:
 def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse:
     """Return the deployment `name`, such as ``training/flights``.
 
-    Raises
-    ------
-    InfrastructureError
-        When there is none.
+    Raises InfrastructureError when there is none.
     """
     try:
         return client.read_deployment_by_name(name)

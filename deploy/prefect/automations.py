@@ -33,8 +33,6 @@ _MESSAGE_LENGTH = 2_000
 def resource_of(name: str) -> str:
     """Return the id of the resource that the events of the pipeline `name` are about.
 
-    Examples
-    --------
     >>> resource_of("flights")
     'keepfit.pipeline.flights'
     """
@@ -44,10 +42,7 @@ def resource_of(name: str) -> str:
 def automations_of(pipeline: Pipeline, training: UUID, noticing: UUID) -> list[AutomationCore]:
     """Return the automations of a pipeline.
 
-    Parameters
-    ----------
-    training, noticing
-        Ids of the pipeline's deployments that they run.
+    `training`, `noticing`: ids of the pipeline's deployments that they run.
     """
     name = pipeline.config.name
     return [_alarm(name, training), _failure(name, noticing), _silence(name)]
@@ -59,15 +54,8 @@ def apply_automations(pipelines: Sequence[Pipeline]) -> tuple[str, ...]:
     Those of these pipelines that are no longer wanted are removed; all others stay as they are.
     The pipelines' deployments must be there.
 
-    Returns
-    -------
-    changed
-        Names of the automations that were created, updated or removed; empty when all were right.
-
-    Raises
-    ------
-    InfrastructureError
-        When the API does not respond, or a deployment is missing.
+    Returns: names of the automations that were created, updated or removed; empty when all were
+    right. Raises InfrastructureError when the API does not respond, or a deployment is missing.
     """
     with connected() as client:
         return tuple(change for p in pipelines for change in _apply(client, p))

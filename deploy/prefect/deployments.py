@@ -21,27 +21,15 @@ TAG = "keepfit"
 
 @dataclass(frozen=True)
 class Deployed:
-    """A flow that every pipeline has a deployment of.
+    """A flow that every pipeline has a deployment of."""
 
-    Attributes
-    ----------
-    flow
-        Name of the flow, and of what `flows.deployed` calls it.
-    schedules
-        Keys of `schedules` in the pipeline file, each with the parameters that its runs have
-        besides the deployment's; empty where nothing but an event starts it.
-    does
-        What a run does, for a person; ``{name}`` is the pipeline's.
-    at_once
-        Runs of one pipeline at the same time; None: any number.
-    collision
-        ``ENQUEUE`` lets a further run wait, ``CANCEL_NEW`` drops it.
-    """
-
-    flow: str
+    flow: str  # name of the flow, and of what `flows.deployed` calls it
+    # Keys of `schedules` in the pipeline file, each with the parameters that its runs have besides
+    # the deployment's; empty where nothing but an event starts it.
     schedules: Mapping[str, Mapping[str, Any]]
-    does: str
-    at_once: int | None = 1
+    does: str  # what a run does, for a person; `{name}` is the pipeline's
+    at_once: int | None = 1  # runs of one pipeline at the same time; None: any number
+    # `ENQUEUE` lets a further run wait, `CANCEL_NEW` drops it.
     collision: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
 
     @property
@@ -84,10 +72,8 @@ def parameters_of(pipeline: Pipeline) -> dict[str, str]:
 
 
 def runner_deployments(pipelines: Sequence[Pipeline]) -> list[RunnerDeployment]:
-    """Return the deployments of `pipelines`, as a runner serves them.
-
-    Each is named as its pipeline: ``training/flights``. Nothing is sent anywhere.
-    """
+    """Return the deployments of `pipelines`, as a runner serves them."""
+    # Each is named as its pipeline: `training/flights`. Nothing is sent anywhere.
     return [deployment_of(pipeline, row) for pipeline in pipelines for row in DEPLOYED]
 
 
@@ -96,10 +82,7 @@ def deployment_of(
 ) -> deployment_runner.RunnerDeployment:
     """Return the deployment of one flow for one pipeline.
 
-    Parameters
-    ----------
-    job_variables
-        What its work pool's jobs get; only for deployments that have a work pool.
+    `job_variables`: what its work pool's jobs get; only for deployments that have a work pool.
     """
     from prefect.types.entrypoint import EntrypointType  # defers prefect
 

@@ -22,20 +22,12 @@ _ROWS = (("training", "training"), ("refit", "training"), ("scoring", "scoring")
 
 @dataclass(frozen=True)
 class NextRun:
-    """A scheduled flow of a pipeline and when it runs next, in the schedule's time zone.
-
-    Attributes
-    ----------
-    at
-        None for a flow that is not scheduled.
-    refit
-        Whether it is a training that refits the champion.
-    """
+    """A scheduled flow of a pipeline and when it runs next, in the schedule's time zone."""
 
     deployment: str
     cron: str
-    at: datetime | None
-    refit: bool = False
+    at: datetime | None  # None for a flow that is not scheduled
+    refit: bool = False  # whether it is a training that refits the champion
 
 
 def next_runs(pipelines: Sequence[Pipeline], now: datetime | None = None) -> tuple[NextRun, ...]:
@@ -90,8 +82,6 @@ def table_of_runs(runs: Sequence[NextRun], now: datetime | None = None) -> str:
 def _until(moment: datetime, now: datetime) -> str:
     """Return the time until `moment` as text.
 
-    Examples
-    --------
     >>> _until(datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))
     '1 d 3 h'
     >>> _until(datetime(2026, 1, 1, 0, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 32, tzinfo=UTC))

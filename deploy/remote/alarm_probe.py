@@ -24,38 +24,20 @@ _SOON = timedelta(minutes=5)
 
 
 class Probe(Record):
-    """Reaction of a pipeline's alarm automation.
-
-    Attributes
-    ----------
-    seconds
-        From the event to the training run that it made.
-    flow_run
-        Id of that run.
-    removed
-        Whether the run was removed before it started; one that started ends by itself.
-    """
+    """Reaction of a pipeline's alarm automation."""
 
     pipeline: str
-    seconds: float
-    flow_run: str
-    removed: bool
+    seconds: float  # from the event to the training run that it made
+    flow_run: str  # id of that run
+    removed: bool  # whether the run was removed before it started; one that started ends by itself
 
 
 def probe(client: SyncPrefectClient, name: str, deployment: UUID, seconds: float) -> Probe:
     """Emit a probe event for the pipeline `name` and wait for the run that it starts.
 
-    Parameters
-    ----------
-    deployment
-        Id of the pipeline's training deployment.
-    seconds
-        Longest time until that run.
-
-    Raises
-    ------
-    InfrastructureError
-        When no run is made in time, or its parameter `cause` is not what was sent.
+    `deployment`: id of the pipeline's training deployment; `seconds`: longest time until that run.
+    Raises InfrastructureError when no run is made in time, or its parameter `cause` is not what was
+    sent.
     """
     cause = Cause(
         kind="probe",

@@ -45,25 +45,16 @@ class AppliedDeployment(Record):
 
 
 class Applied(Record):
-    """Actions and findings of `keepfit deploy`.
-
-    Attributes
-    ----------
-    automations
-        Names of those that were created, updated or removed.
-    workers
-        Workers of the pool that are online; without one nothing runs.
-    reached
-        A worker's report on the stores that it reaches, for each pipeline; empty without one.
-    """
+    """Actions and findings of `keepfit deploy`."""
 
     api: str
     pool: str
     kind: PoolKind
-    workers: int
+    workers: int  # workers of the pool that are online; without one nothing runs
     deployments: tuple[AppliedDeployment, ...]
-    automations: tuple[str, ...]
+    automations: tuple[str, ...]  # names of those that were created, updated or removed
     probes: tuple[Probe, ...]
+    # A worker's report on the stores that it reaches, for each pipeline; empty without one.
     reached: tuple[Reach, ...] = ()
 
 
@@ -80,26 +71,14 @@ def deploy(
 
     What is right already is left as it is.
 
-    Parameters
-    ----------
-    pool
-        Name of a work pool that exists.
-    kind
-        Required type of the pool; None allows any of the supported ones.
-    image
-        Image with keepfit in it, for docker and kubernetes.
-    seconds
-        Longest time until the automation of each pipeline reacts to a probe.
-    out
-        Receives one line for each step.
+    `pool`: name of a work pool that exists; `kind`: required type of the pool; None allows any of
+    the supported ones; `image`: image with keepfit in it, for docker and kubernetes; `seconds`:
+    longest time until the automation of each pipeline reacts to a probe; `out`: receives one line
+    for each step.
 
-    Raises
-    ------
-    UsageError
-        No Prefect API, no such pool, a pool of another type, an image missing or not wanted.
-    InfrastructureError
-        The API does not respond or refuses; an automation does not react to its probe; a worker
-        reaches other stores than this process.
+    Raises UsageError: no Prefect API, no such pool, a pool of another type, an image missing or not
+    wanted; InfrastructureError: the API does not respond or refuses; an automation does not react
+    to its probe; a worker reaches other stores than this process.
     """
     turn_telemetry_off()
     pipelines = pipelines_of(files)
@@ -142,10 +121,7 @@ def deploy(
 def pipelines_of(files: Sequence[Path]) -> tuple[Pipeline, ...]:
     """Return the pipelines of `files`; of ``./keepfit.yaml`` when there are none.
 
-    Raises
-    ------
-    UsageError
-        When two files have one name.
+    Raises UsageError when two files have one name.
     """
     pipelines = tuple(load_pipeline(file) for file in files) or (load_pipeline(),)
     seen: dict[str, Path] = {}

@@ -37,17 +37,9 @@ def probe_stores(
 ) -> Reach:
     """Let a worker of the pool look for marks that are left in the pipeline's stores.
 
-    Parameters
-    ----------
-    variables
-        What the pool's jobs get.
-    seconds
-        Longest time until the worker's report.
-
-    Raises
-    ------
-    InfrastructureError
-        When no report comes, or the worker reaches another store; names store and addresses.
+    `variables`: what the pool's jobs get; `seconds`: longest time until the worker's report. Raises
+    InfrastructureError when no report comes, or the worker reaches another store; names store and
+    addresses.
     """
     mark = uuid4().hex
     wanted = deployment_of(pipeline, _ROW, variables)

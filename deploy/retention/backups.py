@@ -41,30 +41,18 @@ _CHUNK = 1 << 20
 
 
 class Manifest(Record):
-    """Contents of a backup.
-
-    Attributes
-    ----------
-    files
-        Path below the state folder to the SHA-256 of its content.
-    """
+    """Contents of a backup."""
 
     made: datetime
     version: str
     state: str
-    files: dict[str, str]
+    files: dict[str, str]  # path below the state folder to the SHA-256 of its content
 
 
 class Restored(Manifest):
-    """Result of a restore.
+    """Result of a restore."""
 
-    Attributes
-    ----------
-    kept
-        Folder to which the former state was moved; empty where there was none.
-    """
-
-    kept: str
+    kept: str  # folder to which the former state was moved; empty where there was none
 
 
 def backup(state: Path, target: str | Path) -> Manifest:
@@ -72,12 +60,8 @@ def backup(state: Path, target: str | Path) -> Manifest:
 
     Databases on a server (PostgreSQL) are backed up by their own means.
 
-    Raises
-    ------
-    UsageError
-        When there is nothing to back up, or `target` is there already or lies in `state`.
-    InfrastructureError
-        When the disk, a database or the store refuses.
+    Raises UsageError when there is nothing to back up, or `target` is there already or lies in
+    `state`; InfrastructureError when the disk, a database or the store refuses.
     """
     if is_object(str(target)):
         with temporary_folder() as folder:
@@ -117,19 +101,10 @@ def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored
 
     Everything is unpacked and compared with its digest first.
 
-    Parameters
-    ----------
-    force
-        Whether what `state` holds already moves aside, to a new folder beside it whose name has
-        ``.before-restore``, and is kept there; without, it is not touched.
-
-    Raises
-    ------
-    UsageError
-        When `state` holds something and not `force`, a stack runs on it, or `source` is no whole
-        backup.
-    InfrastructureError
-        When the disk refuses; `state` is as it was.
+    `force`: whether what `state` holds already moves aside, to a new folder beside it whose name
+    has ``.before-restore``, and is kept there; without, it is not touched. Raises UsageError when
+    `state` holds something and not `force`, a stack runs on it, or `source` is no whole backup;
+    InfrastructureError when the disk refuses; `state` is as it was.
     """
     state = state.resolve()
     if not force and _holds_something(state):
@@ -354,10 +329,7 @@ def _swap(state: Path, whole: Path) -> Path | None:
 def _stopped(state: Path) -> Iterator[None]:
     """Hold the lock of the stack, so that none runs or starts meanwhile.
 
-    Raises
-    ------
-    UsageError
-        When one runs.
+    Raises UsageError when one runs.
     """
     if not state.exists():
         yield

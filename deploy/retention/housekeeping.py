@@ -19,16 +19,8 @@ _AT_MOST = 3_600.0
 class Housekeeping:
     """Starts the retention of the pipelines' state once a day.
 
-    Parameters
-    ----------
-    state
-        The state folder.
-    files
-        The pipeline files.
-    environ
-        Environment of the process.
-    say
-        Receives sentences for a person.
+    `state`: the state folder; `files`: the pipeline files; `environ`: environment of the process;
+    `say`: receives sentences for a person.
     """
 
     def __init__(

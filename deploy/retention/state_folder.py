@@ -44,21 +44,11 @@ _LOG_BYTES = 20_000_000
 
 @dataclass(frozen=True)
 class Collected:
-    """Result of one pass.
+    """Result of one pass."""
 
-    Attributes
-    ----------
-    items
-        Files, folders, versions and runs.
-    size
-        Bytes of the files and folders, and those by which the MLflow store shrank.
-    postponed
-        Why nothing was removed; empty when it was looked.
-    """
-
-    items: int = 0
-    size: int = 0
-    postponed: str = ""
+    items: int = 0  # files, folders, versions and runs
+    size: int = 0  # bytes of the files and folders, and those by which the MLflow store shrank
+    postponed: str = ""  # why nothing was removed; empty when it was looked
 
 
 def collect(pipeline: Pipeline, now: datetime) -> Collected:
@@ -67,10 +57,7 @@ def collect(pipeline: Pipeline, now: datetime) -> Collected:
     Nothing is removed while one of the state's runs is open. A training that starts meanwhile
     waits.
 
-    Raises
-    ------
-    TransientError
-        When the store or the ledger does not respond.
+    Raises TransientError when the store or the ledger does not respond.
     """
     if not pipeline.work.is_dir():
         return Collected()

@@ -32,12 +32,7 @@ def kept_versions(
 ) -> dict[str, str]:
     """Return the versions of `pipeline` that stay, each with the first reason for it.
 
-    Parameters
-    ----------
-    trained
-        Versions of trainings whose files stay.
-    before
-        What is older may go.
+    `trained`: versions of trainings whose files stay; `before`: what is older may go.
     """
     if not has_registry(pipeline):
         return {}
@@ -95,10 +90,8 @@ def named_by(decision: Decision) -> frozenset[str]:
 def collect_registry(
     pipeline: Pipeline, ledger: Ledger, kept: Collection[str], before: datetime, now: datetime
 ) -> int:
-    """Remove the versions of `pipeline` that are not `kept`, and old runs that hold none.
-
-    Returns how many versions and runs went.
-    """
+    """Remove the versions of `pipeline` that are not `kept`, and old runs that hold none."""
+    # Returns how many versions and runs went.
     if not has_registry(pipeline):
         return 0
     store, name, gone = store_of(pipeline), pipeline.config.name, 0

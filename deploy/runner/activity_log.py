@@ -23,10 +23,7 @@ _OVERLAP = timedelta(minutes=2)
 class Chronicle:
     """Prints every decision of some pipelines once, from now on.
 
-    Parameters
-    ----------
-    say
-        Receives a line for each.
+    `say`: receives a line for each.
     """
 
     def __init__(self, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
@@ -57,8 +54,6 @@ class Chronicle:
 def line_of(decision: Decision) -> str:
     """Return a decision as one line; empty where it changes nothing for the person who watches.
 
-    Examples
-    --------
     >>> line_of(Decision(
     ...     id="1", pipeline="flights", kind="promoted", at=datetime(2026, 3, 1, tzinfo=UTC),
     ...     correlation="c", version="2", sentence="Promoted: lightgbm beats v1. More follows.",

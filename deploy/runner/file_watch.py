@@ -16,30 +16,17 @@ _UNREADABLE = "unreadable"
 
 
 class Edit(Record):
-    """Result of an edit of a file.
+    """Result of an edit of a file."""
 
-    Attributes
-    ----------
-    place
-        Which of the watched files it is.
-    accepted
-        Whether runs use it from now on.
-    sentence
-        For the person who watches.
-    """
-
-    place: int
-    accepted: bool
-    sentence: str
+    place: int  # which of the watched files it is
+    accepted: bool  # whether runs use it from now on
+    sentence: str  # for the person who watches
 
 
 class WatchedFiles:
     """The pipeline files of a stack, looked at again and again.
 
-    Parameters
-    ----------
-    pipelines
-        As they were read when the stack started.
+    `pipelines`: as they were read when the stack started.
     """
 
     def __init__(self, pipelines: Sequence[Pipeline]) -> None:
@@ -50,11 +37,9 @@ class WatchedFiles:
             accept(pipeline)
 
     def look(self) -> tuple[Edit, ...]:
-        """Return the edits since the last look; `pipelines` holds what is in use.
-
-        A file counts as edited when two looks in a row find the same new content: editors and
-        copies write in steps.
-        """
+        """Return the edits since the last look; `pipelines` holds what is in use."""
+        # A file counts as edited when two looks in a row find the same new content: editors and
+        # copies write in steps.
         found = []
         for place, pipeline in enumerate(self.pipelines):
             digest = _digest(pipeline.path)

@@ -56,16 +56,9 @@ _CRASHED_WITHIN = timedelta(hours=1)
 class Reaper:
     """Looks after the runs of some pipelines on the Prefect API in use.
 
-    Parameters
-    ----------
-    state
-        The state folder, in which runs name their process.
-    pipelines
-        Those whose runs these are.
-    runner
-        Number of the process that starts the deployments' runs: none of an earlier one lives.
-    say
-        Receives a line for each training that has started.
+    `state`: the state folder, in which runs name their process; `pipelines`: those whose runs these
+    are; `runner`: number of the process that starts the deployments' runs: none of an earlier one
+    lives; `say`: receives a line for each training that has started.
     """
 
     def __init__(
@@ -144,10 +137,8 @@ class Reaper:
         return number
 
     def cancel_open(self) -> int:
-        """Cancel what the runner runs, since the stack ends; return how many runs that were.
-
-        Their processes stand still meanwhile, so that none reports a failure of its own.
-        """
+        """Cancel what the runner runs, since the stack ends; return how many runs that were."""
+        # Their processes stand still meanwhile, so that none reports a failure of its own.
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self._runner).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
@@ -163,10 +154,8 @@ class Reaper:
         return len(going)
 
     def skip_missed(self) -> int:
-        """Cancel scheduled runs that are late, but for the latest of each deployment.
-
-        Returns how many were cancelled.
-        """
+        """Cancel scheduled runs that are late, but for the latest of each deployment."""
+        # Returns how many were cancelled.
         with connected() as client:
             late: dict[UUID, list[FlowRun]] = {}
             for run in _runs(client, (objects.StateType.SCHEDULED,), due_before=datetime.now(UTC)):
@@ -179,10 +168,8 @@ class Reaper:
         return len(missed)
 
     def _ours(self, run: FlowRun) -> bool:
-        """Return whether `run` is of these pipelines, or named its process in this state folder.
-
-        On a server that several stacks share, the other runs are the others' to judge.
-        """
+        """Return whether `run` is of these pipelines, or named its process in this state folder."""
+        # On a server that several stacks share, the other runs are the others' to judge.
         named = not self._pipelines.keys().isdisjoint(run.tags)
         return named or runner_of(self._state, str(run.id)) is not None
 

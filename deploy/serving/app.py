@@ -49,20 +49,12 @@ _BODY_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request.
-
-    Attributes
-    ----------
-    rate
-        Requests a second and client; None: no limit.
-    check_seconds
-        How often the registry is queried for the champion.
-    """
+    """Limits of one request."""
 
     rows: int = 10_000
     body_bytes: int = 8_000_000
-    rate: float | None = None
-    check_seconds: float = 2.0
+    rate: float | None = None  # requests a second and client; None: no limit
+    check_seconds: float = 2.0  # how often the registry is queried for the champion
 
 
 class RefusedError(Exception):
@@ -79,12 +71,8 @@ class RefusedError(Exception):
 class PredictionServer:
     """Predictions for some pipelines.
 
-    Parameters
-    ----------
-    champions
-        One a pipeline.
-    background
-        Runs beside the server until it is cancelled: what brings the spool to the ledger.
+    `champions`: one a pipeline; `background`: runs beside the server until it is cancelled: what
+    brings the spool to the ledger.
     """
 
     def __init__(

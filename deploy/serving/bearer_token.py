@@ -39,13 +39,9 @@ class BearerAuthentication(Authentication):
 def token_for(host: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Return the token of a server on `host`; None on loopback where none is set.
 
-    Raises
-    ------
-    UsageError
-        When the variable is too short to be a secret, or absent and `host` is not loopback.
+    Raises UsageError when the variable is too short to be a secret, or absent and `host` is not
+    loopback.
 
-    Examples
-    --------
     >>> token_for("127.0.0.1", {}) is None
     True
     """

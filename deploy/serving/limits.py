@@ -17,10 +17,7 @@ class TooLargeError(Exception):
 async def body_of(request: Request, most: int) -> bytes:
     """Return the body of a request; of one that is too large no more than `most` bytes are read.
 
-    Raises
-    ------
-    TooLargeError
-        When it is larger, by what the client states or by what it sends.
+    Raises TooLargeError when it is larger, by what the client states or by what it sends.
     """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most:
@@ -38,10 +35,7 @@ async def body_of(request: Request, most: int) -> bytes:
 class RateLimit:
     """A bucket of tokens for each client: it fills at `rate` a second and holds two seconds' worth.
 
-    Parameters
-    ----------
-    rate
-        Requests a second and client; None: no limit.
+    `rate`: requests a second and client; None: no limit.
     """
 
     def __init__(self, rate: float | None) -> None:

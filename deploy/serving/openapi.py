@@ -54,10 +54,7 @@ _STATUSES = {
 def openapi(champions: Iterable[CurrentChampion], *, token: bool) -> dict[str, Any]:
     """Return the OpenAPI description.
 
-    Parameters
-    ----------
-    token
-        Whether a bearer token is needed.
+    `token`: whether a bearer token is needed.
     """
     described: dict[str, Any] = {
         "openapi": "3.1.0",

@@ -50,19 +50,10 @@ def serve(
 ) -> None:
     """Serve predictions until SIGINT or SIGTERM.
 
-    Parameters
-    ----------
-    files
-        Pipeline files or their folders; none: the default file.
-    host
-        Address to listen on. Beyond loopback ``KEEPFIT_SERVE_TOKEN`` must be set.
-    out
-        Receives the server's address as soon as it is listened on.
-
-    Raises
-    ------
-    UsageError
-        When the port cannot be used, two files name one pipeline, or a token is needed.
+    `files`: pipeline files or their folders; none: the default file; `host`: address to listen on.
+    Beyond loopback ``KEEPFIT_SERVE_TOKEN`` must be set; `out`: receives the server's address as
+    soon as it is listened on. Raises UsageError when the port cannot be used, two files name one
+    pipeline, or a token is needed.
     """
     turn_telemetry_off()
     keep_private()

@@ -50,14 +50,9 @@ def databases(
 ) -> Databases:
     """Return the databases that the arguments name, else the environment, else none.
 
-    Raises
-    ------
-    UsageError
-        When one is no address of a PostgreSQL database, an argument holds a password, which every
-        account of this machine would see, or ``MLFLOW_TRACKING_URI`` names a server.
+    Raises UsageError when one is no address of a PostgreSQL database, an argument holds a password,
+    which every account of this machine would see, or ``MLFLOW_TRACKING_URI`` names a server.
 
-    Examples
-    --------
     >>> databases("postgresql://db/prefect", None, {}).prefect
     'postgresql+asyncpg://db/prefect'
     """
@@ -161,12 +156,8 @@ def of_runner(
 ) -> dict[str, str]:
     """Return the environment of the runner and of the flow runs that it starts.
 
-    Parameters
-    ----------
-    credentials
-        ``user:password`` of the Prefect API.
-    files
-        The pipeline files whose flows may run.
+    `credentials`: ``user:password`` of the Prefect API; `files`: the pipeline files whose flows may
+    run.
     """
     environ = {
         **common(state),

@@ -16,16 +16,11 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Held:
-    """A listening socket.
-
-    Attributes
-    ----------
-    instead_of
-        The default port that was taken; None where the wanted one is held.
-    """
+    """A listening socket."""
 
     listener: socket.socket
     port: int
+    # The default port that was taken; None where the wanted one is held.
     instead_of: int | None = None
 
     @property
@@ -37,19 +32,9 @@ class Held:
 def hold(default: int, wanted: int | None, part: str, option: str) -> Held:
     """Return a socket that listens on loopback.
 
-    Parameters
-    ----------
-    default
-        Port to hold when none is wanted; another free one is taken where it is not free.
-    wanted
-        Requested port; 0 allows any.
-    part, option
-        Its purpose and the option that sets it, for the error.
-
-    Raises
-    ------
-    UsageError
-        When the requested port is taken or not allowed.
+    `default`: port to hold when none is wanted; another free one is taken where it is not free;
+    `wanted`: requested port; 0 allows any; `part`, `option`: its purpose and the option that sets
+    it, for the error. Raises UsageError when the requested port is taken or not allowed.
     """
     port = default if wanted is None else wanted
     try:

@@ -71,34 +71,19 @@ def up(
 ) -> int:
     """Run the stack of some pipelines until SIGINT, SIGTERM or SIGHUP.
 
-    Parameters
-    ----------
-    files
-        Pipeline files or their folders; none: the default file.
-    serve
-        Whether predictions are served too, as by ``keepfit serve``.
-    prefect_port, mlflow_port, page_port, serve_port
-        Ports on loopback; None: the usual one, or a free one where that is taken.
-    prefect_database, mlflow_database
-        Addresses of PostgreSQL databases; None: what ``KEEPFIT_PREFECT_DATABASE`` and
-        ``KEEPFIT_MLFLOW_DATABASE`` set, else SQLite in the state folder.
-    link
-        Whether to show the link that lets a browser in: not in what others may read.
-    out
-        Receives the lines of the output: addresses and next runs. Progress goes to stderr.
+    `files`: pipeline files or their folders; none: the default file; `serve`: whether predictions
+    are served too, as by ``keepfit serve``; `prefect_port`, `mlflow_port`, `page_port`,
+    `serve_port`: ports on loopback; None: the usual one, or a free one where that is taken;
+    `prefect_database`, `mlflow_database`: addresses of PostgreSQL databases; None: what
+    ``KEEPFIT_PREFECT_DATABASE`` and ``KEEPFIT_MLFLOW_DATABASE`` set, else SQLite in the state
+    folder; `link`: whether to show the link that lets a browser in: not in what others may read;
+    `out`: receives the lines of the output: addresses and next runs. Progress goes to stderr.
 
-    Returns
-    -------
-    status
-        0 after a signal.
+    Returns: 0 after a signal.
 
-    Raises
-    ------
-    UsageError
-        When another stack runs on the state folder, the pipelines do not share one, or a port
-        that was requested is taken.
-    InfrastructureError
-        When a part can't be started, with the end of its log.
+    Raises UsageError when another stack runs on the state folder, the pipelines do not share one,
+    or a port that was requested is taken; InfrastructureError when a part can't be started, with
+    the end of its log.
     """
     turn_telemetry_off()
     keep_private()

@@ -25,27 +25,12 @@ _LOG_LINES = 400
 class Part:
     """One supervised process.
 
-    Parameters
-    ----------
-    name
-        What a person calls it.
-    slug
-        Name of its log.
-    module
-        Module of keepfit that the process runs.
-    arguments
-        From an inherited descriptor's number to the module's arguments.
-    environ
-        Its whole environment.
-    folder
-        Its working folder; its log lies in ``logs/`` there.
-    held
-        The socket that it serves on, checked at `path`; None for a part that
-        reports by itself, by a line every few seconds.
-    patience
-        Seconds it gets to end by itself.
-    essential
-        Whether nothing runs without it.
+    `name`: what a person calls it; `slug`: name of its log; `module`: module of keepfit that the
+    process runs; `arguments`: from an inherited descriptor's number to the module's arguments;
+    `environ`: its whole environment; `folder`: its working folder; its log lies in ``logs/`` there;
+    `held`: the socket that it serves on, checked at `path`; None for a part that reports by itself,
+    by a line every few seconds; `patience`: seconds it gets to end by itself; `essential`: whether
+    nothing runs without it.
     """
 
     name: str

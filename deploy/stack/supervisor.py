@@ -41,14 +41,8 @@ class _Watch:
 class Supervisor:
     """Starts parts, watches them and stops them.
 
-    Parameters
-    ----------
-    parts
-        In the order in which they are started; they are stopped in the opposite order.
-    say
-        Receives sentences for a person.
-    secrets
-        Values that no sentence may hold.
+    `parts`: in the order in which they are started; they are stopped in the opposite order; `say`:
+    receives sentences for a person; `secrets`: values that no sentence may hold.
     """
 
     def __init__(
@@ -64,11 +58,8 @@ class Supervisor:
     def start(self) -> None:
         """Start every part and return when each is well, or when it is to stop.
 
-        Raises
-        ------
-        InfrastructureError
-            When one ends by itself, is killed twice, or stands still and is not well in time, with
-            the end of its log.
+        Raises InfrastructureError when one ends by itself, is killed twice, or stands still and is
+        not well in time, with the end of its log.
         """
         for watch in self._watched:
             self._start(watch)
@@ -107,10 +98,7 @@ class Supervisor:
     def _stands_still(self, watch: _Watch, since: float, still: float, slow: float) -> bool:
         """Return whether a part that has not been well `since` then is past waiting for.
 
-        Parameters
-        ----------
-        still, slow
-            Seconds that one may take that does nothing, and one that works.
+        `still`, `slow`: seconds that one may take that does nothing, and one that works.
         """
         now = time.monotonic()
         if now - watch.probed >= _PROBE_EVERY or watch.moved < since:
@@ -135,10 +123,7 @@ class Supervisor:
     def look(self) -> None:
         """Look at every part once, and start again or end what needs it.
 
-        Raises
-        ------
-        InfrastructureError
-            When a part that nothing runs without ends again and again.
+        Raises InfrastructureError when a part that nothing runs without ends again and again.
         """
         for watch in self._watched:
             if watch.part.process is None:

@@ -10,10 +10,7 @@ from tasks.base.errors import UsageError
 def listening(host: str, port: int, use: str, *, backlog: int) -> socket.socket:
     """Return a socket that listens on an address.
 
-    Raises
-    ------
-    UsageError
-        When it cannot be used; names what it is for.
+    Raises UsageError when it cannot be used; names what it is for.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -16,14 +16,8 @@ _CHALLENGE = 'Basic realm="keepfit", charset="UTF-8"'
 class Authentication:
     """An ASGI application that responds 401 to requests without credentials.
 
-    Parameters
-    ----------
-    app
-        The application behind it.
-    refusal
-        Its response with status 401.
-    open_paths
-        Open without credentials: the paths of health checks.
+    `app`: the application behind it; `refusal`: its response with status 401; `open_paths`: open
+    without credentials: the paths of health checks.
     """
 
     def __init__(self, app: ASGIApp, refusal: Response, open_paths: Iterable[str]) -> None:

@@ -25,18 +25,10 @@ def serve_page(
 ) -> None:
     """Serve the page and reports of `state` until SIGINT or SIGTERM.
 
-    Parameters
-    ----------
-    host
-        Address to listen on. Beyond loopback ``KEEPFIT_PAGE_AUTH`` must hold ``user:password``.
-    out
-        Receives the page's address as soon as it is listened on; without a password, as a link
-        that lets one browser in.
-
-    Raises
-    ------
-    UsageError
-        When the port cannot be used, or `host` is not loopback and no password is set.
+    `host`: address to listen on. Beyond loopback ``KEEPFIT_PAGE_AUTH`` must hold ``user:password``;
+    `out`: receives the page's address as soon as it is listened on; without a password, as a link
+    that lets one browser in. Raises UsageError when the port cannot be used, or `host` is not
+    loopback and no password is set.
     """
     credentials = page_credentials(host)
     listener = listening(host, port, "the page", backlog=128)
@@ -57,13 +49,8 @@ def guarded_page(state: Path, port: int, credentials: str | None) -> ASGIApp:
 def page_credentials(host: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Return ``user:password`` of the page; None where it listens on loopback without one.
 
-    Raises
-    ------
-    UsageError
-        When the variable is malformed, or is absent and `host` is not loopback.
+    Raises UsageError when the variable is malformed, or is absent and `host` is not loopback.
 
-    Examples
-    --------
     >>> page_credentials("127.0.0.1", {}) is None
     True
     """

@@ -17,10 +17,8 @@ _MOST_BYTES = 8_192
 
 
 def is_of_this_user(scope: Scope) -> bool:
-    """Return whether the request comes from a process of this account, or of root's.
-
-    False as well where the kernel does not report it.
-    """
+    """Return whether the request comes from a process of this account, or of root's."""
+    # False as well where the kernel does not report it.
     return account_of(scope) in {_ROOT, os.getuid()}
 
 
@@ -36,12 +34,10 @@ def account_of(scope: Scope) -> int | None:
 
 
 def owner_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
-    """Return the user id that owns the socket at `client` of a connection to `server`.
-
-    None where there is no such connection, or no process holds that end any more: whoever asked and
-    closed at once would pass for root. The kernel looks up this one (sock_diag(7)):
-    ``/proc/net/tcp`` would list every connection of the last minute.
-    """
+    """Return the user id that owns the socket at `client` of a connection to `server`."""
+    # None where there is no such connection, or no process holds that end any more: whoever asked
+    # and closed at once would pass for root. The kernel looks up this one (sock_diag(7)):
+    # `/proc/net/tcp` would list every connection of the last minute.
     family = socket.AF_INET6 if ":" in client[0] else socket.AF_INET
     ends = b"".join(
         ipaddress.ip_address(host).packed.ljust(16, b"\0") for host, _ in (client, server)

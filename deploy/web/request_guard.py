@@ -42,16 +42,9 @@ _REASONS = {
 class Guard:
     """An ASGI application that lets nobody but the owner of a state folder through.
 
-    Parameters
-    ----------
-    app
-        The application behind it.
-    port
-        Where it is served: the origin that may change something.
-    access
-        Who may use it; None: processes of the account that serves it, without a key.
-    closed
-        Names: a path that holds one of them between its slashes is not served.
+    `app`: the application behind it; `port`: where it is served: the origin that may change
+    something; `access`: who may use it; None: processes of the account that serves it, without a
+    key; `closed`: names: a path that holds one of them between its slashes is not served.
     """
 
     def __init__(

@@ -31,10 +31,7 @@ _LINKS = "links"
 class Access:
     """The key of a state folder, and what is made of it.
 
-    Parameters
-    ----------
-    state
-        State folder; the key is made at the first start.
+    `state`: state folder; the key is made at the first start.
     """
 
     def __init__(self, state: Path) -> None:
@@ -59,10 +56,7 @@ class Access:
     def redeemed(self, code: str, account: int | None = None) -> str:
         """Use a link up; return the header that sets the cookie, empty where it is not valid.
 
-        Parameters
-        ----------
-        account
-            User id of the browser; None where the kernel does not report it.
+        `account`: user id of the browser; None where the kernel does not report it.
         """
         link = self._links / _digest(code)
         try:
@@ -81,10 +75,7 @@ class Access:
     def admits(self, headers: Mapping[bytes, bytes], account: int | None = None) -> bool:
         """Return whether a request comes from a program with the key or a browser let in.
 
-        Parameters
-        ----------
-        account
-            As in `redeemed`.
+        `account`: as in `redeemed`.
         """
         given = basic_credentials(headers)
         if given is not None:
@@ -112,10 +103,7 @@ def _digest(code: str) -> str:
 def running_access(state: Path, file: Path | None = None) -> tuple[RunningStack, Access]:
     """Return the stack that runs on `state`, that of `file`, and who may use it.
 
-    Raises
-    ------
-    UsageError
-        When none runs.
+    Raises UsageError when none runs.
     """
     stack = running_stack(state)
     if stack is None:

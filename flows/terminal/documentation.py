@@ -22,13 +22,7 @@ def pages() -> dict[str, Path]:
 
 
 def page_text(name: str) -> str:
-    """Return the text of a page.
-
-    Raises
-    ------
-    UsageError
-        When there is no such page.
-    """
+    """Return the text of a page; raises UsageError when there is no such page."""
     known = pages()
     if name not in known:
         raise UsageError(

@@ -92,8 +92,6 @@ def _elapsed(began: float) -> str:
 def _moving(step: Step) -> str:
     """Return a step with its progress; finished steps show no remaining time.
 
-    Examples
-    --------
     >>> _moving(Step("fit", "mlp: fold 1 of 5", 9, 10, 19.0))
     'mlp: fold 1 of 5 (9 of 10 steps), about 19.0 s left'
     >>> _moving(Step("fit", "mlp: done", 10, 10, 0.0))

@@ -38,8 +38,6 @@ _MOST_RULES = 12
 def number(value: float | None) -> str:
     """Return `value` with enough digits to compare, large numbers grouped.
 
-    Examples
-    --------
     >>> number(0.69371), number(1.0), number(83.217), number(54213.2), number(None)
     ('0.6937', '1.0000', '83.22', '54,213', '–')
     """

@@ -45,28 +45,9 @@ _ANSWERED = {
 
 
 class TrainingOutcome(Record):
-    """Result of one training: everything that the terminal, `--json` and `status` show.
+    """Result of one training: everything that the terminal, `--json` and `status` show."""
 
-    Attributes
-    ----------
-    key
-        Digest of data, contract, configuration and version; the same key is not trained twice.
-    findings
-        What was found while reading the source, as values.
-    candidate_runs
-        MLflow's runs of the candidates, in the order of the leaderboard.
-    mlflow_pages
-        Where they are shown; None in outcomes of an older version.
-    diagnosis
-        What the training teaches, a sentence or two each: fit, data, weak rows, suspicions.
-    reused
-        Stages whose earlier result was used again.
-    unchanged
-        Whether the whole training was done before, so that nothing was.
-    mode
-        Whether it searched among candidates or refitted the champion.
-    """
-
+    # Digest of data, contract, configuration and version; the same key is not trained twice.
     key: str
     pipeline: str
     task: Task
@@ -82,21 +63,25 @@ class TrainingOutcome(Record):
     mlflow_run_id: str
     mlflow_uri: str
     mlflow_experiment: str = ""
+    # MLflow's runs of the candidates, in the order of the leaderboard.
     candidate_runs: tuple[str, ...] = ()
+    # Where they are shown; None in outcomes of an older version.
     mlflow_pages: MlflowPages | None = None
     prefect_run_id: str | None = None
     report: str = ""
     contract_page: str = ""
     contract_warnings: int = 0
     assumptions: tuple[str, ...] = ()
-    findings: tuple[ReadingNote, ...] = ()
+    findings: tuple[ReadingNote, ...] = ()  # what was found while reading the source, as values
+    # What the training teaches, a sentence or two each: fit, data, weak rows, suspicions.
     diagnosis: tuple[Annotated[tuple[str, str], BeforeValidator(_line_of_old)], ...] = ()
-    reused: tuple[str, ...] = ()
-    unchanged: bool = False
+    reused: tuple[str, ...] = ()  # stages whose earlier result was used again
+    unchanged: bool = False  # whether the whole training was done before, so that nothing was
     data_digest: str = ""
     finished: datetime
     seconds: float = 0.0
     next_command: str = ""
+    # Whether it searched among candidates or refitted the champion.
     mode: TrainingMode = TrainingMode()
 
     def answer(self) -> dict[str, object]:
@@ -149,25 +134,13 @@ class TrainingOutcome(Record):
 
 
 class ScoringOutcome(Record):
-    """Result of one scoring.
-
-    Attributes
-    ----------
-    ledger_new, ledger_known
-        Rows whose prediction the ledger did not have, and rows whose earlier one it keeps.
-    rows
-        Rows that were read and scored, known ones among them.
-    written
-        Rows in the output: of a ranking with `scoring.top_k` fewer than were scored.
-    scope
-        What was read; of what is new, only rows that were never scored count.
-    quarantined
-        Rows that broke their contract and were not scored.
-    """
+    """Result of one scoring."""
 
     pipeline: str
-    rows: int
+    rows: int  # rows that were read and scored, known ones among them
+    # What was read; of what is new, only rows that were never scored count.
     scope: ScoringScope = "all"
+    # Rows in the output: of a ranking with `scoring.top_k` fewer than were scored.
     written: int | None = None
     version: str
     run_id: str
@@ -178,9 +151,11 @@ class ScoringOutcome(Record):
     unseen: dict[str, int] = Field({})
     contract_warnings: int = 0
     contract_page: str = ""
+    # ledger_new, ledger_known: rows whose prediction the ledger did not have, and rows whose
+    # earlier one it keeps.
     ledger_new: int = 0
     ledger_known: int = 0
-    quarantined: SetAside | None = None
+    quarantined: SetAside | None = None  # rows that broke their contract and were not scored
     findings: tuple[ReadingNote, ...] = ()
     seconds: float = 0.0
 
@@ -200,30 +175,19 @@ class ScoringOutcome(Record):
 
 
 class SeenWindow(Record):
-    """A pass's findings on one window, in short.
-
-    Attributes
-    ----------
-    stopped
-        Its rows broke their contract, and nothing was measured.
-    enough
-        Whether it had rows enough for a judgement.
-    score, limit
-        Of drift: the family's statistic and the value above which it is an alarm.
-    performance
-        As this pass stated it; a later one may restate it.
-    """
+    """A pass's findings on one window, in short."""
 
     window: Window | None
     version: str
     rows: int
     alarm: bool
-    stopped: bool = False
-    enough: bool = False
+    stopped: bool = False  # its rows broke their contract, and nothing was measured
+    enough: bool = False  # whether it had rows enough for a judgement
+    # score, limit: of drift: the family's statistic and the value above which it is an alarm.
     score: float | None = None
     limit: float | None = None
     drifted: tuple[str, ...] = ()
-    performance: Performance | None = None
+    performance: Performance | None = None  # as this pass stated it; a later one may restate it
     sentence: str = ""
     report: str = ""
 
@@ -238,31 +202,7 @@ class SeenWindow(Record):
 
 
 class MonitoringOutcome(Record):
-    """Result of one monitoring pass: its newest window in full, and all in short.
-
-    Attributes
-    ----------
-    performance
-        Of this window, and of earlier ones whose labels have matured since.
-    gain
-        What retraining would bring; None where nothing new is known of it.
-    decision
-        What the policy made of it.
-    stopped
-        The rows of this window broke their contract.
-    windows
-        All windows of the pass, oldest first, this one the last.
-    waiting, empty
-        Windows left for the next pass, and windows without rows.
-    alarmed
-        Whether the pass found something that no earlier alarm reported.
-    cause
-        Of the training that the alarm requests; None where nothing calls for action.
-    event
-        Id of the Prefect event that was emitted; empty without an alarm.
-    moved
-        Sentence about an alias that moved, or a probation that ended.
-    """
+    """Result of one monitoring pass: its newest window in full, and all in short."""
 
     pipeline: str
     version: str
@@ -272,18 +212,21 @@ class MonitoringOutcome(Record):
     reasons: tuple[str, ...] = ()
     sentence: str = ""
     drift: DriftResult | None = None
+    # Of this window, and of earlier ones whose labels have matured since.
     performance: tuple[Performance, ...] = ()
-    gain: Gain | None = None
-    decision: PolicyDecision
-    stopped: bool = False
-    windows: tuple[SeenWindow, ...] = ()
+    gain: Gain | None = None  # what retraining would bring; None where nothing new is known of it
+    decision: PolicyDecision  # what the policy made of it
+    stopped: bool = False  # the rows of this window broke their contract
+    windows: tuple[SeenWindow, ...] = ()  # all windows of the pass, oldest first, this one the last
+    # waiting, empty: Windows left for the next pass, and windows without rows.
     waiting: int = 0
     empty: int = 0
-    alarmed: bool = False
+    alarmed: bool = False  # whether the pass found something that no earlier alarm reported
+    # Of the training that the alarm requests; None where nothing calls for action.
     cause: Cause | None = None
-    moved: str = ""
+    moved: str = ""  # sentence about an alias that moved, or a probation that ended
     correlation: str
-    event: str = ""
+    event: str = ""  # id of the Prefect event that was emitted; empty without an alarm
     contract_warnings: int = 0
     findings: tuple[ReadingNote, ...] = ()
     report: str = ""
@@ -380,41 +323,27 @@ class WrittenContract(Record):
 
 
 class RuleDifference(Record):
-    """A contract rule that rows violate, and the edit that would accept them.
-
-    Attributes
-    ----------
-    limit, observed, proposed
-        In words; nothing is proposed where a person must decide.
-    """
+    """A contract rule that rows violate, and the edit that would accept them."""
 
     rule: str
     severity: Severity
+    # limit, observed, proposed: in words; nothing is proposed where a person must decide.
     limit: str
     observed: str
     proposed: str = ""
 
 
 class ContractDiff(Record):
-    """Differences of rows from the contract.
-
-    Attributes
-    ----------
-    file
-        Of the contract.
-    accepted
-        Rules that were changed in the file.
-    next_command
-        The command that accepts all proposed changes, or the next step after that.
-    """
+    """Differences of rows from the contract."""
 
     pipeline: str
-    file: str
+    file: str  # of the contract
     rows: int
     rules: int
     differences: tuple[RuleDifference, ...]
-    accepted: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()  # rules that were changed in the file
     page: str = ""
+    # The command that accepts all proposed changes, or the next step after that.
     next_command: str = ""
 
 

@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 class KeepfitError(Exception):
     """An error with its remedy.
 
-    Parameters
-    ----------
-    message
-        The rule that was broken and the value received.
-    remedy
-        The command or line that fixes it.
+    `message`: the rule that was broken and the value received; `remedy`: the command or line that
+    fixes it.
     """
 
     exit_status: ClassVar[int] = 1
@@ -83,33 +79,10 @@ class DataError(KeepfitError):
 
 
 class ContractError(DataError):
-    """The rows broke their contract.
-
-    Parameters
-    ----------
-    message
-        What happened, in one sentence.
-    lines
-        A line for each rule that a person should read of; the message ends with them.
-    rules
-        All rules that were broken.
-    page
-        The page of the whole result.
-    aside
-        The file in which they are kept, and what they broke.
-    absent
-        Columns that the message names as absent, with the files that lack them.
-
-    Attributes
-    ----------
-    head
-        The message without its lines.
-    noted
-        Whether the stop was recorded and reported.
-    """
+    """The rows broke their contract; `lines` are the rules that a person should read of."""
 
     kind = "contract"
-    noted = False
+    noted = False  # whether the stop was recorded and reported
 
     def __init__(
         self,
@@ -117,10 +90,10 @@ class ContractError(DataError):
         remedy: str = "",
         *,
         lines: Iterable[str] = (),
-        rules: Sequence[RuleResult] = (),
-        page: str = "",
+        rules: Sequence[RuleResult] = (),  # all that were broken
+        page: str = "",  # of the whole result
         aside: SetAside | None = None,
-        absent: Collection[str] = (),
+        absent: Collection[str] = (),  # columns that the message names, with the files lacking them
     ) -> None:
         super().__init__("\n".join((message, *lines)), remedy)
         self.head, self.rules, self.page = message, tuple(rules), page

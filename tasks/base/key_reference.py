@@ -44,10 +44,7 @@ def schema() -> dict[str, Any]:
 def explain(key: str | None = None) -> list[KeyEntry]:
     """Return the entries of `key` and below it; every one without a key.
 
-    Raises
-    ------
-    UsageError
-        When there is no such key, with the nearest.
+    Raises UsageError when there is no such key, with the nearest.
     """
     entries = list(_entries(PipelineConfig, ""))
     if key is None:

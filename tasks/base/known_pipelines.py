@@ -28,10 +28,8 @@ def remember_pipeline(pipeline: Pipeline) -> None:
 
 
 def accept(pipeline: Pipeline) -> None:
-    """Keep the text of a valid pipeline file, for when an edit makes the file invalid.
-
-    Variables stand in it by name, as in the file itself.
-    """
+    """Keep the text of a valid pipeline file, for when an edit makes the file invalid."""
+    # Variables stand in it by name, as in the file itself.
     remember_pipeline(pipeline)
     with contextlib.suppress(OSError):
         write_whole(pipeline.work / _ACCEPTED, pipeline.document.text)
@@ -45,19 +43,10 @@ def registration(pipeline: Pipeline) -> str:
 def pipeline_in_use(path: Path, *, edited: bool = False) -> Pipeline:
     """Return the pipeline of a file; in runs of the stack, the version that the stack took up.
 
-    Parameters
-    ----------
-    edited
-        Whether an edited file is accepted too (read-only commands).
-
-    Raises
-    ------
-    ConfigError
-        When the file is wrong, and this is not a run of a stack with a valid version of it.
-    UsageError
-        When the file, or what stands in it now, was not registered with the stack or deployment
-        that runs this. A run can be created with any file, and a pipeline file runs code by its
-        hooks.
+    `edited`: whether an edited file is accepted too (read-only commands). Raises ConfigError when
+    the file is wrong, and this is not a run of a stack with a valid version of it; UsageError when
+    the file, or what stands in it now, was not registered with the stack or deployment that runs
+    this. A run can be created with any file, and a pipeline file runs code by its hooks.
     """
     registered = os.environ.get(REGISTERED_VARIABLE)
     if registered is None:
@@ -86,10 +75,8 @@ def pipeline_in_use(path: Path, *, edited: bool = False) -> Pipeline:
 
 
 def known_pipelines(state: Path) -> tuple[Pipeline, ...]:
-    """Return the pipelines of `state`, by name.
-
-    Where a file is no longer right, its last valid version stands for it, if there is one.
-    """
+    """Return the pipelines of `state`, by name."""
+    # Where a file is no longer right, its last valid version stands for it, if there is one.
     found: dict[str, Pipeline] = {}
     for work in _folders(state):
         pipeline = _pipeline_of(work)

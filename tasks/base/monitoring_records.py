@@ -57,18 +57,12 @@ def _moment(moment: datetime) -> str:
 
 
 class Cause(Record):
-    """Why something is done, and the one id that all that follows from it carries.
-
-    Attributes
-    ----------
-    correlation
-        Runs from the alarm's event through flow run, data digest, verdict and alias to the alert.
-    key
-        Idempotency key: repeated requests under one key are done once. Empty: always done.
-    """
+    """Why something is done, and the one id that all that follows from it carries."""
 
     kind: CauseKind
+    # Runs from the alarm's event through flow run, data digest, verdict and alias to the alert.
     correlation: str
+    # Idempotency key: repeated requests under one key are done once. Empty: always done.
     key: str = ""
     reasons: tuple[str, ...] = ()
     window: Window | None = None
@@ -76,26 +70,14 @@ class Cause(Record):
 
 
 class Decision(Record):
-    """One thing that keepfit decided or did, with its evidence; never changed once written.
+    """One thing that keepfit decided or did, with its evidence; never changed once written."""
 
-    Attributes
-    ----------
-    id
-        Deterministic where the same thing must not be recorded twice: see `decision_id`.
-    sentence
-        What happened and why, for a person.
-    evidence
-        Numbers and names that it rests on, as JSON values.
-    links
-        What to open, by name: ``report``, ``prefect``, ``mlflow``.
-    """
-
-    id: str
+    id: str  # deterministic where the same thing must not be recorded twice: see `decision_id`
     pipeline: str
     kind: DecisionKind
     at: datetime
     correlation: str
-    sentence: str
+    sentence: str  # what happened and why, for a person
     version: str | None = None
     window: Window | None = None
     data_digest: str = ""
@@ -103,8 +85,8 @@ class Decision(Record):
     config_digest: str = ""
     prefect_run: str = ""
     mlflow_run: str = ""
-    evidence: dict[str, JsonValue] = Field({})
-    links: dict[str, str] = Field({})
+    evidence: dict[str, JsonValue] = Field({})  # numbers and names that it rests on, as JSON values
+    links: dict[str, str] = Field({})  # what to open, by name: `report`, `prefect`, `mlflow`
 
     def read(self, kind: type[_R], name: str) -> _R | None:
         """Return evidence as a record; None where it is absent or of another shape."""
@@ -156,18 +138,14 @@ def _finite(value: JsonValue) -> JsonValue:
 
 
 def own_run_id() -> str:
-    """Return an id for a flow run of this process alone: a UUID of version 5.
-
-    Prefect's own are of version 4 or 7.
-    """
+    """Return an id for a flow run of this process alone: a UUID of version 5."""
+    # Prefect's own are of version 4 or 7.
     return str(uuid5(NAMESPACE_URL, uuid4().hex))
 
 
 def is_of_prefect(run: str) -> bool:
     """Return whether `run` is the id of a flow run that Prefect keeps, with a page and a log.
 
-    Examples
-    --------
     >>> is_of_prefect("9a4bd996-bd71-4651-aed2-7e8702bfefd5"), is_of_prefect(own_run_id())
     (True, False)
     """
@@ -182,8 +160,6 @@ def new_correlation() -> str:
 def decision_id(*parts: str) -> str:
     """Return the id of what `parts` name, the same for the same parts.
 
-    Examples
-    --------
     >>> decision_id("flights", "promoted", "3") == decision_id("flights", "promoted", "3")
     True
     """
@@ -200,40 +176,24 @@ HarmMeasure = Literal[
 
 
 class HarmFinding(Record):
-    """One measure of whether a window could hurt.
-
-    Attributes
-    ----------
-    value, limit
-        In the measure's own unit; above the limit it counts, where chance does not explain it.
-    p_value
-        None where it is not tested.
-    found
-        Whether it counts.
-    columns
-        Columns that it rests on, the strongest first.
-    """
+    """One measure of whether a window could hurt."""
 
     measure: HarmMeasure
+    # value, limit: in the measure's own unit; above the limit it counts, where chance does not
+    # explain it.
     value: float
     limit: float
-    p_value: float | None = None
-    found: bool = False
-    columns: tuple[str, ...] = ()
+    p_value: float | None = None  # None where it is not tested
+    found: bool = False  # whether it counts
+    columns: tuple[str, ...] = ()  # columns that it rests on, the strongest first
 
 
 class SegmentDrift(Record):
-    """Whether the rows of a window that have one value of a column could hurt.
-
-    Attributes
-    ----------
-    rows
-        Of the segment in the window.
-    """
+    """Whether the rows of a window that have one value of a column could hurt."""
 
     column: str
     value: str
-    rows: int
+    rows: int  # of the segment in the window
     harmful: bool = False
     harm: tuple[HarmFinding, ...] = ()
 
@@ -244,26 +204,17 @@ class SegmentDrift(Record):
 
 
 class SegmentPerformance(Record):
-    """The champion's performance on the rows with one value of a column.
-
-    Attributes
-    ----------
-    loss, reference
-        Mean loss of the labelled rows, and of those that the model had not seen in training: log
-        loss, or the absolute error of a regression, or the share of wrong classes.
-    p_value
-        Of its being no greater than in the reference, corrected over all segments.
-    worse
-        Whether it is.
-    """
+    """The champion's performance on the rows with one value of a column."""
 
     column: str
     value: str
     rows: int
+    # loss, reference: mean loss of the labelled rows, and of those that the model had not seen in
+    # training: log loss, or the absolute error of a regression, or the share of wrong classes.
     loss: float
     reference: float
-    p_value: float
-    worse: bool = False
+    p_value: float  # of its being no greater than in the reference, corrected over all segments
+    worse: bool = False  # whether it is
 
     @property
     def name(self) -> str:
@@ -272,93 +223,58 @@ class SegmentPerformance(Record):
 
 
 class ColumnFinding(Record):
-    """Findings of monitoring for one column, or for the predictions.
-
-    Attributes
-    ----------
-    role
-        ``new`` is a column that was not there at the training: it is named, not judged.
-    method
-        The statistic's name; fixed per kind of column, whatever the sample's size.
-    statistic
-        Distance between reference and window, 0 to 1; None where it is not defined.
-    threshold
-        Operating threshold of the statistic for windows of this size, from the reference's own
-        history.
-    p_value
-        Of the two-sample test, corrected over the columns (Benjamini–Hochberg).
-    drifted
-        Statistic above its threshold, and the corrected test rejects.
-    missing, missing_reference
-        Share of nulls, a fraction.
-    unseen
-        Rows whose category the reference does not have.
-    importance
-        What the champion's metric loses when the column is shuffled; None where not known.
-    effect
-        Mean change of the predictions that its shift alone brings, in their standard deviations;
-        None where it was not measured.
-    moving
-        Whether time itself moves it, as a date or a counter: it is judged by its effect.
-    notes
-        What is odd about it (all null, constant, new, not in the window), for a person.
-    """
+    """Findings of monitoring for one column, or for the predictions."""
 
     column: str
     kind: Kind | None = None
+    # `new` is a column that was not there at the training: it is named, not judged.
     role: Literal["feature", "prediction", "new"] = "feature"
-    method: str = ""
+    method: str = ""  # the statistic's name; fixed per kind of column, whatever the sample's size
+    # Distance between reference and window, 0 to 1; None where it is not defined.
     statistic: float | None = None
+    # Operating threshold of the statistic for windows of this size, from the reference's own
+    # history.
     threshold: float | None = None
+    # Of the two-sample test, corrected over the columns (Benjamini–Hochberg).
     p_value: float | None = None
-    drifted: bool = False
+    drifted: bool = False  # statistic above its threshold, and the corrected test rejects
+    # missing, missing_reference: share of nulls, a fraction.
     missing: float | None = None
     missing_reference: float | None = None
-    unseen: int = 0
+    unseen: int = 0  # rows whose category the reference does not have
+    # What the champion's metric loses when the column is shuffled; None where not known.
     importance: float | None = None
+    # Mean change of the predictions that its shift alone brings, in their standard deviations; None
+    # where it was not measured.
     effect: float | None = None
+    # Whether time itself moves it, as a date or a counter: it is judged by its effect.
     moving: bool = False
+    # What is odd about it (all null, constant, new, not in the window), for a person.
     notes: tuple[str, ...] = ()
 
 
 class DriftResult(Record):
-    """All columns of one window against the champion's training rows.
-
-    Attributes
-    ----------
-    enough
-        Whether the window has enough rows for a judgement; without, no drift is reported.
-    alarm
-        Whether the window as a whole is unusual, at the stated false-alarm rate.
-    score, limit
-        The family's statistic and the value above which the window is unusual.
-    harmful
-        Whether what moved could hurt: only that calls for a training. A record from before it was
-        judged counts as harmful where it is an alarm.
-    harm
-        What that rests on.
-    segments
-        The same question of each segment that the file names.
-    restless
-        Whether a classifier easily separates every block of the reference from those before it.
-    harm_sentence
-        The result in a sentence.
-    """
+    """All columns of one window against the champion's training rows."""
 
     rows: int
     reference_rows: int
+    # Whether the window has enough rows for a judgement; without, no drift is reported.
     enough: bool
-    alarm: bool
+    alarm: bool  # whether the window as a whole is unusual, at the stated false-alarm rate
+    # score, limit: the family's statistic and the value above which the window is unusual.
     score: float | None = None
     limit: float | None = None
     false_alarms: float
     columns: tuple[ColumnFinding, ...] = ()
+    # Whether what moved could hurt: only that calls for a training. A record from before it was
+    # judged counts as harmful where it is an alarm.
     harmful: bool = False
-    harm: tuple[HarmFinding, ...] = ()
-    segments: tuple[SegmentDrift, ...] = ()
+    harm: tuple[HarmFinding, ...] = ()  # what that rests on
+    segments: tuple[SegmentDrift, ...] = ()  # the same question of each segment that the file names
+    # Whether a classifier easily separates every block of the reference from those before it.
     restless: bool = False
     sentence: str = ""
-    harm_sentence: str = ""
+    harm_sentence: str = ""  # the result in a sentence
     seconds: float = 0.0
 
     @model_validator(mode="before")
@@ -376,77 +292,46 @@ class DriftResult(Record):
 
 
 class Performance(Record):
-    """The champion's performance on one window.
-
-    Attributes
-    ----------
-    version
-        The version whose predictions these are.
-    labelled
-        Rows of the window whose label is known.
-    mature
-        Whether the label delay has passed, so that `realised` will hardly change.
-    realised
-        Of the predictions that were made, where labels have arrived.
-    estimated
-        Without labels; can't see a change in how the target depends on the features.
-    reference
-        The same metric on the version's holdout.
-    worse
-        Realised (else estimated) performance is worse than the reference beyond both the
-        interval and the reference's own variation between windows.
-    limit
-        Value of the metric beyond which it counts as worse; None where it is not judged.
-    segments
-        The same of each segment that the file names, where its labels are in.
-    """
+    """The champion's performance on one window."""
 
     window: Window | None
-    version: str
+    version: str  # the version whose predictions these are
     metric: str
     rows: int
-    labelled: int = 0
+    labelled: int = 0  # rows of the window whose label is known
+    # Whether the label delay has passed, so that `realised` will hardly change.
     mature: bool = False
+    # Of the predictions that were made, where labels have arrived.
     realised: MetricValue | None = None
+    # Without labels; can't see a change in how the target depends on the features.
     estimated: MetricValue | None = None
-    reference: MetricValue | None = None
+    reference: MetricValue | None = None  # the same metric on the version's holdout
+    # Realised (else estimated) performance is worse than the reference beyond both the interval and
+    # the reference's own variation between windows.
     worse: bool = False
+    # Value of the metric beyond which it counts as worse; None where it is not judged.
     limit: float | None = None
+    # The same of each segment that the file names, where its labels are in.
     segments: tuple[SegmentPerformance, ...] = ()
     sentence: str = ""
 
 
 class WindowDifference(Record):
-    """Gain of a refreshed model over the champion on one window.
-
-    Attributes
-    ----------
-    gain
-        Difference of the metric, oriented so that greater is better.
-    spread
-        Its standard error, from blocks of time.
-    """
+    """Gain of a refreshed model over the champion on one window."""
 
     window: Window
     rows: int
-    gain: float
-    spread: float
+    gain: float  # difference of the metric, oriented so that greater is better
+    spread: float  # its standard error, from blocks of time
 
 
 class AgedGain(Record):
-    """Result of one measurement of how the champion ages.
+    """Result of one measurement of how the champion ages."""
 
-    Attributes
-    ----------
-    gain, error
-        Of the refreshed model over the champion, and its standard error.
-    ahead
-        How much newer the refreshed model's newest row was.
-    """
-
+    # gain, error: of the refreshed model over the champion, and its standard error.
     gain: float
     error: float
-    ahead: timedelta
+    ahead: timedelta  # how much newer the refreshed model's newest row was
 
 
 GainSkipped = Literal[
@@ -460,73 +345,46 @@ class Gain(Record):
 
     The champion's family and settings are fitted on rows before `boundary` and compared with the
     champion on rows from it on, both predicting the same rows.
-
-    Attributes
-    ----------
-    gain, low, high
-        The refreshed model's metric minus the champion's, oriented so that greater is better,
-        and its interval at `confidence`; None where it was not measured.
-    refreshed, champion
-        The metric of either model.
-    matters
-        Least gain that would matter, in units of the metric: see
-        `tasks.monitoring.performance.gain.material`.
-    windows
-        Windows whose rows were judged, oldest first.
-    differences
-        Of windows that no earlier measurement judged: what this one adds to the sequence.
-    evidence
-        Logarithm of the e-value over all windows of the champion so far; the sequence supports
-        retraining where it reaches log(2 / (1 − `confidence`)).
-    mean
-        Mean gain over the windows of the sequence.
-    observed
-        Number of these windows.
-    rows_expected
-        Rows until the next look.
-    rows_fitted, rows_available
-        Training rows used and there; fewer are used where the cost is bounded.
-    skipped
-        Why nothing was measured; empty where it was.
-    problem
-        Message of a failed measurement.
-    until
-        End of the newest window whose labels were mature.
-    newest
-        Time of the newest row that was judged.
-    aged
-        What the newest measurements showed, of earlier champions too, this one last.
-    expected
-        What a refit now is expected to bring by them: see
-        `tasks.policy.ageing`.
     """
 
     version: str
     metric: str
+    # gain, low, high: the refreshed model's metric minus the champion's, oriented so that greater
+    # is better, and its interval at `confidence`; None where it was not measured.
     gain: float | None = None
     low: float | None = None
     high: float | None = None
     confidence: float = 0.9
+    # refreshed, champion: the metric of either model.
     refreshed: float | None = None
     champion: float | None = None
+    # Least gain that would matter, in units of the metric: see
+    # `tasks.monitoring.performance.gain.material`.
     matters: float | None = None
     rows: int = 0
-    windows: tuple[Window, ...] = ()
+    windows: tuple[Window, ...] = ()  # Windows whose rows were judged, oldest first
+    # Of windows that no earlier measurement judged: what this one adds to the sequence.
     differences: tuple[WindowDifference, ...] = ()
+    # Logarithm of the e-value over all windows of the champion so far; the sequence supports
+    # retraining where it reaches log(2 / (1 − `confidence`)).
     evidence: float = 0.0
-    mean: float | None = None
-    observed: int = 0
-    rows_expected: int = 0
+    mean: float | None = None  # mean gain over the windows of the sequence
+    observed: int = 0  # number of these windows
+    rows_expected: int = 0  # rows until the next look
     boundary: datetime | None = None
     family: str = ""
+    # rows_fitted, rows_available: training rows used and there; fewer are used where the cost is
+    # bounded.
     rows_fitted: int = 0
     rows_available: int = 0
     seconds: float = 0.0
-    skipped: GainSkipped = ""
-    problem: str = ""
-    until: datetime | None = None
-    newest: datetime | None = None
+    skipped: GainSkipped = ""  # why nothing was measured; empty where it was
+    problem: str = ""  # message of a failed measurement
+    until: datetime | None = None  # end of the newest window whose labels were mature
+    newest: datetime | None = None  # time of the newest row that was judged
+    # What the newest measurements showed, of earlier champions too, this one last.
     aged: tuple[AgedGain, ...] = ()
+    # What a refit now is expected to bring by them: see `tasks.policy.ageing`.
     expected: float | None = None
 
 
@@ -538,48 +396,33 @@ CALLING: tuple[GainAnswer, ...] = ("pays", "steady", "ages")
 
 
 class WindowFlag(Record):
-    """The policy's input from one monitored window.
-
-    Attributes
-    ----------
-    settled
-        Whether its labels are in, so that `worse` rests on realised performance.
-    gain
-        The latest measurement that judged rows of this window; None where none did.
-    """
+    """The policy's input from one monitored window."""
 
     window: Window | None
     drifted: bool = False
     worse: bool = False
     enough: bool = True
+    # Whether its labels are in, so that `worse` rests on realised performance.
     settled: bool = False
+    # The latest measurement that judged rows of this window; None where none did.
     gain: Gain | None = None
 
 
 class PolicyDecision(Record):
-    """The policy's decision, with its reasons.
-
-    Attributes
-    ----------
-    by
-        What calls for a training, or would.
-    withheld
-        Why nothing is trained although something called for it: ``cooldown``, ``persistence``,
-        ``rows``, ``duplicate``, ``running``, ``no gain`` or ``not asked``; empty when it trains.
-    gain
-        The measurement that the decision rests on; None where it rests on none.
-    weighed
-        The conclusion from that measurement.
-    training, training_reason
-        When it trains: whether candidates are searched or the champion is refitted, and why.
-    """
+    """The policy's decision, with its reasons."""
 
     retrain: bool
+    # What calls for a training, or would.
     by: tuple[Literal["gain", "drift", "performance", "schedule", "manual"], ...] = ()
     reasons: tuple[str, ...] = ()
+    # Why nothing is trained although something called for it: `cooldown`, `persistence`, `rows`,
+    # `duplicate`, `running`, `no gain` or `not asked`; empty when it trains.
     withheld: str = ""
     sentence: str = ""
+    # The measurement that the decision rests on; None where it rests on none.
     gain: Gain | None = None
-    weighed: GainAnswer = ""
+    weighed: GainAnswer = ""  # the conclusion from that measurement
+    # training, training_reason: when it trains: whether candidates are searched or the champion is
+    # refitted, and why.
     training: TrainingKind = "search"
     training_reason: str = ""

@@ -30,33 +30,21 @@ _HOME = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A checked pipeline file.
+    """A checked pipeline file."""
 
-    Attributes
-    ----------
-    config
-        The file's values.
-    path, base, root
-        The file, its folder, and the folder that relative paths may not leave.
-    state
-        Where everything that keepfit keeps of it lives.
-    digest
-        SHA-256 of what decides a training (config without state and schedules), 64 hex digits.
-    secrets
-        Values that came from the environment, and what it holds to open object stores; never
-        printed or stored.
-    fault
-        What is wrong with the file as it stands, where this is its last valid version.
-    """
-
-    config: PipelineConfig
+    config: PipelineConfig  # the file's values
     document: Document
+    # path, base, root: the file, its folder, and the folder that relative paths may not leave.
     path: Path
     base: Path
     root: Path
-    state: Path
+    state: Path  # where everything that keepfit keeps of it lives
+    # SHA-256 of what decides a training (config without state and schedules), 64 hex digits.
     digest: str
+    # Values that came from the environment, and what it holds to open object stores; never printed
+    # or stored.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    # What is wrong with the file as it stands, where this is its last valid version.
     fault: str = ""
 
     def line_of(self, *location: str | int) -> int:
@@ -115,15 +103,8 @@ def load_pipeline(
 ) -> Pipeline:
     """Read and check a pipeline file; nothing is created.
 
-    Parameters
-    ----------
-    contract_exists
-        Whether the contract file that it names must be there already.
-
-    Raises
-    ------
-    ConfigError
-        With file, line, what was wrong, what is allowed and the nearest valid name.
+    `contract_exists`: whether the contract file that it names must be there already. Raises
+    ConfigError with file, line, what was wrong, what is allowed and the nearest valid name.
     """
     return pipeline_of(read_yaml(find_file(path)), environ, contract_exists=contract_exists)
 
@@ -131,12 +112,7 @@ def load_pipeline(
 def load_pipelines(files: Sequence[Path]) -> list[Pipeline]:
     """Read and check the files of one process, the default one without any.
 
-    Raises
-    ------
-    ConfigError
-        As `load_pipeline` does.
-    UsageError
-        When two of them have one name.
+    Raises ConfigError as `load_pipeline` does; UsageError when two of them have one name.
     """
     pipelines = [load_pipeline(file) for file in files or (None,)]
     names = [pipeline.config.name for pipeline in pipelines]
@@ -203,15 +179,8 @@ def require_columns(
 ) -> None:
     """Refuse columns that the file names and the source does not have.
 
-    Parameters
-    ----------
-    promised
-        Columns of the contract: where one of them is gone, the contract check reports it.
-
-    Raises
-    ------
-    ConfigError
-        For the first absent column, with its line and the nearest name.
+    `promised`: columns of the contract: where one of them is gone, the contract check reports it.
+    Raises ConfigError for the first absent column, with its line and the nearest name.
     """
     names = list(available)
     config = pipeline.config
@@ -230,10 +199,7 @@ def require_columns(
 def require_evaluated(pipeline: Pipeline, available: Iterable[str]) -> None:
     """Refuse columns to group, judge or report by that are neither read nor made by a hook.
 
-    Raises
-    ------
-    ConfigError
-        For the first absent column, with its line and the nearest name.
+    Raises ConfigError for the first absent column, with its line and the nearest name.
     """
     _refuse_absent(pipeline, _evaluated(pipeline.config), list(available), ())
 

@@ -102,14 +102,9 @@ class OwnCode(_Part):
 
     It is never stored with a version: a version's own word about what may be imported is worth
     nothing.
-
-    Attributes
-    ----------
-    base
-        Folder of the pipeline file.
     """
 
-    base: str
+    base: str  # folder of the pipeline file
     hooks: HooksConfig
 
     @classmethod

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 def subsample_evenly(rows: int, limit: int) -> NDArray[np.int64]:
     """Return at most `limit` positions out of `rows`, in order: the middles of equal parts.
 
-    Examples
-    --------
     >>> subsample_evenly(10, 4).tolist()
     [1, 3, 6, 8]
     >>> subsample_evenly(3, 4).tolist()
@@ -24,8 +22,6 @@ def subsample_evenly(rows: int, limit: int) -> NDArray[np.int64]:
 def spread(rows: int, most: int) -> NDArray[np.int64]:
     """Return at most `most` positions out of `rows`, in order, the first and the last with them.
 
-    Examples
-    --------
     >>> spread(5, 3), spread(2, 3)
     (array([0, 2, 4]), array([0, 1]))
     """

@@ -13,35 +13,22 @@ class _Note(BaseModel):
 
 
 class SkippedLines(_Note):
-    """Lines of a CSV file above its header or below its rows that hold no row.
-
-    Attributes
-    ----------
-    file
-        Name of the file, without its folder.
-    sample
-        The first of these lines, at most 60 characters.
-    """
+    """Lines of a CSV file above its header or below its rows that hold no row."""
 
     kind: Literal["skipped_lines"] = "skipped_lines"
-    file: str
+    file: str  # name of the file, without its folder
     where: Literal["above", "below"]
     lines: int
-    sample: str
+    sample: str  # the first of these lines, at most 60 characters
 
 
 class FileAside(_Note):
-    """A file that is empty or incomplete, as while it is being written, and was not read.
-
-    Attributes
-    ----------
-    stale
-        Whether it has not changed for an hour, so that it may be damaged rather than arriving.
-    """
+    """A file that is empty or incomplete, as while it is being written, and was not read."""
 
     kind: Literal["file_aside"] = "file_aside"
     file: str
     reason: Literal["empty", "incomplete"]
+    # Whether it has not changed for an hour, so that it may be damaged rather than arriving.
     stale: bool = False
 
 
@@ -72,17 +59,11 @@ class BeyondRange(_Note):
 
 
 class DecodedBytes(_Note):
-    """A column of bytes that was read as something else.
-
-    Attributes
-    ----------
-    as_what
-        ``text``, or the numbers that the bytes are.
-    """
+    """A column of bytes that was read as something else."""
 
     kind: Literal["decoded_bytes"] = "decoded_bytes"
     column: str
-    as_what: str
+    as_what: str  # `text`, or the numbers that the bytes are
 
 
 class UnnamedIndex(_Note):
@@ -100,37 +81,23 @@ class PartitionKeyInFile(_Note):
 
 
 class ChangedColumns(_Note):
-    """Columns in which files differ from the others of their source, or from what is known.
-
-    Attributes
-    ----------
-    files
-        Names of the files that differ in this way.
-    new, absent
-        Columns that only they have, and those of the others that they lack.
-    renamed
-        Absent column to the new one that is called nearly like it.
-    """
+    """Columns in which files differ from the others of their source, or from what is known."""
 
     kind: Literal["changed_columns"] = "changed_columns"
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # names of the files that differ in this way
+    # new, absent: columns that only they have, and those of the others that they lack.
     new: tuple[str, ...]
     absent: tuple[str, ...]
+    # Absent column to the new one that is called nearly like it.
     renamed: dict[str, str] = Field({})
 
 
 class LabelTwins(_Note):
-    """Labels of the target that differ in case, space or a final dot only.
-
-    Attributes
-    ----------
-    spellings
-        Label to its rows, the most frequent first.
-    """
+    """Labels of the target that differ in case, space or a final dot only."""
 
     kind: Literal["label_twins"] = "label_twins"
     target: str
-    spellings: dict[str, int]
+    spellings: dict[str, int]  # label to its rows, the most frequent first
 
     @property
     def name(self) -> str:
@@ -139,54 +106,34 @@ class LabelTwins(_Note):
 
 
 class JoinedLabels(_Note):
-    """Spellings of labels that `labels` of the pipeline file joined.
-
-    Attributes
-    ----------
-    rows
-        Spelling to its rows.
-    unknown
-        Spelling that neither occurs nor resembles one that does, to the nearest that occurs.
-    """
+    """Spellings of labels that `labels` of the pipeline file joined."""
 
     kind: Literal["joined_labels"] = "joined_labels"
     target: str
-    rows: dict[str, int]
+    rows: dict[str, int]  # spelling to its rows
+    # Spelling that neither occurs nor resembles one that does, to the nearest that occurs.
     unknown: dict[str, str] = Field({})
 
 
 class AmountsRead(_Note):
-    """A column of amounts, such as $1,234.50 or (7), that was read as numbers.
-
-    Attributes
-    ----------
-    example, number
-        A cell and what was read.
-    unit
-        Currency, ``%`` or empty. A per cent keeps its number: 7.3% is 7.3.
-    """
+    """A column of amounts, such as $1,234.50 or (7), that was read as numbers."""
 
     kind: Literal["amounts_read"] = "amounts_read"
     column: str
+    # example, number: a cell and what was read.
     example: str
     number: float
+    # Currency, `%` or empty. A per cent keeps its number: 7.3% is 7.3.
     unit: str
 
 
 class SeveralUnits(_Note):
-    """A column of amounts that was kept as text, because they are in several units.
-
-    Attributes
-    ----------
-    units
-        Currency or ``%``; empty for amounts without one.
-    files
-        Unit to the first file that holds it, where the source has several.
-    """
+    """A column of amounts that was kept as text, because they are in several units."""
 
     kind: Literal["several_units"] = "several_units"
     column: str
-    units: tuple[str, ...]
+    units: tuple[str, ...]  # currency or `%`; empty for amounts without one
+    # Unit to the first file that holds it, where the source has several.
     files: dict[str, str] = Field({})
 
 
@@ -211,8 +158,6 @@ ReadingNote = Annotated[
 def note_text(note: ReadingNote) -> str:
     """Return the sentence that shows `note`.
 
-    Examples
-    --------
     >>> note_text(SkippedLines(file="sales.csv", where="above", lines=1, sample="sep=;"))
     "sales.csv: 1 line above the header was skipped: 'sep=;' (`source.skip_rows` changes it)"
     """

@@ -48,49 +48,26 @@ class Record(BaseModel):
 
 
 class Snapshot(Record):
-    """A window of a source, read once and kept on disk as an Arrow IPC (Feather v2) file.
+    """A window of a source, read once and kept on disk as an Arrow IPC (Feather v2) file."""
 
-    Attributes
-    ----------
-    path
-        The Arrow file; column order is the source's, names are unique.
-    digest
-        SHA-256 of the content (names, kinds and values), 64 hex digits.
-    kinds
-        Column name to kind, for every column of the file.
-    start, end
-        Least and greatest time in the time column; None without one.
-    assumptions
-        What was assumed while reading, one sentence each, with where to change it.
-    findings
-        What else was found while reading, as values.
-    written
-        Column to how its text was written, where not as plain numbers or times.
-    memory_bytes
-        Size of the table in memory, in bytes.
-    places
-        NumPy file with each row's place in what was read, from 0; empty where none was left out.
-    file_digest
-        SHA-256 of the Arrow file.
-    cached
-        Whether it was reused from an earlier run.
-    given
-        Arrow's schema of what a feature function was given, in base64; empty without one.
-    """
-
-    path: str
-    digest: str
+    path: str  # the Arrow file; column order is the source's, names are unique
+    digest: str  # SHA-256 of the content (names, kinds and values), 64 hex digits
     rows: int
-    kinds: dict[str, Kind]
+    kinds: dict[str, Kind]  # column name to kind, for every column of the file
+    # start, end: least and greatest time in the time column; None without one.
     start: datetime | None = None
     end: datetime | None = None
+    # What was assumed while reading, one sentence each, with where to change it.
     assumptions: tuple[str, ...] = ()
-    findings: tuple[ReadingNote, ...] = ()
+    findings: tuple[ReadingNote, ...] = ()  # what else was found while reading, as values
+    # Column to how its text was written, where not as plain numbers or times.
     written: dict[str, str] = {}
-    memory_bytes: int = 0
+    memory_bytes: int = 0  # size of the table in memory, in bytes
+    # NumPy file with each row's place in what was read, from 0; empty where none was left out.
     places: str = ""
-    file_digest: str = ""
-    cached: bool = False
+    file_digest: str = ""  # SHA-256 of the Arrow file
+    cached: bool = False  # whether it was reused from an earlier run
+    # Arrow's schema of what a feature function was given, in base64; empty without one.
     given: str = ""
 
     @property
@@ -100,51 +77,31 @@ class Snapshot(Record):
 
 
 class Schema(Record):
-    """Roles of the columns.
-
-    Attributes
-    ----------
-    features
-        Feature column to kind, in table order.
-    classes
-        Class labels as text, in the order of the model's ``classes_``; empty for numbers.
-    positive
-        The label (as text) whose probability is scored in a binary task.
-    aside
-        Columns that are read for evaluation only: excluded, and named to judge or report by.
-    dropped
-        Column that is no feature to the reason why.
-    leaks
-        Features that look like leaks, with a sentence of explanation.
-    own
-        Estimators and metrics of the running pipeline file; never stored with a version.
-    twins
-        Labels that may be one, spelled in several ways.
-    group, item
-        Of a ranking: the column whose rows are ranked together, and the one that names what is
-        ranked.
-    grades
-        Of a ranking: the target's values in order; a value's place among them is its grade.
-    relevant
-        Of a ranking: the least value of the target that counts as relevant.
-    """
+    """Roles of the columns."""
 
     target: str
     task: Task
-    features: dict[str, Kind]
+    features: dict[str, Kind]  # feature column to kind, in table order
+    # Class labels as text, in the order of the model's `classes_`; empty for numbers.
     classes: tuple[str, ...] = ()
-    positive: str | None = None
+    positive: str | None = None  # the label (as text) whose probability is scored in a binary task
     time_column: str | None = None
     id_columns: tuple[str, ...] = ()
+    # Columns that are read for evaluation only: excluded, and named to judge or report by.
     aside: tuple[str, ...] = ()
-    dropped: dict[str, str] = {}
-    leaks: dict[str, str] = {}
+    dropped: dict[str, str] = {}  # column that is no feature to the reason why
+    leaks: dict[str, str] = {}  # features that look like leaks, with a sentence of explanation
     assumptions: tuple[str, ...] = ()
-    twins: tuple[LabelTwins, ...] = ()
+    twins: tuple[LabelTwins, ...] = ()  # labels that may be one, spelled in several ways
+    # group, item: of a ranking: the column whose rows are ranked together, and the one that names
+    # what is ranked.
     group: str | None = None
     item: str | None = None
+    # Of a ranking: the target's values in order; a value's place among them is its grade.
     grades: tuple[float, ...] = ()
+    # Of a ranking: the least value of the target that counts as relevant.
     relevant: float | None = None
+    # Estimators and metrics of the running pipeline file; never stored with a version.
     own: OwnCode | None = None
 
     def running(self, own: OwnCode | None) -> Schema:
@@ -153,34 +110,21 @@ class Schema(Record):
 
 
 class Split(Record):
-    """Rows for training and for the holdout, as positions in a snapshot.
+    """Rows for training and for the holdout, as positions in a snapshot."""
 
-    Attributes
-    ----------
-    train_path, holdout_path
-        ``.npy`` files of int64 row positions; in time order when the rule is ``time``.
-    rule
-        ``time`` (newest rows held out) or ``hash`` (stable hash of the id or the content).
-    holdout
-        Share of rows held out, a fraction.
-    boundary
-        First time of the holdout under the rule ``time``.
-    no_target
-        Rows left out because their target is null or not finite.
-    group
-        Column whose rows stay together; None where each row is its own.
-    """
-
+    # train_path, holdout_path: `.npy` files of int64 row positions; in time order when the rule is
+    # `time`.
     train_path: str
     holdout_path: str
+    # `time` (newest rows held out) or `hash` (stable hash of the id or the content).
     rule: Literal["time", "hash"]
-    holdout: float
+    holdout: float  # share of rows held out, a fraction
     n_train: int
     n_holdout: int
-    boundary: datetime | None = None
-    no_target: int = 0
+    boundary: datetime | None = None  # first time of the holdout under the rule `time`
+    no_target: int = 0  # rows left out because their target is null or not finite
     notes: tuple[str, ...] = ()
-    group: str | None = None
+    group: str | None = None  # column whose rows stay together; None where each row is its own
 
     @property
     def kind(self) -> str:
@@ -190,102 +134,57 @@ class Split(Record):
 
 
 class Recipe(Record):
-    """Recipe for fitting a model again without a search: all choices, and no path.
+    """Recipe for fitting a model again without a search: all choices, and no path."""
 
-    Attributes
-    ----------
-    schema_version
-        Of this record; a later one is not read.
-    family
-        The candidate, or ``baseline`` or ``ensemble``.
-    settings
-        Hyperparameters that tuning chose; empty where the candidate's own were kept.
-    iterations
-        Rounds or epochs of an iterative learner.
-    rows
-        Rows that the settings were chosen for, by which steps are sized.
-    objective
-        ``mae`` where the learner minimises the absolute error; empty: its usual loss.
-    adjustment
-        Calibration and rule of decision, as `Adjustment` of postprocessing writes them.
-    members, weights
-        Of an ensemble.
-    """
-
-    schema_version: Literal[1] = 1
-    family: str
+    schema_version: Literal[1] = 1  # of this record; a later one is not read
+    family: str  # the candidate, or `baseline` or `ensemble`
+    # Hyperparameters that tuning chose; empty where the candidate's own were kept.
     settings: dict[str, str | int | float] = {}
+    # Rounds or epochs of an iterative learner.
     iterations: int | None = Field(None, ge=1, le=1_000_000)
+    # Rows that the settings were chosen for, by which steps are sized.
     rows: int | None = Field(None, ge=1)
+    # `mae` where the learner minimises the absolute error; empty: its usual loss.
     objective: Literal["", "mae"] = ""
+    # Calibration and rule of decision, as `Adjustment` of postprocessing writes them.
     adjustment: dict[str, JsonValue] = {}
+    # members, weights: of an ensemble.
     members: tuple[Recipe, ...] = ()
     weights: tuple[float, ...] = ()
 
 
 class TrainingMode(Record):
-    """Whether a training searches among candidates or fits a known recipe on newer rows.
-
-    Attributes
-    ----------
-    reason
-        Why it is the one or the other.
-    recipe_of, recipe
-        Of a refit: the version whose recipe is fitted, and the recipe.
-    obstacle
-        Of a search in place of a refit: why the champion could not be refitted.
-    newer_rows, newer_needed
-        Of a refit: labelled rows newer than the champion's, and how many a judgement needs.
-    """
+    """Whether a training searches among candidates or fits a known recipe on newer rows."""
 
     kind: TrainingKind = "search"
-    reason: str = ""
+    reason: str = ""  # why it is the one or the other
+    # recipe_of, recipe: of a refit: the version whose recipe is fitted, and the recipe.
     recipe_of: str | None = None
     recipe: Recipe | None = None
-    obstacle: str = ""
+    obstacle: str = ""  # of a search in place of a refit: why the champion could not be refitted
+    # newer_rows, newer_needed: of a refit: labelled rows newer than the champion's, and how many a
+    # judgement needs.
     newer_rows: int | None = None
     newer_needed: int = 0
 
 
 class Prepared(Record):
-    """Input of a training, once its data is checked.
+    """Input of a training, once its data is checked."""
 
-    Attributes
-    ----------
-    roles
-        Which column plays which part.
-    key, fit_key
-        Digest of all that decides the training, and of all that decides its fits.
-    folder
-        Where the fits are kept.
-    refit
-        Whether a promoted challenger is fitted once more on the whole window.
-    mode
-        Whether candidates are searched, or a version's recipe is fitted.
-    """
-
-    roles: Schema
+    roles: Schema  # which column plays which part
     split: Split
     metric: str
+    # key, fit_key: digest of all that decides the training, and of all that decides its fits.
     key: str
     fit_key: str
-    folder: str
-    refit: bool
+    folder: str  # where the fits are kept
+    refit: bool  # whether a promoted challenger is fitted once more on the whole window
+    # Whether candidates are searched, or a version's recipe is fitted.
     mode: TrainingMode = TrainingMode()
 
 
 class ContractResult(Record):
-    """The outcome of checking one table against its contract.
-
-    Attributes
-    ----------
-    whole
-        Whether the table as a whole is at fault, so that none of its rows can be scored.
-    aside
-        Rows at fault; their positions are in the ``.npy`` file `faults` of digest `faults_digest`.
-    lacking
-        Columns that some of the files read lack.
-    """
+    """The outcome of checking one table against its contract."""
 
     passed: bool
     contract_digest: str
@@ -295,11 +194,13 @@ class ContractResult(Record):
     page: str = ""
     seconds: float = 0.0
     cached: bool = False
+    # Whether the table as a whole is at fault, so that none of its rows can be scored.
     whole: bool = False
+    # Rows at fault; their positions are in the `.npy` file `faults` of digest `faults_digest`.
     aside: int = 0
     faults: str = ""
     faults_digest: str = ""
-    lacking: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()  # columns that some of the files read lack
 
     @property
     def broken(self) -> tuple[RuleResult, ...]:
@@ -313,31 +214,18 @@ class ContractResult(Record):
 
 
 class SetAside(Record):
-    """Rows that broke their contract, kept in a file instead of being scored.
+    """Rows that broke their contract, kept in a file instead of being scored."""
 
-    Attributes
-    ----------
-    rows, of
-        How many rows, of how many that were checked.
-    whole
-        Whether the delivery as a whole is at fault.
-    file
-        Parquet, to be scored once the contract or the file is fixed.
-    digest
-        Of the rows' content.
-    rules
-        What they broke.
-    accept_command, score_command
-        Commands that accept the change into the contract, and that score the file.
-    """
-
+    # rows, of: how many rows, of how many that were checked.
     rows: int
     of: int
-    whole: bool
-    file: str
-    digest: str
+    whole: bool  # whether the delivery as a whole is at fault
+    file: str  # Parquet, to be scored once the contract or the file is fixed
+    digest: str  # of the rows' content
     contract_digest: str
-    rules: tuple[RuleResult, ...] = ()
+    rules: tuple[RuleResult, ...] = ()  # what they broke
+    # accept_command, score_command: commands that accept the change into the contract, and that
+    # score the file.
     accept_command: str = ""
     score_command: str = ""
 
@@ -356,68 +244,37 @@ class Admitted(Record):
 
 
 class Trial(Record):
-    """One set of hyperparameters tried in validation; the first is the untuned one.
-
-    Attributes
-    ----------
-    params
-        Hyperparameter to value; of the untuned trial what its settings came to.
-    score
-        Mean of the metric over the folds it reached; None where it has none.
-    scores
-        The metric on each fold reached, in the order of the folds; None where it is not defined.
-    first
-        The metric of a fit on fewer rows that came before the folds; None without one.
-    rows
-        Training rows of its largest fit.
-    iterations
-        Of an iterative learner, for each fold.
-    chosen
-        Whether the candidate was fitted with it.
-    digests
-        File of its folder to SHA-256; reuse compares them.
-    """
+    """One set of hyperparameters tried in validation; the first is the untuned one."""
 
     number: int
+    # Hyperparameter to value; of the untuned trial what its settings came to.
     params: dict[str, str | int | float] = {}
     state: Literal["complete", "pruned", "failed"]
+    # Mean of the metric over the folds it reached; None where it has none.
     score: float | None = None
+    # The metric on each fold reached, in the order of the folds; None where it is not defined.
     scores: tuple[float | None, ...] = ()
+    # The metric of a fit on fewer rows that came before the folds; None without one.
     first: float | None = None
     seconds: float = 0.0
-    rows: int = 0
-    iterations: tuple[int, ...] = ()
+    rows: int = 0  # training rows of its largest fit
+    iterations: tuple[int, ...] = ()  # of an iterative learner, for each fold
     reason: str = ""
     notes: tuple[str, ...] = ()
-    chosen: bool = False
-    digests: dict[str, str] = {}
+    chosen: bool = False  # whether the candidate was fitted with it
+    digests: dict[str, str] = {}  # file of its folder to SHA-256; reuse compares them
 
 
 class Rounds(Record):
-    """Number of rounds of an iterative learner: boosting rounds, or epochs.
+    """Number of rounds of an iterative learner: boosting rounds, or epochs."""
 
-    Attributes
-    ----------
-    chosen
-        What the validation parts together are for.
-    best
-        Where their mean loss is least.
-    usual
-        Rounds of the library's defaults, which are always among the choices.
-    most
-        Rounds at which every fit ends.
-    stops
-        Where the loss of each validation part is least.
-    rule
-        Why they were chosen: the least mean loss; the most rounds within its noise; the usual ones,
-        as fewer are not shown to be better; or the usual ones, as they score better in the metric.
-    """
-
-    chosen: int
-    best: int
-    usual: int
-    most: int
-    stops: tuple[int, ...] = ()
+    chosen: int  # what the validation parts together are for
+    best: int  # where their mean loss is least
+    usual: int  # rounds of the library's defaults, which are always among the choices
+    most: int  # rounds at which every fit ends
+    stops: tuple[int, ...] = ()  # where the loss of each validation part is least
+    # Why they were chosen: the least mean loss; the most rounds within its noise; the usual ones,
+    # as fewer are not shown to be better; or the usual ones, as they score better in the metric.
     rule: Literal["best", "within noise", "usual", "metric"] = "best"
 
     @property
@@ -429,69 +286,45 @@ class Rounds(Record):
 
 
 class CandidateResult(Record):
-    """One candidate after fitting, or the reason why there is none.
-
-    Attributes
-    ----------
-    cv_mean, cv_std
-        Mean and standard deviation of the metric over the validation folds.
-    cv_scores
-        The metric on each fold; None where it is not defined.
-    fit_seconds
-        Seconds of the fit on all training rows, encoding excluded.
-    predict_seconds
-        Seconds to predict the holdout, encoding included.
-    rows_fitted
-        Training rows used; fewer than there are when the candidate states a limit.
-    model_path
-        The skops file of the whole fitted sklearn Pipeline.
-    predictions_path
-        ``.npz`` with ``predicted`` and, for classification, ``probability`` of shape
-        (n_holdout, n_classes), in the order of the split's holdout file.
-    curves
-        Metric name to its value per iteration of an iterative learner, ``training_…`` on rows that
-        are learnt from and ``validation_…`` on rows set aside.
-    curves_of
-        Which fit the curves are of, in words; empty where it is the one on all training rows.
-    importance
-        Feature to its share of the model's own importance, where the model has one.
-    asked
-        Notes on how requested options were applied: of ``tuning``,
-        the ``mixture``, what is ``calibrated``, and what ``decides``.
-    trials
-        What tuning tried, in the order of the numbers; empty without tuning.
-    rounds
-        How the rounds of an iterative learner were chosen; None of other candidates.
-    out_of_time
-        Whether it was skipped because the time budget was used up.
-    digests
-        File of its folder to SHA-256; reuse compares them.
-    """
+    """One candidate after fitting, or the reason why there is none."""
 
     candidate: str
     status: Literal["ok", "failed", "skipped"]
     reason: str = ""
+    # cv_mean, cv_std: mean and standard deviation of the metric over the validation folds.
     cv_mean: float | None = None
     cv_std: float | None = None
     cv_folds: int = 0
+    # The metric on each fold; None where it is not defined.
     cv_scores: tuple[float | None, ...] = ()
-    fit_seconds: float | None = None
-    predict_seconds: float | None = None
+    fit_seconds: float | None = None  # seconds of the fit on all training rows, encoding excluded
+    predict_seconds: float | None = None  # seconds to predict the holdout, encoding included
+    # Training rows used; fewer than there are when the candidate states a limit.
     rows_fitted: int = 0
     model_bytes: int = 0
-    model_path: str = ""
+    model_path: str = ""  # the skops file of the whole fitted sklearn Pipeline
+    # `.npz` with `predicted` and, for classification, `probability` of shape (n_holdout,
+    # n_classes), in the order of the split's holdout file.
     predictions_path: str = ""
     encoding: str = ""
     params: dict[str, str | int | float | bool | None] = {}
+    # Metric name to its value per iteration of an iterative learner, `training_…` on rows that are
+    # learnt from and `validation_…` on rows set aside.
     curves: dict[str, tuple[float, ...]] = {}
+    # Which fit the curves are of, in words; empty where it is the one on all training rows.
     curves_of: str = ""
+    # Feature to its share of the model's own importance, where the model has one.
     importance: dict[str, float] = {}
     notes: tuple[str, ...] = ()
+    # Notes on how requested options were applied: of `tuning`, the `mixture`, what is `calibrated`,
+    # and what `decides`.
     asked: dict[str, tuple[str, ...]] = {}
+    # What tuning tried, in the order of the numbers; empty without tuning.
     trials: tuple[Trial, ...] = ()
+    # How the rounds of an iterative learner were chosen; None of other candidates.
     rounds: Rounds | None = None
-    out_of_time: bool = False
-    digests: dict[str, str] = {}
+    out_of_time: bool = False  # whether it was skipped because the time budget was used up
+    digests: dict[str, str] = {}  # file of its folder to SHA-256; reuse compares them
     cached: bool = False
 
     @property
@@ -540,17 +373,12 @@ class LeaderboardRow(Record):
 
 
 class Assessment(Record):
-    """Every candidate on the holdout, and which of them challenges.
-
-    Attributes
-    ----------
-    skipped
-        Candidates that were not fitted because the time budget was used up.
-    """
+    """Every candidate on the holdout, and which of them challenges."""
 
     evaluations: tuple[Evaluation, ...]
     leaderboard: tuple[LeaderboardRow, ...]
     challenger: str
+    # Candidates that were not fitted because the time budget was used up.
     skipped: tuple[str, ...] = ()
 
     def of(self, candidate: str) -> Evaluation:
@@ -587,115 +415,71 @@ class Picture(Record):
 
 
 class Figures(Record):
-    """The figures of a training, in the order of the report.
-
-    Attributes
-    ----------
-    importance
-        Source column to what the metric loses when it is shuffled, the greatest first.
-    of_candidates
-        Fitted candidate to figure name to PNG file.
-    """
+    """The figures of a training, in the order of the report."""
 
     pictures: tuple[Picture, ...] = ()
+    # Source column to what the metric loses when it is shuffled, the greatest first.
     importance: dict[str, float] = {}
-    of_candidates: dict[str, dict[str, str]] = {}
+    of_candidates: dict[str, dict[str, str]] = {}  # fitted candidate to figure name to PNG file
 
 
 class RecipeGain(Record):
-    """Cross-validation comparison of the challenger's recipe with the champion's.
+    """Cross-validation comparison of the challenger's recipe with the champion's."""
 
-    Attributes
-    ----------
-    gain, error
-        Out-of-fold gain in units of the metric, greater is better, and its standard error.
-    rows
-        Rows that both recipes predicted out of fold.
-    candidates
-        How many recipes the challenger was the best of.
-    """
-
+    # gain, error: out-of-fold gain in units of the metric, greater is better, and its standard
+    # error.
     gain: float
     error: float
-    rows: int
-    candidates: int
+    rows: int  # rows that both recipes predicted out of fold
+    candidates: int  # how many recipes the challenger was the best of
 
 
 class GateEvidence(Record):
-    """Evidence of a gate: summary statistics (no bootstrap replicates), each required to be finite.
-
-    Attributes
-    ----------
-    difference, low, high
-        Challenger minus champion in the metric, oriented so that greater is better, with the
-        paired bootstrap interval.
-    baseline_difference, baseline_low, baseline_high
-        The same against the trivial baseline.
-    rows
-        Rows that neither model was trained on.
-    detectable
-        The smallest difference that the interval could have distinguished from zero.
-    blocks, blocks_of
-        How many units were drawn together, and what they are.
-    equal_age
-        Whether the champion was fitted again up to the challenger's newest row, since the
-        registered one was trained on newer rows.
-    recipes
-        What the folds of the training show of the two recipes; None where they do not.
-    log_loss
-        By how much a refit's log loss is lower than the champion's, with its interval; None where
-        there are no probabilities, or where the log loss is the metric.
-    """
+    """Evidence of a gate: summary statistics, each required to be finite; no replicates."""
 
     metric: str
-    rows: int
+    rows: int  # rows that neither model was trained on
     challenger_score: float | None
     champion_score: float | None
     baseline_score: float | None
+    # difference, low, high: challenger minus champion in the metric, oriented so that greater is
+    # better, with the paired bootstrap interval.
     difference: float | None
     low: float | None
     high: float | None
+    # baseline_difference, baseline_low, baseline_high: the same against the trivial baseline.
     baseline_difference: float | None
     baseline_low: float | None
     baseline_high: float | None
+    # The smallest difference that the interval could have distinguished from zero.
     detectable: float | None = None
     latency_ms_per_1k: float | None = None
     model_bytes: int | None = None
+    # blocks, blocks_of: how many units were drawn together, and what they are.
     blocks: int | None = None
     blocks_of: str = "blocks of time"
     challenger: str = ""
+    # Whether the champion was fitted again up to the challenger's newest row, since the registered
+    # one was trained on newer rows.
     equal_age: bool = False
+    # What the folds of the training show of the two recipes; None where they do not.
     recipes: RecipeGain | None = None
+    # By how much a refit's log loss is lower than the champion's, with its interval; None where
+    # there are no probabilities, or where the log loss is the metric.
     log_loss: tuple[float, float, float] | None = None
 
 
 class RefitGain(Record):
-    """Result of a judged refit: its gain over the champion, in units of the metric.
-
-    Attributes
-    ----------
-    error
-        Standard error of the gain.
-    until
-        Time of the newest row that it was judged on; None where it is not known.
-    """
+    """Result of a judged refit: its gain over the champion, in units of the metric."""
 
     gain: float
-    error: float
+    error: float  # standard error of the gain
+    # Time of the newest row that it was judged on; None where it is not known.
     until: datetime | None = None
 
 
 class Verdict(Record):
-    """The gate's decision and reasons; ``sentence`` states it for a reader.
-
-    Attributes
-    ----------
-    skipped
-        Candidates that were not compared because the time budget was used up.
-    margin
-        How much worse than the champion the challenger may be, in units of the metric; None where
-        it has to be better.
-    """
+    """The gate's decision and reasons; ``sentence`` states it for a reader."""
 
     promoted: bool
     rule: str
@@ -707,7 +491,10 @@ class Verdict(Record):
     confidence: float = 0.95
     champion_version: str | None = None
     evidence: GateEvidence | None = None
+    # Candidates that were not compared because the time budget was used up.
     skipped: tuple[str, ...] = ()
+    # How much worse than the champion the challenger may be, in units of the metric; None where it
+    # has to be better.
     margin: float | None = None
 
     @property

@@ -13,8 +13,6 @@ def latest_believed(now: datetime) -> datetime:
 
     What is read next, and which window is complete, is decided by rows before it.
 
-    Examples
-    --------
     >>> latest_believed(datetime(2026, 3, 1, 12, tzinfo=UTC)).isoformat()
     '2026-03-02T12:00:00+00:00'
     """
@@ -26,8 +24,6 @@ def as_utc(moment: datetime) -> datetime:
 
     A moment of Prefect's, which is a datetime of another library, becomes a plain one.
 
-    Examples
-    --------
     >>> as_utc(datetime(2013, 1, 1)).isoformat()
     '2013-01-01T00:00:00+00:00'
     """

@@ -21,17 +21,11 @@ _HIGHEST_RATIO = 4.0
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of a picture, in its own units.
-
-    Attributes
-    ----------
-    windows
-        At most so many of the newest windows are drawn.
-    """
+    """Sizes of a picture, in its own units."""
 
     width: float
     left: float
-    windows: int
+    windows: int  # at most so many of the newest windows are drawn
     columns: int
 
 
@@ -63,12 +57,7 @@ def story(
 ) -> Markup:
     """Return the picture of the newest windows as an SVG element.
 
-    Parameters
-    ----------
-    marks
-        Where versions change, counted in all of `points`.
-    address
-        What a window links to.
+    `marks`: where versions change, counted in all of `points`; `address`: what a window links to.
     """
     skipped = max(0, len(points) - layout.windows)
     sheet = _Sheet(layout, tuple(points[skipped:]))

@@ -103,12 +103,7 @@ def write_dashboard(
 
     Of many pipelines each gets a page of its own beside it, which is written when it has changed.
 
-    Parameters
-    ----------
-    sizes
-        Store to its size in bytes.
-    accounts
-        Stands for every pipeline's ledger.
+    `sizes`: store to its size in bytes; `accounts`: stands for every pipeline's ledger.
     """
     moment = now or datetime.now(UTC)
     healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
@@ -179,10 +174,8 @@ def _write_own(
 
 
 def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) -> datetime | None:
-    """Return when the page should have been written anew; None where nothing will do so.
-
-    A running stack does it every minute; otherwise the next scheduled run does.
-    """
+    """Return when the page should have been written anew; None where nothing will do so."""
+    # A running stack does it every minute; otherwise the next scheduled run does.
     if running:
         return moment + 5 * timedelta(seconds=EVERY_SECONDS)
     following = [at for health in healths for at in health.next_runs.values()]

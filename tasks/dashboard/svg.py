@@ -14,8 +14,6 @@ from tasks.base.text.phrases import shortened
 def element(name: str, *inside: str, **attributes: str | float | None) -> Markup:
     """Return an element; every text in it and every attribute is escaped.
 
-    Examples
-    --------
     >>> element("text", "a < b", x=1.25, class_="tick")
     Markup('<text x="1.2" class="tick">a &lt; b</text>')
     """
@@ -34,8 +32,6 @@ def _plain(value: str | float) -> str:
 def path(points: Sequence[tuple[float, float]]) -> str:
     """Return the commands of a line through `points`.
 
-    Examples
-    --------
     >>> path([(0, 1), (2.5, 3)])
     'M0 1L2.5 3'
     """
@@ -73,8 +69,6 @@ def fitted(values: Sequence[float], bottom: float, top: float, *, zero: bool = F
 def ticks(scale: Scale, most: int = 4) -> tuple[float, ...]:
     """Return round values inside the scale.
 
-    Examples
-    --------
     >>> ticks(Scale(0.63, 0.72, 100, 0))
     (0.65, 0.675, 0.7)
     """
@@ -93,8 +87,6 @@ def fitting(text: str, room: float) -> str:
 
     Widths are those of a wide sans serif of 12 units, so that narrower fonts fit too.
 
-    Examples
-    --------
     >>> fitting("temperature", 106), fitting("WINDOW_AVERAGE_MAX", 106)
     ('temperature', 'WINDO…E_MAX')
     """

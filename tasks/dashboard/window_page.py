@@ -60,10 +60,7 @@ def window_html(decision: Decision) -> str:
 
     Local links are relative to the page's place in `decision.links["report"]`.
 
-    Parameters
-    ----------
-    decision
-        Of kind ``monitored``.
+    `decision`: of kind ``monitored``.
     """
     drift = decision.read(DriftResult, "drift")
     columns = ordered(drift) if drift is not None else ()
@@ -100,10 +97,8 @@ def judgement(decision: Decision, drift: DriftResult | None) -> Judgement:
 
 
 def ordered(drift: DriftResult) -> tuple[ColumnFinding, ...]:
-    """Return the columns, what matters most first.
-
-    What drifted, by importance; then what is odd; then the rest by how near its threshold it is.
-    """
+    """Return the columns, what matters most first."""
+    # What drifted, by importance; then what is odd; then the rest by how near its threshold it is.
 
     def rank(found: ColumnFinding) -> tuple[bool, bool, float, float, str]:
         odd = bool(found.notes or found.unseen)

@@ -52,33 +52,23 @@ class Fact:
 
 @dataclass(frozen=True)
 class Entry:
-    """One decision on a page.
+    """One decision on a page."""
 
-    Attributes
-    ----------
-    anchor
-        Its place in the page.
-    pipeline
-        Name, and number among the pipelines of the page.
-    links
-        Word, address or None, and target as it was recorded.
-    chain
-        Anchor, word and time of the other decisions with the same correlation.
-    """
-
-    anchor: str
+    anchor: str  # its place in the page
     at: datetime
     kind: str
     word: str
     tone: Tone
-    pipeline: str
+    pipeline: str  # name, and number among the pipelines of the page
     place: int
     sentence: str
     facts: tuple[Fact, ...]
     columns: tuple[ColumnFinding, ...]
     more_columns: int
     rules: tuple[str, ...]
+    # Word, address or None, and target as it was recorded.
     links: tuple[tuple[str, str | None, str], ...]
+    # Anchor, word and time of the other decisions with the same correlation.
     chain: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -202,8 +192,6 @@ def _told(decision: Decision, name: str, value: JsonValue) -> list[Fact]:
 def plain(value: JsonValue) -> str:
     """Return a JSON value as text for a person.
 
-    Examples
-    --------
     >>> plain(1234), plain(True), plain(["a", "b"]), plain({"x": 1.5})
     ('1,234', 'yes', 'a, b', 'x: 1.5000')
     """

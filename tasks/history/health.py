@@ -30,25 +30,16 @@ Health = Literal[
 
 
 class Champion(Record):
-    """The version that scores now, as far as is recorded.
-
-    Attributes
-    ----------
-    score
-        Of the holdout, in `metric`; None where it is not recorded.
-    former
-        The version it replaced.
-    unrecorded
-        Who moved the alias without a decision in the ledger: a person by a command that was
-        killed, whose record the next pass writes, or anyone with write access to the registry.
-    """
+    """The version that scores now, as far as is recorded."""
 
     version: str
     since: datetime | None = None
     candidate: str = ""
     metric: str = ""
-    score: MetricValue | None = None
-    former: str | None = None
+    score: MetricValue | None = None  # of the holdout, in `metric`; None where it is not recorded
+    former: str | None = None  # the version it replaced
+    # Who moved the alias without a decision in the ledger: a person by a command that was killed,
+    # whose record the next pass writes, or anyone with write access to the registry.
     unrecorded: Literal["", "hand", "registry"] = ""
 
 
@@ -61,18 +52,13 @@ class LastRun(Record):
 
 
 class DriftNow(Record):
-    """The latest window that was looked at for drift.
-
-    Attributes
-    ----------
-    alarm
-        Whether what moved could hurt, as `harm` states: the predictions may have moved while
-        `score`, that of the columns, is below its limit.
-    """
+    """The latest window that was looked at for drift."""
 
     window: Window | None
     at: datetime
     enough: bool
+    # Whether what moved could hurt, as `harm` states: the predictions may have moved while `score`,
+    # that of the columns, is below its limit.
     alarm: bool
     score: float | None
     limit: float | None
@@ -94,10 +80,7 @@ def last_runs(
 ) -> dict[str, LastRun]:
     """Return flow to what it did last, or how it failed.
 
-    Parameters
-    ----------
-    served
-        When rows were last predicted over HTTP: a scoring too.
+    `served`: when rows were last predicted over HTTP: a scoring too.
     """
     last: dict[str, LastRun] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
@@ -234,11 +217,9 @@ def on_probation(pipeline: Pipeline, champion: Champion, decisions: Sequence[Dec
 def overdue(
     pipeline: Pipeline, champion: Champion, last: Mapping[str, LastRun], now: datetime
 ) -> str:
-    """Return the overdue runs as a sentence; empty where nothing is overdue.
-
-    A scheduled flow is overdue when it missed its last two times. Without a schedule, a champion
-    is to be looked at once in two windows.
-    """
+    """Return the overdue runs as a sentence; empty where nothing is overdue."""
+    # A scheduled flow is overdue when it missed its last two times. Without a schedule, a champion
+    # is to be looked at once in two windows.
     schedules = pipeline.config.schedules
     for flow in ("monitoring", "scoring"):
         expression = getattr(schedules, flow)

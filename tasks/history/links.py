@@ -29,11 +29,9 @@ def named(name: str) -> str:
 
 
 def addresses(pipeline: Pipeline, decision: Decision) -> dict[str, str]:
-    """Return the links of `decision`, by name, as absolute paths and addresses.
-
-    Ports change between two starts of the stack: an address of one of its servers is made anew
-    while it runs.
-    """
+    """Return the links of `decision`, by name, as absolute paths and addresses."""
+    # Ports change between two starts of the stack: an address of one of its servers is made anew
+    # while it runs.
     found = {name: target for name, target in decision.links.items() if target}
     if isinstance(page := decision.evidence.get("page"), str) and page:
         found.setdefault("page", page)
@@ -53,13 +51,8 @@ def mlflow_address(state: Path, stored: str) -> str:
 def href(target: str, folder: Path, root: Path) -> str | None:
     """Return `target` as a page in `folder` may link to it; None when it may not.
 
-    Parameters
-    ----------
-    root
-        The state folder: pages in it are linked relatively, other files not at all.
+    `root`: the state folder: pages in it are linked relatively, other files not at all.
 
-    Examples
-    --------
     >>> href("/srv/k/pipelines/a/x y.html", Path("/srv/k"), Path("/srv/k"))
     'pipelines/a/x%20y.html'
     >>> href("/etc/passwd", Path("/srv/k"), Path("/srv/k")) is None

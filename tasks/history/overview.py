@@ -42,55 +42,36 @@ _MOST_READ = 60
 
 
 class PipelineHealth(Record):
-    """Health of one pipeline.
-
-    Attributes
-    ----------
-    health, reason
-        One word, and what it rests on.
-    age_days
-        Since the champion began to score, in days.
-    performance
-        Of the newest window for which anything is known; realised where labels are mature.
-    gain, weighed
-        The champion's last measured gain of retraining, and its conclusion.
-    next_runs
-        Flow to when its schedule runs it next, in UTC.
-    stores
-        Store to its size in bytes.
-    fault
-        What is wrong with the pipeline's file, where its last valid version is in use.
-    latest
-        The last decisions, newest first; scorings and quiet windows are not among them.
-    waiting, waiting_command
-        Rows that broke their contract, were set aside and were not scored since; what scores the
-        oldest file of them.
-    asked
-        The training that an alarm requested and that has no outcome yet.
-    next_command
-        What a person does next.
-    """
+    """Health of one pipeline."""
 
     pipeline: str
+    # health, reason: one word, and what it rests on.
     health: Health
     reason: str
     champion: Champion | None
-    age_days: float | None = None
+    age_days: float | None = None  # since the champion began to score, in days
     last: dict[str, LastRun] = Field({})
     drift: DriftNow | None = None
+    # Of the newest window for which anything is known; realised where labels are mature.
     performance: Performance | None = None
+    # gain, weighed: the champion's last measured gain of retraining, and its conclusion.
     gain: Gain | None = None
     weighed: GainAnswer = ""
-    next_runs: dict[str, datetime] = Field({})
+    next_runs: dict[str, datetime] = Field({})  # flow to when its schedule runs it next, in UTC
     timezone: str = "UTC"
-    stores: dict[str, int] = Field({})
+    stores: dict[str, int] = Field({})  # store to its size in bytes
+    # The last decisions, newest first; scorings and quiet windows are not among them.
     latest: tuple[Decision, ...] = ()
+    # waiting, waiting_command: rows that broke their contract, were set aside and were not scored
+    # since; what scores the oldest file of them.
     waiting: int = 0
     waiting_command: str = ""
+    # The training that an alarm requested and that has no outcome yet.
     asked: AskedTraining | None = None
     state: str = ""
+    # What is wrong with the pipeline's file, where its last valid version is in use.
     fault: str = ""
-    next_command: str = ""
+    next_command: str = ""  # what a person does next
 
     def answer(self) -> dict[str, object]:
         """Return the result for `keepfit status --json`."""
@@ -109,14 +90,8 @@ def overview(
 ) -> tuple[PipelineHealth, ...]:
     """Return the health of each pipeline.
 
-    Parameters
-    ----------
-    sizes
-        Store to its size in bytes.
-    champions
-        Pipeline to its champion, where the registry was read already; None: it is read here.
-    accounts
-        Stands for every pipeline's ledger.
+    `sizes`: store to its size in bytes; `champions`: pipeline to its champion, where the registry
+    was read already; None: it is read here; `accounts`: stands for every pipeline's ledger.
     """
     moment = now or datetime.now(UTC)
     shared = [] if accounts else evidence.each_accounts(pipelines)
@@ -233,12 +208,8 @@ def champion_of(
 ) -> Champion | None:
     """Return the version that scores now: by the registry, else by the newest record.
 
-    Parameters
-    ----------
-    moves, trained, outcomes
-        Decisions and trainings, newest first.
-    by_hand
-        Versions that commands made champion and were killed before they recorded it.
+    `moves`, `trained`, `outcomes`: decisions and trainings, newest first; `by_hand`: versions that
+    commands made champion and were killed before they recorded it.
     """
     version, since, former = _newest_move(moves, outcomes)
     if known is not None and known.version != version:
@@ -272,10 +243,8 @@ def champion_of(
 
 
 def _recorded(known: ModelVersion, trained: Sequence[Decision]) -> bool:
-    """Return whether the newest training of this number made this version.
-
-    A model that was deleted in MLflow and trained again counts its versions from 1.
-    """
+    """Return whether the newest training of this number made this version."""
+    # A model that was deleted in MLflow and trained again counts its versions from 1.
     newest = next((d for d in trained if d.version == known.version), None)
     key = known.tags.get("keepfit.training_key", "")
     same = newest is None or newest.text("key").startswith(key)

@@ -16,8 +16,6 @@ _LONGEST_SHIFT = timedelta(hours=3)
 def next_runs(schedules: SchedulesConfig, now: datetime) -> dict[str, datetime]:
     """Return flow, or ``refit``, to when its schedule runs it next, in UTC, the soonest first.
 
-    Examples
-    --------
     >>> schedules = SchedulesConfig(scoring="0 6 * * *", timezone="Europe/Berlin")
     >>> next_runs(schedules, datetime(2026, 7, 1, tzinfo=UTC))["scoring"].isoformat()
     '2026-07-01T04:00:00+00:00'
@@ -36,8 +34,6 @@ def next_time(expression: str, timezone: str, now: datetime) -> datetime:
     A time that the clock shows twice counts once, the first; one that it leaves out is an hour
     later, so that it may come after the time that follows it.
 
-    Examples
-    --------
     >>> next_time("30 1 * * *", "America/New_York", datetime(2026, 11, 1, 6, tzinfo=UTC)).day
     2
     >>> next_time("30 2 * * *", "America/New_York", datetime(2027, 3, 14, 7, tzinfo=UTC)).hour
@@ -59,8 +55,6 @@ def next_time(expression: str, timezone: str, now: datetime) -> datetime:
 def time_before(expression: str, timezone: str, now: datetime, count: int) -> datetime:
     """Return the last but `count` - 1 time before `now` at which a schedule runs, in UTC.
 
-    Examples
-    --------
     >>> time_before("30 2 * * *", "UTC", datetime(2026, 3, 2, 2, 30, tzinfo=UTC), 1).day
     1
     """

@@ -11,21 +11,13 @@ from tasks.history.evidence import MOVES, flow_of
 
 
 class Point(Record):
-    """One window as the charts show it.
+    """One window as the charts show it."""
 
-    Attributes
-    ----------
-    decision
-        Id of the decision that looked at it last, or stopped it.
-    stopped
-        Whether its rows broke their contract.
-    """
-
-    decision: str
+    decision: str  # id of the decision that looked at it last, or stopped it
     at: datetime
     window: Window | None
     version: str | None
-    stopped: bool = False
+    stopped: bool = False  # whether its rows broke their contract
     rows: int | None = None
     drift: DriftResult | None = None
     performance: Performance | None = None
@@ -43,27 +35,17 @@ class Point(Record):
 
 
 class Mark(Record):
-    """Time from which another version scores.
+    """Time from which another version scores."""
 
-    Attributes
-    ----------
-    place
-        Number of windows before it.
-    back
-        Whether it was a rollback.
-    """
-
-    place: int
+    place: int  # number of windows before it
     version: str
-    back: bool
+    back: bool  # whether it was a rollback
     at: datetime
 
 
 def relative(value: float | None, limit: float | None) -> float | None:
     """Return a statistic as a multiple of its threshold; None where either is absent or zero.
 
-    Examples
-    --------
     >>> relative(3.0, 2.0), relative(0.3, 0.0), relative(None, 1.0)
     (1.5, None, None)
     """
@@ -73,13 +55,11 @@ def relative(value: float | None, limit: float | None) -> float | None:
 
 
 def points(decisions: Iterable[Decision]) -> tuple[Point, ...]:
-    """Return the windows that were monitored or stopped, in the order of their time.
-
-    Of a window looked at several times the last look counts, and of its performance the last
-    statement, which a later window's monitoring may have made when labels had arrived. A stop of
-    a window is an entry of its own beside what was found before, until the window is judged
-    again; a stopped training is about no window.
-    """
+    """Return the windows that were monitored or stopped, in the order of their time."""
+    # Of a window looked at several times the last look counts, and of its performance the last
+    # statement, which a later window's monitoring may have made when labels had arrived. A stop of
+    # a window is an entry of its own beside what was found before, until the window is judged
+    # again; a stopped training is about no window.
     looked: dict[str, Point] = {}
     stopped: dict[str, Point] = {}
     latest: dict[str, Performance] = {}
@@ -115,11 +95,9 @@ def _point(decision: Decision) -> Point:
 
 
 def marks(shown: Sequence[Point], decisions: Iterable[Decision]) -> tuple[Mark, ...]:
-    """Return where the version changed among the `shown` windows, the first version included.
-
-    Windows are of the data's time and moves of the clock's: a move stands before the first
-    window that was looked at after it.
-    """
+    """Return where the version changed among the `shown` windows, the first version included."""
+    # Windows are of the data's time and moves of the clock's: a move stands before the first window
+    # that was looked at after it.
     found = []
     moves = sorted((d for d in decisions if d.kind in MOVES and d.version), key=lambda d: d.at)
     for move in moves:

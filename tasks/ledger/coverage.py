@@ -34,11 +34,9 @@ def coverage(
 def ends(
     database: Database, pipeline: str, role: Role = "champion", *, until: datetime | None = None
 ) -> tuple[datetime | None, datetime | None]:
-    """Return the least and the greatest time among the rows that scorings predicted, in UTC.
-
-    Rows whose time is not before `until` are left out, and those predicted over HTTP: they come
-    as they happen, and do not show how far the source was read.
-    """
+    """Return the least and the greatest time among the rows that scorings predicted, in UTC."""
+    # Rows whose time is not before `until` are left out, and those predicted over HTTP: they come
+    # as they happen, and do not show how far the source was read.
     query = sa.select(sa.func.min(predictions.c.time), sa.func.max(predictions.c.time)).where(
         predictions.c.pipeline == pipeline, predictions.c.role == role
     )

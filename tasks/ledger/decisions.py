@@ -57,19 +57,9 @@ def read(
 ) -> tuple[Decision, ...]:
     """Return decisions, newest first.
 
-    Parameters
-    ----------
-    pipeline, kinds, correlation, version
-        Only those, of one or several pipelines; None or nothing for all.
-    since
-        Only those made then or later.
-    most
-        At most so many.
-
-    Raises
-    ------
-    InfrastructureError
-        When a row holds what keepfit did not write.
+    `pipeline`, `kinds`, `correlation`, `version`: only those, of one or several pipelines; None or
+    nothing for all; `since`: only those made then or later; `most`: at most so many. Raises
+    InfrastructureError when a row holds what keepfit did not write.
     """
     chosen = sa.select(decisions.c.body).order_by(decisions.c.at.desc(), decisions.c.number.desc())
     if not (pipeline is None or isinstance(pipeline, str)):

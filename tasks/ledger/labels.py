@@ -42,13 +42,8 @@ def read_labels(
     labels without the time column is read whole. Ids and features are read as for scoring, so
     that the keys are the same.
 
-    Raises
-    ------
-    ConfigError
-        When the source of labels lacks a column, or is separate while no id columns match
-        a label to its row.
-    SourceError, DataError, TransientError
-        As the source gives them.
+    Raises ConfigError when the source of labels lacks a column, or is separate while no id columns
+    match a label to its row; SourceError or DataError or TransientError as the source gives them.
     """
     source, _ = complete_part(_source(pipeline, schema), pipeline.base)
     if source is None:
@@ -132,16 +127,9 @@ def _kind_of_target(schema: Schema) -> Kind:
 def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema) -> LabelsWritten:
     """Write labels of rows that were predicted, in one transaction; a later one replaces.
 
-    Parameters
-    ----------
-    labels
-        Id columns and target; without id columns features, time column and target. A null,
-        blank text and, for regression, what is not finite is no label.
-
-    Raises
-    ------
-    DataError
-        When a column is missing.
+    `labels`: id columns and target; without id columns features, time column and target. A null,
+    blank text and, for regression, what is not finite is no label. Raises DataError when a column
+    is missing.
     """
     if schema.target not in frame:
         raise DataError(

@@ -30,19 +30,9 @@ def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
 
     Its tables are made or migrated if need be, by one process while others wait.
 
-    Parameters
-    ----------
-    patience
-        Seconds for which a locked database is awaited.
-
-    Raises
-    ------
-    ConfigError
-        When `ledger.url` is no address, or one of another kind of database.
-    TransientError
-        When the database does not respond or stays locked.
-    InfrastructureError
-        When it refuses, or a newer keepfit wrote it.
+    `patience`: seconds for which a locked database is awaited. Raises ConfigError when `ledger.url`
+    is no address, or one of another kind of database; TransientError when the database does not
+    respond or stays locked; InfrastructureError when it refuses, or a newer keepfit wrote it.
     """
     return _opened(_address(pipeline), pipeline, patience)
 
@@ -58,10 +48,7 @@ def each_ledger(pipelines: Iterable[Pipeline]) -> list[tuple[Ledger, tuple[Pipel
 def shared_address(pipeline: Pipeline) -> str:
     """Return the address of the PostgreSQL database of the ledger; empty where it is a file.
 
-    Raises
-    ------
-    ConfigError
-        When `ledger.url` is no address, or one of another kind of database.
+    Raises ConfigError when `ledger.url` is no address, or one of another kind of database.
     """
     if pipeline.config.ledger.url is None:
         return ""

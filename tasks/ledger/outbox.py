@@ -19,21 +19,11 @@ _PREFIX = "unsent:"
 
 @dataclass(frozen=True)
 class Unsent:
-    """A batch to send.
+    """A batch to send."""
 
-    Attributes
-    ----------
-    batch
-        Digest of the data that was scored.
-    version
-        The version that predicted it.
-    oldest
-        Least time among its rows, in UTC; None where none has one.
-    """
-
-    batch: str
-    version: str
-    oldest: datetime | None
+    batch: str  # digest of the data that was scored
+    version: str  # the version that predicted it
+    oldest: datetime | None  # least time among its rows, in UTC; None where none has one
 
 
 def mark(connection: sa.Connection, pipeline: str, batch: str, version: str) -> None:

@@ -59,25 +59,13 @@ def write(
     The first prediction of a row stays: it is the one that was served. Of a shadow, each
     version's first one stays.
 
-    Parameters
-    ----------
-    predictions
-        As `tasks.scoring.predictions.score_frame` returns them; or part by part, each with its
-        `rows`.
-    batch
-        Digest of the data that was scored.
-    rows
-        What was scored, row by row, with ids, time and features under their own names. It is
-        needed where there are no id columns: a row is then known by what it holds.
-    to_send
-        Whether the sink gets what is new of it, see `unsent`.
-    answered
-        Cells of rows predicted over HTTP, which no source has.
+    `predictions`: as `tasks.scoring.predictions.score_frame` returns them; or part by part, each
+    with its `rows`; `batch`: digest of the data that was scored; `rows`: what was scored, row by
+    row, with ids, time and features under their own names. It is needed where there are no id
+    columns: a row is then known by what it holds; `to_send`: whether the sink gets what is new of
+    it, see `unsent`; `answered`: cells of rows predicted over HTTP, which no source has.
 
-    Raises
-    ------
-    DataError
-        When a column is missing that rows are known by.
+    Raises DataError when a column is missing that rows are known by.
     """
     parts: Iterable[tuple[pd.DataFrame, pd.DataFrame | None, Iterable[Any]]]
     if isinstance(predicted, pd.DataFrame):
@@ -146,12 +134,8 @@ def in_batch(
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield which rows `version` predicted first in `batch`, a mask of shape (n_rows,) a part.
 
-    Parameters
-    ----------
-    parts
-        What was scored, with ids, time and features under their own names.
-    batch
-        Digest of the data that was scored.
+    `parts`: what was scored, with ids, time and features under their own names; `batch`: digest of
+    the data that was scored.
     """
     held = (
         sa.select(predictions.c.key)
@@ -179,12 +163,8 @@ def predicted_before(
 ) -> NDArray[np.bool_]:
     """Return which rows have a served prediction, as a mask of shape (n_rows,).
 
-    Parameters
-    ----------
-    rows
-        Rows to score, with ids, time and features under their own names.
-    since
-        The least time among them; None where they have none.
+    `rows`: rows to score, with ids, time and features under their own names; `since`: the least
+    time among them; None where they have none.
     """
     keys = pd.Series(row_keys(rows, schema, ""))
     query = sa.select(predictions.c.key).where(
@@ -309,20 +289,11 @@ def read(
 ) -> pd.DataFrame:
     """Return the predicted rows of a window beside their labels, in order of time.
 
-    Returns
-    -------
-    rows
-        ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``run_id`` (MLflow's,
-        as numbers are given again), ``prediction``, ``probability_<class>`` per class of the
-        schema (NaN for one the model did not know) and ``label``. Predictions and labels are
-        texts, for regression float64; a label that is not known is null.
-
-    Parameters
-    ----------
-    window
-        None for all rows, also those without a time.
-    version
-        Only predictions of that version.
+    Returns: ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``run_id``
+    (MLflow's, as numbers are given again), ``prediction``, ``probability_<class>`` per class of the
+    schema (NaN for one the model did not know) and ``label``. Predictions and labels are texts, for
+    regression float64; a label that is not known is null. `window`: None for all rows, also those
+    without a time; `version`: only predictions of that version.
     """
     chosen = (
         sa.select(

@@ -17,77 +17,39 @@ SERVED = "served-"
 
 @dataclass(frozen=True)
 class AnsweredCells:
-    """Cells of rows predicted over HTTP; a source has the cells of all other rows.
+    """Cells of rows predicted over HTTP; a source has the cells of all other rows."""
 
-    Attributes
-    ----------
-    forms
-        Column to how a source stores it.
-    cells
-        Row by row a JSON list in the order of `forms`, times as microseconds since 1970 in UTC.
-    keys
-        Of the rows, as the ledger gives them back.
-    """
-
-    forms: Mapping[str, ColumnForm]
+    forms: Mapping[str, ColumnForm]  # column to how a source stores it
+    # Row by row a JSON list in the order of `forms`, times as microseconds since 1970 in UTC.
     cells: Sequence[str]
-    keys: Sequence[str] = ()
+    keys: Sequence[str] = ()  # of the rows, as the ledger gives them back
 
 
 class Written(Record):
-    """Result of writing a batch of predictions; `rows` is the sum of the other three.
-
-    Attributes
-    ----------
-    new
-        Rows that the ledger did not have.
-    known
-        Rows whose prediction stood there already; it stays as it was.
-    repeated
-        Rows whose id an earlier row of the same batch has; only that one is kept.
-    """
+    """Result of writing a batch of predictions; `rows` is the sum of the other three."""
 
     rows: int
-    new: int
-    known: int
-    repeated: int = 0
+    new: int  # rows that the ledger did not have
+    known: int  # rows whose prediction stood there already; it stays as it was
+    repeated: int = 0  # rows whose id an earlier row of the same batch has; only that one is kept
 
 
 class LabelsWritten(Record):
-    """Result of writing a table of labels.
+    """Result of writing a table of labels."""
 
-    Attributes
-    ----------
-    rows
-        Rows that have a label; a null is none.
-    new, changed
-        Labels that were not there, and labels that stood there with another value.
-    unpredicted
-        Labels of rows that were never predicted; they are not kept.
-    """
-
-    rows: int
+    rows: int  # rows that have a label; a null is none
+    # new, changed: labels that were not there, and labels that stood there with another value.
     new: int
     changed: int
-    unpredicted: int = 0
+    unpredicted: int = 0  # labels of rows that were never predicted; they are not kept
 
 
 class Coverage(Record):
-    """Known rows of a window.
+    """Known rows of a window."""
 
-    Attributes
-    ----------
-    rows
-        Predicted rows of the champion.
-    labelled
-        Those of them whose label is known.
-    newest
-        Greatest time among them, in UTC; None where none has a time.
-    """
-
-    rows: int
-    labelled: int
-    newest: datetime | None = None
+    rows: int  # predicted rows of the champion
+    labelled: int  # those of them whose label is known
+    newest: datetime | None = None  # greatest time among them, in UTC; None where none has a time
 
 
 class Pruned(Record):

@@ -64,12 +64,10 @@ def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
 def _past(
     connection: sa.Connection, now: datetime, keep: timedelta
 ) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions on rows that no scheduled scoring reads again.
-
-    It reads from the newest scored row on, less a window, rows dated in the future aside; a row
-    that it met and did not know would be scored, and sent, twice. Without a time any row may be
-    read again, so those served stay.
-    """
+    """Return the conditions on rows that no scheduled scoring reads again."""
+    # It reads from the newest scored row on, less a window, rows dated in the future aside; a row
+    # that it met and did not know would be scored, and sent, twice. Without a time any row may be
+    # read again, so those served stay.
     served = predictions.c.role == "champion"
     newest = (
         sa.select(predictions.c.pipeline, sa.func.max(predictions.c.time))
@@ -88,10 +86,8 @@ def _past(
 
 
 def _old_decisions(moment: datetime) -> Any:
-    """Return the deletion of old decisions, but for each pipeline's last monitored window.
-
-    A monitoring pass goes on from it.
-    """
+    """Return the deletion of old decisions, but for each pipeline's last monitored window."""
+    # A monitoring pass goes on from it.
     telling = sa.select(decisions.c.correlation).where(decisions.c.kind.in_(KEPT))
     looks = decisions.alias()
     last = (

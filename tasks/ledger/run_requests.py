@@ -15,27 +15,15 @@ from tasks.ledger.storage.tables import insert_absent, now, run_requests, stored
 
 
 class RunRequest(Record):
-    """A requested run.
-
-    Attributes
-    ----------
-    key
-        Key of the request, such as the alarm's idempotency key; one open request each.
-    flow
-        Name of the flow that should run.
-    due_at
-        When its outcome should be known, in UTC.
-    flow_run
-        Id of the Prefect run that took it up; empty before one has.
-    """
+    """A requested run."""
 
     pipeline: str
-    key: str
-    flow: str
+    key: str  # key of the request, such as the alarm's idempotency key; one open request each
+    flow: str  # name of the flow that should run
     correlation: str
     asked_at: datetime
-    due_at: datetime
-    flow_run: str = ""
+    due_at: datetime  # when its outcome should be known, in UTC
+    flow_run: str = ""  # id of the Prefect run that took it up; empty before one has
 
 
 def add(database: Database, request: RunRequest) -> bool:
@@ -83,10 +71,7 @@ def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
 def read_open(database: Database, pipeline: str | None = None) -> tuple[RunRequest, ...]:
     """Return the requested runs whose outcome is not recorded, the oldest first.
 
-    Parameters
-    ----------
-    pipeline
-        Only its runs; None for those of all.
+    `pipeline`: only its runs; None for those of all.
     """
     chosen = sa.select(run_requests).where(run_requests.c.closed_at.is_(None))
     if pipeline is not None:

@@ -16,10 +16,8 @@ from tasks.monitoring.shadow.challenger_trial import BY
 
 
 def beside_champion(known: Known) -> Link | None:
-    """Return the paired comparison of a version that predicted into the ledger only.
-
-    None where the file configures no shadow, or nothing is recorded of this one.
-    """
+    """Return the paired comparison of a version that predicted into the ledger only."""
+    # None where the file configures no shadow, or nothing is recorded of this one.
     pipeline, version = known.pipeline, known.registered
     if pipeline.config.scoring.shadow is None or version is None:
         return None

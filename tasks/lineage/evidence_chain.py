@@ -20,24 +20,14 @@ from tasks.registry.mlflow.shared_stores import pointed, require_intact, version
 
 
 class Chain(Record):
-    """Everything that led to a version and that followed from it, in the order of time.
-
-    Attributes
-    ----------
-    champion
-        Whether it scores now.
-    correlation
-        The id that its decisions carry; empty where none was recorded.
-    missing
-        What is not recorded, a sentence each.
-    """
+    """Everything that led to a version and that followed from it, in the order of time."""
 
     pipeline: str
     version: str
-    champion: bool
-    correlation: str = ""
+    champion: bool  # whether it scores now
+    correlation: str = ""  # the id that its decisions carry; empty where none was recorded
     steps: tuple[Link, ...] = ()
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # what is not recorded, a sentence each
 
     def answer(self) -> dict[str, object]:
         """Return the result for `keepfit why --json`."""
@@ -49,19 +39,9 @@ def explain_version(
 ) -> Chain:
     """Return the chain of evidence of `version`, or of the champion.
 
-    Parameters
-    ----------
-    version
-        With or without a leading `v`; None means the champion.
-    accounts
-        Stands for the pipeline's ledger.
-
-    Raises
-    ------
-    UsageError
-        When there is no such version, or no champion; names the known ones.
-    ModelRefusedError
-        When the version is not what was signed.
+    `version`: with or without a leading `v`; None means the champion; `accounts`: stands for the
+    pipeline's ledger. Raises UsageError when there is no such version, or no champion; names the
+    known ones; ModelRefusedError when the version is not what was signed.
     """
     ledger = accounts or evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
@@ -145,10 +125,8 @@ def _unknown(pipeline: Pipeline, wanted: str | None, known: Sequence[str]) -> Us
 
 
 def _of_the_newest(decisions: tuple[Decision, ...], version: str) -> tuple[Decision, ...]:
-    """Leave out what is about an earlier version of the same number.
-
-    A model that was deleted in MLflow and trained again counts its versions from 1.
-    """
+    """Leave out what is about an earlier version of the same number."""
+    # A model that was deleted in MLflow and trained again counts its versions from 1.
     trained = [d for d in decisions if d.kind == "trained" and d.version == version]
     earlier = {d.correlation for d in trained[:-1]} - {d.correlation for d in trained[-1:]}
     return tuple(d for d in decisions if d.correlation not in earlier)

@@ -31,11 +31,9 @@ _Step = Callable[[Known], list[Link]]
 
 
 def steps_of(known: Known, *, champion: str | None) -> tuple[tuple[Link, ...], tuple[str, ...]]:
-    """Return the steps in their order, and a sentence for each that nothing records.
-
-    What led to the training and the training itself stand in the order of cause and effect;
-    what followed, in the order of time.
-    """
+    """Return the steps in their order, and a sentence for each that nothing records."""
+    # What led to the training and the training itself stand in the order of cause and effect; what
+    # followed, in the order of time.
     missing = []
     before: list[Link] = []
     for absence, step in _BEFORE:
@@ -75,10 +73,8 @@ def _cause(known: Known) -> list[Link]:
 
 
 def _windows(known: Known) -> list[Link]:
-    """Return the windows behind the alarm, each once: as last looked at, then what was restated.
-
-    Where one pass looked at many, only the newest few of those that its alarm reports are named.
-    """
+    """Return the windows behind the alarm, each once: as last looked at, then what was restated."""
+    # Where one pass looked at many, only the newest few of those that its alarm reports are named.
     found = {d.window: d for d in _shared(known, "monitored")}
     reported = {t.window for d in _shared(known, "alarmed") for t in triggers_of(d) or ()}
     behind = [d for window, d in found.items() if not reported or window in reported]

@@ -21,37 +21,22 @@ What = Literal[
 
 
 class Link(Record):
-    """One step of a chain.
+    """One step of a chain."""
 
-    Attributes
-    ----------
-    at
-        When; None where only the order is known.
-    numbers
-        What the sentence rests on, as JSON values.
-    links
-        What to open, by name.
-    """
-
-    at: datetime | None
+    at: datetime | None  # when; None where only the order is known
     what: What
     sentence: str
-    numbers: dict[str, JsonValue] = Field({})
-    links: dict[str, str] = Field({})
+    numbers: dict[str, JsonValue] = Field({})  # what the sentence rests on, as JSON values
+    links: dict[str, str] = Field({})  # what to open, by name
 
 
 @dataclass(frozen=True)
 class Known:
-    """All that is recorded of one version.
-
-    Attributes
-    ----------
-    decisions
-        Those about the version and those that share a correlation with it, oldest first.
-    """
+    """All that is recorded of one version."""
 
     pipeline: Pipeline
     version: str
+    # Those about the version and those that share a correlation with it, oldest first.
     decisions: tuple[Decision, ...]
     outcome: TrainingOutcome | None = None
     registered: ModelVersion | None = None

@@ -7,40 +7,22 @@ from tasks.base.training_records import ModelVersion, Record
 
 
 class Look(Record):
-    """One window that a pass looks at, and why.
-
-    Attributes
-    ----------
-    window
-        None for a pipeline without a time column: all rows to score are looked at.
-    notes
-        What a person should know about the choice.
-    last
-        Whether the pass ends with it: then earlier windows are restated where labels have arrived
-        since, and the policy decides.
-    asked
-        Whether a person named the window.
-    """
+    """One window that a pass looks at, and why."""
 
     champion: ModelVersion
+    # None for a pipeline without a time column: all rows to score are looked at.
     window: Window | None
     cause: Cause
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a person should know about the choice
+    # Whether the pass ends with it: then earlier windows are restated where labels have arrived
+    # since, and the policy decides.
     last: bool = True
-    asked: bool = False
+    asked: bool = False  # whether a person named the window
 
 
 class Watch(Record):
-    """The windows of one pass, oldest first.
-
-    Attributes
-    ----------
-    waiting
-        Windows that are left for the next pass.
-    empty
-        Windows without rows that were passed over.
-    """
+    """The windows of one pass, oldest first."""
 
     looks: tuple[Look, ...]
-    waiting: int = 0
-    empty: int = 0
+    waiting: int = 0  # Windows that are left for the next pass
+    empty: int = 0  # Windows without rows that were passed over

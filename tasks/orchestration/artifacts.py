@@ -21,11 +21,8 @@ def leave(
 ) -> None:
     """Leave an artifact on the pages of the run and of `key`, beside what follows; see `wait`.
 
-    Parameters
-    ----------
-    what
-        As Prefect names it: ``link`` and ``link_text``; ``markdown``; ``table``, one dictionary a
-        row.
+    `what`: as Prefect names it: ``link`` and ``link_text``; ``markdown``; ``table``, one dictionary
+    a row.
     """
     if in_prefect():
         from prefect import artifacts  # defers prefect

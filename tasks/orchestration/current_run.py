@@ -83,10 +83,7 @@ def skipped(reason: str) -> Any:
 def alone(unsuccessful: Callable[[str], None]) -> Iterator[None]:
     """Make a run of this process; it ends when all that was submitted has ended.
 
-    Parameters
-    ----------
-    unsuccessful
-        Receives the id of the run when it fails or is stopped.
+    `unsuccessful`: receives the id of the run when it fails or is stopped.
     """
     run = _Run()
     token = _RUN.set(run)

@@ -49,16 +49,10 @@ class Result(Protocol[R_co]):
 
 
 class Task(Generic[P, R]):
-    """A function that is one task of a flow.
+    """A function `fn` that is one task of a flow.
 
-    Attributes
-    ----------
-    fn
-        The function itself.
-    delays
-        Seconds before each further try after a `TransientError`.
-    run_name
-        Name of a run on Prefect's pages, with parameters in braces.
+    `delays`: seconds before each further try after a `TransientError`; `run_name`: name of a run on
+    Prefect's pages, with parameters in braces.
     """
 
     def __init__(
@@ -108,17 +102,11 @@ class Task(Generic[P, R]):
 
 
 class Flow(Generic[P, R]):
-    """A function that is a flow.
+    """A function `fn` that is a flow.
 
-    Attributes
-    ----------
-    fn
-        The function itself.
-    run_name
-        Name of a run on Prefect's pages: text with parameters in braces, or what makes it of the
-        flow's name and the parameters.
-    on_unsuccessful
-        Receives parameters and id of each run that fails, crashes or is cancelled.
+    `run_name`: name of a run on Prefect's pages: text with parameters in braces, or what makes it
+    of the flow's name and the parameters; `on_unsuccessful` receives parameters and id of each run
+    that fails, crashes or is cancelled.
     """
 
     def __init__(

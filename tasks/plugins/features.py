@@ -33,11 +33,8 @@ Features = Callable[["pd.DataFrame"], "pd.DataFrame"]
 def feature_function(name: HookName, base: Path) -> Features:
     """Return the function that ``module:object`` names, from the folder `base`.
 
-    Raises
-    ------
-    ConfigError
-        When the module is not there, cannot be imported, or the function cannot be called with
-        one argument.
+    Raises ConfigError when the module is not there, cannot be imported, or the function cannot be
+    called with one argument.
     """
     found: Features = hook_object("features", name, base)
     check_call(
@@ -53,10 +50,7 @@ def feature_function(name: HookName, base: Path) -> Features:
 def hooks_identity(hooks: HooksConfig, base: Path) -> str:
     """Return an identity of the feature hook's code; empty without one.
 
-    Raises
-    ------
-    ConfigError
-        When the module is not there.
+    Raises ConfigError when the module is not there.
     """
     if hooks.features is None:
         return ""
@@ -67,15 +61,8 @@ def hooks_identity(hooks: HooksConfig, base: Path) -> str:
 def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
     """Return `table` with the columns that the pipeline's feature function adds.
 
-    Parameters
-    ----------
-    table
-        A ``pyarrow.Table`` of a source.
-
-    Raises
-    ------
-    ConfigError
-        When the function is not as described at the top of this module, or fails.
+    `table`: a ``pyarrow.Table`` of a source. Raises ConfigError when the function is not as
+    described at the top of this module, or fails.
     """
     name = config.hooks.features
     if name is None:
@@ -101,10 +88,7 @@ def given_table(table: Any, config: PipelineConfig) -> Any:
 def added_columns(name: str, function: Features, frame: pd.DataFrame) -> dict[str, Any]:
     """Return the columns that the function adds to rows, each as a ``pyarrow.Array``.
 
-    Raises
-    ------
-    ConfigError
-        When the function fails, or gives no plain values.
+    Raises ConfigError when the function fails, or gives no plain values.
     """
     found = {}
     added = _added(name, function, frame, frame)

@@ -27,15 +27,8 @@ PREFIX = "keepfit_hook_"
 def hook_object(key: str, name: HookName, base: Path) -> Any:
     """Return the class or function that ``module:object`` names, from the folder `base`.
 
-    Parameters
-    ----------
-    key
-        Which key of ``hooks`` names it, for messages.
-
-    Raises
-    ------
-    ConfigError
-        When the module is not there or cannot be imported, or has no such class or function.
+    `key`: which key of ``hooks`` names it, for messages. Raises ConfigError when the module is not
+    there or cannot be imported, or has no such class or function.
     """
     module_name, _, attribute = name.partition(":")
     module = import_hook(module_name, base)
@@ -67,10 +60,7 @@ def check_call(
 def path_of(module_name: str, base: Path) -> Path:
     """Return the file of a module.
 
-    Raises
-    ------
-    ConfigError
-        When it is not there, or leads out of the folder.
+    Raises ConfigError when it is not there, or leads out of the folder.
     """
     path = base.joinpath(*module_name.split(".")).with_suffix(".py")
     if not path.is_file():
@@ -87,10 +77,7 @@ def path_of(module_name: str, base: Path) -> Path:
 def import_hook(module_name: str, base: Path) -> ModuleType:
     """Return a module of the folder `base`; it runs once for each of its contents.
 
-    Raises
-    ------
-    ConfigError
-        When it is not there or cannot be imported.
+    Raises ConfigError when it is not there or cannot be imported.
     """
     path = path_of(module_name, base)
     known = f"{PREFIX}{digest_of(path)[:16]}"
@@ -117,11 +104,9 @@ def import_hook(module_name: str, base: Path) -> ModuleType:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let a module import its neighbours at its top; last, so that they shadow nothing.
-
-    They are forgotten afterwards: another pipeline's may have the same name, and a changed one is
-    to be read again.
-    """
+    """Let a module import its neighbours at its top; last, so that they shadow nothing."""
+    # They are forgotten afterwards: another pipeline's may have the same name, and a changed one is
+    # to be read again.
     before = set(sys.modules)
     sys.path.append(str(folder))
     importlib.invalidate_caches()

@@ -24,10 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 def code_identity(hooks: HooksConfig, base: Path) -> str:
     """Return an identity of all hooks' code; empty without hooks.
 
-    Raises
-    ------
-    ConfigError
-        When a module is not there.
+    Raises ConfigError when a module is not there.
     """
     calls = {name: hook.call for name, hook in hooks.of_estimators.items()}
     calls |= {name: hook.call for name, hook in hooks.metrics.items()}
@@ -44,12 +41,8 @@ def hooks_tags(
 ) -> dict[str, str]:
     """Return the tag that names the hooks that a version needs.
 
-    Parameters
-    ----------
-    candidates
-        What the version is made of: one candidate, or the members of an ensemble.
-    given
-        What the feature function was given at the training, see `Snapshot.given`.
+    `candidates`: what the version is made of: one candidate, or the members of an ensemble;
+    `given`: what the feature function was given at the training, see `Snapshot.given`.
     """
     needed: dict[str, object] = {}
     if hooks.features is not None:
@@ -67,10 +60,7 @@ def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> 
 
     A hook whose code has changed since is used, with a warning.
 
-    Raises
-    ------
-    ModelRefusedError
-        With the line that the file needs.
+    Raises ModelRefusedError with the line that the file needs.
     """
     needed = _needed(version)
     _require_features(config, base, version, needed)

@@ -38,10 +38,7 @@ if TYPE_CHECKING:
 def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContract:
     """Infer the contract from the training window and write it; a file is never overwritten.
 
-    Raises
-    ------
-    UsageError
-        When the file exists.
+    Raises UsageError when the file exists.
     """
     path = output or contract_file(pipeline)
     if path.exists():
@@ -73,10 +70,7 @@ def check_contract_file(pipeline: Pipeline, input_path: str | Path | None) -> Co
 def diff_contract(pipeline: Pipeline, input_path: str | Path | None) -> ContractDiff:
     """Compare the training window, or the rows of `input_path`, with the contract.
 
-    Raises
-    ------
-    UsageError
-        When the pipeline has no contract yet.
+    Raises UsageError when the pipeline has no contract yet.
     """
     result, found = _differences(pipeline, input_path)
     names = [one.name for one in found if one.edits]
@@ -94,10 +88,7 @@ def accept_rules(
     With a rule go the other rules of its column by which the same rows could not be scored.
     Comments and order of the file stay.
 
-    Raises
-    ------
-    UsageError
-        When a rule is none that the rows break, or nothing can be proposed for it.
+    Raises UsageError when a rule is none that the rows break, or nothing can be proposed for it.
     """
     result, found = _differences(pipeline, input_path)
     known = {one.name: one for one in found}

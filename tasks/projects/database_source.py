@@ -23,23 +23,15 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True)
 class DatabaseSource:
-    """The source section for a database.
+    """The source section for a database."""
 
-    Attributes
-    ----------
-    values
-        The section `source` while it is drafted; a secret stands in it as ``${VARIABLE}``.
-    written
-        The URL as the file is to hold it: the path of a SQLite file starts at the folder.
-    variable
-        Name of the environment variable that has to hold the secret; empty without one.
-    environ
-        Variables with which the section is read while it is drafted.
-    """
-
+    # The section `source` while it is drafted; a secret stands in it as `${VARIABLE}`.
     values: dict[str, Any]
+    # The URL as the file is to hold it: the path of a SQLite file starts at the folder.
     written: str
+    # Name of the environment variable that has to hold the secret; empty without one.
     variable: str = ""
+    # Variables with which the section is read while it is drafted.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -48,19 +40,10 @@ def database_source(
 ) -> DatabaseSource:
     """Return the source that a database URL and a table or a query make.
 
-    Parameters
-    ----------
-    url
-        As it was given; ``${VARIABLE}`` in it stays, and a password becomes one.
-    folder
-        The pipeline's, at which the relative path of a SQLite file is to start.
-    name
-        Of the pipeline, after which the variable is called.
-
-    Raises
-    ------
-    UsageError
-        When the URL cannot be used, or not just one of table and query is given.
+    `url`: as it was given; ``${VARIABLE}`` in it stays, and a password becomes one; `folder`: the
+    pipeline's, at which the relative path of a SQLite file is to start; `name`: of the pipeline,
+    after which the variable is called. Raises UsageError when the URL cannot be used, or not just
+    one of table and query is given.
     """
     fault = fault_of(_expanded(url))
     if fault:

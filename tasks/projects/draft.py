@@ -59,10 +59,7 @@ class Request:
 def draft_project(request: Request) -> Draft:
     """Write ``keepfit.yaml`` and its inferred contract into a folder.
 
-    Raises
-    ------
-    UsageError
-        When there is a pipeline already, no data, or no such target.
+    Raises UsageError when there is a pipeline already, no data, or no such target.
     """
     file = request.folder / DEFAULT_FILE
     contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"
@@ -310,8 +307,6 @@ def _name_of(folder: Path) -> str:
 def pipeline_name(text: str) -> str:
     """Return a pipeline name made of a folder's or a column's.
 
-    Examples
-    --------
     >>> pipeline_name("My Churn (v2)")
     'my-churn-v2'
     """

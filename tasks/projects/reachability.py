@@ -28,22 +28,12 @@ _LONGEST = 300
 
 
 class Reached(Record):
-    """One store as a process sees it.
-
-    Attributes
-    ----------
-    address
-        Where it is, without credentials.
-    same
-        Whether the mark was found there, or the same columns.
-    fault
-        Why it could not be read; empty where it was.
-    """
+    """One store as a process sees it."""
 
     store: Literal["state", "MLflow", "ledger", "source"]
-    address: str
-    same: bool
-    fault: str = ""
+    address: str  # where it is, without credentials
+    same: bool  # whether the mark was found there, or the same columns
+    fault: str = ""  # why it could not be read; empty where it was
 
 
 class Reach(Record):
@@ -72,10 +62,7 @@ def marked(pipeline: Pipeline, mark: str) -> Iterator[None]:
 def reach(pipeline: Pipeline, mark: str, columns: str) -> Reach:
     """Look for `mark` in every store of a pipeline, and compare its source's columns.
 
-    Parameters
-    ----------
-    columns
-        As `columns_digest` returns it where the mark was left; empty: whatever they are.
+    `columns`: as `columns_digest` returns it where the mark was left; empty: whatever they are.
     """
     name = pipeline.config.name
     looks: dict[Literal["state", "MLflow", "ledger", "source"], Callable[[], bool]] = {

@@ -20,24 +20,12 @@ _FILLED = 0.1
 
 
 class WindowLength(Record):
-    """The monitoring of a pipeline file that suits a table.
+    """The monitoring of a pipeline file that suits a table."""
 
-    Attributes
-    ----------
-    days
-        Length of one window.
-    min_rows
-        Rows below which a window is not judged.
-    rows
-        Rows that nine windows of ten hold at least.
-    usual
-        Rows that nine of ten windows of the default length hold at least.
-    """
-
-    days: int
-    min_rows: int
-    rows: int
-    usual: int
+    days: int  # length of one window
+    min_rows: int  # rows below which a window is not judged
+    rows: int  # rows that nine windows of ten hold at least
+    usual: int  # rows that nine of ten windows of the default length hold at least
 
     @property
     def values(self) -> dict[str, Any]:
@@ -65,10 +53,7 @@ def window_length(times: NDArray[np.datetime64]) -> WindowLength:
     A window is not judged below `monitoring.min_rows` rows. The table has to hold eight windows at
     least, of which limits can be calibrated; where those are too short, fewer rows are required.
 
-    Parameters
-    ----------
-    times
-        Of the rows, in any order; shape (n,). Missing ones do not count.
+    `times`: of the rows, in any order; shape (n,). Missing ones do not count.
     """
     known = np.sort(times[~np.isnat(times)]).astype("datetime64[s]")
     if not len(known):

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: str) -> Decision:
     """Let `version` score from now on.
 
-    Raises
-    ------
-    EvidenceError
-        When there is no such version, or it was never verified.
+    Raises EvidenceError when there is no such version, or it was never verified.
     """
     try:
         moved = store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
@@ -36,10 +33,7 @@ def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: s
 def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decision:
     """Let the version score again that the champion replaced.
 
-    Raises
-    ------
-    EvidenceError, UsageError
-        When there is nothing to go back to.
+    Raises EvidenceError or UsageError when there is nothing to go back to.
     """
     try:
         moved = store.rollback(pipeline.config.name)

@@ -41,18 +41,9 @@ def distrust_key(key: str) -> dict[str, object]:
 def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, object]:
     """Sign versions by this host's key as they are stored.
 
-    Parameters
-    ----------
-    version
-        A number, by which one that was never signed is accepted; ``all`` for those that carry the
-        signature of a trusted key.
-
-    Raises
-    ------
-    UsageError
-        When there is no such version.
-    ModelRefusedError
-        When the one that is named is not what was signed or registered.
+    `version`: a number, by which one that was never signed is accepted; ``all`` for those that
+    carry the signature of a trusted key. Raises UsageError when there is no such version;
+    ModelRefusedError when the one that is named is not what was signed or registered.
     """
     if version != ALL:
         found = _named(pipeline, store, version)
@@ -75,12 +66,8 @@ def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, o
 def copy_version(pipeline: Pipeline, store: Store, version: str, target: Path) -> dict[str, object]:
     """Copy the files of a version, compared with its signature, into the new folder `target`.
 
-    Raises
-    ------
-    UsageError
-        When there is no such version, or the folder is there.
-    ModelRefusedError
-        When it is not what was signed.
+    Raises UsageError when there is no such version, or the folder is there; ModelRefusedError when
+    it is not what was signed.
     """
     found = _named(pipeline, store, version)
     store.copy_version(found, target)
@@ -99,10 +86,8 @@ def _named(pipeline: Pipeline, store: Store, version: str) -> ModelVersion:
 
 
 def rotate_key(pipeline: Pipeline | None = None, store: Store | None = None) -> dict[str, object]:
-    """Sign by a new key from now on, and the versions of `pipeline` in `store` again.
-
-    The former key stays trusted, as other pipelines' versions are signed by it.
-    """
+    """Sign by a new key from now on, and the versions of `pipeline` in `store` again."""
+    # The former key stays trusted, as other pipelines' versions are signed by it.
     former, _ = keys.rotate()
     found: dict[str, object] = {"key": keys.own_key(), "signed": [], "refused": {}}
     if pipeline is not None and store is not None:

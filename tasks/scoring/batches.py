@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 
 
 def champion_of(pipeline: Pipeline, store: Store) -> ModelVersion:
-    """Return the champion.
-
-    Raises
-    ------
-    UsageError
-        When there is none yet.
-    """
+    """Return the champion; raises UsageError when there is none yet."""
     champion = store.champion(pipeline.config.name)
     if champion is None:
         raise _no_champion(pipeline, store)
@@ -53,10 +47,7 @@ def challenger_of(store: Store, champion: ModelVersion) -> ModelVersion | None:
 def version_of(pipeline: Pipeline, store: Store, version: str | None) -> ModelVersion:
     """Return a version, with or without a leading `v`; the champion when None.
 
-    Raises
-    ------
-    UsageError
-        When there is no such version.
+    Raises UsageError when there is no such version.
     """
     if version is None:
         return champion_of(pipeline, store)
@@ -97,13 +88,11 @@ def score_batch(
     newcomers: bool = False,
     named: bool = False,
 ) -> ScoringOutcome:
-    """Score the rows of `snapshot` and write the predictions, all of them or none.
-
-    The ledger comes first: what is in the sink is in the ledger too. Done again after a crash, it
-    adds to the ledger what is missing and writes the sink anew. Of `newcomers` the sink gets those
-    of this batch, and before them those of batches that a crash kept from it; these wait where a
-    person `named` the output.
-    """
+    """Score the rows of `snapshot` and write the predictions, all of them or none."""
+    # The ledger comes first: what is in the sink is in the ledger too. Done again after a crash, it
+    # adds to the ledger what is missing and writes the sink anew. Of `newcomers` the sink gets
+    # those of this batch, and before them those of batches that a crash kept from it; these wait
+    # where a person `named` the output.
     with temporary_folder(private_folder(pipeline.work)) as folder:
         predicted = predicted_parts(
             pipeline, store, snapshot, champion, folder, _known_categories(pipeline)
@@ -183,12 +172,10 @@ def send_newcomers(
     *,
     named: bool = False,
 ) -> tuple[str, int]:
-    """Write to the sink what the ledger holds of this batch and of those it may lack.
-
-    Each goes under its own name and with the predictions of the version that the ledger names, so
-    that one which the sink had after all is there once. This batch counts as sent when it is
-    recorded. Returns where it went, and how many rows of it.
-    """
+    """Write to the sink what the ledger holds of this batch and of those it may lack."""
+    # Each goes under its own name and with the predictions of the version that the ledger names, so
+    # that one which the sink had after all is there once. This batch counts as sent when it is
+    # recorded. Returns where it went, and how many rows of it.
     name = pipeline.config.name
     for pending in ledger.unsent(name):
         if named or pending.batch == snapshot.digest:

@@ -34,18 +34,10 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Lacking:
-    """Rows to score from files without a column.
+    """Rows to score from files without a column."""
 
-    Attributes
-    ----------
-    rows
-        Which rows lie in such a file, bool of shape (n_rows,).
-    rules
-        One broken rule for each column that must be there.
-    """
-
-    rows: Mask
-    rules: tuple[RuleResult, ...] = ()
+    rows: Mask  # which rows lie in such a file, bool of shape (n_rows,)
+    rules: tuple[RuleResult, ...] = ()  # one broken rule for each column that must be there
 
     def joined_to(self, result: ContractResult) -> ContractResult:
         """Return the result of a check with these rules in the place of those that held."""
@@ -64,10 +56,8 @@ class Lacking:
 
 
 def lacking_files(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Lacking:
-    """Return which rows lie in files without a feature that may not be absent.
-
-    Absent may be what the contract lets be empty in as many rows.
-    """
+    """Return which rows lie in files without a feature that may not be absent."""
+    # Absent may be what the contract lets be empty in as many rows.
     nothing = Lacking(np.zeros(snapshot.rows, dtype=bool))
     notes = [n for n in snapshot.findings if isinstance(n, ChangedColumns) and n.absent]
     contract = known_contract(pipeline)

@@ -25,13 +25,11 @@ DATA_DIGEST_TAG = "keepfit.data_digest"
 
 
 def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> datetime | None:
-    """Return from when on rows are read for a scheduled scoring; None reads all.
-
-    One monitoring window before the newest scored row, so that rows that came late are scored
-    too; the ledger records which were. Before the first scoring: from the end of the champion's
-    training, whose rows are not scored, then or later (see `learned_rows`). Times in the future are
-    not believed. Rows of a batch that the sink may lack are read again, however old.
-    """
+    """Return from when on rows are read for a scheduled scoring; None reads all."""
+    # One monitoring window before the newest scored row, so that rows that came late are scored
+    # too; the ledger records which were. Before the first scoring: from the end of the champion's
+    # training, whose rows are not scored, then or later (see `learned_rows`). Times in the future
+    # are not believed. Rows of a batch that the sink may lack are read again, however old.
     if pipeline.config.time_column is None:
         return None
     name = pipeline.config.name
@@ -48,11 +46,9 @@ def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> 
 def learned_rows(
     pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion
 ) -> NDArray[np.bool_]:
-    """Return which rows the champion's training saw, bool of shape (n_rows,).
-
-    Reading from the end of its training on gives its last rows again, and rows of that moment that
-    have come since. Rows are known by their ids, else by their features and time.
-    """
+    """Return which rows the champion's training saw, bool of shape (n_rows,)."""
+    # Reading from the end of its training on gives its last rows again, and rows of that moment
+    # that have come since. Rows are known by their ids, else by their features and time.
     nothing = np.zeros(snapshot.rows, dtype=bool)
     until, roles = champion.trained_until, champion.roles
     digest = champion.tags.get(DATA_DIGEST_TAG, "")
@@ -70,11 +66,9 @@ def learned_rows(
 def record_batch(
     pipeline: Pipeline, ledger: Ledger, outcome: ScoringOutcome, cause: Cause, prefect_run: str
 ) -> None:
-    """Record the batch of a scoring; the same batch of the same version is recorded once.
-
-    Until then the batch counts as one that the sink may lack: where the process is killed before,
-    the next scoring sends it again and records it, with the rows that the killed one had written.
-    """
+    """Record the batch of a scoring; the same batch of the same version is recorded once."""
+    # Until then the batch counts as one that the sink may lack: where the process is killed before,
+    # the next scoring sends it again and records it, with the rows that the killed one had written.
     name = pipeline.config.name
     new = outcome.ledger_new
     if not new and outcome.batch in {pending.batch for pending in ledger.unsent(name)}:

@@ -23,16 +23,11 @@ PART_ROWS = 100_000
 
 @dataclass(frozen=True)
 class PredictionParts:
-    """Predictions of a version for a snapshot, in files of a part each: no more need be in memory.
-
-    Attributes
-    ----------
-    files
-        Arrow files of predictions as `score_frame` gives them, in the order of the rows.
-    """
+    """Predictions of a version for a snapshot, in files of a part each to bound the memory."""
 
     snapshot: Snapshot
     columns: tuple[str, ...]
+    # Arrow files of predictions as `score_frame` gives them, in the order of the rows.
     files: tuple[Path, ...]
     counts: ScoringCounts
 
@@ -64,10 +59,8 @@ def predicted_parts(
     folder: Path,
     known: Mapping[str, Collection[str]] | None = None,
 ) -> PredictionParts:
-    """Predict every row of `snapshot`, part by part, into files in `folder`.
-
-    Of a ranking there is one part: a row's rank is among all of its group.
-    """
+    """Predict every row of `snapshot`, part by part, into files in `folder`."""
+    # Of a ranking there is one part: a row's rank is among all of its group.
     require_hooks(pipeline.config, pipeline.base, version)
     roles, model = version.roles, load_version(pipeline, store, version)
     columns = tuple(c for c in scored_columns(roles) if c in snapshot.kinds)

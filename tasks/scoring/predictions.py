@@ -24,19 +24,13 @@ _MARKS = ("model_name", "model_version", "run_id", "batch")
 
 
 class ScoringCounts(Record):
-    """Counts of a scoring.
-
-    Attributes
-    ----------
-    unseen
-        Categorical column to the rows whose level the training window did not have, where there
-        are any; the model scored them by its fallback for rare levels.
-    predicted
-        Class to the rows it was predicted for; empty for regression.
-    """
+    """Counts of a scoring."""
 
     rows: int
+    # Categorical column to the rows whose level the training window did not have, where there are
+    # any; the model scored them by its fallback for rare levels.
     unseen: dict[str, int] = Field(default_factory=dict)
+    # Class to the rows it was predicted for; empty for regression.
     predicted: dict[str, int] = Field(default_factory=dict)
 
     def __add__(self, other: ScoringCounts) -> ScoringCounts:
@@ -63,35 +57,20 @@ def score_frame(
 
     Rows are predicted in parts, so that encoded matrices of a bounded size are in memory.
 
-    Parameters
-    ----------
-    frame
-        Rows with at least the features and ids of `schema`; others are not looked at.
-    pipeline
-        A fitted pipeline of the features.
-    run_id
-        MLflow run that the version came from.
-    batch
-        Digest of the data; rows written again for the same batch replace the earlier ones.
-    known
-        Categorical column to its levels in the training window, as text.
-    places
-        Where in what was read each row stood, from 0, shape (n_rows,); without it, in order.
+    `frame`: rows with at least the features and ids of `schema`; others are not looked at;
+    `pipeline`: a fitted pipeline of the features; `run_id`: MLflow run that the version came from;
+    `batch`: digest of the data; rows written again for the same batch replace the earlier ones;
+    `known`: categorical column to its levels in the training window, as text; `places`: where in
+    what was read each row stood, from 0, shape (n_rows,); without it, in order.
 
-    Returns
-    -------
-    predictions
-        In the order of `frame`: id columns (``row``, the place in what was read, without any), the
-        time column where there is one, ``prediction``, ``probability_<class>`` per class, of a
-        ranking ``rank`` within the group from 1 on, ``model_name``, ``model_version``, ``run_id``
-        and ``batch``. An id column that has one of these names gets ``_input`` behind it.
-    counts
-        Rows, unseen levels and predicted classes.
+    Returns: in the order of `frame`: id columns (``row``, the place in what was read, without any),
+    the time column where there is one, ``prediction``, ``probability_<class>`` per class, of a
+    ranking ``rank`` within the group from 1 on, ``model_name``, ``model_version``, ``run_id`` and
+    ``batch``. An id column that has one of these names gets ``_input`` behind it. rows, unseen
+    levels and predicted classes.
 
-    Raises
-    ------
-    DataError
-        When features or ids are missing, all of them named, or the model cannot take the values.
+    Raises DataError when features or ids are missing, all of them named, or the model cannot take
+    the values.
     """
     _require(frame, schema)
     predicted, probability = _predictions(pipeline, frame, schema)
@@ -117,13 +96,8 @@ def ranks(group: pd.Series[Any], predicted: NDArray[Any]) -> NDArray[np.int64]:
 
     Equal predictions stand in the order of the rows.
 
-    Raises
-    ------
-    DataError
-        When a row has no group.
+    Raises DataError when a row has no group.
 
-    Examples
-    --------
     >>> ranks(pd.Series(["a", "b", "a", "a"]), np.array([0.1, 0.5, 0.7, 0.1])).tolist()
     [2, 1, 1, 3]
     """
@@ -155,8 +129,6 @@ def unseen_levels(frame: pd.DataFrame, known: Mapping[str, Collection[str]]) -> 
 
     A null is no level. 3, 3.0 and "3" are the same one.
 
-    Examples
-    --------
     >>> rows = pd.DataFrame({"carrier": ["AA", "ZZ", None], "month": [1, 2, 1]})
     >>> unseen_levels(rows, {"carrier": ["AA"], "month": ["1", "2"]})
     {'carrier': 1}

@@ -59,10 +59,8 @@ def admit_rows(
     newest rows must not be thinned by older ones that are read again. Rows that the champion
     learned from go no further.
 
-    Raises
-    ------
-    ContractError
-        When the delivery as a whole is at fault, or `contract.on_error` is ``stop``.
+    Raises ContractError when the delivery as a whole is at fault, or `contract.on_error` is
+    ``stop``.
     """
     if not pipeline.quarantines:
         result, _ = _checked(pipeline, snapshot, champion)
@@ -100,10 +98,7 @@ def admit_rows(
 def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
     """Return the rows of a window that are not at fault, for monitoring; nothing is kept.
 
-    Raises
-    ------
-    ContractError
-        As for scoring.
+    Raises ContractError as for scoring.
     """
     result, skipped = _checked(pipeline, snapshot, champion)
     if not pipeline.quarantines or result.whole or not result.aside:
@@ -192,21 +187,17 @@ def _keep(
 
 
 def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
-    """Return the command that accepts the change; empty where that would fix nothing.
-
-    The champion cannot score a column that is absent or of another kind; the ledger keeps one row
-    of each id; and a time that lies ahead stays ahead.
-    """
+    """Return the command that accepts the change; empty where that would fix nothing."""
+    # The champion cannot score a column that is absent or of another kind; the ledger keeps one row
+    # of each id; and a time that lies ahead stays ahead.
     if {rule.rule for rule in aside.rules} & {"present", "kind", "unique", "future"}:
         return ""
     return accept_command(pipeline.path, aside.names, aside.file)
 
 
 def _scoring_again(pipeline: Pipeline, aside: SetAside, scope: ScoringScope) -> str:
-    """Return the command that scores the rows once what they broke is fixed.
-
-    Of rows without a column, or with one of another kind, only the source can be fixed.
-    """
+    """Return the command that scores the rows once what they broke is fixed."""
+    # Of rows without a column, or with one of another kind, only the source can be fixed.
     if not {rule.rule for rule in aside.rules} & {"present", "kind"}:
         return score_command(pipeline.path, aside.file)
     source = pipeline.config.scoring.source

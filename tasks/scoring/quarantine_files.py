@@ -11,20 +11,12 @@ from tasks.base.training_records import Record, SetAside
 
 
 class Kept(Record):
-    """Metadata of one file of rows that were set aside.
-
-    Attributes
-    ----------
-    contract_digest
-        Of the whole contract that they broke.
-    scored
-        When the file was scored; None while it waits.
-    """
+    """Metadata of one file of rows that were set aside."""
 
     aside: SetAside
-    contract_digest: str
+    contract_digest: str  # of the whole contract that they broke
     at: datetime
-    scored: datetime | None = None
+    scored: datetime | None = None  # when the file was scored; None while it waits
 
 
 def folder_of(pipeline: Pipeline) -> Path:

@@ -34,20 +34,10 @@ def explain_row(
 ) -> RowExplanation:
     """Return which columns pushed the prediction of one row of the scoring source.
 
-    Parameters
-    ----------
-    row
-        The row's id; of several id columns their values joined by commas, in the file's order.
-        Without id columns the place of the row in the source, from 0 on.
-    version
-        The version to explain; the champion when absent.
-
-    Raises
-    ------
-    UsageError
-        When there is no such version or no such row.
-    ModelRefusedError
-        When the version needs a hook that the pipeline file does not name.
+    `row`: the row's id; of several id columns their values joined by commas, in the file's order.
+    Without id columns the place of the row in the source, from 0 on; `version`: the version to
+    explain; the champion when absent. Raises UsageError when there is no such version or no such
+    row; ModelRefusedError when the version needs a hook that the pipeline file does not name.
     """
     explained = version_of(pipeline, store, version)
     require_hooks(pipeline.config, pipeline.base, explained)

@@ -30,17 +30,9 @@ def write_predictions(
 
     A reader sees the file or table as it was or with the whole batch.
 
-    Parameters
-    ----------
-    base
-        Folder that a relative path starts from.
-
-    Raises
-    ------
-    ConfigError
-        When the path is a folder, there is no such bucket, or the table's columns do not fit.
-    InfrastructureError
-        When the disk, the database or the store fails.
+    `base`: folder that a relative path starts from. Raises ConfigError when the path is a folder,
+    there is no such bucket, or the table's columns do not fit; InfrastructureError when the disk,
+    the database or the store fails.
     """
     parts = [predictions] if isinstance(predictions, pd.DataFrame) else predictions
     if sink.kind == "sql":
@@ -65,8 +57,6 @@ def write_predictions(
 def without_formulas(column: pd.Series[str]) -> pd.Series[str]:
     """Return texts with ``'`` before those that a spreadsheet would run.
 
-    Examples
-    --------
     >>> without_formulas(pd.Series(["=1+1", "-", "a=1", "+4915112345678", None])).tolist()
     ["'=1+1", "'-", 'a=1', '+4915112345678', nan]
     """

@@ -24,19 +24,10 @@ def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Pa
     Rows of the same batch are replaced in the same transaction, so a batch written twice is
     there once.
 
-    Parameters
-    ----------
-    base
-        Folder that the relative path of a SQLite file starts from.
-
-    Raises
-    ------
-    ConfigError
-        When the address is none, or the table there has no column for one of the frame's.
-    TransientError
-        When the database does not respond or is locked.
-    InfrastructureError
-        When it refuses; no password is in the message.
+    `base`: folder that the relative path of a SQLite file starts from. Raises ConfigError when the
+    address is none, or the table there has no column for one of the frame's; TransientError when
+    the database does not respond or is locked; InfrastructureError when it refuses; no password is
+    in the message.
     """
     engine = _engine(address, base)
     place = f"{without_credentials(engine.url.set(query={}).render_as_string())} table {name}"
@@ -100,8 +91,6 @@ def _engine(address: str, base: Path) -> sa.Engine:
 def column_names(names: list[str]) -> list[str]:
     """Return names that every database can distinguish: short enough, distinct without case.
 
-    Examples
-    --------
     >>> column_names(["probability_A", "probability_a", "id"])
     ['probability_A', 'probability_a_2', 'id']
     """

@@ -43,10 +43,7 @@ def predictions_of(
 ) -> Predicted:
     """Return the predictions of `version` for every row of `snapshot`.
 
-    Parameters
-    ----------
-    known
-        Categorical column to its levels in the training window; others are counted.
+    `known`: categorical column to its levels in the training window; others are counted.
     """
     require_hooks(pipeline.config, pipeline.base, version)
     roles = version.roles

@@ -36,10 +36,7 @@ def monitored_rows(
     rows that were predicted within the last `monitoring.window`, and the source's where the file
     states one for scoring; else the source is what the model learned from.
 
-    Parameters
-    ----------
-    window
-        None for a pipeline without a time column.
+    `window`: None for a pipeline without a time column.
     """
     config = pipeline.config
     arrived = None

@@ -20,27 +20,17 @@ _Mark = tuple[int, int] | None
 
 
 class CurrentChampion:
-    """The champion of one pipeline, ready to predict.
-
-    Attributes
-    ----------
-    model
-        The model in use; None until there is a champion that could be loaded.
-    problem
-        Why the champion of the registry does not predict; None while it does.
-    shadow
-        The newest version after the champion, where the file configures a shadow.
-    failures
-        How often the registry could not be reached or the champion not loaded.
-    """
+    """The champion of one pipeline, ready to predict."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self.model: ServedModel | None = None
+        self.model: ServedModel | None = None  # None until a champion could be loaded
+        # The newest version after the champion, where the file configures a shadow.
         self.shadow: ServedModel | None = None
         self._unfit = ""
+        # Why the champion of the registry does not predict; None while it does.
         self.problem: KeepfitError | None = None
-        self.failures = 0
+        self.failures = 0  # times the registry could not be reached or the champion not loaded
         self._file = _mark(pipeline.path)
         self._beside = self._marks()
 
@@ -50,12 +40,10 @@ class CurrentChampion:
         return self.pipeline.config.name
 
     def look(self) -> bool:
-        """Load the version of the registry's alias, where that is another one than in use.
-
-        The old version predicts until the new one is loaded and checked. It also follows edits of
-        the pipeline's file, its contract and its feature function. Returns whether another model
-        is in use.
-        """
+        """Load the version of the registry's alias, where that is another one than in use."""
+        # The old version predicts until the new one is loaded and checked. It also follows edits of
+        # the pipeline's file, its contract and its feature function. Returns whether another model
+        # is in use.
         try:
             return self._look()
         except KeepfitError as error:

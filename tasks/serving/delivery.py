@@ -27,17 +27,11 @@ if TYPE_CHECKING:
 
 
 class SpooledVersion(Record):
-    """Facts that the ledger needs about a version whose predictions are spooled.
-
-    Attributes
-    ----------
-    forms
-        Column to kind and storage of its cells.
-    """
+    """Facts that the ledger needs about a version whose predictions are spooled."""
 
     run_id: str
     roles: Schema
-    forms: dict[str, ColumnForm]
+    forms: dict[str, ColumnForm]  # column to kind and storage of its cells
 
 
 class Delivered(Record):
@@ -82,10 +76,8 @@ def deliver(pipeline: Pipeline) -> Delivered:
 
     Done again after a kill it adds what is missing: a row is known by its key.
 
-    Raises
-    ------
-    TransientError, InfrastructureError
-        As the ledger gives them; segments stay until it has them.
+    Raises TransientError or InfrastructureError as the ledger gives them; segments stay until it
+    has them.
     """
     total = Delivered()
     for segment in segments(spool_folder(pipeline)):

@@ -26,25 +26,18 @@ from tasks.serving.request_columns import (
 
 @dataclass(frozen=True)
 class FeatureHook:
-    """The function that makes some of a version's features.
-
-    Attributes
-    ----------
-    given
-        The columns of the source that it was given at the training, and how they were stored.
-    """
+    """The function that makes some of a version's features."""
 
     name: str
     function: Features
+    # The columns of the source that it was given at the training, and how they were stored.
     given: pa.Schema
 
     @classmethod
     def of(cls, pipeline: Pipeline, version: ModelVersion) -> FeatureHook | None:
-        """Return the function of a version; None without one.
-
-        It is None also where the version does not record what the function received, as older ones
-        do not: then its columns are sent.
-        """
+        """Return the function of a version; None without one."""
+        # It is None also where the version does not record what the function received, as older
+        # ones do not: then its columns are sent.
         name, given = pipeline.config.hooks.features, given_to_features(version)
         if name is None or not given:
             return None
@@ -59,10 +52,7 @@ class FeatureHook:
     def add(self, given: RequestColumns, columns: Mapping[str, Column]) -> None:
         """Add the features that the function makes; a row on which it fails is at fault.
 
-        Parameters
-        ----------
-        columns
-            All columns of the version, made ones too.
+        `columns`: all columns of the version, made ones too.
         """
         made = [column for name, column in columns.items() if name not in given.cells]
         places = given.good()

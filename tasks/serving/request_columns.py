@@ -49,42 +49,23 @@ _OF_STORAGE: dict[str, CellType] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """Why one row of a request has no prediction.
+    """Why one row of a request has no prediction."""
 
-    Attributes
-    ----------
-    column
-        None for a rule on the whole row.
-    rule
-        ``present``, ``kind``, or a rule of the contract.
-    """
-
-    column: str | None
-    rule: str
+    column: str | None  # None for a rule on the whole row
+    rule: str  # `present`, `kind`, or a rule of the contract
     message: str
     remedy: str = ""
 
 
 @dataclass
 class RequestColumns:
-    """The cells of a request and what is wrong with them.
-
-    Attributes
-    ----------
-    cells
-        Column to its values, None where there is none or it is at fault.
-    faults
-        Row to its faults.
-    ignored
-        Names in the request that no column has.
-    absent
-        Column that a row may lack to the rows that lack it; a null is there.
-    """
+    """The cells of a request and what is wrong with them."""
 
     rows: int
-    cells: dict[str, Cells]
-    faults: dict[int, list[Fault]] = field(default_factory=dict)
-    ignored: tuple[str, ...] = ()
+    cells: dict[str, Cells]  # column to its values, None where there is none or it is at fault
+    faults: dict[int, list[Fault]] = field(default_factory=dict)  # row to its faults
+    ignored: tuple[str, ...] = ()  # names in the request that no column has
+    # Column that a row may lack to the rows that lack it; a null is there.
     absent: dict[str, Sequence[int]] = field(default_factory=dict)
 
     def add(self, row: int, fault: Fault) -> None:
@@ -107,21 +88,12 @@ class RequestColumns:
 
 @dataclass(frozen=True)
 class Column:
-    """One column that requests may hold.
-
-    Attributes
-    ----------
-    form
-        How a source stores it.
-    needed
-        Whether a row without it is at fault; else its cell is null.
-    padded
-        A code with leading zeros that the column has; numbers have lost theirs.
-    """
+    """One column that requests may hold."""
 
     name: str
-    form: ColumnForm
-    needed: bool = True
+    form: ColumnForm  # how a source stores it
+    needed: bool = True  # whether a row without it is at fault; else its cell is null
+    # A code with leading zeros that the column has; numbers have lost theirs.
     padded: str | None = None
 
     @cached_property

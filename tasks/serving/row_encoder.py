@@ -39,12 +39,8 @@ class RowEncoder:
     ) -> RowEncoder | None:
         """Return the encoder; None where one of its parts reads frames in a way not known here.
 
-        Parameters
-        ----------
-        types
-            Column to the type of its cells.
-        numbers
-            The columns of numbers, in the order of the matrix that comes with a request.
+        `types`: column to the type of its cells; `numbers`: the columns of numbers, in the order of
+        the matrix that comes with a request.
         """
         groups = getattr(encoder, "groups_", None)
         if groups is None:
@@ -62,10 +58,7 @@ class RowEncoder:
     def encode(self, given: RequestColumns, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the rows as dense float32, shape (n_rows, n_outputs).
 
-        Parameters
-        ----------
-        numbers
-            The columns of numbers, shape (n_columns, n_rows).
+        `numbers`: the columns of numbers, shape (n_columns, n_rows).
         """
         out = np.empty((given.rows, self._width), dtype=np.float32)
         place = 0

@@ -33,39 +33,25 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Broken:
-    """A rule that some rows of a request broke.
-
-    Attributes
-    ----------
-    severity
-        ``error``: the rows get no prediction.
-    rows
-        Places of the rows in the request.
-    """
+    """A rule that some rows of a request broke."""
 
     column: str | None
     rule: str
-    severity: Severity
-    rows: tuple[int, ...]
+    severity: Severity  # `error`: the rows get no prediction
+    rows: tuple[int, ...]  # places of the rows in the request
     expected: str
 
 
 @dataclass(frozen=True)
 class RowRules:
-    """The rules of a contract that apply to single rows.
-
-    Attributes
-    ----------
-    numbers
-        Columns of numbers, in the order of the rows of the matrix that `numbers_of` gives.
-    unchecked
-        Names of the contract's rules that need a whole table; a scoring checks them.
-    """
+    """The rules of a contract that apply to single rows."""
 
     contract: Contract
+    # Columns of numbers, in the order of the rows of the matrix that `numbers_of` gives.
     numbers: tuple[str, ...]
     types: Mapping[str, CellType]
     ids: tuple[str, ...] = ()
+    # Names of the contract's rules that need a whole table; a scoring checks them.
     unchecked: tuple[str, ...] = ()
     _low: Matrix = field(default_factory=lambda: np.empty((0, 1)))
     _high: Matrix = field(default_factory=lambda: np.empty((0, 1)))
@@ -118,10 +104,7 @@ class RowRules:
     ) -> list[Broken]:
         """Return the rules that rows of a request broke, warnings too.
 
-        Parameters
-        ----------
-        frame
-            Gives the rows as a frame, for conditions in SQL.
+        `frame`: gives the rows as a frame, for conditions in SQL.
         """
         found = [*self._of_ids(given), *self._of_numbers(numbers)]
         for name, rule in self.contract.columns.items():

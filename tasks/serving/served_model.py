@@ -49,70 +49,40 @@ _PROBES = 24
 
 @dataclass(frozen=True)
 class Answer:
-    """A version's response to a request.
+    """A version's response to a request."""
 
-    Attributes
-    ----------
-    columns
-        The rows that are predicted.
-    places
-        Where they stand in the request.
-    predicted
-        Labels or values, shape (n_answered,).
-    probability
-        Shape (n_answered, n_classes) in the order of the schema's classes; None for numbers.
-    rank
-        Of a ranking: the place in the group, from 1 on.
-    faults
-        Row of the request to why it has no prediction.
-    warnings
-        Rules of severity ``warning`` that rows broke.
-    """
-
-    columns: RequestColumns
-    places: list[int]
-    predicted: NDArray[Any]
+    columns: RequestColumns  # the rows that are predicted
+    places: list[int]  # where they stand in the request
+    predicted: NDArray[Any]  # labels or values, shape (n_answered,)
+    # Shape (n_answered, n_classes) in the order of the schema's classes; None for numbers.
     probability: NDArray[np.float64] | None
-    rank: NDArray[np.int64] | None
-    faults: Mapping[int, list[Fault]]
-    warnings: tuple[Broken, ...]
+    rank: NDArray[np.int64] | None  # of a ranking: the place in the group, from 1 on
+    faults: Mapping[int, list[Fault]]  # row of the request to why it has no prediction
+    warnings: tuple[Broken, ...]  # rules of severity `warning` that rows broke
     ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded version with all that is needed to read, check and predict requests.
-
-    Attributes
-    ----------
-    columns
-        Name to column: features first, then what identifies a row and is no feature, then what
-        only the feature function reads.
-    contract_digest
-        Of the contract whose rules are applied; empty without one.
-    encoder
-        None where rows go through a frame, as in a scoring.
-    hook
-        The person's function that makes features; None where all are sent.
-    """
+    """A loaded version with all that is needed to read, check and predict requests."""
 
     version: ModelVersion
     roles: Schema
+    # Name to column: features first, then what identifies a row and is no feature, then what only
+    # the feature function reads.
     columns: Mapping[str, Column]
     rules: RowRules
-    contract_digest: str
+    contract_digest: str  # of the contract whose rules are applied; empty without one
     pipeline: Any
-    encoder: RowEncoder | None
+    encoder: RowEncoder | None  # None where rows go through a frame, as in a scoring
+    # The person's function that makes features; None where all are sent.
     hook: FeatureHook | None = None
 
     @classmethod
     def load(cls, pipeline: Pipeline, store: Store, version: ModelVersion) -> ServedModel:
         """Load a version through the registry's checks.
 
-        Raises
-        ------
-        ModelRefusedError
-            As the registry refuses it.
+        Raises ModelRefusedError as the registry refuses it.
         """
         require_hooks(pipeline.config, pipeline.base, version)
         own = OwnCode.of(pipeline.config.hooks, pipeline.base)
@@ -194,10 +164,7 @@ class ServedModel:
     def answer(self, given: RequestColumns, now: datetime | None = None) -> Answer:
         """Check rows and predict those that are not at fault.
 
-        Raises
-        ------
-        DataError
-            When the model cannot take rows that broke no rule.
+        Raises DataError when the model cannot take rows that broke no rule.
         """
         roles, now = self.roles, now or datetime.now(UTC)
         if roles.time_column is not None:
@@ -235,15 +202,8 @@ class ServedModel:
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Return labels or values, and probabilities in the order of the schema's classes.
 
-        Parameters
-        ----------
-        numbers
-            As `RowRules.numbers_of` gives them of these rows; None: not known yet.
-
-        Raises
-        ------
-        DataError
-            When the model cannot take the values.
+        `numbers`: as `RowRules.numbers_of` gives them of these rows; None: not known yet. Raises
+        DataError when the model cannot take the values.
         """
         classes = self.roles.classes
         if not given.rows:

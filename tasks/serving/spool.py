@@ -34,10 +34,7 @@ class SegmentHeldError(Exception):
 class Spool:
     """Spool of one server's predictions.
 
-    Parameters
-    ----------
-    folder
-        Of the pipeline; several servers may share it.
+    `folder`: of the pipeline; several servers may share it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,10 +48,7 @@ class Spool:
 
         The disk is awaited when the segment is given up, at the latest.
 
-        Raises
-        ------
-        OSError
-            When they could not be written.
+        Raises OSError when they could not be written.
         """
         start = 0
         try:
@@ -71,11 +65,9 @@ class Spool:
             raise
 
     def finished(self) -> Callable[[], None] | None:
-        """Return what gives up a segment that is a second old; None where there is none.
-
-        What is written from now on goes to another one. The call waits for the disk: it is made for
-        a thread.
-        """
+        """Return what gives up a segment that is a second old; None where there is none."""
+        # What is written from now on goes to another one. The call waits for the disk: it is made
+        # for a thread.
         descriptor = self._descriptor
         if descriptor is None or time.monotonic() - self._since < _REST_SECONDS:
             return None
@@ -141,10 +133,7 @@ def taken(segment: Path) -> Iterator[list[bytes]]:
 
     A record that was cut off by a kill, and whose response never left, ends it.
 
-    Raises
-    ------
-    SegmentHeldError
-        When somebody holds the segment, or has brought it to the ledger.
+    Raises SegmentHeldError when somebody holds the segment, or has brought it to the ledger.
     """
     try:
         descriptor = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)

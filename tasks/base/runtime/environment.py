@@ -39,22 +39,18 @@ _RUN_MODULE = (
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of keepfit in a process of its own.
-
-    The working folder is not searched (-P): it is a person's, and a file there may have the name
-    of a package.
-    """
+    """Return the command that runs a module of keepfit in a process of its own."""
+    # The working folder is not searched (-P): it is a person's, and a file there may have the name
+    # of a package.
     root = str(Path(__file__).resolve().parents[3])
     return [sys.executable, "-P", "-c", _RUN_MODULE, root, module, *arguments]
 
 
 @contextlib.contextmanager
 def interrupts_kept_away() -> Iterator[None]:
-    """Start processes that an interrupt does not reach: the process that starts them decides.
-
-    Ctrl-C in a terminal and a notebook's stop button send SIGINT to the whole process group. A
-    process that handles it only once it runs would still be hit while it imports.
-    """
+    """Start processes that an interrupt does not reach: the process that starts them decides."""
+    # Ctrl-C in a terminal and a notebook's stop button send SIGINT to the whole process group. A
+    # process that handles it only once it runs would still be hit while it imports.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -71,11 +67,9 @@ def turn_telemetry_off(environ: MutableMapping[str, str] | None = None) -> None:
 
 
 def return_freed_memory() -> None:
-    """Give large blocks back to the system as they are freed; call before pyarrow is imported.
-
-    Left to themselves the allocators keep what they had at most: reading 500 MB into a table then
-    takes 900 MB, and they stay with the process. Applies to glibc only.
-    """
+    """Give large blocks back to the system as they are freed; call before pyarrow is imported."""
+    # Left to themselves the allocators keep what they had at most: reading 500 MB into a table then
+    # takes 900 MB, and they stay with the process. Applies to glibc only.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
@@ -128,11 +122,9 @@ def mode_beside(folder: Path) -> int:
 
 
 def die_with_parent() -> None:
-    """Let this process end with the runner that started it; nothing where none did.
-
-    The stack's runner names itself in the environment of the flow runs that it starts. Without
-    it, a run would go on unsupervised when its runner is killed.
-    """
+    """Let this process end with the runner that started it; nothing where none did."""
+    # The stack's runner names itself in the environment of the flow runs that it starts. Without
+    # it, a run would go on unsupervised when its runner is killed.
     runner = os.environ.get(RUNNER_VARIABLE)
     if not runner:
         return
@@ -140,10 +132,8 @@ def die_with_parent() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Let the kernel end this process when `parent`, which started it, ends however it ends.
-
-    Of a parent with several threads it counts as the end when the one ends that started this.
-    """
+    """Let the kernel end this process when `parent`, which started it, ends however it ends."""
+    # Of a parent with several threads it counts as the end when the one ends that started this.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         # It ended before this process could register to end with it.

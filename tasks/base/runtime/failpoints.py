@@ -9,9 +9,7 @@ VARIABLE = "KEEPFIT_FAILPOINT"
 
 
 def reach(name: str) -> None:
-    """Kill this process at once if the environment names this place.
-
-    Places are named ``<package>.<what>.<moment>``, such as ``ledger.predictions.before_commit``.
-    """
+    """Kill this process at once if the environment names this place."""
+    # Places are named `<package>.<what>.<moment>`, such as `ledger.predictions.before_commit`.
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)

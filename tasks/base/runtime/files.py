@@ -26,10 +26,8 @@ def private_folder(path: Path) -> Path:
 def require_writable(folder: Path) -> None:
     """Refuse a folder that this process may not write, such as one mounted for reading.
 
-    Raises
-    ------
-    InfrastructureError
-        Before a database in it is opened: SQLite writes its log beside it even to read.
+    Raises InfrastructureError before a database in it is opened: SQLite writes its log beside it
+    even to read.
     """
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InfrastructureError(
@@ -88,10 +86,7 @@ def write_recorded(path: Path, content: bytes) -> None:
 def read_recorded(path: Path) -> bytes:
     """Return the content of a file that `write_recorded` wrote.
 
-    Raises
-    ------
-    OSError, ValueError
-        When it cannot be read or is another file.
+    Raises OSError or ValueError when it cannot be read or is another file.
     """
     content = path.read_bytes()
     if _record_of(path).read_text("ascii") != f"{digest_of_bytes(content)}  {path.name}\n":
@@ -106,15 +101,8 @@ def _record_of(path: Path) -> Path:
 def read_unchanged(path: Path, digest: str, owner: str) -> bytes:
     """Return the content of a file, which is read once: what is checked is what is used.
 
-    Parameters
-    ----------
-    owner
-        What the file was stored with, such as ``flights version 3``.
-
-    Raises
-    ------
-    ModelRefusedError
-        When it cannot be read or is another file.
+    `owner`: what the file was stored with, such as ``flights version 3``. Raises ModelRefusedError
+    when it cannot be read or is another file.
     """
     try:
         content = path.read_bytes()

@@ -21,12 +21,8 @@ def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
 
     The kernel frees the lock when its holder ends, however it ends; the file stays.
 
-    Raises
-    ------
-    TransientError
-        When another process held it all the time.
-    InfrastructureError
-        When the lock file cannot be made.
+    Raises TransientError when another process held it all the time; InfrastructureError when the
+    lock file cannot be made.
     """
     with lock_file(path) as descriptor:
         deadline = time.monotonic() + seconds
@@ -44,10 +40,7 @@ def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
 def lock_file(path: Path) -> Iterator[int]:
     """Give the descriptor of a lock file that nobody else may read; closing it frees the lock.
 
-    Raises
-    ------
-    InfrastructureError
-        When the lock file cannot be made.
+    Raises InfrastructureError when the lock file cannot be made.
     """
     try:
         private_folder(path.parent)
@@ -109,10 +102,7 @@ def holder(descriptor: int) -> str:
 def is_held(path: Path) -> bool:
     """Return whether a living process holds the lock file.
 
-    Raises
-    ------
-    OSError
-        When there is no such file.
+    Raises OSError when there is no such file.
     """
     with path.open("rb") as file:
         try:

@@ -8,8 +8,6 @@ import ipaddress
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches `host`.
 
-    Examples
-    --------
     >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
     (True, True, False)
     """

@@ -17,8 +17,6 @@ _BETWEEN = 0.05
 def is_postgresql(address: str) -> bool:
     """Return whether `address` is that of a PostgreSQL database.
 
-    Examples
-    --------
     >>> is_postgresql("postgresql+psycopg://db/mlflow"), is_postgresql("sqlite:///mlflow.db")
     (True, False)
     """
@@ -28,8 +26,6 @@ def is_postgresql(address: str) -> bool:
 def champion_key(model: str) -> int:
     """Return the 64-bit number by which PostgreSQL knows the lock on a model's champion.
 
-    Examples
-    --------
     >>> -(2**63) <= champion_key("flights") < 2**63
     True
     """
@@ -50,10 +46,7 @@ def session_lock(
 
     Yields whether it is held. A process forked meanwhile has no part in it.
 
-    Raises
-    ------
-    sqlalchemy.exc.SQLAlchemyError
-        When the database cannot be used.
+    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot be used.
     """
     with engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")

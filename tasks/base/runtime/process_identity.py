@@ -10,20 +10,16 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """Return an identity of this process: host, boot, process number and start time.
-
-    Host and boot are hashed, so that neither leaks.
-    """
+    """Return an identity of this process: host, boot, process number and start time."""
+    # Host and boot are hashed, so that neither leaks.
     pid = os.getpid()
     return f"{_hash(socket.gethostname())}-{_boot()}-{pid}-{_started(pid)}"
 
 
 def has_ended(process: str) -> bool:
-    """Return whether a process that `this_process` named has ended; False if unknowable.
-
-    A process of another host counts as running. A process number that was reused is recognised by
-    its start time.
-    """
+    """Return whether a process that `this_process` named has ended; False if unknowable."""
+    # A process of another host counts as running. A process number that was reused is recognised by
+    # its start time.
     named = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9]+)-([0-9]+)", process)
     if named is None or _boot() == "unknown":
         return False

@@ -14,25 +14,14 @@ _reporter: Callable[[Step], None] | None = None
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that began, moved on or ended.
+    """One thing that began, moved on or ended."""
 
-    Attributes
-    ----------
-    stage
-        load, contract, split, fit, evaluate, gate, refit, register, report.
-    text
-        What a person reads.
-    done, total
-        Pieces of work of this stage finished and planned; 0 and 0 where it is one piece.
-    seconds_left
-        Estimate to the end of the stage, where there is one.
-    """
-
-    stage: str
-    text: str
+    stage: str  # load, contract, split, fit, evaluate, gate, refit, register, report
+    text: str  # what a person reads
+    # done, total: pieces of work of this stage finished and planned; 0 and 0 where it is one piece.
     done: int = 0
     total: int = 0
-    seconds_left: float | None = None
+    seconds_left: float | None = None  # estimate to the end of the stage, where there is one
 
 
 def set_reporter(reporter: Callable[[Step], None] | None) -> None:

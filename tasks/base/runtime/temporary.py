@@ -28,10 +28,7 @@ def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
     folder, which the kernel frees with the last process that shares it. systemd-tmpfiles too leaves
     locked folders alone, however old.
 
-    Parameters
-    ----------
-    beside
-        Folder in which it is made; None: where the system keeps what is temporary.
+    `beside`: folder in which it is made; None: where the system keeps what is temporary.
     """
     parent = Path(beside or tempfile.gettempdir())
     _remove_left(parent, _FOLDER)
@@ -45,11 +42,9 @@ def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def file_replacing(path: Path) -> Iterator[Path]:
-    """Yield a hidden file of this user alone beside `path`, which it replaces at the end.
-
-    Where that fails it is removed. What processes that were killed left in the folder is removed
-    first, as by `temporary_folder`; never where the folder lies on a share without locks.
-    """
+    """Yield a hidden file of this user alone beside `path`, which it replaces at the end."""
+    # Where that fails it is removed. What processes that were killed left in the folder is removed
+    # first, as by `temporary_folder`; never where the folder lies on a share without locks.
     _remove_left(path.parent, _FILE)
     beside, descriptor = _new_file(path)
     try:
@@ -63,11 +58,9 @@ def file_replacing(path: Path) -> Iterator[Path]:
 
 
 def keep_temporary_together() -> None:
-    """Let what this process, its children and all libraries make temporarily lie in one folder.
-
-    It is removed when the process ends, or by the next one with the same path. Where none can
-    be made nothing changes.
-    """
+    """Let what this process, its children and all libraries make temporarily lie in one folder."""
+    # It is removed when the process ends, or by the next one with the same path. Where none can be
+    # made nothing changes.
     if os.getpid() in _HELD:
         return
     with suppress(OSError), ExitStack() as stack:

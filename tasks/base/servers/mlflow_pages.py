@@ -18,23 +18,12 @@ _DEFAULT = "http://127.0.0.1:5000"
 
 
 class MlflowPages(Record):
-    """Pages of a training in MLflow.
+    """Pages of a training in MLflow."""
 
-    Attributes
-    ----------
-    run
-        Its run.
-    compare
-        Its candidates side by side; empty where there are none.
-    table
-        The candidates of every training, the best first.
-    server
-        The command that starts a server at the address of these pages; empty where one runs.
-    """
-
-    run: str
-    compare: str
-    table: str
+    run: str  # its run
+    compare: str  # its candidates side by side; empty where there are none
+    table: str  # the candidates of every training, the best first
+    # The command that starts a server at the address of these pages; empty where one runs.
     server: str = ""
 
 
@@ -43,15 +32,9 @@ def pages_of(
 ) -> MlflowPages:
     """Return the pages of a training on the server that shows `store`.
 
-    Parameters
-    ----------
-    store
-        Address of the MLflow store, without credentials.
-    candidates
-        Runs of the candidates, in the order of the leaderboard.
+    `store`: address of the MLflow store, without credentials; `candidates`: runs of the candidates,
+    in the order of the leaderboard.
 
-    Examples
-    --------
     >>> pages = pages_of(Path("/none"), "https://mlflow.example/", "1", "ab", ["c", "d"])
     >>> pages.run
     'https://mlflow.example/#/experiments/1/runs/ab?workflowType=machine_learning'
@@ -75,10 +58,8 @@ def _listed(values: list[str]) -> str:
 
 
 def view_of_candidates(metric: str, *, greater_is_better: bool) -> str:
-    """Return the state of MLflow's table of runs in which candidates compare by `metric`.
-
-    Candidates stand by themselves, not folded under their training, since they are sorted.
-    """
+    """Return the state of MLflow's table of runs in which candidates compare by `metric`."""
+    # Candidates stand by themselves, not folded under their training, since they are sorted.
     columns = [metric, "cv_mean", "cv_std", "fit_seconds", "model_bytes"]
     return json.dumps(
         {

@@ -25,10 +25,8 @@ def first_contact(pipeline: Pipeline) -> None:
     Nothing is sent. What stands behind a proxy, on a socket's path or on several hosts is left to
     the first real use.
 
-    Raises
-    ------
-    TransientError
-        When one of them does not accept the connection within five seconds; names it.
+    Raises TransientError when one of them does not accept the connection within five seconds; names
+    it.
     """
     for what, url, remedy in _named(pipeline):
         place = _place(url)
@@ -58,8 +56,6 @@ def _named(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
 def _place(url: str) -> tuple[str, int] | None:
     """Return the host and port to connect to; None where that is not known from the address.
 
-    Examples
-    --------
     >>> _place("postgresql+psycopg://me:secret@db/keepfit")
     ('db', 5432)
     >>> _place("sqlite:////srv/ledger.db") is None

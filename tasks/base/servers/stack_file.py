@@ -36,28 +36,19 @@ def prefect_is_named() -> bool:
 
 
 class RunningStack(Record):
-    """Addresses of the parts of a running stack.
-
-    Attributes
-    ----------
-    prefect_api
-        Address of Prefect's API, ending in ``/api``.
-    prefect, mlflow, page
-        Addresses of the pages of Prefect, MLflow and keepfit, without a final slash.
-    predictions
-        Address of the prediction server; empty where the stack has none.
-    credentials
-        ``user:password`` that all of them require; never written here.
-    """
+    """Addresses of the parts of a running stack."""
 
     pid: int
-    prefect_api: str
+    prefect_api: str  # address of Prefect's API, ending in `/api`
+    # prefect, mlflow, page: addresses of the pages of Prefect, MLflow and keepfit, without a final
+    # slash.
     prefect: str
     mlflow: str
     page: str
-    predictions: str = ""
+    predictions: str = ""  # address of the prediction server; empty where the stack has none
     started: datetime
     pipelines: tuple[str, ...] = ()
+    # `user:password` that all of them require; never written here.
     credentials: str = Field("", exclude=True, repr=False)
 
     @property
@@ -75,10 +66,9 @@ class RunningStack(Record):
 
 
 def prefect_login(credentials: str) -> dict[str, str]:
-    """Return the variables by which Prefect's clients state ``user:password``.
-
-    Its subscribers to events state the first only within an open web socket, and so never get one.
-    """
+    """Return the variables by which Prefect's clients state ``user:password``."""
+    # Its subscribers to events state the first only within an open web socket, and so never get
+    # one.
     header = f"Basic {base64.b64encode(credentials.encode()).decode('ascii')}"
     return {
         "PREFECT_API_AUTH_STRING": credentials,
@@ -89,10 +79,7 @@ def prefect_login(credentials: str) -> dict[str, str]:
 def stack_key(state: Path) -> str:
     """Return the secret by which programs use the servers of `state`; made where there is none.
 
-    Raises
-    ------
-    InfrastructureError
-        When others may read or have written it.
+    Raises InfrastructureError when others may read or have written it.
     """
     path = private_folder(state) / KEY
     if not path.exists():

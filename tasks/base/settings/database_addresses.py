@@ -22,8 +22,6 @@ def with_driver(address: URL) -> URL:
 
     SQLAlchemy would take psycopg2 for plain ``postgresql``; keepfit's extra installs psycopg 3.
 
-    Examples
-    --------
     >>> from sqlalchemy import make_url
     >>> with_driver(make_url("postgresql://db/sales")).drivername
     'postgresql+psycopg'
@@ -40,8 +38,6 @@ def fault_of(address: str) -> str:
 
     Whether the driver is installed and the server responds shows when it is connected.
 
-    Examples
-    --------
     >>> fault_of("postgresql://me:secret@db:54x2/sales")
     "its port is no number from 1 to 65535; a password's @, /, : and # have to be percent-encoded"
     >>> fault_of("postgressql://db/sales")
@@ -71,11 +67,9 @@ def fault_of(address: str) -> str:
 
 
 def _misread(address: str, host: str) -> str:
-    """Return why the network parts of the address are ambiguous; or nothing.
-
-    Where two readers find two hosts, one of them took a part of the password for it, and would look
-    it up and show it.
-    """
+    """Return why the network parts of the address are ambiguous; or nothing."""
+    # Where two readers find two hosts, one of them took a part of the password for it, and would
+    # look it up and show it.
     try:
         found = urlsplit(address).hostname or ""
     except ValueError:

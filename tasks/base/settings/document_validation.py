@@ -21,10 +21,7 @@ def validate_document(
 ) -> Model:
     """Return `values` of `document` as a `model`.
 
-    Raises
-    ------
-    ConfigError
-        With one line of text for each finding, in the order of the file.
+    Raises ConfigError with one line of text for each finding, in the order of the file.
     """
     try:
         return model.model_validate(values)

@@ -112,8 +112,6 @@ class ReportConfig(Section):
 def metrics_of(task: str) -> tuple[str, ...]:
     """Return the metrics that may select for a task.
 
-    Examples
-    --------
     >>> metrics_of("ranking")
     ('ndcg_at_10', 'map_at_10')
     """
@@ -124,8 +122,6 @@ def metrics_of(task: str) -> tuple[str, ...]:
 def default_metric(task: Task) -> str:
     """Return the metric that selects when the file names none.
 
-    Examples
-    --------
     >>> default_metric("regression")
     'rmse'
     """
@@ -140,8 +136,6 @@ def default_metric(task: Task) -> str:
 def greater_is_better(metric: str) -> bool:
     """Return whether a larger value of `metric` is better; custom metrics declare it by name.
 
-    Examples
-    --------
     >>> greater_is_better("rmse")
     False
     >>> [greater_is_better(name) for name in ("profit", "churn_cost")]

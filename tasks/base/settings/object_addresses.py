@@ -18,8 +18,6 @@ _EXAMPLES = "s3://bucket/key, gs://bucket/key or abfs://container@account.dfs.co
 def is_object(path: str) -> bool:
     """Return whether `path` names objects in a store, and no local file.
 
-    Examples
-    --------
     >>> [is_object(path) for path in ("s3://sales/2026/*.parquet", "data/s3.parquet")]
     [True, False]
     """
@@ -30,8 +28,6 @@ def is_object(path: str) -> bool:
 def object_fault(path: str) -> str:
     """Return why `path` is no usable address, without any part that may be secret; or nothing.
 
-    Examples
-    --------
     >>> object_fault("s3://AKIA:secret@sales/x.csv")
     'credentials do not belong in an address: they come from the environment'
     >>> object_fault("s3://sales/x.csv")
@@ -60,8 +56,6 @@ def anchored(path: str | Path) -> str:
 def with_stem(path: str, addition: str) -> str:
     """Return `path` with `addition` before its ending.
 
-    Examples
-    --------
     >>> with_stem("s3://sales/scored.parquet", "-a1")
     's3://sales/scored-a1.parquet'
     """

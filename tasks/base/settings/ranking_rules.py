@@ -18,10 +18,7 @@ def contradiction(config: Any) -> Contradiction | None:
     A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
     and by what is ranked, and these ids join the ledger's rows to their group.
 
-    Parameters
-    ----------
-    config
-        A `PipelineConfig`, which calls this as it is made and stands above.
+    `config`: a `PipelineConfig`, which calls this as it is made and stands above.
     """
     if config.task != "ranking":
         return _without_ranking(config)

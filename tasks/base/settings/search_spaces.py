@@ -20,36 +20,21 @@ _LAYERS = re.compile(r"^[1-9]\d{0,3}(,[1-9]\d{0,3}){0,4}$")
 
 @dataclass(frozen=True)
 class Space:
-    """One hyperparameter and where it is searched.
-
-    Attributes
-    ----------
-    low, high
-        Both included.
-    log
-        Whether it is drawn evenly in its logarithm.
-    choices
-        Instead of an interval.
-    whole
-        Whether it is a whole number.
-    least, most
-        What the model itself allows; a file may not go beyond.
-    kind
-        Of target, where it is searched at all.
-    start
-        The value without tuning, where the estimator does not state it.
-    """
+    """One hyperparameter and where it is searched."""
 
     name: str
+    # low, high: both included.
     low: float = 0.0
     high: float = 0.0
-    log: bool = False
-    choices: tuple[Value, ...] = ()
-    whole: bool = False
+    log: bool = False  # whether it is drawn evenly in its logarithm
+    choices: tuple[Value, ...] = ()  # instead of an interval
+    whole: bool = False  # whether it is a whole number
+    # least, most: what the model itself allows; a file may not go beyond.
     least: float = 0.0
     most: float = inf
+    # Of target, where it is searched at all.
     kind: Literal["any", "classification", "regression"] = "any"
-    start: Value | None = None
+    start: Value | None = None  # the value without tuning, where the estimator does not state it
 
     def applies(self, *, classification: bool) -> bool:
         """Whether it is searched for such a target."""
@@ -129,19 +114,11 @@ def spaces_of(
     classification: bool,
     class_weight: str | None = None,
 ) -> tuple[Space, ...]:
-    """Return the search spaces of `candidate` for a kind of target.
+    """Return the search spaces of `candidate`; a plugin estimator has those of the file alone.
 
-    Parameters
-    ----------
-    overrides
-        Hyperparameter to ``low``, ``high``, ``log`` or ``choices``, as the file has them.
-    class_weight
-        Where the file states one, it is not searched.
+    `overrides`: hyperparameter to ``low``, ``high``, ``log`` or ``choices``, as the file has them;
+    a `class_weight` that the file states is not searched.
 
-    A plugin estimator has the spaces that the file gives it, and no others.
-
-    Examples
-    --------
     >>> [s.name for s in spaces_of("logistic_regression", {}, classification=False)]
     ['alpha']
     """
@@ -176,8 +153,6 @@ def fault_of(
 ) -> str | None:
     """Return the fault of an overridden space, or None.
 
-    Examples
-    --------
     >>> fault_of("lightgbm", "num_leafs", 4, 8, ())[:59]
     'lightgbm has no hyperparameter `num_leafs`; did you mean `n'
     >>> fault_of("lightgbm", "subsample", 0.5, 1.0, ())
@@ -230,10 +205,7 @@ def _fault_of_number(space: Space, value: Value) -> str | None:
 def untuned_values(spaces: Sequence[Space], estimator: Any, columns: int) -> dict[str, Value]:
     """Return the values of `spaces` that an estimator built without tuning has.
 
-    Parameters
-    ----------
-    columns
-        Of the matrix, for values relative to them.
+    `columns`: of the matrix, for values relative to them.
     """
     params: dict[str, Any] = dict(estimator.get_params())
     for name, value in estimator.get_params().items():

@@ -54,10 +54,8 @@ def read_yaml(path: Path, example: str = "keepfit init") -> Document:
 
     Anchors, aliases and tags are refused: none is needed, and each can hide something.
 
-    Raises
-    ------
-    ConfigError
-        When the file is absent, too large, not text, not YAML, or uses what is refused.
+    Raises ConfigError when the file is absent, too large, not text, not YAML, or uses what is
+    refused.
     """
     try:
         raw = path.read_bytes()
@@ -177,10 +175,8 @@ def _mapping(
 def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) -> str:
     """Return a YAML text with values put at locations; comments and order of the rest stay.
 
-    Parameters
-    ----------
-    edits
-        Location and plain value; `gone` removes the key. Missing parents of a location are made.
+    `edits`: location and plain value; `gone` removes the key. Missing parents of a location are
+    made.
     """
     editor = yaml.YAML(typ="rt", pure=True)
     editor.preserve_quotes = True
@@ -207,11 +203,9 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
 
 
 def dump_yaml(values: Any) -> str:
-    """Return `values` (plain dicts, lists and scalars) as YAML in the order given.
-
-    What is short and innermost stands on one line. No text is ever wrapped: a key in two lines
-    would not be read again.
-    """
+    """Return `values` (plain dicts, lists and scalars) as YAML in the order given."""
+    # What is short and innermost stands on one line. No text is ever wrapped: a key in two lines
+    # would not be read again.
     writer = yaml.YAML(typ="rt", pure=True)
     writer.allow_unicode = True
     writer.width = 1_000_000
@@ -245,10 +239,8 @@ def _laid_out(value: Any) -> Any:
 
 
 def _quoted(text: str) -> str:
-    """Return `text` marked to be quoted unless it is made of harmless characters.
-
-    ruamel.yaml quotes what would be read as another type, but writes ``? y`` in a list bare.
-    """
+    """Return `text` marked to be quoted unless it is made of harmless characters."""
+    # ruamel.yaml quotes what would be read as another type, but writes `? y` in a list bare.
     if _HARMLESS.fullmatch(text):
         return text
     made = (

@@ -27,13 +27,8 @@ def command(*words: str, file: Path | str | None = None) -> str:
 
     A file of the default name is named by its folder; in the working folder it needs no name.
 
-    Parameters
-    ----------
-    file
-        As the person gave it; absent: the pipeline that is worked on, if any.
+    `file`: as the person gave it; absent: the pipeline that is worked on, if any.
 
-    Examples
-    --------
     >>> command("why", "3", file="my models/keepfit.yaml"), command("run", file="other.yaml")
     ("keepfit why 3 'my models'", 'keepfit run other.yaml')
     >>> command("run", file="keepfit.yaml")

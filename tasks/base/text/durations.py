@@ -18,8 +18,6 @@ __all__ = ["Delay", "Duration", "format_duration", "parse_delay", "parse_duratio
 def parse_delay(value: Any) -> timedelta:
     """Return the duration that `value` writes, which may be none at all.
 
-    Examples
-    --------
     >>> parse_delay("0s")
     datetime.timedelta(0)
     """

@@ -35,8 +35,6 @@ _WORDS = {
 def number(value: float | None, half_width: float | None = None) -> str:
     """Return `value` with the digits its interval supports, or four without one.
 
-    Examples
-    --------
     >>> number(0.123456, 0.01), number(55.6789), number(1234567.0), number(None)
     ('0.123', '55.68', '1,234,567', '–')
     """
@@ -55,8 +53,6 @@ def number(value: float | None, half_width: float | None = None) -> str:
 def seconds(value: float | None) -> str:
     """Return a duration for a person.
 
-    Examples
-    --------
     >>> seconds(0.0123), seconds(12.3), seconds(75), seconds(119.7)
     ('12 ms', '12.3 s', '1 min 15 s', '2 min 0 s')
     """
@@ -75,8 +71,6 @@ def seconds(value: float | None) -> str:
 def size(value: int) -> str:
     """Return a size for a person.
 
-    Examples
-    --------
     >>> size(0), size(1500), size(2_300_000)
     ('–', '1.5 kB', '2.3 MB')
     """

@@ -41,8 +41,6 @@ KINDS: dict[DecisionKind, tuple[str, Tone]] = {
 def day(value: datetime | None) -> str:
     """Return the day of a time, in UTC.
 
-    Examples
-    --------
     >>> day(datetime(2026, 3, 1, 23, 59, tzinfo=UTC))
     '2026-03-01'
     """
@@ -52,8 +50,6 @@ def day(value: datetime | None) -> str:
 def minute(value: datetime | None) -> str:
     """Return a time to the minute, in UTC.
 
-    Examples
-    --------
     >>> minute(datetime(2026, 3, 1, 4, 5, tzinfo=UTC))
     '2026-03-01 04:05'
     """
@@ -68,8 +64,6 @@ def utc(value: datetime) -> datetime:
 def span(window: Window | None) -> str:
     """Return a window for a person: the days it covers, its end open.
 
-    Examples
-    --------
     >>> span(Window(start=datetime(2013, 3, 4, tzinfo=UTC), end=datetime(2013, 3, 11, tzinfo=UTC)))
     '2013-03-04..2013-03-11'
     >>> span(None)
@@ -81,8 +75,6 @@ def span(window: Window | None) -> str:
 def elapsed(seconds: float | None) -> str:
     """Return a time span from now, past or future, in its largest unit.
 
-    Examples
-    --------
     >>> elapsed(30), elapsed(5400), elapsed(3 * 86400), elapsed(90 * 86400), elapsed(None)
     ('30 s', '90 min', '3 days', '90 days', '–')
     """
@@ -98,8 +90,6 @@ def elapsed(seconds: float | None) -> str:
 def valued(metric: MetricValue | None) -> str:
     """Return a metric with its interval.
 
-    Examples
-    --------
     >>> valued(MetricValue(value=0.6911, low=0.67, high=0.712)), valued(None)
     ('0.691 (0.670 to 0.712)', '–')
     """
@@ -116,8 +106,6 @@ def valued(metric: MetricValue | None) -> str:
 def differing(difference: float | None, interval: tuple[float, float] | None) -> str:
     """Return a difference with its sign and interval.
 
-    Examples
-    --------
     >>> differing(0.0213, (0.008, 0.034))
     '+0.021 (0.008 to 0.034)'
     """
@@ -133,8 +121,6 @@ def differing(difference: float | None, interval: tuple[float, float] | None) ->
 def share(value: float | None) -> str:
     """Return a fraction as percent.
 
-    Examples
-    --------
     >>> share(0.0), share(0.0341), share(0.00004), share(1.0), share(None)
     ('0 %', '3.41 %', '< 0.01 %', '100 %', '–')
     """
@@ -146,8 +132,6 @@ def share(value: float | None) -> str:
 def brief(value: float | None) -> str:
     """Return a statistic with three digits.
 
-    Examples
-    --------
     >>> brief(0.07382), brief(1.4), brief(0.00001), brief(None)
     ('0.0738', '1.40', '1.0e-05', '–')
     """
@@ -170,8 +154,6 @@ _MEASURES: dict[HarmMeasure, str] = {
 def harm_words(found: HarmFinding) -> tuple[str, str, str]:
     """Return a measure of harm, its value and its limit as texts.
 
-    Examples
-    --------
     >>> harm_words(HarmFinding(measure="outside", value=0.26, limit=0.2))
     ('rows outside what was learned', '26 %', '20 %')
     """
@@ -183,8 +165,6 @@ def harm_words(found: HarmFinding) -> tuple[str, str, str]:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun.
 
-    Examples
-    --------
     >>> plural(1, "row"), plural(2000, "row")
     ('1 row', '2,000 rows')
     """
@@ -194,8 +174,6 @@ def plural(count: int, noun: str) -> str:
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Return the first few names.
 
-    Examples
-    --------
     >>> listed(("a", "b", "c", "d"), 2), listed(("a",))
     ('a, b and 2 more', 'a')
     """
@@ -212,8 +190,6 @@ def one_line(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """Return `text` on one line, shortened in the middle.
 
-    Examples
-    --------
     >>> shortened("a" * 20, 7)
     'aaa…aaa'
     """

@@ -20,8 +20,6 @@ _LEAST_OF_PATH = 8
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return `text` without any of the `secrets`, and without any part of one that is an address.
 
-    Examples
-    --------
     >>> redact("postgresql://me:s3cret@db", ["s3cret"])
     'postgresql://me:***@db'
     >>> redact("invalid port: 'w0rd@db:54'", ["postgresql://me:p4ss:w0rd@db:54/x"])
@@ -35,10 +33,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 @contextmanager
 def errors_without(secrets: Collection[str]) -> Iterator[None]:
-    """Let no error leave with a part of one of the `secrets`, nor with a cause that holds one.
-
-    One that keepfit did not raise becomes an `InfrastructureError`.
-    """
+    """Let no error leave with a part of one of the `secrets`, nor with a cause that holds one."""
+    # One that keepfit did not raise becomes an `InfrastructureError`.
     try:
         yield
     except Exception as error:
@@ -85,8 +81,6 @@ def secret_parts(secret: str) -> frozenset[str]:
 def without_credentials(text: str) -> str:
     """Return `text` without users and passwords in addresses, however oddly these are written.
 
-    Examples
-    --------
     >>> without_credentials("postgresql://me:se@cr:et@db/x failed")
     'postgresql://db/x failed'
     """

@@ -21,10 +21,8 @@ _names: dict[str, str] = {}
 
 
 def know_names(names: Iterable[object]) -> None:
-    """Remember names of columns and keys that hold line breaks, which `visible` then escapes.
-
-    Within a sentence nothing else separates the break of a name from one of keepfit's own.
-    """
+    """Remember names of columns and keys that hold line breaks, which `visible` then escapes."""
+    # Within a sentence nothing else separates the break of a name from one of keepfit's own.
     for name in names:
         # A name of nothing but breaks would take all of keepfit's own with it.
         if not isinstance(name, str) or not name.strip() or len(_names) >= _MOST_NAMES:
@@ -39,8 +37,6 @@ def visible(text: str) -> str:
 
     Line breaks stay, but those of known names; JSON stays JSON.
 
-    Examples
-    --------
     >>> visible("a\x1b[2Kb\x9b1m\u202e\r\nc")
     'a\\u001b[2Kb\\u009b1m\\u202e\\u000d\nc'
     >>> know_names(["pay\nPromoted: 3"])

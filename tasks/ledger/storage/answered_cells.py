@@ -25,12 +25,7 @@ def read(
 ) -> tuple[AnsweredCells, ...]:
     """Return the cells of a window's rows that were predicted over HTTP, in order of time.
 
-    Parameters
-    ----------
-    window
-        None: rows without a time.
-    arrived
-        Only rows that were written then or later.
+    `window`: None: rows without a time; `arrived`: only rows that were written then or later.
     """
     where = [*_kept(pipeline, window)]
     if window is None:
@@ -64,10 +59,7 @@ def times(
 ) -> Sequence[datetime]:
     """Return the times of rows predicted over HTTP, naive and in UTC.
 
-    Parameters
-    ----------
-    window
-        None: only the newest row that lies before `until`.
+    `window`: None: only the newest row that lies before `until`.
     """
     where = _kept(pipeline, window)
     if until is not None:

@@ -16,10 +16,7 @@ def staged(
 ) -> sa.Table:
     """Return a temporary table that holds `rows`; it goes with the transaction.
 
-    Parameters
-    ----------
-    rows
-        Tuples in the order of `columns`: texts, numbers or None; times as text.
+    `rows`: tuples in the order of `columns`: texts, numbers or None; times as text.
     """
     table = sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
     if connection.dialect.name == "postgresql":

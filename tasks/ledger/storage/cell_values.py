@@ -21,8 +21,6 @@ def class_text(value: object, classes: Sequence[str]) -> str | None:
 
     One that is no class keeps its own text; blank text is no label.
 
-    Examples
-    --------
     >>> class_text(1.0, ("0", "1")), class_text("true", ("False", "True"))
     ('1', 'True')
     """
@@ -74,8 +72,6 @@ def or_none(values: NDArray[np.float64]) -> list[float | None]:
 def probability_texts(probability: NDArray[np.float64]) -> list[str]:
     """Return each row of probabilities, shape (n_rows, n_classes), as a JSON list.
 
-    Examples
-    --------
     >>> probability_texts(np.array([[0.25, 0.75], [np.nan, 1.0]]))
     ['[0.25, 0.75]', '[null, 1.0]']
     """
@@ -91,10 +87,7 @@ def probabilities(
 ) -> NDArray[np.float64]:
     """Return probabilities that were stored for the classes `written` in the order `wanted`.
 
-    Returns
-    -------
-    probabilities
-        Shape (n_rows, n_wanted); NaN for a class that the model did not know.
+    Returns: shape (n_rows, n_wanted); NaN for a class that the model did not know.
     """
     found = np.full((len(texts), len(wanted)), np.nan)
     absent = f"[{', '.join(['null'] * len(written))}]"

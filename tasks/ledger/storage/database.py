@@ -35,16 +35,9 @@ _ENGINES: dict[tuple[int, str, float], sa.Engine] = {}
 class Database:
     """Transactions on the ledger's database, with errors that name a remedy.
 
-    Parameters
-    ----------
-    url
-        Address of a SQLite file or of a PostgreSQL database.
-    state
-        Folder of the locks that this host's processes share.
-    patience
-        Seconds for which a locked SQLite file, or a lock in PostgreSQL, is awaited.
-    secrets
-        Values that never get into a decision.
+    `url`: address of a SQLite file or of a PostgreSQL database; `state`: folder of the locks that
+    this host's processes share; `patience`: seconds for which a locked SQLite file, or a lock in
+    PostgreSQL, is awaited; `secrets`: values that never get into a decision.
     """
 
     def __init__(
@@ -74,12 +67,8 @@ class Database:
     def writing(self, what: str) -> Iterator[sa.Connection]:
         """Open a transaction that is committed whole or not at all.
 
-        Raises
-        ------
-        TransientError
-            When the database does not respond or stays locked.
-        InfrastructureError
-            When it refuses; no password is in the message.
+        Raises TransientError when the database does not respond or stays locked;
+        InfrastructureError when it refuses; no password is in the message.
         """
         with self.explained(), self.engine.connect() as connection:
             reach(f"ledger.{what}.before")
@@ -94,10 +83,7 @@ class Database:
     def prepare(self) -> None:
         """Make or migrate the tables, once under a lock.
 
-        Raises
-        ------
-        InfrastructureError
-            When a newer keepfit wrote them.
+        Raises InfrastructureError when a newer keepfit wrote them.
         """
         with self.explained():
             if self._current():
@@ -164,17 +150,9 @@ class Database:
 def address_of(url: str | None, state: Path, base: Path) -> sa.URL:
     """Return the address of a ledger.
 
-    Parameters
-    ----------
-    url
-        As the pipeline file states it; None for SQLite in the state folder.
-    base
-        Folder that the relative path of a SQLite file starts from.
-
-    Raises
-    ------
-    ConfigError
-        When it is no address, or one of another kind of database.
+    `url`: as the pipeline file states it; None for SQLite in the state folder; `base`: folder that
+    the relative path of a SQLite file starts from. Raises ConfigError when it is no address, or one
+    of another kind of database.
     """
     if url is None:
         return sa.URL.create("sqlite", database=str(state / "ledger.db"))

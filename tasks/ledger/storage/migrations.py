@@ -18,10 +18,7 @@ def version_of(connection: sa.Connection) -> int:
 def migrate(connection: sa.Connection, place: str) -> None:
     """Bring the tables to the present version, in the transaction of `connection`.
 
-    Raises
-    ------
-    InfrastructureError
-        When a newer keepfit wrote them.
+    Raises InfrastructureError when a newer keepfit wrote them.
     """
     found = version_of(connection)
     if found > VERSION:

@@ -31,18 +31,9 @@ def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.obje
     Without id columns it is a hash of features and time, which counts values as equal in the
     same way; identical rows of one batch are numbered.
 
-    Parameters
-    ----------
-    batch
-        Digest of the batch, which only rows without any id need.
+    `batch`: digest of the batch, which only rows without any id need. Raises DataError when the
+    frame lacks a column that the keys are made of.
 
-    Raises
-    ------
-    DataError
-        When the frame lacks a column that the keys are made of.
-
-    Examples
-    --------
     >>> flights = Schema(target="late", task="binary", features={}, id_columns=("day", "no"))
     >>> row_keys(pd.DataFrame({"day": ["mon", None], "no": [3.0, 4.0]}), flights, "").tolist()
     ['["mon","3"]', '[null,"4"]']
@@ -51,25 +42,14 @@ def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.obje
 
 
 class BatchKeys:
-    """The keys of a batch, part by part: the same as `row_keys` gives of the whole.
-
-    Parameters
-    ----------
-    schema, batch
-        As for `row_keys`.
-
-    Attributes
-    ----------
-    may_repeat
-        Whether a key may have come twice so far; where this is False none did.
-    """
+    """The keys of a batch, part by part: the same as `row_keys` gives of the whole."""
 
     def __init__(self, schema: Schema, batch: str) -> None:
         self._schema = schema
         self._batch = batch
         self._nameless = 0
         self._seen = np.empty(0, np.uint64)  # hashes of the parts so far, sorted
-        self.may_repeat = False
+        self.may_repeat = False  # whether a key may have come twice so far
 
     def of(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         """Return the keys of the next rows, shape (n_rows,)."""

@@ -29,39 +29,27 @@ _MOST_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Moved:
-    """Findings of one window.
-
-    Attributes
-    ----------
-    names
-        The columns that moved most, cleaned and with figures where there are some.
-    drifted, columns
-        Features that drifted, and all features looked at; 0 where that is not known.
-    withheld, policy
-        Why the policy trains nothing, as a word and as its sentence.
-    since
-        When it began, as a sentence.
-    others
-        Earlier windows that the same alarm reports, oldest first.
-    gain, weighed
-        The gain of retraining, and its verdict; None and empty where it was not measured.
-    harm
-        Why what moved could hurt, as a sentence; empty where it could not.
-    """
+    """Findings of one window."""
 
     window: str = ""
+    # The columns that moved most, cleaned and with figures where there are some.
     names: tuple[str, ...] = ()
+    # drifted, columns: features that drifted, and all features looked at; 0 where that is not
+    # known.
     drifted: int = 0
     columns: int = 0
     predictions: bool = False
     performance: Performance | None = None
+    # withheld, policy: why the policy trains nothing, as a word and as its sentence.
     withheld: str = ""
     policy: str = ""
-    since: str = ""
-    others: tuple[Window, ...] = ()
+    since: str = ""  # when it began, as a sentence
+    others: tuple[Window, ...] = ()  # earlier windows that the same alarm reports, oldest first
+    # gain, weighed: the gain of retraining, and its verdict; None and empty where it was not
+    # measured.
     gain: Gain | None = None
     weighed: GainAnswer = ""
-    harm: str = ""
+    harm: str = ""  # why what moved could hurt, as a sentence; empty where it could not
 
 
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
@@ -90,10 +78,8 @@ def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
 
 
 def is_upkeep(alarm: Decision) -> bool:
-    """Return whether an alarm only requests a refit because the champion ages.
-
-    It is not reported: a replaced champion is.
-    """
+    """Return whether an alarm only requests a refit because the champion ages."""
+    # It is not reported: a replaced champion is.
     triggers = triggers_of(alarm)
     decided = alarm.read(PolicyDecision, "policy")
     return (
@@ -144,8 +130,6 @@ def statement(performance: Performance | None) -> str:
 def number(value: JsonValue) -> str:
     """Return a finite number in three figures; empty for anything else.
 
-    Examples
-    --------
     >>> number(0.69081), number(None), number(True)
     ('0.691', '', '')
     """

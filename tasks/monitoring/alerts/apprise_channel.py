@@ -50,29 +50,19 @@ _SIGNS = (
 
 
 class Delivery(Record):
-    """Delivery of a message.
+    """Delivery of a message."""
 
-    Attributes
-    ----------
-    sent, failed
-        Channels that took it, and that did not.
-    reasons
-        Why, a sentence for each failed channel, without its secrets.
-    """
-
+    # sent, failed: channels that took it, and that did not.
     sent: int
     failed: int
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # why, a sentence for each failed channel, without its secrets
 
 
 def send(urls: Sequence[str], message: Message, *, timeout: float = 10.0) -> Delivery:
     """Send `message` to every one of the Apprise `urls`; never raises.
 
-    Parameters
-    ----------
-    timeout
-        Seconds for each channel, its tries included; all are sent to side by side. What a
-        channel did not answer is not sent again: it may have arrived.
+    `timeout`: seconds for each channel, its tries included; all are sent to side by side. What a
+    channel did not answer is not sent again: it may have arrived.
     """
     if not urls:
         return Delivery(sent=0, failed=0)

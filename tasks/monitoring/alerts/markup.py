@@ -17,8 +17,6 @@ _GAP = "\u200b"  # keeps a name from becoming a mention or an address
 def cleaned(text: object, most: int = 300) -> str:
     """Return `text` on one line, cut to `most` characters, with nothing that a channel acts on.
 
-    Examples
-    --------
     >>> cleaned("dest <!channel>")
     'dest ‹!channel›'
     >>> cleaned("a long name", 6)
@@ -46,8 +44,6 @@ def listed(items: Sequence[str]) -> str:
 def title(pipeline: str, rest: str) -> str:
     """Return a title of at most 80 characters; a long name gives way first.
 
-    Examples
-    --------
     >>> title("flights", "training failed")
     'flights: training failed'
     """

@@ -82,15 +82,9 @@ def message_of(
 ) -> Message | None:
     """Return the message that reports `decision`, or None when it is not reported.
 
-    Parameters
-    ----------
-    related
-        Other decisions of the pipeline: what was monitored, the alarm behind a training. What
-        does not concern `decision` is left aside.
-    file
-        The pipeline file, for the commands that the message proposes.
-    secrets
-        Texts that never leave.
+    `related`: other decisions of the pipeline: what was monitored, the alarm behind a training.
+    What does not concern `decision` is left aside; `file`: the pipeline file, for the commands that
+    the message proposes; `secrets`: texts that never leave.
     """
     if not _is_reported(decision, related):
         return None

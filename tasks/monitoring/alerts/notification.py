@@ -31,18 +31,9 @@ def tell(
 
     The delivery is recorded as ``alerted`` or ``unheard``.
 
-    Parameters
-    ----------
-    follow
-        Decisions that go with it and may not stand in the ledger yet.
-    timeout
-        Seconds for each channel.
-
-    Returns
-    -------
-    Delivery or None
-        None where the file names no channel, or such decisions are not reported. Nothing
-        sent and nothing failed: it was reported before.
+    `follow`: decisions that go with it and may not stand in the ledger yet; `timeout`: seconds for
+    each channel. Returns: None where the file names no channel, or such decisions are not reported.
+    Nothing sent and nothing failed: it was reported before.
     """
     urls = [url for s in pipeline.config.alerts if (url := s.get_secret_value().strip())]
     if not urls:

@@ -13,11 +13,9 @@ from tasks.base.text.redaction import redact, secret_parts
 
 
 def secrets_of(pipeline: Pipeline) -> tuple[str, ...]:
-    """Return every secret of the pipeline file, the longest first.
-
-    They are what came from the environment, every address that may hold a password, and those
-    passwords alone: errors of drivers quote them without the rest.
-    """
+    """Return every secret of the pipeline file, the longest first."""
+    # They are what came from the environment, every address that may hold a password, and those
+    # passwords alone: errors of drivers quote them without the rest.
     whole = {*pipeline.secrets, *_values(pipeline.config)}
     parts = {part for value in whole for part in secret_parts(value)}
     return tuple(sorted(parts, key=len, reverse=True))

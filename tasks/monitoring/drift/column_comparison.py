@@ -25,53 +25,32 @@ _NAMES: dict[str, str] = {"datetime": "ks", "numeric": "ks", "text": "ks of leng
 
 
 class Part(NamedTuple):
-    """A distance of the values, or that of the shares of nulls.
+    """A distance of the values, or that of the shares of nulls."""
 
-    Attributes
-    ----------
-    part
-        ``value``, ``peak``, ``unseen`` or ``nulls``, as in the calibration.
-    method
-        The name that a person reads: ``ks``, ``ks of lengths``, ``tv``, ``nulls``, ``unseen``,
-        the excess share of levels that the reference has not, or ``peak``, that of one value.
-    """
-
-    part: str
+    part: str  # `value`, `peak`, `unseen` or `nulls`, as in the calibration
+    # The name that a person reads: `ks`, `ks of lengths`, `tv`, `nulls`, `unseen`, the excess share
+    # of levels that the reference has not, or `peak`, that of one value.
     method: str
     found: Found
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Comparison of a window's column with the reference.
+    """Comparison of a window's column with the reference."""
 
-    Attributes
-    ----------
-    parts
-        Distances that are defined; none where one side has no rows.
-    p_value
-        Of the column, not yet corrected for the number of columns.
-    missing, missing_reference
-        Shares of nulls; None where there are no rows.
-    unseen
-        Rows whose level the reference does not have.
-    """
-
-    parts: tuple[Part, ...] = ()
-    p_value: float = 1.0
+    parts: tuple[Part, ...] = ()  # distances that are defined; none where one side has no rows
+    p_value: float = 1.0  # of the column, not yet corrected for the number of columns
+    # missing, missing_reference: shares of nulls; None where there are no rows.
     missing: float | None = None
     missing_reference: float | None = None
-    unseen: int = 0
+    unseen: int = 0  # rows whose level the reference does not have
     notes: tuple[str, ...] = ()
 
 
 def compare(summary: Summary, column: pd.Series[Any], *, level: float) -> Compared:
     """Return the comparison of `column` with its summary.
 
-    Parameters
-    ----------
-    level
-        Probability with which chance alone exceeds a part's critical distance.
+    `level`: probability with which chance alone exceeds a part's critical distance.
     """
     if summary.numeric:
         return _of_numbers(summary, column, level)

@@ -30,41 +30,26 @@ _NO_COUNTS: Counts = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Summary:
-    """One column of the reference.
-
-    Attributes
-    ----------
-    rows, nulls
-        All rows, and those without a value.
-    points, at_most
-        Ascending values and the rows at most each, shape (n_points,); empty for levels.
-    exact
-        Whether `points` are all values.
-    levels, counts
-        Levels and their rows, the most frequent first; empty for numbers.
-    told
-        How many of the levels have counts of their own; the others are only known.
-    complete
-        Whether `levels` are all levels.
-    cells
-        Rows per stretch of time and bin, shape (n_cells, n_bins): bins end at the quantiles, or
-        are levels, the last of which stands for all without counts of their own.
-    cell_nulls
-        Shape (n_cells,).
-    """
+    """One column of the reference."""
 
     kind: Kind
+    # rows, nulls: all rows, and those without a value.
     rows: int
     nulls: int
+    # points, at_most: ascending values and the rows at most each, shape (n_points,); empty for
+    # levels.
     points: Floats = field(default_factory=lambda: _NO_FLOATS)
     at_most: Counts = field(default_factory=lambda: _NO_COUNTS)
-    exact: bool = True
+    exact: bool = True  # whether `points` are all values
+    # levels, counts: levels and their rows, the most frequent first; empty for numbers.
     levels: tuple[str, ...] = ()
     counts: Counts = field(default_factory=lambda: _NO_COUNTS)
-    told: int = 0
-    complete: bool = True
+    told: int = 0  # how many of the levels have counts of their own; the others are only known
+    complete: bool = True  # whether `levels` are all levels
+    # Rows per stretch of time and bin, shape (n_cells, n_bins): bins end at the quantiles, or are
+    # levels, the last of which stands for all without counts of their own.
     cells: Counts = field(default_factory=lambda: _NO_COUNTS.reshape(0, 0))
-    cell_nulls: Counts = field(default_factory=lambda: _NO_COUNTS)
+    cell_nulls: Counts = field(default_factory=lambda: _NO_COUNTS)  # shape (n_cells,)
 
     @property
     def numeric(self) -> bool:
@@ -92,10 +77,8 @@ def summarise(
 ) -> Summary:
     """Return the summary of `column`.
 
-    Parameters
-    ----------
-    cell_of
-        Stretch of time of each row, -1 for rows in none, shape (n_rows,); None without times.
+    `cell_of`: stretch of time of each row, -1 for rows in none, shape (n_rows,); None without
+    times.
     """
     if is_numeric(kind):
         return _of_numbers(numbers_of(column, kind).values, kind, cell_of, n_cells)
@@ -190,10 +173,7 @@ def _of_cells(
 ) -> tuple[Counts, Counts]:
     """Return rows per cell and bin, and nulls per cell; a part of the rows is looked at at once.
 
-    Parameters
-    ----------
-    bins
-        Returns the bin of each row of a part, whatever it is where there is no value.
+    `bins`: returns the bin of each row of a part, whatever it is where there is no value.
     """
     if cell_of is None:
         return _NO_COUNTS.reshape(0, 0), _NO_COUNTS

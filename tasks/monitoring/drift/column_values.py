@@ -19,40 +19,22 @@ _TRUTH = {"1": "True", "0": "False", "true": "True", "false": "False"}
 
 
 class Numbers(NamedTuple):
-    """A column as numbers.
+    """A column as numbers."""
 
-    Attributes
-    ----------
-    values
-        Shape (n_rows,), float64; NaN where there is no value.
-    strange
-        Cells that hold something else than the column's kind; they count as nulls.
-    """
-
-    values: NDArray[np.float64]
-    strange: int
+    values: NDArray[np.float64]  # shape (n_rows,), float64; NaN where there is no value
+    strange: int  # cells that hold something else than the column's kind; they count as nulls
 
 
 class Levels(NamedTuple):
-    """A column as levels.
+    """A column as levels."""
 
-    Attributes
-    ----------
-    codes
-        Shape (n_rows,), int64 places in `levels`; -1 for null.
-    levels
-        Texts, each once; 3, 3.0 and "3" are the same.
-    """
-
-    codes: NDArray[np.int64]
-    levels: tuple[str, ...]
+    codes: NDArray[np.int64]  # shape (n_rows,), int64 places in `levels`; -1 for null
+    levels: tuple[str, ...]  # texts, each once; 3, 3.0 and "3" are the same
 
 
 def is_numeric(kind: Kind) -> bool:
-    """Return whether columns of `kind` are compared as numbers.
-
-    Times are microseconds since 1970, texts their length.
-    """
+    """Return whether columns of `kind` are compared as numbers."""
+    # Times are microseconds since 1970, texts their length.
     return kind in ("numeric", "datetime", "text")
 
 

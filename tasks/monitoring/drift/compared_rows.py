@@ -15,15 +15,10 @@ MOST_ROWS = 2_000
 
 @dataclass(frozen=True)
 class Side:
-    """Rows of the reference or of a window.
-
-    Attributes
-    ----------
-    times
-        Shape (n_rows,), UTC without a zone; None where rows have no time.
-    """
+    """Rows of the reference or of a window."""
 
     frame: pd.DataFrame
+    # Shape (n_rows,), UTC without a zone; None where rows have no time.
     times: NDArray[np.datetime64] | None = None
 
     def capped(self, most: int = MOST_ROWS) -> Side:

@@ -51,40 +51,24 @@ _UNIMPORTANT = "; the model depends on them too little for the window to be unus
 
 @dataclass(frozen=True)
 class _Family:
-    """Columns with one way to get their limits.
-
-    Attributes
-    ----------
-    level
-        Share of ordinary windows in which one of them may exceed its limit.
-    inflation
-        What the sampling limits are multiplied by where there is no history.
-    moving
-        Columns that time itself moves.
-    """
+    """Columns with one way to get their limits."""
 
     compared: dict[str, Compared]
     kinds: dict[str, Kind]
     calibration: Calibration | None
     weights: dict[str, float]
-    level: float
-    inflation: float = 1.0
-    moving: frozenset[str] = frozenset()
+    level: float  # share of ordinary windows in which one of them may exceed its limit
+    inflation: float = 1.0  # what the sampling limits are multiplied by where there is no history
+    moving: frozenset[str] = frozenset()  # columns that time itself moves
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """One column with its limit.
-
-    Attributes
-    ----------
-    ratio
-        Excess over the limit, unweighted: above 1 the distance exceeds it.
-    """
+    """One column with its limit."""
 
     part: Part | None
     threshold: float | None
-    ratio: float
+    ratio: float  # excess over the limit, unweighted: above 1 the distance exceeds it
     weighted: float
 
     @property
@@ -108,32 +92,19 @@ def measure(
 ) -> DriftResult:
     """Return the drift of the rows of `frame`.
 
-    Parameters
-    ----------
-    frame
-        Rows of the window; columns that are no features are passed over.
-    false_alarms
-        Share of ordinary windows that may raise an alarm, a fraction.
-    min_rows
-        With fewer rows nothing is judged.
-    importance
-        Feature to what the metric loses without it. A feature of less than average importance
-        needs up to twice the excess to raise an alarm.
-    predictions, reference_predictions
-        Scores of the positive class, predicted classes or values: of the window's rows, and of
-        rows that the model was not trained on; shape (n,) each. Both or neither.
-    reference_prediction_times
-        Times of `reference_predictions`, for limits from their own history. Without them the
-        sampling limit is widened as the features' history widens theirs.
-    new
-        Column that the window has and the training had not to its kind; such are named, no more.
-    evidence
-        What harm is judged by. Without it an unusual window counts as harmful.
+    `frame`: rows of the window; columns that are no features are passed over; `false_alarms`: share
+    of ordinary windows that may raise an alarm, a fraction; `min_rows`: with fewer rows nothing is
+    judged; `importance`: feature to what the metric loses without it. A feature of less than
+    average importance needs up to twice the excess to raise an alarm; `predictions`,
+    `reference_predictions`: scores of the positive class, predicted classes or values: of the
+    window's rows, and of rows that the model was not trained on; shape (n,) each. Both or neither;
+    `reference_prediction_times`: times of `reference_predictions`, for limits from their own
+    history. Without them the sampling limit is widened as the features' history widens theirs;
+    `new`: column that the window has and the training had not to its kind; such are named, no more;
+    `evidence`: what harm is judged by. Without it an unusual window counts as harmful.
 
-    Returns
-    -------
-    DriftResult
-        `score` is in units of the limit, so `limit` is 1. Without enough rows there is no score.
+    Returns: `score` is in units of the limit, so `limit` is 1. Without enough rows there is no
+    score.
     """
     started = time.perf_counter()
     rows = len(frame)
@@ -192,10 +163,8 @@ def measure(
 
 
 def watched(reference: Reference, importance: Mapping[str, float]) -> dict[str, float]:
-    """Return the columns that the champion depends on with their weights, 0 to 1.
-
-    Where nothing is known of importance, all columns count; those that must move do not.
-    """
+    """Return the columns that the champion depends on with their weights, 0 to 1."""
+    # Where nothing is known of importance, all columns count; those that must move do not.
     moving = moving_columns(reference)
     names = [name for name in reference.columns if name not in moving]
     gains = {name: max(importance.get(name, 0.0), 0.0) for name in names}

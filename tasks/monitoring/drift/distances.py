@@ -26,21 +26,12 @@ Counts = NDArray[np.int64]
 
 
 class Found(NamedTuple):
-    """A distance and what two samples of one distribution would make of it.
-
-    Attributes
-    ----------
-    p_value
-        Of the two-sample test.
-    noise
-        Mean distance between two samples of one distribution of these sizes.
-    critical
-        Value that such a distance exceeds with the small probability given by the caller.
-    """
+    """A distance and what two samples of one distribution would make of it."""
 
     distance: float
-    p_value: float
-    noise: float
+    p_value: float  # of the two-sample test
+    noise: float  # mean distance between two samples of one distribution of these sizes
+    # Value that such a distance exceeds with the small probability given by the caller.
     critical: float
 
 
@@ -49,18 +40,10 @@ def ks(
 ) -> Found:
     """Return the Kolmogorov–Smirnov distance of a sorted sample from a counted one.
 
-    Parameters
-    ----------
-    points
-        Values of the reference, ascending, each once, shape (n_points,).
-    at_most
-        How many values of the reference are at most each point, shape (n_points,).
-    sample
-        Sorted, without NaN, shape (n,).
-    exact
-        Whether `points` are all values of the reference, and not only some of them.
-    level
-        Of the critical distance.
+    `points`: values of the reference, ascending, each once, shape (n_points,); `at_most`: how many
+    values of the reference are at most each point, shape (n_points,); `sample`: sorted, without
+    NaN, shape (n,); `exact`: whether `points` are all values of the reference, and not only some of
+    them; `level`: of the critical distance.
     """
     m, n = int(at_most[-1]), len(sample)
     reference = at_most / m
@@ -85,11 +68,9 @@ def effective(m: float, n: float) -> float:
 
 
 def peak(points: Floats, at_most: Counts, sample: Floats) -> float:
-    """Return by how much the share of one value in a sample exceeds that in the reference.
-
-    The greatest over all values: 1 for a sensor that stands still at a value never seen, a half
-    where every other value became -1. Parameters are those of `ks`.
-    """
+    """Return by how much the share of one value in a sample exceeds that in the reference."""
+    # The greatest over all values: 1 for a sensor that stands still at a value never seen, a half
+    # where every other value became -1. Parameters are those of `ks`.
     last = np.flatnonzero(np.append(sample[1:] != sample[:-1], True))
     values, counts = sample[last], np.diff(last, prepend=-1)
     place = np.minimum(np.searchsorted(points, values), len(points) - 1)
@@ -123,20 +104,13 @@ def _ks_p_value(
 
 
 class Merged(NamedTuple):
-    """Two counted samples whose rare levels are one.
+    """Two counted samples whose rare levels are one."""
 
-    Attributes
-    ----------
-    reference, sample
-        Rows per level, shape (n_levels,) each: the common levels, then the rare ones as one,
-        then those that the reference does not have as one.
-    common
-        How many levels are common.
-    """
-
+    # reference, sample: rows per level, shape (n_levels,) each: the common levels, then the rare
+    # ones as one, then those that the reference does not have as one.
     reference: Counts
     sample: Counts
-    common: int
+    common: int  # how many levels are common
 
 
 def merged(
@@ -149,15 +123,9 @@ def merged(
     these rows would be unseen themselves if they came later, and so are counted as such (Good
     1953).
 
-    Parameters
-    ----------
-    reference, sample
-        Rows per level, shape (n_levels,) each.
-    rest
-        Rows of levels without counts of their own; they are rare.
-    singles
-        Levels of one row in the reference, those of the rest among them; None: those of
-        `reference`.
+    `reference`, `sample`: rows per level, shape (n_levels,) each; `rest`: rows of levels without
+    counts of their own; they are rare; `singles`: levels of one row in the reference, those of the
+    rest among them; None: those of `reference`.
     """
     m, n = int(reference.sum()) + rest[0], int(sample.sum()) + rest[1]
     expected = (reference + sample) * (min(m, n) / max(m + n, 1))
@@ -180,12 +148,10 @@ def level_distance(levels: Merged) -> float:
 
 
 def tv(levels: Merged, *, level: float = 0.05) -> Found:
-    """Return the total variation distance of the shares of levels.
-
-    The common levels are tested by the chi-square of the pooled table. Rare and unseen ones are
-    two more levels of it where at least 5 rows of each are expected; else they are tested together
-    by Fisher against all others.
-    """
+    """Return the total variation distance of the shares of levels."""
+    # The common levels are tested by the chi-square of the pooled table. Rare and unseen ones are
+    # two more levels of it where at least 5 rows of each are expected; else they are tested
+    # together by Fisher against all others.
     m, n = int(levels.reference.sum()), int(levels.sample.sum())
     pooled = (levels.reference + levels.sample) / (m + n)
     mean, deviation = _tv_chance(pooled, effective(m, n))
@@ -288,8 +254,6 @@ def share_noise(share: float, m: float, n: float) -> float:
 def corrected(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number (Benjamini and Hochberg 1995).
 
-    Examples
-    --------
     >>> corrected([0.01, 0.04, 0.03])
     [0.03, 0.04, 0.04]
     """

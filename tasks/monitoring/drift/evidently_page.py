@@ -46,16 +46,10 @@ def write_page(
 ) -> None:
     """Write Evidently's page of a window beside its reference; it works without a network.
 
-    Parameters
-    ----------
-    reference, current
-        Training rows and the window's; more than `rows` of them are sampled for the pictures.
-    features
-        Column to kind; a column that either side lacks, or that is all null, is left out.
-    findings
-        What keepfit found, from all rows: the statistics and limits that the page shows.
-    title
-        Of the page, as text.
+    `reference`, `current`: training rows and the window's; more than `rows` of them are sampled for
+    the pictures; `features`: column to kind; a column that either side lacks, or that is all null,
+    is left out; `findings`: what keepfit found, from all rows: the statistics and limits that the
+    page shows; `title`: of the page, as text.
     """
     sides = [_sampled(frame, rows) for frame in (reference, current)]
     found = {finding.column: finding for finding in findings if finding.role == "feature"}

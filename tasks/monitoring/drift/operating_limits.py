@@ -57,20 +57,13 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Limit:
-    """The ordinary distances of one part of a column: ``value``, ``peak``, ``unseen``, ``nulls``.
-
-    Attributes
-    ----------
-    centre, spread
-        Of its blocks on the scale of log odds; the spread is that of one more block.
-    noise
-        Mean distance that chance alone gives a block.
-    """
+    """The ordinary distances of one part of a column: `value`, `peak`, `unseen` or `nulls`."""
 
     part: str
+    # centre, spread: of its blocks on the scale of log odds; the spread is that of one more block.
     centre: float
     spread: float
-    noise: float
+    noise: float  # mean distance that chance alone gives a block
 
     def excess(self, distance: float, noise: float) -> float:
         """Return how many spreads `distance` lies above the centre, `noise` being its chance."""
@@ -93,21 +86,11 @@ def _extra(noise: float, usual: float) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Ordinary windows as the reference's own history shows them.
+    """Ordinary windows as the reference's own history shows them."""
 
-    Attributes
-    ----------
-    limits
-        (column, part) to its ordinary distances.
-    limit
-        Of the family's statistic, the greatest weighted excess.
-    blocks
-        How many blocks fit into the reference side by side.
-    """
-
-    limits: dict[Key, Limit]
-    limit: float
-    blocks: float
+    limits: dict[Key, Limit]  # (column, part) to its ordinary distances
+    limit: float  # of the family's statistic, the greatest weighted excess
+    blocks: float  # how many blocks fit into the reference side by side
 
 
 @dataclass(frozen=True)
@@ -124,10 +107,8 @@ class _Blocks:
         return (len(self.starts) + self.size - 1) / self.size
 
     def sides(self, cumulative: Counts) -> list[tuple[Counts, Counts, NDArray[np.bool_]]]:
-        """Return block, other rows, and whether to compare, for the three sides.
-
-        Within a season there is one side: other years.
-        """
+        """Return block, other rows, and whether to compare, for the three sides."""
+        # Within a season there is one side: other years.
         block = cumulative[self.starts + self.size] - cumulative[self.starts]
         if self.season is not None:
             other = self._alike(cumulative, self.season)
@@ -162,14 +143,9 @@ def calibrate(
 ) -> Calibration | None:
     """Return the limits from the reference's history; None where it has fewer than 3 blocks.
 
-    Parameters
-    ----------
-    false_alarms
-        Share of ordinary windows that may exceed the limit, a fraction.
-    weights
-        Column to the weight of its excess, 0 to 1; 1 where absent.
-    season
-        Compare blocks with the same season of other periods only.
+    `false_alarms`: share of ordinary windows that may exceed the limit, a fraction; `weights`:
+    column to the weight of its excess, 0 to 1; 1 where absent; `season`: compare blocks with the
+    same season of other periods only.
     """
     blocks = _blocks(reference, season)
     if blocks is None or blocks.independent < MIN_BLOCKS:

@@ -96,10 +96,7 @@ def save(reference: Reference, path: Path) -> None:
 def load_reference(path: Path) -> Reference:
     """Return a reference that `save` wrote.
 
-    Raises
-    ------
-    DataError
-        When the file is absent, damaged or of another version.
+    Raises DataError when the file is absent, damaged or of another version.
     """
     try:
         with np.load(io.BytesIO(read_recorded(path)), allow_pickle=False) as file:
@@ -135,10 +132,7 @@ def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
     Its rows are those of the snapshot that the version was trained on, up to the version's
     training end. Where the snapshot is gone, they are read from the source again.
 
-    Raises
-    ------
-    DataError
-        When no row of the training window is left anywhere.
+    Raises DataError when no row of the training window is left anywhere.
     """
     length = pipeline.config.monitoring.window
     digest = champion.tags.get(_DATA_TAG, "")
@@ -173,24 +167,15 @@ def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows that a version was trained on, as far as they are left; read when needed.
-
-    Attributes
-    ----------
-    places
-        Of the rows in the snapshot; None for all.
-    times
-        Of the rows in UTC, shape (count,); None without times.
-    original
-        Whether they are those of the training: read again from the source others may stand at
-        their places.
-    """
+    """The rows that a version was trained on, as far as they are left; read when needed."""
 
     path: Path
     columns: tuple[str, ...]
-    places: NDArray[np.int64] | None
-    times: NDArray[np.datetime64] | None
+    places: NDArray[np.int64] | None  # of the rows in the snapshot; None for all
+    times: NDArray[np.datetime64] | None  # of the rows in UTC, shape (count,); None without times
     count: int
+    # Whether they are those of the training: read again from the source others may stand at their
+    # places.
     original: bool
 
     def side(self, chosen: NDArray[np.int64]) -> Side:
@@ -225,10 +210,7 @@ def training_rows(pipeline: Pipeline, champion: ModelVersion) -> TrainingRows:
 def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.DataFrame:
     """Return up to `most` of the rows that a version was trained on, spread evenly over them.
 
-    Returns
-    -------
-    DataFrame
-        The features that the rows still have; for pictures, not for counts.
+    Returns: the features that the rows still have; for pictures, not for counts.
     """
     rows = training_rows(pipeline, champion)
     frame = rows.side(spread(rows.count, most)).frame

@@ -26,31 +26,17 @@ _MOST_CELLS = 2_000
 
 @dataclass(frozen=True)
 class Reference:
-    """A summary of the training rows of a version; features only.
-
-    Attributes
-    ----------
-    columns
-        Feature to its summary, in the order of the features.
-    cell_rows
-        Rows per cell, shape (n_cells,); empty without times. Cells divide the time of the rows
-        from its start in steps of one length; older than the newest 2,000, they are left out.
-    cells_per_block
-        How many cells make a block of the monitored length.
-    length
-        The monitored length in seconds.
-    source
-        What it was made of, so that another training's is not taken for it.
-    start
-        When the first cell begins, seconds since 1970 in UTC; None without times.
-    """
+    """A summary of the training rows of a version; features only."""
 
     rows: int
-    columns: dict[str, Summary]
+    columns: dict[str, Summary]  # feature to its summary, in the order of the features
+    # Rows per cell, shape (n_cells,); empty without times. Cells divide the time of the rows from
+    # its start in steps of one length; older than the newest 2,000, they are left out.
     cell_rows: Counts
-    cells_per_block: int
-    length: float
-    source: str = ""
+    cells_per_block: int  # how many cells make a block of the monitored length
+    length: float  # the monitored length in seconds
+    source: str = ""  # what it was made of, so that another training's is not taken for it
+    # When the first cell begins, seconds since 1970 in UTC; None without times.
     start: float | None = None
 
 
@@ -74,14 +60,9 @@ def build_reference(
 ) -> Reference:
     """Return the reference of the rows of `frame`.
 
-    Parameters
-    ----------
-    features
-        Column to kind; columns that the frame lacks are left out.
-    times
-        Time of each row in UTC, shape (n_rows,); None without a time column.
-    length
-        Of the windows that are monitored.
+    `features`: column to kind; columns that the frame lacks are left out; `times`: time of each row
+    in UTC, shape (n_rows,); None without a time column; `length`: of the windows that are
+    monitored.
     """
     present = {name: kind for name, kind in features.items() if name in frame.columns}
     return _build(
@@ -100,11 +81,8 @@ def build_from_file(
 ) -> Reference:
     """Return the reference of a snapshot's rows; one column at a time is in memory.
 
-    Parameters
-    ----------
-    until
-        Only rows up to it belong to the reference: an ISO time, with `` included`` behind it
-        when rows at that time do; empty for all rows.
+    `until`: only rows up to it belong to the reference: an ISO time, with `` included`` behind it
+    when rows at that time do; empty for all rows.
     """
     table = open_table(path)
     names = set(table.column_names)
@@ -131,10 +109,7 @@ def times_in(path: str | Path, time_column: str | None) -> NDArray[np.datetime64
 def rows_up_to(times: NDArray[np.datetime64] | None, until: str) -> NDArray[np.int64] | None:
     """Return the places of the rows that a version was trained on; None for all.
 
-    Parameters
-    ----------
-    until
-        As in `build_from_file`.
+    `until`: as in `build_from_file`.
     """
     if times is None or not until:
         return None

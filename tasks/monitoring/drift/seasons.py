@@ -25,24 +25,14 @@ _LEAST_ROWS = 200
 
 @dataclass(frozen=True)
 class Season:
-    """A season in cells of the reference.
+    """A season in cells of the reference."""
 
-    Attributes
-    ----------
-    period
-        Cells from one to the next.
-    reach
-        Cells before and after a window that belong to its season.
-    """
-
-    period: float
-    reach: int
+    period: float  # cells from one to the next
+    reach: int  # cells before and after a window that belong to its season
 
     def alike(self, n_cells: int, start: float, size: int) -> NDArray[np.bool_]:
         """Return which cells lie in the season of `size` cells from `start` on, shape (n_cells,).
 
-        Examples
-        --------
         >>> Season(7.0, 0).alike(10, 7.0, 2)
         array([ True,  True, False, False, False, False, False,  True,  True,
                False])
@@ -66,15 +56,8 @@ def season_of(reference: Reference) -> Season | None:
 def in_season(reference: Reference, season: Season, moment: np.datetime64) -> Reference | None:
     """Return the part of a reference that lies in the season of a window.
 
-    Parameters
-    ----------
-    moment
-        Start of the window in UTC.
-
-    Returns
-    -------
-    Reference or None
-        Without cells; None where the season holds too few rows.
+    `moment`: start of the window in UTC. Returns: without cells; None where the season holds too
+    few rows.
     """
     cells = cells_alike(reference, season, moment)
     rows = int(reference.cell_rows[cells].sum())

@@ -60,8 +60,6 @@ def _moved(findings: Sequence[ColumnFinding]) -> str:
 def harm_sentence(harm: Sequence[HarmFinding]) -> str:
     """Return whether what moved could hurt, and by which measures.
 
-    Examples
-    --------
     >>> harm_sentence([HarmFinding(measure="predictions", value=0.42, limit=0.3, found=True)])
     'could hurt: the predictions moved by 0.42 SD (limit 0.30)'
     """
@@ -86,8 +84,6 @@ def _measured(finding: HarmFinding, *, limit: bool = False) -> str:
 def arrived(names: Sequence[str]) -> str:
     """Return a sentence on columns that came after the training, to append.
 
-    Examples
-    --------
     >>> arrived(["tariff"]), arrived([])
     ('; new columns: tariff', '')
     """
@@ -105,8 +101,6 @@ def _one(finding: ColumnFinding) -> str:
 def apart(value: float, limit: float) -> tuple[str, str]:
     """Return two numbers with two decimals, or as many more as show that they differ.
 
-    Examples
-    --------
     >>> apart(0.976, 0.97), apart(0.9996, 0.9991), apart(1.0, 1.0)
     (('0.98', '0.97'), ('1.000', '0.999'), ('1.00', '1.00'))
     """
@@ -117,8 +111,6 @@ def apart(value: float, limit: float) -> tuple[str, str]:
 def plain_name(name: str) -> str:
     """Return a column's name for a sentence: one line, printable, not endless.
 
-    Examples
-    --------
     >>> plain_name("a" + chr(10) + "b")
     'a b'
     """

@@ -47,11 +47,8 @@ def record_stop(
     The same broken rules of the same flow are one decision until they change, however often the
     calendar finds them.
 
-    Parameters
-    ----------
-    window
-        The one whose rows they are; a training's rows are those of no window, whatever window
-        its cause names.
+    `window`: the one whose rows they are; a training's rows are those of no window, whatever window
+    its cause names.
     """
     page = prefect_run_page(pipeline.state, prefect_run)
     digest = contract_digest(pipeline) if window is not None else ""
@@ -93,11 +90,8 @@ def record_set_aside(
 ) -> tuple[Decision, bool]:
     """Record that rows were set aside, each file once.
 
-    Returns
-    -------
-    Decision, bool
-        And whether it is to be reported: the same broken rules of a contract are reported once
-        in a week.
+    Returns: and whether it is to be reported: the same broken rules of a contract are reported once
+    in a week.
     """
     name = pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
@@ -140,10 +134,7 @@ def record_stale_files(
 ) -> tuple[Decision, ...]:
     """Record files whose rows are not scored, as they are not whole and no longer written.
 
-    Returns
-    -------
-    decisions
-        Those that people do not know of yet: each file is recorded once.
+    Returns: those that people do not know of yet: each file is recorded once.
     """
     name = pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
@@ -195,10 +186,8 @@ def contract_digest(pipeline: Pipeline) -> str:
 
 
 def to_tell(pipeline: Pipeline, ledger: Ledger, correlation: str) -> tuple[Decision, ...]:
-    """Return the decisions under one correlation that may be reported, oldest first.
-
-    Of several windows that a pass found broken, the newest stands for all.
-    """
+    """Return the decisions under one correlation that may be reported, oldest first."""
+    # Of several windows that a pass found broken, the newest stands for all.
     found = ledger.decisions(pipeline.config.name, kinds=TOLD, correlation=correlation, most=200)
     broken = [d for d in found if d.kind == "stopped" and d.window is not None]
     newest = max(broken, key=lambda d: start_of(d.window), default=None)

@@ -35,18 +35,10 @@ def note_failure(
 ) -> Decision:
     """Record that a flow run failed, once.
 
-    Parameters
-    ----------
-    flow_run, flow, state, message
-        Id and flow of the Prefect run, and the name and message of its state.
-    correlation
-        That of the run's cause, where it is known.
-
-    Returns
-    -------
-    Decision
-        The decision to report: the failure, or what the run itself recorded as the cause,
-        so that one event is reported once.
+    `flow_run`, `flow`, `state`, `message`: id and flow of the Prefect run, and the name and message
+    of its state; `correlation`: that of the run's cause, where it is known. Returns: the decision
+    to report: the failure, or what the run itself recorded as the cause, so that one event is
+    reported once.
     """
     name = pipeline.config.name
     try:
@@ -91,12 +83,8 @@ def note_cancelled(
 ) -> Decision:
     """Record that a run was stopped on purpose, once.
 
-    Parameters
-    ----------
-    by
-        ``you`` with Ctrl-C, ``keepfit up`` when it ended, or a person by ``Prefect``.
-    again
-        Whether it runs again by itself.
+    `by`: ``you`` with Ctrl-C, ``keepfit up`` when it ended, or a person by ``Prefect``; `again`:
+    whether it runs again by itself.
     """
     name = pipeline.config.name
     then = " It runs again when the stack does." if again else ""
@@ -152,8 +140,6 @@ def public(message: str) -> str:
 
     Only keepfit's own errors and those of the operating system are shown in full.
 
-    Examples
-    --------
     >>> public("Flow run encountered an exception: ValueError: could not convert 'Alice'")
     'ValueError; the run keeps the whole text'
     >>> public("Flow run encountered an exception: TransientError: the store is locked")

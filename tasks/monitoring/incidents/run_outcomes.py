@@ -32,25 +32,17 @@ LATE = "Late"
 
 
 class EndedRun(Record):
-    """A run of a pipeline that did not complete, as the orchestrator knows it.
-
-    Attributes
-    ----------
-    kind
-        ``late`` is a scheduled run that did not start in time.
-    state, message
-        Name and message of its state.
-    began
-        Whether it had started.
-    """
+    """A run of a pipeline that did not complete, as the orchestrator knows it."""
 
     id: str
     flow: str
+    # `late` is a scheduled run that did not start in time.
     kind: Literal["failed", "crashed", "cancelled", "late"]
+    # state, message: name and message of its state.
     state: str
     message: str = ""
     correlation: str = ""
-    began: bool = True
+    began: bool = True  # whether it had started
 
 
 def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: datetime) -> datetime:
@@ -70,10 +62,8 @@ def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: date
 
 
 def answer_time(pipeline: Pipeline, ledger: Ledger) -> timedelta:
-    """Return within what time a requested training should have ended.
-
-    Five budgets or three times what the last one took, and a quarter of an hour at least.
-    """
+    """Return within what time a requested training should have ended."""
+    # Five budgets or three times what the last one took, and a quarter of an hour at least.
     last = ledger.decisions(pipeline.config.name, kinds=("trained",), most=1)
     stated = last[0].evidence.get("seconds") if last else None
     usual = float(stated) if isinstance(stated, int | float) else 0.0
@@ -93,10 +83,7 @@ def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime
 def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tuple[Decision, ...]:
     """Record outcomes of `ended` runs and open requests that are not recorded yet.
 
-    Returns
-    -------
-    decisions
-        Those to report; `tell` sends each at most once.
+    Returns: those to report; `tell` sends each at most once.
     """
     ledger, name = ledger_of(pipeline, patience=20.0), pipeline.config.name
     known = {

@@ -42,36 +42,21 @@ _PARTS = 6
 
 @dataclass(frozen=True)
 class Measured:
-    """A defined metric.
-
-    Attributes
-    ----------
-    spread
-        Standard error from the bootstrap; not a number where there is none.
-    """
+    """A defined metric."""
 
     value: float
-    spread: float
+    spread: float  # standard error from the bootstrap; not a number where there is none
     ends: MetricValue
 
 
 @dataclass(frozen=True)
 class Ordinary:
-    """The ordinary range of a metric in a window, as the reference shows it.
+    """The ordinary range of a metric in a window, as the reference shows it."""
 
-    Attributes
-    ----------
-    effects
-        Predictive distribution on `scale` of a new window's metric, without its own sampling
-        noise.
-    blocks
-        Blocks of the window's length that the reference holds.
-    low, high
-        Least and greatest metric of the blocks.
-    """
-
+    # Predictive distribution on `scale` of a new window's metric, without its own sampling noise.
     effects: RandomEffects
-    blocks: int
+    blocks: int  # blocks of the window's length that the reference holds
+    # low, high: least and greatest metric of the blocks.
     low: float
     high: float
     scale: Scale
@@ -84,12 +69,8 @@ class Ordinary:
     def limit(self, spread: float, false_alarms: float, *, greater: bool) -> float:
         """Return the value beyond which a window, itself known to `spread`, is not ordinary.
 
-        Parameters
-        ----------
-        spread
-            Standard error of the window's metric, from its own sampling.
-        false_alarms
-            Share of ordinary windows beyond the limit.
+        `spread`: standard error of the window's metric, from its own sampling; `false_alarms`:
+        share of ordinary windows beyond the limit.
         """
         of_window = (self.scale.slope(self.centre) * spread) ** 2
         share = ROOM * false_alarms if greater else 1 - ROOM * false_alarms
@@ -102,10 +83,8 @@ class Ordinary:
 
 
 def plan_of(answers: Answers, roles: Schema, replicates: int, seed: int) -> Plan:
-    """Return a bootstrap plan over blocks in time, or over rows where there is no time.
-
-    The blocks of a ranking are its groups.
-    """
+    """Return a bootstrap plan over blocks in time, or over rows where there is no time."""
+    # The blocks of a ranking are its groups.
     blocks = None if answers.times is None else time_blocks(answers.times)
     if answers.queries is not None:
         blocks = answers.queries.groups
@@ -124,10 +103,7 @@ def measure(
 ) -> Measured | None:
     """Return the metric of labelled predictions; None where it is not defined.
 
-    Raises
-    ------
-    EvidenceError
-        When the metric is not one of the task.
+    Raises EvidenceError when the metric is not one of the task.
     """
     if not answers.rows or (roles.classes and len(np.unique(answers.truth)) < 2):
         return None
@@ -206,14 +182,8 @@ def combined(
 ) -> Ordinary:
     """Return the ordinary range, from the metric of the reference and of its blocks.
 
-    Parameters
-    ----------
-    all_of_it
-        Of the whole reference; two blocks or more do without it.
-    found
-        Of the blocks of the window's length.
-    parts
-        Of shorter parts, where there are few blocks.
+    `all_of_it`: of the whole reference; two blocks or more do without it; `found`: of the blocks of
+    the window's length; `parts`: of shorter parts, where there are few blocks.
     """
     centres = [all_of_it] if all_of_it is not None and len(found) < 2 else found
     scale = scale_of(metric, [m.value for m in (*centres, *found, *parts)])
@@ -236,11 +206,9 @@ def _prior(
     noise: Floats,
     parts: tuple[Floats, Floats],
 ) -> float:
-    """Return the scale of the prior: what shorter parts vary by, where that is more.
-
-    A metric that has no scale of its own varies in proportion to its size; a share of exactly 0
-    or 1, which has no logit, by no more than its noise.
-    """
+    """Return the scale of the prior: what shorter parts vary by, where that is more."""
+    # A metric that has no scale of its own varies in proportion to its size; a share of exactly 0
+    # or 1, which has no logit, by no more than its noise.
     usual = VARIATION
     if scale.name == "plain":
         size = 0.0 if limits(metric) == (0.0, 1.0) else VARIATION * abs(float(placed.mean()))

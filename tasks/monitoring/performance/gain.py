@@ -36,8 +36,6 @@ def interval_confidence(false_alarms: float) -> float:
 
     Both ends may err, and only the lower one raises an alarm.
 
-    Examples
-    --------
     >>> interval_confidence(0.05)
     0.9
     """
@@ -66,23 +64,11 @@ def measured(
     paired difference. Each window that no earlier measurement judged adds one observation to
     the sequence, see `tasks.monitoring.performance.gain_sequence`.
 
-    Parameters
-    ----------
-    y_true
-        Native labels or values of rows that neither model was trained on, shape (n_rows,).
-    times
-        Of these rows, UTC, shape (n_rows,).
-    windows
-        Windows whose labels are mature, oldest first.
-    earlier
-        What earlier measurements of this champion observed, oldest first.
-    min_rows
-        Fewest rows for a number, of all rows and of each window.
-
-    Returns
-    -------
-    Gain
-        Skipped with its reason where rows are too few or the metric is not defined.
+    `y_true`: native labels or values of rows that neither model was trained on, shape (n_rows,);
+    `times`: of these rows, UTC, shape (n_rows,); `windows`: Windows whose labels are mature, oldest
+    first; `earlier`: what earlier measurements of this champion observed, oldest first; `min_rows`:
+    fewest rows for a number, of all rows and of each window. Returns: skipped with its reason where
+    rows are too few or the metric is not defined.
     """
     judged = [w for w in windows if inside(times, w).any()]
     begun = Gain(
@@ -144,8 +130,6 @@ def material(metric: str, value: float) -> float:
     A twentieth of the odds of a share, of an error, or of what R² leaves unexplained; of a metric
     without a scale of its own a twentieth of its size.
 
-    Examples
-    --------
     >>> round(material("roc_auc", 0.8), 4), round(material("mae", 46.0), 2)
     (0.0079, 2.24)
     """

@@ -36,14 +36,9 @@ def log_evidence(differences: Sequence[tuple[float, float]]) -> float:
     from what it is to judge. What it finds and how often it errs is measured by
     ``tests/benchmarks/gain_sequence.py``.
 
-    Parameters
-    ----------
-    differences
-        Gain of each window, greater is better, and its standard error; a window in which both
-        models predicted the same has an error of zero and is no evidence.
+    `differences`: gain of each window, greater is better, and its standard error; a window in which
+    both models predicted the same has an error of zero and is no evidence.
 
-    Examples
-    --------
     >>> log_evidence([])
     0.0
     >>> log_evidence([(0.01, 0.01)] * 20) > float(np.log(20)) > log_evidence([(0.01, 0.01)] * 3)

@@ -22,37 +22,22 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Answers:
-    """Rows that have a prediction, with the label where it is known.
+    """Rows that have a prediction, with the label where it is known."""
 
-    Attributes
-    ----------
-    truth, predicted
-        Places among the classes, shape (rows,), with the number of classes where it is none of
-        them or not known; values of a regression, not a number where not known.
-    probability
-        Shape (rows, n_classes); None for a regression and where none was kept.
-    times
-        UTC without a zone, NaT where unknown; None without any.
-    labelled
-        Rows whose label is known.
-    unusable
-        Rows left out because their prediction or probability is absent or not finite.
-    strange
-        Rows left unlabelled because their label is none of the classes.
-    queries
-        Which rows are ranked together; None where the task is no ranking.
-    features
-        What was predicted from, a row each; None where that is not known.
-    """
-
+    # truth, predicted: places among the classes, shape (rows,), with the number of classes where it
+    # is none of them or not known; values of a regression, not a number where not known.
     truth: NDArray[Any]
     predicted: NDArray[Any]
+    # Shape (rows, n_classes); None for a regression and where none was kept.
     probability: Floats | None
-    times: NDArray[np.datetime64] | None
-    labelled: Mask
+    times: NDArray[np.datetime64] | None  # UTC without a zone, NaT where unknown; None without any
+    labelled: Mask  # rows whose label is known
+    # Rows left out because their prediction or probability is absent or not finite.
     unusable: int = 0
-    strange: int = 0
+    strange: int = 0  # rows left unlabelled because their label is none of the classes
+    # Which rows are ranked together; None where the task is no ranking.
     queries: RankingGroups | None = None
+    # What was predicted from, a row each; None where that is not known.
     features: pd.DataFrame | None = None
 
     @property
@@ -81,14 +66,10 @@ class Answers:
 def answers_of(rows: pd.DataFrame, roles: Schema, features: pd.DataFrame | None = None) -> Answers:
     """Return predictions and labels of `rows` on the schema's terms.
 
-    Parameters
-    ----------
-    rows
-        With ``prediction``; where there are any, ``probability_<class>``, ``label`` and ``time``.
-        Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class. Of a ranking the
-        group stands in ``id_<group>``, or among the ids of ``key``.
-    features
-        What the rows were predicted from, in their order.
+    `rows`: with ``prediction``; where there are any, ``probability_<class>``, ``label`` and
+    ``time``. Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class. Of a ranking
+    the group stands in ``id_<group>``, or among the ids of ``key``; `features`: what the rows were
+    predicted from, in their order.
     """
     rows = rows.reset_index(drop=True)
     label = rows["label"] if "label" in rows else pd.Series([None] * len(rows), dtype="object")
@@ -125,8 +106,6 @@ def answers_of(rows: pd.DataFrame, roles: Schema, features: pd.DataFrame | None 
 def places(labels: pd.Series[Any], classes: Sequence[str]) -> Ints:
     """Return the place of each label in `classes`, shape (rows,); len(classes) if none.
 
-    Examples
-    --------
     >>> places(pd.Series([1.0, "0", None, "1.0", "other"], dtype="object"), ("0", "1"))
     array([1, 0, 2, 1, 2])
     """
@@ -185,8 +164,6 @@ def _queries(rows: pd.DataFrame, roles: Schema) -> RankingGroups | None:
 def _id_in(key: str, place: int) -> str:
     """Return one of the ids of a ledger's key; the whole key where it was digested.
 
-    Examples
-    --------
     >>> _id_in('["u7","film 3"]', 0), _id_in("sha256:ab", 0)
     ('u7', 'sha256:ab')
     """

@@ -80,12 +80,7 @@ def measure_gain(
     are due are judged, of windows that a former champion scored too: where labels come late, no
     others are known for long after a promotion. It is measured once for each newest mature window.
 
-    Parameters
-    ----------
-    performance
-        Found in this pass.
-    earlier
-        Decisions of kind ``monitored``, newest first.
+    `performance`: found in this pass; `earlier`: decisions of kind ``monitored``, newest first.
     """
     config, champion = pipeline.config, look.champion
     learned = champion.trained_until
@@ -181,10 +176,8 @@ def _measured(inputs: _Inputs, earlier: Sequence[WindowDifference]) -> Gain:
 
 
 def _judged_rows(inputs: _Inputs, basis: Basis) -> NDArray[np.bool_]:
-    """Return the holdout rows newer than the champion whose labels would be there if they came.
-
-    They are those that are older than the label delay, and those of windows with mature labels.
-    """
+    """Return the holdout rows newer than the champion whose labels would be there if they came."""
+    # They are those that are older than the label delay, and those of windows with mature labels.
     times = holdout_times(basis)
     mask = newer_rows(inputs.champion, basis).mask
     if times is None:
@@ -229,10 +222,8 @@ def _compared(
 
 
 def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
-    """Return a split of at most `MOST_ROWS` training rows, and the folder of its fit.
-
-    The rows are spread evenly; a training cannot use the fit of a sample, so it is kept apart.
-    """
+    """Return a split of at most `MOST_ROWS` training rows, and the folder of its fit."""
+    # The rows are spread evenly; a training cannot use the fit of a sample, so it is kept apart.
     if split.n_train <= MOST_ROWS:
         return split, folder
     folder = folder / f"sample-{MOST_ROWS}"

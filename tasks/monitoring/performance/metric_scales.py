@@ -31,8 +31,6 @@ _LOSSES = frozenset(
 class Scale:
     """A scale, and the way there and back.
 
-    Examples
-    --------
     >>> scale = Scale("logit")
     >>> round(scale.back(scale.of(0.8)), 6), round(scale.slope(0.8), 6)
     (0.8, 6.25)
@@ -68,8 +66,6 @@ class Scale:
 def limits(metric: str) -> tuple[float, float]:
     """Return the least and the greatest value that a metric can have.
 
-    Examples
-    --------
     >>> limits("accuracy"), limits("mae"), limits("r2")
     ((0.0, 1.0), (0.0, inf), (-inf, 1.0))
     """
@@ -81,8 +77,6 @@ def limits(metric: str) -> tuple[float, float]:
 def scale_of(metric: str, values: Iterable[float]) -> Scale:
     """Return the scale that suits a metric, if all `values` have a place there.
 
-    Examples
-    --------
     >>> scale_of("roc_auc", [0.7, 0.8]).name, scale_of("accuracy", [0.9, 1.0]).name
     ('logit', 'plain')
     >>> scale_of("rmse", [12.0]).name, scale_of("r2", [0.4]).name, scale_of("gain", [3.0]).name
@@ -101,8 +95,6 @@ def scale_of(metric: str, values: Iterable[float]) -> Scale:
 def place_on(scale: Scale, value: float) -> float:
     """Return a value's place on a scale, kept from the ends that have none.
 
-    Examples
-    --------
     >>> round(place_on(scale_of("accuracy", [0.5]), 1.0), 1)
     20.7
     """

@@ -65,31 +65,15 @@ def assess_window(
       estimate's own error on parts of the reference. Once labels are mature the estimate decides
       nothing.
 
-    Parameters
-    ----------
-    rows
-        As ``Ledger.window_rows`` returns them; rows of other versions are left out.
-    holdout
-        As `tasks.registry.version_files.holdouts.holdout_of` returns it; None: nothing is judged.
-    reference
-        As `tasks.registry.version_files.holdouts.reference_predictions` returns it; None: the
-        holdout.
-    shift
-        Features of `rows` and of `reference`, by which estimates weigh the reference.
-    label_delay
-        None: none.
-    false_alarms
-        Share of ordinary windows that may count as worse.
-    length
-        Length of a window.
-    min_rows
-        Fewest rows for a number.
+    `rows`: as ``Ledger.window_rows`` returns them; rows of other versions are left out; `holdout`:
+    as `tasks.registry.version_files.holdouts.holdout_of` returns it; None: nothing is judged;
+    `reference`: as `tasks.registry.version_files.holdouts.reference_predictions` returns it; None:
+    the holdout; `shift`: features of `rows` and of `reference`, by which estimates weigh the
+    reference; `label_delay`: None: none; `false_alarms`: share of ordinary windows that may count
+    as worse; `length`: length of a window; `min_rows`: fewest rows for a number.
 
-    Returns
-    -------
-    Performance
-        Numbers are None where they can't be had, for the reason in the sentence. ``limit`` is the
-        value beyond which the window is worse.
+    Returns: numbers are None where they can't be had, for the reason in the sentence. ``limit`` is
+    the value beyond which the window is worse.
     """
     ours = None if shift is None else shift.window
     if "version" in rows:

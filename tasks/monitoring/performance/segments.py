@@ -41,15 +41,10 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Scored:
-    """Labelled rows and, for each column that makes segments, the value of every row.
-
-    Attributes
-    ----------
-    values
-        Column to values as text, shape (n_rows,); empty where a row has none.
-    """
+    """Labelled rows and, for each column that makes segments, the value of every row."""
 
     answers: Answers
+    # Column to values as text, shape (n_rows,); empty where a row has none.
     values: Mapping[str, Texts]
 
 
@@ -63,13 +58,9 @@ def judge_segments(
 ) -> tuple[SegmentPerformance, ...]:
     """Return the champion's performance in each segment that has rows enough.
 
-    Parameters
-    ----------
-    windows
-        The window, and then longer stretches that end with it: the first that holds `min_rows`
-        labelled rows of a segment counts.
-    reference
-        Rows that the model had not seen in training.
+    `windows`: the window, and then longer stretches that end with it: the first that holds
+    `min_rows` labelled rows of a segment counts; `reference`: rows that the model had not seen in
+    training.
     """
     theirs = losses(reference.answers)
     found: list[tuple[str, str, int, float, float, float]] = []
@@ -121,10 +112,8 @@ def _enough(windows: Sequence[Scored], column: str, value: str, least: int) -> F
 def _between(
     reference: Scored, loss: Floats, chosen: NDArray[np.bool_], length: timedelta
 ) -> tuple[float, int]:
-    """Return the variance of a segment's mean loss between windows, and from how many.
-
-    It is what exceeds their sampling, drawn towards a prior that counts as three windows.
-    """
+    """Return the variance of a segment's mean loss between windows, and from how many."""
+    # It is what exceeds their sampling, drawn towards a prior that counts as three windows.
     prior = (_PRIOR_VARIATION * float(loss[chosen].mean())) ** 2
     cells = cells_of(reference.answers.times, length.total_seconds())
     if cells.of_row is None:
@@ -146,10 +135,7 @@ def _between(
 def _greater(now: Floats, before: Floats, between: float, known_from: int) -> float:
     """Return the p-value of the mean's being no greater than before.
 
-    Parameters
-    ----------
-    between, known_from
-        Variance between windows, and the degrees of freedom that it has.
+    `between`, `known_from`: variance between windows, and the degrees of freedom that it has.
     """
     variance = now.var(ddof=1) / len(now) + before.var(ddof=1) / len(before) + between
     score = float(now.mean() - before.mean()) / math.sqrt(max(float(variance), 1e-12))

@@ -48,14 +48,9 @@ def performances_of(
     An earlier window is measured again when labels of it have arrived since, or when so many are
     there that they count as mature; the oldest first, `monitoring.catch_up` of them in one pass.
 
-    Parameters
-    ----------
-    snapshot
-        Rows of this window; estimates of it weigh the reference by them.
-    earlier
-        Decisions of kind ``monitored``, newest first.
-    tried
-        Windows whose labels a probation waits for.
+    `snapshot`: rows of this window; estimates of it weigh the reference by them; `earlier`:
+    decisions of kind ``monitored``, newest first; `tried`: Windows whose labels a probation waits
+    for.
     """
     if look.window is None:
         if pipeline.config.scoring.source is None:
@@ -78,10 +73,7 @@ def performances_of(
 def former_windows(earlier: Sequence[Decision], look: Look) -> tuple[Window, ...]:
     """Return the windows of former champions that are newer than what this one learned from.
 
-    Parameters
-    ----------
-    earlier
-        Decisions of kind ``monitored``.
+    `earlier`: decisions of kind ``monitored``.
     """
     learned = look.champion.trained_until
     ours = {d.window for d in earlier if d.version == look.champion.version} | {look.window}
@@ -183,11 +175,9 @@ def shift_of(
     reference: pd.DataFrame,
     snapshot: Snapshot,
 ) -> CovariateShift | None:
-    """Return the features of judged rows and of a version's reference.
-
-    None where the version was kept without its rows' places, the snapshot of its training is gone,
-    or that of the window lacks judged rows.
-    """
+    """Return the features of judged rows and of a version's reference."""
+    # None where the version was kept without its rows' places, the snapshot of its training is
+    # gone, or that of the window lacks judged rows.
     if PLACE not in reference or not len(rows) or not snapshot.rows:
         return None
     training, kinds = training_rows(pipeline, version), version.roles.features
@@ -280,11 +270,9 @@ def _with_values(
 def judged_rows(
     pipeline: Pipeline, ledger: Ledger, store: Store, champion: ModelVersion, window: Window | None
 ) -> tuple[pd.DataFrame, ModelVersion]:
-    """Return the predictions that were served in the window, with labels, and who made most.
-
-    Where fewer than half of the rows were scored in their time, the champion's own predictions
-    of them are taken. Rows that the version was trained on are left out.
-    """
+    """Return the predictions that were served in the window, with labels, and who made most."""
+    # Where fewer than half of the rows were scored in their time, the champion's own predictions of
+    # them are taken. Rows that the version was trained on are left out.
     name, roles = pipeline.config.name, champion.roles
     served = ledger.window_rows(name, window, roles)
     own = ledger.window_rows(name, window, roles, role="shadow", version=champion.version)
@@ -301,10 +289,8 @@ def judged_rows(
 
 
 def made_by(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:
-    """Return the rows that this very version predicted.
-
-    Its number alone is ambiguous: after a model was deleted in MLflow, it is given again.
-    """
+    """Return the rows that this very version predicted."""
+    # Its number alone is ambiguous: after a model was deleted in MLflow, it is given again.
     return rows[rows["run_id"] == version.run_id] if version.run_id else rows
 
 

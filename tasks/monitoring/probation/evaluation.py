@@ -44,17 +44,8 @@ def try_champion(
     Refits that replaced each other before a verdict are judged together, each on the windows that
     it scored, against the last champion that was confirmed.
 
-    Parameters
-    ----------
-    earlier
-        Decisions about this pipeline, newest first.
-
-    Returns
-    -------
-    verdict
-        None when the champion is not on probation.
-    decision
-        Of kind ``confirmed`` or ``rolled_back``, recorded; None while it goes on.
+    `earlier`: decisions about this pipeline, newest first. Returns: None when the champion is not
+    on probation. of kind ``confirmed`` or ``rolled_back``, recorded; None while it goes on.
     """
     if not pipeline.config.policy.probation or look.window is None:
         return None, None

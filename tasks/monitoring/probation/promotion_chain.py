@@ -17,22 +17,12 @@ MOVES = ("promoted", "confirmed", "rolled_back")
 
 
 class Move(Record):
-    """A promotion, or the end of a probation.
-
-    Attributes
-    ----------
-    version
-        Promoted, confirmed, or gone back to.
-    former
-        Whom a promoted version replaced; empty for the first champion.
-    refit
-        Whether it is the replaced version's recipe fitted on newer rows.
-    """
+    """A promotion, or the end of a probation."""
 
     kind: Literal["promoted", "confirmed", "rolled_back"]
-    version: str
-    former: str = ""
-    refit: bool = False
+    version: str  # promoted, confirmed, or gone back to
+    former: str = ""  # whom a promoted version replaced; empty for the first champion
+    refit: bool = False  # whether it is the replaced version's recipe fitted on newer rows
 
 
 class Chain(Record):
@@ -49,13 +39,8 @@ def chain_of(champion: str, moves: Sequence[Move]) -> Chain | None:
     rollback settled that one. What a search or a person promoted is compared with the version that
     it replaced, whether that was settled or not.
 
-    Parameters
-    ----------
-    moves
-        The newest first.
+    `moves`: the newest first.
 
-    Examples
-    --------
     >>> moves = [
     ...     Move(kind="promoted", version="3", former="2", refit=True),
     ...     Move(kind="promoted", version="2", former="1", refit=True),

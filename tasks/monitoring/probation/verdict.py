@@ -24,34 +24,19 @@ _REPLICATES = 1_000
 
 
 class ProbationVerdict(Record):
-    """Evidence of the windows since a promotion.
-
-    Attributes
-    ----------
-    difference
-        The champion's metric minus the former champion's, oriented so that greater is better, on
-        all labelled rows of the windows judged; None where it is not defined.
-    interval
-        Of the difference, at `confidence`.
-    confidence
-        Of this one look: that of all looks together is shared among them.
-    rows
-        Labelled rows that both versions predicted.
-    windows
-        Windows judged.
-    until
-        The newest of them.
-    estimated, former_estimated
-        The metric to expect of either version on the rows without labels too; for information.
-    """
+    """Evidence of the windows since a promotion."""
 
     state: Literal["running", "confirmed", "rolled_back"]
+    # The champion's metric minus the former champion's, oriented so that greater is better, on all
+    # labelled rows of the windows judged; None where it is not defined.
     difference: float | None = None
-    interval: tuple[float, float] | None = None
-    confidence: float = 0.95
-    rows: int = 0
-    windows: int = 0
-    until: Window | None = None
+    interval: tuple[float, float] | None = None  # of the difference, at `confidence`
+    confidence: float = 0.95  # of this one look: that of all looks together is shared among them
+    rows: int = 0  # labelled rows that both versions predicted
+    windows: int = 0  # Windows judged
+    until: Window | None = None  # the newest of them
+    # estimated, former_estimated: the metric to expect of either version on the rows without labels
+    # too; for information.
     estimated: float | None = None
     former_estimated: float | None = None
     sentence: str = ""
@@ -86,21 +71,13 @@ def judge_probation(
     estimates are stated and decide nothing, because they can't see what makes one model wrong
     and the other right.
 
-    Parameters
-    ----------
-    champion_rows, former_rows
-        One frame per window, as ``Ledger.window_rows`` returns it for either version, oldest first.
-    windows
-        The windows, in the same order.
-    confidence
-        Of all looks together, a fraction.
-    needed
-        Windows of the probation; 0: confirmed at once.
-    champion_reference, former_reference
-        As `tasks.registry.version_files.holdouts.reference_predictions` returns them; None:
-        nothing is estimated.
-    versions, against
-        Who scored each window, and the former champion, for the sentence.
+    `champion_rows`, `former_rows`: one frame per window, as ``Ledger.window_rows`` returns it for
+    either version, oldest first; `windows`: the windows, in the same order; `confidence`: of all
+    looks together, a fraction; `needed`: Windows of the probation; 0: confirmed at once;
+    `champion_reference`, `former_reference`: as
+    `tasks.registry.version_files.holdouts.reference_predictions` returns them; None: nothing is
+    estimated; `versions`, `against`: who scored each window, and the former champion, for the
+    sentence.
     """
     if needed == 0:
         return ProbationVerdict(

@@ -39,19 +39,11 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Trial(Record):
-    """Progress of the trial of a version.
+    """Progress of the trial of a version."""
 
-    Attributes
-    ----------
-    windows
-        Those with enough labelled rows of both versions.
-    verdict
-        None until there are as many as are needed; then it stands.
-    """
-
-    windows: int
+    windows: int  # those with enough labelled rows of both versions
     needed: int
-    verdict: Verdict | None = None
+    verdict: Verdict | None = None  # None until there are as many as are needed; then it stands
 
 
 def judge_trial(
@@ -72,15 +64,9 @@ def judge_trial(
     they are exceeded by chance in 0.6 and 2.5 % of cases at a confidence of 0.95. The trivial
     baseline is the best constant of these very rows; latency and size are those of the training.
 
-    Parameters
-    ----------
-    pairs
-        As `tasks.monitoring.probation.verdict.paired` returns them, oldest first; the champion is
-        the former.
-    refused
-        The verdict of the version's training.
-    refit
-        Whether the version is the champion's recipe fitted on newer rows.
+    `pairs`: as `tasks.monitoring.probation.verdict.paired` returns them, oldest first; the champion
+    is the former; `refused`: the verdict of the version's training; `refit`: whether the version is
+    the champion's recipe fitted on newer rows.
     """
     needed = max(1, config.policy.probation)
     usable = [p for p in pairs if can_be_judged(p, roles, config.monitoring.min_rows)]
@@ -122,10 +108,7 @@ def trial_of(
     A version is tried that the gate refused for want of evidence and that never scored. Where
     `gate.slices` names columns a person decides: these rows are not compared by them.
 
-    Parameters
-    ----------
-    known
-        Decisions about the version.
+    `known`: decisions about the version.
     """
     config, until = pipeline.config, champion.trained_until
     if config.scoring.shadow is None or config.gate.slices or until is None:
@@ -170,10 +153,7 @@ def try_challenger(
 ) -> Decision | None:
     """Judge the version that predicts beside the champion where it is time; move the alias or not.
 
-    Returns
-    -------
-    decision
-        Of kind ``promoted`` or ``refused``, recorded; None while there is nothing to decide.
+    Returns: of kind ``promoted`` or ``refused``, recorded; None while there is nothing to decide.
     """
     if pipeline.config.scoring.shadow is None:
         return None

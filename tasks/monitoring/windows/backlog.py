@@ -19,21 +19,11 @@ if TYPE_CHECKING:
 
 
 class Backlog(Record):
-    """The windows of one pass.
+    """The windows of one pass."""
 
-    Attributes
-    ----------
-    windows
-        Oldest first; the newest complete one is always the last.
-    waiting
-        Windows with rows that are left for the next pass.
-    empty
-        Windows without any row between those looked at; they are not reported.
-    """
-
-    windows: tuple[Window, ...]
-    waiting: int = 0
-    empty: int = 0
+    windows: tuple[Window, ...]  # oldest first; the newest complete one is always the last
+    waiting: int = 0  # Windows with rows that are left for the next pass
+    empty: int = 0  # Windows without any row between those looked at; they are not reported
 
 
 def backlog_of(
@@ -52,18 +42,10 @@ def backlog_of(
     the policy reads those together, and the oldest of the rest. So the newest window never waits
     for another pass.
 
-    Parameters
-    ----------
-    newest
-        The latest complete window; it is looked at in any case.
-    looked_at
-        Windows that were monitored, or stopped by their contract.
-    since
-        Windows that end by then are not due; None: those before the last one looked at.
-    most, recent
-        At least 1.
-    occupied
-        Window to whether it has rows; called only where several windows are due.
+    `newest`: the latest complete window; it is looked at in any case; `looked_at`: Windows that
+    were monitored, or stopped by their contract; `since`: Windows that end by then are not due;
+    None: those before the last one looked at; `most`, `recent`: at least 1; `occupied`: window to
+    whether it has rows; called only where several windows are due.
     """
     length = newest.end - newest.start
     if since is None:
@@ -90,10 +72,7 @@ def backlog_of(
 def looked_at(earlier: Sequence[Decision], contract: str) -> frozenset[Window]:
     """Return the windows that were monitored, or whose rows broke the contract that holds now.
 
-    Parameters
-    ----------
-    contract
-        Digest of that contract: windows that broke another one are looked at again.
+    `contract`: digest of that contract: windows that broke another one are looked at again.
     """
     return frozenset(
         d.window
@@ -105,12 +84,10 @@ def looked_at(earlier: Sequence[Decision], contract: str) -> frozenset[Window]:
 
 
 def watched_since(earlier: Sequence[Decision], until: datetime | None) -> datetime | None:
-    """Return from when on windows are due.
-
-    That is `until`, the newest row of the champion's training. Of windows before the oldest that
-    is remembered nothing is due: their records are older than the retention. A window that a
-    person named is no sign of that.
-    """
+    """Return from when on windows are due."""
+    # That is `until`, the newest row of the champion's training. Of windows before the oldest that
+    # is remembered nothing is due: their records are older than the retention. A window that a
+    # person named is no sign of that.
     starts = [
         d.window.start
         for d in earlier
@@ -129,10 +106,7 @@ def _is_look(decision: Decision) -> bool:
 def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -> tuple[bool, ...]:
     """Return for each of `windows` whether the rows to score have any in it; one column is read.
 
-    Parameters
-    ----------
-    windows
-        Of one length, in the order of time.
+    `windows`: of one length, in the order of time.
     """
     span = Window(start=windows[0].start, end=windows[-1].end)
     times = monitored_times(pipeline, ledger, span)

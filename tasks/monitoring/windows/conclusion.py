@@ -75,10 +75,7 @@ def conclude_look(
 
     The policy decides only where the pass ends with this window.
 
-    Parameters
-    ----------
-    html_of
-        Returns the page of a window from its decision.
+    `html_of`: returns the page of a window from its decision.
     """
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
@@ -180,12 +177,10 @@ def conclude_pass(
     seen: Sequence[MonitoringOutcome],
     now: datetime,
 ) -> MonitoringOutcome:
-    """Return the newest window's outcome with all windows of the pass; record one alarm for all.
-
-    The alarm reports every window of the champion that calls for action and was not reported
-    before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
-    was cut short. No alarm is raised for a version replaced during the pass.
-    """
+    """Return the newest window's outcome with all windows of the pass; record one alarm for all."""
+    # The alarm reports every window of the champion that calls for action and was not reported
+    # before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
+    # was cut short. No alarm is raised for a version replaced during the pass.
     newest = seen[-1]
     successor = None if any(one.moved for one in seen) else _successor(pipeline, store, newest)
     if successor is not None:
@@ -265,11 +260,9 @@ def seen_of(outcome: MonitoringOutcome) -> SeenWindow:
 def reasons_of(
     found: Findings, look: Look, earlier: Sequence[Decision], policy: PolicyConfig
 ) -> tuple[str, ...]:
-    """Return why the window is an alarm, the gain first; empty when it is none.
-
-    An earlier window that turned out worse when its labels arrived is a reason until an alarm has
-    reported it.
-    """
+    """Return why the window is an alarm, the gain first; empty when it is none."""
+    # An earlier window that turned out worse when its labels arrived is a reason until an alarm has
+    # reported it.
     drift, answer = found.drift, weigh(policy, found.gain)
     pays = found.gain is not None and answer in CALLING
     reasons = [f"{gain_sentence(found.gain, answer)}."] if pays and found.gain else []
@@ -350,10 +343,7 @@ def _alarm(
 ) -> Decision:
     """Return the decision that windows call for action; the same for the same windows.
 
-    Parameters
-    ----------
-    due
-        When the outcome of the training that it requests is due; None where it requests none.
+    `due`: when the outcome of the training that it requests is due; None where it requests none.
     """
     cause = outcome.cause
     assert cause is not None  # noqa: S101 - the caller made it
@@ -510,8 +500,6 @@ def _sentence(found: Findings, reasons: Sequence[str], look: Look) -> str:
 def _sentences(*parts: str) -> str:
     """Return parts as sentences.
 
-    Examples
-    --------
     >>> _sentences("no drift", "", "Too few labels.")
     'No drift. Too few labels.'
     """

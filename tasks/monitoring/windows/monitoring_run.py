@@ -65,17 +65,8 @@ def choose_looks(
 ) -> Watch:
     """Return the windows of ``A..B`` in `asked`, else those that have come since the last pass.
 
-    Parameters
-    ----------
-    every
-        Length of the windows into which the named one is cut.
-
-    Raises
-    ------
-    UsageError
-        When a window is named and rows have no time; when `every` stands alone.
-    DataError
-        When no row has a time.
+    `every`: length of the windows into which the named one is cut. Raises UsageError when a window
+    is named and rows have no time; when `every` stands alone; DataError when no row has a time.
     """
     if every is not None and asked is None:
         raise UsageError(
@@ -147,11 +138,9 @@ def window_snapshot(pipeline: Pipeline, ledger: Ledger, look: Look) -> Snapshot:
 def drift_of(
     pipeline: Pipeline, ledger: Ledger, store: Store, look: Look, snapshot: Snapshot
 ) -> DriftResult:
-    """Compare the window's features and predictions with the champion's training rows.
-
-    The champion's predictions of the window go into the ledger too, as shadow predictions, so
-    that performance is known of windows that were never scored.
-    """
+    """Compare the window's features and predictions with the champion's training rows."""
+    # The champion's predictions of the window go into the ledger too, as shadow predictions, so
+    # that performance is known of windows that were never scored.
     champion, roles = look.champion, look.champion.roles
     config, importance = pipeline.config.monitoring, importance_of(champion)
     frame = read_frame(snapshot.path, columns=list(watched_columns(look, snapshot)))
@@ -251,10 +240,8 @@ def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
 
 
 def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
-    """Return the columns of the window that were not there when the champion was trained.
-
-    A column without a value in the window is another window's.
-    """
+    """Return the columns of the window that were not there when the champion was trained."""
+    # A column without a value in the window is another window's.
     roles = look.champion.roles
     known = {*roles.features, *roles.dropped, roles.target, roles.time_column, *roles.id_columns}
     new = {column: kind for column, kind in snapshot.kinds.items() if column not in known}
@@ -290,10 +277,7 @@ def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftRe
 
     A page holds Evidently's scripts and five megabytes; of quiet windows nobody opens it.
 
-    Returns
-    -------
-    file
-        Empty where none was written.
+    Returns: empty where none was written.
     """
     if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""

@@ -26,12 +26,8 @@ def latest_complete(newest: datetime, now: datetime, length: timedelta) -> Windo
     It is complete when a row at its end or later exists, or when its end is not in the future and
     the newest row lies within 1/14 of `length` before it. Rows in the future complete nothing.
 
-    Parameters
-    ----------
-    newest
-        Greatest time of the rows; without a zone it is taken as UTC, as `now` is.
-    length
-        Of one window, above zero.
+    `newest`: greatest time of the rows; without a zone it is taken as UTC, as `now` is; `length`:
+    of one window, above zero.
     """
     current = as_utc(now)
     last = min(as_utc(newest), current)
@@ -43,18 +39,14 @@ def latest_complete(newest: datetime, now: datetime, length: timedelta) -> Windo
 
 
 def mostly_before(moment: datetime, length: timedelta) -> datetime:
-    """Return the moment by which windows end of which nearly all rows lie before `moment`.
-
-    Nearly all are all but the last 1/14 of a window's `length`.
-    """
+    """Return the moment by which windows end of which nearly all rows lie before `moment`."""
+    # Nearly all are all but the last 1/14 of a window's `length`.
     return as_utc(moment) + length / _SLACK
 
 
 def grid(start: datetime, end: datetime, length: timedelta) -> tuple[Window, ...]:
     """Return the windows of the grid that end after `start` and, whole, by `end`, oldest first.
 
-    Examples
-    --------
     >>> day = datetime(2013, 3, 6, tzinfo=UTC)
     >>> [str(w) for w in grid(day, day + timedelta(days=6), timedelta(days=7))]
     ['2013-03-04..2013-03-11']
@@ -72,11 +64,8 @@ def tiles(span: Window, length: timedelta) -> tuple[Window, ...]:
 def parse_windows(text: str, every: str | None = None) -> tuple[Window, ...]:
     """Return the window that ``A..B`` writes, cut into windows of the length `every` where given.
 
-    Raises
-    ------
-    UsageError
-        As `parse_window` does; when `every` is no duration, is longer than the window, or cuts it
-        into more than 1,000.
+    Raises UsageError as `parse_window` does; when `every` is no duration, is longer than the
+    window, or cuts it into more than 1,000.
     """
     span = parse_window(text)
     if every is None:
@@ -98,13 +87,9 @@ def parse_windows(text: str, every: str | None = None) -> tuple[Window, ...]:
 def parse_window(text: str) -> Window:
     """Return the window that ``A..B`` writes.
 
-    Raises
-    ------
-    UsageError
-        When it is not two days or times with the earlier first; the message has an example.
+    Raises UsageError when it is not two days or times with the earlier first; the message has an
+    example.
 
-    Examples
-    --------
     >>> parse_window("2013-03-04..2013-03-11").end.isoformat()
     '2013-03-11T00:00:00+00:00'
     """

@@ -89,10 +89,7 @@ def promote(
 
     A second call for the version that is champion already changes nothing.
 
-    Raises
-    ------
-    EvidenceError
-        When another version became champion since, or `version` was not verified.
+    Raises EvidenceError when another version became champion since, or `version` was not verified.
     """
     with alone(registry, folder, name, across) as current:
         wanted = _verified(registry, name, version)
@@ -113,10 +110,7 @@ def promote_by_hand(
 ) -> Moved:
     """Let the alias of `name` point to `version`, whatever it points to.
 
-    Raises
-    ------
-    EvidenceError
-        When there is no such version, or it was not verified.
+    Raises EvidenceError when there is no such version, or it was not verified.
     """
     with alone(registry, folder, name, across) as current:
         wanted = _verified(registry, name, version)
@@ -139,19 +133,10 @@ def rollback(
     The version rolled back from is marked, and no later rollback goes back to it: a version that
     itself was rolled back from is passed over for the one that it had replaced.
 
-    Parameters
-    ----------
-    expected
-        The champion to roll back from; None in a manual rollback: whichever it is.
-    to
-        The version to go back to; None: the one that the champion replaced.
-
-    Raises
-    ------
-    EvidenceError
-        When the champion is not `expected`, or the version to go back to is not verified.
-    UsageError
-        When there is no champion, or none before it to go back to.
+    `expected`: the champion to roll back from; None in a manual rollback: whichever it is; `to`:
+    the version to go back to; None: the one that the champion replaced. Raises EvidenceError when
+    the champion is not `expected`, or the version to go back to is not verified; UsageError when
+    there is no champion, or none before it to go back to.
     """
     with alone(registry, folder, name, across) as current:
         if current is None:

@@ -27,10 +27,7 @@ class Intent(Record):
 def read_intent(journal: Path) -> Intent | None:
     """Return the intent in a journal; None where there is no such file.
 
-    Raises
-    ------
-    InfrastructureError
-        When it holds something else.
+    Raises InfrastructureError when it holds something else.
     """
     try:
         return Intent.model_validate(json.loads(journal.read_bytes()))

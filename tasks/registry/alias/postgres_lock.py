@@ -15,10 +15,7 @@ from tasks.base.text.redaction import without_credentials
 def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
     """Hold the lock on the champion of the model `name`; another holder is awaited for `seconds`.
 
-    Raises
-    ------
-    TransientError
-        When another host held it all the time, or the database does not respond.
+    Raises TransientError when another host held it all the time, or the database does not respond.
     """
     engine = sa.create_engine(address, poolclass=sa.NullPool, connect_args={"connect_timeout": 5})
     with ExitStack() as stack:

@@ -47,28 +47,16 @@ def decide(
     non-inferior, see `refit_margin`, whatever ``gate.rule`` is. Each of them must stay within the
     latency and the size that the gate allows.
 
-    Parameters
-    ----------
-    champion_version
-        None where there is no champion.
-    new_evidence
-        Whether the rows are ones that neither model was trained on.
-    skipped
-        Candidates that were not fitted because the time budget was used up. A champion whose own
-        family is among them stays: nothing shows that it is the family which is worse.
-    champion_family
-        The candidate that the champion is.
-    refit
-        Whether the challenger is the champion's recipe fitted on newer rows.
-        It also passes where its probabilities are better, see
-        `tasks.registry.gate.probability_gain`. Shown to be better than the champion, it need not
-        beat the trivial baseline: a champion that is worse still would score on.
-    earlier
-        What earlier refits showed, the newest last. Where a refit's own rows leave it open
-        whether it is worse, they count with it, see `tasks.registry.gate.refit_history`.
+    `champion_version`: None where there is no champion; `new_evidence`: whether the rows are ones
+    that neither model was trained on; `skipped`: candidates that were not fitted because the time
+    budget was used up. A champion whose own family is among them stays: nothing shows that it is
+    the family which is worse; `champion_family`: the candidate that the champion is; `refit`:
+    whether the challenger is the champion's recipe fitted on newer rows. It also passes where its
+    probabilities are better, see `tasks.registry.gate.probability_gain`. Shown to be better than
+    the champion, it need not beat the trivial baseline: a champion that is worse still would score
+    on; `earlier`: what earlier refits showed, the newest last. Where a refit's own rows leave it
+    open whether it is worse, they count with it, see `tasks.registry.gate.refit_history`.
 
-    Examples
-    --------
     >>> evidence = GateEvidence(
     ...     metric="roc_auc", rows=5000, challenger_score=0.8, champion_score=None,
     ...     baseline_score=0.5, difference=None, low=None, high=None, baseline_difference=0.3,
@@ -133,8 +121,6 @@ def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
     Without ``gate.refit_margin`` it is a share of what the champion is better than the trivial
     baseline: a refit keeps at least nine tenths of that.
 
-    Examples
-    --------
     >>> evidence = GateEvidence(
     ...     metric="roc_auc", rows=5000, challenger_score=0.8, champion_score=0.8,
     ...     baseline_score=0.5, difference=0.0, low=-0.01, high=0.01, baseline_difference=0.3,
@@ -152,8 +138,6 @@ def refit_margin(evidence: GateEvidence, gate: GateConfig) -> float:
 def incomplete_words(skipped: Sequence[str]) -> str:
     """Return a sentence on an incomplete comparison, with the remedy.
 
-    Examples
-    --------
     >>> incomplete_words(["svm"])
     'The comparison is incomplete: svm was not fitted within training.budget. Run again, which \
 fits the rest only, or raise it.'
@@ -218,11 +202,8 @@ def _refusals(
 ) -> list[str]:
     """Return every rule that the challenger fails; all numbers are known to be there.
 
-    Parameters
-    ----------
-    spared
-        Whether the trivial baseline is not required: of a refit that is shown to be better than
-        the champion, which would score on.
+    `spared`: whether the trivial baseline is not required: of a refit that is shown to be better
+    than the champion, which would score on.
     """
     found = []
     spared = spared or isinstance(support, ProbabilityGain)
@@ -270,10 +251,8 @@ def _least(evidence: GateEvidence, gate: GateConfig) -> float:
 
 
 def _rounding(evidence: GateEvidence) -> float:
-    """Return the gain that floating-point summation order alone can cause.
-
-    The same model scored twice, from its file and from its parts, differs by as much.
-    """
+    """Return the gain that floating-point summation order alone can cause."""
+    # The same model scored twice, from its file and from its parts, differs by as much.
     scores = (evidence.challenger_score, evidence.champion_score)
     return ROUNDING * max((abs(s) for s in scores if s is not None and isfinite(s)), default=0.0)
 

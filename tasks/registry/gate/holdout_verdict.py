@@ -74,20 +74,11 @@ def judge(
 ) -> Verdict:
     """Return the gate's verdict on the challenger `challenger`.
 
-    Parameters
-    ----------
-    results
-        Fitted candidates with their predictions of the holdout; the baseline among them.
-    skipped
-        Candidates that were not fitted because the time budget was used up.
-    earlier
-        What earlier refits showed, the newest last; those count that were judged on older rows.
-
-    Returns
-    -------
-    Verdict
-        Refused, with the reason, when evidence is absent: no new rows, or a champion that
-        cannot score them.
+    `results`: fitted candidates with their predictions of the holdout; the baseline among them;
+    `skipped`: candidates that were not fitted because the time budget was used up; `earlier`: what
+    earlier refits showed, the newest last; those count that were judged on older rows. Returns:
+    refused, with the reason, when evidence is absent: no new rows, or a champion that cannot score
+    them.
     """
     by_name = {result.candidate: result for result in results}
     if (ours_kept := by_name[challenger]).cached:
@@ -252,11 +243,9 @@ def version_tags(basis: Basis, *, refitted: bool) -> dict[str, str]:
 
 
 def newest_labelled(basis: Basis) -> datetime | None:
-    """Return the time of the newest row with a label, in UTC; None where the split is by hash.
-
-    Rows whose label has not arrived are newer and teach nothing. One that is dated in the future
-    ends no training: what came before its time would never be scored.
-    """
+    """Return the time of the newest row with a label, in UTC; None where the split is by hash."""
+    # Rows whose label has not arrived are newer and teach nothing. One that is dated in the future
+    # ends no training: what came before its time would never be scored.
     times = holdout_times(basis)
     if times is None or not len(times):
         return None

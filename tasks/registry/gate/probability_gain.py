@@ -31,8 +31,6 @@ class ProbabilityGain:
 def probability_gain(evidence: GateEvidence, confidence: float) -> ProbabilityGain | None:
     """Return the gain in log loss; None where it is not shown, or the metric shows a loss.
 
-    Examples
-    --------
     >>> evidence = GateEvidence(
     ...     metric="roc_auc", rows=900, challenger_score=0.51, champion_score=0.50,
     ...     baseline_score=0.5, difference=0.01, low=-0.06, high=0.08, baseline_difference=0.01,

@@ -65,12 +65,8 @@ def compared(
 ) -> RecipeGain | None:
     """Return the challenger's recipe beside the champion's; None where their rows differ.
 
-    Parameters
-    ----------
-    trained
-        Training rows, of which each fold's model learned all but its own.
-    candidates
-        Recipes that the challenger is the best of.
+    `trained`: training rows, of which each fold's model learned all but its own; `candidates`:
+    recipes that the challenger is the best of.
     """
     if not len(challenger) or not challenger.same_rows(champion):
         return None
@@ -101,14 +97,9 @@ def compared(
 def joined(evidence: GateEvidence, least: float, confidence: float) -> Joined | None:
     """Return the joint evidence of holdout and folds for a gain above `least`.
 
-    Returns
-    -------
-    Joined or None
-        None where the folds do not compare the recipes, or where the holdout's own rows show no
-        gain above `least`.
+    Returns: None where the folds do not compare the recipes, or where the holdout's own rows show
+    no gain above `least`.
 
-    Examples
-    --------
     >>> evidence = GateEvidence(
     ...     metric="roc_auc", rows=1000, challenger_score=0.815, champion_score=0.8,
     ...     baseline_score=0.5, difference=0.015, low=-0.005, high=0.035, baseline_difference=0.315,

@@ -35,22 +35,12 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Together:
-    """The mean gain of a refit by this recipe, over earlier ones and this one.
+    """The mean gain of a refit by this recipe, over earlier ones and this one."""
 
-    Attributes
-    ----------
-    earlier
-        How many earlier refits count.
-    low
-        Its lower end at the gate's confidence.
-    worse
-        Whether this refit's own rows show it to be worse than the champion.
-    """
-
-    earlier: int
+    earlier: int  # how many earlier refits count
     mean: float
-    low: float
-    worse: bool
+    low: float  # its lower end at the gate's confidence
+    worse: bool  # whether this refit's own rows show it to be worse than the champion
 
 
 def together(
@@ -58,8 +48,6 @@ def together(
 ) -> Together | None:
     """Return the joint evidence of earlier refits and this one; None without one, or a margin.
 
-    Examples
-    --------
     >>> now = GateEvidence(
     ...     metric="roc_auc", rows=400, challenger_score=0.79, champion_score=0.79,
     ...     baseline_score=0.5, difference=0.0, low=-0.04, high=0.04, baseline_difference=0.3,
@@ -94,10 +82,8 @@ def refit_gain(verdict: Verdict, until: datetime | None) -> RefitGain | None:
 
 
 def judged_before(earlier: Sequence[RefitGain], boundary: datetime | None) -> list[RefitGain]:
-    """Return the refits that were judged on older rows than those from `boundary` on.
-
-    Without times it is unknown which rows they were judged on, and none counts.
-    """
+    """Return the refits that were judged on older rows than those from `boundary` on."""
+    # Without times it is unknown which rows they were judged on, and none counts.
     if boundary is None:
         return []
     return [one for one in earlier if one.until and as_utc(one.until) < as_utc(boundary)]

@@ -25,17 +25,8 @@ _ROWS = 500
 def require_reproduced(basis: Basis, fitted: CandidateResult, model: Path, named: str) -> None:
     """Compare what `model`, loaded back, predicts of holdout rows with what was kept of them.
 
-    Parameters
-    ----------
-    fitted
-        Whose predictions of the holdout the gate reads.
-    named
-        What the model is, for the message.
-
-    Raises
-    ------
-    ModelRefusedError
-        When they differ.
+    `fitted`: whose predictions of the holdout the gate reads; `named`: what the model is, for the
+    message. Raises ModelRefusedError when they differ.
     """
     held = np.load(basis.split.holdout_path)
     mask = np.zeros(len(held), dtype=bool)

@@ -34,14 +34,9 @@ def worse_slices(
     The interval of each slice is widened for the number of slices looked at, so that many slices
     do not refuse a good challenger by chance.
 
-    Parameters
-    ----------
-    y_true, times, rows
-        True target, time and position in the snapshot of each row that is judged on.
-    groups
-        Group of each row, where rows belong together.
-    models
-        Challenger, champion and baseline on these rows.
+    `y_true`, `times`, `rows`: True target, time and position in the snapshot of each row that is
+    judged on; `groups`: group of each row, where rows belong together; `models`: challenger,
+    champion and baseline on these rows.
 
     References
     ----------

@@ -26,10 +26,7 @@ class Catalog(Connected):
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version that scores now, as it was signed; None without one.
 
-        Raises
-        ------
-        ModelRefusedError
-            When it is not signed, or its tags are not those that were.
+        Raises ModelRefusedError when it is not signed, or its tags are not those that were.
         """
         found = self.pointed(name)
         return None if found is None else version_signature.trusted(found)
@@ -38,10 +35,7 @@ class Catalog(Connected):
     def version(self, name: str, version: str) -> ModelVersion | None:
         """Return one version, as it was signed; None without it.
 
-        Raises
-        ------
-        ModelRefusedError
-            When it is not signed, or its tags are not those that were.
+        Raises ModelRefusedError when it is not signed, or its tags are not those that were.
         """
         found = self.found(name, version)
         return None if found is None else version_signature.trusted(found)
@@ -84,10 +78,7 @@ class Catalog(Connected):
     def require_intact(self, version: ModelVersion) -> None:
         """Compare a version with its signature: its tags, and every file that lies on this host.
 
-        Raises
-        ------
-        ModelRefusedError
-            When it is not signed or not what was signed.
+        Raises ModelRefusedError when it is not signed or not what was signed.
         """
         version_check.check_stored(version, self._source(version), self.artifacts)
 
@@ -125,10 +116,8 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def mark_unfinished(self) -> tuple[str, ...]:
-        """Mark versions and models that a process left unfinished; return names.
-
-        Versions it never verified get a tag, models it never finished become FAILED.
-        """
+        """Mark versions and models that a process left unfinished; return names."""
+        # Versions it never verified get a tag, models it never finished become FAILED.
         client = self._client()
         marked = []
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]

@@ -60,10 +60,7 @@ class Connected(ABC):
     ) -> list[Any]:
         """Return MLflow's metrics of (name, step, value) at `moment`, ms since 1970.
 
-        Parameters
-        ----------
-        dataset
-            Name and digest of the rows they were measured on.
+        `dataset`: name and digest of the rows they were measured on.
         """
         on, digest = dataset or (None, None)
         stored = limits.stored_names(dict.fromkeys(name for name, _, _ in points))
@@ -89,8 +86,6 @@ class Connected(ABC):
 def quoted(value: str) -> str:
     """Return `value` as a text of MLflow's search language.
 
-    Examples
-    --------
     >>> print(quoted("flights"), quoted("it's"))
     'flights' "it's"
     """

@@ -35,18 +35,10 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class Family:
-    """A training's runs.
+    """A training's runs."""
 
-    Attributes
-    ----------
-    runs
-        MLflow's runs: the candidates' first, the training's last.
-    models
-        What they logged, MLflow's logged models.
-    """
-
-    runs: tuple[Any, ...]
-    models: tuple[Any, ...]
+    runs: tuple[Any, ...]  # MLflow's runs: the candidates' first, the training's last
+    models: tuple[Any, ...]  # what they logged, MLflow's logged models
 
     @property
     def ids(self) -> frozenset[str]:
@@ -66,11 +58,9 @@ class Collecting(Catalog):
 
     @store_errors.guarded
     def retire_version(self, version: ModelVersion) -> bool:
-        """Make sure that `version` can never be champion again; return whether it may go.
-
-        It may not where an alias points to it, where the champion would be rolled back to it, or
-        where it is not keepfit's.
-        """
+        """Make sure that `version` can never be champion again; return whether it may go."""
+        # It may not where an alias points to it, where the champion would be rolled back to it, or
+        # where it is not keepfit's.
         self._client()
         with champion_alias.alone(self, self.state / "promotions", version.name, self._across):
             found = self.found(version.name, version.version)
@@ -128,11 +118,9 @@ class Collecting(Catalog):
 
     @store_errors.guarded
     def remove_family(self, family: Family) -> None:
-        """Remove models and runs with their files; from a database at once, rows and all.
-
-        On a server the files go, and the runs as far as its API goes: they are in MLflow's bin
-        until somebody runs ``mlflow gc`` there.
-        """
+        """Remove models and runs with their files; from a database at once, rows and all."""
+        # On a server the files go, and the runs as far as its API goes: they are in MLflow's bin
+        # until somebody runs `mlflow gc` there.
         for model in family.models:
             self._remove_files(str(model.artifact_location))
             reach("registry.collecting.after_model_files")

@@ -19,8 +19,6 @@ def stored_name(name: str) -> str:
 
     Letters of every language stay; so do digits, space and ``_ - . : /``.
 
-    Examples
-    --------
     >>> stored_name("f1[klass=Ärger & Wut]")
     'f1_klass_Ärger _ Wut_'
     >>> stored_name("../x")
@@ -39,8 +37,6 @@ def stored_name(name: str) -> str:
 def stored_names(names: Iterable[str]) -> dict[str, str]:
     """Return each name's stored form; two that would fall together are numbered.
 
-    Examples
-    --------
     >>> stored_names(["a?", "a!"])
     {'a?': 'a_', 'a!': 'a__2'}
     """
@@ -60,8 +56,6 @@ def stored_names(names: Iterable[str]) -> dict[str, str]:
 def stored_text(value: object, limit: int) -> str:
     """Return `value` as text of at most `limit` characters; a cut is marked.
 
-    Examples
-    --------
     >>> stored_text("x" * 100, 40)
     'xxxxxxxxxxxxx… [cut; 100 characters]'
     >>> stored_text(None, 40), stored_text(True, 40)
@@ -79,8 +73,6 @@ def stored_text(value: object, limit: int) -> str:
 def in_parts(tags: Mapping[str, str], most: int = MAX_VERSION_TAG) -> dict[str, str]:
     """Return tags of a version with those that are too long cut into ``key``, ``key:2`` and so on.
 
-    Examples
-    --------
     >>> in_parts({"a": "12345"}, most=2)
     {'a': '12', 'a:2': '34', 'a:3': '5'}
     """
@@ -94,8 +86,6 @@ def in_parts(tags: Mapping[str, str], most: int = MAX_VERSION_TAG) -> dict[str, 
 def joined(parts: Mapping[str, str]) -> dict[str, str]:
     """Return tags that `in_parts` cut as they were.
 
-    Examples
-    --------
     >>> joined({"a:2": "34", "a": "12", "a:3": "5", "b": ""})
     {'a': '12345', 'b': ''}
     """
@@ -113,8 +103,6 @@ def finite_metrics(metrics: Mapping[str, float | None]) -> tuple[dict[str, float
 
     MLflow stores an infinite value as 1.8e308, which reads as a number.
 
-    Examples
-    --------
     >>> finite_metrics({"auc": 0.9, "mape": None, "r2": float("inf")})
     ({'auc': 0.9}, ('mape', 'r2'))
     """
@@ -125,8 +113,6 @@ def finite_metrics(metrics: Mapping[str, float | None]) -> tuple[dict[str, float
 def thinned(values: Sequence[float], most: int = MAX_CURVE) -> list[tuple[int, float]]:
     """Return (step, value) of at most about `most` finite points; first and last are kept.
 
-    Examples
-    --------
     >>> thinned([3.0, 2.0, float("nan"), 1.0])
     [(0, 3.0), (1, 2.0), (3, 1.0)]
     >>> thinned([0.5] * 10_001)[-1]

@@ -46,10 +46,8 @@ class Runs(Connected):
     ) -> str:
         """Return the id of the experiment `name`, made or restored if need be.
 
-        Parameters
-        ----------
-        metric
-            The metric that MLflow shows first and sorts candidates by; None leaves that as it is.
+        `metric`: the metric that MLflow shows first and sorts candidates by; None leaves that as it
+        is.
         """
         if metric is None and name in self._experiments:
             return self._experiments[name]
@@ -111,15 +109,9 @@ class Runs(Connected):
 
         When the store fails after the run was made, `own_run` finds it.
 
-        Parameters
-        ----------
-        experiment
-            Id of the experiment.
-        tags
-            The commit in ``keepfit.git_commit`` becomes MLflow's commit too; Markdown in
-            ``keepfit.note`` becomes the run's description.
-        parent
-            Run id of the run it belongs to.
+        `experiment`: id of the experiment; `tags`: the commit in ``keepfit.git_commit`` becomes
+        MLflow's commit too; Markdown in ``keepfit.note`` becomes the run's description; `parent`:
+        run id of the run it belongs to.
         """
         given = {
             "mlflow.user": "keepfit",
@@ -158,18 +150,9 @@ class Runs(Connected):
         step: int = 0,
         moment: datetime | None = None,
     ) -> None:
-        """Write parameters, metrics, curves with steps and tags together.
-
-        Parameters
-        ----------
-        step
-            Of every metric, such as the number of a window.
-        moment
-            Of every metric and curve; now when absent.
-
-        A metric without a finite value is not stored; the tag ``keepfit.not_finite`` names it.
-        Long curves are thinned; long texts are cut, visibly.
-        """
+        """Write parameters, metrics at `step` and `moment` (now), curves and tags together."""
+        # A metric without a finite value is not stored; the tag `keepfit.not_finite` names it. Long
+        # curves are thinned; long texts are cut, visibly.
         finite, absent = limits.finite_metrics(metrics or {})
         noted = dict(tags or {})
         if absent:
@@ -189,10 +172,8 @@ class Runs(Connected):
 
     @store_errors.guarded
     def log_files(self, run_id: str, files: Mapping[str, str | Path]) -> None:
-        """Store local files under the run; keys are their paths there, as ``figures/roc.png``.
-
-        A folder as value stores what is in it.
-        """
+        """Store local files under the run; keys are their paths there, as ``figures/roc.png``."""
+        # A folder as value stores what is in it.
         if not files:
             return
         self._client()
@@ -203,10 +184,8 @@ class Runs(Connected):
 
     @store_errors.guarded
     def artifact(self, run_id: str, path: str) -> Path | None:
-        """Return a local file with what is stored under the run as `path`; None without it.
-
-        From a server it is fetched once, into the state folder.
-        """
+        """Return a local file with what is stored under the run as `path`; None without it."""
+        # From a server it is fetched once, into the state folder.
         relative = _relative(path)
         cached = self.state / "downloads" / _relative(run_id).name / relative
         if cached.is_file():
@@ -246,14 +225,9 @@ class Runs(Connected):
     ) -> None:
         """Record the rows a run used as an MLflow dataset.
 
-        Parameters
-        ----------
-        digest
-            Digest of the snapshot; MLflow keeps its first 36 characters.
-        context
-            ``training`` or ``holdout``.
-        source
-            Where the rows came from; credentials in an address are left out.
+        `digest`: digest of the snapshot; MLflow keeps its first 36 characters; `context`:
+        ``training`` or ``holdout``; `source`: where the rows came from; credentials in an address
+        are left out.
         """
         columns = [
             {"type": _COLUMN_TYPES.get(kind, "string"), "name": column, "required": False}
@@ -285,11 +259,9 @@ class Runs(Connected):
         return found[0] if found else None
 
     def own_run(self, tags: Mapping[str, str]) -> Run | None:
-        """Return the run with `tags` that this process started and did not finish.
-
-        What is tried again after a store failed in the middle goes on with it, so that no run is
-        started twice.
-        """
+        """Return the run with `tags` that this process started and did not finish."""
+        # What is tried again after a store failed in the middle goes on with it, so that no run is
+        # started twice.
         mine = {provenance.PROCESS_TAG: process_identity.this_process()}
         return self.find_run({**tags, **mine}, status="RUNNING")
 
@@ -302,11 +274,8 @@ class Runs(Connected):
     def close_dead_runs(self, unknown_after: float = 172_800.0) -> tuple[str, ...]:
         """Mark runs RUNNING whose process has ended as KILLED; return their ids.
 
-        Parameters
-        ----------
-        unknown_after
-            Seconds after which a run of another host, of which nothing can be known, counts as
-            ended.
+        `unknown_after`: seconds after which a run of another host, of which nothing can be known,
+        counts as ended.
         """
         closed = []
         mine = process_identity.this_process()

@@ -31,12 +31,8 @@ from tasks.registry.signing.version_check import MODEL_FILE
 class ServedModel:
     """A pipeline that accepts rows as they come in requests.
 
-    Parameters
-    ----------
-    pipeline
-        Loaded against keepfit's allow-list.
-    columns
-        What its features are, as at the training.
+    `pipeline`: loaded against keepfit's allow-list; `columns`: what its features are, as at the
+    training.
     """
 
     def __init__(self, pipeline: Any, columns: ServedColumns) -> None:
@@ -52,16 +48,9 @@ class ServedModel:
     ) -> NDArray[Any] | pd.DataFrame:
         """Return the predictions of the rows in `data`.
 
-        Parameters
-        ----------
-        params
-            ``predict_method``: ``predict`` for labels or values of shape (n_rows,),
-            ``predict_proba`` for one column ``probability_<class>`` a class.
-
-        Raises
-        ------
-        MlflowException
-            With a status of 400, when the model cannot accept the rows.
+        `params`: ``predict_method``: ``predict`` for labels or values of shape (n_rows,),
+        ``predict_proba`` for one column ``probability_<class>`` a class. Raises MlflowException
+        with a status of 400, when the model cannot accept the rows.
         """
         method = str((params or {}).get(METHOD, METHODS[0]))
         try:
@@ -95,11 +84,8 @@ class ServedModel:
 def _load_pyfunc(path: str) -> ServedModel:
     """Return the model in a folder; MLflow calls it by this name.
 
-    Raises
-    ------
-    ModelRefusedError
-        When the model file holds a type that is not on keepfit's list. Nothing in it is imported
-        or built in that case.
+    Raises ModelRefusedError when the model file holds a type that is not on keepfit's list. Nothing
+    in it is imported or built in that case.
     """
     _let_csv_through()
     folder = Path(path)
@@ -108,10 +94,8 @@ def _load_pyfunc(path: str) -> ServedModel:
 
 
 def _spread(data: pd.DataFrame) -> pd.DataFrame:
-    """Return one row of lists as the rows that they are.
-
-    MLflow accepts ``{"inputs": {"a": ["x", "y"]}}``, all columns lists of text, for one row.
-    """
+    """Return one row of lists as the rows that they are."""
+    # MLflow accepts `{"inputs": {"a": ["x", "y"]}}`, all columns lists of text, for one row.
     cells = data.iloc[0].tolist() if len(data) == 1 else []
     if cells and all(isinstance(cell, list) for cell in cells) and len({*map(len, cells)}) == 1:
         return pd.DataFrame(dict(zip(data.columns, cells, strict=True)))
@@ -119,10 +103,8 @@ def _spread(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _let_csv_through() -> None:
-    """Let MLflow's server read the columns of a CSV request as text where no type is stated.
-
-    It has no pandas type for MLflow's ``any``, and refuses every CSV request to such a model.
-    """
+    """Let MLflow's server read the columns of a CSV request as text where no type is stated."""
+    # It has no pandas type for MLflow's `any`, and refuses every CSV request to such a model.
     if getattr(Schema.pandas_types, "of_keepfit", False):
         return
     original = Schema.pandas_types

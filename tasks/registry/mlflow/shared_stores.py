@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 
 def store_of(pipeline: Pipeline) -> Store:
-    """Return the store of the state folder, or of ``MLFLOW_TRACKING_URI`` where it is set.
-
-    Its alias moves under a lock in the pipeline's ledger, where that is a PostgreSQL database.
-    """
+    """Return the store of the state folder, or of ``MLFLOW_TRACKING_URI`` where it is set."""
+    # Its alias moves under a lock in the pipeline's ledger, where that is a PostgreSQL database.
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     return _store(pipeline.state, uri, shared_address(pipeline))
 
@@ -48,10 +46,7 @@ def read_directly(state: Path) -> bool:
 def champion_if_any(pipeline: Pipeline) -> ModelVersion | None:
     """Return the champion; None where there is none, or no registry yet, which is not created.
 
-    Raises
-    ------
-    ModelRefusedError
-        When it is not signed, or its tags are not those that were.
+    Raises ModelRefusedError when it is not signed, or its tags are not those that were.
     """
     found = pointed(pipeline)
     return None if found is None else trusted(found)
@@ -82,10 +77,7 @@ def versions_of(pipeline: Pipeline) -> tuple[ModelVersion, ...]:
 def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
     """Compare a version with its signature: its tags, and every file that lies on this host.
 
-    Raises
-    ------
-    ModelRefusedError
-        When it is not signed or not what was signed.
+    Raises ModelRefusedError when it is not signed or not what was signed.
     """
     uri = sqlite_database.tracking_address(pipeline.state)
     source = None

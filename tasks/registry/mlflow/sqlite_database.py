@@ -21,13 +21,8 @@ from tasks.base.settings.database_addresses import fault_of
 def sqlite_address(path: Path) -> str:
     """Return the address of the SQLite database at `path`.
 
-    Raises
-    ------
-    ConfigError
-        When the path holds a character that an address gives another meaning.
+    Raises ConfigError when the path holds a character that an address gives another meaning.
 
-    Examples
-    --------
     >>> sqlite_address(Path("/srv/my state/mlflow.db"))
     'sqlite:////srv/my state/mlflow.db'
     """
@@ -42,8 +37,6 @@ def sqlite_address(path: Path) -> str:
 def sqlite_path(address: str) -> Path | None:
     """Return the file of a SQLite address; None for another address or one in memory.
 
-    Examples
-    --------
     >>> sqlite_path("sqlite:////srv/mlflow.db")
     PosixPath('/srv/mlflow.db')
     >>> sqlite_path("http://127.0.0.1:5000") is None
@@ -58,8 +51,6 @@ def sqlite_path(address: str) -> Path | None:
 def is_database(address: str) -> bool:
     """Return whether `address` is that of a database, not of an MLflow server.
 
-    Examples
-    --------
     >>> is_database("postgresql+psycopg://db/mlflow"), is_database("https://mlflow.example")
     (True, False)
     """
@@ -70,10 +61,7 @@ def is_database(address: str) -> bool:
 def check_tracking(address: str) -> None:
     """Refuse an address of MLflow's store that nobody can connect to; the message hides it.
 
-    Raises
-    ------
-    ConfigError
-        When a database URL or the port of a server's address is malformed.
+    Raises ConfigError when a database URL or the port of a server's address is malformed.
     """
     try:
         parts = urlsplit(address)
@@ -99,10 +87,7 @@ def artifacts_folder(state: Path, address: str) -> Path | None:
 def tracking_address(state: Path) -> str:
     """Return the address that ``MLFLOW_TRACKING_URI`` names, else the database in `state`.
 
-    Raises
-    ------
-    ConfigError
-        When nobody can connect to what the variable names.
+    Raises ConfigError when nobody can connect to what the variable names.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     check_tracking(uri)
@@ -113,12 +98,10 @@ def tracking_address(state: Path) -> str:
 
 
 def make_once(path: Path, create: Callable[[str], None]) -> None:
-    """Make the SQLite database `path` with `create`, which receives an address, if it is absent.
-
-    It is made beside its place and renamed when it is whole: a process killed on the way leaves
-    nothing half made, and of several that start at once one makes it and the others wait. The
-    write-ahead log is turned on, so that readers and the writer do not lock each other out.
-    """
+    """Make the SQLite database `path` with `create`, which receives an address, if it is absent."""
+    # It is made beside its place and renamed when it is whole: a process killed on the way leaves
+    # nothing half made, and of several that start at once one makes it and the others wait. The
+    # write-ahead log is turned on, so that readers and the writer do not lock each other out.
     private_folder(path.parent)
     require_writable(path.parent)
     if path.exists():
@@ -156,10 +139,7 @@ def wait_less(path: Path, mode: Literal["OFF", "NORMAL"]) -> Callable[[], None]:
     ``OFF`` never waits; ``NORMAL``, with a write-ahead log, only when the log is written back: a
     process that is killed loses nothing, a machine without power at most the last commits.
 
-    Returns
-    -------
-    undo
-        Ends it, for connections made later.
+    Returns: ends it, for connections made later.
     """
     whole = str(path.resolve())
 
@@ -180,10 +160,8 @@ def settle(path: Path) -> None:
 
 
 def reachable(address: str) -> None:
-    """Connect once to a database server, within seconds.
-
-    MLflow by itself would try for a minute and a half before it reports an absent server.
-    """
+    """Connect once to a database server, within seconds."""
+    # MLflow by itself would try for a minute and a half before it reports an absent server.
     timeout = {"connect_timeout": 5} if "postgresql" in address else {}
     engine = sa.create_engine(address, connect_args=timeout)
     with engine.connect():
@@ -192,10 +170,8 @@ def reachable(address: str) -> None:
 
 
 def remove_inputs(engine: Any, run_id: str) -> None:
-    """Remove the links of an MLflow run to data and models, and data that nothing else links.
-
-    MLflow leaves these rows behind when it removes a run for good.
-    """
+    """Remove the links of an MLflow run to data and models, and data that nothing else links."""
+    # MLflow leaves these rows behind when it removes a run for good.
     data = "SELECT source_id FROM inputs WHERE destination_id = :run AND source_type = 'DATASET'"
     links = "destination_id = :run OR source_id = :run"
     used = "SELECT source_id FROM inputs WHERE source_type = 'DATASET'"
@@ -213,11 +189,9 @@ def remove_inputs(engine: Any, run_id: str) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Give the free pages of the SQLite database `path` back to the disk.
-
-    Nothing happens where a tenth or less of it is free, and where somebody writes meanwhile: the
-    next time does it.
-    """
+    """Give the free pages of the SQLite database `path` back to the disk."""
+    # Nothing happens where a tenth or less of it is free, and where somebody writes meanwhile: the
+    # next time does it.
     with closing(sqlite3.connect(path, timeout=20)) as connection:
         free, pages = (
             connection.execute(f"PRAGMA {name}").fetchone()[0]

@@ -44,17 +44,11 @@ _ENVIRONMENT = {
 class Store(Runs, Versions, Collecting):
     """One MLflow tracking store and its registry.
 
-    Parameters
-    ----------
-    uri
-        Address of an MLflow server or of a database.
-    artifacts
-        Folder for artifacts; None where the server decides.
-    state
-        Folder for the journal of promotions and for downloaded models.
-    ledger
-        Address of the PostgreSQL database whose lock guards the champions; empty where the
-        ledger is a file of this host: then the store's own database has it, if it is PostgreSQL.
+    `uri`: address of an MLflow server or of a database; `artifacts`: folder for artifacts; None
+    where the server decides; `state`: folder for the journal of promotions and for downloaded
+    models; `ledger`: address of the PostgreSQL database whose lock guards the champions; empty
+    where the ledger is a file of this host: then the store's own database has it, if it is
+    PostgreSQL.
     """
 
     def __init__(self, uri: str, artifacts: Path | None, state: Path, ledger: str = "") -> None:
@@ -68,11 +62,8 @@ class Store(Runs, Versions, Collecting):
 
     @classmethod
     def open(cls, state: Path, ledger: str = "") -> Store:
-        """Return the store that ``MLFLOW_TRACKING_URI`` names, else the one in `state`.
-
-        Nothing heavy is imported and nothing connected before the first use; `warm_up` does
-        both.
-        """
+        """Return the store that ``MLFLOW_TRACKING_URI`` names, else the one in `state`."""
+        # Nothing heavy is imported and nothing connected before the first use; `warm_up` does both.
         folder = sqlite_database.private_folder(state)
         uri = sqlite_database.tracking_address(folder)
         return cls(uri, sqlite_database.artifacts_folder(folder, uri), folder, ledger)
@@ -91,10 +82,7 @@ class Store(Runs, Versions, Collecting):
     def warm_up(self) -> None:
         """Import MLflow, connect, and finish what an interrupted promotion left.
 
-        Raises
-        ------
-        TransientError
-            When the server or database does not respond.
+        Raises TransientError when the server or database does not respond.
         """
         self._client()
 

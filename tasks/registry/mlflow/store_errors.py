@@ -47,8 +47,6 @@ def guarded(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def translated(error: BaseException) -> KeepfitError | None:
     """Return keepfit's error for one that came out of a store; None for any other.
 
-    Examples
-    --------
     >>> import sqlite3
     >>> translated(sqlite3.OperationalError("database is locked")).kind
     'transient'

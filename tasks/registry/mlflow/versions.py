@@ -60,22 +60,13 @@ class Versions(Catalog):
 
         Called again for the same file and run, it returns the version that is there.
 
-        Parameters
-        ----------
-        model
-            A skops file that keepfit wrote; its types are checked against the allow-list again.
-        sample
-            Feature rows as the pipeline accepts them, with nulls where the columns have some:
-            they record how the columns are stored and, the first few, are the input example.
-        predictions
-            What the pipeline predicts of `sample`; gives the signature's output.
-        metrics
-            Metrics of the holdout, shown on the model's own page.
+        `model`: a skops file that keepfit wrote; its types are checked against the allow-list
+        again; `sample`: feature rows as the pipeline accepts them, with nulls where the columns
+        have some: they record how the columns are stored and, the first few, are the input example;
+        `predictions`: what the pipeline predicts of `sample`; gives the signature's output;
+        `metrics`: metrics of the holdout, shown on the model's own page.
 
-        Raises
-        ------
-        ModelRefusedError
-            When the model holds a type that is not allowed.
+        Raises ModelRefusedError when the model holds a type that is not allowed.
         """
         # Plugin types are left out, so no other loader is made to trust them.
         types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
@@ -175,10 +166,8 @@ class Versions(Catalog):
 
         Nothing else of the stored folder is read: `MLmodel` could name any loader.
 
-        Raises
-        ------
-        ModelRefusedError
-            When the file is absent, leads out of its folder or differs from what was registered.
+        Raises ModelRefusedError when the file is absent, leads out of its folder or differs from
+        what was registered.
         """
         source, fresh = self._source(version), self._fresh(version)
         path = version_check.check_stored(fresh, source, self.artifacts)
@@ -195,16 +184,11 @@ class Versions(Catalog):
 
     @store_errors.guarded
     def copy_version(self, version: ModelVersion, target: Path) -> None:
-        """Copy the folder of a version to `target`, a new folder that holds what was signed or is
-        not there.
+        """Copy the folder of a version to a new folder `target`: all that was signed, or nothing.
 
-        Raises
-        ------
-        UsageError
-            When `target` is there already.
-        ModelRefusedError
-            When it is not signed or not what was signed.
-        """  # noqa: D205
+        Raises UsageError when `target` is there already; ModelRefusedError when it is not signed or
+        not what was signed.
+        """
         if target.exists():
             raise UsageError(f"{target} is there already.", "Name a folder that is not.")
         source = self._source(version)
@@ -226,15 +210,8 @@ class Versions(Catalog):
     def sign_version(self, version: ModelVersion) -> ModelVersion:
         """Sign by this host's key what is stored as `version`, which is thereby accepted.
 
-        Parameters
-        ----------
-        version
-            As it is stored: never signed, or signed by a key that is trusted still.
-
-        Raises
-        ------
-        ModelRefusedError
-            When it was signed as something else.
+        `version`: as it is stored: never signed, or signed by a key that is trusted still. Raises
+        ModelRefusedError when it was signed as something else.
         """
         with contextlib.suppress(UnsignedVersionError):
             self.require_intact(version)
@@ -260,15 +237,8 @@ class Versions(Catalog):
     def load(self, version: ModelVersion, own: OwnCode | None = None) -> Any:
         """Return the fitted pipeline of a version, checked against keepfit's allow-list.
 
-        Parameters
-        ----------
-        own
-            Estimators that the running pipeline file allows.
-
-        Raises
-        ------
-        ModelRefusedError
-            When its file is not the registered one or holds a type that is not allowed.
+        `own`: estimators that the running pipeline file allows. Raises ModelRefusedError when its
+        file is not the registered one or holds a type that is not allowed.
         """
         file = self.model_file(version)
         return load_model(file, own, self._fresh(version).model_digest)
@@ -278,10 +248,7 @@ class Versions(Catalog):
     ) -> ModelVersion:
         """Load a version back and check that it predicts the same; mark it as verified.
 
-        Raises
-        ------
-        ModelRefusedError
-            When it cannot be loaded or predicts something else.
+        Raises ModelRefusedError when it cannot be loaded or predicts something else.
         """
         predicted, _ = predict(self.load(version), sample)
         if not same_predictions(np.asarray(predicted), np.asarray(expected)):
@@ -301,10 +268,8 @@ class Versions(Catalog):
     def set_champion(self, name: str, version: str, expected_previous: str | None) -> ModelVersion:
         """Let `version` be the champion of `name` if the champion is still `expected_previous`.
 
-        Raises
-        ------
-        EvidenceError
-            When another version became champion since, or `version` was not verified.
+        Raises EvidenceError when another version became champion since, or `version` was not
+        verified.
         """
         self._client()
         return champion_alias.promote(
@@ -315,10 +280,7 @@ class Versions(Catalog):
     def promote_by_hand(self, name: str, version: str) -> champion_alias.Moved:
         """Let any verified `version` be the champion of `name`, whichever is now.
 
-        Raises
-        ------
-        EvidenceError
-            When there is no such version, or it was not verified.
+        Raises EvidenceError when there is no such version, or it was not verified.
         """
         self._client()
         return champion_alias.promote_by_hand(self, self._promotions, name, version, self._across)
@@ -329,19 +291,10 @@ class Versions(Catalog):
     ) -> champion_alias.Moved:
         """Let the version that the champion of `name` replaced be champion again.
 
-        Parameters
-        ----------
-        expected
-            The champion to roll back from; None: whichever it is.
-        to
-            The version to go back to; None: the one that the champion replaced.
-
-        Raises
-        ------
-        UsageError
-            When there is no champion, or none before it that was not rolled back from itself.
-        EvidenceError
-            When the champion is not `expected`, or the version before it was not verified.
+        `expected`: the champion to roll back from; None: whichever it is; `to`: the version to go
+        back to; None: the one that the champion replaced. Raises UsageError when there is no
+        champion, or none before it that was not rolled back from itself; EvidenceError when the
+        champion is not `expected`, or the version before it was not verified.
         """
         self._client()
         return champion_alias.rollback(self, self._promotions, name, expected, self._across, to)
@@ -368,8 +321,6 @@ class Versions(Catalog):
 def same_predictions(first: NDArray[np.generic], second: NDArray[np.generic]) -> bool:
     """Return whether two models predict the same: labels equal, numbers within rounding.
 
-    Examples
-    --------
     >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 1e-9]))
     True
     >>> same_predictions(np.array([1.0, 2.0]), np.array([1.0, 2.1]))

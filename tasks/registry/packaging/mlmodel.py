@@ -31,20 +31,14 @@ METHODS = ("predict", "predict_proba")
 
 
 class ServedColumns(Record):
-    """Input and output of a served model, stored beside it.
-
-    Attributes
-    ----------
-    columns
-        Feature to how it was stored at the training, in the model's order.
-    padded
-        Feature whose codes have leading zeros to one of them; a number has lost them.
-    """
+    """Input and output of a served model, stored beside it."""
 
     target: str
     task: Task
+    # Feature to how it was stored at the training, in the model's order.
     columns: dict[str, ColumnForm]
     classes: tuple[str, ...] = ()
+    # Feature whose codes have leading zeros to one of them; a number has lost them.
     padded: dict[str, str] = Field({})
 
     @property
@@ -77,16 +71,9 @@ def mlmodel(
 ) -> str:
     """Return the text of `MLmodel` for a skops file beside it.
 
-    Parameters
-    ----------
-    location
-        Address of the folder in the artifact store.
-    size
-        Bytes of the model.
-    types
-        Types in the skops file that skops does not trust by itself, all on keepfit's list.
-    columns
-        For readers of the model's metadata; the signature states no types.
+    `location`: address of the folder in the artifact store; `size`: bytes of the model; `types`:
+    types in the skops file that skops does not trust by itself, all on keepfit's list; `columns`:
+    for readers of the model's metadata; the signature states no types.
     """
     described = {
         "artifact_path": location,
@@ -138,8 +125,6 @@ def signature_of(predictions: NDArray[Any], columns: ServedColumns) -> dict[str,
     types would let its server cast cells before the model sees them, see
     `tasks.registry.mlflow.serving`.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> columns = ServedColumns(target="late", task="binary", columns={"a": ColumnForm("numeric")})
     >>> signature_of(np.array(["yes"]), columns)["inputs"]
@@ -162,8 +147,6 @@ def _column(kind: str, name: str) -> dict[str, Any]:
 def column_type(labels: pd.Series[Any]) -> str:
     """Return the name of MLflow's type for what a model predicts.
 
-    Examples
-    --------
     >>> [column_type(pd.Series(v)) for v in ([1], [1.5], ["a"], [True])]
     ['long', 'double', 'string', 'boolean']
     """

@@ -27,14 +27,9 @@ _ALWAYS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 def fill_folder(folder: Path, model: Path, sample: pd.DataFrame, types: Iterable[str]) -> None:
     """Put the model, its requirements and its input example into `folder`.
 
-    Parameters
-    ----------
-    model
-        A skops file; linked where the file system allows it, else copied.
-    sample
-        Feature rows, of which the first few become the example.
-    types
-        The types inside the model, which determine its requirements.
+    `model`: a skops file; linked where the file system allows it, else copied; `sample`: feature
+    rows, of which the first few become the example; `types`: the types inside the model, which
+    determine its requirements.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place(model, folder / MODEL_FILE)
@@ -57,11 +52,9 @@ def place(source: Path, target: Path) -> None:
 
 
 def requirements(types: Iterable[str]) -> list[str]:
-    """Return the pinned packages a model of these types needs.
-
-    keepfit itself is no package of an index; a model that holds its own steps notes it in a
-    comment, and `mlflow models serve --env-manager local` in keepfit's environment has it.
-    """
+    """Return the pinned packages a model of these types needs."""
+    # keepfit itself is no package of an index; a model that holds its own steps notes it in a
+    # comment, and `mlflow models serve --env-manager local` in keepfit's environment has it.
     roots = {name.partition(".")[0] for name in types}
     names = [*_ALWAYS, *(["lightgbm"] if "lightgbm" in roots else [])]
     return [f"{name}=={metadata.version(name)}" for name in sorted(names)]
@@ -70,8 +63,6 @@ def requirements(types: Iterable[str]) -> list[str]:
 def example_json(sample: pd.DataFrame) -> str:
     """Return the first rows as pandas' "split" JSON; nulls and infinities become null.
 
-    Examples
-    --------
     >>> example_json(pd.DataFrame({"a": [1.5, None]}))
     '{"columns":["a"],"data":[[1.5],[null]]}'
     """

@@ -72,13 +72,7 @@ def trusted_keys() -> frozenset[str]:
 
 
 def trust(key: str) -> None:
-    """Trust the public key of another host.
-
-    Raises
-    ------
-    ConfigError
-        When it is no public key.
-    """
+    """Trust the public key of another host; raises ConfigError when it is no public key."""
     _check(key, "a public key")
     lines = _trusted_lines()
     if key not in {line.partition("#")[0].strip() for line in lines}:
@@ -98,10 +92,7 @@ def distrust(key: str) -> bool:
 def rotate() -> tuple[str | None, str]:
     """Sign by a new key from now on; return the former public key, which stays trusted, and it.
 
-    Raises
-    ------
-    ConfigError
-        When the environment names the key.
+    Raises ConfigError when the environment names the key.
     """
     if os.environ.get(SIGNING_VARIABLE):
         raise ConfigError(

@@ -36,10 +36,7 @@ def files_of(folder: Path) -> Digests:
 def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> Path:
     """Return `folder/name`, refusing what leads out of `folder` or out of `root`.
 
-    Raises
-    ------
-    ModelRefusedError
-        When the file is absent, is a link, or lies elsewhere.
+    Raises ModelRefusedError when the file is absent, is a link, or lies elsewhere.
     """
     whole = folder.resolve()
     path = folder / name
@@ -59,10 +56,8 @@ def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> 
 def check_folder(version: ModelVersion, folder: Path) -> Manifest:
     """Compare the files of a version with its signature; return what was signed.
 
-    Raises
-    ------
-    UnsignedVersionError, ModelRefusedError
-        When a file is absent, another or not one of them; as `manifest_of`.
+    Raises UnsignedVersionError or ModelRefusedError when a file is absent, another or not one of
+    them; as `manifest_of`.
     """
     manifest = manifest_of(version)
     found = files_of(folder)
@@ -80,22 +75,10 @@ def check_folder(version: ModelVersion, folder: Path) -> Manifest:
 def check_stored(version: ModelVersion, source: str, root: Path | None) -> Path | None:
     """Compare a version with its signature: its tags, and every file that lies on this host.
 
-    Parameters
-    ----------
-    source
-        Address of its folder.
-    root
-        Folder that holds all versions; None where a server decides.
-
-    Returns
-    -------
-    Path or None
-        The model file; None where it lies on another host.
-
-    Raises
-    ------
-    UnsignedVersionError, ModelRefusedError
-        When it is not signed, lies elsewhere or is not what was signed.
+    `source`: address of its folder; `root`: folder that holds all versions; None where a server
+    decides. Returns: the model file; None where it lies on another host. Raises
+    UnsignedVersionError or ModelRefusedError when it is not signed, lies elsewhere or is not what
+    was signed.
     """
     local = local_folder(source)
     if local is None:
@@ -109,8 +92,6 @@ def check_stored(version: ModelVersion, source: str, root: Path | None) -> Path 
 def local_folder(source: str) -> Path | None:
     """Return the folder of a ``file:`` address or path; None for another address.
 
-    Examples
-    --------
     >>> local_folder("file:///srv/my%20models/m-1")
     PosixPath('/srv/my models/m-1')
     >>> local_folder("s3://bucket/m-1") is None

@@ -33,21 +33,14 @@ _TYPE = "application/vnd.keepfit.version+json"
 
 
 class Manifest(Record):
-    """Content of a signature.
-
-    Attributes
-    ----------
-    files
-        Path in the version's folder to SHA-256; the folder holds no other file.
-    tags
-        Tag to SHA-256 of its value: data, pipeline and contract digest, columns, recipe, holdout.
-    """
+    """Content of a signature."""
 
     schema_version: int = 1
     name: str
     version: str
     run_id: str
-    files: dict[str, str]
+    files: dict[str, str]  # path in the version's folder to SHA-256; the folder holds no other file
+    # Tag to SHA-256 of its value: data, pipeline and contract digest, columns, recipe, holdout.
     tags: dict[str, str]
 
 
@@ -70,12 +63,8 @@ def signature_of(version: ModelVersion, files: Mapping[str, str]) -> str:
 def manifest_of(version: ModelVersion) -> Manifest:
     """Return the signed manifest of a version.
 
-    Raises
-    ------
-    UnsignedVersionError
-        When it carries no signature.
-    ModelRefusedError
-        When the signature is not by a trusted key, or is of something else.
+    Raises UnsignedVersionError when it carries no signature; ModelRefusedError when the signature
+    is not by a trusted key, or is of something else.
     """
     named = f"{version.name} version {version.version}"
     text = version.tags.get(SIGNATURE_TAG, "")
@@ -101,10 +90,7 @@ def manifest_of(version: ModelVersion) -> Manifest:
 def trusted(version: ModelVersion) -> ModelVersion:
     """Return a version with nothing but what was signed and what is written afterwards.
 
-    Raises
-    ------
-    UnsignedVersionError, ModelRefusedError
-        As `manifest_of`.
+    Raises UnsignedVersionError or ModelRefusedError as `manifest_of`.
     """
     known = manifest_of(version).tags.keys() | UNSIGNED_TAGS
     return version.model_copy(

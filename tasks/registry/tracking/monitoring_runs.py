@@ -22,8 +22,6 @@ def experiment_name(pipeline: str) -> str:
 def step_of(window: Window) -> int:
     """Return the number of a window: how many of its length lie between 1970-01-05 and its start.
 
-    Examples
-    --------
     >>> day = datetime(1970, 1, 19, tzinfo=UTC)
     >>> step_of(Window(start=day, end=day.replace(day=26)))
     2
@@ -46,14 +44,9 @@ def record_window(
     Every number is a step of its metric, so that MLflow's charts show it over time. A window
     that is looked at again is logged again under the same step.
 
-    Parameters
-    ----------
-    performances
-        Each is logged under its own window's step.
-    gain
-        Logged under the step of the newest window that it judged.
-    tags
-        Of the run: the last window's correlation, contract and data digest.
+    `performances`: each is logged under its own window's step; `gain`: logged under the step of the
+    newest window that it judged; `tags`: of the run: the last window's correlation, contract and
+    data digest.
     """
     run = _run_of(store, pipeline, champion)
     step = step_of(window) if window else 0

@@ -53,11 +53,9 @@ _NO_PARAMETERS = {
 
 
 def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
-    """Start the parent run of a training and return its id.
-
-    It holds the settings, the data's digests, the pipeline file and the contract's result. Tried
-    again after the store failed in the middle, it goes on with the run that is there.
-    """
+    """Start the parent run of a training and return its id."""
+    # It holds the settings, the data's digests, the pipeline file and the contract's result. Tried
+    # again after the store failed in the middle, it goes on with the run that is there.
     # Where versions cannot be signed, hours of fits would be for nothing.
     keys.sign(b"")
     store.close_leftovers()
@@ -149,10 +147,8 @@ def record_candidates(
     assessment: Assessment,
     run_id: str,
 ) -> dict[str, str]:
-    """Log a child run for every candidate and return their run ids by name.
-
-    Tried again after the store failed in the middle, it goes on with the children that are there.
-    """
+    """Log a child run for every candidate and return their run ids by name."""
+    # Tried again after the store failed in the middle, it goes on with the children that are there.
     common = common_tags(pipeline, basis)
     experiment = store.experiment(pipeline.config.name)
     evaluations = {e.candidate: e for e in assessment.evaluations}
@@ -192,10 +188,8 @@ def record_candidates(
 
 
 def log_trials(store: Store, run_id: str, result: CandidateResult) -> None:
-    """Store the trials of a candidate as a table and, step by step, as a metric.
-
-    The table has the form that MLflow's pages show for ``log_table``.
-    """
+    """Store the trials of a candidate as a table and, step by step, as a metric."""
+    # The table has the form that MLflow's pages show for `log_table`.
     if not result.trials:
         return
     names = sorted({name for trial in result.trials for name in trial.params})
@@ -288,16 +282,9 @@ def register_challenger(
     `tasks.registry.version_files.holdouts.holdout_of`. What a process registered that was killed
     before the training was recorded is not registered again.
 
-    Parameters
-    ----------
-    winner
-        The model to register: the challenger, fitted once more on the whole window if so decided.
-    run_id
-        The challenger's own run.
-    importance
-        Source column to what the metric loses when it is shuffled.
-    recorded
-        Versions whose training is recorded.
+    `winner`: the model to register: the challenger, fitted once more on the whole window if so
+    decided; `run_id`: the challenger's own run; `importance`: source column to what the metric
+    loses when it is shuffled; `recorded`: versions whose training is recorded.
     """
     _require_unchanged(winner)
     version = left_version(store, pipeline, basis, winner, verdict, recorded) or _register(
@@ -474,8 +461,6 @@ def _values(metrics: Mapping[str, MetricValue]) -> dict[str, float | None]:
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Return nested settings as one level with dots in the names; secrets are hidden already.
 
-    Examples
-    --------
     >>> flat({"training": {"cv": 5, "window": None}})
     {'training.cv': 5}
     """

@@ -50,12 +50,8 @@ def keep_holdout(
     A model that was fitted once more has seen the holdout: the predictions are always those of
     the model that had not.
 
-    Parameters
-    ----------
-    run_id
-        The challenger's own run.
-    refitted
-        Whether `winner` was fitted once more on the whole window.
+    `run_id`: the challenger's own run; `refitted`: whether `winner` was fitted once more on the
+    whole window.
     """
     judged = _judged(basis, winner) if refitted else winner
     if judged is None or not Path(judged.predictions_path).is_file():
@@ -76,19 +72,13 @@ def keep_holdout(
 def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
     """Return the predictions of a version, not yet fitted on them, for its holdout rows.
 
-    Returns
-    -------
-    pandas.DataFrame or None
-        ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
-        ``place`` in the snapshot of the training,
-        ``label``, ``prediction`` and ``probability_<class>``: at most 200,000 rows, evenly
-        spread over the holdout; ``attrs["rows"]`` is their number. None for a version that was
-        registered without them. The frame is shared: do not modify it.
+    Returns: ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
+    ``place`` in the snapshot of the training, ``label``, ``prediction`` and
+    ``probability_<class>``: at most 200,000 rows, evenly spread over the holdout; ``attrs["rows"]``
+    is their number. None for a version that was registered without them. The frame is shared: do
+    not modify it.
 
-    Raises
-    ------
-    ModelRefusedError
-        When the file is not the one that was stored with the version.
+    Raises ModelRefusedError when the file is not the one that was stored with the version.
     """
     return _stored(store, version, FILE, DIGEST_TAG)
 
@@ -102,22 +92,11 @@ def reference_predictions(
     half is there, each row predicted by a model of the rows before its part. Calibration, weights
     of an ensemble and decisions are those of the version.
 
-    Parameters
-    ----------
-    even
-        Leave out rows of the denser of the two, so that all are spread evenly over the span: for
-        a distribution. As they are, either has all that was kept of it.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        Columns as of `holdout_of`, and ``attrs["out_of_fold"]``, the number of rows that come
-        first. The holdout alone for a version registered without the rest; None without both.
-
-    Raises
-    ------
-    ModelRefusedError
-        When a file is not the one that was stored with the version.
+    `even`: leave out rows of the denser of the two, so that all are spread evenly over the span:
+    for a distribution. As they are, either has all that was kept of it. Returns: columns as of
+    `holdout_of`, and ``attrs["out_of_fold"]``, the number of rows that come first. The holdout
+    alone for a version registered without the rest; None without both. Raises ModelRefusedError
+    when a file is not the one that was stored with the version.
     """
     holdout = holdout_of(store, version)
     earlier = _stored(store, version, OUT_OF_FOLD_FILE, OUT_OF_FOLD_TAG)
@@ -165,10 +144,7 @@ def _stored(store: Store, version: ModelVersion, name: str, tag: str) -> pd.Data
 def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.DataFrame:  # noqa: ARG001
     """Return a stored holdout; one pass looks at it for drift, labels and probation.
 
-    Parameters
-    ----------
-    changed
-        When the file was written, ns since 1970, and its bytes: another one is read again.
+    `changed`: when the file was written, ns since 1970, and its bytes: another one is read again.
     """
     table = pq.read_table(pa.BufferReader(read_unchanged(path, digest, named)))
     frame: pd.DataFrame = table.to_pandas()

@@ -57,26 +57,15 @@ _PARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Separation:
-    """Separation of a window's rows from the reference's.
+    """Separation of a window's rows from the reference's."""
 
-    Attributes
-    ----------
-    auc
-        Cross-fitted area under the ROC curve, 0.5 where they cannot be separated.
-    p_value
-        Of a permutation of pieces of time (of rows, without times) between window and reference.
-    deviation
-        Standard deviation of the AUC where nothing differs.
-    sparse
-        Share of the window's rows that are at least ten times as frequent as in the reference.
-    columns
-        Column to its share of the classifier's gain, the greatest first, from 5 % on.
-    """
-
-    auc: float
+    auc: float  # cross-fitted area under the ROC curve, 0.5 where they cannot be separated
+    # Of a permutation of pieces of time (of rows, without times) between window and reference.
     p_value: float
-    deviation: float
+    deviation: float  # standard deviation of the AUC where nothing differs
+    # Share of the window's rows that are at least ten times as frequent as in the reference.
     sparse: float
+    # Column to its share of the classifier's gain, the greatest first, from 5 % on.
     columns: dict[str, float]
 
 
@@ -88,17 +77,9 @@ def separate(
 ) -> Separation | None:
     """Return the separation of the rows of `window` from those of `reference`.
 
-    Parameters
-    ----------
-    features
-        Column to kind; those that either side lacks are left out.
-    weights
-        Column to the weight of its gain, 0 to 1; 1 where absent.
-
-    Returns
-    -------
-    Separation or None
-        None where there are too few rows or no columns.
+    `features`: column to kind; those that either side lacks are left out; `weights`: column to the
+    weight of its gain, 0 to 1; 1 where absent. Returns: None where there are too few rows or no
+    columns.
     """
     sides = (reference.capped(), window.capped())
     learned = _learned(*sides, features, weights)
@@ -118,16 +99,9 @@ def density_ratio(
 ) -> Floats | None:
     """Return how many times as frequent as in the reference rows like each are in the window.
 
-    Parameters
-    ----------
-    reference, window
-        In the order of time.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        Of each row of the reference, shape (n_rows,), by a model without its piece of time,
-        clipped to 0.1 to 10; None where there are too few rows or no columns.
+    `reference`, `window`: in the order of time. Returns: of each row of the reference, shape
+    (n_rows,), by a model without its piece of time, clipped to 0.1 to 10; None where there are too
+    few rows or no columns.
     """
     learned = _learned(reference, window, features)
     if learned is None:
@@ -188,10 +162,8 @@ def _encoded(reference: pd.Series[Any], window: pd.Series[Any], kind: Kind) -> F
 
 
 def _pieces(side: Side, label: int, window: Side) -> NDArray[np.int64]:
-    """Return the piece of time of each row, no two of different sides the same.
-
-    The pieces of the reference hold about as many rows as those of the window.
-    """
+    """Return the piece of time of each row, no two of different sides the same."""
+    # The pieces of the reference hold about as many rows as those of the window.
     n = len(side.frame)
     if side.times is None:
         return np.arange(n) + label * 10**9
@@ -231,11 +203,9 @@ def _cross_fitted(
 def _judged(
     score: Floats, label: NDArray[np.int64], piece: NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """Return the AUC, its p-value and its standard deviation where nothing differs.
-
-    Ranks are taken within each fold, whose model is its own. Whole pieces change sides, whose
-    variance is that of a sum drawn without replacement (Cochran 1977, section 2.6).
-    """
+    """Return the AUC, its p-value and its standard deviation where nothing differs."""
+    # Ranks are taken within each fold, whose model is its own. Whole pieces change sides, whose
+    # variance is that of a sum drawn without replacement (Cochran 1977, section 2.6).
     fold = piece % _FOLDS
     auc = total = variance = 0.0
     for k in range(_FOLDS):

@@ -44,12 +44,8 @@ def evidence_of(
 ) -> Evidence:
     """Return the evidence for windows of `champion`; the ordinary blocks are measured once.
 
-    Parameters
-    ----------
-    watched
-        Column that the champion depends on to its weight.
-    times
-        Of the window's rows in UTC.
+    `watched`: column that the champion depends on to its weight; `times`: of the window's rows in
+    UTC.
     """
     rows = training_rows(pipeline, champion)
     alike = _alike(reference, rows, times)

@@ -47,23 +47,14 @@ _GRID = 512
 
 @dataclass(frozen=True)
 class Bounds:
-    """Values of a column in the training rows.
-
-    Attributes
-    ----------
-    low, high
-        Between them lie the numbers that were learned from.
-    levels
-        None where not all are known, and for numbers.
-    nulls
-        Whether there were nulls to learn from.
-    """
+    """Values of a column in the training rows."""
 
     kind: Kind
+    # low, high: between them lie the numbers that were learned from.
     low: float = -math.inf
     high: float = math.inf
-    levels: frozenset[str] | None = None
-    nulls: bool = True
+    levels: frozenset[str] | None = None  # None where not all are known, and for numbers
+    nulls: bool = True  # whether there were nulls to learn from
 
     def outside(self, column: pd.Series[Any]) -> NDArray[np.bool_]:
         """Return which rows hold something else, shape (n_rows,)."""
@@ -82,10 +73,7 @@ class Bounds:
 def bounds_of(summary: Summary, cells: NDArray[np.bool_] | None = None) -> Bounds:
     """Return the bounds of a column in the reference.
 
-    Parameters
-    ----------
-    cells
-        Which stretches of time count, shape (n_cells,); None for all rows.
+    `cells`: which stretches of time count, shape (n_cells,); None for all rows.
     """
     nulls = summary.nulls > _KNOWN_NULLS * max(summary.rows, 1)
     if summary.numeric:
@@ -127,14 +115,9 @@ def outside_rows(
 def movement(predictions: NDArray[np.generic], references: NDArray[np.generic]) -> float:
     """Return the distance of predictions from the reference's.
 
-    Returns
-    -------
-    float
-        Of numbers, the Wasserstein distance in standard deviations of the reference's; of
-        classes, the total variation distance of their shares.
+    Returns: of numbers, the Wasserstein distance in standard deviations of the reference's; of
+    classes, the total variation distance of their shares.
 
-    Examples
-    --------
     >>> movement(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0]))
     1.2247
     """
@@ -170,20 +153,10 @@ def effects_of(
 ) -> dict[str, float]:
     """Return by how much the shift of each column alone changes the predictions.
 
-    Parameters
-    ----------
-    sample
-        Training rows with all that a prediction needs.
-    window
-        Rows of the window.
-    columns
-        Column to kind.
-
-    Returns
-    -------
-    dict
-        Mean absolute change in standard deviations of the predictions, or the share of classes
-        that change; columns that `predict` cannot take so are left out.
+    `sample`: training rows with all that a prediction needs; `window`: rows of the window;
+    `columns`: column to kind. Returns: mean absolute change in standard deviations of the
+    predictions, or the share of classes that change; columns that `predict` cannot take so are left
+    out.
     """
     rows = sample.iloc[spread(len(sample), _EFFECT_ROWS)]
     found: dict[str, float] = {}
@@ -198,10 +171,8 @@ def effects_of(
 
 
 def _carried(before: pd.Series[Any], window: pd.Series[Any], kind: Kind) -> Any:
-    """Return values of the window for the rows of `before`, each of the rank that it had there.
-
-    Of levels as many rows as possible keep theirs: the least that has to move does.
-    """
+    """Return values of the window for the rows of `before`, each of the rank that it had there."""
+    # Of levels as many rows as possible keep theirs: the least that has to move does.
     if kind in ("numeric", "datetime"):
         values = numbers_of(before, kind).values
         order = numbers_of(window, kind).values

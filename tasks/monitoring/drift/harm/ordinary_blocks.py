@@ -35,17 +35,10 @@ _RESTLESS = 0.8
 
 @dataclass(frozen=True)
 class OrdinaryBlocks:
-    """The measures of harm of each block, the oldest first, shape (n_blocks,) each.
+    """The measures of harm of each block, the oldest first, shape (n_blocks,) each."""
 
-    Attributes
-    ----------
-    auc
-        Of the domain classifier.
-    sparse, outside
-        Shares of rows.
-    """
-
-    auc: tuple[float, ...] = ()
+    auc: tuple[float, ...] = ()  # of the domain classifier
+    # sparse, outside: shares of rows.
     sparse: tuple[float, ...] = ()
     outside: tuple[float, ...] = ()
 
@@ -63,14 +56,9 @@ def ordinary_blocks(
 ) -> OrdinaryBlocks:
     """Return the measures of harm in blocks of the reference.
 
-    Parameters
-    ----------
-    read
-        Places of the reference's rows to the rows.
-    times
-        Of all rows of the reference, shape (n_rows,).
-    watched
-        Column that the champion depends on to its weight, without those that must move.
+    `read`: places of the reference's rows to the rows; `times`: of all rows of the reference, shape
+    (n_rows,); `watched`: column that the champion depends on to its weight, without those that must
+    move.
     """
     cells = cells_of(times, reference.length)
     if times is None or cells.of_row is None or cells.n < 3 * cells.per_block:
@@ -114,11 +102,9 @@ def _drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def moving_columns(reference: Reference) -> frozenset[str]:
-    """Return the columns that time itself moves: dates, counters, the name of a month.
-
-    Either a column's values rise or fall with time and hardly overlap between stretches of it, or
-    which value a row has is known from its stretch of time (Goodman and Kruskal's tau).
-    """
+    """Return the columns that time itself moves: dates, counters, the name of a month."""
+    # Either a column's values rise or fall with time and hardly overlap between stretches of it, or
+    # which value a row has is known from its stretch of time (Goodman and Kruskal's tau).
     return frozenset(n for n, c in reference.columns.items() if c.cells.size and _moves(c))
 
 

@@ -45,12 +45,8 @@ def harm_of_segments(
 ) -> tuple[SegmentDrift, ...]:
     """Return whether each segment with rows enough on both sides could hurt, largest first.
 
-    Parameters
-    ----------
-    training
-        Column that makes segments to the values of all training rows.
-    read
-        Places of training rows to the rows.
+    `training`: column that makes segments to the values of all training rows; `read`: places of
+    training rows to the rows.
     """
     chosen: list[tuple[str, str, NDArray[np.bool_]]] = []
     for column, before in training.items():

@@ -56,42 +56,26 @@ EFFECTS: dict[HarmMeasure, _Effect] = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """Input of the measures of harm, beside the summary of the reference.
+    """Input of the measures of harm, beside the summary of the reference."""
 
-    Attributes
-    ----------
-    sample
-        Rows of the training, evenly spread over it, with all that a prediction needs.
-    times
-        Of the window's rows in UTC, shape (n_rows,); None without times.
-    predict
-        Rows to scores, as the predictions that are compared; None where there is no model.
-    blocks
-        The same measures in blocks of the reference.
-    """
-
-    sample: Side
+    sample: Side  # rows of the training, evenly spread over it, with all that a prediction needs
+    # Of the window's rows in UTC, shape (n_rows,); None without times.
     times: NDArray[np.datetime64] | None = None
+    # Rows to scores, as the predictions that are compared; None where there is no model.
     predict: Predict | None = None
+    # The same measures in blocks of the reference.
     blocks: OrdinaryBlocks = field(default_factory=OrdinaryBlocks)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of the window's rows, and of training rows by models that had not seen them.
-
-    Attributes
-    ----------
-    p_value
-        Of the test that both are drawn alike.
-    begins
-        When the window begins, so that it is compared with its season; None where not known.
-    """
+    """Scores of the window's rows, and of training rows by models that had not seen them."""
 
     window: NDArray[np.generic]
     reference: NDArray[np.generic]
     times: NDArray[np.datetime64] | None
-    p_value: float
+    p_value: float  # of the test that both are drawn alike
+    # When the window begins, so that it is compared with its season; None where not known.
     begins: np.datetime64 | None = None
 
 
@@ -105,10 +89,7 @@ def harm_of(
 ) -> list[HarmFinding]:
     """Return the measures of harm of a window's rows.
 
-    Parameters
-    ----------
-    watched
-        Column that the champion depends on to its weight, without those that must move.
+    `watched`: column that the champion depends on to its weight, without those that must move.
     """
     level = false_alarms / len(EFFECTS)
     features = {n: reference.columns[n].kind for n in watched}
@@ -140,10 +121,7 @@ def _apart(apart: Separation, blocks: OrdinaryBlocks, level: float) -> list[Harm
 def moved_predictions(found: Predictions, length: float, *, false_alarms: float) -> HarmFinding:
     """Return the distance of the predictions from those of the reference.
 
-    Parameters
-    ----------
-    length
-        Of a window, in seconds.
+    `length`: of a window, in seconds.
     """
     season, cells = _season(found, length)
     alike = np.ones(len(found.reference), dtype=bool)
@@ -166,10 +144,8 @@ def _season(found: Predictions, length: float) -> tuple[Season | None, Cells]:
 
 
 def _past_movements(found: Predictions, cells: Cells, season: Season | None) -> list[float]:
-    """Return the distance of each block's predictions from those of the blocks before it.
-
-    Within a season, from those of the same season in other periods.
-    """
+    """Return the distance of each block's predictions from those of the blocks before it."""
+    # Within a season, from those of the same season in other periods.
     if cells.of_row is None:
         return []
     past = []

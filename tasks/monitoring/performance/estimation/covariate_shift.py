@@ -32,21 +32,13 @@ _WINDOW_ROWS = 5_000
 
 @dataclass(frozen=True)
 class Covariates:
-    """Columns by which rows of the reference and of a window are separated.
+    """Columns by which rows of the reference and of a window are separated."""
 
-    Attributes
-    ----------
-    kinds
-        Column to kind.
-    """
-
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, Kind]  # column to kind
 
     def ratio(self, reference: Answers, window: Answers) -> Floats | None:
-        """Return the weight of each row of the reference, shape (rows,).
-
-        None where the features of either are not known, or rows are few.
-        """
+        """Return the weight of each row of the reference, shape (rows,)."""
+        # None where the features of either are not known, or rows are few.
         ours, theirs = (_side(answers) for answers in (in_time(thinned(window)), reference))
         if ours is None or theirs is None:
             return None
@@ -55,14 +47,9 @@ class Covariates:
 
 @dataclass(frozen=True)
 class CovariateShift:
-    """Features of rows that are judged and of the reference's, in their order.
+    """Features of rows that are judged and of the reference's, in their order."""
 
-    Attributes
-    ----------
-    window, reference
-        None where they are not known: nothing is weighted then.
-    """
-
+    # window, reference: None where they are not known: nothing is weighted then.
     window: pd.DataFrame | None
     reference: pd.DataFrame | None
     covariates: Covariates

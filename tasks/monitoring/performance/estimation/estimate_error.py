@@ -45,21 +45,15 @@ _KEPT = 8
 
 @dataclass(frozen=True)
 class Missed:
-    """Errors of estimates on the reference's parts, forward in time.
-
-    Attributes
-    ----------
-    estimates, constant
-        Root mean square errors: of the estimates, and of the metric of the oldest rows
-        taken for the part's.
-    evidence
-        Natural logarithm of how many times likelier the estimates' misses are than those of the
-        oldest rows' metric, each with an own error beyond chance.
-    """
+    """Errors of estimates on the reference's parts, forward in time."""
 
     parts: int
+    # estimates, constant: root mean square errors: of the estimates, and of the metric of the
+    # oldest rows taken for the part's.
     estimates: float
     constant: float
+    # Natural logarithm of how many times likelier the estimates' misses are than those of the
+    # oldest rows' metric, each with an own error beyond chance.
     evidence: float
 
     @property
@@ -83,20 +77,13 @@ class Missed:
 
 @dataclass(frozen=True)
 class OwnError:
-    """Distributions of errors on a scale, and their distance in time from the rows learned from.
-
-    Attributes
-    ----------
-    effects, constant
-        Of the estimates, and of the metric of older rows.
-    lag
-        Seconds, on average; 0 without times.
-    """
+    """Distributions of errors on a scale, and their distance in time from the rows learned from."""
 
     scale: Scale
+    # effects, constant: of the estimates, and of the metric of older rows.
     effects: RandomEffects
     constant: RandomEffects
-    lag: float
+    lag: float  # seconds, on average; 0 without times
     missed: Missed
 
 
@@ -163,10 +150,7 @@ class _Part:
 def own_error(learner: Learner, rows: int) -> OwnError | None:
     """Return by how much estimates of the reference's newer parts miss what came true there.
 
-    Parameters
-    ----------
-    rows
-        Of the window; each part has about as many.
+    `rows`: of the window; each part has about as many.
     """
     left = learner.known.rows - _first(learner.known)
     return _measured(learner, int(np.clip(left // max(1, rows), _FEWEST_PARTS, _MOST_PARTS)))
@@ -202,10 +186,8 @@ def _measured(learner: Learner, count: int) -> OwnError | None:
 def _own_of(parts: Sequence[_Part], usual: Measured, fits: float, metric: str) -> OwnError:
     """Return the misses' distribution, held against that of the oldest rows' metric.
 
-    Parameters
-    ----------
-    fits
-        Standard error of the estimates from which of the oldest rows there were, which all share.
+    `fits`: standard error of the estimates from which of the oldest rows there were, which all
+    share.
     """
     true, expected = (np.array([getattr(p, name) for p in parts]) for name in ("true", "expected"))
     scale = scale_of(metric, [*true, *expected, usual.value])

@@ -49,10 +49,7 @@ def learned_from(
 ) -> Learned:
     """Return an estimator of the expected metric, learned on rows whose labels are known.
 
-    Parameters
-    ----------
-    weights
-        Of each row, such as `covariate_shift.Covariates.ratio` returns them.
+    `weights`: of each row, such as `covariate_shift.Covariates.ratio` returns them.
     """
     if not roles.classes:
         return _ErrorModel(known, metric, seed, weights)
@@ -99,10 +96,7 @@ class CalibratedClasses:
 class ExpectedScores(ClassScores):
     """A classifier's metrics with each row counted as every class, by its calibrated share.
 
-    Parameters
-    ----------
-    shares
-        Probability of each class after calibration, shape (rows, n_classes).
+    `shares`: probability of each class after calibration, shape (rows, n_classes).
     """
 
     def __init__(

@@ -39,28 +39,19 @@ _FARTHEST = 10.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimated metric; without a value where none can be had, for the reason in the sentence.
+    """An estimated metric; without a value where none can be had, as the sentence explains."""
 
-    Attributes
-    ----------
-    value
-        With an interval for what comes true on the window's own rows: the chance of their
-        labels, what was learned, and how far estimates missed on the reference.
-    spread
-        Standard error of the window's expected metric: of which rows it has, and of what was
-        learned on the reference.
-    error
-        By how much two estimates in three miss what their window's rows make likely; grows with
-        the time since the reference.
-    missed
-        None where nothing could be estimated on parts of the reference.
-    """
-
+    # With an interval for what comes true on the window's own rows: the chance of their labels,
+    # what was learned, and how far estimates missed on the reference.
     value: MetricValue
+    # Standard error of the window's expected metric: of which rows it has, and of what was learned
+    # on the reference.
     spread: float = float("nan")
+    # By how much two estimates in three miss what their window's rows make likely; grows with the
+    # time since the reference.
     error: float = 0.0
     sentence: str = ""
-    missed: Missed | None = None
+    missed: Missed | None = None  # None where nothing could be estimated on parts of the reference
 
 
 def estimate(
@@ -76,15 +67,9 @@ def estimate(
 ) -> Estimate:
     """Return the metric to expect of `window`, whose labels are not looked at.
 
-    Parameters
-    ----------
-    reference
-        Predictions of the same version on rows it had not learned from, with their labels.
-    covariates
-        By which rows of the reference are weighted, where both sides have their features; None:
-        they count alike.
-    min_rows
-        Fewest rows of either side.
+    `reference`: predictions of the same version on rows it had not learned from, with their labels;
+    `covariates`: by which rows of the reference are weighted, where both sides have their features;
+    None: they count alike; `min_rows`: fewest rows of either side.
     """
     weighted = covariates is not None and reference.features is not None
     most = _WEIGHTED_ROWS if weighted else _REFERENCE_ROWS
@@ -154,10 +139,8 @@ class _Both:
 def _stated(
     both: _Both, own: OwnError, factor: float, confidence: float
 ) -> tuple[MetricValue, float]:
-    """Return the estimate with an interval for what comes true, and its own error.
-
-    The interval averages over the window's expected metric and the reference's own.
-    """
+    """Return the estimate with an interval for what comes true, and its own error."""
+    # The interval averages over the window's expected metric and the reference's own.
     scale, share = own.scale, own.missed.share
     places = [place_on(scale, value) for value in (both.expected, both.usual)]
     slopes = [scale.slope(scale.back(place)) for place in places]
