@@ -295,7 +295,9 @@ def _state(file: Path | None, stated: Path | None) -> Path:
         # No pipeline need lie here: the page's process has none.
         stated = Path(os.environ["KEEPFIT_STATE"])
     if stated is not None:
-        return stated.expanduser().resolve()
+        found = stated.expanduser().resolve()
+        pipeline_file.require_trusted_state(found)
+        return found
     return pipeline_file.load_pipeline(file, contract_exists=False).state
 
 

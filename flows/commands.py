@@ -24,7 +24,7 @@ from tasks.base.command_results import (
 )
 from tasks.base.errors import InfrastructureError, KeepfitError, ModelRefusedError
 from tasks.base.monitoring_records import Cause, new_correlation
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipeline, require_trusted_state
 from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.runtime.files import private_folder, require_writable
 from tasks.base.servers.server_contact import first_contact
@@ -177,6 +177,7 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
     keep_private()
     try:
         private_folder(pipeline.work)
+        require_trusted_state(pipeline.state, pipeline.path)
         require_writable(pipeline.work)
     except OSError as error:
         raise InfrastructureError(

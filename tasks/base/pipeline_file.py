@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, UsageError
+from tasks.base.runtime.files import require_trusted
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.object_addresses import is_object, store_secrets
 from tasks.base.settings.scoring import ContractConfig
@@ -145,6 +146,7 @@ def pipeline_of(
     base = file.resolve().parent
     root = _root_of(base)
     state = _state_of(config, base, root, variables, file, document)
+    require_trusted_state(state, file)
     for source in (config.source, config.scoring.source, config.monitoring.labels):
         if isinstance(source, FilesSource) and is_object(source.path):
             source.keep_copies_in(state)
@@ -160,6 +162,19 @@ def pipeline_of(
     )
     _check_paths(pipeline, contract_exists)
     return pipeline
+
+
+def require_trusted_state(state: Path, file: Path | None = None) -> None:
+    """Refuse a state folder that another account than that of the pipeline file can write.
+
+    Raises
+    ------
+    ConfigError
+        With its path, mode and owner.
+    """
+    # Who owns the file runs code as this process already.
+    owners = [file.stat().st_uid] if file is not None and file.exists() else []
+    require_trusted(state, "name another state folder with KEEPFIT_STATE", owners)
 
 
 def confined(path: str, pipeline: Pipeline, key: str) -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from tasks.base.errors import InfrastructureError, ModelRefusedError
+from tasks.base.errors import ConfigError, InfrastructureError, ModelRefusedError
 
 Digests = dict[str, str]
 """File name to the SHA-256 of its content, 64 hex digits."""
@@ -21,6 +24,46 @@ def private_folder(path: Path) -> Path:
         if not folder.exists():
             folder.mkdir(exist_ok=True, mode=0o700)
     return whole
+
+
+def require_trusted(
+    path: Path, remedy: str, owners: Iterable[int] = (), others: int = stat.S_IWOTH
+) -> None:
+    """Refuse a folder or file that other accounts may have filled; an absent one passes.
+
+    A group that may write is trusted unless `others` names its bit. A volume that root mounted
+    there is trusted whatever its mode: containers get such ones, and hold no other account.
+
+    Parameters
+    ----------
+    remedy
+        What to do where the owner or the mode cannot be changed.
+    owners
+        User ids that are trusted beside this process's own and root's.
+    others
+        Bits of a mode that let somebody else write.
+
+    Raises
+    ------
+    ConfigError
+        With the path, its mode and its owner.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return  # whatever uses it reports why
+    known = found.st_uid in {os.geteuid(), 0, *owners}
+    if known and (not found.st_mode & others or (found.st_uid == 0 and path.is_mount())):
+        return
+    owner = str(found.st_uid)
+    with suppress(KeyError):
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    change = f"chmod go-w {path}" if known else f"chown -R {os.geteuid()} {path}"
+    raise ConfigError(
+        f"{path} belongs to {owner} and has mode {stat.S_IMODE(found.st_mode):04o}: "
+        "another account can exchange what keepfit trusts there.",
+        f"If it holds nothing of another account: `{change}`. Else remove it, or {remedy}.",
+    )
 
 
 def require_writable(folder: Path) -> None:

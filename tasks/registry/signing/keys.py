@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tasks.base.errors import ConfigError, InfrastructureError
-from tasks.base.runtime.files import private_folder, write_whole
+from tasks.base.runtime.files import private_folder, require_trusted, write_whole
 from tasks.base.runtime.locks import locked
 
 SIGNING_VARIABLE = "KEEPFIT_SIGNING_KEY"
@@ -183,13 +183,19 @@ def _writing() -> Iterator[None]:
 
 def _trusted_lines() -> list[str]:
     try:
-        return _path(TRUSTED_FILE).read_text(encoding="utf-8").splitlines()
+        return _trusted(_path(TRUSTED_FILE)).read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _path(name: str) -> Path:
-    return configuration_folder() / name
+    return _trusted(configuration_folder()) / name
+
+
+def _trusted(path: Path) -> Path:
+    """Return the path of what nobody else can write: neither a group of this account."""
+    require_trusted(path, "set XDG_CONFIG_HOME to a folder of yours", others=0o022)
+    return path
 
 
 def _check(key: str, named: str) -> None:

@@ -41,6 +41,17 @@ def test_a_folder_means_the_default_file_in_it(tmp_path: Path) -> None:
     assert load_pipeline(tmp_path, {}).config.name == "churn"
 
 
+def test_a_state_folder_that_every_account_can_write_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    state = tmp_path / ".keepfit"
+    state.mkdir()
+    state.chmod(0o777)
+
+    with pytest.raises(ConfigError, match=f"{state} .* 0777"):
+        load_pipeline(path, {})
+    assert load_pipeline(path, {"KEEPFIT_STATE": str(tmp_path / "own")}).config.name == "churn"
+
+
 def test_the_state_folder_can_come_from_the_environment(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
 

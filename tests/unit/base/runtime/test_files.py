@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tasks.base.errors import ModelRefusedError
+from tasks.base.errors import ConfigError, ModelRefusedError
 from tasks.base.runtime.files import (
     changed_file,
     digest_of,
     digests_of,
     read_recorded,
     read_unchanged,
+    require_trusted,
     write_recorded,
     write_whole,
 )
@@ -71,3 +73,52 @@ def test_what_was_exchanged_is_refused_with_its_owner(tmp_path: Path) -> None:
         read_unchanged(path, "0" * 64, "flights version 1")
     with pytest.raises(ModelRefusedError, match="cannot be read"):
         read_unchanged(tmp_path / "absent", "0" * 64, "flights version 1")
+
+
+@pytest.mark.parametrize(
+    ("mode", "others", "trusted"),
+    [(0o700, 0o002, True), (0o2775, 0o002, True), (0o2775, 0o022, False),
+     (0o777, 0o002, False), (0o1777, 0o002, False)],
+)  # fmt: skip
+def test_a_folder_that_others_can_write_is_refused_with_its_mode(
+    mode: int, others: int, trusted: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(mode)
+    linked = tmp_path / "link"
+    linked.symlink_to(folder)
+
+    for path in (folder, linked):
+        if trusted:
+            require_trusted(path, "", others=others)
+            continue
+        with pytest.raises(ConfigError) as caught:
+            require_trusted(path, "", others=others)
+        assert f"{mode:04o}" in caught.value.message
+        assert f"chmod go-w {path}" in caught.value.remedy
+
+
+def test_a_folder_of_another_account_is_refused_unless_that_account_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 4_243, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 4_242)
+
+    with pytest.raises(ConfigError, match=f"chown -R 4242 {tmp_path}"):
+        require_trusted(tmp_path, "")
+    require_trusted(tmp_path, "", [tmp_path.stat().st_uid])
+
+
+def test_what_is_absent_or_a_volume_of_root_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_trusted(tmp_path / "absent", "")
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    if os.geteuid() == 0:
+        require_trusted(tmp_path, "")
+    else:
+        with pytest.raises(ConfigError):  # mounted by its user
+            require_trusted(tmp_path, "")

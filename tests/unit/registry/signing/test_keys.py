@@ -62,6 +62,15 @@ def test_a_key_that_others_can_read_is_refused(folder: Path) -> None:
         keys.sign(b"x")
 
 
+@pytest.mark.parametrize("name", ["", keys.TRUSTED_FILE])
+def test_keys_that_others_can_write_are_refused(name: str, folder: Path) -> None:
+    keys.sign(b"x")
+    keys.trust("c" * 64)
+    (folder / name).chmod(0o770 if not name else 0o660)
+    with pytest.raises(ConfigError, match=r"mode 0(77|66)0"):
+        keys.trusted_keys()
+
+
 def test_after_a_rotation_the_former_key_is_trusted_until_it_is_distrusted(folder: Path) -> None:
     first, _ = keys.sign(b"x")
     former, key = keys.rotate()
