@@ -208,8 +208,6 @@ def _text(key: str, value: Any) -> str:
 def _above(share: float) -> float:
     """Return a share a little above `share`, to a hundredth.
 
-    Examples
-    --------
     >>> _above(0.1361), _above(0.999)
     (0.15, 1.0)
     """

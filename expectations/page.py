@@ -69,8 +69,6 @@ def _printable(value: object) -> object:
 def say_verdict(outcome: CheckOutcome) -> str:
     """Return the outcome in one sentence.
 
-    Examples
-    --------
     >>> say_verdict(CheckOutcome(True, (), 3, 0.0))
     'The table keeps its contract.'
     """

@@ -79,8 +79,6 @@ def exceeds(failed: int, rows: int, limit: float, *, by_chance: bool = False) ->
         brings less than once in ten thousand times exceeds it (binomial, one-sided). Otherwise as
         many may fail below 100 rows as would of 100.
 
-    Examples
-    --------
     >>> exceeds(6, 100, 0.05), exceeds(1, 1, 0.05), exceeds(1, 1, 0.0)
     (True, False, True)
     >>> [exceeds(n, 100, 0.05, by_chance=True) for n in (6, 15, 16)]
@@ -103,8 +101,6 @@ def grade(
 def say_failed(failed: int, rows: int, limit: float | None = None) -> str:
     """Return a count with its share, in digits that distinguish it from the share `limit`.
 
-    Examples
-    --------
     >>> say_failed(12, 300000)
     '12 rows (0.004 %)'
     """

@@ -77,8 +77,6 @@ def parse_condition(text: str) -> Condition:
     ValueError
         When it is anything but one condition that SQLite can read.
 
-    Examples
-    --------
     >>> parse_condition("distance > 0 AND origin <> dest").names
     ('distance', 'origin', 'dest')
     >>> parse_condition("1 = 1; DROP TABLE t")

@@ -218,8 +218,6 @@ def codes_of(values: pd.Series[Any]) -> pd.Series[Any]:
     the memory of the texts. Here they become hashes, a few at a time. Texts that share a hash are
     looked at themselves, and with a null among them they all are.
 
-    Examples
-    --------
     >>> codes_of(pd.Series(["b", "a", "b"], dtype="str")).nunique()
     2
     """

@@ -16,8 +16,6 @@ MAX_VALUE = 40
 def say_number(value: float) -> str:
     """Return `value` with thousands separated, to six digits.
 
-    Examples
-    --------
     >>> say_number(5480), say_number(-0.25), say_number(float("inf"))
     ('5,480', '−0.25', '∞')
     """
@@ -43,8 +41,6 @@ def say_share(share: float, *, beside: float | None = None) -> str:
     beside
         A share that it is compared with: where the two differ, so do their texts.
 
-    Examples
-    --------
     >>> say_share(0.000036), say_share(0.5), say_share(0.99999)
     ('0.004 %', '50 %', 'almost 100 %')
     >>> say_share(0.98634, beside=0.98581), say_share(0.98581, beside=0.98634)
@@ -78,8 +74,6 @@ def _share(share: float) -> str:
 def say_rows(count: int) -> str:
     """Return a number of rows.
 
-    Examples
-    --------
     >>> say_rows(1), say_rows(12000)
     ('1 row', '12,000 rows')
     """
@@ -89,8 +83,6 @@ def say_rows(count: int) -> str:
 def say_value(value: Any) -> str:
     """Return one value as text of at most 40 characters.
 
-    Examples
-    --------
     >>> say_value("x" * 50)
     'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'
     """

@@ -18,8 +18,6 @@ def parse_span(value: Any) -> timedelta:
     ValueError
         When it is no positive number with a unit.
 
-    Examples
-    --------
     >>> parse_span("2h")
     datetime.timedelta(seconds=7200)
     """
@@ -38,8 +36,6 @@ def parse_span(value: Any) -> timedelta:
 def format_span(value: timedelta) -> str:
     """Return `value` in its largest whole unit.
 
-    Examples
-    --------
     >>> format_span(timedelta(days=30))
     '30d'
     """

@@ -168,8 +168,6 @@ def ranked(scores: Floats, bins: int | None) -> tuple[Ints, Floats]:
     bins
         At most so many groups of about equal mass; None: one for each distinct score.
 
-    Examples
-    --------
     >>> ranked(np.array([0.5, 0.1, 0.5]), None)
     (array([1, 0, 1]), array([0.1, 0.5]))
     """
@@ -199,8 +197,6 @@ def interval(replicates: Floats, confidence: float, n_units: int) -> tuple[float
     n_units
         Rows or blocks that were drawn; few widen the interval.
 
-    Examples
-    --------
     >>> low, high = interval(np.arange(1001.0), 0.95, 10_000)
     >>> round(low), round(high)
     (25, 975)
@@ -221,8 +217,6 @@ def independent(times: ArrayLike | None, groups: Ints | None) -> Ints | None:
 
     These are the groups that are named, or blocks of time; of both those that are fewer.
 
-    Examples
-    --------
     >>> independent(None, np.array([0, 0, 1])).tolist()
     [0, 0, 1]
     """
@@ -245,8 +239,6 @@ def time_blocks(times: ArrayLike) -> Ints:
     times
         datetime64 values, naive in UTC.
 
-    Examples
-    --------
     >>> days = np.arange("2013-01-01", "2013-02-01", dtype="datetime64[D]")
     >>> int(time_blocks(np.repeat(days, 30)).max())
     30

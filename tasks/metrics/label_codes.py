@@ -22,8 +22,6 @@ def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
     classes
         Labels as text, in the model's order.
 
-    Examples
-    --------
     >>> encode([True, False], ("False", "True"))
     array([1, 0])
     """

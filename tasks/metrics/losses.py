@@ -58,8 +58,6 @@ def wrong_rows(
 def level_texts(column: Any) -> NDArray[Any]:
     """Return a column as text, nulls as ``(null)``, numbers of many values as quartiles.
 
-    Examples
-    --------
     >>> import pandas as pd
     >>> level_texts(pd.Series(["a", None])).tolist()
     ['a', '(null)']

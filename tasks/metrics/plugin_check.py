@@ -48,8 +48,6 @@ def trial_labels(
 ) -> list[Any]:
     """Return the labels a metric is tried with.
 
-    Examples
-    --------
     >>> trial_labels((), None, None), trial_labels((), "binary", "bad")
     ([0, 1], ['not bad', 'bad'])
     """

@@ -143,8 +143,6 @@ def drawn_of(
 def bounded(plan: Plan) -> Plan:
     """Return `plan` with as many draws as its rows allow.
 
-    Examples
-    --------
     >>> bounded(Plan(50_000, 50_000, None, 1_000, 0)).replicates
     400
     """
@@ -203,8 +201,6 @@ def _rows(
 def native(classes: Sequence[str]) -> NDArray[Any]:
     """Return labels as booleans or whole numbers where all are such, else as text.
 
-    Examples
-    --------
     >>> native(("0", "1")).tolist(), native(("False", "True")).tolist(), native(("1", "a")).tolist()
     ([0, 1], [False, True], ['1', 'a'])
     """

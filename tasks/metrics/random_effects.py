@@ -126,8 +126,6 @@ def random_effects(
     factors
         How many times the usual variance each value has, shape (n_values,); 1 when absent.
 
-    Examples
-    --------
     >>> far = random_effects(np.array([1.4, -1.3]), np.full(2, 0.01), 0.05, freedom=1, centre=0.0)
     >>> near = random_effects(np.array([0.1, -0.1]), np.full(2, 0.01), 0.05, freedom=1, centre=0.0)
     >>> bool(far.quantile(0.975) > 2.0), bool(near.quantile(0.975) < 0.5)
@@ -198,8 +196,6 @@ def _log_prior(deviations: Floats, scale: float, freedom: float) -> Floats:
 def is_worse(gain: float, low: float, high: float, confidence: float) -> bool:
     """Return whether a gain with a two-sided interval is shown to be negative, one-sided.
 
-    Examples
-    --------
     >>> is_worse(-0.03, -0.06, 0.0, 0.95), is_worse(-0.01, -0.06, 0.04, 0.95)
     (True, False)
     """
@@ -210,8 +206,6 @@ def is_worse(gain: float, low: float, high: float, confidence: float) -> bool:
 def standard_error(low: float, high: float, confidence: float) -> float:
     """Return the standard error that a two-sided interval has.
 
-    Examples
-    --------
     >>> round(standard_error(-0.0196, 0.0196, 0.95), 4)
     0.01
     """

@@ -66,8 +66,6 @@ class RankingGroups:
     def grade(self, values: ArrayLike) -> Ints:
         """Return the grade of each value; one between two known values has the lower one's.
 
-        Examples
-        --------
         >>> RankingGroups(np.array([0]), (0.5, 1.0, 5.0), 1).grade([1.0, 0.5, 4.0, 9.0]).tolist()
         [1, 0, 1, 2]
         """
@@ -88,8 +86,6 @@ class RankingGroups:
         most
             Rows to come near to.
 
-        Examples
-        --------
         >>> RankingGroups(np.array([7, 7, 8, 8, 9, 9]), (0.0, 1.0), 1).sample(4).tolist()
         [0, 1, 4, 5]
         """
@@ -156,8 +152,6 @@ def by_group(
 
     Groups stand in the order of their numbers. An uninformative group has 0.
 
-    Examples
-    --------
     >>> queries = RankingGroups(np.array([0, 0, 0, 1]), (0.0, 1.0), 1)
     >>> (ndcg, precision), telling, first = by_group(
     ...     np.array([0.0, 1.0, 0.0, 1.0]), np.array([3.0, 2.0, 1.0, 1.0]), queries)

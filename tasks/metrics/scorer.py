@@ -67,8 +67,6 @@ def score(
     ConfigError
         If a custom metric fails or is not finite.
 
-    Examples
-    --------
     >>> score("accuracy", [1, 0, 1], [1, 0, 0], None, ("0", "1"), "1")
     0.6666666666666666
     """

@@ -39,39 +39,14 @@ def fit_candidates(
     """Fit the baseline and every candidate of `training` on the training rows.
 
     Each candidate is validated on at most ``training.cv_rows`` rows, then fitted on all training
-    rows, and predict the holdout. With ``training.cv`` 0 or 1 there is one validation part, the
-    newest fifth where rows have a time.
-
-    Parameters
-    ----------
-    snapshot_path
-        The Arrow file that the positions of `split` refer to.
-    metric
-        The validation metric; reported in the metric's own sign.
-    folder
-        Where models, predictions and results are kept; candidates found complete in it are
-        reused, so a run that was killed goes on where it was. Its name must change with data,
-        settings and versions.
-    objective
-        The decision rule for classes, as the pipeline file has it.
-    champion
-        Returns the champion's candidate, to be fitted before the others; called while
-        the first fits run, as a registry may be slow.
-    engine
-        What runs the fits.
-
-    Returns
-    -------
-    tuple of CandidateResult
-        The baseline first, then the candidates in the order of ``training.candidates``, then the
-        ensemble where ``training.ensemble`` requires it.
-
-    Raises
-    ------
-    DataError
-        If the training rows cannot be fitted at all.
-    InfrastructureError
-        If the worker process died, or the engine cannot be used.
+    rows, and predicts the holdout. With ``training.cv`` 0 or 1 there is one validation part, the
+    newest fifth where rows have a time. `folder` keeps models, predictions and results; candidates
+    found complete in it are reused, so a run that was killed goes on where it was, and its name
+    must change with data, settings and versions. `champion` returns the champion's candidate, to be
+    fitted before the others; it is called while the first fits run, as a registry may be slow.
+    Returned are the baseline, the candidates in the order of ``training.candidates``, then the
+    ensemble where ``training.ensemble`` requires it. Raises DataError if the training rows cannot
+    be fitted at all, InfrastructureError if the worker process died or the engine cannot be used.
     """
     budget = Budget(training.budget.total_seconds())
     found = {name: kept(folder, name) for name in (BASELINE, *training.candidates)}

@@ -18,32 +18,15 @@ _NORMAL = 1.959963984540054
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """One row for every row that validated, fold by fold.
+    """One row for every row that validated, fold by fold."""
 
-    Attributes
-    ----------
-    rows
-        Positions among the training rows.
-    y
-        Labels or values.
-    predicted
-        Labels, by the likeliest class, or values.
-    probability
-        Shape (n_rows, n_classes) in the order of the schema's classes; None for regression.
-    part
-        Number of the fold. Where there was one fold: of its halves, so that one can judge what
-        was learnt of the other.
-    groups
-        Of each row, where rows of one belong together; None where each stands alone.
-    """
-
-    rows: NDArray[np.int64]
-    y: NDArray[Any]
-    predicted: NDArray[Any]
-    probability: NDArray[np.float64] | None
-    part: NDArray[np.int64]
+    rows: NDArray[np.int64]  # positions among the training rows
+    y: NDArray[Any]  # labels or values
+    predicted: NDArray[Any]  # labels, by the likeliest class, or values
+    probability: NDArray[np.float64] | None  # (n_rows, n_classes) by the schema
+    part: NDArray[np.int64]  # fold; of one fold, its halves, so that one can judge the other
     ordered: bool = False
-    groups: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None  # of each row
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -184,18 +167,10 @@ def gain(
 ) -> tuple[float, float, float]:
     """Return the mean of `difference` over rows and its 95 % interval.
 
-    Parameters
-    ----------
-    together
-        Number of what each row belongs to: rows that resemble each other count as one, by how far
-        their sum lies from what the mean makes of it. None where every row stands alone.
+    Rows that `together` numbers alike resemble each other and count as one, by how far their sum
+    lies from what the mean makes of it: Cochran (1977), Sampling Techniques, 3rd ed., chapter 9A,
+    clusters of unequal size.
 
-    References
-    ----------
-    Cochran (1977), Sampling Techniques, 3rd ed., chapter 9A: clusters of unequal size.
-
-    Examples
-    --------
     >>> mean, low, high = gain(np.array([1.0, 1.2, 0.8, 1.0]), None)
     >>> round(mean, 2), low > 0
     (1.0, True)

@@ -34,18 +34,7 @@ _FORWARD = (0.5, 0.75, 1.0)
 
 
 def recipe_of(result: CandidateResult, folder: Path) -> Recipe:
-    """Return the recipe for fitting a candidate again.
-
-    Parameters
-    ----------
-    folder
-        Where the candidates of its training are kept.
-
-    Raises
-    ------
-    InfrastructureError
-        When the files of an ensemble's member are gone.
-    """
+    """Return the recipe for fitting a candidate, kept in its training's `folder`, again."""
     name, params = result.candidate, result.params
     weights = weights_of(result) if name == ENSEMBLE else {}
     absolute = params.get("objective") == "regression_l1" or params.get("strategy") == "median"
@@ -83,32 +72,11 @@ def fit_recipe(
 ) -> CandidateResult:
     """Fit the model of `recipe` on the training rows and predict the holdout.
 
-    The trivial baseline of the same rows is fitted beside it, unless `whole`, see `fit_baseline`.
-
-    Parameters
-    ----------
-    snapshot_path
-        The Arrow file that the positions of `split` refer to.
-    schema
-        Its features are those to fit on, such as the ones of the version that is refitted.
-    metric
-        What the baseline is trivial in.
-    folder
-        Where the model is kept; found complete in it, it is reused. Its name must change with
-        rows, settings, recipe and versions.
-    objective
-        The decision rule for classes, as the pipeline file has it.
-    whole
-        Whether holdout rows are fitted on as well.
-    engine
-        What runs the fit.
-
-    Raises
-    ------
-    DataError
-        If the training rows cannot be fitted at all.
-    InfrastructureError
-        If the fit failed.
+    The trivial baseline (in `metric`) of the same rows is fitted beside it, unless `whole`, when
+    holdout rows are fitted on as well. The features are those of `schema`, such as the ones of the
+    version that is refitted. A model found complete in `folder` is reused: its name must change
+    with rows, settings, recipe and versions. Raises DataError if the training rows cannot be fitted
+    at all, InfrastructureError if the fit failed.
     """
     name = recipe.family
     known = kept(folder, name)
@@ -205,20 +173,8 @@ def refit(
 ) -> CandidateResult:
     """Fit the winner's settings once more, on training and holdout rows together.
 
-    Parameters
-    ----------
-    recipe
-        By which the winner was fitted itself; None: its own.
-
-    Returns
-    -------
-    CandidateResult
-        Its notes compare its predictions of the holdout with the judged model's.
-
-    Raises
-    ------
-    InfrastructureError
-        If the fit failed.
+    `recipe` is the one that the winner was fitted by; None: its own. Notes of the result compare
+    its predictions of the holdout with the judged model's.
     """
     recipe = recipe or recipe_of(winner, Path(winner.model_path).parents[1])
     result = fit_recipe(snapshot_path, split, schema, training, "", recipe, folder, whole=True)

@@ -24,38 +24,20 @@ _HURRY, _SAMPLE = "hurry", "sample"
 
 @dataclass(frozen=True)
 class FitRun:
-    """Input of one run of fits.
-
-    Attributes
-    ----------
-    folder
-        Where candidates are kept, a folder each.
-    work
-        Where matrices and what else is of no use afterwards are kept.
-    names
-        Candidates to fit.
-    whole
-        Whether holdout rows are fitted on as well.
-    objective
-        The decision rule for classes, as the pipeline file has it.
-    recipe
-        The settings, where they are known: nothing is searched or validated then.
-    engine
-        What runs the tasks; they do not know.
-    """
+    """Input of one run of fits."""
 
     snapshot_path: str
     split: Split
     schema: Schema
     training: TrainingConfig
     metric: str
-    folder: str
-    work: str
-    names: tuple[str, ...]
-    whole: bool = False
-    objective: str | dict[str, Any] | None = None
-    recipe: Recipe | None = None
-    engine: Engine = HERE
+    folder: str  # of candidates, a folder each
+    work: str  # of what is of no use afterwards
+    names: tuple[str, ...]  # candidates to fit
+    whole: bool = False  # fits on holdout rows as well
+    objective: str | dict[str, Any] | None = None  # decision rule
+    recipe: Recipe | None = None  # known settings: nothing is searched
+    engine: Engine = HERE  # what runs the tasks; they do not know
 
     @property
     def ordered(self) -> bool:

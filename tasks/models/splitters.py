@@ -40,18 +40,10 @@ def make_folds(
     """Return folds over the rows of `y`, and notes about them.
 
     Rows in time order are validated forward in time: each part of their newer half by a model of
-    all rows before it.
-    Other rows are shuffled, and for classification stratified.
-
-    Parameters
-    ----------
-    folds
-        0 or 1 means one validation part, a fifth of the rows (the newest, if `ordered`).
-    groups
-        Group of each row; all rows of one are in one fold, unless rows are `ordered`.
-    queries
-        Number of the group that each row is ranked in: no run of rows of one is cut, and rows in
-        time order may validate what earlier rows of the same group taught.
+    all rows before it. Other rows are shuffled, and for classification stratified; rows of one of
+    `groups` are in one fold. 0 or 1 `folds` mean one validation part, a fifth of the rows (the
+    newest, if `ordered`). No run of rows of one of `queries`, the groups of a ranking, is cut, and
+    rows in time order may validate what earlier rows of the same one taught.
     """
     if groups is not None and not ordered and folds > 1:
         return grouped_folds(y, folds, classification=classification, seed=seed, groups=groups)
@@ -291,8 +283,6 @@ def _one_spared(table: NDArray[Any]) -> NDArray[np.bool_]:
 def inner_share(rows: int) -> float:
     """Return the share of `rows` on which an iterative learner's early stopping is judged.
 
-    Examples
-    --------
     >>> inner_share(100), inner_share(10_000), inner_share(10_000_000)
     (0.2, 0.1, 0.02)
     """

@@ -14,27 +14,15 @@ _FIRST_COST = 0.3
 
 @dataclass(frozen=True)
 class Task:
-    """One child's work.
-
-    Attributes
-    ----------
-    about
-        The encoding or candidate.
-    needs
-        Tasks that have to end well before this one starts.
-    cost
-        Seconds in proportion to the other tasks'.
-    trial
-        Number of the trial, where it is one.
-    """
+    """One child's work."""
 
     number: int
     do: Literal["prepare", "encode", "trial", "fit"]
-    about: str
-    needs: tuple[int, ...] = ()
+    about: str  # the encoding or candidate
+    needs: tuple[int, ...] = ()  # tasks that end well before
     threads: int = 1
-    cost: float = 1.0
-    trial: int | None = None
+    cost: float = 1.0  # seconds in proportion
+    trial: int | None = None  # its number
 
 
 def plan(names: tuple[str, ...], threads: int, widest: int | None = None) -> tuple[Task, ...]:
@@ -43,8 +31,6 @@ def plan(names: tuple[str, ...], threads: int, widest: int | None = None) -> tup
     Each candidate has one thread, as two multi-threaded fits must not share cores; with fewer
     candidates than `threads` each has its share, of `widest` threads at most.
 
-    Examples
-    --------
     >>> [(task.do, task.about) for task in plan(("lightgbm",), 2)]
     [('prepare', 'baseline'), ('encode', 'native'), ('fit', 'lightgbm')]
     """
@@ -80,8 +66,6 @@ def ready(
 def foremost(tasks: tuple[Task, ...], name: str | None) -> tuple[Task, ...]:
     """Return the tasks with those of the candidate `name`, and what they need, before the others.
 
-    Examples
-    --------
     >>> [task.about for task in foremost(plan(("lightgbm", "svm"), 2), "svm")]
     ['baseline', 'linear', 'svm', 'native', 'lightgbm']
     """
@@ -95,10 +79,7 @@ def seconds_left(
 ) -> float | None:
     """Estimate the seconds to the end from what has been done so far; None before anything has.
 
-    Examples
-    --------
-    >>> tasks = plan(("lightgbm",), 1)
-    >>> seconds_left(tasks, {0, 1}, elapsed=1.3, threads=1, budget=120.0)
+    >>> seconds_left(plan(("lightgbm",), 1), {0, 1}, elapsed=1.3, threads=1, budget=120.0)
     4.0
     """
     finished = sum(task.cost for task in tasks if task.number in done)

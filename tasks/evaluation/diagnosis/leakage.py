@@ -62,8 +62,6 @@ def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Du
 def few_groups(column: str | None, groups: Ints | None) -> tuple[Suspicion, ...]:
     """Return that the holdout has rows of a few groups only, where it has.
 
-    Examples
-    --------
     >>> few_groups("speaker", np.array([0, 0, 1]))[0].sentence
     "The holdout has rows of 2 'speaker' groups only: of others the score may be quite different."
     """

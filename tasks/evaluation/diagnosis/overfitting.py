@@ -204,8 +204,6 @@ def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
 def capitalised(text: str) -> str:
     """Return a note as a sentence.
 
-    Examples
-    --------
     >>> capitalised("tuning made 3 trials")
     'Tuning made 3 trials.'
     """

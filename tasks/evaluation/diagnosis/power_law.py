@@ -28,8 +28,6 @@ _OF_REACHED, _OF_LEFT = 0.02, 0.03
 def sizes(rows: int) -> tuple[int, ...]:
     """Return how many rows to fit on: the usual numbers, then all `rows`.
 
-    Examples
-    --------
     >>> sizes(1200)
     (100, 500, 1000, 1200)
     >>> sizes(80)

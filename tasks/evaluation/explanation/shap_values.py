@@ -147,8 +147,6 @@ def looked_at(new: Mapping[str, float], old: Mapping[str, float]) -> str:
     new, old
         Column to what the metric loses when it is shuffled.
 
-    Examples
-    --------
     >>> looked_at({"a": 0.2, "b": 0.1}, {"a": 0.3})
     'The new model looks at b, which the champion did not.'
     """

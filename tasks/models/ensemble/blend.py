@@ -30,7 +30,7 @@ from tasks.models.run_context import BLEND_FILE, ENSEMBLE, FitRun
 
 
 def blend(run: dict[str, Any], names: list[str]) -> str:
-    """Keep the ensemble of candidates `names` where it is better; return why not otherwise.
+    """Keep the ensemble of candidates `names` where it is better; else return why not.
 
     Runs in a child of the worker process.
     """

@@ -20,12 +20,8 @@ def ensemble_of(
 ) -> CandidateResult:
     """Return the weighted mean of fitted candidates, or why there is none.
 
-    It competes only where it beats the best single candidate out of fold beyond noise.
-
-    Parameters
-    ----------
-    seconds
-        What is left of the time budget: with nothing left there is no ensemble.
+    It competes only where it beats the best single candidate out of fold beyond noise, and with
+    nothing left of the time budget there is none.
     """
     known = kept(Path(run.folder), ENSEMBLE)
     if known is not None:

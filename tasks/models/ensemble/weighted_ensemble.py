@@ -19,13 +19,7 @@ Floats = NDArray[np.float64]
 
 
 class SameColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The features of a frame as they are: each member of an ensemble has its own encoding.
-
-    Parameters
-    ----------
-    features
-        Columns the frame must have; further ones are ignored.
-    """
+    """The `features` of a frame as they are: each member of an ensemble has its own encoding."""
 
     def __init__(self, features: list[str]) -> None:
         self.features = features
@@ -44,16 +38,9 @@ class SameColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Ensemble(BaseEstimator):  # type: ignore[misc]
-    """Members by encoding, so that each encoding is computed once.
+    """Fitted members by the name of their encoding, so that each encoding is computed once.
 
-    Parameters
-    ----------
-    encoders
-        Name of an encoding to its fitted encoder.
-    members
-        Fitted models.
-    encodings, weights
-        Of each member; weights sum to one.
+    Encodings and weights are those of each member; weights sum to one.
     """
 
     def __init__(

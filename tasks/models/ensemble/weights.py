@@ -1,9 +1,7 @@
 """Weights of the candidates in an ensemble, from all out-of-fold predictions.
 
-References
-----------
-Caruana, Niculescu-Mizil, Crew and Ksikes (2004), Ensemble selection from libraries of models:
-forward selection with replacement, started from the best.
+Source: Caruana, Niculescu-Mizil, Crew and Ksikes (2004), Ensemble selection from libraries of
+models: forward selection with replacement, started from the best.
 """
 
 from __future__ import annotations
@@ -31,19 +29,8 @@ CONFIDENCE = 0.95
 
 
 def greedy_weights(loss: Any, parts: Mapping[str, Floats], best: str) -> Weights:
-    """Return the share of each member after adding, again and again, what lowers `loss` most.
+    """Return each member's share after adding, again and again, what lowers `loss` most.
 
-    Parameters
-    ----------
-    loss
-        Of an array of predictions; lower is better.
-    parts
-        Member to its predictions.
-    best
-        The member to start from.
-
-    Examples
-    --------
     >>> truth = np.zeros(4)
     >>> parts = {"over": np.ones(4), "under": -np.ones(4)}
     >>> greedy_weights(lambda p: float(abs(p - truth).mean()), parts, "over")

@@ -19,38 +19,24 @@ from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model family.
+    """One model family; `build` makes the unfitted estimator, `fit` fits it.
 
-    Attributes
-    ----------
-    encoding
-        Of its matrix, see ``preprocessing.build_encoder``.
-    max_rows, max_cells
-        More rows, or more rows × columns, are thinned to so many.
-    cost
-        Seconds of a fit in proportion to the others', to estimate the time left.
-    threaded
-        Whether its fit gains from threads without a change to its result.
-    build
-        Returns the unfitted estimator.
-    fit
-        Fits it.
-    params
-        Constants of the table that ``build`` reads, and hyperparameters that were tuned.
+    `params` holds constants that `build` reads and hyperparameters that were tuned. More rows than
+    `max_rows`, or more rows × columns than `max_cells`, are thinned to so many.
     """
 
     name: str
     encoding: Literal["native", "tree", "linear"]
     max_rows: int
     max_cells: int
-    cost: float
+    cost: float  # seconds of a fit in proportion to the others'
     build: Callable[[FitContext, Params], Any]
     params: Params
     fit: Callable[[Any, NDArray[np.float32], NDArray[Any], FitContext], FitResult] = (
         estimator_factories.fit_plain
     )
     iterative: bool = False
-    threaded: bool = False
+    threaded: bool = False  # gains from threads without a change to its result
 
     def rows_for(self, rows: int, columns: int) -> int:
         """Return how many of `rows` are fitted on, given the columns of the matrix."""
@@ -104,8 +90,6 @@ START_ORDER = (
 def find(name: str) -> Candidate:
     """Return the row of the table with `name`, or that of a plugin estimator.
 
-    Examples
-    --------
     >>> find("lightgbm").encoding
     'native'
     """
@@ -130,8 +114,6 @@ def _own(name: str) -> Candidate:
 def place(name: str) -> int:
     """Return when a candidate starts among others: plugin estimators come last.
 
-    Examples
-    --------
     >>> sorted(["mine", "svm", "lightgbm"], key=place)
     ['lightgbm', 'svm', 'mine']
     """

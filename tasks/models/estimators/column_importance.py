@@ -14,14 +14,7 @@ def importance_of(model: Any, sources: list[str], X: NDArray[np.float32]) -> dic
     """Return the share of each source column, greatest first; empty where a model has none.
 
     Trees measure the loss that their splits on a column saved, linear models the size of a
-    coefficient times the deviation of its column.
-
-    Parameters
-    ----------
-    sources
-        The source column of each column of `X`.
-    X
-        The encoded training rows.
+    coefficient times the deviation of its column. `sources` names the source of each column of `X`.
     """
     worth = _worth(model, X)
     if worth is None or not np.isfinite(worth).all() or worth.sum() <= 0:

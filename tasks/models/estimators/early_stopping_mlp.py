@@ -29,17 +29,9 @@ class _StopsEarly:
     """Epochs of ``partial_fit`` until the loss on the validation part no longer falls.
 
     Where rows are watched, all are learnt from, and every epoch's weights are kept until `wind`
-    chooses.
-
-    Attributes
-    ----------
-    epochs_
-        Epochs of the weights that were kept.
-    training_losses_, validation_losses_
-        Loss after each epoch: training loss on a sample as large as the validation part,
-        and on the validation part; empty if `early` is False.
-    part_losses_
-        Loss after each epoch on each part of the watched rows.
+    chooses. ``epochs_`` are those of the weights kept; ``training_losses_`` (on a sample as large
+    as the validation part) and ``validation_losses_`` follow each epoch and are empty if `early` is
+    False; ``part_losses_`` are those on each part of the watched rows.
     """
 
     usual = 0
@@ -149,18 +141,9 @@ class _StopsEarly:
 class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
     """A network for classes, stopped by its log loss.
 
-    Parameters
-    ----------
-    max_iter
-        Epochs at most, or exactly, if `early` is False.
-    early
-        Whether a part of the rows is set aside to stop on.
-    ordered
-        Whether that part is the last rows instead of random ones.
-    patience
-        Epochs without a better loss after which training stops.
-    usual
-        Epochs at least, where rows are watched.
+    ``max_iter`` bounds the epochs, or states them if `early` is False; else rows are set aside to
+    stop on: the last if `ordered`, or random ones. It stops after `patience` epochs without a
+    better loss, and where rows are watched not before `usual` epochs.
     """
 
     def fit(

@@ -19,19 +19,11 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Watched:
-    """Validation rows on which the loss of an iterative learner is followed round by round.
-
-    Attributes
-    ----------
-    parts
-        Positions of the rows of each part; a loss is computed for each.
-    queries
-        Which rows are ranked together; None where the task is no ranking.
-    """
+    """Validation rows on which the loss of an iterative learner is followed round by round."""
 
     X: NDArray[np.float32]
     y: NDArray[Any]
-    parts: tuple[NDArray[np.int64], ...]
+    parts: tuple[NDArray[np.int64], ...]  # positions of each part's rows
     queries: RankingGroups | None = None
 
 
@@ -39,45 +31,27 @@ class Watched:
 class FitContext:
     """Context that an estimator is built for.
 
-    Attributes
-    ----------
-    columns
-        Of the encoded matrix.
-    categorical
-        How many leading columns are codes of categories.
-    ordered
-        Whether rows are in time order.
-    iterations
-        Of an iterative learner, where they are known already; no rows are set aside then.
-    patience
-        Rounds without a better loss after which boosting stops, where they are tuned.
-    groups
-        Of each row it is fitted on, where rows of one group belong together.
-    queries
-        Which rows are ranked together; None where the task is no ranking.
-    table_rows
-        Training rows of the whole table, by which steps are sized: a fold has those of the final
-        fit. None where it is the rows fitted on.
-    watched
-        Rows on which the loss is followed; no rows are set aside then, and the fit goes on for the
-        usual rounds at least.
+    Where `iterations` are known, or rows `watched` on which the loss is followed, no rows are set
+    aside; with `watched` the fit goes on for the usual rounds at least. Steps are sized by
+    `table_rows`, the training rows of the whole table (None: the rows fitted on): a fold has those
+    of the final fit.
     """
 
     task: Task
     metric: str
     rows: int
-    columns: int
+    columns: int  # of the encoded matrix
     classes: int = 0
     fewest: int = 0
-    categorical: int = 0
-    ordered: bool = False
+    categorical: int = 0  # how many leading columns are codes of categories
+    ordered: bool = False  # rows are in time order
     seed: int = 0
     threads: int = 1
     class_weight: str | None = None
     iterations: int | None = None
-    patience: int | None = None
+    patience: int | None = None  # rounds without a better loss, where they are tuned
     groups: NDArray[np.int64] | None = field(default=None, compare=False)
-    queries: RankingGroups | None = None
+    queries: RankingGroups | None = None  # rows ranked together
     table_rows: int | None = None
     watched: Watched | None = field(default=None, compare=False)
 
@@ -94,39 +68,21 @@ class FitContext:
 
 @dataclass(frozen=True)
 class Course:
-    """Course of the loss on watched rows, and the models on the way.
+    """Course of the loss on watched rows, and the models on the way."""
 
-    Attributes
-    ----------
-    losses
-        Of each part after each round; less is better.
-    usual, most
-        Rounds of the library's defaults, and rounds at which the fit ends.
-    seen
-        Rows that an epoch of a network goes over; None where rounds do not depend on them.
-    at
-        Returns the model after so many rounds, or after all where there are fewer.
-    """
-
-    losses: tuple[tuple[float, ...], ...]
-    usual: int
-    most: int
-    at: Callable[[int], Any]
-    seen: int | None = None
+    losses: tuple[tuple[float, ...], ...]  # of each part after each round; less is better
+    usual: int  # rounds of the library's defaults
+    most: int  # rounds at which the fit ends
+    at: Callable[[int], Any]  # the model after so many rounds, or all
+    seen: int | None = None  # rows of a network's epoch
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted estimator and the record of its fit.
-
-    Attributes
-    ----------
-    course
-        Of an iterative learner whose loss was watched.
-    """
+    """A fitted estimator and the record of its fit."""
 
     estimator: Any
     iterations: int | None = None
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    course: Course | None = None
+    course: Course | None = None  # where the loss was watched

@@ -1,8 +1,6 @@
 """LightGBM as a ranker: rows of a group are ranked against each other, not predicted one by one.
 
-References
-----------
-Burges (2010), From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82.
+Source: Burges (2010), From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82.
 """
 
 from __future__ import annotations
@@ -36,13 +34,8 @@ RANKER = "lightgbm"
 def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
     """Return an unfitted lambdarank whose gain is the grade, as in the metric.
 
-    Its trees are smaller than a regressor's where they are not tuned: pairs from short lists
-    are noisy.
-
-    Parameters
-    ----------
-    common
-        Arguments that LightGBM's models have in common.
+    Its trees are smaller than a regressor's where they are not tuned: pairs from short lists are
+    noisy.
     """
     own = {"num_leaves": 8, "min_child_samples": int(np.clip(at.rows / 200, 5, 100))}
     smaller = {name: value for name, value in own.items() if name not in params}
@@ -55,13 +48,7 @@ def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
 def fit_ranker(
     estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext
 ) -> FitResult:
-    """Fit, stopping early by the NDCG of groups set aside unless the iterations are known.
-
-    Parameters
-    ----------
-    y
-        Values of the target; they are graded here.
-    """
+    """Fit on values of the target, stopping early by the NDCG of groups set aside."""
     queries = at.queries
     if queries is None:
         raise EvidenceError("a ranker needs the groups of its rows.")
@@ -123,8 +110,6 @@ def in_groups(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return rows with those of a group side by side, and the size of each group.
 
-    Examples
-    --------
     >>> in_groups(RankingGroups(np.array([4, 9, 4]), (0.0, 1.0), 1))
     (array([0, 2, 1]), array([2, 1]))
     """

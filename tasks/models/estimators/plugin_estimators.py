@@ -35,13 +35,7 @@ def own_params(own: OwnCode | None, name: str) -> dict[str, Any]:
 
 
 def made(own: OwnCode, name: str) -> Any:
-    """Return an unfitted estimator of the hook `name`.
-
-    Raises
-    ------
-    ConfigError
-        When it cannot be imported or made, or does not follow scikit-learn's rules.
-    """
+    """Return an unfitted estimator of the hook `name`, or refuse it."""
     call = own.estimators[name].call
     key = f"estimators.{name}"
     maker = hook_object(key, call, own.folder)
@@ -60,13 +54,7 @@ def made(own: OwnCode, name: str) -> Any:
 
 
 def cloned(own: OwnCode, name: str, estimator: Any) -> Any:
-    """Return a copy made as scikit-learn makes copies.
-
-    Raises
-    ------
-    ConfigError
-        When it cannot be made so.
-    """
+    """Return a copy made as scikit-learn makes copies, or refuse what cannot be copied."""
     try:
         return sklearn.base.clone(estimator)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
@@ -77,13 +65,7 @@ def cloned(own: OwnCode, name: str, estimator: Any) -> Any:
 
 
 def check_spaces(own: OwnCode, name: str, estimator: Any, searched: Collection[str]) -> None:
-    """Refuse a space of an argument that the estimator does not have.
-
-    Raises
-    ------
-    ConfigError
-        Which names it, and the nearest argument that there is.
-    """
+    """Refuse a space of an argument that the estimator does not have."""
     known = [str(key) for key in estimator.get_params()]
     for key in searched:
         if key not in known:
@@ -102,13 +84,7 @@ def is_classifier(estimator: Any) -> bool:
 
 
 def check_kind(own: OwnCode, name: str, estimator: Any, *, classification: bool) -> None:
-    """Refuse an estimator of the other kind of target, or without probabilities.
-
-    Raises
-    ------
-    ConfigError
-        Names what is missing.
-    """
+    """Refuse an estimator of the other kind of target, or without probabilities."""
     if not classification and is_classifier(estimator):
         raise wrong(own, name, "is a classifier, and the task is regression")
     if not classification or _has(estimator, "predict_proba"):

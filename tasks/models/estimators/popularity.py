@@ -19,15 +19,7 @@ PRIOR_ROWS = 5.0
 class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """The mean of the target by item; an item never seen has the mean of all.
 
-    Parameters
-    ----------
-    prior_rows
-        Rows that the mean of all counts for beside those of an item.
-
-    Attributes
-    ----------
-    scores_
-        Shape (n_items,), by the item's code.
+    The mean of all counts for `prior_rows` beside an item's own; ``scores_`` go by the item's code.
     """
 
     def __init__(self, prior_rows: float = PRIOR_ROWS) -> None:

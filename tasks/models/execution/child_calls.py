@@ -40,25 +40,12 @@ def call(function: Callable[..., _R], *, within: float | None = None, **argument
 def call(
     function: Callable[..., Any] | str, *, within: float | None = None, **arguments: Any
 ) -> Any:
-    """Call `function` in a child of the worker process.
+    """Call a function of keepfit in a child of the worker process, for at most `within` seconds.
 
-    Parameters
-    ----------
-    function
-        A function of a module of keepfit. Its arguments and its result are sent as JSON and
-        read by its annotations: records, paths, plain values. ``package.module:function`` names
-        one whose module is heavy to import; its result is plain.
-    within
-        Seconds after which it is stopped; None waits for its end.
-
-    Raises
-    ------
-    TimeoutError
-        When it was stopped.
-    KeepfitError
-        As the function raised it.
-    InfrastructureError
-        When it failed otherwise, or its process died twice.
+    Arguments and result are sent as JSON and read by the annotations: records, paths, plain values.
+    ``package.module:function`` names one whose module is heavy to import; its result is plain.
+    Raises what the function raised, TimeoutError when it was stopped, and InfrastructureError when
+    it failed otherwise or its process died twice.
     """
     name = function if isinstance(function, str) else f"{function.__module__}:{function.__name__}"
     with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder:
@@ -100,23 +87,10 @@ def predict_rows(
     own: OwnCode | None = None,
     digest: str = "",
 ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return the predictions of the model in a skops file for rows of a snapshot.
+    """Return what `predict` returns for `rows` (positions) of a snapshot by the model in a file.
 
-    Parameters
-    ----------
-    columns
-        Features of the model, in its order.
-    rows
-        Positions in the snapshot.
-    own
-        Estimators that the running pipeline file allows.
-    digest
-        SHA-256 that the file must have; empty: any.
-
-    Returns
-    -------
-    predicted, probability
-        As `tasks.models.persistence.prediction.predict` returns them.
+    `own` are the estimators that the running pipeline file allows; `digest` is the SHA-256 that the
+    file must have, empty for any.
     """
     with tempfile.TemporaryDirectory(prefix="keepfit-predict-") as folder:
         positions, out = Path(folder, "rows.npy"), Path(folder, "predicted.npz")

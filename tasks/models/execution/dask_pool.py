@@ -59,13 +59,8 @@ _lock = threading.Lock()
 def borrowed(engine: DaskEngine, folder: str) -> Iterator[DaskWorkers]:
     """Lend the workers of a cluster.
 
-    Raises
-    ------
-    ConfigError
-        When `distributed` is not installed.
-    InfrastructureError
-        When no scheduler answers, no worker is there, a version differs, or a worker does not see
-        `folder`.
+    Raises InfrastructureError when no scheduler answers, no worker is there, a version differs, or
+    a worker does not see `folder`.
     """
     workers = DaskWorkers(_client(engine.address), engine.address, Path(folder))
     try:
@@ -76,13 +71,7 @@ def borrowed(engine: DaskEngine, folder: str) -> Iterator[DaskWorkers]:
 
 
 def threads_of(engine: DaskEngine) -> int:
-    """Return how many threads the workers of a cluster have together.
-
-    Raises
-    ------
-    ConfigError, InfrastructureError
-        As `borrowed` does.
-    """
+    """Return how many threads the workers of a cluster have together."""
     threads = _threads(_client(engine.address))
     if not threads:
         raise _alone(engine.address)
@@ -144,11 +133,8 @@ class DaskWorkers:
     def hear(self, seconds: float) -> list[Event]:
         """Return events of tasks, waiting at most `seconds` for one.
 
-        Raises
-        ------
-        InfrastructureError
-            When the scheduler is gone, no worker was there for a minute, or one that came
-            meanwhile differs.
+        Raises InfrastructureError when the scheduler is gone, no worker was there for a minute, or
+        one that came meanwhile differs.
         """
         found: list[Event] = []
         with suppress(Empty):

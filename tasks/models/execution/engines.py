@@ -56,18 +56,7 @@ def close_all() -> None:
 
 @contextmanager
 def borrowed(engine: Engine, folder: str) -> Iterator[Workers]:
-    """Lend the workers of an engine; others may borrow them at the same time.
-
-    Parameters
-    ----------
-    folder
-        In which tasks find and leave their files.
-
-    Raises
-    ------
-    InfrastructureError
-        When the engine cannot be used.
-    """
+    """Lend an engine's workers, to several at a time; their files are found and left in `folder`."""
     pool = (
         dask_pool.borrowed(engine, folder)
         if isinstance(engine, DaskEngine)

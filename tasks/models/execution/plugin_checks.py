@@ -38,13 +38,7 @@ TRIAL_SECONDS = 60
 
 
 def check_hooks(config: PipelineConfig, base: Path) -> None:
-    """Refuse hooks that cannot be imported, called, or saved without pickle; no data is read.
-
-    Raises
-    ------
-    ConfigError
-        Which names the hook, what is wrong with it and the remedy.
-    """
+    """Refuse hooks that cannot be imported, called, or saved without pickle; no data is read."""
     if config.hooks.features is not None:
         feature_function(config.hooks.features, base)
     own = OwnCode.of(config.hooks, base)
@@ -82,17 +76,7 @@ def try_estimator(
 ) -> None:
     """Fit an estimator on made-up rows, save it, read it back and compare their predictions.
 
-    Parameters
-    ----------
-    task
-        As the file states it; None: by what the estimator declares.
-    searched
-        Arguments that tuning is to search.
-
-    Raises
-    ------
-    ConfigError
-        When it does not serve.
+    Without a `task` it is tried by what it declares. `searched` are arguments that tuning searches.
     """
     estimator = made(own, name)
     classification = is_classifier(estimator) if task is None else task != "regression"

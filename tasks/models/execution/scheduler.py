@@ -32,25 +32,13 @@ _LAST_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of the fits.
+    """Progress of the fits."""
 
-    Attributes
-    ----------
-    candidate
-        Which one moved on; empty for work that several share.
-    stage
-        What it does now.
-    done, total
-        Tasks.
-    seconds_left
-        Estimate to the end; None before there is anything to estimate from.
-    """
-
-    candidate: str
+    candidate: str  # empty for work that several share
     stage: str
-    done: int
+    done: int  # tasks
     total: int
-    seconds_left: float | None
+    seconds_left: float | None  # None before there is anything to estimate from
 
 
 Report = Callable[[Progress], None]
@@ -72,14 +60,9 @@ class Fits:
         champion: Callable[[], str | None] | None = None,
         needed: bool = True,
     ) -> None:
-        """Plan the tasks.
+        """Plan the tasks; `needed`: one candidate has to be fitted even beyond the budget.
 
-        Parameters
-        ----------
-        champion
-            Returns the candidate that the champion is, which goes first.
-        needed
-            Whether one candidate has to be fitted even beyond the budget.
+        `champion` returns the candidate that the champion is, which goes first.
         """
         self._run, self._budget, self._report = run, budget, report
         self._champion, self._needed = champion, needed

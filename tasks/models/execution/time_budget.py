@@ -2,11 +2,8 @@
 
 On a busy machine a fit waits for a core most of the time. Counted by the clock, a busy hour would
 then decide which candidates are fitted, and so which model is chosen. So the budget counts the
-clock only for the share of the time in which the fits ran rather than waited to run.
-
-References
-----------
-Linux kernel documentation, scheduler statistics: ``/proc/<pid>/task/<tid>/schedstat`` holds the
+clock only for the share of the time in which the fits ran rather than waited to run. Source: Linux
+kernel documentation, scheduler statistics: ``/proc/<pid>/task/<tid>/schedstat`` holds the
 nanoseconds that a thread spent on a processor and waiting on a run queue.
 """
 
@@ -27,17 +24,7 @@ Spending = Callable[[Iterable[int]], Mapping[int, Spent]]
 
 
 class Budget:
-    """Seconds left to the fits.
-
-    Parameters
-    ----------
-    seconds
-        Of the whole budget.
-    clock
-        Returns seconds that only grow.
-    spending
-        Returns what each thread of some processes has spent so far, by the thread's id.
-    """
+    """Seconds left to the fits; `spending` returns what each thread, by its id, has spent."""
 
     def __init__(
         self,
@@ -53,13 +40,7 @@ class Budget:
         self._seen: Mapping[Any, Spent] = {}
 
     def count(self, processes: Iterable[int], elsewhere: Mapping[str, Spent] | None = None) -> None:
-        """Count the time since the last call, in which `processes` fitted.
-
-        Parameters
-        ----------
-        elsewhere
-            What fits on other machines have spent so far, by their names.
-        """
+        """Count the time since the last call, in which `processes` and those `elsewhere` fitted."""
         now = self._clock()
         passed, self._last = now - self._last, now
         spent: dict[Any, Spent] = {**self._spending(processes), **(elsewhere or {})}

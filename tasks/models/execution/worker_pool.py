@@ -58,12 +58,8 @@ class WorkerEndedError(InfrastructureError):
 def ended_by(code: int | None) -> str:
     """Return by what a process ended, from its exit status.
 
-    Examples
-    --------
-    >>> ended_by(-9)
-    'SIGKILL; it may have run out of memory'
-    >>> ended_by(1)
-    'exit status 1'
+    >>> ended_by(-9), ended_by(1)
+    ('SIGKILL; it may have run out of memory', 'exit status 1')
     """
     if code is None or code >= 0:
         return f"exit status {code}"
@@ -125,13 +121,7 @@ class Worker:
         self._heard.pop(place, None)
 
     def send(self, command: dict[str, Any]) -> None:
-        """Send one command.
-
-        Raises
-        ------
-        WorkerEndedError
-            If the worker process is gone.
-        """
+        """Send one command; WorkerEndedError if the process is gone."""
         try:
             with self._sending:
                 self._in.write((json.dumps(command) + "\n").encode())
@@ -142,11 +132,6 @@ class Worker:
         """Return messages to a borrower, waiting at most `seconds` for one.
 
         A waiting borrower reads for all; a short while each, so that none waits for another.
-
-        Raises
-        ------
-        WorkerEndedError
-            If the worker process is gone.
         """
         deadline = time.monotonic() + seconds
         while not self._heard[place] and (left := deadline - time.monotonic()) > 0:
@@ -226,10 +211,7 @@ def warm_up() -> None:
 
 @contextmanager
 def borrowed() -> Iterator[Lease]:
-    """Lend the worker process; others may borrow it at the same time.
-
-    A second process would import everything again, which costs more than the work often does.
-    """
+    """Lend the worker process, which others may borrow too: a second one would import all again."""
     with _lock:
         lease = _the_worker().lend()
     try:

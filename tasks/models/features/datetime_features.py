@@ -19,15 +19,10 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Moments as hour, weekday, month, day of the year and days elapsed.
 
     A part that does not vary in training is left out, and so are month and day of the year unless
-    training saw all twelve months: with fewer they only show how late a row is.
-
-    Parameters
-    ----------
-    time_column
-        The column rows are ordered by. It never gives elapsed days: every later row lies beyond
-        what was trained on. Other columns count days to it where a row has it.
-    cyclic
-        Whether hour, weekday and day of the year come as sine and cosine.
+    training saw all twelve months: with fewer they only show how late a row is. `cyclic` gives
+    hour, weekday and day of the year as sine and cosine. The `time_column`, by which rows are
+    ordered, never gives elapsed days: every later row lies beyond what was trained on. Other
+    columns count days to it where a row has it.
     """
 
     def __init__(self, time_column: str | None = None, cyclic: bool = False) -> None:

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 def rows_at(X: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[Any]:
     """Return rows of a matrix: a view where the positions follow one another, else a copy.
 
-    Examples
-    --------
     >>> X = np.arange(8).reshape(4, 2)
     >>> rows_at(X, np.array([1, 2])).base is X.base, rows_at(X, np.array([0, 2])).base is X.base
     (True, False)

@@ -37,23 +37,10 @@ SAMPLE_ROWS = 200_000
 
 
 class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A frame of the schema's features as dense float32.
+    """A frame of the schema's `features` as dense float32, by transformers for each kind of column.
 
-    Parameters
-    ----------
-    features
-        Columns the frame must have; further ones are ignored.
-    groups
-        Transformers by kind of column.
-
-    Attributes
-    ----------
-    outputs_
-        Name of each column of the matrix.
-    sources_
-        The feature each column of the matrix comes from.
-    categorical_
-        How many leading columns are codes of categories (encoding ``native`` only).
+    ``outputs_`` names each column of the matrix, ``sources_`` the feature that it comes from;
+    ``categorical_`` leading columns are codes of categories (encoding ``native`` only).
     """
 
     def __init__(self, features: list[str], groups: ColumnTransformer) -> None:
@@ -86,13 +73,7 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return encoded
 
     def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
-        """Return `X` encoded, shape (n_rows, n_outputs).
-
-        Raises
-        ------
-        DataError
-            If a feature has no column in `X`.
-        """
+        """Return `X` encoded, shape (n_rows, n_outputs); DataError if it lacks a feature."""
         frame = features_of(X, self.features)
         if not len(frame):  # scikit-learn refuses what has no rows
             return np.empty((0, len(self.outputs_)), dtype=np.float32)
@@ -148,16 +129,10 @@ def _through(part: Any, given: list[Output], codes: CategoryCodes | None) -> lis
 def build_encoder(encoding: Encoding, schema: Schema, X: pd.DataFrame, seed: int) -> FeatureEncoder:
     """Return the unfitted transformer of `encoding` for the features of `schema`.
 
-    Parameters
-    ----------
-    encoding
-        ``native`` keeps nulls as NaN and categories as codes (LightGBM); ``tree`` imputes and
-        spreads short categories over columns; ``linear`` standardises as well.
-    X
-        Training rows: their count, and the levels of their categories, choose between one column a
-        level and target encoding. Values are not learnt here.
-    seed
-        Of the folds that cross-fit target encoding.
+    ``native`` keeps nulls as NaN and categories as codes (LightGBM); ``tree`` imputes and spreads
+    short categories over columns; ``linear`` standardises as well. The count of the training rows
+    `X`, and the levels of their categories, choose between one column a level and target encoding,
+    whose cross-fitting folds `seed` draws. Values are not learnt here.
     """
     groups = _by_kind(schema, X)
     steps = (

@@ -9,10 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 
 class Scale(StandardScaler):  # type: ignore[misc]
-    """StandardScaler that accepts zero columns.
-
-    Moments of one month, or texts without a word, come to no column at all.
-    """
+    """StandardScaler that accepts zero columns, as moments of one month and wordless texts give."""
 
     def fit(self, X: NDArray[Any], y: object = None) -> Self:
         """Learn mean and standard deviation of each column."""

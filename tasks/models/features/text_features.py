@@ -18,21 +18,10 @@ MAX_CHARACTERS = 20_000
 
 
 class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Text as TF-IDF weights reduced to its leading directions (latent semantic analysis).
+    """Text as TF-IDF weights reduced to its leading directions, at most `dimensions` a column.
 
-    Parameters
-    ----------
-    dimensions
-        At most so many columns for each column of text.
-
-    Attributes
-    ----------
-    vectorizers_, reducers_
-        Per column; None where training had too few words to distinguish rows.
-
-    References
-    ----------
-    Deerwester et al. (1990), Indexing by latent semantic analysis.
+    Source: Deerwester et al. (1990), Indexing by latent semantic analysis. ``vectorizers_`` and
+    ``reducers_`` are None for a column with too few words in training to distinguish rows.
     """
 
     def __init__(self, dimensions: int = 24, random_state: int = 0) -> None:

@@ -70,11 +70,8 @@ def keep_predictions(
 ) -> None:
     """Write the predictions of `model` for the holdout.
 
-    Parameters
-    ----------
-    probability, uncalibrated
-        Shape (n_rows, n_classes), in the order of ``model.classes_``; the second is what a
-        calibrated model predicts without its calibration.
+    Probabilities have the shape (n_rows, n_classes), in the order of ``model.classes_``;
+    `uncalibrated` ones are a calibrated model's without its calibration.
     """
     path = run.candidate(name) / PREDICTIONS
     path.parent.mkdir(parents=True, exist_ok=True)

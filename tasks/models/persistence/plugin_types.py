@@ -34,11 +34,6 @@ def permitted(types: Collection[str], own: OwnCode | None) -> set[str]:
     """Return those of `types`, as a file names them, that the hooks of `own` allow.
 
     These are the classes that their modules define, and what ``types`` of a hook names.
-
-    Raises
-    ------
-    ConfigError
-        When a module that a type is of cannot be imported.
     """
     if own is None:
         return set()

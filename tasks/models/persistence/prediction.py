@@ -14,18 +14,10 @@ CHUNK_ROWS = 50_000
 
 
 def predict(pipeline: Any, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return the predictions of `pipeline` for `X`.
+    """Return labels or values (n_rows,), and probabilities (n_rows, n_classes) or None.
 
-    Returns
-    -------
-    tuple
-        Labels or values of shape (n_rows,); probabilities of shape (n_rows, n_classes) in the
-        order of ``pipeline.classes_``, None for regression.
-
-    Raises
-    ------
-    DataError
-        If a feature has no column in `X`.
+    Probabilities are in the order of ``pipeline.classes_``. A feature that `X` lacks is a
+    DataError.
     """
     encoder, model = pipeline[0], pipeline[-1]
     starts = range(0, max(1, len(X)), CHUNK_ROWS)
@@ -79,8 +71,6 @@ def in_order(
 ) -> NDArray[np.float64]:
     """Return `probability` with a column for each of `classes`; 0 for one the model never saw.
 
-    Examples
-    --------
     >>> in_order(np.array([[0.3, 0.7]]), np.array(["a", "c"]), ("a", "b", "c")).tolist()
     [[0.3, 0.0, 0.7]]
     """

@@ -35,15 +35,8 @@ def save_model(
 ) -> None:
     """Write `pipeline` to `path`, whole or not at all.
 
-    Parameters
-    ----------
-    own
-        Estimators whose types the running pipeline file allows.
-
-    Raises
-    ------
-    ModelRefusedError
-        If it holds a type that is not on keepfit's list; nothing is written then.
+    A type that is neither on keepfit's list nor allowed by the running pipeline file (`own`) is a
+    ModelRefusedError; nothing is written then.
     """
     if compress:
         # The least effort already halves trees; more of it is slower than the disk.
@@ -57,20 +50,11 @@ def save_model(
 
 
 def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -> Any:
-    """Return the fitted pipeline in `path`.
+    """Return the fitted pipeline in `path`, whose SHA-256 must be `digest` unless that is empty.
 
-    Parameters
-    ----------
-    own
-        Estimators whose types the running pipeline file allows.
-    digest
-        SHA-256 that the file must have; empty: any.
-
-    Raises
-    ------
-    ModelRefusedError
-        If the file is no skops file, is damaged, or holds a type that is not on keepfit's list.
-        Nothing in it is imported or built in that case.
+    A file that is no skops file, is damaged, or holds a type that is neither on keepfit's list nor
+    allowed by the running pipeline file (`own`) is a ModelRefusedError. Nothing in it is imported
+    or built in that case.
     """
     file = Path(path)
     # Read once: what is checked is what is loaded.
@@ -102,13 +86,7 @@ def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -
 
 
 def types_of(path: str | Path, own: OwnCode | None = None) -> list[str]:
-    """Return the types in a model file that skops does not trust by itself, sorted.
-
-    Raises
-    ------
-    ModelRefusedError
-        If one of them is not on keepfit's list.
-    """
+    """Return the types in a model file that skops does not trust by itself, or refuse them."""
     file = Path(path)
     try:
         with zipfile.ZipFile(file) as opened:
@@ -167,8 +145,8 @@ def _damaged(path: Path, error: BaseException) -> ModelRefusedError:
 def _check_trees(model: Any, path: Path) -> None:
     """Refuse trees that point outside themselves.
 
-    scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is
-    not theirs.
+    scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is not
+    theirs.
     """
     for tree in _trees(model):
         nodes = tree.node_count

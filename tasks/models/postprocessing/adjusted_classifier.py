@@ -18,17 +18,10 @@ from tasks.models.postprocessing.decision_thresholds import decide
 class AdjustedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A fitted classifier whose probabilities are calibrated, and whose decision follows a rule.
 
-    Parameters
-    ----------
-    estimator
-        Fitted.
-    method, tables, floor
-        Of a `Calibration`.
-    threshold
-        The label `positive` is predicted from this probability on; None: the likeliest class.
-    costs
-        Cost of predicting a class (columns) where another is true (rows), in the order of the
-        estimator's classes; the class of least expected cost is predicted.
+    `method`, `tables` and `floor` are those of a `Calibration`. The label `positive` is predicted
+    from the probability `threshold` on; None: the likeliest class. `costs` are those of predicting
+    a class (columns) where another is true (rows), in the order of the estimator's classes; the
+    class of least expected cost is predicted.
     """
 
     def __init__(

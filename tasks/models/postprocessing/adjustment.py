@@ -34,24 +34,14 @@ _FILE = "adjustment.json"
 
 @dataclass(frozen=True)
 class Adjustment:
-    """Calibration and rule of decision of one candidate.
-
-    Attributes
-    ----------
-    notes
-        Notes on ``calibrated`` and ``decides``.
-    held
-        Out-of-fold predictions as the adjusted model would have made them.
-    scores
-        The metric of each part of them; None where none was requested.
-    """
+    """Calibration and rule of decision of one candidate."""
 
     calibration: Calibration = field(default_factory=Calibration)
     decision: Decision = field(default_factory=Decision)
     params: Mapping[str, Any] | None = None
-    notes: Mapping[str, str] = field(default_factory=dict)
-    held: OutOfFold | None = None
-    scores: tuple[float, ...] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)  # on ``calibrated`` and ``decides``
+    held: OutOfFold | None = None  # as the adjusted model would have predicted
+    scores: tuple[float, ...] | None = None  # of each part, where requested
 
     def wrap(self, model: Any, classes: tuple[str, ...]) -> Any:
         """Return `model` adjusted; itself where there is nothing to do."""
@@ -163,13 +153,7 @@ def _decided(held: OutOfFold, objective: Objective | None, run: FitRun) -> NDArr
 def part_scores(
     run: FitRun, held: OutOfFold, places: NDArray[np.int64] | None = None
 ) -> tuple[float, ...]:
-    """Return the metric of each part, where it has one.
-
-    Parameters
-    ----------
-    places
-        Of the classes decided for; None: the likeliest.
-    """
+    """Return the metric of each part that has one, for the `places` decided or the likeliest."""
     classes, chances = run.schema.classes, held.probability
     truth, predicted = held.y, held.predicted
     if chances is not None:
@@ -205,10 +189,7 @@ class Told:
 
 
 def keep_adjustment(run: FitRun, name: str, adjustment: Adjustment) -> Told:
-    """Keep `adjustment` and the out-of-fold predictions beside the model; return its notes.
-
-    The predictions of the holdout have to be kept already.
-    """
+    """Keep `adjustment`, after the holdout's predictions, beside the model; return its notes."""
     note, params = told_of_holdout(run, name, adjustment)
     notes: dict[str, tuple[str, ...]] = {
         about: (text,) for about, text in adjustment.notes.items() if text
@@ -241,21 +222,11 @@ def told_of_holdout(run: FitRun, name: str, adjustment: Adjustment) -> tuple[str
 
 
 def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
-    """Return a candidate's out-of-fold predictions as the model that was kept predicts.
+    """Return a candidate's out-of-fold predictions as the model that was kept predicts, or None.
 
     Weights, calibration and decision are those of the model, so that it is one model's behaviour
     over all parts. While candidates were compared, the first part in time had no earlier one to
-    learn weights and calibration from.
-
-    Parameters
-    ----------
-    folder
-        Where candidates are kept, a folder each.
-
-    Returns
-    -------
-    OutOfFold or None
-        With ``predicted`` by the model's own rule, classes as text; None where nothing was kept.
+    learn weights and calibration from. ``predicted`` is by the model's own rule, classes as text.
     """
     held = OutOfFold.read(folder / name)
     if held is None:

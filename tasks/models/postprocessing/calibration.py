@@ -1,10 +1,9 @@
 """Calibration maps, fitted on out-of-fold predictions.
 
-References
-----------
-Platt (1999), Probabilistic outputs for support vector machines: the sigmoid, here of the log odds.
-Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability
-estimates: isotonic regression, and more than two classes one against the rest, normalised.
+Sources: Platt (1999), Probabilistic outputs for support vector machines: the sigmoid, here of the
+log odds. Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass
+probability estimates: isotonic regression, and more than two classes one against the rest,
+normalised.
 """
 
 from __future__ import annotations
@@ -31,13 +30,9 @@ _LEAST = 1e-12
 class Calibration:
     """One map a class, from raw to calibrated probability.
 
-    Attributes
-    ----------
-    tables
-        Class label, as text, to an array of shape (2, n): slope and intercept of the log odds
-        (n = 1), or knots and their values. A binary map has the second class alone.
-    floor
-        No class gets less: what was never seen in n rows is not impossible.
+    `tables` has for a class label, as text, an array of shape (2, n): slope and intercept of the
+    log odds (n = 1), or knots and their values. A binary map has the second class alone. No class
+    gets less than `floor`: what was never seen in n rows is not impossible.
     """
 
     method: Method = "none"
@@ -56,13 +51,7 @@ class Calibration:
         return cls(values["method"], tables, float(values["floor"]))
 
     def apply(self, probability: Floats, classes: tuple[str, ...]) -> Floats:
-        """Return calibrated probabilities; rows of `probability` and the result sum to one.
-
-        Parameters
-        ----------
-        probability
-            Shape (n_rows, n_classes), a column for each of `classes`.
-        """
+        """Return calibrated probabilities; rows of `probability` and the result sum to one."""
         if self.method == "none" or not self.tables or len(classes) < 2:
             return probability
         if len(classes) == 2 and classes[1] in self.tables:
@@ -94,15 +83,7 @@ def _log_odds(probability: Floats) -> Floats:
 def fit_calibration(
     method: Method, probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...]
 ) -> Calibration:
-    """Return the map that makes `probability` fit `truth`.
-
-    Parameters
-    ----------
-    probability
-        Of rows that the model was not fitted on, shape (n_rows, n_classes).
-    truth
-        Place of each row's class in `classes`.
-    """
+    """Return the map from `probability`, of rows not fitted on, to `truth`, places in `classes`."""
     if method == "none":
         return Calibration()
     places = range(1, 2) if len(classes) == 2 else range(len(classes))
@@ -156,16 +137,10 @@ def row_losses(probability: Floats, truth: NDArray[np.int64]) -> Floats:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The map to use and its numbers, out of fold.
-
-    Attributes
-    ----------
-    probability
-        Out-of-fold probabilities through maps that did not see them.
-    """
+    """The map to use and its numbers, out of fold."""
 
     calibration: Calibration
-    probability: Floats
+    probability: Floats  # through maps that did not see them
     note: str
     params: Mapping[str, str | float]
 

@@ -18,13 +18,7 @@ Objective = ObjectiveConfig | str
 
 
 def check_objective(objective: Objective | None, schema: Schema) -> None:
-    """Refuse an objective that does not suit the target.
-
-    Raises
-    ------
-    ConfigError
-        With the classes there are.
-    """
+    """Refuse an objective that does not suit the target."""
     if objective is None:
         return
     if schema.task in NUMBERS:

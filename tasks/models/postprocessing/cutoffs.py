@@ -24,8 +24,6 @@ def mean_cost(
 ) -> float:
     """Return the mean cost a row of calling rows positive.
 
-    Examples
-    --------
     >>> mean_cost(np.array([True, False]), np.array([False, True]), 1.0, 5.0)
     3.0
     """
@@ -35,11 +33,7 @@ def mean_cost(
 def _steps(
     chance: Floats, hit: NDArray[np.bool_]
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Return every threshold that separates rows, from above all to below all, and its counts.
-
-    A threshold lies half-way between two neighbouring probabilities. The counts are the true and
-    the false positives.
-    """
+    """Return every threshold half-way between two probabilities; its true and false positives."""
     order = np.argsort(-chance, kind="stable")
     ranked, hits = chance[order], hit[order]
     ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
@@ -55,8 +49,6 @@ def cheapest(
 ) -> float:
     """Return the threshold of least cost on these rows.
 
-    Examples
-    --------
     >>> cheapest(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, True, False, True]), 1, 5)
     0.15000000000000002
     """

@@ -1,8 +1,6 @@
 """From probabilities to decisions: the threshold or the costs of a stated objective.
 
-References
-----------
-Elkan (2001), The foundations of cost-sensitive learning, section 1: the threshold of least
+Source: Elkan (2001), The foundations of cost-sensitive learning, section 1: the threshold of least
 expected cost of calibrated probabilities.
 """
 
@@ -38,16 +36,11 @@ HALF = 0.5
 class Decision:
     """Decision rule for a label by probabilities; without threshold and costs: the likeliest class.
 
-    Attributes
-    ----------
-    threshold
-        The positive label is predicted from this probability on.
-    costs
-        Shape (n_classes, n_classes): true class in rows, predicted class in columns, in the
-        order of the schema's classes.
+    `costs` have the shape (n_classes, n_classes): true class in rows, predicted class in columns,
+    in the order of the schema's classes.
     """
 
-    threshold: float | None = None
+    threshold: float | None = None  # of the positive label
     positive: str | None = None
     costs: Floats | None = None
     note: str = ""
@@ -78,8 +71,6 @@ def decide(
 ) -> NDArray[np.int64]:
     """Return the place of the predicted class of each row.
 
-    Examples
-    --------
     >>> p = np.array([[0.7, 0.3], [0.9, 0.1]])
     >>> decide(p, ("no", "yes"), threshold=0.25, positive="yes").tolist()
     [1, 0]
@@ -96,16 +87,11 @@ def decide(
 
 
 def choose_decision(objective: Objective | None, held: OutOfFold, schema: Schema) -> Decision:
-    """Return the decision rule, chosen on predictions of training rows out of fold.
+    """Return the decision rule, chosen on the model's predictions of training rows out of fold.
 
-    With costs the threshold is the one of calibrated probabilities, fp / (fp + fn), unless
-    another costs less out of fold beyond noise. A minimum is held out of fold; new rows may
-    fall a little short of it.
-
-    Parameters
-    ----------
-    held
-        With the probabilities that the model will give.
+    With costs the threshold is the one of calibrated probabilities, fp / (fp + fn), unless another
+    costs less out of fold beyond noise. A minimum is held out of fold; new rows may fall a little
+    short of it.
     """
     if objective is None:
         return Decision()

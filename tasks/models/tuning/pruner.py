@@ -3,11 +3,8 @@
 A trial climbs rungs: a fit on a part of the rows of the last fold, then the folds one by one. At a
 rung it goes on only if it stands in the better half of all earlier trials that came as far, once
 these are three. What it is compared with is fixed before its batch starts, so that its fate does
-not depend on what happens to run beside it.
-
-References
-----------
-Li et al. (2020), A system for massively parallel hyperparameter tuning (ASHA), MLSys.
+not depend on what happens to run beside it. Source: Li et al. (2020), A system for massively
+parallel hyperparameter tuning (ASHA), MLSys.
 """
 
 from __future__ import annotations
@@ -31,12 +28,8 @@ Bars = dict[str, float]
 def checks(folds: int) -> tuple[int, ...]:
     """Return after how many folds a trial is compared: the effort doubles from one to the next.
 
-    Examples
-    --------
-    >>> checks(5)
-    (1, 2, 4)
-    >>> checks(3)
-    (1, 2)
+    >>> checks(5), checks(3)
+    ((1, 2, 4), (1, 2))
     """
     found, step = [], 1
     while step < folds:
@@ -46,13 +39,7 @@ def checks(folds: int) -> tuple[int, ...]:
 
 
 def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
-    """Return a trial's score at a rung, greater is better; None if it did not come as far.
-
-    Parameters
-    ----------
-    rung
-        Folds that it had behind it; 0 is the fit on a part of the rows.
-    """
+    """Return a trial's score, greater is better, at a rung (folds; 0: part of the rows), or None."""
     sign = 1.0 if greater else -1.0
     if rung == 0:
         return None if trial.first is None else sign * trial.first
@@ -67,8 +54,6 @@ def bars(earlier: Sequence[Trial], folds: int, *, greater: bool) -> Bars:
 
     A rung that fewer than three of them reached stops nobody.
 
-    Examples
-    --------
     >>> made = [Trial(number=n, state="complete", scores=3 * (n,)) for n in (1, 3, 2)]
     >>> bars(made, 3, greater=True)
     {'1': 2.0, '2': 2.0}

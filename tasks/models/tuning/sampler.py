@@ -51,20 +51,11 @@ def propose(
     name: str,
     greater: bool,
 ) -> list[dict[str, Value]]:
-    """Return up to `count` sets of hyperparameters that no earlier trial had.
+    """Return up to `count` sets of hyperparameters that no earlier trial had, while there are any.
 
-    Fewer, or none, where the spaces have no more.
-
-    Parameters
-    ----------
-    earlier
-        Trials of earlier batches.
-    name
-        Of the candidate; with `seed` and `batch`, any number of the batch, it seeds the sampler.
-
-    References
-    ----------
-    Bergstra et al. (2011), Algorithms for hyper-parameter optimization, NeurIPS.
+    The candidate's `name`, `seed` and `batch`, any number of the batch, seed the sampler, which
+    learns from trials of `earlier` batches. Source: Bergstra et al. (2011), Algorithms for
+    hyper-parameter optimization, NeurIPS.
     """
     distributions = {space.name: _distribution(space) for space in spaces}
     number = _seed(name, seed, batch)

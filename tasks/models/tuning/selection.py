@@ -24,21 +24,11 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Choice:
-    """The settings with which a candidate is fitted.
+    """The settings with which a candidate is fitted."""
 
-    Attributes
-    ----------
-    params
-        Hyperparameters in place of what the candidate would choose; empty if none were tuned.
-    trials
-        What was tried; empty without tuning.
-    note
-        What tuning gained, in words.
-    """
-
-    params: dict[str, Value]
+    params: dict[str, Value]  # tuned ones, in place of the candidate's own
     trials: tuple[Trial, ...] = ()
-    note: str = ""
+    note: str = ""  # what tuning gained
 
     @property
     def chosen(self) -> Trial | None:
@@ -74,16 +64,10 @@ def read_choice(run: FitRun, name: str) -> Choice:
 
 @dataclass(frozen=True)
 class Gain:
-    """Gain of one trial over another over the same folds; greater is better.
-
-    Attributes
-    ----------
-    least
-        The lower end of the one-sided interval.
-    """
+    """Gain of one trial over another over the same folds; greater is better."""
 
     mean: float
-    least: float
+    least: float  # lower end of the one-sided interval
     folds: int
 
 
@@ -91,15 +75,10 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
     """Return the gain paired over the folds that both have; None with fewer than three.
 
     Folds share training rows, so that their differences are not independent: the variance of the
-    mean is taken as ``s² (1/k + v)`` for k folds, where v is the rows that validate for one that
-    is fitted on: 1/(k - 1), or 2/(3 k - 1) forward in time, where half of the rows come before.
+    mean is taken as ``s² (1/k + v)`` for k folds, where v is the rows that validate for one that is
+    fitted on: 1/(k - 1), or 2/(3 k - 1) forward in time, where half of the rows come before.
+    Source: Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52.
 
-    References
-    ----------
-    Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52.
-
-    Examples
-    --------
     >>> made = [Trial(number=n, state="complete", scores=s) for n, s in
     ...         enumerate([(0.70, 0.72, 0.71), (0.74, 0.77, 0.75)])]
     >>> gain = gain_of(made[1], made[0], ordered=False, greater=True)
@@ -123,13 +102,7 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
 
 
 def choose(trials: Sequence[Trial], run: FitRun, most_trials: int) -> Choice:
-    """Return the best trial if it gains beyond noise, else the untuned one.
-
-    Parameters
-    ----------
-    most_trials
-        Number of trials in the pipeline file.
-    """
+    """Return the best trial if it gains beyond noise, else the untuned one."""
     greater = greater_is_better(run.metric)
     sign = 1.0 if greater else -1.0
     complete = [t for t in trials if t.state == "complete" and t.score is not None]

@@ -96,14 +96,8 @@ def _iterations(
 ) -> tuple[int | None, int]:
     """Return the iterations, where folds over all rows have found them, and the least of them.
 
-    Folds of a sample stop earlier than all rows would: what they found is then the least.
-
-    Parameters
-    ----------
-    rows
-        For training.
-    shape
-        Of the encoded matrix, whose rows may be some of them.
+    Folds of a sample stop earlier than all rows would: what they found is then the least. `shape`
+    is the encoded matrix's, whose rows may be some of the `rows` for training.
     """
     if run.recipe is not None:
         return run.recipe.iterations, 1
@@ -125,13 +119,7 @@ def _curves_of(learned: FitResult, found: Validated) -> str:
 
 
 def _predict_holdout(run: FitRun, candidate: Candidate, model: Any, raw: Any | None) -> float:
-    """Keep the holdout predictions of `model` and of `raw`; return the model's seconds.
-
-    Parameters
-    ----------
-    raw
-        The model without its calibration; None where it has none.
-    """
+    """Keep the holdout predictions of `model` and, uncalibrated, `raw`; return the seconds."""
     started = time.perf_counter()
     X = matrix(run, candidate.encoding, "holdout")
     predicted, probability = outputs_of_matrix(model, X)

@@ -41,31 +41,15 @@ _PARTS = 5
 
 @dataclass(frozen=True)
 class Validated:
-    """Results of a candidate's folds.
+    """Results of a candidate's folds."""
 
-    Attributes
-    ----------
-    scores
-        The metric on each fold; None where it is not defined.
-    stops
-        Iterations of an iterative learner on each fold.
-    held
-        Its predictions of the rows that validated.
-    curves
-        Of an iterative learner, the mean over the folds.
-    rounds
-        How long an iterative learner is to go on; None of others.
-    seen
-        Rows that an epoch of a network went over in the largest fold; None of other learners.
-    """
-
-    scores: tuple[float | None, ...]
-    stops: tuple[int, ...]
+    scores: tuple[float | None, ...]  # None where the metric is not defined
+    stops: tuple[int, ...]  # iterations on each fold
     notes: tuple[str, ...]
-    held: OutOfFold | None
-    curves: Curves = field(default_factory=dict)
-    rounds: Rounds | None = None
-    seen: int | None = None
+    held: OutOfFold | None  # predictions of the rows that validated
+    curves: Curves = field(default_factory=dict)  # means over the folds
+    rounds: Rounds | None = None  # how long an iterative learner is to go on
+    seen: int | None = None  # rows of a network's epoch in the largest fold
 
     @property
     def known(self) -> tuple[float, ...]:
@@ -309,16 +293,8 @@ def fit_rows(
 ) -> tuple[FitResult, FitContext, float]:
     """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
 
-    Parameters
-    ----------
-    iterations
-        Of an iterative learner, where they are known already.
-    groups
-        Group of each row; rows of one group count as one.
-    queries
-        Which of the rows are ranked together; None where the task is no ranking.
-    watched
-        Rows on which the loss of an iterative learner is followed.
+    Of an iterative learner, `iterations` may be known already, and its loss is followed on rows
+    `watched`. Rows of one of `groups` count as one; `queries` are ranked together.
     """
     if groups is not None:
         groups = groups[
@@ -355,15 +331,11 @@ def fit_all_rows(
     queries: RankingGroups | None = None,
     least: int = 1,
 ) -> tuple[FitResult, FitContext, float]:
-    """Fit as `fit_rows` does, on every row.
+    """Fit as `fit_rows` does, on every row, for `least` iterations or more.
 
-    An iterative learner that has to find its iterations first sets rows aside for that, the newest
-    where rows have a time: it is fitted again with the iterations found, on all of them.
-
-    Parameters
-    ----------
-    least
-        Iterations at least: rows set aside can lengthen what the folds found, never shorten it.
+    Rows set aside can lengthen what the folds found, never shorten it. An iterative learner that
+    has to find its iterations first sets rows aside for that, the newest where rows have a time: it
+    is fitted again with the iterations found, on all of them.
     """
     given = (run, candidate, X, y, encoder, threads)
     learned, setting, seconds = fit_rows(*given, iterations, groups, queries)

@@ -29,24 +29,12 @@ LEARN_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that are fitted on, in the order of the training file.
+    """Rows that are fitted on, in the order of the training file."""
 
-    Attributes
-    ----------
-    positions
-        In the snapshot.
-    y
-        Labels or values.
-    groups
-        Group of each row; None where each is its own.
-    queries
-        Which of them are ranked together; None where the task is no ranking.
-    """
-
-    positions: Positions
-    y: NDArray[Any]
+    positions: Positions  # in the snapshot
+    y: NDArray[Any]  # labels or values
     groups: Positions | None = None
-    queries: RankingGroups | None = None
+    queries: RankingGroups | None = None  # rows ranked together
 
     def of_groups(self, chosen: Positions) -> Positions | None:
         """Return the groups of the `chosen` rows."""

@@ -30,14 +30,9 @@ def try_params(
     threads: int,
     report: Callable[[str], None],
 ) -> None:
-    """Validate one set of hyperparameters and write what became of it.
+    """Validate one set of hyperparameters and write what became of it, a `Trial`, to `answer`.
 
-    Parameters
-    ----------
-    trial
-        Its ``number``, ``params`` and the ``bars`` it has to reach.
-    answer
-        The file for the `Trial`.
+    `trial` has its ``number``, ``params`` and the ``bars`` it has to reach.
     """
     started = time.perf_counter()
     number, params, bars = int(trial["number"]), dict(trial["params"]), dict(trial["bars"])

@@ -1,16 +1,14 @@
 """Number of rounds of an iterative learner: judged over all validation parts, never by one alone.
 
-The newest rows of a history are one season, and a learner that is stopped where its loss on them
-no longer falls may stop after a handful of rounds. So the rounds are chosen on the losses of all
-folds together, and the usual number of rounds is always among the choices: fewer are taken only
-where they are better beyond the folds' noise.
+The newest rows of a history are one season, and a learner that is stopped where its loss on them no
+longer falls may stop after a handful of rounds. So the rounds are chosen on the losses of all folds
+together, and the usual number of rounds is always among the choices: fewer are taken only where
+they are better beyond the folds' noise.
 
-References
-----------
-Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees, section 3.4.3: the
-one-standard-error rule, here towards the usual rounds.
-Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52: folds share
-training rows, so that the variance of their mean is larger than that of independent parts.
+Sources: Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees, section
+3.4.3: the one-standard-error rule, here towards the usual rounds. Nadeau and Bengio (2003),
+Inference for the generalization error, Machine Learning 52: folds share training rows, so that the
+variance of their mean is larger than that of independent parts.
 """
 
 from __future__ import annotations
@@ -32,25 +30,13 @@ LEAST_PARTS = 3
 def choose_rounds(
     losses: Sequence[Sequence[float]], usual: int, *, most: int, shared: float, shorten: bool = True
 ) -> Rounds:
-    """Return the rounds to fit for.
+    """Return the rounds to fit for, by the losses of each validation part after each round.
 
-    Parameters
-    ----------
-    losses
-        Of each validation part, after each round; less is better. One that ended early, as its
-        loss no longer fell, counts on with its last value.
-    usual
-        Rounds of the library's defaults.
-    most
-        Rounds at which every fit ends.
-    shared
-        Rows that validate for one that is fitted on, see `shared_rows`.
-    shorten
-        Whether fewer than the usual rounds may be chosen. Parts of one stretch of time do not show
-        the noise, and parts of a sample of the rows rest earlier than all rows would.
+    A part that ended early, as its loss no longer fell, counts on with its last value. Every fit
+    ends at `most` rounds; `shared` is as in `shared_rows`. Fewer than the `usual` rounds are chosen
+    only with `shorten`: parts of one stretch of time do not show the noise, and parts of a sample
+    of the rows rest earlier than all rows would.
 
-    Examples
-    --------
     >>> early, late, rises = [3.0, 2.0, 2.1], [3.0, 2.2, 2.1], [3.0, 3.1, 3.2]
     >>> choose_rounds([early, late, early], 3, most=4, shared=0.2).chosen
     3
@@ -96,8 +82,6 @@ def shared_rows(folds: int, *, ordered: bool) -> float:
 
     Forward in time half of the rows come before the first fold.
 
-    Examples
-    --------
     >>> shared_rows(5, ordered=False), round(shared_rows(5, ordered=True), 3)
     (0.25, 0.143)
     """
@@ -114,17 +98,11 @@ def usual_better(
     fewer: bool,
     greater: bool,
 ) -> bool:
-    """Return whether the usual rounds do better in the metric than the chosen ones.
+    """Return whether the usual rounds do better on the folds than the chosen ones, in the metric.
 
-    The loss that a learner follows is not the metric that selects.
-
-    Parameters
-    ----------
-    chosen, usual
-        The metric on each fold; None where it is not defined.
-    fewer
-        Whether the chosen rounds are fewer than the usual ones: they then have to be better in the
-        metric too by a standard error, else the usual ones have to be.
+    The loss that a learner follows is not the metric that selects. Where the chosen rounds are
+    `fewer`, they have to be better in the metric too by a standard error, else the usual ones have
+    to be.
     """
     sign = 1.0 if greater else -1.0
     pairs = zip(chosen, usual, strict=True)

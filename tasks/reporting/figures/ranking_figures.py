@@ -46,8 +46,6 @@ def ndcg_by_cut(
 ) -> dict[str, Floats]:
     """Return the mean NDCG at 1, 2, 3, 5, 10 and 20 of each model, and of an order by chance.
 
-    Examples
-    --------
     >>> queries = RankingGroups(np.array([0, 0]), (0.0, 1.0), 1)
     >>> found = ndcg_by_cut([1.0, 0.0], {"model": [2.0, 1.0]}, queries)
     >>> found["model"].tolist(), round(float(found["chance"][0]), 2)

@@ -31,8 +31,6 @@ _WRITING = threading.Lock()
 def plain(text: object, longest: int = LONGEST) -> str:
     """Return `text` as a label: one line, shortened in the middle, no mathematics.
 
-    Examples
-    --------
     >>> plain("a" * 40, 9)
     'aaaa…aaaa'
     """
@@ -42,8 +40,6 @@ def plain(text: object, longest: int = LONGEST) -> str:
 def compact(value: float, _place: int | None = None) -> str:
     """Return a tick's label, short.
 
-    Examples
-    --------
     >>> compact(0.25), compact(150_000.0), compact(-2_500_000.0)
     ('0.25', '150k', '-2.5M')
     """

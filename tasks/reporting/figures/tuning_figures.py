@@ -209,8 +209,6 @@ def _edges(result: CandidateResult, spaces: Sequence[Space]) -> list[str]:
 def _place(space: Space, value: float) -> float:
     """Return where a value lies between the ends, as a fraction.
 
-    Examples
-    --------
     >>> round(_place(Space("C", 0.01, 100.0, log=True), 1.0), 2)
     0.5
     """

@@ -20,8 +20,6 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def changed(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Change, ...]:
     """Return the differences between two sets of settings, by name.
 
-    Examples
-    --------
     >>> changed({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})
     (Change(name='b', before='2', after='3'), Change(name='c', before=None, after='4'))
     """

@@ -63,8 +63,6 @@ def holdout_score(row: LeaderboardRow) -> Score:
 def address(target: str) -> str | None:
     """Return `target` if it may stand in a link: http, https or the path of a page.
 
-    Examples
-    --------
     >>> address("https://example.org/run"), address("javascript:alert(1)")
     ('https://example.org/run', None)
     """
@@ -80,8 +78,6 @@ def address(target: str) -> str | None:
 def code(text: str) -> Markup:
     """Return escaped `text` with what stands between backticks as code.
 
-    Examples
-    --------
     >>> code("set `<x>`")
     Markup('set <code>&lt;x&gt;</code>')
     """
