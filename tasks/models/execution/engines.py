@@ -56,7 +56,7 @@ def close_all() -> None:
 
 @contextmanager
 def borrowed(engine: Engine, folder: str) -> Iterator[Workers]:
-    """Lend an engine's workers, to several at a time; their files are found and left in `folder`."""
+    """Lend an engine's workers, to several at a time; tasks keep their files in `folder`."""
     pool = (
         dask_pool.borrowed(engine, folder)
         if isinstance(engine, DaskEngine)

@@ -39,7 +39,7 @@ def checks(folds: int) -> tuple[int, ...]:
 
 
 def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
-    """Return a trial's score, greater is better, at a rung (folds; 0: part of the rows), or None."""
+    """Return a trial's score (greater is better) after `rung` folds; 0: on a part of the rows."""
     sign = 1.0 if greater else -1.0
     if rung == 0:
         return None if trial.first is None else sign * trial.first
