@@ -32,19 +32,8 @@ def check_frame(
 ) -> CheckOutcome:
     """Check every rule of `contract` on `frame`, which is not changed.
 
-    Parameters
-    ----------
-    kinds
-        Kinds inferred from this table, where known; used only to describe what was found.
-    show_values
-        Whether values of rows may stand in the results.
-    now
-        The moment that freshness is judged at; None: the clock.
-
-    Raises
-    ------
-    RuleError
-        When an entry of ``rules`` names an expectation or an argument that does not exist.
+    `kinds` inferred from this table only describe what was found. `now` is when freshness is
+    judged. Raises RuleError when ``rules`` names an expectation or an argument that does not exist.
     """
     started = time.monotonic()
     facts = gather_facts(frame, contract.columns)

@@ -36,16 +36,8 @@ def check_in_parts(
 ) -> CheckOutcome:
     """Check a table as `check_frame` does, holding few of its columns at a time.
 
-    Parameters
-    ----------
-    read
-        Returns the requested columns, all rows.
-    bare
-        The table's columns in its order, without rows.
-    rows
-        How many rows the table has.
-    late
-        Rows whose label need not be there yet: missing targets are not counted in them.
+    `read` returns the requested columns, all rows; `bare` has the columns without rows. Missing
+    targets are not counted in `late` rows.
     """
     started = time.monotonic()
     names = [str(name) for name in bare.columns]
@@ -116,13 +108,7 @@ def infer_in_parts(
     id_columns: Sequence[str],
     late: LateLabels | None = None,
 ) -> Contract:
-    """Infer a contract as `infer_contract` does, holding few columns at a time.
-
-    Parameters
-    ----------
-    late
-        Rows whose label need not be there yet: the target is judged without them.
-    """
+    """Infer as `infer_contract` does, a few columns at a time; `late` rows lack targets rightly."""
     if late is not None and {late.target, late.time_column} <= {*names}:
         frame = read([late.target, late.time_column])
         labelled = frame[late.mature(frame)]

@@ -131,10 +131,7 @@ class Part(BaseModel):
 class NullRule(Part):
     """Largest number of missing values, as shares of the rows.
 
-    Attributes
-    ----------
-    empty_from
-        Rows from which on a table without any value breaks the rule; None: by `max`.
+    `empty_from` so many rows on a table without any value breaks the rule; None: by `max`.
     """
 
     max: Share = 1.0
@@ -183,12 +180,8 @@ class ScaleRule(Part):
     """Between which sizes the median of a column lies: what lies outside has another unit.
 
     A size is a value without its sign; zeros and missing values have none. Fewer than five values
-    may lie up to `far`, and down to a seventh of `min`; a row beyond `far` is a fault of the row.
-
-    Attributes
-    ----------
-    far
-        Absent: seven times `max`.
+    may lie up to `far` (absent: seven times `max`), and down to a seventh of `min`; a row beyond
+    `far` is a fault of the row.
     """
 
     min: float = Field(0.0, ge=0.0, allow_inf_nan=False)
@@ -338,13 +331,7 @@ class Contract(Part):
 
     @classmethod
     def from_dict(cls, values: Any) -> Contract:
-        """Build a contract from plain values as a YAML reader gives them.
-
-        Raises
-        ------
-        pydantic.ValidationError
-            When the values are no contract; ``loc`` follows the structure of the file.
-        """
+        """Build a contract from plain values; pydantic's error has the place in its ``loc``."""
         return cls.model_validate(values)
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,25 +32,14 @@ class Edit:
 
 @dataclass(frozen=True)
 class Difference:
-    """A rule that rows do not hold.
+    """A rule that rows do not hold; nothing is proposed where a person must decide."""
 
-    Attributes
-    ----------
-    name
-        Column and rule, as a person names it.
-    limit, observed, proposed
-        The rule as it is, what was found, and the rule as it would be, in words; nothing is
-        proposed where a person must decide.
-    edits
-        Edits of the contract that allow it.
-    """
-
-    name: str
+    name: str  # column and rule
     severity: Severity
-    limit: str
+    limit: str  # the rule as it is
     observed: str
-    proposed: str = ""
-    edits: tuple[Edit, ...] = ()
+    proposed: str = ""  # the rule as it would be
+    edits: tuple[Edit, ...] = ()  # of the contract, that allow it
 
 
 def find_differences(
@@ -58,12 +47,7 @@ def find_differences(
 ) -> tuple[Difference, ...]:
     """Return the rule that the rows would hold, for every broken rule of `contract`.
 
-    Parameters
-    ----------
-    inferred
-        The contract inferred from the same rows.
-    read
-        Returns the requested columns, all rows.
+    `inferred` is the contract of the same rows; `read` returns the requested columns, all rows.
     """
     return tuple(_difference(result, contract, inferred, read) for result in broken)
 

@@ -25,13 +25,7 @@ MAX_DEPTH = 8
 
 
 class RuleError(ValueError):
-    """A rule that only Great Expectations could find wrong.
-
-    Attributes
-    ----------
-    loc
-        Where in the contract it stands, as in a ``pydantic.ValidationError``.
-    """
+    """A rule that only Great Expectations could find wrong; `loc` is as in pydantic's error."""
 
     def __init__(self, loc: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
@@ -39,19 +33,10 @@ class RuleError(ValueError):
 
 
 class Rule(BaseModel):
-    """One entry of ``rules``: either ``expect`` with its arguments, or ``sql``.
+    """One entry of ``rules``: either ``expect``, whose arguments are further keys, or ``sql``.
 
-    Attributes
-    ----------
-    expect
-        Name of an expectation of Great Expectations; its arguments are further keys.
-    sql
-        A condition that must be true on every row; a row where it is unknown, because a value
-        is missing, holds it, as a CHECK in a database does.
-    max_share
-        Share of rows that may break a ``sql`` rule.
-    name
-        What people read; the rule itself when absent.
+    ``sql`` must be true on every row but a share of `max_share`; a row where it is unknown, because
+    a value is missing, holds it, as a CHECK in a database does.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)

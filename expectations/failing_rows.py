@@ -36,20 +36,13 @@ WHOLE = 0.5
 class Faults:
     """Rows that must not be scored, and why.
 
-    Attributes
-    ----------
-    rows
-        Which rows are at fault, bool of shape (n_rows,); all of them where `whole`.
-    whole
-        Whether the fault is of the table: a column absent or of another kind or unit, or more than
-        half of the rows at fault.
-    causes
-        The broken rules that this follows from.
+    The fault is of the `whole` table where a column is absent or of another kind or unit, or more
+    than half of the rows are at fault.
     """
 
-    rows: Mask
+    rows: Mask  # (n_rows,); all where `whole`
     whole: bool
-    causes: tuple[CheckResult, ...]
+    causes: tuple[CheckResult, ...]  # the broken rules
 
 
 def find_faults(
@@ -58,11 +51,6 @@ def find_faults(
     """Return which rows the broken rules of severity ``error`` are about.
 
     Rows in the future count whatever the rule's severity: they are not scored.
-
-    Parameters
-    ----------
-    read
-        Returns the requested columns, all rows.
     """
     causes = tuple(r for r in outcome.results if not r.passed and _stops(r))
     mask = np.zeros(rows, dtype=bool)

@@ -61,21 +61,11 @@ def infer_contract(
 
     Errors are only what makes predictions wrong: a column that is absent, of another kind, of
     another unit or with other codes, without any value where it hardly ever was, an id twice, a
-    target that is missing. All else is a warning, which monitoring weighs.
-
-    Ranges reach `slack` times their span further on both sides, but stay on one side of 0 when all
-    values do; columns that move with time get ten spans.
-
-    Parameters
-    ----------
-    kinds
-        Column to kind; columns of `frame` without one are left out.
-    slack
-        Share of the span (greatest minus least value).
-    now
-        The moment that decides whether the table is still being added to; None: the clock.
-    order
-        Of the rows, where it is known; `frame` then needs no time column.
+    target that is missing. All else is a warning, which monitoring weighs. Ranges reach `slack`
+    times their span further on both sides, but stay on one side of 0 when all values do; columns
+    that move with time get ten spans. Columns of `frame` without a kind are left out. `now` decides
+    whether the table is still being added to. With the `order` of the rows `frame` needs no time
+    column.
     """
     order = order or order_rows(frame, time_column)
     columns = {

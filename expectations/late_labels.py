@@ -15,17 +15,11 @@ from expectations.text.time_spans import as_naive_utc
 
 @dataclass(frozen=True)
 class LateLabels:
-    """From when on a missing target is no fault.
-
-    Attributes
-    ----------
-    until
-        The newest time at which a row's label must be known, in UTC.
-    """
+    """From when on a missing target is no fault."""
 
     target: str
     time_column: str
-    until: datetime
+    until: datetime  # newest time at which a label must be known, UTC
 
     def mature(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which rows must be labelled, of shape (n_rows,); those without a time must."""

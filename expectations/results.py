@@ -15,33 +15,18 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Result of one rule of a contract.
-
-    Attributes
-    ----------
-    severity
-        How grave the finding is: a limit with a tolerance is a ``warning`` inside it.
-    expected, observed
-        In words.
-    failed_share
-        Fraction of the rows checked that broke the rule; of the rows with a value where missing
-        values are not judged; None for a rule on the whole table.
-    sample
-        Up to five different values that broke it, each of at most 40 characters.
-    key
-        Of the table's rule ``unique``: the columns that no two rows share the values of.
-    """
+    """Result of one rule of a contract."""
 
     column: str | None
     rule: str
-    severity: Severity
+    severity: Severity  # a limit with a tolerance is a ``warning`` inside it
     passed: bool
     expected: str
     observed: str = ""
     failed_rows: int = 0
-    failed_share: float | None = None
-    sample: tuple[str, ...] = ()
-    key: tuple[str, ...] = ()
+    failed_share: float | None = None  # of the rows checked; None for a whole table
+    sample: tuple[str, ...] = ()  # up to five values of at most 40 characters
+    key: tuple[str, ...] = ()  # of ``unique``: its columns
 
     @property
     def name(self) -> str:
@@ -72,12 +57,9 @@ class CheckOutcome:
 def exceeds(failed: int, rows: int, limit: float, *, by_chance: bool = False) -> bool:
     """Return whether `failed` of `rows` are more than the share `limit` allows.
 
-    Parameters
-    ----------
-    by_chance
-        Whether `limit` is a true share, of which chance may bring more rows: only a number that it
-        brings less than once in ten thousand times exceeds it (binomial, one-sided). Otherwise as
-        many may fail below 100 rows as would of 100.
+    A true share, of which chance may bring more rows (`by_chance`), is exceeded only by a number
+    that it brings less than once in ten thousand times (binomial, one-sided). Otherwise as many may
+    fail below 100 rows as would of 100.
 
     >>> exceeds(6, 100, 0.05), exceeds(1, 1, 0.05), exceeds(1, 1, 0.0)
     (True, False, True)

@@ -40,18 +40,10 @@ TokenKind = Literal["name", "plain"]
 
 @dataclass(frozen=True)
 class Condition:
-    """A parsed condition.
+    """A parsed condition."""
 
-    Attributes
-    ----------
-    text
-        As it was written.
-    tokens
-        Kind and text; a ``name`` is a column's name without its quotes.
-    """
-
-    text: str
-    tokens: tuple[tuple[TokenKind, str], ...]
+    text: str  # as it was written
+    tokens: tuple[tuple[TokenKind, str], ...]  # a ``name`` is without its quotes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,16 +58,11 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Read a condition that must be true on every row.
+    """Read a condition that must be true on every row, or raise ValueError.
 
     Names are bare words, or stand in double quotes, backticks or brackets; texts stand in single
     quotes. Statements, comments, subqueries and functions outside `FUNCTIONS` are refused, so what
     is run can only read the row.
-
-    Raises
-    ------
-    ValueError
-        When it is anything but one condition that SQLite can read.
 
     >>> parse_condition("distance > 0 AND origin <> dest").names
     ('distance', 'origin', 'dest')

@@ -36,22 +36,12 @@ _CRITICAL = {"error": "critical", "warning": "warning"}
 
 @dataclass(frozen=True)
 class RawResult:
-    """Great Expectations' result of one rule.
+    """Great Expectations' result of one rule."""
 
-    Attributes
-    ----------
-    column
-        None for a rule of the table and for an entry of ``rules``.
-    rule
-        Name of the rule; for an entry of ``rules`` ``#`` and its position.
-    problem
-        Why it could not be evaluated.
-    """
-
-    column: str | None
-    rule: str
+    column: str | None  # None for a rule of the table and of ``rules``
+    rule: str  # name; of ``rules`` ``#`` and its position
     success: bool
-    problem: str = ""
+    problem: str = ""  # why it could not be evaluated
     observed: str = ""
     failed_rows: int = 0
     sample: tuple[str, ...] = ()
@@ -65,16 +55,9 @@ def warm_up() -> None:
 def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = None) -> Any:
     """Return the contract as a ``great_expectations.ExpectationSuite``.
 
-    Parameters
-    ----------
-    facts
-        Columns of the table to be checked; rules that do not apply to them (a column that is
-        absent, empty, or of another type) are left out. None: every rule is compiled.
-
-    Raises
-    ------
-    RuleError
-        When an entry of ``rules`` names an expectation or an argument that does not exist.
+    Rules that do not apply to `facts`, the columns to be checked (one that is absent, empty, or of
+    another type), are left out; None: every rule is compiled. Raises RuleError when ``rules`` names
+    an expectation or an argument that does not exist.
     """
     gx = _great_expectations()
     made = [*_native(gx, contract, facts)]
@@ -85,13 +68,7 @@ def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = 
 def run_suite(
     frame: pd.DataFrame, contract: Contract, facts: Mapping[str, ColumnFacts] | None = None
 ) -> list[RawResult]:
-    """Check `frame` and return one result for every rule that applies to it.
-
-    Raises
-    ------
-    RuleError
-        When an entry of ``rules`` names an expectation or an argument that does not exist.
-    """
+    """Check `frame` and return one result for every rule that applies; see `compile_suite`."""
     known = gather_facts(frame, contract.columns) if facts is None else facts
     gx = _great_expectations()
     native = [*_native(gx, contract, known)]

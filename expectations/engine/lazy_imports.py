@@ -31,13 +31,7 @@ class Deferred(ModuleType):
 
 
 def _submodule(module: ModuleType, name: str) -> ModuleType:
-    """Import what lies in the package `module` but which importing that does not bring.
-
-    Raises
-    ------
-    AttributeError
-        Where there is no such thing.
-    """
+    """Import what lies in the package `module` but which importing that does not bring."""
     if not hasattr(module, "__path__") or not importlib.util.find_spec(f"{module.__name__}.{name}"):
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{module.__name__}.{name}")

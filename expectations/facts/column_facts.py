@@ -36,27 +36,16 @@ _INFERRED: dict[str, Stored] = {
 class ColumnFacts:
     """A column in its plainest form, and what is known of it after one pass.
 
-    Attributes
-    ----------
-    values
-        Numbers as int64 or float64 or narrower, times as datetime64 in UTC, texts as ``str``,
-        booleans as they are; ``mixed`` columns untouched.
-    stored
-        ``empty`` when no value is present.
-    nulls
-        Missing values, in rows.
-    low, high
-        Least and greatest value of numbers and times.
-    constant
-        Whether all values present are equal; False where there are fewer than two.
+    `values` are numbers as int64 or float64 or narrower, times as datetime64 in UTC, texts as
+    ``str``, booleans as they are; ``mixed`` columns untouched.
     """
 
     values: pd.Series[Any]
-    stored: Stored
-    nulls: int
-    low: Any = None
+    stored: Stored  # ``empty`` when no value is present
+    nulls: int  # rows
+    low: Any = None  # least of numbers and times
     high: Any = None
-    constant: bool = False
+    constant: bool = False  # False where there are fewer than two
 
     @property
     def present(self) -> int:

@@ -21,21 +21,11 @@ _BLOCK_ROWS = 200
 
 @dataclass(frozen=True)
 class RowOrder:
-    """Rows by their place in time, or in the file where there is no time.
+    """Rows by their place in time, or in the file where there is no time."""
 
-    Attributes
-    ----------
-    rows, ranks
-        A sample of row positions and their ranks.
-    blocks
-        All row positions, cut into stretches of equal length.
-    timed
-        Whether the rows have a time.
-    """
-
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # a sample of positions
     ranks: NDArray[np.float64]
-    blocks: tuple[NDArray[np.int64], ...]
+    blocks: tuple[NDArray[np.int64], ...]  # all positions in equal stretches
     timed: bool
 
     def moves_along(self, values: pd.Series[Any]) -> bool:

@@ -37,21 +37,13 @@ _STORED = {
 
 @dataclass(frozen=True)
 class ColumnCheck:
-    """One column and everything its rules are judged by.
-
-    Attributes
-    ----------
-    verdicts
-        Rule to Great Expectations' result.
-    kind
-        The kind inferred from the table at hand, where known.
-    """
+    """One column and everything its rules are judged by."""
 
     name: str
     rule: ColumnRule
     facts: ColumnFacts
-    verdicts: Mapping[str, RawResult]
-    kind: str | None = None
+    verdicts: Mapping[str, RawResult]  # rule to Great Expectations' result
+    kind: str | None = None  # inferred from the table at hand
     show_values: bool = True
     by_chance: bool = False
 

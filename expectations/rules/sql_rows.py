@@ -36,10 +36,7 @@ class RowsFound:
 
 
 def broken_rows(frame: pd.DataFrame, condition: Condition) -> RowsFound:
-    """Count the rows of `frame` on which `condition` is false.
-
-    A row where it is unknown, because a value is missing, is not counted.
-    """
+    """Count the rows of `frame` on which `condition` is false, not those where it is unknown."""
     columns, problem = _resolve(condition, [str(name) for name in frame.columns])
     if problem:
         return RowsFound(problem=problem)
@@ -61,10 +58,7 @@ def broken_rows(frame: pd.DataFrame, condition: Condition) -> RowsFound:
 
 
 def broken_mask(frame: pd.DataFrame, condition: Condition) -> NDArray[np.bool_] | None:
-    """Return the rows on which `condition` is false, of shape (n_rows,); None where it fails.
-
-    A row where it is unknown, because a value is missing, is not among them.
-    """
+    """Return the rows on which `condition` is false, not unknown; None where it fails."""
     columns, problem = _resolve(condition, [str(name) for name in frame.columns])
     if problem or not columns:
         return None

@@ -36,10 +36,7 @@ def say_number(value: float) -> str:
 def say_share(share: float, *, beside: float | None = None) -> str:
     """Return a share as a percentage; never 0 % or 100 % unless it is none or all.
 
-    Parameters
-    ----------
-    beside
-        A share that it is compared with: where the two differ, so do their texts.
+    Where it differs from the share `beside`, so does its text.
 
     >>> say_share(0.000036), say_share(0.5), say_share(0.99999)
     ('0.004 %', '50 %', 'almost 100 %')

@@ -11,12 +11,7 @@ PATTERN = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*$")
 
 
 def parse_span(value: Any) -> timedelta:
-    """Return the span of time that `value` writes.
-
-    Raises
-    ------
-    ValueError
-        When it is no positive number with a unit.
+    """Return the span of time that `value` writes; ValueError for no positive number with a unit.
 
     >>> parse_span("2h")
     datetime.timedelta(seconds=7200)

@@ -11,13 +11,7 @@ from tasks.base.source_notes import ChangedColumns, ReadingNote, note_text
 
 @contextmanager
 def naming_changes(findings: Iterable[ReadingNote]) -> Iterator[None]:
-    """Add to a contract's error which files have other columns than the rest.
-
-    Raises
-    ------
-    ContractError
-        As it was raised, with a line for each such finding that it does not name itself.
-    """
+    """Add to a contract's error a line for each change of columns that it does not name itself."""
     try:
         yield
     except ContractError as error:

@@ -34,24 +34,12 @@ def contract_file(pipeline: Pipeline) -> Path:
 
 
 def read_contract(path: Path) -> Contract:
-    """Read a contract file.
-
-    Raises
-    ------
-    ConfigError
-        With file, line, rule, value and what is allowed.
-    """
+    """Read a contract file; a fault is a ConfigError with file, line, rule, value and remedy."""
     return parsed_contract(read_yaml(path, "keepfit contract infer"))
 
 
 def parsed_contract(document: Document) -> Contract:
-    """Return the contract that a YAML document writes.
-
-    Raises
-    ------
-    ConfigError
-        As `read_contract`.
-    """
+    """Return the contract that a YAML document writes; a fault is a ConfigError."""
     return validate_document(Contract, document.values, document)
 
 
@@ -114,8 +102,8 @@ def _with_writing(contract: Contract, written: Mapping[str, str]) -> Contract:
 def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
     """Return which rows of `snapshot` need no label yet; None where labels come with the rows.
 
-    They are those that the label delay reaches back to from the newest row, or from now where
-    that is earlier.
+    They are those that the label delay reaches back to from the newest row, or from now where that
+    is earlier.
     """
     config = pipeline.config
     delay, time_column = config.monitoring.label_delay, config.time_column

@@ -17,13 +17,7 @@ def check_pipeline(
     champion: ModelVersion | None = None,
     fresh: bool = False,
 ) -> ContractResult:
-    """Check `snapshot` against the contract of `pipeline`.
-
-    Parameters
-    ----------
-    champion
-        For scoring: only the rules over its features, time and ids are checked.
-    """
+    """Check `snapshot` against the contract of `pipeline`, or its part for a champion's columns."""
     if champion is not None:
         require_hooks(pipeline.config, pipeline.base, champion)
     contract = ensure_contract(pipeline, snapshot)

@@ -43,13 +43,7 @@ def listening(folder: Path) -> socket.socket:
 
 
 def serve(listener: socket.socket, beat: Callable[[], None]) -> None:
-    """Check on request, in a child each, until this process is ended.
-
-    Parameters
-    ----------
-    beat
-        Called every two seconds while it is well.
-    """
+    """Check on request, in a child each, until this process is ended; `beat` every two seconds."""
     expectations.suite.warm_up()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a child
     while True:
@@ -83,10 +77,7 @@ def standing() -> bool:
 
 
 def ask_standing(request: dict[str, Any]) -> str:
-    """Return the reply of the standing checker; empty without one.
-
-    There may be none, it may have been ended meanwhile, or the child for this request has died.
-    """
+    """Return the reply of the standing checker; empty where there is none or it died."""
     if not standing():
         return ""
     try:

@@ -35,12 +35,8 @@ _keeps = False
 def start_checker(*, keep: bool = False) -> None:
     """Start the process that checks, so that its imports overlap with other work.
 
-    Where one stands ready for many commands there is nothing to start.
-
-    Parameters
-    ----------
-    keep
-        Whether it stays after a check, for further ones, until `stop_checker`.
+    Where one stands ready for many commands there is nothing to start. If kept, it stays for
+    further checks until `stop_checker`.
     """
     global _keeps
     if standing():
@@ -73,20 +69,9 @@ def check_snapshot(
 ) -> ContractResult:
     """Check every rule of `contract` on the rows of `snapshot`.
 
-    Parameters
-    ----------
-    folder
-        Where the HTML page and the result are kept, by the digests of data and contract.
-    aside
-        Columns that the contract is not about: excluded, and read for evaluation only.
-    late
-        Rows whose label need not be there yet.
-
-    Returns
-    -------
-    ContractResult
-        Passed or not; ``page`` is the HTML file. An earlier result of the same two digests is
-        reused (``cached``) unless `fresh`.
+    `folder` keeps the HTML page and the result by the digests of data and contract; an earlier one
+    is reused unless `fresh`. The contract is not about the columns `aside`: excluded, and read for
+    evaluation only. `late` rows need no label yet.
     """
     stem = f"contract-{snapshot.digest[:16]}-{contract.digest()[:16]}"
     if late is not None:
@@ -158,20 +143,10 @@ def require_passed(
     rows: str = "",
     scored: bool = False,
 ) -> None:
-    """Stop when a rule of severity ``error`` did not hold.
+    """Stop when a rule of severity ``error`` did not hold, with a line for every broken rule.
 
-    Parameters
-    ----------
-    file, rows
-        The pipeline file and the file of rows that were checked, for the command that accepts the
-        change into the contract.
-    scored
-        Whether the rows are for a champion: it needs its columns, whatever the contract.
-
-    Raises
-    ------
-    ContractError
-        With a line for every broken rule: rows, share and a sample.
+    The pipeline `file` and the file of `rows` make the command that accepts the change into the
+    contract. Rows `scored` are for a champion: it needs its columns, whatever the contract.
     """
     if result.passed:
         return

@@ -13,32 +13,16 @@ Level = Literal["note", "warning"]
 
 
 class FitVerdict(Record):
-    """Fit of one candidate, from the rows it learned from and the rows it never saw.
-
-    Attributes
-    ----------
-    train
-        The metric on a sample of the rows that the final model was fitted on.
-    holdout
-        The metric of the same model on the holdout.
-    gap
-        Share of what it gains over the baseline on its own rows that is lost on unseen ones;
-        None where it gains nothing.
-    behind
-        By how much the best candidate is better on the holdout, greater is further behind, with
-        its interval.
-    sentence
-        The verdict in words; `advice` is what to try.
-    """
+    """Fit of one candidate, from the rows it learned from and the rows it never saw."""
 
     candidate: str
     fit: Fit
-    train: float | None
-    holdout: float | None
-    gap: float | None = None
-    behind: MetricValue | None = None
-    sentence: str
-    advice: str = ""
+    train: float | None  # metric on a sample of the rows fitted on
+    holdout: float | None  # metric of the same model
+    gap: float | None = None  # share of its gain over the baseline that unseen rows lose
+    behind: MetricValue | None = None  # the best candidate on the holdout
+    sentence: str  # the verdict
+    advice: str = ""  # what to try
 
 
 class CurvePoint(Record):
@@ -55,13 +39,8 @@ class CurvePoint(Record):
 class LearningCurve(Record):
     """Score against rows, and what twice the rows would bring.
 
-    Attributes
-    ----------
-    gain, low, high
-        What twice the most rows would improve the metric by, oriented so that greater is better,
-        with a 90 % interval; None where too few points were fitted.
-    verdict
-        Whether that is worth having.
+    `gain`, with a 90 % interval, is what twice the most rows would improve the metric by, greater
+    is better; None where too few points were fitted. `verdict` is whether that is worth having.
     """
 
     candidate: str
@@ -83,23 +62,13 @@ class Suspicion(Record):
 
 
 class FoldEvidence(Record):
-    """The gain over the baseline, on the folds, of the candidate that shows it best.
-
-    Attributes
-    ----------
-    score, baseline
-        Mean of the metric over the folds.
-    gain
-        Mean difference over the folds, greater is better.
-    noise
-        What the gain has to exceed to be more than chance.
-    """
+    """The gain over the baseline, on the folds, of the candidate that shows it best."""
 
     candidate: str
-    score: float
+    score: float  # mean over the folds
     baseline: float
-    gain: float
-    noise: float
+    gain: float  # mean difference, greater is better
+    noise: float  # what the gain has to exceed to be more than chance
     folds: int
 
     @property
@@ -120,48 +89,29 @@ class Confusion(Record):
 class WorstRow(Record):
     """A holdout row on which the model is most wrong; `row` is empty unless ids are allowed.
 
-    Attributes
-    ----------
-    loss
-        Of a class its loss, of a number by how much it is missed; of several rows the greatest.
-    rows
-        How many rows are alike: where ids are not shown, those of one truth and prediction,
-        stated with the same whole per cent, are one entry.
+    Where ids are not shown, rows of one truth and prediction, stated with the same whole per cent,
+    are one entry.
     """
 
     row: str
     true: str
     predicted: str
     stated: float | None
-    loss: float
-    rows: int = 1
+    loss: float  # of a class its loss, of a number by how much it is missed; the greatest
+    rows: int = 1  # how many are alike
 
 
 class WeakSlice(Record):
-    """Holdout rows on which the loss is higher, confirmed on rows that did not choose them.
+    """Holdout rows on which the loss is higher, confirmed on rows that did not choose them."""
 
-    Attributes
-    ----------
-    where
-        In words, such as ``age > 40 and city is Bern``.
-    rows, share
-        Of the whole holdout.
-    loss, rest
-        Mean loss in the slice and elsewhere, on the confirming half.
-    p_value
-        One-sided, corrected for the slices tried.
-    surprise
-        Whether the model also errs more than its own probabilities imply.
-    """
-
-    where: str
+    where: str  # such as ``age > 40 and city is Bern``
     rows: int
-    share: float
-    loss: float
-    rest: float
+    share: float  # of the whole holdout
+    loss: float  # mean in the slice, on the confirming half
+    rest: float  # mean elsewhere, likewise
     score: float | None
-    p_value: float
-    surprise: bool = False
+    p_value: float  # one-sided, corrected for the slices tried
+    surprise: bool = False  # errs more than its own probabilities imply
 
 
 class SliceScore(Record):
@@ -199,46 +149,26 @@ class GroupDifference(Record):
 
 
 class Diagnosis(Record):
-    """Findings about one training.
+    """Findings about one training."""
 
-    Attributes
-    ----------
-    made
-        How the challenger came about: what tuning, calibration, threshold and mixing found.
-    asked
-        Those of `made` about options that the pipeline file sets, by their subject.
-    trials
-        Candidate to what tuning tried of it, the challenger first.
-    folds
-        Whether a candidate beats the baseline on the folds; None where they are too few.
-    errors
-        Sentences about mistakes: their counts, confusions, labels.
-    steps
-        What to try next, what matters most first; or to stop.
-    lines
-        What a terminal prints: a word, and a sentence or two, each.
-    left_out
-        What a refit's diagnosis does without, in a sentence; empty of a search.
-    """
-
-    made: tuple[str, ...] = ()
-    asked: dict[str, tuple[str, ...]] = Field({})
-    trials: dict[str, tuple[Trial, ...]] = Field({})
+    made: tuple[str, ...] = ()  # what tuning, calibration, threshold and mixing found
+    asked: dict[str, tuple[str, ...]] = Field({})  # those of `made` on options that the file sets
+    trials: dict[str, tuple[Trial, ...]] = Field({})  # by candidate, the challenger first
     fits: tuple[FitVerdict, ...] = ()
     learning: LearningCurve | None = None
-    folds: FoldEvidence | None = None
+    folds: FoldEvidence | None = None  # None where they are too few
     suspicions: tuple[Suspicion, ...] = ()
-    errors: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()  # on counts, confusions, labels
     confusions: tuple[Confusion, ...] = ()
     worst: tuple[WorstRow, ...] = ()
     slices: tuple[WeakSlice, ...] = ()
     slices_sentence: str = ""
     by: tuple[ByColumn, ...] = ()
     groups: tuple[GroupDifference, ...] = ()
-    steps: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()  # what to try next, most important first; or to stop
     pictures: tuple[Picture, ...] = ()
-    lines: tuple[tuple[str, str], ...] = ()
-    left_out: str = ""
+    lines: tuple[tuple[str, str], ...] = ()  # for a terminal: a word, and a sentence or two
+    left_out: str = ""  # what a refit's diagnosis does without
 
     def of(self, candidate: str) -> FitVerdict | None:
         """Return the verdict on `candidate`, or None."""

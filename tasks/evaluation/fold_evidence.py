@@ -1,11 +1,8 @@
 """Evidence of the validation folds: whether a candidate beats the baseline on them beyond noise.
 
-A challenger is chosen by the folds. Where no candidate beats the baseline on them, the
-choice among the candidates is chance, and so are the rounds that the folds chose.
-
-References
-----------
-Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52.
+A challenger is chosen by the folds. Where no candidate beats the baseline on them, the choice among
+the candidates is chance, and so are the rounds that the folds chose. Source: Nadeau and Bengio
+(2003), Inference for the generalization error, Machine Learning 52.
 """
 
 from __future__ import annotations
@@ -24,12 +21,9 @@ from tasks.models.validation.round_choice import LEAST_PARTS, noise, shared_rows
 def fold_evidence(
     baseline: CandidateResult, candidates: Sequence[CandidateResult], metric: str, *, ordered: bool
 ) -> FoldEvidence | None:
-    """Return the gain over the baseline of the candidate that is furthest beyond the folds' noise.
+    """Return the gain over the baseline of the candidate furthest beyond the folds' noise.
 
-    Returns
-    -------
-    FoldEvidence or None
-        None with fewer than three folds on which both have a score.
+    None with fewer than three folds on which both have a score.
     """
     sign = 1.0 if greater_is_better(metric) else -1.0
     found: list[FoldEvidence] = []

@@ -33,12 +33,7 @@ def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Asses
     """Evaluate every fitted candidate on the holdout and choose the challenger by validation.
 
     The challenger is the candidate with the best ``cv_mean``, or the refitted one; the holdout
-    decides nothing here.
-
-    Raises
-    ------
-    FitError
-        When no candidate was fitted, with the reason of each.
+    decides nothing here. Where no candidate was fitted, the FitError has the reason of each.
     """
     metric, schema = basis.prepared.metric, basis.roles
     recipe = basis.prepared.mode.recipe

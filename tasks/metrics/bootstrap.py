@@ -1,16 +1,13 @@
 """Bootstrap weights over rows or blocks, and sums under them.
 
-A replicate draws as many units (rows, or whole blocks of rows) as there are, with
-replacement. It is kept as the number of times each unit was drawn, so no row is copied and
-nothing is sorted again: a metric is a function of weighted sums.
+A replicate draws as many units (rows, or whole blocks of rows) as there are, with replacement. It
+is kept as the number of times each unit was drawn, so no row is copied and nothing is sorted again:
+a metric is a function of weighted sums.
 
-References
-----------
-Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 8 and 13.
-Künsch (1989), The jackknife and the bootstrap for general stationary observations: rows in
-time are drawn in blocks, because neighbours resemble each other.
-Hesterberg (2015), What teachers should know about the bootstrap, section 3.3: the expanded
-percentile interval, for few units.
+Sources: Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapters 8 and 13. Künsch
+(1989), The jackknife and the bootstrap for general stationary observations: rows in time are drawn
+in blocks, because neighbours resemble each other. Hesterberg (2015), What teachers should know
+about the bootstrap, section 3.3: the expanded percentile interval, for few units.
 """
 
 from __future__ import annotations
@@ -36,24 +33,14 @@ _FEWEST_BLOCKS = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """Resampling plan: rows drawn together, number of draws, and seed.
-
-    Attributes
-    ----------
-    units
-        Unit of each row, shape (rows,); None where each row is its own.
-    replicates
-        0: the sample itself, once, with weights of one.
-    bins
-        At most so many groups of scores are distinguished in a replicate; None: every score.
-    """
+    """Resampling plan: rows drawn together, number of draws, and seed."""
 
     rows: int
     n_units: int
-    units: Ints | None
-    replicates: int
+    units: Ints | None  # of each row, (rows,); None: each row is its own
+    replicates: int  # 0: the sample itself, once, with weights of one
     seed: int
-    bins: int | None = None
+    bins: int | None = None  # most groups of scores in a replicate; None: every score
 
     def weights(self, widest: int) -> Iterator[Floats]:
         """Yield weights of shape (some replicates, n_units); `widest` bounds the memory.
@@ -82,20 +69,14 @@ def whole(rows: int) -> Plan:
 def resampling(
     rows: int, blocks: ArrayLike | None, replicates: int, seed: int, *, curves: int = 1
 ) -> Plan:
-    """Return a plan of `replicates` over rows, or over `blocks` where they are given.
+    """Return a plan of `replicates` over rows, or over `blocks` (any integers, shape (rows,)).
 
     Above 10 million rows in all replicates (50,000 rows in 200 of them) replicates use an
-    aggregated form, whose cost does not grow with the rows: rows are merged at random into
-    1,000 units (blocks stay as they are up to 4,000), and scores into 1,000 bins of equal mass.
-    Units merged at random from independent ones stay independent, so intervals keep their
-    level; the metric itself is always computed on every row.
-
-    Parameters
-    ----------
-    blocks
-        Block of each row, any integers, shape (rows,).
-    curves
-        Ranked scores that the metrics need: one, or one for each of many classes.
+    aggregated form, whose cost does not grow with the rows: rows are merged at random into 1,000
+    units (blocks stay as they are up to 4,000), and scores into 1,000 bins of equal mass. Units
+    merged at random from independent ones stay independent, so intervals keep their level; the
+    metric itself is always computed on every row. `curves` are the ranked scores that the metrics
+    need: one, or one for each of many classes.
     """
     large = rows * curves * replicates > EXACT_WORK
     units: Ints | None = None
@@ -163,10 +144,7 @@ class Groups:
 def ranked(scores: Floats, bins: int | None) -> tuple[Ints, Floats]:
     """Return the group of each row by ascending score, equal scores together, and its score.
 
-    Parameters
-    ----------
-    bins
-        At most so many groups of about equal mass; None: one for each distinct score.
+    At most `bins` groups have about equal mass; None: one for each distinct score.
 
     >>> ranked(np.array([0.5, 0.1, 0.5]), None)
     (array([1, 0, 1]), array([0.1, 0.5]))
@@ -187,15 +165,8 @@ def ranked(scores: Floats, bins: int | None) -> tuple[Ints, Floats]:
 def interval(replicates: Floats, confidence: float, n_units: int) -> tuple[float, float] | None:
     """Return the two-sided expanded percentile interval, or None where there is none.
 
-    A replicate may be undefined (no row of a class was drawn); up to one in twenty such are
-    left out, more make the interval undefined.
-
-    Parameters
-    ----------
-    confidence
-        A fraction.
-    n_units
-        Rows or blocks that were drawn; few widen the interval.
+    A replicate may be undefined (no row of a class was drawn); up to one in twenty such are left
+    out, more make the interval undefined. Few units, rows or blocks, widen it.
 
     >>> low, high = interval(np.arange(1001.0), 0.95, 10_000)
     >>> round(low), round(high)
@@ -227,17 +198,12 @@ def independent(times: ArrayLike | None, groups: Ints | None) -> Ints | None:
 
 
 def time_blocks(times: ArrayLike) -> Ints:
-    """Return the block of each row, for rows that lie in time; shape (rows,).
+    """Return the block of each row, for rows with UTC times (datetime64); shape (rows,).
 
     A block is the longest of a week (from Monday on), day, hour, minute and second of which there
-    are at least 20, if it holds about as many rows as neighbours that resemble each other: the
-    cube root of their number (Künsch 1989). Else it is a run of so many neighbours. Rows without
-    a time come first.
-
-    Parameters
-    ----------
-    times
-        datetime64 values, naive in UTC.
+    are at least 20, if it holds about as many rows as neighbours that resemble each other: the cube
+    root of their number (Künsch 1989). Else it is a run of so many neighbours. Rows without a time
+    come first.
 
     >>> days = np.arange("2013-01-01", "2013-02-01", dtype="datetime64[D]")
     >>> int(time_blocks(np.repeat(days, 30)).max())

@@ -50,16 +50,8 @@ class Counts:
 class ClassScores:
     """Truth and predictions of a classifier, ready to be scored under any weights.
 
-    Parameters
-    ----------
-    truth, predicted
-        Positions of the labels among the classes, shape (rows,).
-    probability
-        Shape (rows, n_classes), or None; then what needs it is undefined.
-    positive
-        Position of the positive class of a binary task; None for more classes.
-    wanted
-        Names of the metrics to compute.
+    Truth, predictions and the `positive` class are positions among the classes. What needs a
+    probability, shape (rows, n_classes), is undefined without.
     """
 
     def __init__(

@@ -15,12 +15,7 @@ from tasks.base.runtime.libraries import pd
 def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
     """Return the position of each label in `classes`, shape (rows,); len(classes) if unknown.
 
-    Parameters
-    ----------
-    labels
-        Native labels: booleans, integers or text.
-    classes
-        Labels as text, in the model's order.
+    Labels are native: booleans, integers or text; classes are text, in the model's order.
 
     >>> encode([True, False], ("False", "True"))
     array([1, 0])
@@ -35,13 +30,7 @@ def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
 
 
 def encode_truth(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the position of each true label in `classes`, shape (rows,).
-
-    Raises
-    ------
-    EvidenceError
-        If a label is not among `classes`.
-    """
+    """Return the position of each true label in `classes`, (rows,), or raise EvidenceError."""
     codes = encode(labels, classes)
     if (codes == len(classes)).any():
         first = np.asarray(labels)[codes == len(classes)][0]

@@ -18,16 +18,10 @@ from tasks.metrics.scorer import sampled
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's predictions of the rows.
+    """A model's predictions of the rows, native labels or values of shape (rows,).
 
-    Attributes
-    ----------
-    predicted
-        Native labels or values, shape (rows,).
-    probability
-        Shape (rows, n_classes) in the order of the schema's classes; None where there is none.
-    uncalibrated
-        Probabilities of a calibrated model before its calibration, likewise.
+    Probabilities have the shape (rows, n_classes) in the order of the schema's classes;
+    `uncalibrated` are those of a calibrated model before its calibration.
     """
 
     predicted: ArrayLike
@@ -63,38 +57,16 @@ def paired_evidence(
     queries: RankingGroups | None = None,
     refit: bool = False,
 ) -> GateEvidence:
-    """Return the evidence that a gate decides on.
+    """Return the evidence that a gate decides on, from rows that no model was fitted on.
 
     Differences are the challenger's metric minus the other's, turned so that greater is better.
-    Their intervals are two-sided at ``gate.confidence``, from replicates in which every model
-    is scored on the same drawn rows; a promotion reads only the lower end, so a challenger that
-    is truly no better passes in half of the cases that a two-sided interval misses.
-
-    Parameters
-    ----------
-    y_true
-        Native labels or values of rows that no model was fitted on, shape (rows,).
-    champion
-        None where there is no champion yet; its fields are then None.
-    blocks
-        Block of each row for rows that lie in time; None draws rows.
-    name
-        The challenger's name.
-    queries
-        Which rows are ranked together: replicates then draw these groups. None where the task
-        is no ranking.
-    refit
-        Whether probabilities are compared by their log loss too.
-
-    Returns
-    -------
-    GateEvidence
-        What is undefined is None. ``detectable`` is half the width of the interval: a true
-        difference below it would mostly not have been distinguished from zero.
-
-    References
-    ----------
-    Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+    Their intervals are two-sided at ``gate.confidence``, from replicates in which every model is
+    scored on the same drawn rows (or `blocks`, or the groups of a ranking); a promotion reads only
+    the lower end, so a challenger that is truly no better passes in half of the cases that a
+    two-sided interval misses. Of a `refit` probabilities are compared by their log loss too. What
+    is undefined is None. ``detectable`` is half the width of the interval: a true difference below
+    it would mostly not have been distinguished from zero. Source: Efron and Tibshirani (1993), An
+    Introduction to the Bootstrap, chapter 13.
     """
     rows = len(np.asarray(y_true))
     classes, positive = schema.classes, schema.positive

@@ -59,13 +59,7 @@ class Rows:
 
 
 def as_number(value: Any) -> float:
-    """Return a metric's result as a float.
-
-    Raises
-    ------
-    TypeError
-        When it is no single number.
-    """
+    """Return a metric's result as a float, or raise TypeError."""
     plain = (
         value.item() if isinstance(value, np.generic | np.ndarray) and not value.shape else value
     )
@@ -83,13 +77,7 @@ def exactly(
     classes: Sequence[str],
     positive: str | None,
 ) -> float:
-    """Return the metric of rows.
-
-    Raises
-    ------
-    ConfigError
-        When the function fails or gives no finite number; it names the hook.
-    """
+    """Return the metric of rows; one that fails or is not finite is a ConfigError."""
     rows = _rows(metric, own, y_true, predicted, probability, classes, positive)
     about = f"{len(rows.y_true):,} rows"
     try:
@@ -212,13 +200,7 @@ def native(classes: Sequence[str]) -> NDArray[Any]:
 
 
 def function_of(own: OwnCode, metric: str) -> Callable[..., Any]:
-    """Return the function of a metric.
-
-    Raises
-    ------
-    ConfigError
-        When it cannot be imported or called with two arguments.
-    """
+    """Return the function of a metric, or refuse what is not called with two arguments."""
     hook, key = own.metrics[metric], f"metrics.{metric}"
     found: Callable[..., Any] = hook_object(key, hook.call, own.folder)
     second = "what is predicted" if hook.needs == "prediction" else "probabilities"

@@ -5,9 +5,7 @@ deviation between values has a weakly informative prior, a half-t distribution: 
 neither nothing nor everything, many decide by themselves. With one degree of freedom, a
 half-Cauchy, the tail is so heavy that values far apart override the prior however few they are.
 
-References
-----------
-Gelman (2006), Prior distributions for variance parameters in hierarchical models, Bayesian
+Sources: Gelman (2006), Prior distributions for variance parameters in hierarchical models, Bayesian
 Analysis 1. Röver et al. (2021), On weakly informative prior distributions for the heterogeneity
 parameter in Bayesian random-effects meta-analysis, Research Synthesis Methods 12. Gelman et al.
 (2013), Bayesian data analysis, third edition, section 5.4: the predictive distribution.
@@ -35,21 +33,14 @@ _REACH = 12.0
 class RandomEffects:
     """The posterior distribution of the centre and of the deviation between values.
 
-    Attributes
-    ----------
-    deviations, weights
-        Standard deviations between values and the posterior probability of each, shape (n,).
-    means, variances
-        Mean and variance of the centre under each of these, shape (n,).
-    log_evidence
-        Logarithm of the values' density, comparable between those of one prior.
+    `means` and `variances` are the centre's under each of `deviations`; all have the shape (n,).
     """
 
-    deviations: Floats
-    weights: Floats
+    deviations: Floats  # standard ones, between values
+    weights: Floats  # posterior probability of each
     means: Floats
     variances: Floats
-    log_evidence: float
+    log_evidence: float  # log density of the values, comparable for one prior
 
     @property
     def centre(self) -> float:
@@ -70,14 +61,9 @@ class RandomEffects:
         return replace(self, deviations=np.zeros_like(self.deviations)).quantile(share)
 
     def quantile(self, share: float, noise: float = 0.0, factor: float = 1.0) -> float:
-        """Return the quantile of one more value at the probability `share`.
+        """Return the quantile, at the probability `share`, of one more value measured with `noise`.
 
-        Parameters
-        ----------
-        noise
-            Variance with which that value is measured.
-        factor
-            How many times the usual variance it has, where variances grow.
+        Noise is a variance; `factor` is how many times the usual variance that value has.
         """
         deviations = np.sqrt(self.variances + self.deviations**2 * factor + noise)
         reach = _REACH * float(deviations.max())
@@ -108,23 +94,12 @@ def random_effects(
     shared: float = 0.0,
     factors: Floats | None = None,
 ) -> RandomEffects:
-    """Return the distribution of one more value, given values and their noise.
+    """Return the distribution of one more value, given values and the variances of their noise.
 
-    Parameters
-    ----------
-    placed, noise
-        Values and the variance with which each is measured, shape (n_values,).
-    prior
-        Scale of the half-t prior of the deviation between values; 0: they do not vary.
-    freedom
-        Degrees of freedom of that prior; infinite: half-normal; 1: half-Cauchy.
-    centre
-        Where it is known.
-    shared
-        Variance of an error that all values share and one more does not have, beside a known
-        centre.
-    factors
-        How many times the usual variance each value has, shape (n_values,); 1 when absent.
+    `prior` is the scale of the half-t prior of the deviation between values (0: they do not vary),
+    `freedom` its degrees of freedom (infinite: half-normal; 1: half-Cauchy). Beside a known
+    `centre`, `shared` is the variance of an error that all values share and one more does not have.
+    `factors` are how many times the usual variance each value has.
 
     >>> far = random_effects(np.array([1.4, -1.3]), np.full(2, 0.01), 0.05, freedom=1, centre=0.0)
     >>> near = random_effects(np.array([0.1, -0.1]), np.full(2, 0.01), 0.05, freedom=1, centre=0.0)

@@ -1,16 +1,14 @@
 """Ranking metrics over groups of rows, under weights of the groups.
 
 A group (the rows of one user, of one query) is ranked by the predictions, and scored by the true
-grades. A metric is the mean over the informative groups: those with at least two rows and
-at least one relevant row. Equal predictions are in no order: a group then scores what it would on
-average over all orders of them.
+grades. A metric is the mean over the informative groups: those with at least two rows and at least
+one relevant row. Equal predictions are in no order: a group then scores what it would on average
+over all orders of them.
 
-References
-----------
-Järvelin and Kekäläinen (2002), Cumulated gain-based evaluation of IR techniques, ACM Transactions
-on Information Systems 20: NDCG, here with the grade itself as gain, as scikit-learn has it.
-McSherry and Najork (2008), Computing information retrieval performance measures efficiently in the
-presence of tied scores, ECIR: both metrics with ties.
+Sources: Järvelin and Kekäläinen (2002), Cumulated gain-based evaluation of IR techniques, ACM
+Transactions on Information Systems 20: NDCG, here with the grade itself as gain, as scikit-learn
+has it. McSherry and Najork (2008), Computing information retrieval performance measures efficiently
+in the presence of tied scores, ECIR: both metrics with ties.
 """
 
 from __future__ import annotations
@@ -33,21 +31,11 @@ CUT = 10
 
 @dataclass(frozen=True)
 class RankingGroups:
-    """Groups of rows that are ranked together, and the grades of their targets.
+    """Groups of rows that are ranked together, and the grades of their targets."""
 
-    Attributes
-    ----------
-    groups
-        A number for each row, equal within a group; shape (rows,).
-    grades
-        The target's values in order; the place of a value is its grade.
-    relevant
-        The least grade that counts as relevant.
-    """
-
-    groups: Ints
-    grades: tuple[float, ...]
-    relevant: int
+    groups: Ints  # a number for each row, (rows,)
+    grades: tuple[float, ...]  # values in order; a value's place is its grade
+    relevant: int  # the least relevant grade
 
     @classmethod
     def of(cls, groups: ArrayLike, schema: Schema) -> Self:
@@ -79,12 +67,7 @@ class RankingGroups:
         return np.asarray((counts > 1) & (hits > 0), dtype=np.bool_)
 
     def sample(self, most: int) -> Ints:
-        """Return the positions of whole groups, evenly spread by their first rows, in order.
-
-        Parameters
-        ----------
-        most
-            Rows to come near to.
+        """Return positions of whole groups, evenly spread by their first rows; about `most` rows.
 
         >>> RankingGroups(np.array([7, 7, 8, 8, 9, 9]), (0.0, 1.0), 1).sample(4).tolist()
         [0, 1, 4, 5]
@@ -102,14 +85,9 @@ class RankingGroups:
 
 
 class RankScores:
-    """Truth and predictions of rows that are ranked in groups, ready to be scored.
+    """Truth and predictions, shape (rows,), of ranked rows; undefined where one is not finite.
 
-    Parameters
-    ----------
-    truth, predicted
-        Shape (rows,). Where one is not finite, every metric is undefined.
-    plan
-        Its units are groups, or hold whole groups; a group counts in the unit of its first row.
+    The plan's units are groups, or hold whole groups; a group counts in the unit of its first row.
     """
 
     width = 3

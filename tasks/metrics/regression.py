@@ -12,13 +12,7 @@ NAMES = ("mse", "rmse", "mae", "median_ae", "r2", "mape")
 
 
 class ValueScores:
-    """Truth and predictions of a regression, ready to be scored under any weights.
-
-    Parameters
-    ----------
-    truth, predicted
-        Shape (rows,). Where a value is not finite, every metric is undefined.
-    """
+    """Truth and predictions, (rows,), ready to be scored; undefined where one is not finite."""
 
     def __init__(
         self, truth: Floats, predicted: Floats, plan: Plan, wanted: Collection[str] = NAMES

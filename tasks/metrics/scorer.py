@@ -34,38 +34,14 @@ def score(
     """Return one metric, as scikit-learn's scorer of that name without ``neg_`` gives it.
 
     With more than two classes ``precision``, ``recall`` and ``f1`` are their macro averages,
-    ``roc_auc`` is the macro average of one class against the rest, ``average_precision``
-    likewise, and ``brier`` the squared distance summed over the classes, from 0 to 2.
-    ``calibration_error`` is the expected calibration error over 15 bins of equal mass, of the
-    positive class or, with more than two, of the likeliest one (Guo and others, 2017).
-
-    Parameters
-    ----------
-    y_true, predicted
-        Native labels, or values of a regression; shape (rows,).
-    probability
-        Shape (rows, n_classes) in the order of `classes`; None where there is none.
-    classes
-        Labels as text in sorted order; empty for a regression.
-    positive
-        The positive label of a binary task, as text; None: the last class.
-    own
-        Where `metric` may be a custom one.
-    queries
-        Which rows are ranked together; None where the task is no ranking.
-
-    Returns
-    -------
-    float
-        Not a number where the metric is undefined: one class only, no probability, a target
-        of zero under ``mape``, no rows.
-
-    Raises
-    ------
-    EvidenceError
-        If the metric is unknown to the task or the shapes do not match.
-    ConfigError
-        If a custom metric fails or is not finite.
+    ``roc_auc`` is the macro average of one class against the rest, ``average_precision`` likewise,
+    and ``brier`` the squared distance summed over the classes, from 0 to 2. ``calibration_error``
+    is the expected calibration error over 15 bins of equal mass, of the positive class or, with
+    more than two, of the likeliest one (Guo and others, 2017). `probability` has a column for each
+    of `classes`, labels as text in sorted order; without `positive` the last class is. Not a number
+    where the metric is undefined: one class only, no probability, a target of zero under ``mape``,
+    no rows. Raises EvidenceError if the metric is unknown to the task or the shapes do not match,
+    ConfigError if a custom metric fails or is not finite.
 
     >>> score("accuracy", [1, 0, 1], [1, 0, 0], None, ("0", "1"), "1")
     0.6666666666666666
@@ -91,23 +67,11 @@ def evaluate(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Evaluation:
-    """Return every metric of the task, each with its bootstrap interval.
+    """Return every metric of the task, each with its bootstrap interval; None for undefined ones.
 
-    Parameters
-    ----------
-    blocks
-        Block of each row, such as the day, for rows that lie in time; see `time_blocks`. The
-        blocks of a ranking are its groups.
-    queries
-        Which rows are ranked together; None where the task is no ranking.
-    replicates
-        Bootstrap replicates; 0: no intervals.
-
-    Returns
-    -------
-    Evaluation
-        A metric that is undefined is None. The confusion matrix has a row for each true class
-        and a column for each predicted one, in the order of ``schema.classes``.
+    `blocks` are those of rows that lie in time, see `time_blocks`, or the groups of a ranking. 0
+    `replicates` give no intervals. The confusion matrix has a row for each true class and a column
+    for each predicted one, in the order of ``schema.classes``.
     """
     names = known_metrics(schema.classes, queries)
     if queries is not None:
@@ -167,10 +131,7 @@ def prepare(
 ) -> Scores:
     """Return truth and predictions ready to be scored under the weights of `plan`.
 
-    Raises
-    ------
-    EvidenceError
-        If a metric is unknown to the task or the shapes do not match.
+    Raises EvidenceError if a metric is unknown to the task or the shapes do not match.
     """
     known = known_metrics(classes, queries)
     for name in wanted:

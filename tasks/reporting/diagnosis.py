@@ -1,7 +1,4 @@
-"""The diagnosis of a training with its pictures.
-
-The work runs in a child of the worker process, beside the gate and the refit.
-"""
+"""The diagnosis of a training with its pictures, made in a child beside the gate and the refit."""
 
 from __future__ import annotations
 

@@ -47,10 +47,7 @@ def recorded_versions(pipeline: Pipeline, ledger: Ledger) -> frozenset[str]:
 def require_news(pipeline: Pipeline, ledger: Ledger, basis: Basis, cause: Cause) -> None:
     """Raise where a refit has nothing newer to learn from, or the last training saw all of it.
 
-    Raises
-    ------
-    NoNewerRowsError
-        A person's refit is not held to what the last training saw.
+    A person's refit is not held to what the last training saw.
     """
     trained = ledger.decisions(pipeline.config.name, kinds=("trained",))
     seen = None if cause.kind == "manual" else seen_until(trained)
@@ -94,13 +91,7 @@ def training_decision(
     cause: Cause,
     seconds: float | None = None,
 ) -> Decision:
-    """Return the record of a training, but for its version.
-
-    Parameters
-    ----------
-    seconds
-        What it took; None where it has not ended.
-    """
+    """Return the record of a training, but for its version; without `seconds` it has not ended."""
     score = outcome.metrics.get(outcome.metric)
     end = newest_labelled(basis)
     evidence: dict[str, Any] = {

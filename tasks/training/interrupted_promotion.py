@@ -129,13 +129,7 @@ def registered_once(
     trained: Decision,
     register: Callable[[], ModelVersion],
 ) -> ModelVersion:
-    """Return the version that became champion already, or what `register` makes so now.
-
-    Parameters
-    ----------
-    trained
-        What will be recorded of the training, but for the version.
-    """
+    """Return the version that became champion already, or what `register` makes so now."""
     left = _left(pipeline, store, key, str(trained.evidence["challenger"]))
     if left is not None:
         return left[1]

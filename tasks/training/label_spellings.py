@@ -16,11 +16,6 @@ def require_spellings(pipeline: Pipeline, snapshot: Snapshot) -> None:
     """Refuse a spelling in `labels` that no row has, the first time that it is read.
 
     A mapping that fitted once stays right: a later window may lack a spelling of an earlier one.
-
-    Raises
-    ------
-    ConfigError
-        With the line, the spelling and the nearest label.
     """
     note = next((n for n in snapshot.findings if isinstance(n, JoinedLabels)), None)
     if note is None:

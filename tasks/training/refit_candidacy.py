@@ -22,18 +22,12 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Candidacy:
-    """Basis of a refit: the champion and its recipe.
-
-    Attributes
-    ----------
-    strict
-        Whether a person requested a refit, and gets an error where there can be none.
-    """
+    """Basis of a refit: the champion and its recipe."""
 
     champion: ModelVersion | None
     recipe: Recipe | None
     reason: str
-    strict: bool
+    strict: bool  # a person's refit gets an error where there can be none
 
 
 def candidacy(
@@ -49,13 +43,7 @@ def candidacy(
 def mode_of(
     candidacy: Candidacy, pipeline: Pipeline, snapshot: Snapshot, schema: Schema, metric: str
 ) -> TrainingMode:
-    """Return whether the champion is refitted, or why it cannot be.
-
-    Raises
-    ------
-    UsageError
-        When it cannot be and a person requested it.
-    """
+    """Return whether the champion is refitted, or why it cannot be; a person's refit then fails."""
     found = obstacle(candidacy, pipeline.config, snapshot, schema, metric)
     if found and candidacy.strict:
         remedy = f"A full training: `{command('run', file=pipeline.path)}`."
@@ -145,18 +133,8 @@ def require_newer_rows(
 ) -> None:
     """Raise where a refit has too few newer rows to learn from and to be judged on.
 
-    Parameters
-    ----------
-    newest
-        Time of the newest labelled row; None where rows have no time.
-    seen
-        Time of the newest labelled row that the last training saw, whose result would be the same
-        again; None: not checked.
-
-    Raises
-    ------
-    NoNewerRowsError
-        With how many there are and how many are needed.
+    `newest` and `seen` are times of the newest labelled rows of now, and of the last training,
+    whose result would be the same again; None: not checked.
     """
     if mode.kind != "refit":
         return

@@ -37,17 +37,8 @@ def training_snapshot(
     """Read the training window, and infer the contract when the pipeline has none yet.
 
     A column that the contract promises and the source lost is left to the contract check, which
-    names everything that is broken at once.
-
-    Parameters
-    ----------
-    whole
-        Refuse a file that is empty or incomplete; else it is left aside, with a note.
-
-    Raises
-    ------
-    ConfigError
-        When the file names a column that neither source nor contract has.
+    names everything that is broken at once. A file that is empty or incomplete is refused if
+    `whole`, else left aside with a note.
     """
     contract = known_contract(pipeline)
     promised = () if contract is None else tuple(contract.columns)
@@ -72,10 +63,7 @@ def training_snapshot(
 def rows_to_score(
     pipeline: Pipeline, *, settled: bool = False
 ) -> tuple[Source | None, tuple[FileAside, ...]]:
-    """Return the scoring source, else the source, without files that are still being written.
-
-    None where it has no other; see `tasks.data.sources.file_completeness.complete_part`.
-    """
+    """Return the scoring source, or the source, without unfinished files; see `complete_part`."""
     config = pipeline.config
     return complete_part(config.scoring.source or config.source, pipeline.base, settled=settled)
 
@@ -88,16 +76,10 @@ def scoring_snapshot(
     whole: bool = False,
     settled: bool = False,
 ) -> Snapshot:
-    """Read the rows to score: the file's scoring source, else its source; there may be none.
+    """Read the rows to score whose time lies in [since, until); there may be none.
 
-    Parameters
-    ----------
-    since, until
-        Only rows whose time lies in [since, until); None reads without that bound.
-    whole
-        Refuse a file that is empty or incomplete; else it is left aside, with a note.
-    settled
-        Leave aside also what may be half written.
+    A file that is empty or incomplete is refused if `whole`, else left aside with a note; `settled`
+    leaves aside also what may be half written.
     """
     config = pipeline.config
     stated = config.scoring.source or config.source
@@ -141,10 +123,7 @@ def _renamed(
 
 
 def newest_row(pipeline: Pipeline, now: datetime | None = None) -> datetime | None:
-    """Return the greatest time among the rows to score, in UTC; None without a time column.
-
-    Times in the future are not believed, and files that are still being written are not read.
-    """
+    """Return the greatest time, not in the future, of the rows to score, in UTC, or None."""
     column = pipeline.config.time_column
     if column is None:
         return None
@@ -162,13 +141,7 @@ def _no_complete_file(aside: Collection[FileAside]) -> SourceError:
 
 
 def scope_of(input_path: str | None, *, everything: bool) -> ScoringScope:
-    """Return the rows of a scoring: a named file, all rows of the source, or the new ones.
-
-    Raises
-    ------
-    UsageError
-        When a file is named and everything is wanted.
-    """
+    """Return the rows of a scoring: a named file, all rows of the source, or the new ones."""
     if input_path is not None and everything:
         raise UsageError(
             "--all scores every row of the pipeline's source, and --input names another one.",
@@ -180,10 +153,7 @@ def scope_of(input_path: str | None, *, everything: bool) -> ScoringScope:
 
 
 def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.datetime64]:
-    """Return the times in [start, end) of the rows to score, in UTC, ``datetime64[us]`` (n_rows,).
-
-    There may be none; nulls are left out.
-    """
+    """Return the times in [start, end) of rows to score: UTC ``datetime64[us]``, no nulls."""
     column = pipeline.config.time_column or ""
     chosen, aside = rows_to_score(pipeline)
     if chosen is None:
@@ -197,13 +167,7 @@ def row_times(pipeline: Pipeline, start: datetime, end: datetime) -> NDArray[np.
 
 
 def with_overrides(pipeline: Pipeline, input_path: str | None, output_path: str | None) -> Pipeline:
-    """Return `pipeline` with another place to read rows to score from, or to write them to.
-
-    Raises
-    ------
-    UsageError
-        When the input does not exist or the output's format is not known.
-    """
+    """Return `pipeline` with another place to read rows to score from, or to write them to."""
     scoring = pipeline.config.scoring
     if input_path is not None:
         source = input_source(input_path, pipeline.config.source).keep_copies_in(pipeline.state)

@@ -27,12 +27,8 @@ def fit_key(
 ) -> str:
     """Return the digest of all that decides the fitted candidates, 64 hex digits.
 
-    Parameters
-    ----------
-    holdout
-        Share of the rows that is held out; None: as the file states.
-    mode
-        Whose recipe is fitted, where nothing is searched.
+    `holdout` is a share (None: as the file states); `mode` has the recipe where nothing is
+    searched.
     """
     settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
     if holdout is not None:

@@ -36,21 +36,9 @@ def prepare(
 ) -> Prepared:
     """Return which column plays which part, which rows are held out, and the training's keys.
 
-    Parameters
-    ----------
-    champion_until
-        Time of the newest row that the champion was trained on; None without one.
-    refit
-        The champion to refit; None: a search.
-    reason
-        Why it is a search.
-
-    Raises
-    ------
-    ConfigError
-        When the metric is not one for the task that the target gives.
-    DataError
-        When there is nothing to train on or nothing to judge on.
+    `champion_until` is the time of the newest row that the champion was trained on. Without a
+    champion to `refit` it is a search, for `reason`. Raises ConfigError when the metric is not one
+    for the target's task, DataError with nothing to train on or to judge on.
     """
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)

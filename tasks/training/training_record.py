@@ -32,11 +32,7 @@ def finished_training(
     """Return the outcome with `key` if all that it names is still there.
 
     A training whose time budget was used up is not finished: done again, it fits what it skipped.
-
-    Parameters
-    ----------
-    computed_since
-        Only one that ended later counts, and that computed everything anew; None: any.
+    With `computed_since` only one counts that ended later and computed everything anew.
     """
     found = find_outcome(pipeline.work, key)
     if (

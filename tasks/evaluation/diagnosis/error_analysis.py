@@ -1,9 +1,7 @@
 """Mistakes on the holdout: how many of which kind, the worst rows, labels that may be wrong.
 
-References
-----------
-Northcutt, Jiang and Chuang (2021), Confident learning: estimating uncertainty in dataset labels,
-Journal of Artificial Intelligence Research 70.
+Source: Northcutt, Jiang and Chuang (2021), Confident learning: estimating uncertainty in dataset
+labels, Journal of Artificial Intelligence Research 70.
 """
 
 from __future__ import annotations
@@ -50,13 +48,7 @@ def confusions(y_true: ArrayLike, predicted: ArrayLike, schema: Schema) -> tuple
 
 
 def mistakes(y_true: ArrayLike, predicted: ArrayLike, schema: Schema, *, lean: bool = True) -> str:
-    """Return a sentence on the kinds of mistakes.
-
-    Parameters
-    ----------
-    lean
-        Whether to state the effect of another threshold.
-    """
+    """Return a sentence on the kinds of mistakes; `lean`: with the effect of another threshold."""
     if not schema.classes:
         return _misses(y_true, predicted)
     truth, guess, wrong = wrong_rows(y_true, predicted, schema)
@@ -108,10 +100,8 @@ def worst_rows(
 ) -> tuple[WorstRow, ...]:
     """Return the rows on which the model is most wrong, the worst first.
 
-    Parameters
-    ----------
-    names
-        What each row is called, where that may be shown; without, rows that look alike are one.
+    `names` are what rows are called, where that may be shown; without, rows that look alike are
+    one.
     """
     truth, guess = np.asarray(y_true), np.asarray(predicted)
     order = np.argsort(-losses, kind="stable")[: most if names is not None else _MOST_ALIKE]

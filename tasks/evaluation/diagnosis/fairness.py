@@ -1,9 +1,7 @@
 """Metrics by the values of a column, and what groups of a sensitive column get.
 
-References
-----------
-Hardt, Price and Srebro (2016), Equality of opportunity in supervised learning: true positive
-rates. Barocas, Hardt and Narayanan (2023), Fairness and machine learning, chapter 3.
+Sources: Hardt, Price and Srebro (2016), Equality of opportunity in supervised learning: true
+positive rates. Barocas, Hardt and Narayanan (2023), Fairness and machine learning, chapter 3.
 """
 
 from __future__ import annotations
@@ -41,13 +39,7 @@ def by_column(
     blocks: Ints | None = None,
     seed: int = 0,
 ) -> ByColumn:
-    """Return the metric on the rows of each level of a column that has rows enough.
-
-    Parameters
-    ----------
-    levels
-        The column as text, shape (rows,), see `tasks.metrics.losses.level_texts`.
-    """
+    """Return the metric on the rows of each level, as text (rows,), that has rows enough."""
     found = [
         SliceScore(value=name, rows=int(rows.sum()), score=value)
         for name, rows in _levels(levels)

@@ -26,30 +26,14 @@ _FEW_GROUPS = 10
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Holdout rows whose features stand in the training rows too.
+    """Holdout rows whose features stand in the training rows too."""
 
-    Attributes
-    ----------
-    known
-        Which holdout rows, shape (n_holdout,).
-    within
-        Share of the training rows that repeat an earlier training row.
-    """
-
-    known: NDArray[np.bool_]
-    within: float
+    known: NDArray[np.bool_]  # which holdout rows, (n_holdout,)
+    within: float  # share of training rows that repeat an earlier one
 
 
 def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Duplicates | None:
-    """Return which holdout rows equal a training row in every feature; None of too large a table.
-
-    Parameters
-    ----------
-    path
-        The snapshot.
-    train, holdout
-        Positions in it.
-    """
+    """Return which holdout rows equal a training row in every feature; None of large tables."""
     table = Columns(path)
     if not features or table.num_rows * len(features) > MOST_CELLS:
         return None

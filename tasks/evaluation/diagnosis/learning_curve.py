@@ -1,7 +1,4 @@
-"""The challenger's kind of model fitted on more and more rows: what a learning curve is made of.
-
-Runs in a child of the worker process.
-"""
+"""The challenger's kind of model fitted on more and more rows, in a child of the worker process."""
 
 from __future__ import annotations
 
@@ -46,13 +43,8 @@ _SCORED = 10_000
 class _Parts:
     """Rows to fit on, the newest last where they have a time, and rows to validate on.
 
-    Attributes
-    ----------
-    read
-        Reads some of the rows to fit on: all of a large table are held by its last fit alone, if
-        it comes to that.
-    adjustment
-        Calibration and rule of decision of the candidate, which every fit is given.
+    `read` reads some of the rows to fit on: all of a large table are held by its last fit alone, if
+    it comes to that. Every fit is given the candidate's `adjustment`.
     """
 
     read: Callable[[Ints], pd.DataFrame]
@@ -74,17 +66,10 @@ def learning_curve(
 
     A fifth of the training rows validates, the newest where rows have a time; the holdout is not
     touched. On up to 1,000 rows five samples are fitted each. Where rows have a time, fewer rows
-    are the newer ones.
-
-    Parameters
-    ----------
-    result
-        Its candidate and tuned settings are fitted anew, calibrated and made to decide as it is,
-        so that only rows distinguish the last point from its score.
-    baseline
-        The baseline's metric, the measure of what is much.
-    seconds
-        No larger number of rows is begun once the next fit would end after this.
+    are the newer ones. The tuned settings of `result` are fitted anew, calibrated and made to
+    decide as it is, so that only rows distinguish the last point from its score. The `baseline` is
+    the measure of what is much. No larger number of rows is begun once the next fit would end after
+    `seconds`.
     """
     tuned: Mapping[str, Any] = getattr(result, "tuned", {})
     settings = {k: v for k, v in tuned.items() if k != "class_weight"}

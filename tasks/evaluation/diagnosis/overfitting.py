@@ -1,14 +1,12 @@
 """Does a candidate learn too much, too little, or as it should: a verdict in words.
 
 The model's score on rows it learned from is held against its score on the holdout and against the
-trivial baseline. A gap alone is no harm: a forest memorises its own rows and may still be the
-best on others. So a candidate *overfits* only where it also falls behind another one on unseen
-rows, or where there is none to compare with.
+trivial baseline. A gap alone is no harm: a forest memorises its own rows and may still be the best
+on others. So a candidate *overfits* only where it also falls behind another one on unseen rows, or
+where there is none to compare with.
 
-References
-----------
-Hastie, Tibshirani and Friedman (2009), The elements of statistical learning, sections 7.2, 7.4.
-Belkin and others (2019), Reconciling modern machine-learning practice and the classical
+Sources: Hastie, Tibshirani and Friedman (2009), The elements of statistical learning, sections 7.2,
+7.4. Belkin and others (2019), Reconciling modern machine-learning practice and the classical
 bias-variance trade-off, PNAS 116: a perfect score on the training rows need not cost anything.
 """
 
@@ -55,24 +53,13 @@ def fit_verdict(
     rival_train: float | None = None,
     ordered: bool = False,
 ) -> FitVerdict:
-    """Return the verdict on one candidate.
+    """Return the verdict on one candidate, by the metric as it is named.
 
-    Parameters
-    ----------
-    train, holdout, baseline
-        The metric, as it is named, on rows learned from, on the holdout, and of the baseline
-        there.
-    behind
-        By how much the best other candidate is better on the holdout, greater is further behind;
-        None where there is no other.
-    gained
-        By how much it is better than the baseline on the same rows; None where only the two scores
-        are known.
-    rival_train
-        The metric of that best other candidate on rows it learned from: who learns more of its
-        own rows than a better one does not learn too little.
-    ordered
-        Whether the holdout is later than the training rows, so that a gap may be change too.
+    It is `behind` the best other candidate on the holdout by so much (greater is further), and has
+    `gained` so much over the baseline on the same rows; None where it is not known. `rival_train`
+    is that other candidate's metric on rows it learned from: who learns more of its own rows than a
+    better one does not learn too little. If the holdout is later than the training rows
+    (`ordered`), a gap may be change too.
     """
     value = holdout.value
     if train is None or value is None or baseline is None or not isfinite(train):

@@ -1,9 +1,7 @@
 """Score against rows, and by a power law what twice the rows would bring.
 
-References
-----------
-Viering and Loog (2023), The shape of learning curves: a review, IEEE TPAMI 45, section 4: a power
-law with an offset describes most learning curves.
+Source: Viering and Loog (2023), The shape of learning curves: a review, IEEE TPAMI 45, section 4: a
+power law with an offset describes most learning curves.
 """
 
 from __future__ import annotations
@@ -28,10 +26,8 @@ _OF_REACHED, _OF_LEFT = 0.02, 0.03
 def sizes(rows: int) -> tuple[int, ...]:
     """Return how many rows to fit on: the usual numbers, then all `rows`.
 
-    >>> sizes(1200)
-    (100, 500, 1000, 1200)
-    >>> sizes(80)
-    (80,)
+    >>> sizes(1200), sizes(80)
+    ((100, 500, 1000, 1200), (80,))
     """
     usual = [size for size in SIZES if size < 0.9 * rows]
     return (*usual, rows)
@@ -44,13 +40,7 @@ def power_law(rows: Floats, losses: Floats, weights: Floats) -> tuple[float, flo
 
 
 def power_laws(rows: Floats, losses: Floats, weights: Floats) -> Floats:
-    """Return the power law of each of several curves, shape (curves, 3).
-
-    Parameters
-    ----------
-    losses
-        Shape (curves, points).
-    """
+    """Return the power law of each of several curves, (curves, 3), from losses (curves, points)."""
     w = weights / weights.sum()
     flat = losses @ w
     best = np.column_stack([flat, np.zeros_like(flat), np.ones_like(flat)])
@@ -77,12 +67,8 @@ def extrapolate(
 
     The interval comes from fitting the law again to points moved by their own noise: the deviation
     over repeats, or for a point of one fit the pooled one, falling with the root of the rows, and
-    by how far the law misses the points.
-
-    Parameters
-    ----------
-    baseline
-        The metric of the trivial baseline, the measure of what is much; None: the first point.
+    by how far the law misses the points. The `baseline` (None: the first point) is the measure of
+    what is much.
     """
     curve = LearningCurve(candidate=candidate, metric=metric, points=tuple(points))
     if len(points) < LEAST_POINTS:

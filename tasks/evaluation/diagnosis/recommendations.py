@@ -27,16 +27,8 @@ def next_steps(
 ) -> tuple[str, ...]:
     """Return the next steps, a sentence each, the most important first; at most five.
 
-    Where no setting is left to try, the first sentence advises to stop.
-
-    Parameters
-    ----------
-    challenger
-        With the trials of its search.
-    training
-        Its settings: nothing is suggested that was done.
-    calibration_error
-        The challenger's on the holdout, a fraction; None where it states no probabilities.
+    Where no setting is left to try, the first sentence advises to stop; nothing is suggested that
+    was done. `calibration_error` is the challenger's on the holdout, a fraction.
     """
     steps = [
         *_doubts(found),

@@ -1,9 +1,8 @@
 """Score of each column alone: one that nearly decides may be known only after the event.
 
-References
-----------
-Kaufman, Rosset, Perlich and Stitelman (2012), Leakage in data mining: formulation, detection and
-avoidance, ACM TKDD 6: a column that does by itself what all do together is the first to look at.
+Source: Kaufman, Rosset, Perlich and Stitelman (2012), Leakage in data mining: formulation,
+detection and avoidance, ACM TKDD 6: a column that does by itself what all do together is the first
+to look at.
 """
 
 from __future__ import annotations
@@ -44,11 +43,8 @@ _LEAVES = 64
 class Alone:
     """The column that gets furthest alone, and the next.
 
-    Attributes
-    ----------
-    reached, following, all
-        By `column`, by the next best column, and by the model with all of them: of two classes
-        2 AUC - 1, of more the share of the baseline's mistakes that is saved, of numbers R².
+    Of two classes they reach 2 AUC - 1, of more the share of the baseline's mistakes that is saved,
+    of numbers R²; `all` is what the model reaches with all columns.
     """
 
     column: str
@@ -69,17 +65,8 @@ def alone(
     """Return the column that gets furthest alone; None where the evidence is too small.
 
     A tree of at most 64 leaves is fitted to each source column by itself, on at most 8,000 training
-    rows, and judged on as many of the holdout.
-
-    Parameters
-    ----------
-    path
-        The snapshot that `train` and `holdout` are positions in.
-    model
-        The challenger's predictions of all holdout rows.
-    importance
-        Column to its share of the model's own importance: of more than 200 columns the first are
-        tried.
+    rows, and judged on as many of the holdout. Of more than 200 columns the first by the model's
+    own `importance` are tried.
     """
     if len(holdout) < LEAST_ROWS:
         return None

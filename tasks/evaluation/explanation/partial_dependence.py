@@ -1,8 +1,6 @@
 """Partial dependence: the prediction by one column while the others stay as they are.
 
-References
-----------
-Friedman (2001), Greedy function approximation, section 8.2: partial dependence.
+Source: Friedman (2001), Greedy function approximation, section 8.2: partial dependence.
 """
 
 from __future__ import annotations
@@ -24,18 +22,10 @@ _LEVELS = 8
 
 @dataclass(frozen=True)
 class Dependence:
-    """Mean output where one column is set to each of some values.
-
-    Attributes
-    ----------
-    x
-        Values, or places of `labels` where the column is no number.
-    share
-        Of the rows that hold a value about there.
-    """
+    """Mean output where one column is set to each of some values."""
 
     column: str
-    x: Floats
+    x: Floats  # values, or places of `labels` where the column is no number
     y: Floats
     labels: tuple[str, ...] | None = None
 

@@ -1,9 +1,7 @@
 """Permutation importance of the source columns.
 
-References
-----------
-Breiman (2001), Random forests, section 10. Fisher, Rudin and Dominici (2019), All models are
-wrong, but many are useful, section 3: any model, any loss.
+Sources: Breiman (2001), Random forests, section 10. Fisher, Rudin and Dominici (2019), All models
+are wrong, but many are useful, section 3: any model, any loss.
 """
 
 from __future__ import annotations
@@ -43,20 +41,12 @@ class ColumnImportance:
 
 @dataclass(frozen=True)
 class Importance:
-    """Columns by loss, the greatest first.
-
-    Attributes
-    ----------
-    rows
-        Holdout rows that were used.
-    left_out
-        Columns not tried, because there were too many or the time was up.
-    """
+    """Columns by loss, the greatest first."""
 
     metric: str
-    rows: int
+    rows: int  # of the holdout, that were used
     columns: tuple[ColumnImportance, ...]
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # not tried: too many, or no time
 
 
 def permutation_importance(
@@ -75,32 +65,16 @@ def permutation_importance(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Importance | None:
-    """Return the loss of the metric when each column is shuffled, with its interval.
+    """Return the loss of the metric when each column is shuffled, with its interval, or None.
 
-    Whole source columns are shuffled, before any encoding. The interval is a paired bootstrap
-    over the rows, of the mean over `repeats` shuffles.
-
-    Parameters
-    ----------
-    predict
-        Given rows as `X` it returns labels or values, and probabilities or None.
-    X, y
-        Rows that the model was not fitted on; at most `most_rows` of them are drawn, fewer for
-        many columns, so that about 60,000 rows are predicted in all.
-    queries
-        Which rows are ranked together: whole groups are drawn then, and a column is shuffled
-        over all of them. None where the task is no ranking.
-    first
-        Columns to try first, such as the ones that the model's own importance ranks highest.
-    budget
-        No further column is started once it is used up, 20 s where absent: a bound for very slow
-        models. It counts what the machine gave, as drift's limits depend on the result, which a
-        busy hour must not change.
-
-    Returns
-    -------
-    Importance or None
-        None where there are no rows, or the metric is undefined on them.
+    Whole source columns are shuffled, before any encoding, those of `first` before others. The
+    interval is a paired bootstrap over the rows, of the mean over `repeats` shuffles. Of `X`, rows
+    that the model was not fitted on, at most `most_rows` are drawn, fewer for many columns, so that
+    about 60,000 rows are predicted in all; of a ranking whole groups are drawn, and a column is
+    shuffled over all of them. No further column is started once the `budget` (20 s by default) is
+    used up: a bound for very slow models. It counts what the machine gave, as drift's limits depend
+    on the result, which a busy hour must not change. There is none without rows, or where the
+    metric is undefined on them.
     """
     if X.empty:
         return None

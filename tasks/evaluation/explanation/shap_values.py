@@ -33,19 +33,11 @@ class FeatureContribution(Record):
 
 
 class RowExplanation(Record):
-    """Why a model predicts what it does of one row.
+    """Why a model predicts what it does of one row; the greatest pushes come first.
 
-    Attributes
-    ----------
-    base
-        Output for an average row, on the scale of the pushes.
-    label
-        The class that `probability` is of: the positive one, or of more than two the predicted.
-    scale
-        ``log-odds of <class>``, ``probability of <class>`` or ``<target>``; of a calibrated model
-        that of the output before the calibration.
-    pushes
-        The greatest first.
+    `probability` is that of the class `label`: the positive one, or of more than two the predicted.
+    The `scale` of pushes and `base`, the output for an average row, is ``log-odds of <class>``,
+    ``probability of <class>`` or ``<target>``; of a calibrated model that before the calibration.
     """
 
     pipeline: str = ""
@@ -68,33 +60,22 @@ class RowExplanation(Record):
 class Contributions:
     """Contribution of each source column to the trees' output for each row.
 
-    Attributes
-    ----------
-    columns
-        Source columns.
-    values
-        Shape (n_rows, n_columns, n_outputs).
-    base
-        Shape (n_outputs,): the output for an average row.
-    scale
-        What they add up to; an output is of the second of two classes, else of each.
+    `scale` is what they add up to; an output is of the second of two classes, else of each.
     """
 
     columns: tuple[str, ...]
-    values: Floats
-    base: Floats
+    values: Floats  # (n_rows, n_columns, n_outputs)
+    base: Floats  # (n_outputs,): the output for an average row
     scale: Scale
 
 
 def contributions(
     pipeline: Any, X: pd.DataFrame, steps: float = MOST_STEPS
 ) -> Contributions | None:
-    """Return the contributions of as many of the first rows as are cheap; None of no trees.
+    """Return the contributions of as many of the first rows as are cheap, or None.
 
-    Parameters
-    ----------
-    steps
-        What is cheap, see `tree_shap.Explained`. None is returned also where not even one row is.
+    There are none without trees, and where not even one row is cheap: what is, is so many `steps`,
+    see `tree_shap.Explained`.
     """
     encoder, found = pipeline[0], explained(pipeline[-1])
     rows = 0 if found is None else found.rows_within(steps, len(X))
@@ -142,10 +123,7 @@ def outputs_of(pipeline: Any, schema: Schema, label: str | None) -> Outputs:
 def looked_at(new: Mapping[str, float], old: Mapping[str, float]) -> str:
     """Return a sentence: what the new model relies on that the old one did not, and the reverse.
 
-    Parameters
-    ----------
-    new, old
-        Column to what the metric loses when it is shuffled.
+    Both map a column to what the metric loses when it is shuffled.
 
     >>> looked_at({"a": 0.2, "b": 0.1}, {"a": 0.3})
     'The new model looks at b, which the champion did not.'
@@ -180,15 +158,8 @@ def explain_frame(
     """Return which columns pushed the prediction of one row.
 
     Contributions of trees add up to their raw output. Of other models, each column in turn is
-    replaced by the values it has in other rows: the push is the output minus the mean of the
-    outputs then; these do not add up, as columns work together.
-
-    Parameters
-    ----------
-    row
-        One row with the schema's features.
-    background
-        Other rows; at most 100 are used.
+    replaced by the values it has in at most 100 rows of `background`: the push is the output minus
+    the mean of the outputs then; these do not add up, as columns work together.
     """
     features = list(schema.features)
     row, background = row[features], background[features]

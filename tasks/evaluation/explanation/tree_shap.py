@@ -1,12 +1,9 @@
 """Contributions of columns to what trees predict, scikit-learn's through LightGBM's algorithm.
 
 A tree of scikit-learn is written as LightGBM writes its own, and LightGBM computes its SHAP values:
-one implementation for every kind of tree, and none of ours.
-
-References
-----------
-Lundberg and others (2020), From local explanations to global understanding with explainable AI
-for trees, Nature Machine Intelligence 2, algorithm 2: path-dependent TreeSHAP.
+one implementation for every kind of tree, and none of ours. Source: Lundberg and others (2020),
+From local explanations to global understanding with explainable AI for trees, Nature Machine
+Intelligence 2, algorithm 2: path-dependent TreeSHAP.
 """
 
 from __future__ import annotations
@@ -29,21 +26,11 @@ _NAN_GOES_RIGHT, _NAN_GOES_LEFT = 8, 10
 
 @dataclass(frozen=True)
 class Explained:
-    """Trees that yield contributions of a model's columns.
+    """Trees that yield contributions of a model's columns."""
 
-    Attributes
-    ----------
-    boosters
-        Returns LightGBM's, one for all outputs or one for each.
-    scale
-        What contributions add up to.
-    work
-        Steps of a row, in proportion to its time: leaves times squared depth, over all trees.
-    """
-
-    boosters: Callable[[], Sequence[Any]]
-    scale: Scale
-    work: float
+    boosters: Callable[[], Sequence[Any]]  # LightGBM's, one for all outputs or one for each
+    scale: Scale  # what contributions add up to
+    work: float  # time of a row: leaves times squared depth, over all trees
 
     def rows_within(self, steps: float, most: int) -> int:
         """Return how many rows take at most so many steps; 0 where even a few take more."""

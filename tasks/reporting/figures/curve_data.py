@@ -32,57 +32,35 @@ class Line:
 
 @dataclass(frozen=True)
 class Ranking:
-    """ROC or precision-recall curves, one for each class that has both kinds of rows.
-
-    Attributes
-    ----------
-    chance
-        Height of precision for guessing; None where it is not one number.
-    """
+    """ROC or precision-recall curves, one for each class that has both kinds of rows."""
 
     lines: tuple[Line, ...]
-    chance: float | None = None
+    chance: float | None = None  # precision of guessing, if one number
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Stated probability against what happened, by bins of equal mass.
-
-    Attributes
-    ----------
-    low, high
-        Wilson's 95 % interval of what happened (Wilson 1927).
-    excess
-        Mean stated probability minus the share that happened: above 0 the model claims too much.
-    """
+    """Stated probability against what happened, by bins of equal mass."""
 
     stated: Floats
     happened: Floats
-    low: Floats
+    low: Floats  # Wilson's 95 % interval (Wilson 1927)
     high: Floats
     error: float
-    excess: float
+    excess: float  # mean stated probability minus the share that happened
     of: str
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Observed against predicted values, and what is left; of at most 2,000 rows.
-
-    Attributes
-    ----------
-    edges, counts
-        Histogram of all residuals (observed minus predicted) between their 0.5 % and 99.5 %.
-    half
-        Half of the predictions lie within this of the observed value.
-    """
+    """Observed against predicted values, and what is left; of at most 2,000 rows."""
 
     predicted: Floats
     observed: Floats
-    edges: Floats
+    edges: Floats  # histogram of all residuals between 0.5 % and 99.5 %
     counts: Ints
     mean: float
-    half: float
+    half: float  # half of the predictions lie within this
 
 
 def roc_curves(y_true: ArrayLike, probability: Floats, schema: Schema) -> Ranking:

@@ -23,21 +23,13 @@ _REPLICATES = 200
 
 @dataclass(frozen=True)
 class BySize:
-    """NDCG at 10 of groups of about one size.
+    """NDCG at 10 of groups of about one size."""
 
-    Attributes
-    ----------
-    least, most
-        Rows of a group, both ends included.
-    low, high
-        Bootstrap interval of the mean over the groups.
-    """
-
-    least: int
+    least: int  # rows of a group
     most: int
     groups: int
     value: float
-    low: float
+    low: float  # bootstrap interval over the groups
     high: float
 
 
@@ -92,13 +84,7 @@ def _of_size(sizes: Ints, values: Floats, seed: int) -> BySize:
 def draw_ranking(
     name: str, y_true: ArrayLike, predictions: Mapping[str, ArrayLike], queries: RankingGroups
 ) -> tuple[Drawing, ...]:
-    """Return the figures of the candidate `name`.
-
-    Parameters
-    ----------
-    predictions
-        Candidate to its predictions of the holdout; the baseline among them is drawn beside.
-    """
+    """Return the figures of candidate `name`; a baseline among `predictions` is drawn beside."""
     wanted = {k: v for k, v in predictions.items() if k in (name, "baseline")}
     curves = ndcg_by_cut(y_true, wanted, queries)
     if not np.isfinite(curves[name]).all():

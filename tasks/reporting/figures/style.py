@@ -102,15 +102,7 @@ def to_png(figure: mpl.figure.Figure) -> bytes:
 
 
 def to_svg(figure: mpl.figure.Figure, name: str, title: str) -> str:
-    """Return the figure as an SVG element to be put into a page.
-
-    Parameters
-    ----------
-    name
-        Unique in the page.
-    title
-        Text alternative for readers who cannot see it.
-    """
+    """Return the figure as an SVG element with an id unique in its page and a text alternative."""
     raw = _written(figure, "svg", name, transparent=True, dpi=150).decode("utf-8")
     body = raw[raw.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)

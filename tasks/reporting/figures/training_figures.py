@@ -31,19 +31,11 @@ from tasks.reporting.figures.curve_data import (
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its words.
+    """A figure with its words."""
 
-    Attributes
-    ----------
-    name
-        Of the file, without its ending; unique in a training.
-    caption
-        What to conclude from it, in a sentence or two.
-    """
-
-    name: str
+    name: str  # of the file, unique in a training
     title: str
-    caption: str
+    caption: str  # what to conclude from it
     figure: mpl.figure.Figure
 
     def svg(self) -> str:
@@ -204,13 +196,8 @@ def draw_learning(
 ) -> tuple[Drawing, ...]:
     """Return the curves of an iterative candidate, one figure for each loss or score.
 
-    Parameters
-    ----------
-    curves
-        Named as in `CandidateResult`: those of one loss, on rows learnt from and on rows set
-        aside, share a figure.
-    of
-        Which fit they are of, where it is not the one that was kept.
+    Those of one loss, on rows learnt from and on rows set aside, share a figure; `of` is which fit
+    they are of, where it is not the one that was kept.
     """
     losses: dict[str, dict[str, Floats]] = {}
     for name, values in curves.items():

@@ -1,8 +1,6 @@
 """The card of a registered version: what it is for, what it stands on, how good it is, its limits.
 
-References
-----------
-Mitchell and others (2019), Model cards for model reporting, FAT*.
+Source: Mitchell and others (2019), Model cards for model reporting, FAT*.
 """
 
 from __future__ import annotations
@@ -62,17 +60,7 @@ def make_card(
     version: ModelVersion,
     diagnosis: Diagnosis,
 ) -> Card:
-    """Return the card of a version.
-
-    Parameters
-    ----------
-    purpose
-        The model's purpose in the pipeline file; may be empty.
-    source
-        Where the rows come from, without secrets.
-    retrain
-        What would make it be trained again, a sentence each.
-    """
+    """Return the card of a version; `retrain` has what would make it be trained again."""
     roles, split, metric = basis.roles, basis.split, basis.prepared.metric
     evaluation = assessment.of(assessment.challenger)
     title = f"{version.name} version {version.version}"

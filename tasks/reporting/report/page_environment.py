@@ -14,13 +14,7 @@ _STYLE = Path(__file__).parent / "templates" / "report.css"
 
 
 def page_environment(templates: Path, *styles: str, **filters: Callable[..., Any]) -> Environment:
-    """Return the environment in which templates of a folder are filled.
-
-    Parameters
-    ----------
-    styles
-        Files of style in the folder, beside what all pages share; templates have it as ``style``.
-    """
+    """Return the environment of a folder's templates, with these `styles` beside the shared one."""
     environment = Environment(
         loader=FileSystemLoader(templates),
         autoescape=True,

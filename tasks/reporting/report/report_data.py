@@ -48,55 +48,31 @@ class Link:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All contents of the report of one training.
-
-    Attributes
-    ----------
-    source
-        Where the rows come from, in words, without secrets.
-    assumptions
-        What was assumed, one sentence each.
-    challenger
-        Metrics of the challenger on the holdout; `champion` and `baseline` on the same rows.
-    champion_version
-        The version the challenger was judged against; None where there was none.
-    registered
-        Name and version under which the challenger was registered, e.g. ``flights v4``.
-    changes
-        Title to what changed against the champion: settings, metrics, importance.
-    settings
-        Training settings by name, for reproduction.
-    compared
-        What the new model looks at that the champion did not, in a sentence.
-    seconds
-        Stage to the time it took.
-    mode
-        Whether candidates were searched, or a version's recipe was fitted.
-    """
+    """All contents of the report of one training."""
 
     pipeline: str
     keepfit_version: str
     created: datetime
-    source: str
+    source: str  # in words, without secrets
     snapshot: Snapshot
     schema: Schema
     split: Split
     metric: str
     leaderboard: tuple[LeaderboardRow, ...]
-    challenger: Evaluation
+    challenger: Evaluation  # on the holdout, as champion and baseline
     verdict: Verdict
     contract: ContractResult | None = None
     assumptions: tuple[str, ...] = ()
     champion: Evaluation | None = None
     baseline: Evaluation | None = None
-    champion_version: str | None = None
-    registered: str | None = None
+    champion_version: str | None = None  # the version judged against
+    registered: str | None = None  # such as ``flights v4``
     figures: tuple[FigureText, ...] = ()
-    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)  # against the champion
+    settings: Mapping[str, str] = field(default_factory=dict)  # for reproduction
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
     links: tuple[Link, ...] = ()
     next_command: str = ""
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
-    compared: str = ""
+    compared: str = ""  # what the new model looks at that the champion did not
     mode: TrainingMode = field(default_factory=TrainingMode)

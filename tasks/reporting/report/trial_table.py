@@ -30,13 +30,7 @@ class TrialTable:
 
 
 def trial_table(trials: Sequence[Trial], *, greater: bool) -> TrialTable:
-    """Return the trials as a table.
-
-    Parameters
-    ----------
-    greater
-        Whether a larger score is the better one.
-    """
+    """Return the trials as a table; `greater`: a larger score is the better one."""
     names = tuple(dict.fromkeys(name for trial in trials for name in trial.params))
     sign = -1.0 if greater else 1.0
 

@@ -1,15 +1,13 @@
 """Rows on which the model is weaker, found on one half of the holdout and confirmed on the other.
 
-A shallow tree is fitted to the loss of one half's rows; its nodes are the slices. The other
-half, not used for the choice, tests whether the loss is really higher there, corrected for
-the number of slices.
+A shallow tree is fitted to the loss of one half's rows; its nodes are the slices. The other half,
+not used for the choice, tests whether the loss is really higher there, corrected for the number of
+slices.
 
-References
-----------
-Chung and others (2019), Slice finder: automated data slicing for model validation, ICDE.
-Athey and Imbens (2016), Recursive partitioning for heterogeneous causal effects, PNAS 113: one
-half chooses, the other estimates. Holm (1979), A simple sequentially rejective multiple test
-procedure. Welch (1947), the t test of unequal variances.
+Sources: Chung and others (2019), Slice finder: automated data slicing for model validation, ICDE.
+Athey and Imbens (2016), Recursive partitioning for heterogeneous causal effects, PNAS 113: one half
+chooses, the other estimates. Holm (1979), A simple sequentially rejective multiple test procedure.
+Welch (1947), the t test of unequal variances.
 """
 
 from __future__ import annotations
@@ -60,17 +58,9 @@ def weak_slices(
 ) -> tuple[Slice, ...]:
     """Return the slices in which the loss is higher beyond doubt, the greatest excess first.
 
-    Parameters
-    ----------
-    X, losses
-        Holdout rows and their loss; shape (rows,).
-    expected
-        The loss that the model's own probabilities expect.
-    blocks
-        Block of each row, for rows that lie in time: a block stays in one half, and the test
-        counts blocks, not rows.
-    level
-        Chance of any slice where there is none, at most.
+    `expected` is the loss that the model's own probabilities expect. Of rows that lie in time a
+    block stays in one half, and the test counts `blocks`, not rows. `level` bounds the chance of
+    any slice where there is none.
     """
     if len(X) < LEAST_ROWS or not X.shape[1] or not np.isfinite(losses).all():
         return ()
