@@ -16,7 +16,7 @@ _LABELS = "If it needs the labels of your target, state them: `labels: [no, yes]
 
 
 def try_metric(own: OwnCode, metric: str, task: str | None, positive: str | int | None) -> None:
-    """Refuse a metric that gives made-up rows no finite number, or another one when called again."""
+    """Refuse a metric that gives made-up rows no finite number, or another one the next time."""
     hook = own.metrics[metric]
     if task == "regression" and hook.needs == "probability":
         raise wrong(own, metric, "needs probabilities, which a regression does not have")
