@@ -52,10 +52,7 @@ def launch(
     folder: Path,
     descriptors: Collection[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, its output appended to `log`.
-
-    `folder`: working folder; `descriptors`: open files that it inherits, and no others.
-    """
+    """Start a process in a session of its own in `folder`; it inherits `descriptors` only."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as sink:

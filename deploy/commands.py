@@ -271,10 +271,7 @@ def restore(
 
 
 def _archive_first(archive: str, file: str | None) -> tuple[str, Path | None]:
-    """Return archive and pipeline, in whichever order they were given.
-
-    Raises UsageError when there is a pipeline and no archive.
-    """
+    """Return archive and pipeline, in whichever order given; UsageError without an archive."""
     if not _is_pipeline(archive):
         return archive, None if file is None else Path(file)
     if file is None or _is_pipeline(file):

@@ -14,12 +14,8 @@ from tasks.replay import begin_more, begin_replay, compare_policies, load_histor
 
 @flow("backtesting", run_name=named)
 def backtesting(pipeline: str, request: BacktestRequest) -> BacktestOutcome:
-    """Replay the history of a pipeline file under several policies and recommend one.
-
-    Neither champion nor ledger nor alerts are touched.
-
-    `pipeline`: path of the pipeline file.
-    """
+    """Replay the history of a pipeline file under several policies and recommend one."""
+    # Neither champion nor ledger nor alerts are touched.
     began = monotonic()
     plan = pipeline_of_run(pipeline)
     replay = load_history(plan, request)

@@ -227,12 +227,10 @@ def _contacted(pipeline: Pipeline) -> Iterator[None]:
 def _companions(
     pipeline: Pipeline, *, checks: bool, fits: bool, keep: bool = False
 ) -> Iterator[None]:
-    """Start the processes that a flow needs, and name the Prefect API that runs it, if any.
-
-    `checks`, `fits`: whether a contract will probably be checked and models fitted. Where that
-    turns out wrong, the process is started when it is needed; `keep`: whether contracts will be
-    checked several times, and runs logged early.
-    """
+    """Start the processes that a flow needs, and name the Prefect API that runs it, if any."""
+    # `checks`, `fits`: whether a contract will probably be checked and models fitted; where that
+    # turns out wrong, the process is started when it is needed. `keep`: whether contracts will be
+    # checked several times, and runs logged early.
     stack = running_stack(pipeline.state)
     configured = stack.prefect_api if stack else configured_api()
     named = os.environ.get("PREFECT_API_URL")

@@ -13,12 +13,8 @@ from tasks.projects.reachability import reach
 
 @flow("inspection", run_name="inspection of {pipeline}")
 def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
-    """Look for the marks that `keepfit deploy` left in the stores of a pipeline.
-
-    `pipeline`: path of the pipeline file; `mark`: what was written into each store; `columns`:
-    digest of the source's columns, as `keepfit deploy` read them. Returns: completed, its message a
-    `Reach` as JSON.
-    """
+    """Look for the marks that `keepfit deploy` left in the stores of a pipeline file."""
+    # Returns a completed state, its message a `Reach` as JSON.
     keep_private()
     found = reach(pipeline_of_run(pipeline), mark, columns)
     return completed(found.model_dump_json())

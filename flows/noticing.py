@@ -12,11 +12,7 @@ from tasks.orchestration.declarations import flow as declared
 def noticing(
     pipeline: str, flow_run: str, flow: str, state: str, message: str = ""
 ) -> Delivery | None:
-    """Record that a flow run failed and send one alert.
-
-    `pipeline`: path of the pipeline file; `flow_run`, `flow`: id and flow name of the Prefect run;
-    `state`, `message`: name and message of its state.
-    """
+    """Record that a flow run failed and send one alert."""
     plan = pipeline_of_run(pipeline, edited=True)
     decision = note_failure(plan, flow_run, flow, state, message)
     return tell_people(plan, decision)

@@ -48,10 +48,8 @@ def correlation_of(parameters: dict[str, Any]) -> str:
 
 
 def end_left(state: Path) -> None:
-    """Crash the runs on the configured API that processes of this state folder left when they died.
-
-    A running stack does so itself. Prefect is imported only where there are some.
-    """
+    """Crash runs on the configured API that dead processes of this state folder left."""
+    # A running stack does so itself. Prefect is imported only where there are some.
     api = configured_api() or ""
     left = left_on(state, api)
     if not left or running_stack(state) is not None or not answers(api, _ANSWER_SECONDS):
@@ -94,14 +92,9 @@ def unsuccessful_runs(
     now: datetime,
     awake: datetime | None = None,
 ) -> dict[str, tuple[EndedRun, ...]]:
-    """Return pipeline to its runs that failed since then or are late to start, where it has some.
-
-    However many pipelines there are, the number of API requests is the same.
-
-    `names`: the pipelines; `since`: runs that ended, or should have started, before are left out;
-    `awake`: since when runs can start at all, where that is known: those that were due while nobody
-    could start them are not late at once.
-    """
+    """Return pipeline to its runs that failed since then or are late to start, if any."""
+    # However many pipelines there are, the number of API requests is the same. Runs that were due
+    # before `awake`, while nobody could start them, are not late at once.
     tags = {pipeline_tag(name): name for name in names}
     flows = _flows(client)
     found = list(_ended(client, tags, flows, since))

@@ -49,13 +49,9 @@ _LOGGER = logging.getLogger(__name__)
 
 @contextmanager
 def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[Cause]:
-    """Yield why the flow runs; every ending is recorded and shown on keepfit's page.
-
-    Failures of runs that keepfit started are reported from here, whether or not an automation of
-    Prefect does so too. Runs started by a person report their outcome in the terminal.
-
-    `cause`: as it was given; without one, the calendar's or a person's.
-    """
+    """Yield why the flow runs; every ending is recorded and shown on keepfit's page."""
+    # Failures of runs that keepfit started are reported from here, whether or not an automation of
+    # Prefect does so too. Runs started by a person report their outcome in the terminal.
     die_with_parent()
     keep_private()
     if deployment_id():
@@ -103,10 +99,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
 
 
 def pipeline_of_run(file: str, *, edited: bool = False) -> Pipeline:
-    """Return the pipeline that a flow is to work on; see `pipeline_in_use`.
-
-    Raises UsageError when it is not registered with the stack or deployment of the run.
-    """
+    """Return the pipeline that a flow is to work on; see `pipeline_in_use`."""
     if deployment_id() and REGISTERED_VARIABLE not in os.environ:
         raise UsageError(
             f"The deployment of this run does not state which content of {file} it may run.",

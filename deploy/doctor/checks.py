@@ -252,10 +252,7 @@ def ports(wanted: Sequence[int]) -> Found:
 
 
 def clock(state: Path, servers: Sequence[str]) -> Found:
-    """Compare this machine's clock with its newest file and with the clocks of servers.
-
-    `servers`: addresses that respond over HTTP with a date.
-    """
+    """Compare this machine's clock with its newest file and with the dates that servers send."""
     now = time.time()
     ahead = max((p.stat().st_mtime for p in _files(state)), default=now) - now
     if ahead > _SKEW_SECONDS:

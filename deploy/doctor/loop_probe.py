@@ -75,12 +75,8 @@ class LoopResult(Record):
 
 
 def run_loop(state: Path) -> LoopResult:
-    """Send a scratch pipeline once around the loop of the stack that runs on `state`.
-
-    Nothing of it remains: neither deployments, automations and runs on the server, nor files.
-
-    Raises InfrastructureError when no stack runs there.
-    """
+    """Send a scratch pipeline once around the loop of the stack that runs on `state`."""
+    # Nothing of it remains: neither deployments, automations and runs on the server, nor files.
     stack = running_stack(state)
     if stack is None:
         raise InfrastructureError(f"No stack runs on {state}.", "Start it: keepfit up FILE")
@@ -139,10 +135,7 @@ class _Trip:
         self._began = began
 
     def legs(self) -> Iterator[Leg]:
-        """Go around; yield each leg when it is done.
-
-        Raises InfrastructureError when a leg does not end in time, or a run fails.
-        """
+        """Go around; yield each leg when it is done, in time, else raise InfrastructureError."""
         trained = self._run("training", {})
         yield Leg(name="training", seconds=trained, what="the first champion")
         window = write_drifted(self._pipeline.base, self._began, datetime.now(UTC))

@@ -22,10 +22,7 @@ _JITTER = 1e-4
 
 
 def write_project(folder: Path, name: str, now: datetime, alert: str) -> Path:
-    """Write the pipeline file and its history, which ends an hour before `now`; return the file.
-
-    `alert`: Apprise URL of the channel for alerts.
-    """
+    """Write the pipeline file and its history, which ends an hour before `now`; return the file."""
     rows = _table().sample(frac=1.0, random_state=0, ignore_index=True)
     first = now - timedelta(days=_DAYS)
     step = (timedelta(days=_DAYS) - timedelta(hours=1)) / len(rows)

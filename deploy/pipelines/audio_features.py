@@ -66,11 +66,7 @@ NAMES = (
 
 
 def add_features(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` with the columns `NAMES` of the recording that each of them names.
-
-    Raises KeyError when there is no column `COLUMN`; FileNotFoundError when a row names a file that
-    is not in the folder of this module.
-    """
+    """Return `rows` with the columns `NAMES` of the recording that each of them names."""
     described = [describe(path_of(name)) for name in rows[COLUMN]]
     made = pd.DataFrame(described, index=rows.index, columns=list(NAMES), dtype=np.float64)
     return pd.concat([rows, made], axis=1)

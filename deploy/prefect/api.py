@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 
 def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
-    """Return the Prefect API that is configured, else that of a stack running on one of `states`.
-
-    Returns: its address; ``user:password``, empty where the environment states them itself. Raises
-    UsageError when there is none; InfrastructureError when it does not respond.
-    """
+    """Return address and ``user:password``, if not the environment's, of the API in use."""
+    # Raises UsageError when there is none; InfrastructureError when it does not respond.
     api, credentials = configured_api(), ""
     for state in states:
         stack = running_stack(state) if api is None else None
@@ -42,10 +39,7 @@ def api_in_use(states: Iterable[Path]) -> tuple[str, str]:
 
 @contextmanager
 def speaking_to(api: str, credentials: str = "") -> Iterator[None]:
-    """Let everything in this block talk to the Prefect API at `api`.
-
-    `credentials`: ``user:password``; empty: as the environment states them.
-    """
+    """Let this block talk to the API at `api`, as ``user:password`` or the environment's."""
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
@@ -59,11 +53,7 @@ def speaking_to(api: str, credentials: str = "") -> Iterator[None]:
 
 @contextmanager
 def connected() -> Iterator[SyncPrefectClient]:
-    """Yield a client of the Prefect API in use.
-
-    Raises TransientError when the API does not respond; InfrastructureError when it refuses the
-    request.
-    """
+    """Yield a client of the Prefect API in use; TransientError when that does not respond."""
     try:
         with prefect_client.get_client(sync_client=True) as client:
             yield client
@@ -93,10 +83,7 @@ def _refusal(error: object) -> InfrastructureError:
 
 
 def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse:
-    """Return the deployment `name`, such as ``training/flights``.
-
-    Raises InfrastructureError when there is none.
-    """
+    """Return the deployment `name`, such as ``training/flights``, or InfrastructureError."""
     try:
         return client.read_deployment_by_name(name)
     except prefect_errors.ObjectNotFound:

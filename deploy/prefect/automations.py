@@ -40,23 +40,14 @@ def resource_of(name: str) -> str:
 
 
 def automations_of(pipeline: Pipeline, training: UUID, noticing: UUID) -> list[AutomationCore]:
-    """Return the automations of a pipeline.
-
-    `training`, `noticing`: ids of the pipeline's deployments that they run.
-    """
+    """Return the automations of a pipeline, which run its deployments `training` and `noticing`."""
     name = pipeline.config.name
     return [_alarm(name, training), _failure(name, noticing), _silence(name)]
 
 
 def apply_automations(pipelines: Sequence[Pipeline]) -> tuple[str, ...]:
-    """Create or update the automations of `pipelines` on the Prefect API in use.
-
-    Those of these pipelines that are no longer wanted are removed; all others stay as they are.
-    The pipelines' deployments must be there.
-
-    Returns: names of the automations that were created, updated or removed; empty when all were
-    right. Raises InfrastructureError when the API does not respond, or a deployment is missing.
-    """
+    """Create, update or remove automations of `pipelines`; return the names of those changed."""
+    # Those of other pipelines stay as they are. The pipelines' deployments must be there.
     with connected() as client:
         return tuple(change for p in pipelines for change in _apply(client, p))
 

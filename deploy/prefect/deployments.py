@@ -80,10 +80,7 @@ def runner_deployments(pipelines: Sequence[Pipeline]) -> list[RunnerDeployment]:
 def deployment_of(
     pipeline: Pipeline, row: Deployed, job_variables: Mapping[str, Any] | None = None
 ) -> deployment_runner.RunnerDeployment:
-    """Return the deployment of one flow for one pipeline.
-
-    `job_variables`: what its work pool's jobs get; only for deployments that have a work pool.
-    """
+    """Return the deployment of one flow for a pipeline, with variables of its work pool's jobs."""
     from prefect.types.entrypoint import EntrypointType  # defers prefect
 
     name = pipeline.config.name

@@ -33,12 +33,8 @@ class Probe(Record):
 
 
 def probe(client: SyncPrefectClient, name: str, deployment: UUID, seconds: float) -> Probe:
-    """Emit a probe event for the pipeline `name` and wait for the run that it starts.
-
-    `deployment`: id of the pipeline's training deployment; `seconds`: longest time until that run.
-    Raises InfrastructureError when no run is made in time, or its parameter `cause` is not what was
-    sent.
-    """
+    """Emit a probe event for the pipeline `name`; wait `seconds` for a run of `deployment`."""
+    # Raises InfrastructureError when no run is made in time, or its `cause` is not what was sent.
     cause = Cause(
         kind="probe",
         correlation=new_correlation(),

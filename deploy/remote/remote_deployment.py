@@ -69,16 +69,11 @@ def deploy(
 ) -> Applied:
     """Bring the deployments of pipeline files onto a work pool, and prove that alarms start runs.
 
-    What is right already is left as it is.
-
-    `pool`: name of a work pool that exists; `kind`: required type of the pool; None allows any of
-    the supported ones; `image`: image with keepfit in it, for docker and kubernetes; `seconds`:
-    longest time until the automation of each pipeline reacts to a probe; `out`: receives one line
-    for each step.
-
-    Raises UsageError: no Prefect API, no such pool, a pool of another type, an image missing or not
-    wanted; InfrastructureError: the API does not respond or refuses; an automation does not react
-    to its probe; a worker reaches other stores than this process.
+    What is right already is left as it is. `kind`: required type of the pool; `image`: one with
+    keepfit in it, for docker and kubernetes; `seconds`: longest time until the automation of each
+    pipeline reacts to a probe. Raises UsageError: no Prefect API, no such pool, a pool of another
+    type, an image missing or not wanted; InfrastructureError: the API does not respond or refuses;
+    an automation does not react to its probe; a worker reaches other stores than this process.
     """
     turn_telemetry_off()
     pipelines = pipelines_of(files)
@@ -119,10 +114,7 @@ def deploy(
 
 
 def pipelines_of(files: Sequence[Path]) -> tuple[Pipeline, ...]:
-    """Return the pipelines of `files`; of ``./keepfit.yaml`` when there are none.
-
-    Raises UsageError when two files have one name.
-    """
+    """Return the pipelines of `files`, or of ``./keepfit.yaml``; UsageError if names repeat."""
     pipelines = tuple(load_pipeline(file) for file in files) or (load_pipeline(),)
     seen: dict[str, Path] = {}
     for pipeline in pipelines:

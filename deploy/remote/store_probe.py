@@ -35,12 +35,9 @@ def probe_stores(
     variables: Mapping[str, Any],
     seconds: float,
 ) -> Reach:
-    """Let a worker of the pool look for marks that are left in the pipeline's stores.
-
-    `variables`: what the pool's jobs get; `seconds`: longest time until the worker's report. Raises
-    InfrastructureError when no report comes, or the worker reaches another store; names store and
-    addresses.
-    """
+    """Let a worker of the pool look for marks that are left in the pipeline's stores."""
+    # Raises InfrastructureError when no report comes in `seconds`, or the worker reaches another
+    # store; names store and addresses.
     mark = uuid4().hex
     wanted = deployment_of(pipeline, _ROW, variables)
     deployment = UUID(str(wanted.apply(work_pool_name=pool)))

@@ -56,13 +56,9 @@ class Restored(Manifest):
 
 
 def backup(state: Path, target: str | Path) -> Manifest:
-    """Write the contents of `state` to the tar file or object `target`, whole or not at all.
-
-    Databases on a server (PostgreSQL) are backed up by their own means.
-
-    Raises UsageError when there is nothing to back up, or `target` is there already or lies in
-    `state`; InfrastructureError when the disk, a database or the store refuses.
-    """
+    """Write the contents of `state` to the tar file or object `target`, whole or not at all."""
+    # Databases on a server (PostgreSQL) are backed up by their own means. Raises UsageError when
+    # there is nothing to back up, or `target` is there already or lies in `state`.
     if is_object(str(target)):
         with temporary_folder() as folder:
             manifest = backup(state, folder / "backup.tar.gz")
@@ -97,15 +93,11 @@ def backup(state: Path, target: str | Path) -> Manifest:
 
 
 def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored:
-    """Put what the backup `source` holds into `state`.
-
-    Everything is unpacked and compared with its digest first.
-
-    `force`: whether what `state` holds already moves aside, to a new folder beside it whose name
-    has ``.before-restore``, and is kept there; without, it is not touched. Raises UsageError when
-    `state` holds something and not `force`, a stack runs on it, or `source` is no whole backup;
-    InfrastructureError when the disk refuses; `state` is as it was.
-    """
+    """Put what the backup `source` holds into `state`; all is unpacked and compared first."""
+    # With `force` what `state` holds already moves aside to a new folder beside it,
+    # `….before-restore…`, and is kept. Raises UsageError when it holds something and not `force`, a
+    # stack runs on it, or `source` is no whole backup; InfrastructureError when the disk refuses;
+    # `state` is then as it was.
     state = state.resolve()
     if not force and _holds_something(state):
         raise UsageError(
@@ -327,10 +319,7 @@ def _swap(state: Path, whole: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _stopped(state: Path) -> Iterator[None]:
-    """Hold the lock of the stack, so that none runs or starts meanwhile.
-
-    Raises UsageError when one runs.
-    """
+    """Hold the lock of the stack, so that none runs or starts; UsageError when one runs."""
     if not state.exists():
         yield
         return

@@ -17,11 +17,7 @@ _AT_MOST = 3_600.0
 
 
 class Housekeeping:
-    """Starts the retention of the pipelines' state once a day.
-
-    `state`: the state folder; `files`: the pipeline files; `environ`: environment of the process;
-    `say`: receives sentences for a person.
-    """
+    """Starts the retention of the pipelines' state once a day; `say` receives sentences."""
 
     def __init__(
         self,

@@ -52,13 +52,9 @@ class Collected:
 
 
 def collect(pipeline: Pipeline, now: datetime) -> Collected:
-    """Remove files of `pipeline` that are older than its `retention` and referred to by nothing.
-
-    Nothing is removed while one of the state's runs is open. A training that starts meanwhile
-    waits.
-
-    Raises TransientError when the store or the ledger does not respond.
-    """
+    """Remove files of `pipeline` that are older than its `retention` and referred to by nothing."""
+    # Nothing is removed while one of the state's runs is open. A training that starts meanwhile
+    # waits.
     if not pipeline.work.is_dir():
         return Collected()
     try:

@@ -30,10 +30,7 @@ _NONE = frozenset({"", "none"})
 def kept_versions(
     pipeline: Pipeline, ledger: Ledger, trained: Iterable[str], before: datetime
 ) -> dict[str, str]:
-    """Return the versions of `pipeline` that stay, each with the first reason for it.
-
-    `trained`: versions of trainings whose files stay; `before`: what is older may go.
-    """
+    """Return the versions that stay, with the first reason; older ones than `before` may go."""
     if not has_registry(pipeline):
         return {}
     store, name = store_of(pipeline), pipeline.config.name

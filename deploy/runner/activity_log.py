@@ -21,10 +21,7 @@ _OVERLAP = timedelta(minutes=2)
 
 
 class Chronicle:
-    """Prints every decision of some pipelines once, from now on.
-
-    `say`: receives a line for each.
-    """
+    """Prints every decision of some pipelines once, from now on, as a line to `say`."""
 
     def __init__(self, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
         self._say = say

@@ -24,10 +24,7 @@ class Edit(Record):
 
 
 class WatchedFiles:
-    """The pipeline files of a stack, looked at again and again.
-
-    `pipelines`: as they were read when the stack started.
-    """
+    """The pipeline files of a stack, read when it started and looked at again and again."""
 
     def __init__(self, pipelines: Sequence[Pipeline]) -> None:
         self.pipelines = list(pipelines)

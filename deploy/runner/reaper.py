@@ -56,9 +56,8 @@ _CRASHED_WITHIN = timedelta(hours=1)
 class Reaper:
     """Looks after the runs of some pipelines on the Prefect API in use.
 
-    `state`: the state folder, in which runs name their process; `pipelines`: those whose runs these
-    are; `runner`: number of the process that starts the deployments' runs: none of an earlier one
-    lives; `say`: receives a line for each training that has started.
+    They name their process in the `state` folder; no process of an earlier `runner` than this one
+    lives; `say` receives a line for each training that has started.
     """
 
     def __init__(

@@ -69,11 +69,7 @@ class RefusedError(Exception):
 
 
 class PredictionServer:
-    """Predictions for some pipelines.
-
-    `champions`: one a pipeline; `background`: runs beside the server until it is cancelled: what
-    brings the spool to the ledger.
-    """
+    """Predictions of `champions`; `background` brings the spool to the ledger meanwhile."""
 
     def __init__(
         self,

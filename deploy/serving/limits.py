@@ -15,10 +15,7 @@ class TooLargeError(Exception):
 
 
 async def body_of(request: Request, most: int) -> bytes:
-    """Return the body of a request; of one that is too large no more than `most` bytes are read.
-
-    Raises TooLargeError when it is larger, by what the client states or by what it sends.
-    """
+    """Return the body of a request; TooLargeError, at most `most` bytes read, beyond them."""
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most:
         raise TooLargeError
@@ -33,10 +30,7 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 class RateLimit:
-    """A bucket of tokens for each client: it fills at `rate` a second and holds two seconds' worth.
-
-    `rate`: requests a second and client; None: no limit.
-    """
+    """A bucket of tokens per client: `rate` requests a second, two seconds' worth at most."""
 
     def __init__(self, rate: float | None) -> None:
         self._rate = rate

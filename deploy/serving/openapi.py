@@ -52,10 +52,7 @@ _STATUSES = {
 
 
 def openapi(champions: Iterable[CurrentChampion], *, token: bool) -> dict[str, Any]:
-    """Return the OpenAPI description.
-
-    `token`: whether a bearer token is needed.
-    """
+    """Return the OpenAPI description, with or without a bearer token."""
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "keepfit", "version": version("keepfit")},

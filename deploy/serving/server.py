@@ -48,13 +48,9 @@ def serve(
     limits: Limits,
     out: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve predictions until SIGINT or SIGTERM.
-
-    `files`: pipeline files or their folders; none: the default file; `host`: address to listen on.
-    Beyond loopback ``KEEPFIT_SERVE_TOKEN`` must be set; `out`: receives the server's address as
-    soon as it is listened on. Raises UsageError when the port cannot be used, two files name one
-    pipeline, or a token is needed.
-    """
+    """Serve predictions until SIGINT or SIGTERM; `out` gets the address once it listens."""
+    # Beyond loopback `KEEPFIT_SERVE_TOKEN` must be set. Raises UsageError when the port cannot be
+    # used, two files name one pipeline, or a token is needed.
     turn_telemetry_off()
     keep_private()
     token = token_for(host)

@@ -154,11 +154,7 @@ def of_mlflow(state: Path, url: str, database: str) -> dict[str, str]:
 def of_runner(
     state: Path, prefect_api: str, credentials: str, database: str, files: Sequence[str]
 ) -> dict[str, str]:
-    """Return the environment of the runner and of the flow runs that it starts.
-
-    `credentials`: ``user:password`` of the Prefect API; `files`: the pipeline files whose flows may
-    run.
-    """
+    """Return the environment of the runner and of the runs of `files` that it starts."""
     environ = {
         **common(state),
         "PREFECT_API_URL": prefect_api,

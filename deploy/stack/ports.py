@@ -30,12 +30,9 @@ class Held:
 
 
 def hold(default: int, wanted: int | None, part: str, option: str) -> Held:
-    """Return a socket that listens on loopback.
-
-    `default`: port to hold when none is wanted; another free one is taken where it is not free;
-    `wanted`: requested port; 0 allows any; `part`, `option`: its purpose and the option that sets
-    it, for the error. Raises UsageError when the requested port is taken or not allowed.
-    """
+    """Return a socket that listens on loopback: on the port `wanted` (0: any), or `default`."""
+    # `part` and `option`, its purpose and what sets it, are for the UsageError when the requested
+    # port is taken or not allowed.
     port = default if wanted is None else wanted
     try:
         return _held(port)

@@ -69,21 +69,16 @@ def up(
     link: bool = False,
     out: Callable[[str], None] = print,
 ) -> int:
-    """Run the stack of some pipelines until SIGINT, SIGTERM or SIGHUP.
+    """Run the stack of some pipelines until SIGINT, SIGTERM or SIGHUP; return 0 after a signal.
 
     `files`: pipeline files or their folders; none: the default file; `serve`: whether predictions
-    are served too, as by ``keepfit serve``; `prefect_port`, `mlflow_port`, `page_port`,
-    `serve_port`: ports on loopback; None: the usual one, or a free one where that is taken;
+    are served too; a port of None: the usual one, or a free one where that is taken;
     `prefect_database`, `mlflow_database`: addresses of PostgreSQL databases; None: what
     ``KEEPFIT_PREFECT_DATABASE`` and ``KEEPFIT_MLFLOW_DATABASE`` set, else SQLite in the state
     folder; `link`: whether to show the link that lets a browser in: not in what others may read;
-    `out`: receives the lines of the output: addresses and next runs. Progress goes to stderr.
-
-    Returns: 0 after a signal.
-
-    Raises UsageError when another stack runs on the state folder, the pipelines do not share one,
-    or a port that was requested is taken; InfrastructureError when a part can't be started, with
-    the end of its log.
+    `out`: receives addresses and next runs, progress goes to stderr. Raises UsageError when another
+    stack runs on the state folder, the pipelines do not share one, or a port that was requested is
+    taken; InfrastructureError when a part can't be started, with the end of its log.
     """
     turn_telemetry_off()
     keep_private()

@@ -39,10 +39,9 @@ class _Watch:
 
 
 class Supervisor:
-    """Starts parts, watches them and stops them.
+    """Starts parts in their order, watches them and stops them in the opposite order.
 
-    `parts`: in the order in which they are started; they are stopped in the opposite order; `say`:
-    receives sentences for a person; `secrets`: values that no sentence may hold.
+    `say` receives sentences for a person, which hold none of the `secrets`.
     """
 
     def __init__(
@@ -56,11 +55,9 @@ class Supervisor:
         self.stopping = threading.Event()
 
     def start(self) -> None:
-        """Start every part and return when each is well, or when it is to stop.
-
-        Raises InfrastructureError when one ends by itself, is killed twice, or stands still and is
-        not well in time, with the end of its log.
-        """
+        """Start every part and return when each is well, or when it is to stop."""
+        # Raises InfrastructureError, with the end of its log, when one ends by itself, is killed
+        # twice, or stands still and is not well in time.
         for watch in self._watched:
             self._start(watch)
         waiting = list(self._watched)
@@ -96,10 +93,7 @@ class Supervisor:
         )
 
     def _stands_still(self, watch: _Watch, since: float, still: float, slow: float) -> bool:
-        """Return whether a part that has not been well `since` then is past waiting for.
-
-        `still`, `slow`: seconds that one may take that does nothing, and one that works.
-        """
+        """Return whether a part, not well `since`, is past waiting: `still` idle, `slow` busy."""
         now = time.monotonic()
         if now - watch.probed >= _PROBE_EVERY or watch.moved < since:
             watch.probed = now
@@ -121,10 +115,7 @@ class Supervisor:
             self.look()
 
     def look(self) -> None:
-        """Look at every part once, and start again or end what needs it.
-
-        Raises InfrastructureError when a part that nothing runs without ends again and again.
-        """
+        """Look at every part once; start again or end what needs it, or InfrastructureError."""
         for watch in self._watched:
             if watch.part.process is None:
                 if watch.again_at is not None and time.monotonic() >= watch.again_at:

@@ -8,10 +8,7 @@ from tasks.base.errors import UsageError
 
 
 def listening(host: str, port: int, use: str, *, backlog: int) -> socket.socket:
-    """Return a socket that listens on an address.
-
-    Raises UsageError when it cannot be used; names what it is for.
-    """
+    """Return a socket that listens on an address; UsageError, with its `use`, when it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=backlog)

@@ -14,11 +14,7 @@ _CHALLENGE = 'Basic realm="keepfit", charset="UTF-8"'
 
 
 class Authentication:
-    """An ASGI application that responds 401 to requests without credentials.
-
-    `app`: the application behind it; `refusal`: its response with status 401; `open_paths`: open
-    without credentials: the paths of health checks.
-    """
+    """An ASGI application: `refusal` (401) without credentials, but on `open_paths`."""
 
     def __init__(self, app: ASGIApp, refusal: Response, open_paths: Iterable[str]) -> None:
         self._app, self._refusal, self._open = app, refusal, frozenset(open_paths)

@@ -23,13 +23,9 @@ AUTHENTICATION = "KEEPFIT_PAGE_AUTH"
 def serve_page(
     state: Path, host: str, port: int, out: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Serve the page and reports of `state` until SIGINT or SIGTERM.
-
-    `host`: address to listen on. Beyond loopback ``KEEPFIT_PAGE_AUTH`` must hold ``user:password``;
-    `out`: receives the page's address as soon as it is listened on; without a password, as a link
-    that lets one browser in. Raises UsageError when the port cannot be used, or `host` is not
-    loopback and no password is set.
-    """
+    """Serve the page and reports of `state` until SIGINT or SIGTERM."""
+    # Beyond loopback `KEEPFIT_PAGE_AUTH` must hold `user:password`. `out` receives the address once
+    # it is listened on; without a password, as a link that lets one browser in.
     credentials = page_credentials(host)
     listener = listening(host, port, "the page", backlog=128)
     bound = int(listener.getsockname()[1])

@@ -42,9 +42,8 @@ _REASONS = {
 class Guard:
     """An ASGI application that lets nobody but the owner of a state folder through.
 
-    `app`: the application behind it; `port`: where it is served: the origin that may change
-    something; `access`: who may use it; None: processes of the account that serves it, without a
-    key; `closed`: names: a path that holds one of them between its slashes is not served.
+    `port`: the origin that may change something; `access`: who may use it; None: processes of the
+    account that serves it, without a key; `closed`: a path with one of these names is not served.
     """
 
     def __init__(

@@ -29,10 +29,7 @@ _LINKS = "links"
 
 
 class Access:
-    """The key of a state folder, and what is made of it.
-
-    `state`: state folder; the key is made at the first start.
-    """
+    """The key of a state folder, made at the first start, and what is made of it."""
 
     def __init__(self, state: Path) -> None:
         key = stack_key(state)
@@ -54,10 +51,8 @@ class Access:
         return f"{page}{SIGN_IN}{code}"
 
     def redeemed(self, code: str, account: int | None = None) -> str:
-        """Use a link up; return the header that sets the cookie, empty where it is not valid.
-
-        `account`: user id of the browser; None where the kernel does not report it.
-        """
+        """Use a link up; return the header that sets the cookie, empty where it is not valid."""
+        # `account`: user id of the browser; None where the kernel does not report it.
         link = self._links / _digest(code)
         try:
             age = time.time() - link.stat().st_mtime
@@ -73,10 +68,7 @@ class Access:
         )
 
     def admits(self, headers: Mapping[bytes, bytes], account: int | None = None) -> bool:
-        """Return whether a request comes from a program with the key or a browser let in.
-
-        `account`: as in `redeemed`.
-        """
+        """Return whether a request comes from a program with the key or a browser let in."""
         given = basic_credentials(headers)
         if given is not None:
             return hmac.compare_digest(given, self._credentials)
@@ -101,10 +93,7 @@ def _digest(code: str) -> str:
 
 
 def running_access(state: Path, file: Path | None = None) -> tuple[RunningStack, Access]:
-    """Return the stack that runs on `state`, that of `file`, and who may use it.
-
-    Raises UsageError when none runs.
-    """
+    """Return the stack that runs on `state`, or that of `file`, and who may use it."""
     stack = running_stack(state)
     if stack is None:
         raise UsageError(f"No stack runs on {state}.", f"Start it: `{command('up', file=file)}`.")

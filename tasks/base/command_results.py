@@ -218,7 +218,7 @@ class MonitoringOutcome(Record):
     decision: PolicyDecision  # what the policy made of it
     stopped: bool = False  # the rows of this window broke their contract
     windows: tuple[SeenWindow, ...] = ()  # all windows of the pass, oldest first, this one the last
-    # waiting, empty: Windows left for the next pass, and windows without rows.
+    # waiting, empty: windows left for the next pass, and windows without rows.
     waiting: int = 0
     empty: int = 0
     alarmed: bool = False  # whether the pass found something that no earlier alarm reported

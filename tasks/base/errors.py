@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 
 class KeepfitError(Exception):
-    """An error with its remedy.
-
-    `message`: the rule that was broken and the value received; `remedy`: the command or line that
-    fixes it.
-    """
+    """An error: the rule that was broken with the value received, and the remedy."""
 
     exit_status: ClassVar[int] = 1
     kind: ClassVar[str] = "error"

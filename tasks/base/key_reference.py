@@ -42,10 +42,7 @@ def schema() -> dict[str, Any]:
 
 
 def explain(key: str | None = None) -> list[KeyEntry]:
-    """Return the entries of `key` and below it; every one without a key.
-
-    Raises UsageError when there is no such key, with the nearest.
-    """
+    """Return the entries of `key` and below it, or all; raises UsageError with the nearest key."""
     entries = list(_entries(PipelineConfig, ""))
     if key is None:
         return entries

@@ -41,13 +41,11 @@ def registration(pipeline: Pipeline) -> str:
 
 
 def pipeline_in_use(path: Path, *, edited: bool = False) -> Pipeline:
-    """Return the pipeline of a file; in runs of the stack, the version that the stack took up.
-
-    `edited`: whether an edited file is accepted too (read-only commands). Raises ConfigError when
-    the file is wrong, and this is not a run of a stack with a valid version of it; UsageError when
-    the file, or what stands in it now, was not registered with the stack or deployment that runs
-    this. A run can be created with any file, and a pipeline file runs code by its hooks.
-    """
+    """Return the pipeline of a file; in runs of the stack, the version that the stack took up."""
+    # Raises ConfigError when the file is wrong and no valid version is known; UsageError when it,
+    # or what stands in it now, was not registered with the stack or deployment that runs this
+    # (`edited` accepts an edit, for read-only commands): a run can be created with any file, whose
+    # hooks run code.
     registered = os.environ.get(REGISTERED_VARIABLE)
     if registered is None:
         return load_pipeline(path)

@@ -102,19 +102,14 @@ def load_pipeline(
     *,
     contract_exists: bool = True,
 ) -> Pipeline:
-    """Read and check a pipeline file; nothing is created.
-
-    `contract_exists`: whether the contract file that it names must be there already. Raises
-    ConfigError with file, line, what was wrong, what is allowed and the nearest valid name.
-    """
+    """Read and check a pipeline file and, if required, its contract's presence; creates nothing."""
+    # Raises ConfigError with file, line, what was wrong, what is allowed and the nearest valid
+    # name.
     return pipeline_of(read_yaml(find_file(path)), environ, contract_exists=contract_exists)
 
 
 def load_pipelines(files: Sequence[Path]) -> list[Pipeline]:
-    """Read and check the files of one process, the default one without any.
-
-    Raises ConfigError as `load_pipeline` does; UsageError when two of them have one name.
-    """
+    """Read the files of one process, or the default one; UsageError when two have one name."""
     pipelines = [load_pipeline(file) for file in files or (None,)]
     names = [pipeline.config.name for pipeline in pipelines]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -192,11 +187,8 @@ def confined(path: str, pipeline: Pipeline, key: str) -> Path:
 def require_columns(
     pipeline: Pipeline, available: Iterable[str], promised: Iterable[str] = ()
 ) -> None:
-    """Refuse columns that the file names and the source does not have.
-
-    `promised`: columns of the contract: where one of them is gone, the contract check reports it.
-    Raises ConfigError for the first absent column, with its line and the nearest name.
-    """
+    """Refuse columns that the file names and the source lacks, with line and nearest name."""
+    # Where a `promised` column, one of the contract, is gone, the contract check reports it.
     names = list(available)
     config = pipeline.config
     named: list[tuple[Location, str]] = [(("target",), config.target)]
@@ -212,10 +204,7 @@ def require_columns(
 
 
 def require_evaluated(pipeline: Pipeline, available: Iterable[str]) -> None:
-    """Refuse columns to group, judge or report by that are neither read nor made by a hook.
-
-    Raises ConfigError for the first absent column, with its line and the nearest name.
-    """
+    """Refuse columns to group, judge or report by that are neither read nor made by a hook."""
     _refuse_absent(pipeline, _evaluated(pipeline.config), list(available), ())
 
 

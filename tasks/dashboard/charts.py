@@ -55,10 +55,7 @@ def story(
     layout: Layout,
     address: Callable[[Point], str | None],
 ) -> Markup:
-    """Return the picture of the newest windows as an SVG element.
-
-    `marks`: where versions change, counted in all of `points`; `address`: what a window links to.
-    """
+    """Return the newest windows as an SVG element; `marks` of versions count all `points`."""
     skipped = max(0, len(points) - layout.windows)
     sheet = _Sheet(layout, tuple(points[skipped:]))
     columns = moving_columns(sheet.shown, layout.columns)

@@ -99,12 +99,9 @@ def write_dashboard(
     now: datetime | None = None,
     accounts: Accounts | None = None,
 ) -> Path:
-    """Write the page of `pipelines` to `target`, whole or not at all, and return its path.
-
-    Of many pipelines each gets a page of its own beside it, which is written when it has changed.
-
-    `sizes`: store to its size in bytes; `accounts`: stands for every pipeline's ledger.
-    """
+    """Write the page of `pipelines` to `target`, whole or not at all, and return its path."""
+    # Of many pipelines each gets a page of its own beside it, which is written when it has changed.
+    # `sizes` are stores' bytes; `accounts` stands for every pipeline's ledger.
     moment = now or datetime.now(UTC)
     healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
     write_whole(target, _html(pipelines, healths, target, moment, accounts))

@@ -56,12 +56,8 @@ class Stated:
 
 
 def window_html(decision: Decision) -> str:
-    """Return the page of a window that was monitored; every name and value in it is escaped.
-
-    Local links are relative to the page's place in `decision.links["report"]`.
-
-    `decision`: of kind ``monitored``.
-    """
+    """Return the page of a window that was `monitored`; every name and value in it is escaped."""
+    # Local links are relative to the page's place in `decision.links["report"]`.
     drift = decision.read(DriftResult, "drift")
     columns = ordered(drift) if drift is not None else ()
     policy = decision.read(PolicyDecision, "policy")

@@ -78,10 +78,7 @@ def last_runs(
     outcomes: Sequence[TrainingOutcome] = (),
     served: datetime | None = None,
 ) -> dict[str, LastRun]:
-    """Return flow to what it did last, or how it failed.
-
-    `served`: when rows were last predicted over HTTP: a scoring too.
-    """
+    """Return flow to what it did last or how it failed; `served` over HTTP is a scoring too."""
     last: dict[str, LastRun] = {}
     for decision in sorted(decisions, key=lambda d: d.at):
         flow = evidence.flow_of(decision)

@@ -88,11 +88,8 @@ def overview(
     now: datetime | None = None,
     accounts: Accounts | None = None,
 ) -> tuple[PipelineHealth, ...]:
-    """Return the health of each pipeline.
-
-    `sizes`: store to its size in bytes; `champions`: pipeline to its champion, where the registry
-    was read already; None: it is read here; `accounts`: stands for every pipeline's ledger.
-    """
+    """Return the health of each pipeline; `sizes` are its stores' bytes."""
+    # `champions` holds what was read of the registry already; `accounts` stands for all ledgers.
     moment = now or datetime.now(UTC)
     shared = [] if accounts else evidence.each_accounts(pipelines)
     ledgers = {pipeline.config.name: ledger for ledger, of in shared for pipeline in of}
@@ -206,11 +203,9 @@ def champion_of(
     known: ModelVersion | None = None,
     by_hand: Collection[str] = (),
 ) -> Champion | None:
-    """Return the version that scores now: by the registry, else by the newest record.
-
-    `moves`, `trained`, `outcomes`: decisions and trainings, newest first; `by_hand`: versions that
-    commands made champion and were killed before they recorded it.
-    """
+    """Return the version that scores now: by the registry, else by the newest record."""
+    # Records come newest first; `by_hand` are versions that commands made champion and were killed
+    # before they recorded it.
     version, since, former = _newest_move(moves, outcomes)
     if known is not None and known.version != version:
         mover = "hand" if known.version in by_hand else "registry" if moves or outcomes else ""

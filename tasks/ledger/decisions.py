@@ -55,12 +55,8 @@ def read(
     since: datetime | None = None,
     most: int | None = None,
 ) -> tuple[Decision, ...]:
-    """Return decisions, newest first.
-
-    `pipeline`, `kinds`, `correlation`, `version`: only those, of one or several pipelines; None or
-    nothing for all; `since`: only those made then or later; `most`: at most so many. Raises
-    InfrastructureError when a row holds what keepfit did not write.
-    """
+    """Return decisions, newest first and `most` at most; None or nothing does not restrict."""
+    # Raises InfrastructureError when a row holds what keepfit did not write.
     chosen = sa.select(decisions.c.body).order_by(decisions.c.at.desc(), decisions.c.number.desc())
     if not (pipeline is None or isinstance(pipeline, str)):
         chosen, pipeline = chosen.where(decisions.c.pipeline.in_(sorted(pipeline))), None

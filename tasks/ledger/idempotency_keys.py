@@ -8,10 +8,7 @@ from tasks.ledger.storage.tables import claims, insert_absent, now
 
 
 def claim(database: Database, pipeline: str, key: str, correlation: str) -> bool:
-    """Claim an idempotency key, once for ever unless it is released.
-
-    Returns: whether nobody had it: then, and only then, do what it stands for.
-    """
+    """Claim a key once for ever, unless released; only if True do what it stands for."""
     row = {"pipeline": pipeline, "key": key, "correlation": correlation, "claimed_at": now()}
     with database.writing("claims") as connection:
         done = connection.execute(insert_absent(connection, claims).values(row))

@@ -36,15 +36,11 @@ from tasks.ledger.storage.tables import insert_absent, labels, now
 def read_labels(
     pipeline: Pipeline, schema: Schema, start: datetime | None, end: datetime | None
 ) -> pd.DataFrame:
-    """Return the labels of rows whose time lies in [start, end).
-
-    They come from `monitoring.labels`, else from the target column of the source. A source of
-    labels without the time column is read whole. Ids and features are read as for scoring, so
-    that the keys are the same.
-
-    Raises ConfigError when the source of labels lacks a column, or is separate while no id columns
-    match a label to its row; SourceError or DataError or TransientError as the source gives them.
-    """
+    """Return the labels of rows whose time lies in [start, end)."""
+    # They come from `monitoring.labels`, else from the target column of the source. A source of
+    # labels without the time column is read whole. Ids and features are read as for scoring, so
+    # that the keys are the same. Raises ConfigError when the source of labels lacks a column, or is
+    # separate while no id columns match a label to its row.
     source, _ = complete_part(_source(pipeline, schema), pipeline.base)
     if source is None:
         return pd.DataFrame({c: [] for c in (*schema.id_columns, schema.target)})
@@ -125,12 +121,9 @@ def _kind_of_target(schema: Schema) -> Kind:
 
 
 def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema) -> LabelsWritten:
-    """Write labels of rows that were predicted, in one transaction; a later one replaces.
-
-    `labels`: id columns and target; without id columns features, time column and target. A null,
-    blank text and, for regression, what is not finite is no label. Raises DataError when a column
-    is missing.
-    """
+    """Write labels of rows that were predicted, in one transaction; a later one replaces."""
+    # Without id columns the frame holds features, time column and target. A null, blank text and,
+    # for regression, what is not finite is no label. A missing column raises DataError.
     if schema.target not in frame:
         raise DataError(
             f"The labels lack the target {schema.target!r}.",

@@ -28,11 +28,10 @@ from tasks.ledger.storage.database import Database, address_of
 def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
     """Return the ledger of `pipeline`: `ledger.url`, else ``ledger.db`` in its state folder.
 
-    Its tables are made or migrated if need be, by one process while others wait.
-
-    `patience`: seconds for which a locked database is awaited. Raises ConfigError when `ledger.url`
-    is no address, or one of another kind of database; TransientError when the database does not
-    respond or stays locked; InfrastructureError when it refuses, or a newer keepfit wrote it.
+    Its tables are made or migrated if need be, by one process while others wait; a locked database
+    is awaited for `patience` seconds. Raises ConfigError when `ledger.url` is no usable address;
+    TransientError when the database does not respond or stays locked; InfrastructureError when it
+    refuses, or a newer keepfit wrote it.
     """
     return _opened(_address(pipeline), pipeline, patience)
 
@@ -46,10 +45,7 @@ def each_ledger(pipelines: Iterable[Pipeline]) -> list[tuple[Ledger, tuple[Pipel
 
 
 def shared_address(pipeline: Pipeline) -> str:
-    """Return the address of the PostgreSQL database of the ledger; empty where it is a file.
-
-    Raises ConfigError when `ledger.url` is no address, or one of another kind of database.
-    """
+    """Return the address of the ledger's PostgreSQL database; empty where it is a file."""
     if pipeline.config.ledger.url is None:
         return ""
     address = _address(pipeline)

@@ -56,16 +56,12 @@ def write(
 ) -> Written:
     """Write a batch of predictions in one transaction.
 
-    The first prediction of a row stays: it is the one that was served. Of a shadow, each
-    version's first one stays.
-
-    `predictions`: as `tasks.scoring.predictions.score_frame` returns them; or part by part, each
-    with its `rows`; `batch`: digest of the data that was scored; `rows`: what was scored, row by
-    row, with ids, time and features under their own names. It is needed where there are no id
-    columns: a row is then known by what it holds; `to_send`: whether the sink gets what is new of
-    it, see `unsent`; `answered`: cells of rows predicted over HTTP, which no source has.
-
-    Raises DataError when a column is missing that rows are known by.
+    The first prediction of a row stays: it is the one that was served; of a shadow, each version's
+    first. `predicted`: as `tasks.scoring.predictions.score_frame` returns them; or part by part,
+    each with its `rows`: what was scored, needed where there are no id columns and a row is known
+    by what it holds (DataError when a column is missing); `batch`: digest of the data; `to_send`:
+    whether the sink gets what is new of it, see `unsent`; `answered`: cells of rows predicted over
+    HTTP, which no source has.
     """
     parts: Iterable[tuple[pd.DataFrame, pd.DataFrame | None, Iterable[Any]]]
     if isinstance(predicted, pd.DataFrame):
@@ -132,11 +128,7 @@ def in_batch(
     batch: str,
     version: str,
 ) -> Iterator[NDArray[np.bool_]]:
-    """Yield which rows `version` predicted first in `batch`, a mask of shape (n_rows,) a part.
-
-    `parts`: what was scored, with ids, time and features under their own names; `batch`: digest of
-    the data that was scored.
-    """
+    """Yield which rows `version` predicted first in `batch`, a mask of shape (n_rows,) a part."""
     held = (
         sa.select(predictions.c.key)
         .join(batches, batches.c.id == predictions.c.batch)
@@ -161,11 +153,7 @@ def in_batch(
 def predicted_before(
     database: Database, pipeline: str, rows: pd.DataFrame, schema: Schema, since: datetime | None
 ) -> NDArray[np.bool_]:
-    """Return which rows have a served prediction, as a mask of shape (n_rows,).
-
-    `rows`: rows to score, with ids, time and features under their own names; `since`: the least
-    time among them; None where they have none.
-    """
+    """Return which rows, none older than `since`, have a served prediction; shape (n_rows,)."""
     keys = pd.Series(row_keys(rows, schema, ""))
     query = sa.select(predictions.c.key).where(
         predictions.c.pipeline == pipeline, predictions.c.role == "champion"
@@ -289,11 +277,11 @@ def read(
 ) -> pd.DataFrame:
     """Return the predicted rows of a window beside their labels, in order of time.
 
-    Returns: ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``run_id``
+    Columns: ``key`` (text), ``time`` (``datetime64[us]`` in UTC), ``version``, ``run_id``
     (MLflow's, as numbers are given again), ``prediction``, ``probability_<class>`` per class of the
     schema (NaN for one the model did not know) and ``label``. Predictions and labels are texts, for
-    regression float64; a label that is not known is null. `window`: None for all rows, also those
-    without a time; `version`: only predictions of that version.
+    regression float64; a label that is not known is null. Without a window all rows, also those
+    without a time.
     """
     chosen = (
         sa.select(

@@ -26,15 +26,13 @@ KEPT = ("trained", "promoted", "confirmed", "rolled_back")
 
 
 def prune(database: Database, now: datetime, keep: timedelta) -> Pruned:
-    """Remove predictions with their labels, and decisions, that are older than `keep`.
-
-    A prediction is as old as the newest scored row of its pipeline is later than it, and no
-    older than its writing: rows of years ago that were scored today stay, and the newest ones
-    stay however long nothing comes, since scoring goes on from them. Served rows without a
-    time all stay: by their ids alone scoring knows that they are not new; what they held goes.
-    Trainings, promotions, confirmations and rollbacks stay, and all that shares their correlation;
-    so do claims.
-    """
+    """Remove predictions with their labels, and decisions, that are older than `keep`."""
+    # A prediction is as old as the newest scored row of its pipeline is later than it, and no older
+    # than its writing: rows of years ago that were scored today stay, and the newest ones stay
+    # however long nothing comes, since scoring goes on from them. Served rows without a time all
+    # stay: by their ids alone scoring knows that they are not new; what they held goes. Trainings,
+    # promotions, confirmations and rollbacks stay, and all that shares their correlation; so do
+    # claims.
     moment = stored_time(now - keep)
     written = sa.select(batches.c.id).where(batches.c.written_at < moment)
     orphaned = ~predicted(labels.c.pipeline, labels.c.key)

@@ -69,10 +69,7 @@ def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
 
 
 def read_open(database: Database, pipeline: str | None = None) -> tuple[RunRequest, ...]:
-    """Return the requested runs whose outcome is not recorded, the oldest first.
-
-    `pipeline`: only its runs; None for those of all.
-    """
+    """Return requested runs without a recorded outcome, of a pipeline or all, the oldest first."""
     chosen = sa.select(run_requests).where(run_requests.c.closed_at.is_(None))
     if pipeline is not None:
         chosen = chosen.where(run_requests.c.pipeline == pipeline)

@@ -23,10 +23,7 @@ class Busy(KeepfitError):  # noqa: N818 - a state, not a fault
 
 @contextmanager
 def flight(database: Database, pipeline: str) -> Iterator[None]:
-    """Hold the pipeline while a block trains it; its holder's end frees it, however it ends.
-
-    Raises Busy on entering, at once, when another living process holds it.
-    """
+    """Hold the pipeline while a block trains it; Busy at once when a living process holds it."""
     path = database.state / "flights" / f"{pipeline}.lock"
     with ExitStack() as stack:
         descriptor = stack.enter_context(lock_file(path))

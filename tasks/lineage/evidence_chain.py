@@ -37,12 +37,9 @@ class Chain(Record):
 def explain_version(
     pipeline: Pipeline, version: str | None, *, accounts: Accounts | None = None
 ) -> Chain:
-    """Return the chain of evidence of `version`, or of the champion.
-
-    `version`: with or without a leading `v`; None means the champion; `accounts`: stands for the
-    pipeline's ledger. Raises UsageError when there is no such version, or no champion; names the
-    known ones; ModelRefusedError when the version is not what was signed.
-    """
+    """Return the chain of evidence of `version`, leading `v` or not, or of the champion."""
+    # `accounts` stands for the pipeline's ledger. Raises UsageError, naming the known ones, when
+    # there is no such version; ModelRefusedError when it is not what was signed.
     ledger = accounts or evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
     number = None if version is None else version.strip().removeprefix("v")
@@ -75,9 +72,7 @@ def explain_version(
 def _registry(
     pipeline: Pipeline, number: str | None
 ) -> tuple[tuple[ModelVersion, ...], str | None, str, bool]:
-    """Return versions, the aliased one, an explanation where the registry does not respond, and
-    whether it did.
-    """  # noqa: D205
+    """Return versions, the aliased one, why the registry does not respond, and whether it did."""
     if not evidence.has_registry(pipeline):
         return (), None, "", False
     try:
@@ -135,9 +130,7 @@ def _of_the_newest(decisions: tuple[Decision, ...], version: str) -> tuple[Decis
 def _about(
     ledger: Accounts, name: str, version: str, moves: Sequence[Decision]
 ) -> tuple[Decision, ...]:
-    """Return the decisions about a version, those that share its training's correlation, and
-    the moves away from it, oldest first.
-    """  # noqa: D205
+    """Return decisions about a version, its training and moves away from it, oldest first."""
     about = ledger.decisions(name, version=version)
     found = {d.id: d for d in about if d.kind != "scored"}
     correlations = {d.correlation for d in about if d.kind in ("trained", *MOVES, "refused")}

@@ -25,4 +25,4 @@ class Watch(Record):
 
     looks: tuple[Look, ...]
     waiting: int = 0  # Windows that are left for the next pass
-    empty: int = 0  # Windows without rows that were passed over
+    empty: int = 0  # windows without rows that were passed over

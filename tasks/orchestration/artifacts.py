@@ -19,11 +19,8 @@ _sent: list[Future[Any]] = []
 def leave(
     kind: Literal["link", "markdown", "table"], key: str, description: str, **what: Any
 ) -> None:
-    """Leave an artifact on the pages of the run and of `key`, beside what follows; see `wait`.
-
-    `what`: as Prefect names it: ``link`` and ``link_text``; ``markdown``; ``table``, one dictionary
-    a row.
-    """
+    """Leave an artifact on the pages of the run and of `key`, beside what follows; see `wait`."""
+    # `what`, as Prefect names it: `link` and `link_text`; `markdown`; `table`, a dictionary a row.
     if in_prefect():
         from prefect import artifacts  # defers prefect
 

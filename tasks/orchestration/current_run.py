@@ -81,10 +81,7 @@ def skipped(reason: str) -> Any:
 
 @contextmanager
 def alone(unsuccessful: Callable[[str], None]) -> Iterator[None]:
-    """Make a run of this process; it ends when all that was submitted has ended.
-
-    `unsuccessful`: receives the id of the run when it fails or is stopped.
-    """
+    """Run in this process until all submitted has ended; `unsuccessful` gets a failed run's id."""
     run = _Run()
     token = _RUN.set(run)
     try:

@@ -49,10 +49,9 @@ class Result(Protocol[R_co]):
 
 
 class Task(Generic[P, R]):
-    """A function `fn` that is one task of a flow.
+    """A task of a flow, tried again `delays` seconds after each `TransientError`.
 
-    `delays`: seconds before each further try after a `TransientError`; `run_name`: name of a run on
-    Prefect's pages, with parameters in braces.
+    `run_name`: name of a run on Prefect's pages, with parameters in braces.
     """
 
     def __init__(
@@ -102,11 +101,10 @@ class Task(Generic[P, R]):
 
 
 class Flow(Generic[P, R]):
-    """A function `fn` that is a flow.
+    """A flow; `on_unsuccessful` gets parameters and id of each run that does not complete.
 
     `run_name`: name of a run on Prefect's pages: text with parameters in braces, or what makes it
-    of the flow's name and the parameters; `on_unsuccessful` receives parameters and id of each run
-    that fails, crashes or is cancelled.
+    of the flow's name and the parameters.
     """
 
     def __init__(

@@ -32,12 +32,8 @@ def configured_api(environ: dict[str, str] | None = None) -> str | None:
 
 
 def use_api(url: str | None, credentials: str = "") -> None:
-    """Let Prefect talk to the API at `url` from now on; to none where it is None.
-
-    `credentials` are ``user:password``; empty: as the environment states them.
-
-    Prefect reads its environment when it is imported: where that was earlier, it reads it anew.
-    """
+    """Let Prefect talk to the API at `url`, or none, as ``user:password`` or the environment's."""
+    # Prefect reads its environment when it is imported: where that was earlier, it reads it anew.
     if url is None:
         os.environ.pop("PREFECT_API_URL", None)
     else:

@@ -31,11 +31,7 @@ Features = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
 def feature_function(name: HookName, base: Path) -> Features:
-    """Return the function that ``module:object`` names, from the folder `base`.
-
-    Raises ConfigError when the module is not there, cannot be imported, or the function cannot be
-    called with one argument.
-    """
+    """Return the function of one argument that ``module:object`` names, from the folder `base`."""
     found: Features = hook_object("features", name, base)
     check_call(
         "features",
@@ -48,10 +44,7 @@ def feature_function(name: HookName, base: Path) -> Features:
 
 
 def hooks_identity(hooks: HooksConfig, base: Path) -> str:
-    """Return an identity of the feature hook's code; empty without one.
-
-    Raises ConfigError when the module is not there.
-    """
+    """Return an identity of the feature hook's code; empty without one."""
     if hooks.features is None:
         return ""
     module_name = hooks.features.partition(":")[0]
@@ -59,11 +52,7 @@ def hooks_identity(hooks: HooksConfig, base: Path) -> str:
 
 
 def with_features(table: Any, config: PipelineConfig, base: Path) -> Any:
-    """Return `table` with the columns that the pipeline's feature function adds.
-
-    `table`: a ``pyarrow.Table`` of a source. Raises ConfigError when the function is not as
-    described at the top of this module, or fails.
-    """
+    """Return a ``pyarrow.Table`` with the columns that the pipeline's feature function adds."""
     name = config.hooks.features
     if name is None:
         return table
@@ -86,10 +75,7 @@ def given_table(table: Any, config: PipelineConfig) -> Any:
 
 
 def added_columns(name: str, function: Features, frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns that the function adds to rows, each as a ``pyarrow.Array``.
-
-    Raises ConfigError when the function fails, or gives no plain values.
-    """
+    """Return the columns that the function adds, as ``pyarrow.Array``; ConfigError if it fails."""
     found = {}
     added = _added(name, function, frame, frame)
     for column in added.columns:

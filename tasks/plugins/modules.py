@@ -25,11 +25,7 @@ PREFIX = "keepfit_hook_"
 
 
 def hook_object(key: str, name: HookName, base: Path) -> Any:
-    """Return the class or function that ``module:object`` names, from the folder `base`.
-
-    `key`: which key of ``hooks`` names it, for messages. Raises ConfigError when the module is not
-    there or cannot be imported, or has no such class or function.
-    """
+    """Return what ``module:object`` of the `key` of ``hooks`` names in the folder `base`."""
     module_name, _, attribute = name.partition(":")
     module = import_hook(module_name, base)
     found = getattr(module, attribute, None)
@@ -58,10 +54,7 @@ def check_call(
 
 
 def path_of(module_name: str, base: Path) -> Path:
-    """Return the file of a module.
-
-    Raises ConfigError when it is not there, or leads out of the folder.
-    """
+    """Return the file of a module; ConfigError when it is absent, or leads out of the folder."""
     path = base.joinpath(*module_name.split(".")).with_suffix(".py")
     if not path.is_file():
         raise ConfigError(
@@ -75,10 +68,7 @@ def path_of(module_name: str, base: Path) -> Path:
 
 
 def import_hook(module_name: str, base: Path) -> ModuleType:
-    """Return a module of the folder `base`; it runs once for each of its contents.
-
-    Raises ConfigError when it is not there or cannot be imported.
-    """
+    """Return a module of the folder `base`; it runs once for each of its contents."""
     path = path_of(module_name, base)
     known = f"{PREFIX}{digest_of(path)[:16]}"
     if known in sys.modules:

@@ -22,10 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def code_identity(hooks: HooksConfig, base: Path) -> str:
-    """Return an identity of all hooks' code; empty without hooks.
-
-    Raises ConfigError when a module is not there.
-    """
+    """Return an identity of all hooks' code; empty without hooks."""
     calls = {name: hook.call for name, hook in hooks.of_estimators.items()}
     calls |= {name: hook.call for name, hook in hooks.metrics.items()}
     parts = [f"{name} {call} {_digest(call, base)}" for name, call in sorted(calls.items())]
@@ -39,11 +36,8 @@ def _digest(call: str, base: Path) -> str:
 def hooks_tags(
     hooks: HooksConfig, base: Path, candidates: Collection[str] = (), given: str = ""
 ) -> dict[str, str]:
-    """Return the tag that names the hooks that a version needs.
-
-    `candidates`: what the version is made of: one candidate, or the members of an ensemble;
-    `given`: what the feature function was given at the training, see `Snapshot.given`.
-    """
+    """Return the tag that names the hooks that a version made of `candidates` needs."""
+    # `given`: what the feature function was given at the training, see `Snapshot.given`.
     needed: dict[str, object] = {}
     if hooks.features is not None:
         needed = {"features": hooks.features, "digest": hooks_identity(hooks, base)}
@@ -56,12 +50,8 @@ def hooks_tags(
 
 
 def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> None:
-    """Refuse a version that needs a hook which the running file does not name.
-
-    A hook whose code has changed since is used, with a warning.
-
-    Raises ModelRefusedError with the line that the file needs.
-    """
+    """Refuse a version that needs a hook which the running file does not name."""
+    # A hook whose code has changed since is used, with a warning.
     needed = _needed(version)
     _require_features(config, base, version, needed)
     estimators, digests = _texts(needed.get("estimators")), _texts(needed.get("digests"))

@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 
 
 def infer_contract_file(pipeline: Pipeline, output: Path | None) -> WrittenContract:
-    """Infer the contract from the training window and write it; a file is never overwritten.
-
-    Raises UsageError when the file exists.
-    """
+    """Infer the contract from the training window and write it; a file is never overwritten."""
     path = output or contract_file(pipeline)
     if path.exists():
         raise UsageError(
@@ -68,10 +65,7 @@ def check_contract_file(pipeline: Pipeline, input_path: str | Path | None) -> Co
 
 
 def diff_contract(pipeline: Pipeline, input_path: str | Path | None) -> ContractDiff:
-    """Compare the training window, or the rows of `input_path`, with the contract.
-
-    Raises UsageError when the pipeline has no contract yet.
-    """
+    """Compare the training window, or the rows of `input_path`, with the contract."""
     result, found = _differences(pipeline, input_path)
     names = [one.name for one in found if one.edits]
     rows = anchored(input_path) if input_path else ""
@@ -83,13 +77,10 @@ def diff_contract(pipeline: Pipeline, input_path: str | Path | None) -> Contract
 def accept_rules(
     pipeline: Pipeline, rules: Sequence[str], input_path: str | Path | None
 ) -> ContractDiff:
-    """Take what rows show into the contract's file: `rules`, or all for which there is a proposal.
-
-    With a rule go the other rules of its column by which the same rows could not be scored.
-    Comments and order of the file stay.
-
-    Raises UsageError when a rule is none that the rows break, or nothing can be proposed for it.
-    """
+    """Take what rows show into the contract's file: `rules`, or all that can be proposed."""
+    # With a rule go the other rules of its column by which the same rows could not be scored.
+    # Comments and order of the file stay. Raises UsageError when a rule is none that the rows
+    # break, or nothing can be proposed for it.
     result, found = _differences(pipeline, input_path)
     known = {one.name: one for one in found}
     for name in rules:

@@ -38,13 +38,9 @@ class DatabaseSource:
 def database_source(
     url: str, folder: Path, name: str, *, table: str | None, query: str | None
 ) -> DatabaseSource:
-    """Return the source that a database URL and a table or a query make.
-
-    `url`: as it was given; ``${VARIABLE}`` in it stays, and a password becomes one; `folder`: the
-    pipeline's, at which the relative path of a SQLite file is to start; `name`: of the pipeline,
-    after which the variable is called. Raises UsageError when the URL cannot be used, or not just
-    one of table and query is given.
-    """
+    """Return the source that a database URL and either a table or a query make."""
+    # `${VARIABLE}` in the URL stays, and a password becomes one, called after the pipeline `name`;
+    # the relative path of a SQLite file starts at the pipeline's `folder`.
     fault = fault_of(_expanded(url))
     if fault:
         raise UsageError(f"`--data` cannot be used: {fault}.", EXAMPLE)

@@ -57,10 +57,7 @@ class Request:
 
 
 def draft_project(request: Request) -> Draft:
-    """Write ``keepfit.yaml`` and its inferred contract into a folder.
-
-    Raises UsageError when there is a pipeline already, no data, or no such target.
-    """
+    """Write ``keepfit.yaml`` and its inferred contract into a folder that has none."""
     file = request.folder / DEFAULT_FILE
     contract = request.folder / "contracts" / f"{_name_of(request.folder)}.yaml"
     for path in (file, contract):

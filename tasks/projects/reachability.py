@@ -60,10 +60,7 @@ def marked(pipeline: Pipeline, mark: str) -> Iterator[None]:
 
 
 def reach(pipeline: Pipeline, mark: str, columns: str) -> Reach:
-    """Look for `mark` in every store of a pipeline, and compare its source's columns.
-
-    `columns`: as `columns_digest` returns it where the mark was left; empty: whatever they are.
-    """
+    """Look for `mark` in every store of a pipeline, and compare its source's columns by digest."""
     name = pipeline.config.name
     looks: dict[Literal["state", "MLflow", "ledger", "source"], Callable[[], bool]] = {
         "state": lambda: _mark_file(pipeline, mark).is_file(),

@@ -48,13 +48,10 @@ class WindowLength(Record):
 
 
 def window_length(times: NDArray[np.datetime64]) -> WindowLength:
-    """Return the shortest length of which nine windows in ten hold the rows that are needed.
-
-    A window is not judged below `monitoring.min_rows` rows. The table has to hold eight windows at
-    least, of which limits can be calibrated; where those are too short, fewer rows are required.
-
-    `times`: of the rows, in any order; shape (n,). Missing ones do not count.
-    """
+    """Return the shortest length of which nine windows in ten hold the rows that are needed."""
+    # A window is not judged below `monitoring.min_rows` rows. The table has to hold eight windows
+    # at least, of which limits can be calibrated; where those are too short, fewer rows are
+    # required. `times` come in any order; missing ones do not count.
     known = np.sort(times[~np.isnat(times)]).astype("datetime64[s]")
     if not len(known):
         return WindowLength(days=_DAYS[0], min_rows=_USUAL.min_rows, rows=0, usual=0)

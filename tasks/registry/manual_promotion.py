@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: str) -> Decision:
-    """Let `version` score from now on.
-
-    Raises EvidenceError when there is no such version, or it was never verified.
-    """
+    """Let `version` score from now on; raises EvidenceError when it was never verified."""
     try:
         moved = store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
     finally:
@@ -31,10 +28,7 @@ def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: s
 
 
 def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decision:
-    """Let the version score again that the champion replaced.
-
-    Raises EvidenceError or UsageError when there is nothing to go back to.
-    """
+    """Let the version score again that the champion replaced; raises where there is none."""
     try:
         moved = store.rollback(pipeline.config.name)
     finally:

@@ -39,12 +39,9 @@ def distrust_key(key: str) -> dict[str, object]:
 
 
 def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, object]:
-    """Sign versions by this host's key as they are stored.
-
-    `version`: a number, by which one that was never signed is accepted; ``all`` for those that
-    carry the signature of a trusted key. Raises UsageError when there is no such version;
-    ModelRefusedError when the one that is named is not what was signed or registered.
-    """
+    """Sign by this host's key `version`, thereby accepted, or ``all`` signed by a trusted key."""
+    # Raises UsageError when there is no such version; ModelRefusedError when the one that is named
+    # is not what was signed or registered.
     if version != ALL:
         found = _named(pipeline, store, version)
         store.sign_version(found)
@@ -64,11 +61,7 @@ def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, o
 
 
 def copy_version(pipeline: Pipeline, store: Store, version: str, target: Path) -> dict[str, object]:
-    """Copy the files of a version, compared with its signature, into the new folder `target`.
-
-    Raises UsageError when there is no such version, or the folder is there; ModelRefusedError when
-    it is not what was signed.
-    """
+    """Copy the files of a version, compared with its signature, into the new folder `target`."""
     found = _named(pipeline, store, version)
     store.copy_version(found, target)
     return {"model": found.name, "version": found.version, "folder": str(target)}

@@ -45,10 +45,7 @@ def challenger_of(store: Store, champion: ModelVersion) -> ModelVersion | None:
 
 
 def version_of(pipeline: Pipeline, store: Store, version: str | None) -> ModelVersion:
-    """Return a version, with or without a leading `v`; the champion when None.
-
-    Raises UsageError when there is no such version.
-    """
+    """Return a version, with or without a leading `v`, or the champion; UsageError when absent."""
     if version is None:
         return champion_of(pipeline, store)
     number = version.removeprefix("v")

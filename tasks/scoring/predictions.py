@@ -55,22 +55,15 @@ def score_frame(
 ) -> tuple[pd.DataFrame, ScoringCounts]:
     """Predict every row of `frame` and count the levels the model never saw.
 
-    Rows are predicted in parts, so that encoded matrices of a bounded size are in memory.
+    Rows are predicted in parts, so that encoded matrices of a bounded size are in memory. `known`:
+    categorical column to its levels in the training window, as text; `places`: where in what was
+    read each row stood, from 0, shape (n_rows,). Raises DataError when features or ids are missing,
+    all of them named, or the model cannot take the values.
 
-    `frame`: rows with at least the features and ids of `schema`; others are not looked at;
-    `pipeline`: a fitted pipeline of the features; `run_id`: MLflow run that the version came from;
-    `batch`: digest of the data; rows written again for the same batch replace the earlier ones;
-    `known`: categorical column to its levels in the training window, as text; `places`: where in
-    what was read each row stood, from 0, shape (n_rows,); without it, in order.
-
-    Returns: in the order of `frame`: id columns (``row``, the place in what was read, without any),
-    the time column where there is one, ``prediction``, ``probability_<class>`` per class, of a
-    ranking ``rank`` within the group from 1 on, ``model_name``, ``model_version``, ``run_id`` and
-    ``batch``. An id column that has one of these names gets ``_input`` behind it. rows, unseen
-    levels and predicted classes.
-
-    Raises DataError when features or ids are missing, all of them named, or the model cannot take
-    the values.
+    Columns of the predictions, in the order of `frame`: ids (without any ``row``, the place in what
+    was read), the time column, ``prediction``, ``probability_<class>`` per class, of a ranking
+    ``rank`` within the group from 1 on, ``model_name``, ``model_version``, ``run_id`` and
+    ``batch``. An id column that has one of these names gets ``_input`` behind it.
     """
     _require(frame, schema)
     predicted, probability = _predictions(pipeline, frame, schema)

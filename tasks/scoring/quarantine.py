@@ -53,15 +53,11 @@ def admit_rows(
     cause: Cause,
     scope: ScoringScope,
 ) -> Admitted:
-    """Return the rows of `snapshot` that may be scored; those at fault are set aside.
-
-    Where only new rows are wanted, those that were scored before are not judged: a fault of the
-    newest rows must not be thinned by older ones that are read again. Rows that the champion
-    learned from go no further.
-
-    Raises ContractError when the delivery as a whole is at fault, or `contract.on_error` is
-    ``stop``.
-    """
+    """Return the rows of `snapshot` that may be scored; those at fault are set aside."""
+    # Where only new rows are wanted, those that were scored before are not judged: a fault of the
+    # newest rows must not be thinned by older ones that are read again. Rows that the champion
+    # learned from go no further. Raises ContractError when the delivery as a whole is at fault, or
+    # `contract.on_error` is `stop`.
     if not pipeline.quarantines:
         result, _ = _checked(pipeline, snapshot, champion)
         require_passed(result, file=pipeline.path, scored=True)
@@ -96,10 +92,7 @@ def admit_rows(
 
 
 def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> Admitted:
-    """Return the rows of a window that are not at fault, for monitoring; nothing is kept.
-
-    Raises ContractError as for scoring.
-    """
+    """Return the rows of a window that are not at fault, as for scoring; nothing is kept."""
     result, skipped = _checked(pipeline, snapshot, champion)
     if not pipeline.quarantines or result.whole or not result.aside:
         require_passed(result, file=pipeline.path, scored=True)

@@ -32,13 +32,11 @@ _BACKGROUND = 200
 def explain_row(
     pipeline: Pipeline, store: Store, row: str, version: str | None = None
 ) -> RowExplanation:
-    """Return which columns pushed the prediction of one row of the scoring source.
-
-    `row`: the row's id; of several id columns their values joined by commas, in the file's order.
-    Without id columns the place of the row in the source, from 0 on; `version`: the version to
-    explain; the champion when absent. Raises UsageError when there is no such version or no such
-    row; ModelRefusedError when the version needs a hook that the pipeline file does not name.
-    """
+    """Return which columns pushed the prediction of one row of the scoring source."""
+    # `row` is its id, of several id columns the values joined by commas in the file's order, or
+    # without any its place in the source, from 0 on. Raises UsageError when there is no such
+    # version or row; ModelRefusedError when the version needs a hook that the pipeline file does
+    # not name.
     explained = version_of(pipeline, store, version)
     require_hooks(pipeline.config, pipeline.base, explained)
     snapshot = scoring_snapshot(pipeline)

@@ -26,14 +26,10 @@ _SIGNED_NUMBER = r"[+-][0-9]+(?:\.[0-9]+)?"  # such as a telephone number: it ru
 def write_predictions(
     predictions: pd.DataFrame | Iterable[pd.DataFrame], sink: Sink, base: Path
 ) -> str:
-    """Write predictions, at once or part by part, and return where to, in words without secrets.
-
-    A reader sees the file or table as it was or with the whole batch.
-
-    `base`: folder that a relative path starts from. Raises ConfigError when the path is a folder,
-    there is no such bucket, or the table's columns do not fit; InfrastructureError when the disk,
-    the database or the store fails.
-    """
+    """Write predictions, at once or part by part, and return where to, in words without secrets."""
+    # A reader sees the file or table as it was or with the whole batch. Raises ConfigError when the
+    # path is a folder, there is no such bucket, or the table's columns do not fit;
+    # InfrastructureError when the disk, the database or the store fails.
     parts = [predictions] if isinstance(predictions, pd.DataFrame) else predictions
     if sink.kind == "sql":
         return write_table(parts, sink.url.get_secret_value(), sink.table, base)

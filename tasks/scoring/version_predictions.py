@@ -41,10 +41,7 @@ def predictions_of(
     version: ModelVersion,
     known: Mapping[str, Collection[str]] | None = None,
 ) -> Predicted:
-    """Return the predictions of `version` for every row of `snapshot`.
-
-    `known`: categorical column to its levels in the training window; others are counted.
-    """
+    """Return the predictions of `version` for every row; levels not `known` are counted."""
     require_hooks(pipeline.config, pipeline.base, version)
     roles = version.roles
     columns = [c for c in scored_columns(roles) if c in snapshot.kinds]

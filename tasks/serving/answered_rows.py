@@ -30,14 +30,10 @@ def monitored_rows(
     window: Window | None,
     now: datetime | None = None,
 ) -> Snapshot:
-    """Return the rows of a window: those of the source, and those predicted over HTTP.
-
-    A row that is in both counts once, as the source has it. Without a time column these are the
-    rows that were predicted within the last `monitoring.window`, and the source's where the file
-    states one for scoring; else the source is what the model learned from.
-
-    `window`: None for a pipeline without a time column.
-    """
+    """Return the rows of a window: those of the source, and those predicted over HTTP."""
+    # A row that is in both counts once, as the source has it. Without a time column these are the
+    # rows that were predicted within the last `monitoring.window`, and the source's where the file
+    # states one for scoring; else the source is what the model learned from.
     config = pipeline.config
     arrived = None
     if window is None:

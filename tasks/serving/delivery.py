@@ -72,13 +72,8 @@ def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "ch
 
 
 def deliver(pipeline: Pipeline) -> Delivered:
-    """Bring every segment that nobody writes to the ledger, and remove it.
-
-    Done again after a kill it adds what is missing: a row is known by its key.
-
-    Raises TransientError or InfrastructureError as the ledger gives them; segments stay until it
-    has them.
-    """
+    """Bring every segment that nobody writes to the ledger, and remove it once it is there."""
+    # Done again after a kill it adds what is missing: a row is known by its key.
     total = Delivered()
     for segment in segments(spool_folder(pipeline)):
         try:

@@ -50,10 +50,7 @@ class FeatureHook:
         return ColumnForm(kind, storage)
 
     def add(self, given: RequestColumns, columns: Mapping[str, Column]) -> None:
-        """Add the features that the function makes; a row on which it fails is at fault.
-
-        `columns`: all columns of the version, made ones too.
-        """
+        """Add the features that the function makes; a row on which it fails is at fault."""
         made = [column for name, column in columns.items() if name not in given.cells]
         places = given.good()
         good = given.taken(places)

@@ -37,11 +37,8 @@ class RowEncoder:
     def of(
         cls, encoder: Any, types: Mapping[str, CellType], numbers: Sequence[str]
     ) -> RowEncoder | None:
-        """Return the encoder; None where one of its parts reads frames in a way not known here.
-
-        `types`: column to the type of its cells; `numbers`: the columns of numbers, in the order of
-        the matrix that comes with a request.
-        """
+        """Return the encoder; None where one of its parts reads frames in a way not known here."""
+        # `numbers`: the columns of numbers, in the order of the matrix that comes with a request.
         groups = getattr(encoder, "groups_", None)
         if groups is None:
             return None
@@ -56,10 +53,7 @@ class RowEncoder:
         return cls(tuple(parts), len(encoder.outputs_))
 
     def encode(self, given: RequestColumns, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the rows as dense float32, shape (n_rows, n_outputs).
-
-        `numbers`: the columns of numbers, shape (n_columns, n_rows).
-        """
+        """Return dense float32, (n_rows, n_outputs); `numbers` is of shape (n_columns, n_rows)."""
         out = np.empty((given.rows, self._width), dtype=np.float32)
         place = 0
         for part in self._parts:

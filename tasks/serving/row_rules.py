@@ -102,10 +102,7 @@ class RowRules:
         frame: Callable[[], pd.DataFrame],
         now: datetime | None = None,
     ) -> list[Broken]:
-        """Return the rules that rows of a request broke, warnings too.
-
-        `frame`: gives the rows as a frame, for conditions in SQL.
-        """
+        """Return the rules that rows broke, warnings too; `frame` is for conditions in SQL."""
         found = [*self._of_ids(given), *self._of_numbers(numbers)]
         for name, rule in self.contract.columns.items():
             cells, kind = given.cells[name], self.types[name]

@@ -80,10 +80,7 @@ class ServedModel:
 
     @classmethod
     def load(cls, pipeline: Pipeline, store: Store, version: ModelVersion) -> ServedModel:
-        """Load a version through the registry's checks.
-
-        Raises ModelRefusedError as the registry refuses it.
-        """
+        """Load a version through the registry's checks."""
         require_hooks(pipeline.config, pipeline.base, version)
         own = OwnCode.of(pipeline.config.hooks, pipeline.base)
         fitted = store.load(version, own)
@@ -162,10 +159,7 @@ class ServedModel:
         return columns_of_lists(lists, rows, self.sent)
 
     def answer(self, given: RequestColumns, now: datetime | None = None) -> Answer:
-        """Check rows and predict those that are not at fault.
-
-        Raises DataError when the model cannot take rows that broke no rule.
-        """
+        """Predict the rows that are not at fault; DataError when the model cannot take one."""
         roles, now = self.roles, now or datetime.now(UTC)
         if roles.time_column is not None:
             _stamp(given, roles, now)
@@ -200,11 +194,8 @@ class ServedModel:
     def predictions(
         self, given: RequestColumns, numbers: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-        """Return labels or values, and probabilities in the order of the schema's classes.
-
-        `numbers`: as `RowRules.numbers_of` gives them of these rows; None: not known yet. Raises
-        DataError when the model cannot take the values.
-        """
+        """Return labels or values, and probabilities in the order of the schema's classes."""
+        # `numbers`, once known, are those of `RowRules.numbers_of`. Raises DataError as `answer`.
         classes = self.roles.classes
         if not given.rows:
             return np.empty(0), np.empty((0, len(classes))) if classes else None

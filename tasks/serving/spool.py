@@ -32,10 +32,7 @@ class SegmentHeldError(Exception):
 
 
 class Spool:
-    """Spool of one server's predictions.
-
-    `folder`: of the pipeline; several servers may share it.
-    """
+    """Spool of one server's predictions in the folder of a pipeline, which several may share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,12 +41,8 @@ class Spool:
         self._since = 0.0
 
     def write(self, records: Sequence[bytes]) -> None:
-        """Write records, all or none of them: from then on a kill of the process loses none.
-
-        The disk is awaited when the segment is given up, at the latest.
-
-        Raises OSError when they could not be written.
-        """
+        """Write records, all or none of them: from then on a kill of the process loses none."""
+        # The disk is awaited when the segment is given up, at the latest. Raises OSError.
         start = 0
         try:
             descriptor = self._segment()
@@ -129,12 +122,8 @@ def backlog_bytes(folder: Path) -> int:
 
 @contextmanager
 def taken(segment: Path) -> Iterator[list[bytes]]:
-    """Hold a segment that nobody writes, and give its records.
-
-    A record that was cut off by a kill, and whose response never left, ends it.
-
-    Raises SegmentHeldError when somebody holds the segment, or has brought it to the ledger.
-    """
+    """Hold a segment that nobody writes, else SegmentHeldError, and give its records."""
+    # A record that was cut off by a kill, and whose response never left, ends it.
     try:
         descriptor = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -67,11 +67,8 @@ def require_trusted(
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that this process may not write, such as one mounted for reading.
-
-    Raises InfrastructureError before a database in it is opened: SQLite writes its log beside it
-    even to read.
-    """
+    """Refuse a folder that this process may not write, such as one mounted for reading."""
+    # Before a database in it is opened: SQLite writes its log beside it even to read.
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InfrastructureError(
             f"{folder} cannot be written: it is mounted read-only, or belongs to somebody else.",
@@ -127,10 +124,7 @@ def write_recorded(path: Path, content: bytes) -> None:
 
 
 def read_recorded(path: Path) -> bytes:
-    """Return the content of a file that `write_recorded` wrote.
-
-    Raises OSError or ValueError when it cannot be read or is another file.
-    """
+    """Return what `write_recorded` wrote; raises OSError or ValueError when it is another file."""
     content = path.read_bytes()
     if _record_of(path).read_text("ascii") != f"{digest_of_bytes(content)}  {path.name}\n":
         raise ValueError("it is not the file that was written")
@@ -142,11 +136,7 @@ def _record_of(path: Path) -> Path:
 
 
 def read_unchanged(path: Path, digest: str, owner: str) -> bytes:
-    """Return the content of a file, which is read once: what is checked is what is used.
-
-    `owner`: what the file was stored with, such as ``flights version 3``. Raises ModelRefusedError
-    when it cannot be read or is another file.
-    """
+    """Return the content of the file of `owner`, read once: what is checked is what is used."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -17,13 +17,8 @@ _HELD: set[int] = set()
 
 @contextmanager
 def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
-    """Hold the lock file `path` exclusively; another holder is awaited for `seconds`.
-
-    The kernel frees the lock when its holder ends, however it ends; the file stays.
-
-    Raises TransientError when another process held it all the time; InfrastructureError when the
-    lock file cannot be made.
-    """
+    """Hold the lock file `path` exclusively; TransientError when another does for `seconds`."""
+    # The kernel frees the lock when its holder ends, however it ends; the file stays.
     with lock_file(path) as descriptor:
         deadline = time.monotonic() + seconds
         while not take(descriptor):
@@ -38,10 +33,7 @@ def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[int]:
-    """Give the descriptor of a lock file that nobody else may read; closing it frees the lock.
-
-    Raises InfrastructureError when the lock file cannot be made.
-    """
+    """Give the descriptor of a lock file that nobody else may read; closing it frees the lock."""
     try:
         private_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -100,10 +92,7 @@ def holder(descriptor: int) -> str:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a living process holds the lock file.
-
-    Raises OSError when there is no such file.
-    """
+    """Return whether a living process holds the lock file; OSError when there is no such file."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

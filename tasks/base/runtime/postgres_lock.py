@@ -42,12 +42,8 @@ def flight_key(pipeline: str) -> sa.ColumnElement[int]:
 def session_lock(
     engine: sa.Engine, key: int | sa.ColumnElement[int], seconds: float = 0.0
 ) -> Iterator[bool]:
-    """Hold an advisory lock in a session of its own; another holder is awaited for `seconds`.
-
-    Yields whether it is held. A process forked meanwhile has no part in it.
-
-    Raises sqlalchemy.exc.SQLAlchemyError when the database cannot be used.
-    """
+    """Hold an advisory lock in a session of its own, awaited for `seconds`; yields whether held."""
+    # A process forked meanwhile has no part in it.
     with engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         session = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]

@@ -24,10 +24,8 @@ def runner_of(state: Path, flow_run: str) -> str | None:
 
 
 def left_on(state: Path, api: str) -> dict[str, datetime]:
-    """Return the marked runs of the Prefect API `api` whose process has ended, and when they began.
-
-    Those of no API, which no other process knows, are forgotten.
-    """
+    """Return the marked runs of the Prefect API `api` whose process ended, and when they began."""
+    # Those of no API, which no other process knows, are forgotten.
     left = {}
     for run in marked(state):
         process, where = _lines(state, run)

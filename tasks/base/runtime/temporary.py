@@ -22,14 +22,10 @@ _HELD: dict[int, ExitStack] = {}
 
 @contextmanager
 def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
-    """Yield a new folder of this user alone, which is removed at the end.
-
-    What processes that were killed left there before is removed first: an owner holds a lock on its
-    folder, which the kernel frees with the last process that shares it. systemd-tmpfiles too leaves
-    locked folders alone, however old.
-
-    `beside`: folder in which it is made; None: where the system keeps what is temporary.
-    """
+    """Yield a new folder of this user alone in `beside` or the temporary place; removed at last."""
+    # What processes that were killed left there before is removed first: an owner holds a lock on
+    # its folder, which the kernel frees with the last process that shares it. systemd-tmpfiles too
+    # leaves locked folders alone, however old.
     parent = Path(beside or tempfile.gettempdir())
     _remove_left(parent, _FOLDER)
     folder, descriptor = _new(parent)

@@ -20,14 +20,9 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432}
 
 
 def first_contact(pipeline: Pipeline) -> None:
-    """Connect once to MLflow's store, the ledger's database and the SQL source, where named.
-
-    Nothing is sent. What stands behind a proxy, on a socket's path or on several hosts is left to
-    the first real use.
-
-    Raises TransientError when one of them does not accept the connection within five seconds; names
-    it.
-    """
+    """Connect once to MLflow's store, the ledger's database and the SQL source, else raise."""
+    # Nothing is sent. What stands behind a proxy, on a socket's path or on several hosts is left to
+    # the first real use. A connection has to be accepted within five seconds.
     for what, url, remedy in _named(pipeline):
         place = _place(url)
         if place is not None:

@@ -77,10 +77,8 @@ def prefect_login(credentials: str) -> dict[str, str]:
 
 
 def stack_key(state: Path) -> str:
-    """Return the secret by which programs use the servers of `state`; made where there is none.
-
-    Raises InfrastructureError when others may read or have written it.
-    """
+    """Return the secret by which programs use the servers of `state`; made where there is none."""
+    # Raises InfrastructureError when others may read or have written it.
     path = private_folder(state) / KEY
     if not path.exists():
         descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{KEY}.")

@@ -19,10 +19,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def validate_document(
     model: type[Model], values: Any, document: Document, explain: str = ""
 ) -> Model:
-    """Return `values` of `document` as a `model`.
-
-    Raises ConfigError with one line of text for each finding, in the order of the file.
-    """
+    """Return `values` as a `model`; ConfigError has a line per finding, in the file's order."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

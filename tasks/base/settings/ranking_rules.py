@@ -13,13 +13,9 @@ class Contradiction(NamedTuple):
 
 
 def contradiction(config: Any) -> Contradiction | None:
-    """Return the first thing that does not go with the task, or None.
-
-    A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
-    and by what is ranked, and these ids join the ledger's rows to their group.
-
-    `config`: a `PipelineConfig`, which calls this as it is made and stands above.
-    """
+    """Return the first thing of a `PipelineConfig` that does not go with its task, or None."""
+    # A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
+    # and by what is ranked, and these ids join the ledger's rows to their group.
     if config.task != "ranking":
         return _without_ranking(config)
     return _roles(config) or _of_classes(config) or _of_rows(config) or _not_told(config)

@@ -203,10 +203,7 @@ def _fault_of_number(space: Space, value: Value) -> str | None:
 
 
 def untuned_values(spaces: Sequence[Space], estimator: Any, columns: int) -> dict[str, Value]:
-    """Return the values of `spaces` that an estimator built without tuning has.
-
-    `columns`: of the matrix, for values relative to them.
-    """
+    """Return the values of `spaces` without tuning, some relative to the matrix's `columns`."""
     params: dict[str, Any] = dict(estimator.get_params())
     for name, value in estimator.get_params().items():
         params.setdefault(name.rpartition("__")[2], value)

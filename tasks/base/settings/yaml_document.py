@@ -50,13 +50,8 @@ class Document:
 
 
 def read_yaml(path: Path, example: str = "keepfit init") -> Document:
-    """Read one YAML 1.2 document of plain values.
-
-    Anchors, aliases and tags are refused: none is needed, and each can hide something.
-
-    Raises ConfigError when the file is absent, too large, not text, not YAML, or uses what is
-    refused.
-    """
+    """Read one YAML 1.2 document of plain values; raises ConfigError when it is anything else."""
+    # Anchors, aliases and tags are refused: none is needed, and each can hide something.
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -173,11 +168,7 @@ def _mapping(
 
 
 def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) -> str:
-    """Return a YAML text with values put at locations; comments and order of the rest stay.
-
-    `edits`: location and plain value; `gone` removes the key. Missing parents of a location are
-    made.
-    """
+    """Return a YAML text with values put at locations (`gone` removes); comments and order stay."""
     editor = yaml.YAML(typ="rt", pure=True)
     editor.preserve_quotes = True
     editor.allow_unicode = True

@@ -23,10 +23,9 @@ def forms_text(forms: Mapping[str, ColumnForm]) -> str:
 def read(
     database: Database, pipeline: str, window: Window | None, arrived: datetime | None = None
 ) -> tuple[AnsweredCells, ...]:
-    """Return the cells of a window's rows that were predicted over HTTP, in order of time.
-
-    `window`: None: rows without a time; `arrived`: only rows that were written then or later.
-    """
+    """Return the cells of a window's rows that were predicted over HTTP, in order of time."""
+    # Without a window those of rows without a time; of `arrived` only what was written then or
+    # later.
     where = [*_kept(pipeline, window)]
     if window is None:
         where.append(predictions.c.time.is_(None))
@@ -57,10 +56,7 @@ def read(
 def times(
     database: Database, pipeline: str, window: Window | None, until: datetime | None = None
 ) -> Sequence[datetime]:
-    """Return the times of rows predicted over HTTP, naive and in UTC.
-
-    `window`: None: only the newest row that lies before `until`.
-    """
+    """Return the times (naive, UTC) of rows predicted over HTTP; without a window the last one."""
     where = _kept(pipeline, window)
     if until is not None:
         where.append(predictions.c.time < stored_time(until))

@@ -14,10 +14,7 @@ _ROWS_AT_ONCE = 50_000
 def staged(
     connection: sa.Connection, name: str, columns: list[sa.Column[Any]], rows: Iterable[Any]
 ) -> sa.Table:
-    """Return a temporary table that holds `rows`; it goes with the transaction.
-
-    `rows`: tuples in the order of `columns`: texts, numbers or None; times as text.
-    """
+    """Return a temporary table of `rows`, in the order of `columns`, for this transaction."""
     table = sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
     if connection.dialect.name == "postgresql":
         table.dialect_options["postgresql"]["on_commit"] = "DROP"

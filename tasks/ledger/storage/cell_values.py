@@ -85,10 +85,7 @@ def probability_texts(probability: NDArray[np.float64]) -> list[str]:
 def probabilities(
     texts: Sequence[str | None], written: Sequence[str], wanted: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Return probabilities that were stored for the classes `written` in the order `wanted`.
-
-    Returns: shape (n_rows, n_wanted); NaN for a class that the model did not know.
-    """
+    """Return stored probabilities for classes `wanted`, (n_rows, n_wanted); NaN where not known."""
     found = np.full((len(texts), len(wanted)), np.nan)
     absent = f"[{', '.join(['null'] * len(written))}]"
     rows = json.loads(f"[{','.join(text or absent for text in texts)}]")

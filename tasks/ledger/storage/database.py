@@ -33,11 +33,10 @@ _ENGINES: dict[tuple[int, str, float], sa.Engine] = {}
 
 
 class Database:
-    """Transactions on the ledger's database, with errors that name a remedy.
+    """Transactions on the ledger's SQLite or PostgreSQL database, with errors that name a remedy.
 
-    `url`: address of a SQLite file or of a PostgreSQL database; `state`: folder of the locks that
-    this host's processes share; `patience`: seconds for which a locked SQLite file, or a lock in
-    PostgreSQL, is awaited; `secrets`: values that never get into a decision.
+    `state`: folder of the locks that this host's processes share; `patience`: seconds for which a
+    lock is awaited; `secrets`: values that never get into a decision.
     """
 
     def __init__(
@@ -65,11 +64,7 @@ class Database:
 
     @contextmanager
     def writing(self, what: str) -> Iterator[sa.Connection]:
-        """Open a transaction that is committed whole or not at all.
-
-        Raises TransientError when the database does not respond or stays locked;
-        InfrastructureError when it refuses; no password is in the message.
-        """
+        """Open a transaction that is committed whole or not at all; errors hold no password."""
         with self.explained(), self.engine.connect() as connection:
             reach(f"ledger.{what}.before")
             connection = connection.execution_options(keepfit_writes=True, preserve_rowcount=True)
@@ -81,10 +76,7 @@ class Database:
             reach(f"ledger.{what}.after_commit")
 
     def prepare(self) -> None:
-        """Make or migrate the tables, once under a lock.
-
-        Raises InfrastructureError when a newer keepfit wrote them.
-        """
+        """Make or migrate the tables, once under a lock; refuse those of a newer keepfit."""
         with self.explained():
             if self._current():
                 return
@@ -148,12 +140,8 @@ class Database:
 
 
 def address_of(url: str | None, state: Path, base: Path) -> sa.URL:
-    """Return the address of a ledger.
-
-    `url`: as the pipeline file states it; None for SQLite in the state folder; `base`: folder that
-    the relative path of a SQLite file starts from. Raises ConfigError when it is no address, or one
-    of another kind of database.
-    """
+    """Return the address of a ledger: `url` (SQLite relative to `base`), else a file in `state`."""
+    # Raises ConfigError when it is no address, or one of another kind of database.
     if url is None:
         return sa.URL.create("sqlite", database=str(state / "ledger.db"))
     fault = fault_of(url)

@@ -16,10 +16,7 @@ def version_of(connection: sa.Connection) -> int:
 
 
 def migrate(connection: sa.Connection, place: str) -> None:
-    """Bring the tables to the present version, in the transaction of `connection`.
-
-    Raises InfrastructureError when a newer keepfit wrote them.
-    """
+    """Bring the tables to this version in the transaction; refuse those of a newer keepfit."""
     found = version_of(connection)
     if found > VERSION:
         raise InfrastructureError(

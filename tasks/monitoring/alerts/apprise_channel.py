@@ -59,11 +59,9 @@ class Delivery(Record):
 
 
 def send(urls: Sequence[str], message: Message, *, timeout: float = 10.0) -> Delivery:
-    """Send `message` to every one of the Apprise `urls`; never raises.
-
-    `timeout`: seconds for each channel, its tries included; all are sent to side by side. What a
-    channel did not answer is not sent again: it may have arrived.
-    """
+    """Send `message` to every one of the Apprise `urls`, side by side; never raises."""
+    # Each has `timeout` seconds, its tries included. What a channel did not answer is not sent
+    # again: it may have arrived.
     if not urls:
         return Delivery(sent=0, failed=0)
     request = json.dumps({"urls": list(urls), "message": message.model_dump(), "timeout": timeout})

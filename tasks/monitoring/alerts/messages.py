@@ -80,12 +80,9 @@ def message_of(
     file: str = "",
     secrets: Iterable[str] = (),
 ) -> Message | None:
-    """Return the message that reports `decision`, or None when it is not reported.
-
-    `related`: other decisions of the pipeline: what was monitored, the alarm behind a training.
-    What does not concern `decision` is left aside; `file`: the pipeline file, for the commands that
-    the message proposes; `secrets`: texts that never leave.
-    """
+    """Return the message that reports `decision`, or None when it is not reported."""
+    # `related` are other decisions of the pipeline, such as the alarm behind a training; what does
+    # not concern `decision` is left aside. `file` is for proposed commands; `secrets` never leave.
     if not _is_reported(decision, related):
         return None
     hidden = tuple(secrets)

@@ -27,14 +27,10 @@ def tell(
     follow: Sequence[Decision] = (),
     timeout: float = 10.0,
 ) -> Delivery | None:
-    """Send `decision` at most once, even if other processes try to; never raises.
-
-    The delivery is recorded as ``alerted`` or ``unheard``.
-
-    `follow`: decisions that go with it and may not stand in the ledger yet; `timeout`: seconds for
-    each channel. Returns: None where the file names no channel, or such decisions are not reported.
-    Nothing sent and nothing failed: it was reported before.
-    """
+    """Send `decision` at most once, even if other processes try to; never raises."""
+    # The delivery is recorded as `alerted` or `unheard`. Decisions that `follow` go with it and may
+    # not stand in the ledger yet. None where the file names no channel, or such decisions are not
+    # reported. Nothing sent and nothing failed: it was reported before.
     urls = [url for s in pipeline.config.alerts if (url := s.get_secret_value().strip())]
     if not urls:
         return None

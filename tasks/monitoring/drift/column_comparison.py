@@ -48,10 +48,7 @@ class Compared:
 
 
 def compare(summary: Summary, column: pd.Series[Any], *, level: float) -> Compared:
-    """Return the comparison of `column` with its summary.
-
-    `level`: probability with which chance alone exceeds a part's critical distance.
-    """
+    """Compare `column` with its summary; chance exceeds critical distances at `level`."""
     if summary.numeric:
         return _of_numbers(summary, column, level)
     return _of_levels(summary, levels_of(column, summary.kind), level)

@@ -75,11 +75,7 @@ class Summary:
 def summarise(
     column: pd.Series[Any], kind: Kind, cell_of: NDArray[np.int64] | None, n_cells: int
 ) -> Summary:
-    """Return the summary of `column`.
-
-    `cell_of`: stretch of time of each row, -1 for rows in none, shape (n_rows,); None without
-    times.
-    """
+    """Return the summary of `column`; `cell_of`, (n_rows,): each row's stretch of time or -1."""
     if is_numeric(kind):
         return _of_numbers(numbers_of(column, kind).values, kind, cell_of, n_cells)
     codes, levels = levels_of(column, kind)
@@ -110,10 +106,8 @@ def _of_numbers(
 
 
 def _points(ordered: Floats) -> tuple[Floats, Counts, bool]:
-    """Return values and the rows at most each: all, or those at quantiles; and whether it is all.
-
-    Of many distinct values no array of their number is made.
-    """
+    """Return values and the rows at most each: all, or those at quantiles; and whether all."""
+    # Of many distinct values no array of their number is made.
     if not len(ordered):
         return _NO_FLOATS, _NO_COUNTS, True
     differs = ordered[1:] != ordered[:-1]
@@ -171,10 +165,8 @@ def _of_cells(
     n_cells: int,
     n_bins: int,
 ) -> tuple[Counts, Counts]:
-    """Return rows per cell and bin, and nulls per cell; a part of the rows is looked at at once.
-
-    `bins`: returns the bin of each row of a part, whatever it is where there is no value.
-    """
+    """Return rows per cell and bin, and nulls per cell; a part of the rows is looked at at once."""
+    # `bins` returns the bin of each row of a part, whatever it is where there is no value.
     if cell_of is None:
         return _NO_COUNTS.reshape(0, 0), _NO_COUNTS
     cells, nulls = np.zeros(n_cells * n_bins, np.int64), np.zeros(n_cells, np.int64)

@@ -90,21 +90,17 @@ def measure(
     new: Mapping[str, Kind] | None = None,
     evidence: Evidence | None = None,
 ) -> DriftResult:
-    """Return the drift of the rows of `frame`.
+    """Return the drift of the rows of `frame`; `score` is in units of the limit, so `limit` is 1.
 
-    `frame`: rows of the window; columns that are no features are passed over; `false_alarms`: share
-    of ordinary windows that may raise an alarm, a fraction; `min_rows`: with fewer rows nothing is
-    judged; `importance`: feature to what the metric loses without it. A feature of less than
-    average importance needs up to twice the excess to raise an alarm; `predictions`,
+    `false_alarms`: share of ordinary windows that may raise an alarm, a fraction; `min_rows`: with
+    fewer there is no score; `importance`: feature to what the metric loses without it: one of less
+    than average importance needs up to twice the excess to raise an alarm; `predictions`,
     `reference_predictions`: scores of the positive class, predicted classes or values: of the
-    window's rows, and of rows that the model was not trained on; shape (n,) each. Both or neither;
-    `reference_prediction_times`: times of `reference_predictions`, for limits from their own
-    history. Without them the sampling limit is widened as the features' history widens theirs;
-    `new`: column that the window has and the training had not to its kind; such are named, no more;
-    `evidence`: what harm is judged by. Without it an unusual window counts as harmful.
-
-    Returns: `score` is in units of the limit, so `limit` is 1. Without enough rows there is no
-    score.
+    window's rows, and of rows that the model was not trained on; shape (n,) each, both or neither;
+    with `reference_prediction_times` their limits come from their own history, else the sampling
+    limit is widened as the features' history widens theirs; `new`: columns that the training had
+    not, named only; `evidence`: what harm is judged by: without it an unusual window counts as
+    harmful.
     """
     started = time.perf_counter()
     rows = len(frame)

@@ -40,10 +40,9 @@ def ks(
 ) -> Found:
     """Return the Kolmogorov–Smirnov distance of a sorted sample from a counted one.
 
-    `points`: values of the reference, ascending, each once, shape (n_points,); `at_most`: how many
-    values of the reference are at most each point, shape (n_points,); `sample`: sorted, without
-    NaN, shape (n,); `exact`: whether `points` are all values of the reference, and not only some of
-    them; `level`: of the critical distance.
+    `points`: values of the reference, ascending, each once, `exact` when all of them; `at_most`:
+    how many values of the reference are at most each; both of shape (n_points,); `sample`: without
+    NaN, shape (n,).
     """
     m, n = int(at_most[-1]), len(sample)
     reference = at_most / m
@@ -119,13 +118,10 @@ def merged(
     """Merge the rare levels of two counted samples.
 
     A level is rare where fewer than 5 rows of the smaller sample are expected to have it. Levels
-    that the reference does not have are no news where many of its own stand in one row only:
-    these rows would be unseen themselves if they came later, and so are counted as such (Good
-    1953).
-
-    `reference`, `sample`: rows per level, shape (n_levels,) each; `rest`: rows of levels without
-    counts of their own; they are rare; `singles`: levels of one row in the reference, those of the
-    rest among them; None: those of `reference`.
+    that the reference does not have are no news where many of its own stand in one row only: these
+    rows would be unseen themselves if they came later, and so are counted as such (Good 1953).
+    `rest`: rows of levels without counts of their own, which are rare; `singles`: levels of one row
+    in the reference; None: those of `reference`, the rows per level.
     """
     m, n = int(reference.sum()) + rest[0], int(sample.sum()) + rest[1]
     expected = (reference + sample) * (min(m, n) / max(m + n, 1))
@@ -164,10 +160,8 @@ def tv(levels: Merged, *, level: float = 0.05) -> Found:
 
 
 def unseen_share(levels: Merged, unseen: int, *, level: float = 0.05) -> Found:
-    """Return by how much the share of levels that the reference has not exceeds what is expected.
-
-    As many are expected as the reference has rows that stand alone in their level (Good 1953).
-    """
+    """Return the share of levels that the reference has not, less what is expected (Good 1953)."""
+    # As many are expected as the reference has rows that stand alone in their level.
     m, n = int(levels.reference.sum()), int(levels.sample.sum())
     alone = int(levels.reference[-1])
     usual = alone / max(m, 1)

@@ -44,13 +44,9 @@ def write_page(
     rows: int,
     title: str,
 ) -> None:
-    """Write Evidently's page of a window beside its reference; it works without a network.
-
-    `reference`, `current`: training rows and the window's; more than `rows` of them are sampled for
-    the pictures; `features`: column to kind; a column that either side lacks, or that is all null,
-    is left out; `findings`: what keepfit found, from all rows: the statistics and limits that the
-    page shows; `title`: of the page, as text.
-    """
+    """Write Evidently's page of a window beside its reference; it works without a network."""
+    # Pictures show `rows` of either side at most; `findings` are keepfit's, from all rows. A column
+    # that either side lacks, or that is all null, is left out.
     sides = [_sampled(frame, rows) for frame in (reference, current)]
     found = {finding.column: finding for finding in findings if finding.role == "feature"}
     columns = _columns(sides, features, found)

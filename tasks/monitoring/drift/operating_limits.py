@@ -141,12 +141,9 @@ def calibrate(
     weights: dict[str, float] | None = None,
     season: Season | None = None,
 ) -> Calibration | None:
-    """Return the limits from the reference's history; None where it has fewer than 3 blocks.
-
-    `false_alarms`: share of ordinary windows that may exceed the limit, a fraction; `weights`:
-    column to the weight of its excess, 0 to 1; 1 where absent; `season`: compare blocks with the
-    same season of other periods only.
-    """
+    """Return the limits from the reference's history; None where it has fewer than 3 blocks."""
+    # `false_alarms`: share of ordinary windows that may exceed the limit; `weights`: of a column's
+    # excess, 0 to 1; 1 where absent; `season`: compare with the same season of other periods only.
     blocks = _blocks(reference, season)
     if blocks is None or blocks.independent < MIN_BLOCKS:
         return None

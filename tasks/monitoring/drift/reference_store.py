@@ -94,10 +94,7 @@ def save(reference: Reference, path: Path) -> None:
 
 
 def load_reference(path: Path) -> Reference:
-    """Return a reference that `save` wrote.
-
-    Raises DataError when the file is absent, damaged or of another version.
-    """
+    """Return a reference that `save` wrote; DataError when damaged or of another version."""
     try:
         with np.load(io.BytesIO(read_recorded(path)), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
@@ -127,13 +124,10 @@ def load_reference(path: Path) -> Reference:
 
 
 def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
-    """Return the reference of a version for the pipeline's monitored length; made once.
-
-    Its rows are those of the snapshot that the version was trained on, up to the version's
-    training end. Where the snapshot is gone, they are read from the source again.
-
-    Raises DataError when no row of the training window is left anywhere.
-    """
+    """Return the reference of a version for the pipeline's monitored length; made once."""
+    # Its rows are those of the snapshot that the version was trained on, up to the version's
+    # training end. Where the snapshot is gone, they are read from the source again. Raises
+    # DataError when no row of the training window is left anywhere.
     length = pipeline.config.monitoring.window
     digest = champion.tags.get(_DATA_TAG, "")
     until = champion.tags.get(_UNTIL_TAG, "")
@@ -208,10 +202,7 @@ def training_rows(pipeline: Pipeline, champion: ModelVersion) -> TrainingRows:
 
 
 def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.DataFrame:
-    """Return up to `most` of the rows that a version was trained on, spread evenly over them.
-
-    Returns: the features that the rows still have; for pictures, not for counts.
-    """
+    """Return up to `most` of a version's training rows, evenly spread: for pictures, no counts."""
     rows = training_rows(pipeline, champion)
     frame = rows.side(spread(rows.count, most)).frame
     return frame[[name for name in _features(champion.roles) if name in frame.columns]]

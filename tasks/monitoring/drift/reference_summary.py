@@ -58,12 +58,7 @@ def build_reference(
     *,
     source: str = "",
 ) -> Reference:
-    """Return the reference of the rows of `frame`.
-
-    `features`: column to kind; columns that the frame lacks are left out; `times`: time of each row
-    in UTC, shape (n_rows,); None without a time column; `length`: of the windows that are
-    monitored.
-    """
+    """Return the reference of the rows of `frame` for windows of `length`; `times` in UTC."""
     present = {name: kind for name, kind in features.items() if name in frame.columns}
     return _build(
         lambda name: column_of(frame, name), present, times, length, len(frame), source=source
@@ -79,11 +74,9 @@ def build_from_file(
     until: str = "",
     source: str = "",
 ) -> Reference:
-    """Return the reference of a snapshot's rows; one column at a time is in memory.
-
-    `until`: only rows up to it belong to the reference: an ISO time, with `` included`` behind it
-    when rows at that time do; empty for all rows.
-    """
+    """Return the reference of a snapshot's rows; one column at a time is in memory."""
+    # Rows up to `until` belong to the reference: an ISO time, with ` included` behind it when rows
+    # at that time do; empty for all rows.
     table = open_table(path)
     names = set(table.column_names)
     times = times_in(path, time_column)
@@ -107,10 +100,7 @@ def times_in(path: str | Path, time_column: str | None) -> NDArray[np.datetime64
 
 
 def rows_up_to(times: NDArray[np.datetime64] | None, until: str) -> NDArray[np.int64] | None:
-    """Return the places of the rows that a version was trained on; None for all.
-
-    `until`: as in `build_from_file`.
-    """
+    """Return the places of the rows up to `until`, as in `build_from_file`; None for all."""
     if times is None or not until:
         return None
     text, _, included = until.partition(" ")

@@ -54,11 +54,7 @@ def season_of(reference: Reference) -> Season | None:
 
 
 def in_season(reference: Reference, season: Season, moment: np.datetime64) -> Reference | None:
-    """Return the part of a reference that lies in the season of a window.
-
-    `moment`: start of the window in UTC. Returns: without cells; None where the season holds too
-    few rows.
-    """
+    """Return the part of a reference, without cells, in the season of `moment`, if large enough."""
     cells = cells_alike(reference, season, moment)
     rows = int(reference.cell_rows[cells].sum())
     if rows < _LEAST_ROWS:

@@ -42,14 +42,10 @@ def record_stop(
     now: datetime,
     window: Window | None = None,
 ) -> Decision:
-    """Record that rows broke their contract and `flow` made nothing of them.
-
-    The same broken rules of the same flow are one decision until they change, however often the
-    calendar finds them.
-
-    `window`: the one whose rows they are; a training's rows are those of no window, whatever window
-    its cause names.
-    """
+    """Record that rows broke their contract and `flow` made nothing of them."""
+    # The same broken rules of the same flow are one decision until they change, however often the
+    # calendar finds them. A training's rows are those of no window, whatever window its cause
+    # names.
     page = prefect_run_page(pipeline.state, prefect_run)
     digest = contract_digest(pipeline) if window is not None else ""
     of = f"{window} {digest}" if window is not None else f"{now:%Y-%m-%d}"
@@ -88,11 +84,8 @@ def record_set_aside(
     prefect_run: str,
     now: datetime,
 ) -> tuple[Decision, bool]:
-    """Record that rows were set aside, each file once.
-
-    Returns: and whether it is to be reported: the same broken rules of a contract are reported once
-    in a week.
-    """
+    """Record that rows were set aside, each file once; return also whether it is to be reported."""
+    # The same broken rules of a contract are reported once in a week.
     name = pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
     rest = aside.of - aside.rows
@@ -132,10 +125,7 @@ def record_stale_files(
     prefect_run: str,
     now: datetime,
 ) -> tuple[Decision, ...]:
-    """Record files whose rows are not scored, as they are not whole and no longer written.
-
-    Returns: those that people do not know of yet: each file is recorded once.
-    """
+    """Record, each once, files that are not whole and no longer written; return the new ones."""
     name = pipeline.config.name
     page = prefect_run_page(pipeline.state, prefect_run)
     made = [

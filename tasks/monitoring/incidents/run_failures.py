@@ -33,13 +33,9 @@ def note_failure(
     message: str = "",
     correlation: str = "",
 ) -> Decision:
-    """Record that a flow run failed, once.
-
-    `flow_run`, `flow`, `state`, `message`: id and flow of the Prefect run, and the name and message
-    of its state; `correlation`: that of the run's cause, where it is known. Returns: the decision
-    to report: the failure, or what the run itself recorded as the cause, so that one event is
-    reported once.
-    """
+    """Record that a flow run failed, once; return the decision to report."""
+    # That is the failure, or what the run itself recorded as the cause, so that one event is
+    # reported once.
     name = pipeline.config.name
     try:
         ledger = ledger_of(pipeline, patience=20.0)
@@ -81,11 +77,8 @@ def note_cancelled(
     by: str = "Prefect",
     again: bool = False,
 ) -> Decision:
-    """Record that a run was stopped on purpose, once.
-
-    `by`: ``you`` with Ctrl-C, ``keepfit up`` when it ended, or a person by ``Prefect``; `again`:
-    whether it runs again by itself.
-    """
+    """Record that a run was stopped on purpose, once, and whether it runs `again` by itself."""
+    # `by`: `you` with Ctrl-C, `keepfit up` when it ended, or a person by `Prefect`.
     name = pipeline.config.name
     then = " It runs again when the stack does." if again else ""
     cancelled = Decision(

@@ -81,10 +81,7 @@ def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime
 
 
 def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tuple[Decision, ...]:
-    """Record outcomes of `ended` runs and open requests that are not recorded yet.
-
-    Returns: those to report; `tell` sends each at most once.
-    """
+    """Record outcomes of `ended` runs and open requests that are not recorded yet; return them."""
     ledger, name = ledger_of(pipeline, patience=20.0), pipeline.config.name
     known = {
         decision.prefect_run

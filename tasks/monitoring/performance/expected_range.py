@@ -67,11 +67,7 @@ class Ordinary:
         return self.scale.back(self.effects.centre)
 
     def limit(self, spread: float, false_alarms: float, *, greater: bool) -> float:
-        """Return the value beyond which a window, itself known to `spread`, is not ordinary.
-
-        `spread`: standard error of the window's metric, from its own sampling; `false_alarms`:
-        share of ordinary windows beyond the limit.
-        """
+        """Return the value beyond which a window of standard error `spread` is not ordinary."""
         of_window = (self.scale.slope(self.centre) * spread) ** 2
         share = ROOM * false_alarms if greater else 1 - ROOM * false_alarms
         place = self.effects.quantile(share, of_window)
@@ -101,10 +97,7 @@ def measure(
     replicates: int = _REPLICATES,
     confidence: float = 0.95,
 ) -> Measured | None:
-    """Return the metric of labelled predictions; None where it is not defined.
-
-    Raises EvidenceError when the metric is not one of the task.
-    """
+    """Return the metric of labelled predictions; None where undefined, or EvidenceError."""
     if not answers.rows or (roles.classes and len(np.unique(answers.truth)) < 2):
         return None
     plan = plan_of(answers, roles, replicates, seed)
@@ -145,20 +138,13 @@ def ordinary(
 
     The reference is cut into contiguous blocks of the window's length, back from its newest row. A
     block's metric is taken as the sum of a common mean, the block's own deviation and sampling
-    noise. The standard deviation between blocks has a weakly informative half-normal prior
-    (Gelman 2006; Röver et al. 2021), so that one block or two leave a range that is neither
-    nothing nor everything, and the data decide where there are many. A new window's metric
-    follows the posterior predictive distribution (Gelman et al. 2013, section 5.4). With one
-    block or two, six shorter parts of the reference widen the prior where these vary more. Rows
-    without a time leave sampling noise alone. All of it is computed on the metric's own scale,
-    see `tasks.monitoring.performance.metric_scales`.
-
-    References
-    ----------
-    Gelman (2006), Prior distributions for variance parameters in hierarchical models, Bayesian
-    Analysis 1. Röver et al. (2021), On weakly informative prior distributions for the
-    heterogeneity parameter in Bayesian random-effects meta-analysis, Research Synthesis Methods
-    12. Gelman et al. (2013), Bayesian data analysis, third edition.
+    noise. The standard deviation between blocks has a weakly informative half-normal prior (Gelman
+    2006, Bayesian Analysis 1; Röver et al. 2021, Research Synthesis Methods 12), so that one block
+    or two leave a range that is neither nothing nor everything, and the data decide where there are
+    many. A new window's metric follows the posterior predictive distribution (Gelman et al. 2013,
+    Bayesian data analysis, section 5.4). With one block or two, six shorter parts of the reference
+    widen the prior where these vary more. Rows without a time leave sampling noise alone. All of it
+    is computed on the metric's own scale, see `tasks.monitoring.performance.metric_scales`.
     """
     blocks = _blocks(reference, length)
     found = _measured_each(reference, blocks, roles, metric, min_rows, seed)
@@ -180,11 +166,8 @@ def combined(
     *,
     timed: bool = True,
 ) -> Ordinary:
-    """Return the ordinary range, from the metric of the reference and of its blocks.
-
-    `all_of_it`: of the whole reference; two blocks or more do without it; `found`: of the blocks of
-    the window's length; `parts`: of shorter parts, where there are few blocks.
-    """
+    """Return the ordinary range from the metric of the reference and of its blocks."""
+    # Two blocks or more do without `all_of_it`; shorter `parts` are for few blocks.
     centres = [all_of_it] if all_of_it is not None and len(found) < 2 else found
     scale = scale_of(metric, [m.value for m in (*centres, *found, *parts)])
     placed, noise = _on(scale, centres)

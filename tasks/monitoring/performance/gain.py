@@ -61,14 +61,11 @@ def measured(
     """Return the gain of a refreshed model over the champion, with what windows showed so far.
 
     Both models are scored on the same drawn blocks of rows, so that the interval is that of a
-    paired difference. Each window that no earlier measurement judged adds one observation to
-    the sequence, see `tasks.monitoring.performance.gain_sequence`.
-
-    `y_true`: native labels or values of rows that neither model was trained on, shape (n_rows,);
-    `times`: of these rows, UTC, shape (n_rows,); `windows`: Windows whose labels are mature, oldest
-    first; `earlier`: what earlier measurements of this champion observed, oldest first; `min_rows`:
-    fewest rows for a number, of all rows and of each window. Returns: skipped with its reason where
-    rows are too few or the metric is not defined.
+    paired difference. Each window that no `earlier` measurement judged adds one observation to the
+    sequence, see `tasks.monitoring.performance.gain_sequence`. `y_true`: native labels or values of
+    rows that neither model was trained on, and their `times`, UTC, shape (n_rows,); `windows`:
+    those whose labels are mature, oldest first; `min_rows`: fewest for a number, of all rows and of
+    each window; with fewer the gain is skipped with its reason.
     """
     judged = [w for w in windows if inside(times, w).any()]
     begun = Gain(

@@ -64,13 +64,9 @@ class Answers:
 
 
 def answers_of(rows: pd.DataFrame, roles: Schema, features: pd.DataFrame | None = None) -> Answers:
-    """Return predictions and labels of `rows` on the schema's terms.
-
-    `rows`: with ``prediction``; where there are any, ``probability_<class>``, ``label`` and
-    ``time``. Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class. Of a ranking
-    the group stands in ``id_<group>``, or among the ids of ``key``; `features`: what the rows were
-    predicted from, in their order.
-    """
+    """Return predictions and labels of `rows` on the schema's terms, with their `features`."""
+    # Labels may be native or text; 1, 1.0, "1" and "1.0" are the same class. Of a ranking the group
+    # stands in `id_<group>`, or among the ids of `key`.
     rows = rows.reset_index(drop=True)
     label = rows["label"] if "label" in rows else pd.Series([None] * len(rows), dtype="object")
     probability = _probability(rows, roles.classes)

@@ -65,15 +65,9 @@ def assess_window(
       estimate's own error on parts of the reference. Once labels are mature the estimate decides
       nothing.
 
-    `rows`: as ``Ledger.window_rows`` returns them; rows of other versions are left out; `holdout`:
-    as `tasks.registry.version_files.holdouts.holdout_of` returns it; None: nothing is judged;
-    `reference`: as `tasks.registry.version_files.holdouts.reference_predictions` returns it; None:
-    the holdout; `shift`: features of `rows` and of `reference`, by which estimates weigh the
-    reference; `label_delay`: None: none; `false_alarms`: share of ordinary windows that may count
-    as worse; `length`: length of a window; `min_rows`: fewest rows for a number.
-
-    Returns: numbers are None where they can't be had, for the reason in the sentence. ``limit`` is
-    the value beyond which the window is worse.
+    Rows of other versions are left out. Without a `holdout` nothing is judged; without a
+    `reference` it stands for it; `shift`: features of `rows` and of `reference`, by which estimates
+    weigh the reference; `min_rows`: fewest for a number, else None for the reason in the sentence.
     """
     ours = None if shift is None else shift.window
     if "version" in rows:

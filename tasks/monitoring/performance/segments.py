@@ -56,12 +56,9 @@ def judge_segments(
     false_alarms: float,
     length: timedelta,
 ) -> tuple[SegmentPerformance, ...]:
-    """Return the champion's performance in each segment that has rows enough.
-
-    `windows`: the window, and then longer stretches that end with it: the first that holds
-    `min_rows` labelled rows of a segment counts; `reference`: rows that the model had not seen in
-    training.
-    """
+    """Return the champion's performance in each segment that has rows enough."""
+    # `windows`: the window, and then longer stretches that end with it: the first that holds
+    # `min_rows` labelled rows of a segment counts; the model had not seen the rows of `reference`.
     theirs = losses(reference.answers)
     found: list[tuple[str, str, int, float, float, float]] = []
     for column, values in reference.values.items():
@@ -133,10 +130,7 @@ def _between(
 
 
 def _greater(now: Floats, before: Floats, between: float, known_from: int) -> float:
-    """Return the p-value of the mean's being no greater than before.
-
-    `between`, `known_from`: variance between windows, and the degrees of freedom that it has.
-    """
+    """Return the p-value of a mean that is no greater, windows having the variance `between`."""
     variance = now.var(ddof=1) / len(now) + before.var(ddof=1) / len(before) + between
     score = float(now.mean() - before.mean()) / math.sqrt(max(float(variance), 1e-12))
     return float(scipy.stats.t.sf(score, known_from))

@@ -43,15 +43,10 @@ def performances_of(
     now: datetime,
     tried: Sequence[Window] = (),
 ) -> tuple[Performance, ...]:
-    """Return the champion's performance on this window; where a pass ends with it, on earlier ones.
-
-    An earlier window is measured again when labels of it have arrived since, or when so many are
-    there that they count as mature; the oldest first, `monitoring.catch_up` of them in one pass.
-
-    `snapshot`: rows of this window; estimates of it weigh the reference by them; `earlier`:
-    decisions of kind ``monitored``, newest first; `tried`: Windows whose labels a probation waits
-    for.
-    """
+    """Return the champion's performance on this window; at a pass's end, on earlier ones."""
+    # An earlier window is measured again when labels of it have arrived since, or when so many are
+    # there that they count as mature; the oldest first, `monitoring.catch_up` of them in one pass.
+    # A probation waits for the labels of windows `tried`.
     if look.window is None:
         if pipeline.config.scoring.source is None:
             # Without a time these rows cannot be distinguished from those of the training.
@@ -71,10 +66,7 @@ def performances_of(
 
 
 def former_windows(earlier: Sequence[Decision], look: Look) -> tuple[Window, ...]:
-    """Return the windows of former champions that are newer than what this one learned from.
-
-    `earlier`: decisions of kind ``monitored``.
-    """
+    """Return the windows of former champions that are newer than what this one learned from."""
     learned = look.champion.trained_until
     ours = {d.window for d in earlier if d.version == look.champion.version} | {look.window}
     found = {

@@ -73,7 +73,7 @@ def judge_probation(
 
     `champion_rows`, `former_rows`: one frame per window, as ``Ledger.window_rows`` returns it for
     either version, oldest first; `windows`: the windows, in the same order; `confidence`: of all
-    looks together, a fraction; `needed`: Windows of the probation; 0: confirmed at once;
+    looks together, a fraction; `needed`: windows of the probation; 0: confirmed at once;
     `champion_reference`, `former_reference`: as
     `tasks.registry.version_files.holdouts.reference_predictions` returns them; None: nothing is
     estimated; `versions`, `against`: who scored each window, and the former champion, for the

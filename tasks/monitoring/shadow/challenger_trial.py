@@ -60,13 +60,11 @@ def judge_trial(
 
     It is judged once, when `policy.probation` windows can be judged (one where that is 0): more
     looks at growing evidence would promote a version that is no better more often than stated. It
-    is the gate of a training at a quarter of its level, since that has judged the version before:
-    they are exceeded by chance in 0.6 and 2.5 % of cases at a confidence of 0.95. The trivial
-    baseline is the best constant of these very rows; latency and size are those of the training.
-
-    `pairs`: as `tasks.monitoring.probation.verdict.paired` returns them, oldest first; the champion
-    is the former; `refused`: the verdict of the version's training; `refit`: whether the version is
-    the champion's recipe fitted on newer rows.
+    is the gate of a training at a quarter of its level, since that has judged the version before
+    (`refused`): they are exceeded by chance in 0.6 and 2.5 % of cases at a confidence of 0.95. The
+    trivial baseline is the best constant of these very rows; latency and size are those of the
+    training. `pairs`: as `tasks.monitoring.probation.verdict.paired` returns them, oldest first;
+    the champion is the former.
     """
     needed = max(1, config.policy.probation)
     usable = [p for p in pairs if can_be_judged(p, roles, config.monitoring.min_rows)]
@@ -103,13 +101,9 @@ def trial_of(
     known: Sequence[Decision],
     now: datetime,
 ) -> Trial | None:
-    """Return the trial of a version; None where it has none, or its verdict is recorded.
-
-    A version is tried that the gate refused for want of evidence and that never scored. Where
-    `gate.slices` names columns a person decides: these rows are not compared by them.
-
-    `known`: decisions about the version.
-    """
+    """Return the trial of a version; None where it has none, or its verdict is recorded."""
+    # A version is tried that the gate refused for want of evidence and that never scored. Where
+    # `gate.slices` names columns a person decides: these rows are not compared by them.
     config, until = pipeline.config, champion.trained_until
     if config.scoring.shadow is None or config.gate.slices or until is None:
         return None
@@ -151,10 +145,7 @@ def try_challenger(
     correlation: str,
     now: datetime,
 ) -> Decision | None:
-    """Judge the version that predicts beside the champion where it is time; move the alias or not.
-
-    Returns: of kind ``promoted`` or ``refused``, recorded; None while there is nothing to decide.
-    """
+    """Judge the version that predicts beside the champion where it is time; return the decision."""
     if pipeline.config.scoring.shadow is None:
         return None
     challenger = challenger_of(store, champion)

@@ -22,8 +22,8 @@ class Backlog(Record):
     """The windows of one pass."""
 
     windows: tuple[Window, ...]  # oldest first; the newest complete one is always the last
-    waiting: int = 0  # Windows with rows that are left for the next pass
-    empty: int = 0  # Windows without any row between those looked at; they are not reported
+    waiting: int = 0  # windows with rows that are left for the next pass
+    empty: int = 0  # windows without any row between those looked at; they are not reported
 
 
 def backlog_of(
@@ -35,18 +35,12 @@ def backlog_of(
     recent: int,
     occupied: Callable[[Sequence[Window]], Sequence[bool]],
 ) -> Backlog:
-    """Return the windows of a pass.
-
-    A window is due once: when it lies on the grid after `since`, has rows, and is part of none
-    that was looked at. Where more are due than `most`, the pass covers the last `recent`, since
-    the policy reads those together, and the oldest of the rest. So the newest window never waits
-    for another pass.
-
-    `newest`: the latest complete window; it is looked at in any case; `looked_at`: Windows that
-    were monitored, or stopped by their contract; `since`: Windows that end by then are not due;
-    None: those before the last one looked at; `most`, `recent`: at least 1; `occupied`: window to
-    whether it has rows; called only where several windows are due.
-    """
+    """Return the windows of a pass."""
+    # A window is due once: when it lies on the grid after `since` (None: the last one looked at),
+    # has rows, and is part of none that was looked at. Where more are due than `most`, the pass
+    # covers the last `recent`, since the policy reads those together, and the oldest of the rest.
+    # So the `newest` window, looked at in any case, never waits. `occupied` is called only where
+    # several are due.
     length = newest.end - newest.start
     if since is None:
         since = max((w.end for w in looked_at), default=newest.start)
@@ -70,10 +64,7 @@ def backlog_of(
 
 
 def looked_at(earlier: Sequence[Decision], contract: str) -> frozenset[Window]:
-    """Return the windows that were monitored, or whose rows broke the contract that holds now.
-
-    `contract`: digest of that contract: windows that broke another one are looked at again.
-    """
+    """Return the windows that were monitored, or broke the contract of this digest."""
     return frozenset(
         d.window
         for d in earlier
@@ -104,10 +95,7 @@ def _is_look(decision: Decision) -> bool:
 
 
 def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -> tuple[bool, ...]:
-    """Return for each of `windows` whether the rows to score have any in it; one column is read.
-
-    `windows`: of one length, in the order of time.
-    """
+    """Return for each of `windows`, of one length and in order, whether it has rows to score."""
     span = Window(start=windows[0].start, end=windows[-1].end)
     times = monitored_times(pipeline, ledger, span)
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")

@@ -71,12 +71,8 @@ def conclude_look(
     now: datetime,
     html_of: Callable[[Decision], str],
 ) -> MonitoringOutcome:
-    """Record the findings on one window, write its page and the MLflow steps.
-
-    The policy decides only where the pass ends with this window.
-
-    `html_of`: returns the page of a window from its decision.
-    """
+    """Record the findings on one window, write its page (by `html_of`) and the MLflow steps."""
+    # The policy decides only where the pass ends with this window.
     kinds = ("monitored", "trained", "alarmed")
     earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
     reasons = reasons_of(found, look, earlier, pipeline.config.policy)
@@ -341,10 +337,8 @@ def _alarm(
     earlier: Sequence[Decision],
     due: datetime | None,
 ) -> Decision:
-    """Return the decision that windows call for action; the same for the same windows.
-
-    `due`: when the outcome of the training that it requests is due; None where it requests none.
-    """
+    """Return the decision that windows call for action; the same for the same windows."""
+    # `due`: when the outcome of the training that it requests is due; None where it requests none.
     cause = outcome.cause
     assert cause is not None  # noqa: S101 - the caller made it
     monitored = next(

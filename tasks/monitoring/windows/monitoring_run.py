@@ -63,11 +63,9 @@ def choose_looks(
     asked: str | None = None,
     every: str | None = None,
 ) -> Watch:
-    """Return the windows of ``A..B`` in `asked`, else those that have come since the last pass.
-
-    `every`: length of the windows into which the named one is cut. Raises UsageError when a window
-    is named and rows have no time; when `every` stands alone; DataError when no row has a time.
-    """
+    """Return the windows of ``A..B`` in `asked`, cut by `every`; else those of this pass."""
+    # Raises UsageError when a window is named and rows have no time, or `every` stands alone;
+    # DataError when no row has a time.
     if every is not None and asked is None:
         raise UsageError(
             "--every cuts a window into shorter ones, and no --window is named.",
@@ -273,12 +271,8 @@ def importance_of(champion: ModelVersion) -> dict[str, float]:
 
 
 def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
-    """Write Evidently's page of a window in which something moved, or that a person named.
-
-    A page holds Evidently's scripts and five megabytes; of quiet windows nobody opens it.
-
-    Returns: empty where none was written.
-    """
+    """Write Evidently's page of a window in which something moved, or that a person named."""
+    # A page holds Evidently's scripts and five megabytes; of quiet windows nobody opens it.
     if not drift.enough or not (drift.drifted or drift.alarm or look.asked):
         return ""
     champion, most = look.champion, pipeline.config.monitoring.sample_rows

@@ -21,14 +21,10 @@ _EXAMPLE = "Write it as --window 2013-03-04..2013-03-11: days or ISO times in UT
 
 
 def latest_complete(newest: datetime, now: datetime, length: timedelta) -> Window:
-    """Return the latest window of the grid whose rows are all there.
-
-    It is complete when a row at its end or later exists, or when its end is not in the future and
-    the newest row lies within 1/14 of `length` before it. Rows in the future complete nothing.
-
-    `newest`: greatest time of the rows; without a zone it is taken as UTC, as `now` is; `length`:
-    of one window, above zero.
-    """
+    """Return the latest window of the grid, of `length` above zero, whose rows are all there."""
+    # It is complete when a row at its end or later exists, or when its end is not in the future and
+    # the `newest` row lies within 1/14 of `length` before it. Rows in the future complete nothing.
+    # A time without a zone is in UTC.
     current = as_utc(now)
     last = min(as_utc(newest), current)
     start = ANCHOR + (last - ANCHOR) // length * length
@@ -62,11 +58,8 @@ def tiles(span: Window, length: timedelta) -> tuple[Window, ...]:
 
 
 def parse_windows(text: str, every: str | None = None) -> tuple[Window, ...]:
-    """Return the window that ``A..B`` writes, cut into windows of the length `every` where given.
-
-    Raises UsageError as `parse_window` does; when `every` is no duration, is longer than the
-    window, or cuts it into more than 1,000.
-    """
+    """Return the window that ``A..B`` writes, cut into windows of the length `every` if given."""
+    # Raises UsageError when `every` is longer than the window, or cuts it into more than 1,000.
     span = parse_window(text)
     if every is None:
         return (span,)

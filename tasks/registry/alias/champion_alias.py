@@ -57,10 +57,7 @@ class Registry(Protocol):
 
 
 class Moved(Record):
-    """The version that the alias points to now, and the one before; None for none.
-
-    Both are the same when nothing had to be moved.
-    """
+    """The version that the alias points to and the one before, if any; the same if not moved."""
 
     version: ModelVersion
     former: str | None
@@ -85,12 +82,9 @@ def promote(
     expected_previous: str | None,
     across: Across = on_this_host,
 ) -> ModelVersion:
-    """Let the alias of `name` point to `version` if it still points to `expected_previous`.
-
-    A second call for the version that is champion already changes nothing.
-
-    Raises EvidenceError when another version became champion since, or `version` was not verified.
-    """
+    """Let the alias of `name` point to `version` if it still points to `expected_previous`."""
+    # A second call for the version that is champion already changes nothing. Raises EvidenceError
+    # when another version became champion since, or `version` was not verified.
     with alone(registry, folder, name, across) as current:
         wanted = _verified(registry, name, version)
         if current is not None and current.version == version:
@@ -108,10 +102,7 @@ def promote(
 def promote_by_hand(
     registry: Registry, folder: Path, name: str, version: str, across: Across = on_this_host
 ) -> Moved:
-    """Let the alias of `name` point to `version`, whatever it points to.
-
-    Raises EvidenceError when there is no such version, or it was not verified.
-    """
+    """Let the alias of `name` point to `version`; raises EvidenceError when it was not verified."""
     with alone(registry, folder, name, across) as current:
         wanted = _verified(registry, name, version)
         if current is not None and current.version == version:
@@ -128,16 +119,11 @@ def rollback(
     across: Across = on_this_host,
     to: str | None = None,
 ) -> Moved:
-    """Let the alias of `name` point to the version again that the champion replaced.
-
-    The version rolled back from is marked, and no later rollback goes back to it: a version that
-    itself was rolled back from is passed over for the one that it had replaced.
-
-    `expected`: the champion to roll back from; None in a manual rollback: whichever it is; `to`:
-    the version to go back to; None: the one that the champion replaced. Raises EvidenceError when
-    the champion is not `expected`, or the version to go back to is not verified; UsageError when
-    there is no champion, or none before it to go back to.
-    """
+    """Let the alias point again to what the champion, `expected` or any, replaced; or to `to`."""
+    # The version rolled back from is marked, and no later rollback goes back to it: a version that
+    # itself was rolled back from is passed over for the one that it had replaced. Raises
+    # EvidenceError when the champion is not `expected`, or the other not verified; UsageError when
+    # there is none.
     with alone(registry, folder, name, across) as current:
         if current is None:
             raise UsageError(

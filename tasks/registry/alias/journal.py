@@ -25,10 +25,7 @@ class Intent(Record):
 
 
 def read_intent(journal: Path) -> Intent | None:
-    """Return the intent in a journal; None where there is no such file.
-
-    Raises InfrastructureError when it holds something else.
-    """
+    """Return a journal's intent or None; InfrastructureError when it holds something else."""
     try:
         return Intent.model_validate(json.loads(journal.read_bytes()))
     except FileNotFoundError:

@@ -13,10 +13,7 @@ from tasks.base.text.redaction import without_credentials
 
 @contextmanager
 def held(address: str, name: str, seconds: float = 60.0) -> Iterator[None]:
-    """Hold the lock on the champion of the model `name`; another holder is awaited for `seconds`.
-
-    Raises TransientError when another host held it all the time, or the database does not respond.
-    """
+    """Hold the lock on a model's champion; TransientError when another has it for `seconds`."""
     engine = sa.create_engine(address, poolclass=sa.NullPool, connect_args={"connect_timeout": 5})
     with ExitStack() as stack:
         try:

@@ -31,10 +31,8 @@ def ends_before(basis: Basis, champion: ModelVersion) -> bool:
 def fit_twin(
     store: Store, config: PipelineConfig, champion: ModelVersion, basis: Basis
 ) -> tuple[CandidateResult | None, str]:
-    """Return the champion's recipe fitted on the challenger's training rows, or why there is none.
-
-    The predictions are of today's holdout, classes in the order of today's schema.
-    """
+    """Return the champion's recipe fitted on the challenger's rows, or why there is none."""
+    # The predictions are of today's holdout, classes in the order of today's schema.
     why = f"Champion v{champion.version} was trained on newer rows than the challenger, and "
     recipe, theirs, today = recipe_of_version(store, champion), champion.roles, basis.roles
     if recipe is None:

@@ -200,11 +200,9 @@ def _refusals(
     support: Support | None,
     spared: bool = False,
 ) -> list[str]:
-    """Return every rule that the challenger fails; all numbers are known to be there.
-
-    `spared`: whether the trivial baseline is not required: of a refit that is shown to be better
-    than the champion, which would score on.
-    """
+    """Return every rule that the challenger fails; all numbers are known to be there."""
+    # A refit that is shown to be better than the champion, which would score on, is `spared` the
+    # trivial baseline.
     found = []
     spared = spared or isinstance(support, ProbabilityGain)
     if _known(evidence.baseline_low) <= 0 and not spared:

@@ -72,13 +72,11 @@ def judge(
     skipped: Sequence[str] = (),
     earlier: Sequence[RefitGain] = (),
 ) -> Verdict:
-    """Return the gate's verdict on the challenger `challenger`.
+    """Return the gate's verdict on the challenger; refused, with the reason, without evidence.
 
-    `results`: fitted candidates with their predictions of the holdout; the baseline among them;
-    `skipped`: candidates that were not fitted because the time budget was used up; `earlier`: what
-    earlier refits showed, the newest last; those count that were judged on older rows. Returns:
-    refused, with the reason, when evidence is absent: no new rows, or a champion that cannot score
-    them.
+    `results`: fitted candidates and the baseline with their predictions of the holdout; `skipped`:
+    candidates not fitted within the time budget; `earlier`: earlier refits, the newest last, of
+    which those count that were judged on older rows.
     """
     by_name = {result.candidate: result for result in results}
     if (ours_kept := by_name[challenger]).cached:
@@ -169,11 +167,9 @@ def _recipes(
     challenger: str,
     champion: ModelVersion | None,
 ) -> RecipeGain | None:
-    """Return the folds' evidence on the challenger's recipe against that of the champion's family.
-
-    None where they do not compare them: the same recipe, one that was tuned on these folds, or one
-    that was not fitted. A ranking is judged by the holdout alone.
-    """
+    """Return the folds' evidence on the challenger's recipe against the champion family's."""
+    # None where they do not compare them: the same recipe, one that was tuned on these folds, or
+    # one that was not fitted. A ranking is judged by the holdout alone.
     by_name = {result.candidate: result for result in results}
     theirs = by_name.get(champion.tags.get(FAMILY_TAG, "")) if champion is not None else None
     ours = by_name[challenger]

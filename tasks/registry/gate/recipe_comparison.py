@@ -63,11 +63,9 @@ def compared(
     trained: int,
     candidates: int,
 ) -> RecipeGain | None:
-    """Return the challenger's recipe beside the champion's; None where their rows differ.
-
-    `trained`: training rows, of which each fold's model learned all but its own; `candidates`:
-    recipes that the challenger is the best of.
-    """
+    """Return the challenger's recipe beside the champion's; None where their rows differ."""
+    # Each fold's model learned all of the `trained` rows but its own; the challenger is the best of
+    # `candidates` recipes.
     if not len(challenger) or not challenger.same_rows(champion):
         return None
     rows = spread(len(challenger), MOST)

@@ -23,11 +23,7 @@ _ROWS = 500
 
 
 def require_reproduced(basis: Basis, fitted: CandidateResult, model: Path, named: str) -> None:
-    """Compare what `model`, loaded back, predicts of holdout rows with what was kept of them.
-
-    `fitted`: whose predictions of the holdout the gate reads; `named`: what the model is, for the
-    message. Raises ModelRefusedError when they differ.
-    """
+    """Compare what `model`, loaded back, predicts of the holdout with what `fitted` did."""
     held = np.load(basis.split.holdout_path)
     mask = np.zeros(len(held), dtype=bool)
     mask[spread(len(held), _ROWS)] = True

@@ -24,19 +24,13 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def champion(self, name: str) -> ModelVersion | None:
-        """Return the version that scores now, as it was signed; None without one.
-
-        Raises ModelRefusedError when it is not signed, or its tags are not those that were.
-        """
+        """Return the version that scores now or None; ModelRefusedError unless it is as signed."""
         found = self.pointed(name)
         return None if found is None else version_signature.trusted(found)
 
     @store_errors.guarded
     def version(self, name: str, version: str) -> ModelVersion | None:
-        """Return one version, as it was signed; None without it.
-
-        Raises ModelRefusedError when it is not signed, or its tags are not those that were.
-        """
+        """Return one version or None; raises ModelRefusedError unless it is as signed."""
         found = self.found(name, version)
         return None if found is None else version_signature.trusted(found)
 
@@ -76,10 +70,7 @@ class Catalog(Connected):
 
     @store_errors.guarded
     def require_intact(self, version: ModelVersion) -> None:
-        """Compare a version with its signature: its tags, and every file that lies on this host.
-
-        Raises ModelRefusedError when it is not signed or not what was signed.
-        """
+        """Compare a version's tags and files on this host with its signature, or refuse it."""
         version_check.check_stored(version, self._source(version), self.artifacts)
 
     @store_errors.guarded

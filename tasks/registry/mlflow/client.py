@@ -58,10 +58,7 @@ class Connected(ABC):
         model_id: str | None = None,
         dataset: tuple[str, str] | None = None,
     ) -> list[Any]:
-        """Return MLflow's metrics of (name, step, value) at `moment`, ms since 1970.
-
-        `dataset`: name and digest of the rows they were measured on.
-        """
+        """Return MLflow's metrics of (name, step, value) at `moment`, ms since 1970."""
         on, digest = dataset or (None, None)
         stored = limits.stored_names(dict.fromkeys(name for name, _, _ in points))
         metric = self._entities.Metric

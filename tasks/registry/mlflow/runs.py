@@ -44,11 +44,7 @@ class Runs(Connected):
     def experiment(
         self, name: str, *, metric: str | None = None, greater_is_better: bool = True
     ) -> str:
-        """Return the id of the experiment `name`, made or restored if need be.
-
-        `metric`: the metric that MLflow shows first and sorts candidates by; None leaves that as it
-        is.
-        """
+        """Return the id of an experiment, made or restored if need be; sorted by `metric`."""
         if metric is None and name in self._experiments:
             return self._experiments[name]
         if metric is None:
@@ -105,14 +101,10 @@ class Runs(Connected):
         parent: str | None = None,
         started: datetime | None = None,
     ) -> str:
-        """Start a run and return its id; tags name the process that owns it.
-
-        When the store fails after the run was made, `own_run` finds it.
-
-        `experiment`: id of the experiment; `tags`: the commit in ``keepfit.git_commit`` becomes
-        MLflow's commit too; Markdown in ``keepfit.note`` becomes the run's description; `parent`:
-        run id of the run it belongs to.
-        """
+        """Start a run and return its id; tags name the process that owns it."""
+        # When the store fails after the run was made, `own_run` finds it. The commit in the tag
+        # `keepfit.git_commit` becomes MLflow's commit too, Markdown in `keepfit.note` the
+        # description.
         given = {
             "mlflow.user": "keepfit",
             "mlflow.source.name": "keepfit",
@@ -223,12 +215,8 @@ class Runs(Connected):
         context: str,
         source: str = "",
     ) -> None:
-        """Record the rows a run used as an MLflow dataset.
-
-        `digest`: digest of the snapshot; MLflow keeps its first 36 characters; `context`:
-        ``training`` or ``holdout``; `source`: where the rows came from; credentials in an address
-        are left out.
-        """
+        """Record the rows a run used for `training` or `holdout` as an MLflow dataset."""
+        # MLflow keeps the first 36 characters of `digest`; credentials in `source` are left out.
         columns = [
             {"type": _COLUMN_TYPES.get(kind, "string"), "name": column, "required": False}
             for column, kind in schema.features.items()
@@ -272,11 +260,9 @@ class Runs(Connected):
 
     @store_errors.guarded
     def close_dead_runs(self, unknown_after: float = 172_800.0) -> tuple[str, ...]:
-        """Mark runs RUNNING whose process has ended as KILLED; return their ids.
-
-        `unknown_after`: seconds after which a run of another host, of which nothing can be known,
-        counts as ended.
-        """
+        """Mark runs RUNNING whose process has ended as KILLED; return their ids."""
+        # After `unknown_after` seconds a run of another host, of which nothing can be known, counts
+        # as ended.
         closed = []
         mine = process_identity.this_process()
         for run in self._search({}, "RUNNING", 1000):

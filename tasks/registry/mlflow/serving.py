@@ -29,11 +29,7 @@ from tasks.registry.signing.version_check import MODEL_FILE
 
 
 class ServedModel:
-    """A pipeline that accepts rows as they come in requests.
-
-    `pipeline`: loaded against keepfit's allow-list; `columns`: what its features are, as at the
-    training.
-    """
+    """A pipeline that accepts rows, with its features' `columns` as at the training."""
 
     def __init__(self, pipeline: Any, columns: ServedColumns) -> None:
         self._pipeline = pipeline
@@ -46,12 +42,9 @@ class ServedModel:
     def predict(
         self, data: pd.DataFrame, params: Mapping[str, Any] | None = None
     ) -> NDArray[Any] | pd.DataFrame:
-        """Return the predictions of the rows in `data`.
-
-        `params`: ``predict_method``: ``predict`` for labels or values of shape (n_rows,),
-        ``predict_proba`` for one column ``probability_<class>`` a class. Raises MlflowException
-        with a status of 400, when the model cannot accept the rows.
-        """
+        """Return the predictions of the rows in `data`; MlflowException (400) if they don't fit."""
+        # The parameter `predict_method` is `predict` for labels or values of shape (n_rows,), or
+        # `predict_proba` for one column `probability_<class>` a class.
         method = str((params or {}).get(METHOD, METHODS[0]))
         try:
             self._require_method(method)
@@ -82,11 +75,8 @@ class ServedModel:
 
 
 def _load_pyfunc(path: str) -> ServedModel:
-    """Return the model in a folder; MLflow calls it by this name.
-
-    Raises ModelRefusedError when the model file holds a type that is not on keepfit's list. Nothing
-    in it is imported or built in that case.
-    """
+    """Return the model in a folder; MLflow calls it by this name."""
+    # A type that is not on keepfit's list raises ModelRefusedError before anything is imported.
     _let_csv_through()
     folder = Path(path)
     columns = ServedColumns.model_validate(json.loads((folder / COLUMNS_FILE).read_bytes()))

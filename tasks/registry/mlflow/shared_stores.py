@@ -44,10 +44,7 @@ def read_directly(state: Path) -> bool:
 
 
 def champion_if_any(pipeline: Pipeline) -> ModelVersion | None:
-    """Return the champion; None where there is none, or no registry yet, which is not created.
-
-    Raises ModelRefusedError when it is not signed, or its tags are not those that were.
-    """
+    """Return the champion; None where there is none, or no registry yet, which is not created."""
     found = pointed(pipeline)
     return None if found is None else trusted(found)
 
@@ -75,10 +72,7 @@ def versions_of(pipeline: Pipeline) -> tuple[ModelVersion, ...]:
 
 
 def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
-    """Compare a version with its signature: its tags, and every file that lies on this host.
-
-    Raises ModelRefusedError when it is not signed or not what was signed.
-    """
+    """Compare a version's tags and files on this host with its signature, or refuse it."""
     uri = sqlite_database.tracking_address(pipeline.state)
     source = None
     if (reader := reader_of(uri, pipeline.state)) is not None:

@@ -59,10 +59,7 @@ def is_database(address: str) -> bool:
 
 
 def check_tracking(address: str) -> None:
-    """Refuse an address of MLflow's store that nobody can connect to; the message hides it.
-
-    Raises ConfigError when a database URL or the port of a server's address is malformed.
-    """
+    """Refuse, without showing it, an address of MLflow's store that nobody can connect to."""
     try:
         parts = urlsplit(address)
         if parts.port and "@" not in parts.netloc and "@" in address:
@@ -85,10 +82,7 @@ def artifacts_folder(state: Path, address: str) -> Path | None:
 
 
 def tracking_address(state: Path) -> str:
-    """Return the address that ``MLFLOW_TRACKING_URI`` names, else the database in `state`.
-
-    Raises ConfigError when nobody can connect to what the variable names.
-    """
+    """Return the checked address of ``MLFLOW_TRACKING_URI``, else of the database in `state`."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     check_tracking(uri)
     if not uri:
@@ -134,13 +128,9 @@ def _read_once(path: Path) -> None:
 
 
 def wait_less(path: Path, mode: Literal["OFF", "NORMAL"]) -> Callable[[], None]:
-    """Let SQLAlchemy's new connections to the SQLite database `path` wait less for the disk.
-
-    ``OFF`` never waits; ``NORMAL``, with a write-ahead log, only when the log is written back: a
-    process that is killed loses nothing, a machine without power at most the last commits.
-
-    Returns: ends it, for connections made later.
-    """
+    """Let new connections to the SQLite database `path` wait less for the disk, until undone."""
+    # `OFF` never waits; `NORMAL`, with a write-ahead log, only when the log is written back: a
+    # process that is killed loses nothing, a machine without power at most the last commits.
     whole = str(path.resolve())
 
     def connected(connection: Any, _: object) -> None:

@@ -34,10 +34,7 @@ def reader_of(uri: str, state: Path) -> SqliteReader | None:
 
 
 class SqliteReader:
-    """The registered versions, read with one connection each time.
-
-    Every method raises `sqlite3.Error` where the database is not as expected.
-    """
+    """Registered versions; methods raise `sqlite3.Error` where the database is not as expected."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

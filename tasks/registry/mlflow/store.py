@@ -44,11 +44,10 @@ _ENVIRONMENT = {
 class Store(Runs, Versions, Collecting):
     """One MLflow tracking store and its registry.
 
-    `uri`: address of an MLflow server or of a database; `artifacts`: folder for artifacts; None
-    where the server decides; `state`: folder for the journal of promotions and for downloaded
-    models; `ledger`: address of the PostgreSQL database whose lock guards the champions; empty
-    where the ledger is a file of this host: then the store's own database has it, if it is
-    PostgreSQL.
+    `uri`: address of an MLflow server or of a database; `artifacts`: None where the server decides;
+    `state`: folder for the journal of promotions and for downloaded models; `ledger`: address of
+    the PostgreSQL database whose lock guards the champions; empty where the ledger is a file of
+    this host: then the store's own database has it, if it is PostgreSQL.
     """
 
     def __init__(self, uri: str, artifacts: Path | None, state: Path, ledger: str = "") -> None:
@@ -80,10 +79,7 @@ class Store(Runs, Versions, Collecting):
 
     @store_errors.guarded
     def warm_up(self) -> None:
-        """Import MLflow, connect, and finish what an interrupted promotion left.
-
-        Raises TransientError when the server or database does not respond.
-        """
+        """Import MLflow, connect, and finish what an interrupted promotion left."""
         self._client()
 
     @store_errors.guarded

@@ -58,15 +58,11 @@ class Versions(Catalog):
     ) -> ModelVersion:
         """Store a fitted pipeline as an MLflow model and register it as a version of `name`.
 
-        Called again for the same file and run, it returns the version that is there.
-
-        `model`: a skops file that keepfit wrote; its types are checked against the allow-list
-        again; `sample`: feature rows as the pipeline accepts them, with nulls where the columns
-        have some: they record how the columns are stored and, the first few, are the input example;
-        `predictions`: what the pipeline predicts of `sample`; gives the signature's output;
-        `metrics`: metrics of the holdout, shown on the model's own page.
-
-        Raises ModelRefusedError when the model holds a type that is not allowed.
+        Called again for the same file and run, it returns the version that is there. `model`: a
+        skops file; a type that is not allowed raises ModelRefusedError; `sample`: feature rows,
+        with nulls where the columns have some: they record how columns are stored and, the first
+        few, are the input example; `predictions`, of `sample`, give the signature's output;
+        `metrics`, of the holdout, are shown on the model's own page.
         """
         # Plugin types are left out, so no other loader is made to trust them.
         types = sorted(set(types_of(model, schema.own)) & ALLOWED_TYPES)
@@ -162,13 +158,9 @@ class Versions(Catalog):
 
     @store_errors.guarded
     def model_file(self, version: ModelVersion) -> Path:
-        """Return the local path of a version's skops file, unchanged since it was registered.
-
-        Nothing else of the stored folder is read: `MLmodel` could name any loader.
-
-        Raises ModelRefusedError when the file is absent, leads out of its folder or differs from
-        what was registered.
-        """
+        """Return the local path of a version's skops file, unchanged since it was registered."""
+        # Nothing else of the stored folder is read: `MLmodel` could name any loader. Raises
+        # ModelRefusedError when the file is absent, another, or leads out of its folder.
         source, fresh = self._source(version), self._fresh(version)
         path = version_check.check_stored(fresh, source, self.artifacts)
         if path is not None:
@@ -184,11 +176,7 @@ class Versions(Catalog):
 
     @store_errors.guarded
     def copy_version(self, version: ModelVersion, target: Path) -> None:
-        """Copy the folder of a version to a new folder `target`: all that was signed, or nothing.
-
-        Raises UsageError when `target` is there already; ModelRefusedError when it is not signed or
-        not what was signed.
-        """
+        """Copy the signed folder of a version to a new folder `target`, all of it or nothing."""
         if target.exists():
             raise UsageError(f"{target} is there already.", "Name a folder that is not.")
         source = self._source(version)
@@ -208,11 +196,9 @@ class Versions(Catalog):
 
     @store_errors.guarded
     def sign_version(self, version: ModelVersion) -> ModelVersion:
-        """Sign by this host's key what is stored as `version`, which is thereby accepted.
-
-        `version`: as it is stored: never signed, or signed by a key that is trusted still. Raises
-        ModelRefusedError when it was signed as something else.
-        """
+        """Sign what is stored as `version` by this host's key; it is thereby accepted."""
+        # It was never signed, or by a key that is trusted still; signed as something else it is
+        # refused.
         with contextlib.suppress(UnsignedVersionError):
             self.require_intact(version)
         source = self._source(version)
@@ -235,21 +221,14 @@ class Versions(Catalog):
         return self._fresh(version)
 
     def load(self, version: ModelVersion, own: OwnCode | None = None) -> Any:
-        """Return the fitted pipeline of a version, checked against keepfit's allow-list.
-
-        `own`: estimators that the running pipeline file allows. Raises ModelRefusedError when its
-        file is not the registered one or holds a type that is not allowed.
-        """
+        """Return a version's fitted pipeline, checked against allow-list and `own` estimators."""
         file = self.model_file(version)
         return load_model(file, own, self._fresh(version).model_digest)
 
     def verify(
         self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]
     ) -> ModelVersion:
-        """Load a version back and check that it predicts the same; mark it as verified.
-
-        Raises ModelRefusedError when it cannot be loaded or predicts something else.
-        """
+        """Load a version back, check that it predicts the same and mark it, or refuse it."""
         predicted, _ = predict(self.load(version), sample)
         if not same_predictions(np.asarray(predicted), np.asarray(expected)):
             raise ModelRefusedError(
@@ -266,11 +245,8 @@ class Versions(Catalog):
 
     @store_errors.guarded
     def set_champion(self, name: str, version: str, expected_previous: str | None) -> ModelVersion:
-        """Let `version` be the champion of `name` if the champion is still `expected_previous`.
-
-        Raises EvidenceError when another version became champion since, or `version` was not
-        verified.
-        """
+        """Make a verified `version` champion if the champion is still `expected_previous`."""
+        # Raises EvidenceError otherwise.
         self._client()
         return champion_alias.promote(
             self, self._promotions, name, version, expected_previous, self._across
@@ -278,10 +254,7 @@ class Versions(Catalog):
 
     @store_errors.guarded
     def promote_by_hand(self, name: str, version: str) -> champion_alias.Moved:
-        """Let any verified `version` be the champion of `name`, whichever is now.
-
-        Raises EvidenceError when there is no such version, or it was not verified.
-        """
+        """Let any verified `version` be the champion of `name`; EvidenceError otherwise."""
         self._client()
         return champion_alias.promote_by_hand(self, self._promotions, name, version, self._across)
 
@@ -289,13 +262,7 @@ class Versions(Catalog):
     def rollback(
         self, name: str, expected: str | None = None, to: str | None = None
     ) -> champion_alias.Moved:
-        """Let the version that the champion of `name` replaced be champion again.
-
-        `expected`: the champion to roll back from; None: whichever it is; `to`: the version to go
-        back to; None: the one that the champion replaced. Raises UsageError when there is no
-        champion, or none before it that was not rolled back from itself; EvidenceError when the
-        champion is not `expected`, or the version before it was not verified.
-        """
+        """Let what the champion replaced, or `to`, be champion; see `champion_alias.rollback`."""
         self._client()
         return champion_alias.rollback(self, self._promotions, name, expected, self._across, to)
 

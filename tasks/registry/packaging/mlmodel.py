@@ -69,12 +69,9 @@ def mlmodel(
     signature: Mapping[str, str],
     columns: ServedColumns,
 ) -> str:
-    """Return the text of `MLmodel` for a skops file beside it.
-
-    `location`: address of the folder in the artifact store; `size`: bytes of the model; `types`:
-    types in the skops file that skops does not trust by itself, all on keepfit's list; `columns`:
-    for readers of the model's metadata; the signature states no types.
-    """
+    """Return the text of `MLmodel` for a skops file of `size` bytes beside it."""
+    # `types` of the file that skops does not trust by itself are all on keepfit's list; `columns`
+    # are for readers of the model's metadata: the signature states no types.
     described = {
         "artifact_path": location,
         "flavors": {

@@ -25,12 +25,8 @@ _ALWAYS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 
 
 def fill_folder(folder: Path, model: Path, sample: pd.DataFrame, types: Iterable[str]) -> None:
-    """Put the model, its requirements and its input example into `folder`.
-
-    `model`: a skops file; linked where the file system allows it, else copied; `sample`: feature
-    rows, of which the first few become the example; `types`: the types inside the model, which
-    determine its requirements.
-    """
+    """Put a skops file (linked if possible), requirements and input example into `folder`."""
+    # The example is the first few rows of `sample`; `types` inside the model make the requirements.
     folder.mkdir(parents=True, exist_ok=True)
     place(model, folder / MODEL_FILE)
     needed = requirements(types)

@@ -90,10 +90,7 @@ def distrust(key: str) -> bool:
 
 
 def rotate() -> tuple[str | None, str]:
-    """Sign by a new key from now on; return the former public key, which stays trusted, and it.
-
-    Raises ConfigError when the environment names the key.
-    """
+    """Sign by a new key unless the environment states one; return the former and the new one."""
     if os.environ.get(SIGNING_VARIABLE):
         raise ConfigError(
             f"{SIGNING_VARIABLE} names the signing key, so it is not this host's to change.",

@@ -34,10 +34,7 @@ def files_of(folder: Path) -> Digests:
 
 
 def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> Path:
-    """Return `folder/name`, refusing what leads out of `folder` or out of `root`.
-
-    Raises ModelRefusedError when the file is absent, is a link, or lies elsewhere.
-    """
+    """Return `folder/name`; refuse an absent file, a link, or one outside `folder` or `root`."""
     whole = folder.resolve()
     path = folder / name
     inside = root is None or whole.is_relative_to(root.resolve())
@@ -54,11 +51,7 @@ def confined(folder: Path, name: str = MODEL_FILE, root: Path | None = None) -> 
 
 
 def check_folder(version: ModelVersion, folder: Path) -> Manifest:
-    """Compare the files of a version with its signature; return what was signed.
-
-    Raises UnsignedVersionError or ModelRefusedError when a file is absent, another or not one of
-    them; as `manifest_of`.
-    """
+    """Compare the files of a version with its signature, or refuse it; return what was signed."""
     manifest = manifest_of(version)
     found = files_of(folder)
     for name in sorted(manifest.files.keys() | found.keys()):
@@ -73,13 +66,9 @@ def check_folder(version: ModelVersion, folder: Path) -> Manifest:
 
 
 def check_stored(version: ModelVersion, source: str, root: Path | None) -> Path | None:
-    """Compare a version with its signature: its tags, and every file that lies on this host.
-
-    `source`: address of its folder; `root`: folder that holds all versions; None where a server
-    decides. Returns: the model file; None where it lies on another host. Raises
-    UnsignedVersionError or ModelRefusedError when it is not signed, lies elsewhere or is not what
-    was signed.
-    """
+    """Compare a version at `source` with its signature; return the model file if on this host."""
+    # `root` is the folder that holds all versions; None where a server decides. What is not signed,
+    # lies elsewhere or is not what was signed raises UnsignedVersionError or ModelRefusedError.
     local = local_folder(source)
     if local is None:
         manifest_of(version)

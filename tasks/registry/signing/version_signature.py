@@ -61,11 +61,8 @@ def signature_of(version: ModelVersion, files: Mapping[str, str]) -> str:
 
 
 def manifest_of(version: ModelVersion) -> Manifest:
-    """Return the signed manifest of a version.
-
-    Raises UnsignedVersionError when it carries no signature; ModelRefusedError when the signature
-    is not by a trusted key, or is of something else.
-    """
+    """Return the signed manifest of a version; UnsignedVersionError without a signature."""
+    # Raises ModelRefusedError when it is not by a trusted key, or is of something else.
     named = f"{version.name} version {version.version}"
     text = version.tags.get(SIGNATURE_TAG, "")
     if not text:
@@ -88,10 +85,7 @@ def manifest_of(version: ModelVersion) -> Manifest:
 
 
 def trusted(version: ModelVersion) -> ModelVersion:
-    """Return a version with nothing but what was signed and what is written afterwards.
-
-    Raises UnsignedVersionError or ModelRefusedError as `manifest_of`.
-    """
+    """Return a version with only what was signed and what is written afterwards, or refuse it."""
     known = manifest_of(version).tags.keys() | UNSIGNED_TAGS
     return version.model_copy(
         update={"tags": {k: v for k, v in version.tags.items() if k in known}}

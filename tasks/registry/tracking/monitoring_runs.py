@@ -39,15 +39,10 @@ def record_window(
     gain: Gain | None,
     tags: Mapping[str, str],
 ) -> str:
-    """Log what was found of a window into the monitoring run of the champion; return its id.
-
-    Every number is a step of its metric, so that MLflow's charts show it over time. A window
-    that is looked at again is logged again under the same step.
-
-    `performances`: each is logged under its own window's step; `gain`: logged under the step of the
-    newest window that it judged; `tags`: of the run: the last window's correlation, contract and
-    data digest.
-    """
+    """Log what was found of a window into the monitoring run of the champion; return its id."""
+    # Every number is a step of its metric, so that MLflow's charts show it over time; a window that
+    # is looked at again is logged again under the same step. Each performance is logged under its
+    # own window's step, `gain` under that of the newest window that it judged.
     run = _run_of(store, pipeline, champion)
     step = step_of(window) if window else 0
     moment = as_utc(window.start) if window else None

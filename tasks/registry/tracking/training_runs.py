@@ -280,11 +280,9 @@ def register_challenger(
 
     What the judged model predicted of the holdout is stored under the run, see
     `tasks.registry.version_files.holdouts.holdout_of`. What a process registered that was killed
-    before the training was recorded is not registered again.
-
-    `winner`: the model to register: the challenger, fitted once more on the whole window if so
-    decided; `run_id`: the challenger's own run; `importance`: source column to what the metric
-    loses when it is shuffled; `recorded`: versions whose training is recorded.
+    before the training was recorded is not registered again: `recorded` are the versions whose
+    training is. `winner`: the challenger, fitted once more on the whole window if so decided;
+    `run_id`: the challenger's own.
     """
     _require_unchanged(winner)
     version = left_version(store, pipeline, basis, winner, verdict, recorded) or _register(

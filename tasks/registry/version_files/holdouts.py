@@ -45,14 +45,9 @@ _LOGGER = logging.getLogger(__name__)
 def keep_holdout(
     store: Store, basis: Basis, winner: CandidateResult, run_id: str, *, refitted: bool
 ) -> dict[str, str]:
-    """Store what the judged model predicted, unseen, under the run; return tags for the version.
-
-    A model that was fitted once more has seen the holdout: the predictions are always those of
-    the model that had not.
-
-    `run_id`: the challenger's own run; `refitted`: whether `winner` was fitted once more on the
-    whole window.
-    """
+    """Store what the judged model predicted, unseen, under the run; return tags for the version."""
+    # A model that was `refitted` on the whole window has seen the holdout: the predictions are
+    # always those of the model that had not.
     judged = _judged(basis, winner) if refitted else winner
     if judged is None or not Path(judged.predictions_path).is_file():
         _LOGGER.warning("%s: no predictions of the holdout are left to keep", winner.candidate)
@@ -72,13 +67,11 @@ def keep_holdout(
 def holdout_of(store: Store, version: ModelVersion) -> pd.DataFrame | None:
     """Return the predictions of a version, not yet fitted on them, for its holdout rows.
 
-    Returns: ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
+    Columns: ``time`` (UTC, without a zone) where rows have one, ``id_<column>`` of the id columns,
     ``place`` in the snapshot of the training, ``label``, ``prediction`` and
     ``probability_<class>``: at most 200,000 rows, evenly spread over the holdout; ``attrs["rows"]``
-    is their number. None for a version that was registered without them. The frame is shared: do
-    not modify it.
-
-    Raises ModelRefusedError when the file is not the one that was stored with the version.
+    is their number. None for a version that was registered without them; ModelRefusedError for a
+    file that is not its. The frame is shared: do not modify it.
     """
     return _stored(store, version, FILE, DIGEST_TAG)
 
@@ -88,15 +81,12 @@ def reference_predictions(
 ) -> pd.DataFrame | None:
     """Return the predictions of a version for unseen rows over its training span.
 
-    Rows of the training out of fold, then those of the holdout. Of training rows in time the newer
-    half is there, each row predicted by a model of the rows before its part. Calibration, weights
-    of an ensemble and decisions are those of the version.
-
-    `even`: leave out rows of the denser of the two, so that all are spread evenly over the span:
-    for a distribution. As they are, either has all that was kept of it. Returns: columns as of
-    `holdout_of`, and ``attrs["out_of_fold"]``, the number of rows that come first. The holdout
-    alone for a version registered without the rest; None without both. Raises ModelRefusedError
-    when a file is not the one that was stored with the version.
+    Rows of the training out of fold (``attrs["out_of_fold"]`` of them), then those of the holdout.
+    Of training rows in time the newer half is there, each row predicted by a model of the rows
+    before its part. Calibration, weights of an ensemble and decisions are those of the version.
+    `even` leaves out rows of the denser of the two, so that all are spread evenly over the span:
+    for a distribution. Columns as of `holdout_of`; the holdout alone for a version registered
+    without the rest; None without both.
     """
     holdout = holdout_of(store, version)
     earlier = _stored(store, version, OUT_OF_FOLD_FILE, OUT_OF_FOLD_TAG)
@@ -142,10 +132,8 @@ def _stored(store: Store, version: ModelVersion, name: str, tag: str) -> pd.Data
 
 @lru_cache(maxsize=4)
 def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.DataFrame:  # noqa: ARG001
-    """Return a stored holdout; one pass looks at it for drift, labels and probation.
-
-    `changed`: when the file was written, ns since 1970, and its bytes: another one is read again.
-    """
+    """Return a stored holdout; one pass looks at it for drift, labels and probation."""
+    # Written at another time (ns since 1970) or of other bytes than `changed`, it is read again.
     table = pq.read_table(pa.BufferReader(read_unchanged(path, digest, named)))
     frame: pd.DataFrame = table.to_pandas()
     metadata = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))

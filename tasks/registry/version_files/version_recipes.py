@@ -35,11 +35,7 @@ def keep_recipe(store: Store, run_id: str, recipe: Recipe) -> dict[str, str]:
 
 
 def recipe_of_version(store: Store, version: ModelVersion) -> Recipe | None:
-    """Return the recipe for fitting a version again.
-
-    Returns: None for a version that was registered without one, or by a later keepfit. Raises
-    ModelRefusedError when the file is not the one that was stored with the version.
-    """
+    """Return the recipe for fitting a version again; None without one, or of a later keepfit."""
     digest = version.tags.get(DIGEST_TAG, "")
     path = store.artifact(version.run_id, FILE) if digest else None
     if path is None:

@@ -75,12 +75,8 @@ def separate(
     features: Mapping[str, Kind],
     weights: Mapping[str, float] | None = None,
 ) -> Separation | None:
-    """Return the separation of the rows of `window` from those of `reference`.
-
-    `features`: column to kind; those that either side lacks are left out; `weights`: column to the
-    weight of its gain, 0 to 1; 1 where absent. Returns: None where there are too few rows or no
-    columns.
-    """
+    """Return the separation of the rows of `window` from `reference`; None where too few."""
+    # Gains of a column count by its weight, 0 to 1; 1 where absent.
     sides = (reference.capped(), window.capped())
     learned = _learned(*sides, features, weights)
     if learned is None:
@@ -97,12 +93,10 @@ def density_ratio(
     window: Side,
     features: Mapping[str, Kind],
 ) -> Floats | None:
-    """Return how many times as frequent as in the reference rows like each are in the window.
-
-    `reference`, `window`: in the order of time. Returns: of each row of the reference, shape
-    (n_rows,), by a model without its piece of time, clipped to 0.1 to 10; None where there are too
-    few rows or no columns.
-    """
+    """Return how many times as frequent as in the reference rows like each are in the window."""
+    # Rows come in the order of time. Of each row of the reference, shape (n_rows,), by a model
+    # without its piece of time, clipped to 0.1 to 10; None where there are too few rows or no
+    # columns.
     learned = _learned(reference, window, features)
     if learned is None:
         return None

@@ -42,11 +42,8 @@ def evidence_of(
     times: NDArray[np.datetime64] | None,
     predict: Predict | None,
 ) -> Evidence:
-    """Return the evidence for windows of `champion`; the ordinary blocks are measured once.
-
-    `watched`: column that the champion depends on to its weight; `times`: of the window's rows in
-    UTC.
-    """
+    """Return the evidence for windows of `champion`; the ordinary blocks are measured once."""
+    # `watched`: column that the champion depends on to its weight; `times`: of the window, UTC.
     rows = training_rows(pipeline, champion)
     alike = _alike(reference, rows, times)
     sample = rows.side(alike[spread(len(alike), MOST_ROWS)])

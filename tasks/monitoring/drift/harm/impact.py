@@ -71,10 +71,7 @@ class Bounds:
 
 
 def bounds_of(summary: Summary, cells: NDArray[np.bool_] | None = None) -> Bounds:
-    """Return the bounds of a column in the reference.
-
-    `cells`: which stretches of time count, shape (n_cells,); None for all rows.
-    """
+    """Return the bounds of a column in the reference, or in `cells`, its stretches of time."""
     nulls = summary.nulls > _KNOWN_NULLS * max(summary.rows, 1)
     if summary.numeric:
         points, at_most = summary.points, summary.at_most
@@ -151,13 +148,9 @@ def effects_of(
     columns: Mapping[str, Kind],
     predict: Predict,
 ) -> dict[str, float]:
-    """Return by how much the shift of each column alone changes the predictions.
-
-    `sample`: training rows with all that a prediction needs; `window`: rows of the window;
-    `columns`: column to kind. Returns: mean absolute change in standard deviations of the
-    predictions, or the share of classes that change; columns that `predict` cannot take so are left
-    out.
-    """
+    """Return by how much the shift of each column alone changes the predictions of `sample`."""
+    # Mean absolute change in standard deviations of the predictions, or the share of classes that
+    # change; columns that `predict` cannot take so are left out.
     rows = sample.iloc[spread(len(sample), _EFFECT_ROWS)]
     found: dict[str, float] = {}
     if not len(window) or not len(rows):
@@ -209,11 +202,9 @@ def _change(before: NDArray[np.generic], after: NDArray[np.generic]) -> float:
 
 
 def upper_limit(past: Sequence[float], false_alarms: float) -> float | None:
-    """Return the limit that one more value like those of `past` exceeds with a small probability.
-
-    The prediction limit of a normal sample (Hahn 1970) on the scale of log odds; values are
-    fractions, or at least positive. None for fewer than three.
-    """
+    """Return the limit that one more value like `past` exceeds with a small probability."""
+    # The prediction limit of a normal sample (Hahn 1970) on the scale of log odds; values are
+    # fractions, or at least positive. None for fewer than three.
     if len(past) < 3:
         return None
     odds = np.log(np.clip(np.array(past, dtype=np.float64), 0.005, None))

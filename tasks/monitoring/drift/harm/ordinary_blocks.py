@@ -54,12 +54,9 @@ def ordinary_blocks(
     times: NDArray[np.datetime64] | None,
     watched: Mapping[str, float],
 ) -> OrdinaryBlocks:
-    """Return the measures of harm in blocks of the reference.
-
-    `read`: places of the reference's rows to the rows; `times`: of all rows of the reference, shape
-    (n_rows,); `watched`: column that the champion depends on to its weight, without those that must
-    move.
-    """
+    """Return the measures of harm in blocks of the reference, which `read` gives by places."""
+    # `times`: of all its rows, shape (n_rows,); `watched`: column that the champion depends on to
+    # its weight, without those that must move.
     cells = cells_of(times, reference.length)
     if times is None or cells.of_row is None or cells.n < 3 * cells.per_block:
         return OrdinaryBlocks()

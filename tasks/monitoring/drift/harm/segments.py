@@ -43,11 +43,8 @@ def harm_of_segments(
     min_rows: int,
     false_alarms: float,
 ) -> tuple[SegmentDrift, ...]:
-    """Return whether each segment with rows enough on both sides could hurt, largest first.
-
-    `training`: column that makes segments to the values of all training rows; `read`: places of
-    training rows to the rows.
-    """
+    """Return whether each segment with rows enough on both sides could hurt, largest first."""
+    # `training`: column that makes segments to the values of all training rows, which `read` gives.
     chosen: list[tuple[str, str, NDArray[np.bool_]]] = []
     for column, before in training.items():
         if column in window.frame:

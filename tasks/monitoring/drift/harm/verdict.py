@@ -87,10 +87,7 @@ def harm_of(
     *,
     false_alarms: float,
 ) -> list[HarmFinding]:
-    """Return the measures of harm of a window's rows.
-
-    `watched`: column that the champion depends on to its weight, without those that must move.
-    """
+    """Return the measures of harm of a window's rows; `watched` columns are those with weights."""
     level = false_alarms / len(EFFECTS)
     features = {n: reference.columns[n].kind for n in watched}
     bounds = {n: bounds_of(reference.columns[n]) for n in watched}
@@ -119,10 +116,7 @@ def _apart(apart: Separation, blocks: OrdinaryBlocks, level: float) -> list[Harm
 
 
 def moved_predictions(found: Predictions, length: float, *, false_alarms: float) -> HarmFinding:
-    """Return the distance of the predictions from those of the reference.
-
-    `length`: of a window, in seconds.
-    """
+    """Return the distance of predictions from the reference's; `length` of a window in seconds."""
     season, cells = _season(found, length)
     alike = np.ones(len(found.reference), dtype=bool)
     if season is not None and cells.of_row is not None and found.begins is not None:

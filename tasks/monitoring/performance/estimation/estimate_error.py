@@ -148,10 +148,7 @@ class _Part:
 
 
 def own_error(learner: Learner, rows: int) -> OwnError | None:
-    """Return by how much estimates of the reference's newer parts miss what came true there.
-
-    `rows`: of the window; each part has about as many.
-    """
+    """Return how estimates of the reference's newer parts of about `rows` miss what came true."""
     left = learner.known.rows - _first(learner.known)
     return _measured(learner, int(np.clip(left // max(1, rows), _FEWEST_PARTS, _MOST_PARTS)))
 
@@ -184,11 +181,8 @@ def _measured(learner: Learner, count: int) -> OwnError | None:
 
 
 def _own_of(parts: Sequence[_Part], usual: Measured, fits: float, metric: str) -> OwnError:
-    """Return the misses' distribution, held against that of the oldest rows' metric.
-
-    `fits`: standard error of the estimates from which of the oldest rows there were, which all
-    share.
-    """
+    """Return the misses' distribution, held against that of the oldest rows' metric."""
+    # `fits`: standard error of estimates from which oldest rows there were, which all share.
     true, expected = (np.array([getattr(p, name) for p in parts]) for name in ("true", "expected"))
     scale = scale_of(metric, [*true, *expected, usual.value])
     prior = ERROR if scale.name != "plain" else ERROR * abs(float(true.mean())) or ERROR

@@ -47,10 +47,7 @@ class Learned(Protocol):
 def learned_from(
     known: Answers, roles: Schema, metric: str, seed: int, weights: Floats | None = None
 ) -> Learned:
-    """Return an estimator of the expected metric, learned on rows whose labels are known.
-
-    `weights`: of each row, such as `covariate_shift.Covariates.ratio` returns them.
-    """
+    """Return an estimator of the expected metric, learned on labelled rows, weighted if need be."""
     if not roles.classes:
         return _ErrorModel(known, metric, seed, weights)
     return CalibratedClasses(_calibration(known, len(roles.classes), weights), roles, metric)
@@ -94,10 +91,7 @@ class CalibratedClasses:
 
 
 class ExpectedScores(ClassScores):
-    """A classifier's metrics with each row counted as every class, by its calibrated share.
-
-    `shares`: probability of each class after calibration, shape (rows, n_classes).
-    """
+    """A classifier's metrics, each row counted as every class by its share, (rows, n_classes)."""
 
     def __init__(
         self, answers: Answers, shares: Floats, roles: Schema, plan: Plan, metric: str

@@ -65,12 +65,10 @@ def estimate(
     min_rows: int = 200,
     confidence: float = 0.95,
 ) -> Estimate:
-    """Return the metric to expect of `window`, whose labels are not looked at.
-
-    `reference`: predictions of the same version on rows it had not learned from, with their labels;
-    `covariates`: by which rows of the reference are weighted, where both sides have their features;
-    None: they count alike; `min_rows`: fewest rows of either side.
-    """
+    """Return the metric to expect of `window`, whose labels are not looked at."""
+    # `reference`: predictions of the same version on rows it had not learned from, with their
+    # labels, weighted by `covariates` where both sides have their features; `min_rows`: fewest of
+    # either side.
     weighted = covariates is not None and reference.features is not None
     most = _WEIGHTED_ROWS if weighted else _REFERENCE_ROWS
     known = in_time(thinned(reference.of_labelled, most))
