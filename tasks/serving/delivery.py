@@ -13,25 +13,16 @@ import orjson
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.failpoints import reach
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Record, Schema
-from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import SERVED, AnsweredCells, Role
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
-from tasks.serving.spool import SegmentHeldError, segments, taken
+from tasks.serving.spool import SegmentHeldError, SpooledVersion, segments, taken
 
 if TYPE_CHECKING:
     from tasks.serving.served_model import Answer, ServedModel
-
-
-class SpooledVersion(Record):
-    """Facts that the ledger needs about a version whose predictions are spooled."""
-
-    run_id: str
-    roles: Schema
-    forms: dict[str, ColumnForm]  # column to kind and storage of its cells
 
 
 class Delivered(Record):
@@ -49,12 +40,7 @@ def spool_folder(pipeline: Pipeline) -> Path:
 
 def announce(pipeline: Pipeline, model: ServedModel) -> None:
     """Write the facts that the ledger needs about a version's predictions."""
-    known = SpooledVersion(
-        run_id=model.version.run_id,
-        roles=model.roles.running(None),
-        forms={name: column.form for name, column in model.columns.items()},
-    )
-    write_whole(_version_file(pipeline, model.version.version), known.model_dump_json())
+    write_whole(_version_file(pipeline, model.version.version, model.facts_digest), model.facts)
 
 
 def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "champion") -> bytes:
@@ -63,6 +49,7 @@ def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "ch
         {
             "request": request,
             "version": model.version.version,
+            "facts": model.facts_digest,
             "role": role,
             "columns": answer.columns.cells,
             "predicted": answer.predicted.tolist(),
@@ -89,13 +76,15 @@ def deliver(pipeline: Pipeline) -> Delivered:
 
 
 def _write(pipeline: Pipeline, segment: str, records: Sequence[bytes]) -> tuple[int, int]:
-    groups: dict[tuple[str, Role], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, Role], list[dict[str, Any]]] = {}
     for record in map(orjson.loads, records):
-        groups.setdefault((record["version"], record["role"]), []).append(record)
+        # A spool of before names no facts.
+        key = (record["version"], record.get("facts", ""), record["role"])
+        groups.setdefault(key, []).append(record)
     rows = new = 0
     ledger = ledger_of(pipeline)
-    for (version, role), group in groups.items():
-        written = _write_group(pipeline, ledger, segment, version, role, group)
+    for key, group in groups.items():
+        written = _write_group(pipeline, ledger, segment, *key, group)
         rows, new = rows + written[0], new + written[1]
     return rows, new
 
@@ -105,11 +94,13 @@ def _write_group(
     ledger: Ledger,
     segment: str,
     version: str,
+    facts: str,
     role: Role,
     group: list[dict[str, Any]],
 ) -> tuple[int, int]:
     name = pipeline.config.name
-    known = _known_version(pipeline, version)
+    known = _known_version(pipeline, version, facts)
+    batch = hashlib.sha256(f"{name} {segment} {role} {version}{facts}".encode()).hexdigest()
     predictions = _predictions(group, known.roles)
     written = ledger.write_predictions(
         name,
@@ -117,7 +108,7 @@ def _write_group(
         known.roles,
         version=version,
         run_id=known.run_id,
-        batch=SERVED + hashlib.sha256(f"{name} {segment} {role} {version}".encode()).hexdigest(),
+        batch=SERVED + batch,
         role=role,
         rows=_rows(group, known),
         answered=_answered(group, known) if role == "champion" else None,
@@ -157,16 +148,20 @@ def _predictions(group: list[dict[str, Any]], roles: Schema) -> pd.DataFrame:
     return pd.DataFrame(frame, copy=False)
 
 
-def _version_file(pipeline: Pipeline, version: str) -> Path:
-    return pipeline.work / "serving" / "versions" / f"{version}.json"
+def _version_file(pipeline: Pipeline, version: str, facts: str) -> Path:
+    name = f"{version}-{facts[:16]}" if facts else version
+    return pipeline.work / "serving" / "versions" / f"{name}.json"
 
 
-def _known_version(pipeline: Pipeline, version: str) -> SpooledVersion:
-    path = _version_file(pipeline, version)
+def _known_version(pipeline: Pipeline, version: str, facts: str) -> SpooledVersion:
+    path = _version_file(pipeline, version, facts)
     try:
-        return SpooledVersion.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
+        content = path.read_bytes()
+        if facts and digest_of_bytes(content) != facts:
+            raise ValueError("another file")
+        return SpooledVersion.model_validate_json(content)
+    except (OSError, ValueError):
         raise DataError(
-            f"{path}: what is known of version {version} cannot be read ({type(error).__name__}).",
+            f"{path}: what is known of version {version} is gone or changed.",
             "Predicted rows of it wait in the spool; start `keepfit serve` with that champion.",
         ) from None

@@ -18,6 +18,7 @@ from expectations.contract import Contract
 from tasks.base.errors import DataError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
+from tasks.base.runtime.files import digest_of_bytes
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Schema
 from tasks.contracts.contract_files import forms_of, known_contract
@@ -40,6 +41,7 @@ from tasks.serving.request_columns import (
 from tasks.serving.row_encoder import RowEncoder
 from tasks.serving.row_rules import Broken, RowRules, fault_of
 from tasks.serving.small_batches import outputs_of_few
+from tasks.serving.spool import SpooledVersion
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,18 @@ class ServedModel:
     encoder: RowEncoder | None  # None where rows go through a frame, as in a scoring
     # The person's function that makes features; None where all are sent.
     hook: FeatureHook | None = None
+
+    @cached_property
+    def facts(self) -> str:
+        """What the ledger needs about its predictions, as JSON."""
+        forms = {name: column.form for name, column in self.columns.items()}
+        run_id, roles = self.version.run_id, self.roles.running(None)
+        return SpooledVersion(run_id=run_id, roles=roles, forms=forms).model_dump_json()
+
+    @cached_property
+    def facts_digest(self) -> str:
+        """SHA-256 of `facts`: every spooled record names it."""
+        return digest_of_bytes(self.facts.encode())
 
     @classmethod
     def load(cls, pipeline: Pipeline, store: Store, version: ModelVersion) -> ServedModel:

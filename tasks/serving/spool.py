@@ -20,11 +20,21 @@ from functools import partial
 from pathlib import Path
 
 from tasks.base.runtime.files import private_folder
+from tasks.base.training_records import Record, Schema
+from tasks.data.typing.storage import ColumnForm
 
 SUFFIX = ".spool"
 _HEAD = struct.Struct("<II")
 _MOST_BYTES = 256_000_000
 _REST_SECONDS = 1.0
+
+
+class SpooledVersion(Record):
+    """Facts that the ledger needs about a version whose predictions are spooled."""
+
+    run_id: str
+    roles: Schema
+    forms: dict[str, ColumnForm]  # column to kind and storage of its cells
 
 
 class SegmentHeldError(Exception):

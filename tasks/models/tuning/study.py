@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -125,8 +125,9 @@ class Search:
         """Note what became of a trial, for good."""
         self._running.discard(trial.number)
         self._done[trial.number] = trial
+        line = trial.model_dump_json().encode()
         with self._journal.open("ab") as file:
-            file.write(trial.model_dump_json().encode() + b"\n")
+            file.write(_mark(self._journal, line) + b" " + line + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self._forget_others()
@@ -159,12 +160,19 @@ def read_trial(answer: Path) -> Trial | None:
 
 
 def _read(journal: Path) -> Iterator[Trial]:
-    """Yield the trials of a journal; a last line that was cut short counts as not written."""
+    """Yield the trials of a journal; a line cut short or of another journal is not written."""
     with contextlib.suppress(FileNotFoundError):
         content = journal.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             journal.write_bytes(whole)
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError):
-                yield Trial.model_validate(json.loads(line))
+        for mark, _, line in (each.partition(b" ") for each in whole.splitlines()):
+            if mark == _mark(journal, line):
+                with contextlib.suppress(ValueError):
+                    yield Trial.model_validate_json(line)
+
+
+def _mark(journal: Path, line: bytes) -> bytes:
+    """Return what ties a line to the fits and the candidate that it is of."""
+    owner = "/".join(journal.parts[-3:]).encode()
+    return hashlib.sha256(owner + b"\n" + line).hexdigest().encode()

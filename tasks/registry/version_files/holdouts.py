@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.base.errors import ModelRefusedError
 from tasks.base.runtime.files import digest_of, read_unchanged
 from tasks.base.runtime.libraries import pa, pd, pq
 from tasks.base.runtime.temporary import temporary_folder
@@ -123,8 +124,11 @@ def _stored(store: Store, version: ModelVersion, name: str, tag: str) -> pd.Data
         return None
     path = store.artifact(version.run_id, name)
     if path is None:
-        _LOGGER.warning("%s version %s: its %s is gone", version.name, version.version, name)
-        return None
+        raise ModelRefusedError(
+            f"{version.name} version {version.version}: {name}, which was stored with it, is gone.",
+            "Its performance is judged on nothing else: restore the file from a backup, or promote "
+            "another version.",
+        )
     seen = path.stat()
     changed = (seen.st_mtime_ns, seen.st_size)
     return _read(path, digest, f"{version.name} version {version.version}", changed)

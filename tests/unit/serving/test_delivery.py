@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from tasks.base.errors import InfrastructureError
+from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import ledger_of
 from tasks.serving import delivery
@@ -111,6 +112,36 @@ def test_what_the_ledger_refuses_waits(
         patch.setattr(delivery, "ledger_of", away)
         with pytest.raises(InfrastructureError):
             deliver(pipeline)
+
+    assert deliver(pipeline).new == 3
+
+
+def test_rows_wait_where_the_facts_of_their_version_were_exchanged(
+    tmp_path: Path, model: ServedModel
+) -> None:
+    pipeline = pipeline_file(tmp_path)
+    answered(pipeline, model, records(frame(3)))
+    (facts,) = (pipeline.work / "serving" / "versions").iterdir()
+    known = facts.read_text()
+    facts.write_text(known.replace(model.version.run_id, "run9"))
+
+    with pytest.raises(DataError, match=f"{facts.name}.* changed"):
+        deliver(pipeline)
+    assert segments(spool_folder(pipeline))
+    facts.write_text(known)
+    assert deliver(pipeline).new == 3
+
+
+def test_a_spool_of_an_earlier_keepfit_is_delivered(tmp_path: Path, model: ServedModel) -> None:
+    pipeline = pipeline_file(tmp_path)
+    folder = pipeline.work / "serving" / "versions"
+    folder.mkdir(parents=True)
+    (folder / f"{model.version.version}.json").write_text(model.facts)
+    record = orjson.loads(record_of(model, model.answer(model.read_records(records(frame(3)))), ""))
+    del record["facts"]
+    spool = Spool(spool_folder(pipeline))
+    spool.write([orjson.dumps(record)])
+    spool.close()
 
     assert deliver(pipeline).new == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from shutil import copytree
 
 from tasks.base.training_records import Schema, Split, Trial
 from tasks.models.run_context import FitRun
@@ -80,3 +81,23 @@ def test_trials_end_early_enough_for_the_longest_fit_and_for_all_of_them(tmp_pat
     both = _tuning(tmp_path / "both", threads=1, share=0.99)
     _untuned(both, lightgbm=40.0, mlp=40.0)
     assert [both.due(59.0), both.due(61.0)] == [False, True]
+
+
+def test_a_journal_of_another_candidate_or_training_is_not_resumed(tmp_path: Path) -> None:
+    here, there = (tmp_path / name / "candidates" for name in ("here", "there"))
+    here.mkdir(parents=True)
+    _untuned(_tuning(here), lightgbm=1.0)
+    journal = here / "lightgbm.trials.jsonl"
+    there.parent.mkdir()
+    copytree(here, there)
+    journal.with_name("mlp.trials.jsonl").write_bytes(journal.read_bytes())
+    own = _tuning(here).next({"lightgbm"})
+
+    assert own is not None
+    assert own[1]["number"] == 1
+    for folder, name in ((here, "mlp"), (there, "lightgbm")):
+        assert _tuning(folder).next({name}) == (name, {"number": 0, "params": {}, "bars": {}})
+    journal.write_bytes(journal.read_bytes().replace(b"0.9", b"0.8"))
+    changed = _tuning(here).next({"lightgbm"})
+    assert changed is not None
+    assert changed[1]["number"] == 0

@@ -276,7 +276,9 @@ def test_versions_from_before_have_none(store: Store) -> None:
     assert reference_predictions(store, before) is None
 
 
-def test_a_file_that_is_gone_or_another_one_is_not_read(store: Store, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_or_another_one_is_refused_by_name(
+    store: Store, tmp_path: Path
+) -> None:
     basis = basis_of(tmp_path)
     version = stored(store, basis, candidate(basis, tmp_path / "candidates", first_class=0.4))
     file = store.artifact(version.run_id, FILE)
@@ -284,7 +286,9 @@ def test_a_file_that_is_gone_or_another_one_is_not_read(store: Store, tmp_path: 
     file.chmod(0o600)
     content = file.read_bytes()
     file.unlink()
-    assert holdout_of(store, version) is None
+    for read in (holdout_of, reference_predictions):
+        with pytest.raises(ModelRefusedError, match=f"version 1: {FILE}, .* is gone"):
+            read(store, version)
     file.write_bytes(content + b" ")
     with pytest.raises(ModelRefusedError, match="not the file that was stored"):
         holdout_of(store, version)
